@@ -1,0 +1,29 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{DatabaseName, ServerName};
+
+/// A logical database that applications ask for by name.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Database {
+    /// What applications call it.
+    pub name: DatabaseName,
+    /// What PostgreSQL calls it (`pg_database.datname`).
+    pub datname: String,
+    /// Where the writer route pointed when the database was first applied. Later
+    /// writers are in [`crate::Routes`]; applying a file never changes them.
+    pub writer: ServerName,
+    /// Where the reader route pointed when the database was first applied.
+    pub readers: Vec<ServerName>,
+    /// The sidecars' listening ports for it.
+    pub listen: ListenPorts,
+}
+
+/// One listener per role, on each sidecar's own listen address.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenPorts {
+    /// TCP port of the writer listener.
+    pub writer: u16,
+    /// TCP port of the reader listener.
+    pub reader: u16,
+}

@@ -1,0 +1,27 @@
+//! What is served where: servers, databases, endpoints, routes, epochs and
+//! registered sidecars, as types that cannot be wrong, and the [`Store`] they
+//! live in.
+//!
+//! This crate knows nothing of Envoy, SQL or gRPC.
+
+mod catalog;
+mod database;
+mod declaration;
+mod endpoint;
+mod names;
+mod node;
+mod route;
+mod server;
+pub mod store;
+mod time;
+
+pub use catalog::{Applied, Catalog, CatalogError};
+pub use database::{Database, ListenPorts};
+pub use declaration::{Declaration, DeclarationError};
+pub use endpoint::{Endpoint, EndpointError};
+pub use names::{DatabaseName, NameError, NodeId, ServerName};
+pub use node::Node;
+pub use route::{Epoch, Role, Route, RouteChange, Routes};
+pub use server::{FenceLevel, Server};
+pub use store::Store;
+pub use time::UnixMillis;

@@ -1,0 +1,15 @@
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{NodeId, UnixMillis};
+
+/// A registered sidecar. The registry, not the set of connections, is the
+/// denominator of every barrier.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Node {
+    pub id: NodeId,
+    /// The address on which the sidecar's listeners listen.
+    pub listen: IpAddr,
+    pub registered_at: UnixMillis,
+}

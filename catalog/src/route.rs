@@ -1,0 +1,92 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ServerName, UnixMillis};
+
+/// A number per database that grows by one with each change of its routes.
+/// Nothing ever applies a lower one.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a route is for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads and writes.
+    Writer,
+    /// Reads only.
+    Reader,
+}
+
+/// Where new connections of one role go.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Route {
+    /// To `servers`. `draining` ones take no new connection and stay visible in
+    /// the sidecars' statistics until nobody uses them.
+    Serve {
+        servers: Vec<ServerName>,
+        #[serde(default)]
+        draining: Vec<ServerName>,
+    },
+    /// New connections are parked until `until`, an absolute time; past it the
+    /// route refuses. `from` lists the servers that served before.
+    Hold {
+        from: Vec<ServerName>,
+        since: UnixMillis,
+        until: UnixMillis,
+    },
+    /// New connections are refused at once.
+    Refuse,
+}
+
+impl Route {
+    /// Serves `servers` with nothing draining.
+    pub fn serve(servers: Vec<ServerName>) -> Self {
+        Self::Serve {
+            servers,
+            draining: Vec::new(),
+        }
+    }
+
+    /// The servers that new connections may reach now.
+    pub fn serving(&self) -> &[ServerName] {
+        match self {
+            Self::Serve { servers, .. } => servers,
+            Self::Hold { .. } | Self::Refuse => &[],
+        }
+    }
+}
+
+/// The two routes of a database, and their epoch.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Routes {
+    pub epoch: Epoch,
+    pub writer: Route,
+    pub reader: Route,
+}
+
+/// New routes for one database; `None` leaves a route as it is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RouteChange {
+    pub writer: Option<Route>,
+    pub reader: Option<Route>,
+}

@@ -1,0 +1,112 @@
+//! The port behind which all state lives, and its embedded implementation.
+
+mod embedded;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+pub use embedded::EmbeddedStore;
+
+/// A slash-separated path, such as `routes/orders`.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Key(String);
+
+impl Key {
+    /// The key `path`.
+    pub fn new(path: impl Into<String>) -> Self {
+        Self(path.into())
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Counts commits of the whole store; each value carries the one that wrote it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Revision(pub u64);
+
+/// A value and the revision that wrote it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Versioned {
+    pub value: Vec<u8>,
+    pub revision: Revision,
+}
+
+/// What must hold of a key for its write, and with it the whole commit, to happen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Precondition {
+    /// Nothing.
+    Any,
+    /// The key does not exist.
+    Absent,
+    /// The key was last written at this revision.
+    At(Revision),
+}
+
+/// One write of a commit; `value: None` deletes the key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Write {
+    pub key: Key,
+    pub value: Option<Vec<u8>>,
+    pub when: Precondition,
+}
+
+/// Linearizable reads, and atomic commits that are durable when they return;
+/// nothing weaker will do for a journal.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// The value at `key`.
+    async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError>;
+
+    /// All values whose key begins with `prefix`, in key order.
+    async fn range(&self, prefix: &str) -> Result<Vec<(Key, Versioned)>, StoreError>;
+
+    /// Applies all of `writes` or none; returns the new revision of each.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] names the first key whose precondition did not hold.
+    async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError>;
+
+    /// Says that something was committed, newest revision only.
+    fn watch(&self) -> watch::Receiver<Revision>;
+}
+
+/// Variants are what the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Read again and decide again.
+    #[error("{key} has moved on: a concurrent change was committed first")]
+    Conflict { key: Key },
+    /// Another process owns the store file: stop that one, or use its admin API.
+    #[error(
+        "store {path} is locked by another process: stop that pointsman, or use another --data-dir"
+    )]
+    Locked { path: String },
+    /// Make a new one deliberately, or restore the old one.
+    #[error(
+        "store {path} does not exist: an empty registry would make every barrier true, so a \
+         new store is only made when asked for (serve --init); if this control plane had one, \
+         restore it, or read the fences left in the servers with `pointsman recover`"
+    )]
+    Missing { path: String },
+    /// Retry under the caller's deadline, or stop.
+    #[error("the store failed")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A person must look.
+    #[error("{key} does not decode")]
+    Corrupt {
+        key: Key,
+        #[source]
+        source: serde_json::Error,
+    },
+}

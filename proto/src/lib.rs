@@ -1,0 +1,13 @@
+//! The admin API: types only, no behaviour.
+
+/// Version 1 of the admin API.
+#[allow(
+    missing_debug_implementations,
+    unused_qualifications,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    reason = "generated code"
+)]
+pub mod v1 {
+    tonic::include_proto!("pointsman.admin.v1");
+}
