@@ -1,0 +1,25 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use pointsman_catalog::DatabaseName;
+use tokio_util::sync::CancellationToken;
+
+/// What an alarm source watches during a bake.
+#[derive(Clone, Debug)]
+pub struct AlarmSubject {
+    pub databases: Vec<DatabaseName>,
+}
+
+/// Why a rollback should start, in words for the record.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Alarm {
+    pub source: String,
+    pub words: String,
+}
+
+/// Watches the health of databases during a bake.
+#[async_trait]
+pub trait AlarmSource: fmt::Debug + Send + Sync {
+    /// Resolves when the alarm fires, or with `None` once `stop` is cancelled.
+    async fn watch(&self, subject: &AlarmSubject, stop: CancellationToken) -> Option<Alarm>;
+}

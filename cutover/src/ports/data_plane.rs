@@ -1,0 +1,84 @@
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use async_trait::async_trait;
+use pointsman_catalog::{DatabaseName, Epoch, NodeId, RouteChange};
+use serde::{Deserialize, Serialize};
+
+/// The sidecars, as the engine sees them: routes go down, acknowledgements come up.
+#[async_trait]
+pub trait DataPlane: fmt::Debug + Send + Sync {
+    /// Makes `changes` the desired routes, durably, and sends them to every sidecar as
+    /// one change. Returns when they are on their way, not when they have arrived.
+    async fn publish(
+        &self,
+        changes: &BTreeMap<DatabaseName, RouteChange>,
+    ) -> Result<Publication, DataPlaneError>;
+
+    /// Waits until `publication` has converged by `barrier`, cannot any more, or
+    /// `deadline` has passed; says what each node did.
+    async fn converge(
+        &self,
+        publication: &Publication,
+        barrier: Barrier,
+        deadline: Duration,
+    ) -> Convergence;
+
+    /// The registered fleet against the connected one.
+    async fn membership(&self) -> Result<Membership, DataPlaneError>;
+}
+
+/// A publish, and the epoch of each database that it changed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Publication {
+    /// Grows with each publish of this process.
+    pub sequence: u64,
+    pub epochs: BTreeMap<DatabaseName, Epoch>,
+}
+
+/// Whose acknowledgement a barrier waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Barrier {
+    /// Every registered node, connected or not; a NACK ends it.
+    AllRegistered,
+    /// Every registered node that is connected; a NACK is named and no veto.
+    AllConnected,
+}
+
+/// What became of a publication, by node. The set of nodes is the one at the
+/// barrier's beginning.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Convergence {
+    pub reached: bool,
+    pub acknowledged: Vec<NodeId>,
+    /// Node and the sidecar's own words.
+    pub refused: Vec<(NodeId, String)>,
+    /// Connected, and silent until the deadline.
+    pub lagging: Vec<NodeId>,
+    /// Registered, and not connected.
+    pub absent: Vec<NodeId>,
+    /// Not waited for: connected nodes that nobody registered.
+    pub unregistered: Vec<NodeId>,
+}
+
+/// Who should be there, and who is.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Membership {
+    pub registered: Vec<NodeId>,
+    /// Registered and not connected.
+    pub absent: Vec<NodeId>,
+    /// Connected and not registered.
+    pub unregistered: Vec<NodeId>,
+    /// Registered, connected, and not on the newest snapshot, with the reason.
+    pub stale: Vec<(NodeId, String)>,
+}
+
+/// Why routes could not be published; nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum DataPlaneError {
+    /// The store refused or failed.
+    #[error("the new routes could not be recorded")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The routes do not make a whole snapshot.
+    #[error("the new routes cannot be rendered: {0}")]
+    Render(String),
+}
