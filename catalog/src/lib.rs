@@ -15,7 +15,7 @@ mod server;
 pub mod store;
 mod time;
 
-pub use catalog::{Applied, Catalog, CatalogError};
+pub use catalog::{Applied, Catalog, CatalogError, Registered};
 pub use database::{Database, ListenPorts};
 pub use declaration::{Declaration, DeclarationError};
 pub use endpoint::{Endpoint, EndpointError};

@@ -19,7 +19,9 @@ fn check(kind: &'static str, name: &str) -> Result<(), NameError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let valid = name.len() <= MAX_LEN
         && name.starts_with(plain)
-        && name.chars().all(|c| plain(c) || matches!(c, '-' | '_' | '.'));
+        && name
+            .chars()
+            .all(|c| plain(c) || matches!(c, '-' | '_' | '.'));
     if valid {
         Ok(())
     } else {

@@ -99,6 +99,12 @@ pub enum StoreError {
          restore it, or read the fences left in the servers with `pointsman recover`"
     )]
     Missing { path: String },
+    /// Open it instead of making one.
+    #[error("there is a store at {path} already; serve without --init to use it")]
+    Exists { path: String },
+    /// Restore a backup; the file is not touched.
+    #[error("{path} is damaged or no store of this program: {words}; restore a copy of it")]
+    Foreign { path: String, words: String },
     /// Retry under the caller's deadline, or stop.
     #[error("the store failed")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
