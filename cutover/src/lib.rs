@@ -1,7 +1,23 @@
-//! The switch: a pure machine, an engine with a journal, checks, and providers
-//! behind ports. This crate sees neither Envoy nor gRPC.
+//! The switch: a pure [`machine`], an [`Engine`] with a journal, [`checks`], and
+//! providers behind [`ports`].
+//!
+//! Desired state goes down to the sidecars, evidence comes up, and only the engine turns
+//! evidence into the next desired state. This crate sees neither Envoy nor gRPC.
 
+pub mod checks;
+mod engine;
+pub mod journal;
+mod lease;
 mod lsn;
+pub mod machine;
+pub mod migration;
 pub mod ports;
+//pub mod providers;
+mod settings;
+mod steps;
 
+pub use engine::{
+    Choice, Engine, EngineError, ErrorKind, NewMigration, Ports, Status, WayBack, WayBackKind,
+};
 pub use lsn::{Lsn, LsnError};
+pub use settings::Settings;

@@ -9,5 +9,6 @@ pub use data_plane::{Barrier, Convergence, DataPlane, DataPlaneError, Membership
 pub use database::{
     Armed, Breach, Closed, ControlId, ControlledServer, DatabaseProvider, DatabaseSettings, Exempt,
     FenceRecord, Inspector, Marker, Observation, PromoteAnswer, PromoteGuard, ProviderError,
-    Refusal, Replay, ReverseSlot, SequenceValue, SlotProgress, SubscriptionSpec, UserCommits,
+    Refusal, Replay, ReverseSlot, SequenceValue, SlotProgress, StandbyLink, SubscriptionSpec,
+    UserCommits,
 };

@@ -96,6 +96,10 @@ pub trait ControlledServer: fmt::Debug + Send + Sync {
     /// a starting backend holds).
     async fn barrier(&self) -> Result<(), ProviderError>;
 
+    /// How many client backends began after `since`, on the server's own clock, apart from
+    /// the control sessions.
+    async fn newcomers(&self, since: UnixMillis) -> Result<u64, ProviderError>;
+
     /// Ends every session but the spared ones and waits until none is left. Returns
     /// how many were ended.
     ///
@@ -145,6 +149,13 @@ pub trait ControlledServer: fmt::Debug + Send + Sync {
 
     /// Waits until the server has left recovery.
     async fn await_primary(&self, deadline: Duration) -> Result<Observation, ProviderError>;
+
+    /// How a standby is fed: its slot on the primary, and its `restore_command`.
+    async fn standby_link(&self) -> Result<StandbyLink, ProviderError>;
+
+    /// On a primary: ends the walsender of the physical slot `slot` and drops the slot, so
+    /// that its standby receives nothing that happens here from now on.
+    async fn cut_off_standby(&self, slot: &str) -> Result<(), ProviderError>;
 
     /// Makes one logical slot (`pgoutput`) per database, in parallel; existing ones stay.
     async fn create_reverse_slots(
@@ -309,6 +320,15 @@ pub struct UserCommits {
 pub struct Replay {
     pub in_recovery: bool,
     pub replayed: Lsn,
+}
+
+/// Where a standby's WAL comes from.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct StandbyLink {
+    /// `primary_slot_name`, when set.
+    pub slot: Option<String>,
+    /// `restore_command`, empty when WAL comes over the connection alone.
+    pub restore_command: String,
 }
 
 /// The conditions under which a promotion may happen.

@@ -1,0 +1,309 @@
+//! Whether this control plane is fit to drive: sessions that answer, clocks that agree,
+//! and what the switch needs on both servers.
+
+use std::time::Duration;
+
+use pointsman_catalog::UnixMillis;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{
+    CheckContext, ControlPlane, Finding,
+    check::{Check, Judgement},
+    place::Place,
+};
+
+pub(super) const READY: Check = Check::block("C81", "control.ready");
+
+const ANSWER: &str = "
+SELECT current_database()::text AS db, pg_is_in_recovery() AS in_recovery,
+       round(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS db_clock_ms, pg_backend_pid() AS pid";
+
+/// The proof that nobody wrote reads the WAL by SQL, which PostgreSQL offers from 15 on.
+const EQUIPMENT: &str = "
+SELECT current_setting('server_version_num')::int AS version,
+       EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'pg_walinspect') AS walinspect";
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Answer {
+    db: String,
+    in_recovery: bool,
+    db_clock_ms: i64,
+    pid: i64,
+}
+
+/// An answer with what the asking showed.
+#[derive(Clone, Debug, Serialize)]
+struct Timed {
+    #[serde(flatten)]
+    answer: Answer,
+    took_ms: u64,
+    /// The server's clock minus this machine's, in milliseconds, at best.
+    ahead_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Equipment {
+    version: i64,
+    walinspect: bool,
+}
+
+pub(super) async fn run(ctx: &CheckContext<'_>) -> Vec<Finding> {
+    let (source, target) = futures_util::join!(
+        on_server(ctx, Place::source(ctx), false),
+        on_server(ctx, Place::target(ctx), true),
+    );
+    let own = judge_control_plane(ctx.control);
+    let own = READY.finding(ctx, "control", Instant::now(), Ok(own));
+    vec![source, target, own]
+}
+
+async fn on_server(ctx: &CheckContext<'_>, place: Place<'_>, in_recovery: bool) -> Finding {
+    let began = Instant::now();
+    let judgement = look(ctx, place, in_recovery).await;
+    READY.finding(ctx, place.location(), began, judgement)
+}
+
+async fn look(
+    ctx: &CheckContext<'_>,
+    place: Place<'_>,
+    in_recovery: bool,
+) -> Result<Judgement, String> {
+    let equipment = place.ask_one::<Equipment>(EQUIPMENT).await?;
+    let mut answers = vec![answer(place).await?];
+    for datname in ctx.moving() {
+        answers.push(answer(place.database(datname)).await?);
+    }
+    let judgement = answers
+        .iter()
+        .find_map(|answer| unfit(place.server, answer, in_recovery))
+        .or_else(|| lacking(place.server, equipment))
+        .unwrap_or_else(|| {
+            Judgement::pass(format!(
+                "{} answers in all {} sessions, its clock agrees with ours",
+                place.server,
+                answers.len()
+            ))
+        });
+    Ok(judgement.with(&answers).with(&[equipment]))
+}
+
+/// The quickest of up to three tries. A session is opened on the first.
+async fn answer(place: Place<'_>) -> Result<Timed, String> {
+    let mut best: Option<Timed> = None;
+    for _ in 0..TRIES {
+        let before = UnixMillis::now();
+        let began = Instant::now();
+        let answer = place.ask_one::<Answer>(ANSWER).await?;
+        let timed = Timed::new(answer, before, began.elapsed());
+        let quick = timed.took_ms < SLOW_MS;
+        if best
+            .as_ref()
+            .is_none_or(|best| timed.took_ms < best.took_ms)
+        {
+            best = Some(timed);
+        }
+        if quick {
+            break;
+        }
+    }
+    best.ok_or_else(|| format!("server {} was not asked", place.server))
+}
+
+impl Timed {
+    /// The clock was read at some moment between asking and answer; the offset is the
+    /// smallest that explains it.
+    fn new(answer: Answer, asked: UnixMillis, took: Duration) -> Self {
+        let millis = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let earliest = millis(asked.0);
+        let latest = earliest.saturating_add(millis(took_ms));
+        let clock = answer.db_clock_ms;
+        Self {
+            ahead_ms: clock.saturating_sub(clock.clamp(earliest, latest)),
+            answer,
+            took_ms,
+        }
+    }
+}
+
+fn unfit(server: &str, timed: &Timed, in_recovery: bool) -> Option<Judgement> {
+    let Timed {
+        answer,
+        took_ms,
+        ahead_ms,
+    } = timed;
+    if answer.in_recovery != in_recovery {
+        let role = |in_recovery| {
+            if in_recovery {
+                "a standby"
+            } else {
+                "a primary"
+            }
+        };
+        return Some(Judgement::fail(
+            format!(
+                "{server} is {}, where {} is expected",
+                role(answer.in_recovery),
+                role(in_recovery)
+            ),
+            "find out who changed its role",
+        ));
+    }
+    if *took_ms >= SLOW_MS {
+        return Some(Judgement::fail(
+            format!(
+                "the session to {} on {server} took {took_ms} ms to answer, in the best of {TRIES} \
+                 tries; a switch would not end within its hold",
+                answer.db
+            ),
+            format!("look at the load of {server} and at the network to it"),
+        ));
+    }
+    (ahead_ms.unsigned_abs() > CLOCK_MS).then(|| {
+        let way = if *ahead_ms > 0 { "ahead of" } else { "behind" };
+        Judgement::fail(
+            format!(
+                "the clock of {server} is {} ms {way} this machine's; the deadline of a promotion \
+                 is kept on the server's clock",
+                ahead_ms.unsigned_abs()
+            ),
+            "let both keep time by NTP",
+        )
+    })
+}
+
+fn lacking(server: &str, equipment: Equipment) -> Option<Judgement> {
+    if equipment.version < OLDEST {
+        return Some(Judgement::fail(
+            format!(
+                "{server} is PostgreSQL {}; a switch needs 15 or later",
+                equipment.version / 10_000
+            ),
+            "upgrade it",
+        ));
+    }
+    (!equipment.walinspect).then(|| {
+        Judgement::fail(
+            format!(
+                "{server} has no extension pg_walinspect to install; without it nobody can prove \
+                 from the WAL that no write slipped through"
+            ),
+            format!("install PostgreSQL's contrib modules on {server}"),
+        )
+    })
+}
+
+fn judge_control_plane(control: &ControlPlane) -> Judgement {
+    let ControlPlane {
+        journal_sync,
+        lease_lost,
+    } = control;
+    let sync_ms = journal_sync.map(|took| took.as_millis());
+    let mut judgement = if let Some(words) = lease_lost {
+        Judgement::fail(
+            format!("this control plane may not drive: {words}"),
+            "ask the leader",
+        )
+    } else if journal_sync.is_some_and(|took| took > SLOW_JOURNAL) {
+        Judgement::fail(
+            format!(
+                "a journal write took {} ms to reach the disk, above {} ms; every step waits for \
+                 several",
+                sync_ms.unwrap_or_default(),
+                SLOW_JOURNAL.as_millis()
+            ),
+            "move the data directory to a disk that syncs faster",
+        )
+    } else {
+        Judgement::pass(sync_ms.map_or_else(
+            || "this control plane may drive".to_owned(),
+            |ms| format!("this control plane may drive, and its journal syncs in {ms} ms"),
+        ))
+    };
+    judgement.evidence.push(
+        json!({ "journal_sync_ms": sync_ms.map(|ms| ms.to_string()), "lease_lost": lease_lost }),
+    );
+    judgement
+}
+
+const TRIES: u32 = 3;
+const SLOW_MS: u64 = 500;
+const CLOCK_MS: u64 = 1000;
+const SLOW_JOURNAL: Duration = Duration::from_millis(100);
+/// `server_version_num` of the oldest supported release.
+const OLDEST: i64 = 150_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::check::Judged;
+
+    fn timed(in_recovery: bool, clock_ms: i64, took_ms: u64) -> Timed {
+        let answer = Answer {
+            db: "orders".to_owned(),
+            in_recovery,
+            db_clock_ms: clock_ms,
+            pid: 1,
+        };
+        Timed::new(answer, UnixMillis(10_000), Duration::from_millis(took_ms))
+    }
+
+    #[test]
+    fn a_server_that_answers_in_its_role_and_time_is_fit() {
+        assert_eq!(unfit("blue", &timed(false, 10_003, 5), false), None);
+        assert_eq!(unfit("blue", &timed(false, 10_900, 5), false), None);
+    }
+
+    #[test]
+    fn the_clock_offset_is_the_least_that_explains_the_answer() {
+        assert_eq!(timed(false, 10_300, 400).ahead_ms, 0);
+        assert_eq!(timed(false, 12_400, 400).ahead_ms, 2000);
+        assert_eq!(timed(false, 8_000, 400).ahead_ms, -2000);
+    }
+
+    #[test]
+    fn a_wrong_role_a_slow_answer_and_a_wrong_clock_are_named() {
+        for (answer, words) in [
+            (
+                timed(true, 10_000, 5),
+                "a standby, where a primary is expected",
+            ),
+            (timed(false, 10_000, 600), "took 600 ms"),
+            (timed(false, 12_005, 5), "2000 ms ahead of"),
+            (timed(false, 8_000, 5), "2000 ms behind"),
+        ] {
+            let judgement = unfit("blue", &answer, false).unwrap();
+            assert_eq!(judgement.result, Judged::Fail);
+            assert!(judgement.says.contains(words), "{judgement:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_server_and_one_without_the_wal_reader_are_named() {
+        let equipped = |version, walinspect| Equipment {
+            version,
+            walinspect,
+        };
+        assert_eq!(lacking("blue", equipped(150_018, true)), None);
+        assert!(lacking("blue", equipped(140_001, true)).is_some());
+        assert!(lacking("blue", equipped(150_018, false)).is_some());
+    }
+
+    #[test]
+    fn a_lost_lease_and_a_slow_journal_fail() {
+        let fit = ControlPlane::default();
+        assert_eq!(judge_control_plane(&fit).result, Judged::Pass);
+        let slow = ControlPlane {
+            journal_sync: Some(Duration::from_millis(101)),
+            ..fit.clone()
+        };
+        assert_eq!(judge_control_plane(&slow).result, Judged::Fail);
+        let lost = ControlPlane {
+            lease_lost: Some("another replica holds it".to_owned()),
+            ..fit
+        };
+        assert_eq!(judge_control_plane(&lost).result, Judged::Fail);
+    }
+}

@@ -1,0 +1,223 @@
+use pointsman_catalog::UnixMillis;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Moment;
+
+/// The result of one preflight.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Report {
+    pub at: UnixMillis,
+    pub moment: Moment,
+    pub findings: Vec<Finding>,
+}
+
+/// What one check found at one place.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Finding {
+    /// Stable, such as `C56`.
+    pub id: String,
+    /// What the check is about, such as `reverse.replica-identity`.
+    pub slug: String,
+    /// What a failure means here and now.
+    pub severity: Severity,
+    pub result: Outcome,
+    /// `source`, `target`, `source/DATNAME`, `fleet` or `control`.
+    pub location: String,
+    /// One value per object.
+    pub evidence: Vec<Value>,
+    /// What was found, in one line.
+    pub says: String,
+    /// What to do about it; empty when there is nothing to do.
+    pub fix: String,
+    pub took_ms: u64,
+    pub at: UnixMillis,
+}
+
+/// What the failure of a check means.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// No switch.
+    Block,
+    /// Recorded and shown; the switch goes on.
+    Warn,
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The installation has no source of evidence for it.
+    NotApplicable,
+    Pass,
+    Warn,
+    /// It could not be read; counts as the severity.
+    Unknown,
+    Block,
+}
+
+/// All findings together.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Pass,
+    Warnings,
+    Blocked,
+}
+
+/// One check in a table: its worst finding, and how many others there are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line<'a> {
+    pub worst: &'a Finding,
+    /// Places at which the check ran.
+    pub places: usize,
+    /// Places at which it did not pass.
+    pub failing: usize,
+}
+
+impl Report {
+    /// The worst that any finding says.
+    pub fn verdict(&self) -> Verdict {
+        if self.blocking().next().is_some() {
+            return Verdict::Blocked;
+        }
+        if self.findings.iter().any(Finding::fails) {
+            return Verdict::Warnings;
+        }
+        Verdict::Pass
+    }
+
+    /// The exit code of a preflight: 0 all pass, 2 warnings only, 3 at least one block.
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict() {
+            Verdict::Pass => 0,
+            Verdict::Warnings => 2,
+            Verdict::Blocked => 3,
+        }
+    }
+
+    /// The findings that forbid a switch.
+    pub fn blocking(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.blocks())
+    }
+
+    /// One line per check, in the order of the findings.
+    pub fn lines(&self) -> Vec<Line<'_>> {
+        let mut lines: Vec<Line<'_>> = Vec::new();
+        for finding in &self.findings {
+            let failing = usize::from(finding.fails());
+            match lines.iter_mut().find(|line| line.worst.id == finding.id) {
+                Some(line) => {
+                    line.places += 1;
+                    line.failing += failing;
+                    if finding.rank() > line.worst.rank() {
+                        line.worst = finding;
+                    }
+                }
+                None => lines.push(Line {
+                    worst: finding,
+                    places: 1,
+                    failing,
+                }),
+            }
+        }
+        lines
+    }
+}
+
+impl Finding {
+    /// Whether it forbids a switch.
+    pub fn blocks(&self) -> bool {
+        match self.result {
+            Outcome::Block => true,
+            Outcome::Unknown => self.severity == Severity::Block,
+            Outcome::NotApplicable | Outcome::Pass | Outcome::Warn => false,
+        }
+    }
+
+    /// Whether there is anything to say about it.
+    pub fn fails(&self) -> bool {
+        match self.result {
+            Outcome::Warn | Outcome::Unknown | Outcome::Block => true,
+            Outcome::NotApplicable | Outcome::Pass => false,
+        }
+    }
+
+    fn rank(&self) -> (bool, Outcome) {
+        (self.blocks(), self.result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(id: &str, severity: Severity, result: Outcome, location: &str) -> Finding {
+        Finding {
+            id: id.to_owned(),
+            slug: "a.check".to_owned(),
+            severity,
+            result,
+            location: location.to_owned(),
+            evidence: Vec::new(),
+            says: String::new(),
+            fix: String::new(),
+            took_ms: 0,
+            at: UnixMillis(1),
+        }
+    }
+
+    fn report(findings: Vec<Finding>) -> Report {
+        Report {
+            at: UnixMillis(1),
+            moment: Moment::Pre,
+            findings,
+        }
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_worst_finding() {
+        let pass = finding("A", Severity::Block, Outcome::Pass, "source");
+        let warn = finding("B", Severity::Block, Outcome::Warn, "source");
+        let block = finding("C", Severity::Block, Outcome::Block, "source");
+        assert_eq!(report(vec![pass.clone()]).exit_code(), 0);
+        assert_eq!(report(vec![pass.clone(), warn.clone()]).exit_code(), 2);
+        assert_eq!(report(vec![pass, warn, block]).exit_code(), 3);
+    }
+
+    #[test]
+    fn unknown_is_never_a_pass_and_counts_as_the_severity() {
+        let blocking = finding("A", Severity::Block, Outcome::Unknown, "source");
+        let warning = finding("B", Severity::Warn, Outcome::Unknown, "source");
+        assert_eq!(report(vec![warning.clone()]).verdict(), Verdict::Warnings);
+        assert_eq!(report(vec![warning, blocking]).verdict(), Verdict::Blocked);
+    }
+
+    #[test]
+    fn a_check_is_one_line_however_many_databases_it_looked_at() {
+        let report = report(vec![
+            finding("A", Severity::Block, Outcome::Pass, "source/a"),
+            finding("A", Severity::Block, Outcome::Block, "source/b"),
+            finding("A", Severity::Block, Outcome::Warn, "source/c"),
+            finding("B", Severity::Warn, Outcome::Pass, "fleet"),
+        ]);
+        let lines = report.lines();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0].worst.location, "source/b");
+        assert_eq!((lines[0].places, lines[0].failing), (3, 2));
+    }
+
+    #[test]
+    fn a_report_reads_back_what_it_wrote() {
+        let report = report(vec![finding(
+            "A",
+            Severity::Block,
+            Outcome::NotApplicable,
+            "fleet",
+        )]);
+        let text = serde_json::to_string(&report).unwrap();
+        assert!(text.contains("\"not-applicable\""), "{text}");
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+}

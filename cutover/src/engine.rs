@@ -1,0 +1,252 @@
+//! Drives migrations: journals the intent, runs the step, journals the evidence.
+
+mod create;
+mod driver;
+//mod dry_run;
+mod error;
+pub(crate) mod preflight;
+mod status;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
+
+use pointsman_catalog::{Catalog, ServerName};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Settings, checks,
+    journal::Journal,
+    machine::Direction,
+    migration::{Fate, Migration},
+    ports::{AlarmSource, DataPlane, DatabaseProvider},
+};
+
+use driver::{Driver, Request, Wish};
+
+pub use error::{EngineError, ErrorKind};
+pub use status::{Choice, Status, WayBack, WayBackKind};
+
+/// Everything outside that the engine touches.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    pub catalog: Arc<Catalog>,
+    pub data_plane: Arc<dyn DataPlane>,
+    pub provider: Arc<dyn DatabaseProvider>,
+    pub alarms: Vec<Arc<dyn AlarmSource>>,
+}
+
+/// What `migration create` asks for.
+#[derive(Clone, Debug)]
+pub struct NewMigration {
+    pub name: String,
+    pub source: ServerName,
+    pub target: ServerName,
+    /// Of databases on the source that the catalogue does not know, by `datname`.
+    pub fates: BTreeMap<String, Fate>,
+}
+
+/// All migrations of this control plane, each driven by a task of its own.
+#[derive(Debug)]
+pub struct Engine {
+    ports: Ports,
+    settings: Settings,
+    journal: Journal,
+    drivers: std::sync::Mutex<BTreeMap<String, Handle>>,
+    /// One creation at a time: whether a server is free must not change meanwhile.
+    creating: tokio::sync::Mutex<()>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The way to one driver.
+#[derive(Clone, Debug)]
+struct Handle {
+    requests: mpsc::Sender<Request>,
+    status: watch::Receiver<Arc<Status>>,
+}
+
+impl Engine {
+    /// An engine that drives nothing yet.
+    pub fn new(ports: Ports, settings: Settings) -> Arc<Self> {
+        let journal = Journal::new(Arc::clone(ports.catalog.store()));
+        Arc::new(Self {
+            ports,
+            settings,
+            journal,
+            drivers: std::sync::Mutex::default(),
+            creating: tokio::sync::Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Takes over what a former process left in the store, under a new epoch each.
+    pub async fn resume(&self) -> Result<(), EngineError> {
+        for (migration, revision) in self.journal.migrations().await? {
+            let entries = self.journal.entries(&migration.name).await?;
+            self.spawn(Driver::taken_over(self, migration, revision, entries));
+        }
+        Ok(())
+    }
+
+    /// Records a new migration; touches no server.
+    pub async fn create(&self, wanted: NewMigration) -> Result<Status, EngineError> {
+        let _one_at_a_time = self.creating.lock().await;
+        let migration = create::plan(self, wanted).await?;
+        let revision = self.journal.create(&migration).await?;
+        let name = migration.name.clone();
+        self.spawn(Driver::new(self, migration, revision, Vec::new()));
+        self.status(&name).await
+    }
+
+    /// Runs the checks; a report without a block is recorded and lets a switch begin.
+    pub async fn preflight(&self, name: &str) -> Result<checks::Report, EngineError> {
+        let migration = self.migration(name)?;
+        let report =
+            preflight::run(&self.ports, &self.settings, &migration, checks::Moment::Pre).await?;
+        if report.blocking().next().is_none() {
+            self.ask(name, Wish::PreflightPassed(report.at)).await?;
+        }
+        Ok(report)
+    }
+
+    /// Prepares the source for a switch.
+    pub async fn start(&self, name: &str) -> Result<Status, EngineError> {
+        self.ask(name, Wish::Start).await?;
+        self.settled(name).await
+    }
+
+    /// Switches to the target; returns when the switch has ended, whichever way.
+    pub async fn switch(&self, name: &str) -> Result<Status, EngineError> {
+        self.ask(name, Wish::Switch).await?;
+        self.settled(name).await
+    }
+
+    /// Before the point of no return aborts the switch, after it switches back.
+    pub async fn rollback(&self, name: &str, accept_loss: bool) -> Result<Status, EngineError> {
+        self.ask(name, Wish::Rollback { accept_loss }).await?;
+        self.settled(name).await
+    }
+
+    /// Gives up the way back and closes the source for good.
+    pub async fn complete(&self, name: &str) -> Result<Status, EngineError> {
+        self.ask(name, Wish::Complete).await?;
+        self.settled(name).await
+    }
+
+    /// Ends a migration that has not been switched.
+    pub async fn cancel(&self, name: &str) -> Result<Status, EngineError> {
+        self.ask(name, Wish::Cancel).await?;
+        self.settled(name).await
+    }
+
+    /// An operator's decision, by the name of one of the status's choices.
+    pub async fn resolve(&self, name: &str, choice: &str) -> Result<Status, EngineError> {
+        self.ask(name, Wish::Resolve(choice.to_owned())).await?;
+        self.settled(name).await
+    }
+
+    /// Where a migration stands.
+    pub async fn status(&self, name: &str) -> Result<Status, EngineError> {
+        let status = self.watch(name).await?;
+        let status = Status::clone(&status.borrow());
+        Ok(status)
+    }
+
+    /// Where all of them stand, by name.
+    pub async fn list(&self) -> Result<Vec<Status>, EngineError> {
+        let drivers = self.handles();
+        Ok(drivers
+            .values()
+            .map(|handle| Status::clone(&handle.status.borrow()))
+            .collect())
+    }
+
+    /// Follows a migration: the newest status, never a backlog.
+    pub async fn watch(&self, name: &str) -> Result<watch::Receiver<Arc<Status>>, EngineError> {
+        Ok(self.handle(name)?.status)
+    }
+
+    /// Every statement, publish and wait that a switch would make, in order. Nothing is
+    /// changed; roles and settings are read from the servers.
+    pub async fn dry_run(
+        &self,
+        name: &str,
+        direction: Direction,
+    ) -> Result<Vec<String>, EngineError> {
+        let migration = self.migration(name)?;
+        let _ = (migration, direction);
+        Ok(Vec::new())
+    }
+
+    /// Stops every driver at its next journal entry and waits for that.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn spawn(&self, driver: Driver) {
+        let handle = driver.handle();
+        let name = driver.name().to_owned();
+        self.drivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, handle);
+        self.tasks.spawn(driver.run());
+    }
+
+    fn handles(&self) -> BTreeMap<String, Handle> {
+        self.drivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn handle(&self, name: &str) -> Result<Handle, EngineError> {
+        let mut handles = self.handles();
+        handles.remove(name).ok_or_else(|| EngineError::Unknown {
+            name: name.to_owned(),
+            known: handles.into_keys().collect(),
+        })
+    }
+
+    /// The record behind the newest status.
+    fn migration(&self, name: &str) -> Result<Migration, EngineError> {
+        Ok(self.handle(name)?.status.borrow().migration.clone())
+    }
+
+    /// Asks the driver; an answer means that the machine took the event, durably.
+    async fn ask(&self, name: &str, wish: Wish) -> Result<(), EngineError> {
+        let handle = self.handle(name)?;
+        let (reply, answer) = oneshot::channel();
+        let gone = || EngineError::Stopped {
+            name: name.to_owned(),
+        };
+        handle
+            .requests
+            .try_send(Request { wish, reply })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => EngineError::Busy {
+                    name: name.to_owned(),
+                },
+                mpsc::error::TrySendError::Closed(_) => gone(),
+            })?;
+        answer.await.map_err(|_dropped| gone())?
+    }
+
+    /// Waits until nothing is under way any more.
+    async fn settled(&self, name: &str) -> Result<Status, EngineError> {
+        let mut status = self.handle(name)?.status;
+        let settled = status
+            .wait_for(|status| !status.migration.state.is_moving())
+            .await
+            .map_err(|_closed| EngineError::Stopped {
+                name: name.to_owned(),
+            })?;
+        Ok(Status::clone(&settled))
+    }
+}

@@ -1,0 +1,113 @@
+//! From a wish to a plan that leaves nothing to choose.
+
+use pointsman_catalog::UnixMillis;
+
+use super::{Engine, EngineError, NewMigration, status::Status};
+use crate::{
+    machine::State,
+    migration::{Facts, Migration, PlannedDatabase},
+};
+
+pub(super) async fn plan(engine: &Engine, wanted: NewMigration) -> Result<Migration, EngineError> {
+    let NewMigration {
+        name,
+        source,
+        target,
+        fates,
+    } = wanted;
+    check_name(&name)?;
+    if source == target {
+        return Err(EngineError::Invalid(format!(
+            "source and target are both {source}; a migration moves databases between two servers"
+        )));
+    }
+    let catalog = &engine.ports.catalog;
+    catalog.server(&source).await?;
+    catalog.server(&target).await?;
+    for status in engine.list().await? {
+        refuse_taken(&status, &name, &[&source, &target])?;
+    }
+    let mut databases = Vec::new();
+    for name in catalog.databases_served_by(&source).await? {
+        let database = catalog.database(&name).await?;
+        databases.push(PlannedDatabase {
+            name,
+            datname: database.datname,
+        });
+    }
+    if databases.is_empty() {
+        return Err(EngineError::Invalid(format!(
+            "no database's writer is on {source}, so there is nothing to move; see `database list`"
+        )));
+    }
+    let served = |datname: &String| {
+        databases
+            .iter()
+            .any(|database| database.datname == *datname)
+    };
+    if let Some(datname) = fates.keys().find(|&datname| served(datname)) {
+        return Err(EngineError::Invalid(format!(
+            "database {datname} is in the catalogue and moves with its server; a fate is for \
+             databases outside the catalogue"
+        )));
+    }
+    Ok(Migration {
+        name,
+        source,
+        target,
+        databases,
+        fates,
+        state: State::Planned,
+        epoch: 1,
+        preflight_passed: None,
+        switches: 0,
+        facts: Facts {
+            began: UnixMillis::now(),
+            ..Facts::default()
+        },
+        cause: None,
+        journal: crate::migration::JournalHead::default(),
+    })
+}
+
+/// The name becomes part of store keys, session names and file names.
+fn check_name(name: &str) -> Result<(), EngineError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let valid = !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(plain);
+    if valid {
+        Ok(())
+    } else {
+        Err(EngineError::Invalid(format!(
+            "migration name {name:?} is not allowed: 1 to {MAX_NAME} lower-case letters, digits \
+             and '-'"
+        )))
+    }
+}
+
+fn refuse_taken(
+    status: &Status,
+    name: &str,
+    servers: &[&pointsman_catalog::ServerName],
+) -> Result<(), EngineError> {
+    let other = &status.migration;
+    if other.name == name {
+        return Err(EngineError::Exists(name.to_owned()));
+    }
+    if other.state.is_over() {
+        return Ok(());
+    }
+    let taken = servers
+        .iter()
+        .find(|&&server| other.source == *server || other.target == *server);
+    match taken {
+        Some(&server) => Err(EngineError::ServerTaken {
+            server: server.clone(),
+            migration: other.name.clone(),
+            state: other.state.label(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// `application_name` is cut at 63 bytes, and carries prefix and epoch besides.
+const MAX_NAME: usize = 40;

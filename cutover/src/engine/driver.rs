@@ -1,0 +1,457 @@
+//! One migration's task: wishes and alarms in, commands out, every change journalled.
+
+mod bake;
+mod wishes;
+
+use std::{sync::Arc, time::Duration};
+
+use pointsman_catalog::{UnixMillis, store::Revision};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{
+    Engine, EngineError, Handle, Ports,
+    status::{Status, StreamView},
+};
+use crate::{
+    Settings,
+    journal::{Entry, EntryKind, Journal, JournalError, Line},
+    lease,
+    machine::{Command, Direction, Event, State, Step},
+    migration::{Facts, Migration},
+    steps::{self, Failure, Run, Sessions},
+};
+
+/// What an operator, or a caller on their behalf, wants of one migration.
+#[derive(Clone, Debug)]
+pub(super) enum Wish {
+    PreflightPassed(UnixMillis),
+    Start,
+    Switch,
+    Rollback { accept_loss: bool },
+    Complete,
+    Cancel,
+    Resolve(String),
+}
+
+/// A wish, and where to say whether the machine took it.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) wish: Wish,
+    pub(super) reply: oneshot::Sender<Result<(), EngineError>>,
+}
+
+/// Drives one migration until the engine stops.
+#[derive(Debug)]
+pub(super) struct Driver {
+    ports: Ports,
+    settings: Settings,
+    journal: Journal,
+    stop: CancellationToken,
+    migration: Migration,
+    /// Of the record, as this leader wrote it last: another leader's write ends this one.
+    revision: Revision,
+    entries: Arc<Vec<Entry>>,
+    sessions: Sessions,
+    view: StreamView,
+    taken_over: bool,
+    switch_began: Instant,
+    requests: mpsc::Receiver<Request>,
+    requests_in: mpsc::Sender<Request>,
+    status: watch::Sender<Arc<Status>>,
+}
+
+impl Driver {
+    /// Drives a migration that this process made.
+    pub(super) fn new(
+        engine: &Engine,
+        migration: Migration,
+        revision: Revision,
+        entries: Vec<Entry>,
+    ) -> Self {
+        let entries = Arc::new(entries);
+        let view = StreamView::default();
+        let status = Status::new(&migration, Arc::clone(&entries), &view);
+        let (requests_in, requests) = mpsc::channel(PENDING_REQUESTS);
+        Self {
+            ports: engine.ports.clone(),
+            settings: engine.settings,
+            journal: engine.journal.clone(),
+            stop: engine.stop.clone(),
+            migration,
+            revision,
+            entries,
+            sessions: Sessions::default(),
+            view,
+            taken_over: false,
+            switch_began: Instant::now(),
+            requests,
+            requests_in,
+            status: watch::channel(Arc::new(status)).0,
+        }
+    }
+
+    /// Drives a migration that a former process left.
+    pub(super) fn taken_over(
+        engine: &Engine,
+        migration: Migration,
+        revision: Revision,
+        entries: Vec<Entry>,
+    ) -> Self {
+        Self {
+            taken_over: true,
+            ..Self::new(engine, migration, revision, entries)
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.migration.name
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle {
+            requests: self.requests_in.clone(),
+            status: self.status.subscribe(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let name = self.migration.name.clone();
+        if let Err(error) = self.drive().await {
+            let cause = std::error::Error::source(&error)
+                .map_or_else(String::new, |source| format!(": {source}"));
+            error!(migration = %name, "no longer driven: {error}{cause}");
+        }
+    }
+
+    async fn drive(&mut self) -> Result<(), JournalError> {
+        if self.taken_over && !self.migration.state.is_over() {
+            self.change(Event::Restarted, "a new process took over".to_owned())
+                .await?;
+        }
+        while !self.stop.is_cancelled() {
+            match self.migration.state.command() {
+                None => self.idle().await?,
+                Some(Command::Watch | Command::Arm) => self.bake().await?,
+                Some(command) => {
+                    self.hear_wishes().await?;
+                    if self.migration.state.command() == Some(command) {
+                        self.execute(command).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a wish; meanwhile gives readers their endpoint back after an undo.
+    async fn idle(&mut self) -> Result<(), JournalError> {
+        let readers_wait = self.migration.facts.readers_wait;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Ok(()),
+            Some(request) = self.requests.recv() => self.consider(request).await,
+            () = sleep(READERS_POLL), if readers_wait => self.restore_readers().await,
+        }
+    }
+
+    /// Readers return as soon as their former endpoint lets connections in again.
+    async fn restore_readers(&mut self) -> Result<(), JournalError> {
+        let moving = self.migration.moving();
+        let mut run = self.step_run();
+        let Ok(true) = steps::readers_pass(&mut run, &moving).await else {
+            return Ok(());
+        };
+        match steps::restore_readers(&mut run).await {
+            Ok(()) => {
+                self.migration.facts.readers_wait = false;
+                let words = "readers are served by their former endpoints again";
+                self.note("readers", words.to_owned(), json!({})).await
+            }
+            Err(failure) => {
+                warn!(migration = %self.migration.name, "readers not restored: {}", failure.words);
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs a command to its end and advances the machine by what came of it.
+    async fn execute(&mut self, command: Command) -> Result<(), JournalError> {
+        let began = Instant::now();
+        let outcome = self.perform(command).await;
+        let took = began.elapsed();
+        match outcome {
+            Ok(proof) => {
+                let line = self.line(command, EntryKind::Done, took, proof.words, proof.evidence);
+                self.advance(Event::Done, line).await
+            }
+            Err(failure) => {
+                // Past the point of no return a failure cannot be taken back.
+                let event = match self.migration.state.apply(failure.event) {
+                    Ok(_) => failure.event,
+                    Err(_) => Event::Unprovable,
+                };
+                self.migration.cause = Some(failure.words.clone());
+                let line = self.line(command, EntryKind::Failed, took, failure.words, json!({}));
+                self.advance(event, line).await
+            }
+        }
+    }
+
+    /// Past the point of no return a server that does not answer is tried again, with new
+    /// sessions, until the step's budget is spent.
+    async fn perform(&mut self, command: Command) -> Result<steps::Proof, Failure> {
+        let committed = matches!(command, Command::Step(direction, step)
+            if step >= Step::point_of_no_return(direction));
+        let give_up = Instant::now() + self.settings.promote;
+        loop {
+            let budget = self.budget(command);
+            let mut run = self.step_run();
+            let outcome = timeout(budget, steps::perform(&mut run, command))
+                .await
+                .unwrap_or_else(|_elapsed| Err(overran(command, budget)));
+            match outcome {
+                Err(failure) if failure.unreachable && committed && Instant::now() < give_up => {
+                    info!(migration = %self.migration.name, "trying again: {}", failure.words);
+                    self.sessions.clear();
+                    sleep(RETRY).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Before the point of no return every step ends early enough for an undo to fit into
+    /// what is left of the hold.
+    fn budget(&self, command: Command) -> Duration {
+        let hold_left = self
+            .migration
+            .facts
+            .hold_until
+            .map(|until| until.since(UnixMillis::now()));
+        match command {
+            Command::Step(direction, step)
+                if step > Step::Hold && step < Step::point_of_no_return(direction) =>
+            {
+                hold_left
+                    .unwrap_or(self.settings.hold_budget)
+                    .saturating_sub(self.settings.hold_budget / 4)
+                    .max(SHORTEST_STEP)
+            }
+            Command::Step(..) => self.settings.promote + self.settings.hold_budget,
+            Command::SetUp
+            | Command::Undo(..)
+            | Command::Arm
+            | Command::Watch
+            | Command::Complete
+            | Command::Cancel => LONGEST_COMMAND,
+        }
+    }
+
+    fn step_run(&mut self) -> Run<'_> {
+        Run {
+            ports: &self.ports,
+            settings: &self.settings,
+            migration: &mut self.migration,
+            sessions: &mut self.sessions,
+        }
+    }
+
+    /// Applies `event` for a reason that is no step's outcome.
+    async fn change(&mut self, event: Event, words: String) -> Result<(), JournalError> {
+        let line = Line {
+            step: label(self.migration.state.command()).to_owned(),
+            ..self.bare_line(EntryKind::Note, words)
+        };
+        self.advance(event, line).await
+    }
+
+    /// Applies `event`, journals it with the next command's intent, and shows it.
+    async fn advance(&mut self, event: Event, line: Line) -> Result<(), JournalError> {
+        let before = self.migration.state;
+        let after = match before.apply(event) {
+            Ok(after) => after,
+            Err(illegal) => {
+                error!(migration = %self.migration.name, "{illegal}");
+                return Ok(());
+            }
+        };
+        self.migration.state = after;
+        let mut lines = vec![line];
+        let switch_begins = is_first_step(after) && !is_first_step(before);
+        if switch_begins {
+            self.begin_switch(after);
+        }
+        // A crash, an abort and a switch each take a new epoch: whatever an older one still
+        // has under way on a server is ended there before anything new happens.
+        let turns_back = matches!(after, State::Undoing { .. }) && after != before;
+        if switch_begins || turns_back || event == Event::Restarted {
+            self.migration.epoch += 1;
+            self.sessions.clear();
+        }
+        if let Some(command) = after.command().filter(|_| after != before) {
+            let intent = self.line(
+                command,
+                EntryKind::Intent,
+                Duration::ZERO,
+                String::new(),
+                json!({}),
+            );
+            lines.push(intent);
+        }
+        self.write(lines).await?;
+        if after.is_over() && !before.is_over() {
+            lease::release(&self.ports.catalog, &self.migration).await;
+        }
+        Ok(())
+    }
+
+    fn begin_switch(&mut self, state: State) {
+        self.migration.switches += 1;
+        self.switch_began = Instant::now();
+        let facts = &mut self.migration.facts;
+        facts.began = UnixMillis::now();
+        facts.hold_until = None;
+        facts.marker = None;
+        facts.promote_deadline = None;
+        facts.readers_wait = false;
+        if let State::Switching {
+            direction: Direction::Forward,
+            ..
+        } = state
+        {
+            self.migration.cause = None;
+            *facts = Facts {
+                system_identifier: facts.system_identifier.take(),
+                exempt: std::mem::take(&mut facts.exempt),
+                began: facts.began,
+                source_timeline: facts.source_timeline,
+                ..Facts::default()
+            };
+        }
+    }
+
+    async fn note(
+        &mut self,
+        step: &str,
+        words: String,
+        evidence: Value,
+    ) -> Result<(), JournalError> {
+        let line = Line {
+            step: step.to_owned(),
+            evidence,
+            ..self.bare_line(EntryKind::Note, words)
+        };
+        self.write(vec![line]).await
+    }
+
+    async fn write(&mut self, lines: Vec<Line>) -> Result<(), JournalError> {
+        for line in lines.iter().filter(|line| line.kind != EntryKind::Intent) {
+            info!(
+                migration = %self.migration.name,
+                epoch = self.migration.epoch,
+                step = %line.step,
+                kind = ?line.kind,
+                took_us = line.took_us,
+                "{}",
+                line.words
+            );
+        }
+        let (revision, entries) = self
+            .journal
+            .append(&mut self.migration, self.revision, lines)
+            .await?;
+        self.revision = revision;
+        Arc::make_mut(&mut self.entries).extend(entries);
+        self.show();
+        Ok(())
+    }
+
+    fn show(&self) {
+        let status = Status::new(&self.migration, Arc::clone(&self.entries), &self.view);
+        self.status.send_replace(Arc::new(status));
+    }
+
+    fn line(
+        &self,
+        command: Command,
+        kind: EntryKind,
+        took: Duration,
+        words: String,
+        evidence: Value,
+    ) -> Line {
+        Line {
+            step: label(Some(command)).to_owned(),
+            took_us: micros(took),
+            evidence,
+            ..self.bare_line(kind, words)
+        }
+    }
+
+    fn bare_line(&self, kind: EntryKind, words: String) -> Line {
+        let in_switch = self.migration.switches > 0;
+        Line {
+            at: UnixMillis::now(),
+            offset_us: if in_switch {
+                micros(self.switch_began.elapsed())
+            } else {
+                0
+            },
+            took_us: 0,
+            step: String::new(),
+            kind,
+            words,
+            evidence: json!({}),
+        }
+    }
+}
+
+fn is_first_step(state: State) -> bool {
+    matches!(
+        state,
+        State::Switching {
+            step: Step::Prepare,
+            ..
+        }
+    )
+}
+
+fn overran(command: Command, budget: Duration) -> Failure {
+    Failure {
+        unreachable: true,
+        ..Failure::new(format!(
+            "step {} did not end within {budget:?}",
+            label(Some(command))
+        ))
+    }
+}
+
+fn label(command: Option<Command>) -> &'static str {
+    match command {
+        Some(Command::SetUp) => "start",
+        Some(Command::Step(_, step)) => step.label(),
+        Some(Command::Undo(..)) => "undo",
+        Some(Command::Arm) => "arm",
+        Some(Command::Watch) => "bake",
+        Some(Command::Complete) => "complete",
+        Some(Command::Cancel) => "cancel",
+        None => "",
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// More than one operator's wishes at once are refused as busy.
+const PENDING_REQUESTS: usize = 8;
+const READERS_POLL: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_millis(50);
+const SHORTEST_STEP: Duration = Duration::from_millis(200);
+/// Each wait inside these commands has a deadline of its own; this one is for bugs.
+const LONGEST_COMMAND: Duration = Duration::from_secs(120);

@@ -1,0 +1,183 @@
+//! The watched time after a switch.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{Driver, micros};
+use crate::{
+    journal::{EntryKind, JournalError},
+    machine::{Command, Event, ReverseStream, State},
+    ports::{Alarm, AlarmSubject},
+    steps,
+};
+
+impl Driver {
+    /// Arms, watches and hears alarms until the state is no bake any more.
+    pub(super) fn bake(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(self.bake_until_it_ends())
+    }
+
+    async fn bake_until_it_ends(&mut self) -> Result<(), JournalError> {
+        let quiet = CancellationToken::new();
+        let _quiet_at_end = quiet.clone().drop_guard();
+        let mut watchers = JoinSet::new();
+        let mut alarms = self.watch_alarms(&quiet, &mut watchers);
+        let mut failing_since: Option<Instant> = None;
+        while !self.stop.is_cancelled() {
+            let State::Baking { reverse, rollback } = self.migration.state else {
+                return Ok(());
+            };
+            let wait = match reverse {
+                ReverseStream::Arming => {
+                    if self.arm().await? {
+                        continue;
+                    }
+                    REARM
+                }
+                ReverseStream::Proven | ReverseStream::Broken => {
+                    self.look_at_stream(&mut failing_since).await?;
+                    self.settings.watch_interval
+                }
+            };
+            if !matches!(self.migration.state, State::Baking { .. }) {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                Some(request) = self.requests.recv() => self.consider(request).await?,
+                Some(alarm) = alarms.recv(), if !rollback => self.hear_alarm(alarm).await?,
+                () = sleep(wait) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_alarms(
+        &self,
+        quiet: &CancellationToken,
+        watchers: &mut JoinSet<()>,
+    ) -> mpsc::Receiver<Alarm> {
+        let (fired, alarms) = mpsc::channel(1);
+        let databases = self.migration.databases.iter();
+        let subject = AlarmSubject {
+            databases: databases.map(|database| database.name.clone()).collect(),
+        };
+        for source in self.ports.alarms.iter().cloned() {
+            let (fired, quiet, subject) = (fired.clone(), quiet.clone(), subject.clone());
+            watchers.spawn(async move {
+                while let Some(alarm) = source.watch(&subject, quiet.clone()).await {
+                    if fired.send(alarm).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        alarms
+    }
+
+    /// One attempt to make and prove the reverse stream. `true`: the state has changed.
+    async fn arm(&mut self) -> Result<bool, JournalError> {
+        let began = Instant::now();
+        match self.perform(Command::Arm).await {
+            Ok(proof) => {
+                let took = began.elapsed();
+                let (words, evidence) = (proof.words, proof.evidence);
+                let line = self.line(Command::Arm, EntryKind::Done, took, words, evidence);
+                self.advance(Event::Done, line).await?;
+                Ok(true)
+            }
+            Err(failure) if !self.migration.facts.stream_complete => {
+                self.change(Event::ReverseStreamBroke, failure.words)
+                    .await?;
+                self.count_risk().await;
+                Ok(true)
+            }
+            Err(failure) => {
+                self.sessions.clear();
+                let words = format!("not armed yet: {}", failure.words);
+                let evidence = json!({ "took_us": micros(began.elapsed()) });
+                self.note("arm", words, evidence).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn look_at_stream(
+        &mut self,
+        failing_since: &mut Option<Instant>,
+    ) -> Result<(), JournalError> {
+        let mut run = self.step_run();
+        let trouble = match steps::stream_health(&mut run).await {
+            Ok(health) => {
+                self.view.behind_bytes = health.behind_bytes;
+                (!health.streaming).then(|| "the reverse stream does not stream".to_owned())
+            }
+            Err(failure) => {
+                self.sessions.clear();
+                Some(failure.words)
+            }
+        };
+        self.show();
+        let Some(words) = trouble else {
+            *failing_since = None;
+            return Ok(());
+        };
+        let since = *failing_since.get_or_insert_with(Instant::now);
+        let proven = matches!(
+            self.migration.state,
+            State::Baking {
+                reverse: ReverseStream::Proven,
+                ..
+            }
+        );
+        if proven && since.elapsed() > LAPSE {
+            *failing_since = None;
+            self.change(Event::ReverseStreamLapsed, words).await?;
+        }
+        Ok(())
+    }
+
+    /// What going back would lose now, as far as it can be counted.
+    async fn count_risk(&mut self) {
+        let mut run = self.step_run();
+        self.view.writes_at_risk = steps::writes_at_risk(&mut run).await.ok();
+        self.show();
+    }
+
+    /// An alarm goes back by itself as long as that loses nothing.
+    async fn hear_alarm(&mut self, alarm: Alarm) -> Result<(), JournalError> {
+        let words = format!("alarm of {}: {}", alarm.source, alarm.words);
+        warn!(migration = %self.migration.name, "{words}");
+        if matches!(
+            self.migration.state,
+            State::Baking {
+                reverse: ReverseStream::Arming | ReverseStream::Proven,
+                rollback: false,
+            }
+        ) {
+            self.migration.cause = Some(words.clone());
+            return self.change(Event::RollbackRequested, words).await;
+        }
+        self.count_risk().await;
+        let risk = self.view.writes_at_risk;
+        let risk = risk.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+        let words =
+            format!("{words}; not going back by itself: that would lose {risk} transactions");
+        self.note("bake", words, json!({})).await
+    }
+}
+
+/// A failed arming is tried again; the target serves meanwhile.
+const REARM: Duration = Duration::from_millis(500);
+/// A subscriber's walsender may be restarted; longer silence needs a new proof.
+const LAPSE: Duration = Duration::from_secs(2);

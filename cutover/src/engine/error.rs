@@ -1,0 +1,136 @@
+use pointsman_catalog::{CatalogError, ServerName, store::StoreError};
+
+use crate::{
+    journal::JournalError,
+    machine::{IllegalTransition, State},
+    ports::{DataPlaneError, ProviderError},
+};
+
+/// What an operator's wish ran into; nothing was changed by it. The text is the operator's.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("there is no migration {name:?}; known: {}", list(.known))]
+    Unknown { name: String, known: Vec<String> },
+    #[error("there is a migration {0:?} already; choose another name")]
+    Exists(String),
+    #[error(
+        "server {server} is part of migration {migration:?}, which is {state}; a server takes part \
+         in one migration at a time: complete, roll back or cancel that one first"
+    )]
+    ServerTaken {
+        server: ServerName,
+        migration: String,
+        state: &'static str,
+    },
+    /// The request makes no sense as it stands.
+    #[error("{0}")]
+    Invalid(String),
+    /// It makes sense, and not now.
+    #[error("{0}")]
+    Refused(String),
+    #[error("migration {name:?} is busy with another request; try again")]
+    Busy { name: String },
+    #[error("migration {name:?} is not driven any more: {}", STOPPED)]
+    Stopped { name: String },
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
+    DataPlane(#[from] DataPlaneError),
+}
+
+/// The kinds of refusal, as a client tells them apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ErrorKind {
+    NotFound,
+    Exists,
+    Invalid,
+    /// The state forbids it.
+    Precondition,
+    /// A server or the store did not answer.
+    Unavailable,
+}
+
+impl EngineError {
+    /// What kind of refusal this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unknown { .. } => ErrorKind::NotFound,
+            Self::Exists(_) | Self::Journal(JournalError::Exists(_)) => ErrorKind::Exists,
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::ServerTaken { .. } | Self::Refused(_) | Self::Busy { .. } => {
+                ErrorKind::Precondition
+            }
+            Self::Catalog(error) => match error {
+                CatalogError::UnknownServer { .. }
+                | CatalogError::UnknownDatabase { .. }
+                | CatalogError::UnknownNode { .. } => ErrorKind::NotFound,
+                _ => ErrorKind::Unavailable,
+            },
+            Self::Stopped { .. } | Self::Journal(_) | Self::Provider(_) | Self::DataPlane(_) => {
+                ErrorKind::Unavailable
+            }
+        }
+    }
+
+    /// A wish that the machine does not take in `state`, with what is possible instead.
+    pub(super) fn illegal(name: &str, error: IllegalTransition) -> Self {
+        let state = error.state;
+        let hint = match state {
+            State::Planned => "run `migration preflight` and `migration start` first",
+            State::Prepared | State::Undone => "it can be switched or cancelled",
+            State::Baking { .. } => "it can be rolled back or completed",
+            State::NeedsOperator { .. } => {
+                "it waits for a decision: see `migration status` and `migration resolve`"
+            }
+            State::RolledBack | State::Completed | State::Cancelled => {
+                "it has ended; rebuild the standby and create a new migration"
+            }
+            State::SettingUp
+            | State::Switching { .. }
+            | State::Undoing { .. }
+            | State::Completing
+            | State::Cancelling => "something is under way: see `migration status --watch`",
+        };
+        Self::Refused(format!("migration {name:?} is {}: {hint}", describe(state)))
+    }
+}
+
+/// A state in words.
+pub(super) fn describe(state: State) -> String {
+    match state {
+        State::Switching { direction, step } => {
+            format!("switching {} (step {})", direction.label(), step.label())
+        }
+        State::Undoing { direction, step } => {
+            format!(
+                "undoing its {} switch (from step {})",
+                direction.label(),
+                step.label()
+            )
+        }
+        State::NeedsOperator { step, .. } => {
+            format!("waiting for an operator (at step {})", step.label())
+        }
+        state => state.label().replace('_', " "),
+    }
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        Self::Journal(error.into())
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+const STOPPED: &str = "this control plane is stopping, or its journal failed; see its log";

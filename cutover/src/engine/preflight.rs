@@ -1,0 +1,57 @@
+//! Gathers what the checks look at.
+
+use std::collections::BTreeMap;
+
+use super::{EngineError, Ports};
+use crate::{
+    Settings,
+    checks::{self, CheckContext, ControlPlane, Moment, Report},
+    migration::{Migration, PlannedDatabase},
+};
+
+/// Runs every check against the servers as they are now; nothing is changed.
+pub(crate) async fn run(
+    ports: &Ports,
+    settings: &Settings,
+    migration: &Migration,
+    moment: Moment,
+) -> Result<Report, EngineError> {
+    let catalog = &ports.catalog;
+    let source = catalog.server(&migration.source).await?;
+    let target = catalog.server(&migration.target).await?;
+    let (on_source, on_target) = futures_util::future::try_join(
+        ports.provider.inspect(&source),
+        ports.provider.inspect(&target),
+    )
+    .await?;
+    let mut catalogued = Vec::new();
+    for name in catalog.databases_served_by(&migration.source).await? {
+        let datname = catalog.database(&name).await?.datname;
+        catalogued.push(PlannedDatabase { name, datname });
+    }
+    let readers: BTreeMap<_, _> = catalog
+        .routes()
+        .await?
+        .into_iter()
+        .filter(|(name, _)| migration.databases.iter().any(|moved| moved.name == *name))
+        .map(|(name, routes)| (name, routes.reader.serving().to_vec()))
+        .collect();
+    let membership = ports.data_plane.membership().await;
+    let context = CheckContext {
+        source: &source,
+        target: &target,
+        on_source: &*on_source,
+        on_target: &*on_target,
+        databases: &migration.databases,
+        fates: &migration.fates,
+        catalogued: &catalogued,
+        readers: &readers,
+        planned_slots: &[],
+        membership: &membership.map_err(|error| error.to_string()),
+        control: &ControlPlane::default(),
+        accept_loss: migration.facts.accept_loss,
+        moment,
+        bake: settings.bake,
+    };
+    Ok(checks::run(&context).await)
+}

@@ -1,0 +1,260 @@
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::error::describe;
+use crate::{
+    journal::Entry,
+    machine::{Direction, ReverseStream, State, Step},
+    migration::Migration,
+};
+
+/// Where a migration stands, for operators.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub migration: Migration,
+    /// One sentence that a person can act on at three in the morning.
+    pub headline: String,
+    pub way_back: WayBack,
+    pub choices: Vec<Choice>,
+    /// The journal, oldest first.
+    pub entries: Arc<Vec<Entry>>,
+}
+
+/// What going back costs now, and whether it loses anything.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct WayBack {
+    pub kind: WayBackKind,
+    pub lossless: bool,
+    /// Committed transactions that going back now would lose, where that can be counted.
+    pub writes_at_risk: Option<u64>,
+    pub words: String,
+}
+
+/// The ways back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WayBackKind {
+    /// The source is opened and served again: milliseconds.
+    Republish,
+    /// The same, once the target is proven to be closed and unwritten.
+    CloseAndReopen,
+    /// The reverse stream is waited for first, then a switch back.
+    ArmAndSwitch,
+    /// A switch back over the reverse stream.
+    Switch,
+    /// Only by giving up writes.
+    AcceptLoss,
+    /// There is nothing to go back from, or no way any more.
+    None,
+}
+
+/// One decision that an operator can take in `needs_operator`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Choice {
+    pub name: &'static str,
+    pub words: String,
+}
+
+/// What the driver last saw of the reverse stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StreamView {
+    pub(super) behind_bytes: u64,
+    pub(super) writes_at_risk: Option<u64>,
+}
+
+impl Status {
+    pub(super) fn new(migration: &Migration, entries: Arc<Vec<Entry>>, view: &StreamView) -> Self {
+        Self {
+            headline: headline(migration),
+            way_back: way_back(migration, view),
+            choices: choices(migration),
+            migration: migration.clone(),
+            entries,
+        }
+    }
+
+    /// `forward` or `reverse`, of the switch under way or waiting; else empty.
+    pub fn direction(&self) -> &'static str {
+        match self.migration.state {
+            State::Switching { direction, .. }
+            | State::Undoing { direction, .. }
+            | State::NeedsOperator { direction, .. } => direction.label(),
+            _ => "",
+        }
+    }
+
+    /// The step under way or waiting; else empty.
+    pub fn step(&self) -> &'static str {
+        match self.migration.state {
+            State::Switching { step, .. }
+            | State::Undoing { step, .. }
+            | State::NeedsOperator { step, .. } => step.label(),
+            _ => "",
+        }
+    }
+
+    /// `none`, `arming`, `proven` or `broken`.
+    pub fn reverse_stream(&self) -> &'static str {
+        match self.migration.state {
+            State::Baking { reverse, .. } => match reverse {
+                ReverseStream::Arming => "arming",
+                ReverseStream::Proven => "proven",
+                ReverseStream::Broken => "broken",
+            },
+            _ => "none",
+        }
+    }
+}
+
+fn headline(migration: &Migration) -> String {
+    let (source, target) = (&migration.source, &migration.target);
+    let cause = migration.cause.as_deref().unwrap_or("no cause on record");
+    match migration.state {
+        State::Planned => format!("{source} → {target} is planned; no server was touched"),
+        State::SettingUp => format!("{source} is being prepared"),
+        State::Prepared => format!("ready to switch from {source} to {target}"),
+        State::Switching { .. } | State::Undoing { .. } => describe(migration.state),
+        State::Undone => format!("{source} serves; the switch was undone: {cause}"),
+        State::Baking {
+            reverse, rollback, ..
+        } => {
+            let stream = match reverse {
+                ReverseStream::Arming => "the reverse stream is being made",
+                ReverseStream::Proven => "the reverse stream is proven",
+                ReverseStream::Broken => "the reverse stream is broken",
+            };
+            let wish = if rollback {
+                "; a rollback waits for it"
+            } else {
+                ""
+            };
+            format!("{target} serves and is watched; {stream}{wish}")
+        }
+        State::RolledBack => {
+            format!("{source} serves again; {target} is closed until it is rebuilt: {cause}")
+        }
+        State::Completing => format!("{source} is being closed for good"),
+        State::Completed => format!("{target} serves; {source} is closed and kept"),
+        State::Cancelling => "what the start made is being taken back".to_owned(),
+        State::Cancelled => format!("cancelled; {source} serves as before"),
+        State::NeedsOperator { step, .. } => format!(
+            "both servers are kept closed and routes refuse once the hold ends; stopped at {}: {cause}",
+            step.label()
+        ),
+    }
+}
+
+fn way_back(migration: &Migration, view: &StreamView) -> WayBack {
+    let way = |kind, lossless, words: String| WayBack {
+        kind,
+        lossless,
+        writes_at_risk: lossless.then_some(0),
+        words,
+    };
+    let complete = migration.facts.stream_complete;
+    match migration.state {
+        State::Switching {
+            direction: Direction::Forward,
+            step,
+        } if step < Step::Promote => way(
+            WayBackKind::Republish,
+            true,
+            "abort: the source is opened and served again, within milliseconds".to_owned(),
+        ),
+        State::Switching {
+            direction: Direction::Forward,
+            step,
+        } if step < Step::Flip => way(
+            WayBackKind::CloseAndReopen,
+            true,
+            "only once the target is proven to be closed and unwritten".to_owned(),
+        ),
+        State::Baking {
+            reverse: ReverseStream::Arming,
+            ..
+        } => way(
+            WayBackKind::ArmAndSwitch,
+            complete,
+            "a rollback first waits until the reverse stream is proven, while the target serves; \
+             then it is a switch back"
+                .to_owned(),
+        ),
+        State::Baking {
+            reverse: ReverseStream::Proven,
+            ..
+        } => way(
+            WayBackKind::Switch,
+            true,
+            format!(
+                "a switch back over the reverse stream, which is {} bytes of WAL behind; lossless as \
+                 long as the target answers",
+                view.behind_bytes
+            ),
+        ),
+        State::Baking {
+            reverse: ReverseStream::Broken,
+            ..
+        } => WayBack {
+            writes_at_risk: view.writes_at_risk,
+            ..way(
+                WayBackKind::AcceptLoss,
+                false,
+                view.writes_at_risk.map_or_else(
+                    || {
+                        "the reverse stream is broken; what it lacks is not countable now"
+                            .to_owned()
+                    },
+                    |count| {
+                        format!(
+                            "the reverse stream is broken: going back loses {count} committed \
+                             transactions (rollback --accept-loss)"
+                        )
+                    },
+                ),
+            )
+        },
+        State::Completed => way(
+            WayBackKind::None,
+            false,
+            "the way back was given up".to_owned(),
+        ),
+        _ => way(
+            WayBackKind::None,
+            true,
+            "nothing to go back from".to_owned(),
+        ),
+    }
+}
+
+fn choices(migration: &Migration) -> Vec<Choice> {
+    let State::NeedsOperator { direction, step } = migration.state else {
+        return Vec::new();
+    };
+    let (source, target) = (&migration.source, &migration.target);
+    let mut choices = vec![Choice {
+        name: RETRY,
+        words: format!("try {} again, with every proof taken anew", step.label()),
+    }];
+    if direction == Direction::Forward {
+        choices.push(Choice {
+            name: OPEN_SOURCE,
+            words: format!(
+                "open {source} again, if {target} can be proven to be closed and unwritten, or a \
+                 standby that can be cut off"
+            ),
+        });
+        choices.push(Choice {
+            name: OPEN_SOURCE_UNPROVEN,
+            words: format!(
+                "open {source} without asking {target}: you assert that {target} is down for good \
+                 (powered off or cut off from every client); if it is not, both accept writes"
+            ),
+        });
+    }
+    choices
+}
+
+pub(super) const RETRY: &str = "retry";
+pub(super) const OPEN_SOURCE: &str = "open-source";
+pub(super) const OPEN_SOURCE_UNPROVEN: &str = "open-source-target-is-down";

@@ -1,0 +1,224 @@
+//! The record of each step: intent before, evidence after, chained by hash.
+
+use std::sync::Arc;
+
+use pointsman_catalog::{
+    Store, UnixMillis,
+    store::{Key, Precondition, Revision, StoreError, Write},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::migration::Migration;
+
+/// What an entry records.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// A step is about to run.
+    Intent,
+    /// It succeeded; the evidence proves it.
+    Done,
+    /// It did not; the words say why.
+    Failed,
+    /// Something else worth knowing.
+    Note,
+}
+
+/// One line of the record.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Entry {
+    /// Counts the entries of a migration, from 1.
+    pub number: u64,
+    /// 0 before the first switch.
+    pub switch: u32,
+    pub epoch: u64,
+    pub at: UnixMillis,
+    /// Since the switch began, in microseconds.
+    pub offset_us: u64,
+    /// How long the step took, in microseconds; 0 for intents and notes.
+    pub took_us: u64,
+    pub step: String,
+    pub kind: EntryKind,
+    pub words: String,
+    pub evidence: serde_json::Value,
+    /// The hash of the entry before this one.
+    pub previous: String,
+    /// SHA-256, in hexadecimal, of this entry's JSON with an empty `hash`.
+    pub hash: String,
+}
+
+/// An entry before it is numbered and chained.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub at: UnixMillis,
+    pub offset_us: u64,
+    pub took_us: u64,
+    pub step: String,
+    pub kind: EntryKind,
+    pub words: String,
+    pub evidence: serde_json::Value,
+}
+
+/// The journals of all migrations in one store.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    store: Arc<dyn Store>,
+}
+
+/// Why the record could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another leader drives this migration: stop.
+    #[error("migration {0} was changed by another leader")]
+    Superseded(String),
+    #[error("there is a migration {0} already")]
+    Exists(String),
+    #[error("the journal could not be written")]
+    Store(#[from] StoreError),
+    /// A person must look: the record was altered or damaged.
+    #[error("entry {number} of migration {name} does not match its hash")]
+    Broken { name: String, number: u64 },
+}
+
+impl Journal {
+    /// Journals in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// Writes a new migration.
+    pub async fn create(&self, migration: &Migration) -> Result<Revision, JournalError> {
+        let key = record_key(&migration.name);
+        let write = Write {
+            value: Some(encode(&key, migration)?),
+            key,
+            when: Precondition::Absent,
+        };
+        match self.store.commit(vec![write]).await {
+            Err(StoreError::Conflict { .. }) => Err(JournalError::Exists(migration.name.clone())),
+            other => Ok(other?),
+        }
+    }
+
+    /// Writes the record and `lines` in one commit that is durable when this returns.
+    /// `at` is the revision of the record as this leader knows it.
+    pub async fn append(
+        &self,
+        migration: &mut Migration,
+        at: Revision,
+        lines: Vec<Line>,
+    ) -> Result<(Revision, Vec<Entry>), JournalError> {
+        let mut writes = Vec::with_capacity(lines.len() + 1);
+        let mut entries = Vec::with_capacity(lines.len());
+        for line in lines {
+            let entry = chain(migration, line);
+            let key = entry_key(&migration.name, entry.number);
+            writes.push(Write {
+                value: Some(encode(&key, &entry)?),
+                key,
+                when: Precondition::Absent,
+            });
+            entries.push(entry);
+        }
+        let key = record_key(&migration.name);
+        writes.push(Write {
+            value: Some(encode(&key, migration)?),
+            key,
+            when: Precondition::At(at),
+        });
+        match self.store.commit(writes).await {
+            Ok(revision) => Ok((revision, entries)),
+            Err(StoreError::Conflict { .. }) => {
+                Err(JournalError::Superseded(migration.name.clone()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Every migration, with the revision of its record.
+    pub async fn migrations(&self) -> Result<Vec<(Migration, Revision)>, JournalError> {
+        let mut migrations = Vec::new();
+        for (key, versioned) in self.store.range(RECORDS).await? {
+            migrations.push((decode(&key, &versioned.value)?, versioned.revision));
+        }
+        Ok(migrations)
+    }
+
+    /// The entries of a migration, oldest first, with the hash chain verified.
+    pub async fn entries(&self, name: &str) -> Result<Vec<Entry>, JournalError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for (key, versioned) in self.store.range(&format!("{ENTRIES}{name}/")).await? {
+            let entry: Entry = decode(&key, &versioned.value)?;
+            let previous = entries.last().map_or("", |last| last.hash.as_str());
+            if entry.previous != previous || entry.hash != hash(&entry) {
+                return Err(JournalError::Broken {
+                    name: name.to_owned(),
+                    number: entry.number,
+                });
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+}
+
+fn chain(migration: &mut Migration, line: Line) -> Entry {
+    let head = &mut migration.journal;
+    let mut entry = Entry {
+        number: head.entries + 1,
+        switch: migration.switches,
+        epoch: migration.epoch,
+        at: line.at,
+        offset_us: line.offset_us,
+        took_us: line.took_us,
+        step: line.step,
+        kind: line.kind,
+        words: line.words,
+        evidence: line.evidence,
+        previous: std::mem::take(&mut head.hash),
+        hash: String::new(),
+    };
+    entry.hash = hash(&entry);
+    head.entries = entry.number;
+    head.hash.clone_from(&entry.hash);
+    entry
+}
+
+fn hash(entry: &Entry) -> String {
+    let bare = Entry {
+        hash: String::new(),
+        ..entry.clone()
+    };
+    let text = serde_json::to_vec(&bare).unwrap_or_default();
+    Sha256::digest(&text)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn encode<T: Serialize>(key: &Key, value: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|source| StoreError::Corrupt {
+        key: key.clone(),
+        source,
+    })
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(key: &Key, value: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(value).map_err(|source| StoreError::Corrupt {
+        key: key.clone(),
+        source,
+    })
+}
+
+fn record_key(name: &str) -> Key {
+    Key::new(format!("{RECORDS}{name}"))
+}
+
+/// Numbers are padded so that key order is entry order.
+fn entry_key(name: &str, number: u64) -> Key {
+    Key::new(format!("{ENTRIES}{name}/{number:010}"))
+}
+
+const RECORDS: &str = "migrations/";
+const ENTRIES: &str = "journal/";

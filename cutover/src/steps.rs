@@ -1,0 +1,152 @@
+//! What each command does, one file a step. A step observes, acts only where needed,
+//! and returns its proof; running it twice equals running it once.
+
+mod arm;
+mod catch_up;
+mod end;
+mod fence;
+mod flip;
+mod hold;
+mod prepare;
+mod prime;
+mod promote;
+mod prove;
+mod routes;
+mod sessions;
+mod undo;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use crate::{
+    Ports, Settings,
+    machine::{Command, Direction, Event, Step},
+    migration::Migration,
+    ports::ProviderError,
+};
+
+pub(crate) use arm::stream_health;
+pub(crate) use prepare::writes_at_risk;
+pub(crate) use routes::{readers_pass, restore_readers};
+pub(crate) use sessions::Sessions;
+
+/// What a step works with.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) ports: &'a Ports,
+    pub(crate) settings: &'a Settings,
+    pub(crate) migration: &'a mut Migration,
+    pub(crate) sessions: &'a mut Sessions,
+}
+
+/// Why the next step may begin.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    pub(crate) words: String,
+    pub(crate) evidence: Value,
+}
+
+/// Why it may not, and what the machine makes of that.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) event: Event,
+    pub(crate) words: String,
+    /// The server did not answer: worth another try within the step's budget.
+    pub(crate) unreachable: bool,
+}
+
+impl Proof {
+    pub(crate) fn new(words: impl Into<String>, evidence: Value) -> Self {
+        Self {
+            words: words.into(),
+            evidence,
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(words: impl Into<String>) -> Self {
+        Self {
+            event: Event::Failed,
+            words: words.into(),
+            unreachable: false,
+        }
+    }
+
+    /// Neither server can be proven to be the only writer.
+    pub(crate) fn unprovable(words: impl Into<String>) -> Self {
+        Self {
+            event: Event::Unprovable,
+            ..Self::new(words)
+        }
+    }
+}
+
+impl From<ProviderError> for Failure {
+    fn from(error: ProviderError) -> Self {
+        Self {
+            unreachable: matches!(error, ProviderError::Unreachable { .. }),
+            ..Self::new(error.to_string())
+        }
+    }
+}
+
+impl From<crate::ports::DataPlaneError> for Failure {
+    fn from(error: crate::ports::DataPlaneError) -> Self {
+        let cause = std::error::Error::source(&error)
+            .map_or_else(String::new, |source| format!(": {source}"));
+        Self::new(format!("{error}{cause}"))
+    }
+}
+
+impl From<pointsman_catalog::CatalogError> for Failure {
+    fn from(error: pointsman_catalog::CatalogError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Runs the one command that a state owes. `Watch` is the driver's own.
+pub(crate) fn perform<'a>(
+    run: &'a mut Run<'_>,
+    command: Command,
+) -> BoxFuture<'a, Result<Proof, Failure>> {
+    Box::pin(dispatch(run, command))
+}
+
+async fn dispatch(run: &mut Run<'_>, command: Command) -> Result<Proof, Failure> {
+    match command {
+        Command::SetUp => prepare::set_up(run).await,
+        Command::Step(direction, step) => perform_step(run, direction, step).await,
+        Command::Undo(Direction::Forward, step) => undo::forward(run, step).await,
+        Command::Undo(Direction::Reverse, step) => undo::reverse(run, step).await,
+        Command::Arm => arm::run(run).await,
+        Command::Complete => end::complete(run).await,
+        Command::Cancel => end::cancel(run).await,
+        Command::Watch => Err(Failure::new("watching is no step")),
+    }
+}
+
+async fn perform_step(
+    run: &mut Run<'_>,
+    direction: Direction,
+    step: Step,
+) -> Result<Proof, Failure> {
+    use {Direction as D, Step as S};
+    match (direction, step) {
+        (D::Forward, S::Prepare) => prepare::forward(run).await,
+        (D::Reverse, S::Prepare) => prepare::reverse(run).await,
+        (direction, S::Hold) => hold::run(run, direction).await,
+        (D::Forward, S::Fence) => fence::forward(run).await,
+        (D::Reverse, S::Fence) => fence::reverse(run).await,
+        (D::Forward, S::CatchUp) => catch_up::forward(run).await,
+        (D::Reverse, S::CatchUp) => catch_up::reverse(run).await,
+        (D::Forward, S::Prove) => prove::forward(run).await,
+        (D::Reverse, S::Prove) => prove::reverse(run).await,
+        (D::Forward, S::Promote) => promote::forward(run).await,
+        (D::Reverse, S::Promote) => promote::reverse(run).await,
+        (D::Forward, S::Prime) => prime::forward(run).await,
+        (D::Reverse, S::Prime) => prime::reverse(run).await,
+        (D::Forward, S::Flip) => flip::forward(run).await,
+        (D::Reverse, S::Flip) => flip::reverse(run).await,
+    }
+}

@@ -1,0 +1,112 @@
+//! The new writer has everything up to the marker.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::{Failure, Proof, Run};
+use crate::{
+    Lsn,
+    migration::Migration,
+    ports::{ControlledServer, Marker, SlotProgress},
+};
+
+pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let marker = marker(run.migration)?;
+    let (wait, end) = (run.settings.catch_up, run.settings.end_sessions);
+    let target = run
+        .sessions
+        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let replayed = replayed(target, marker.lsn, wait).await?;
+    let ended = target.end_sessions(&[], end).await?;
+    Ok(Proof::new(
+        format!("{} has replayed {}", target.name(), marker.lsn),
+        json!({ "marker": marker.lsn, "replayed": replayed, "sessions_ended": ended }),
+    ))
+}
+
+/// Waits for `lsn`, and reads the role in the same statement.
+pub(super) async fn replayed(
+    target: &dyn ControlledServer,
+    lsn: Lsn,
+    wait: Duration,
+) -> Result<Lsn, Failure> {
+    let replay = target.await_replay(lsn, wait).await?;
+    if replay.in_recovery {
+        Ok(replay.replayed)
+    } else {
+        Err(Failure::unprovable(format!(
+            "{} is a primary, and this migration has not promoted it: somebody else did; both \
+             servers stay closed until an operator decides",
+            target.name()
+        )))
+    }
+}
+
+pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let marker = marker(run.migration)?;
+    let wait = run.settings.catch_up;
+    let facts = run.migration.facts.clone();
+    let name = run.migration.name.clone();
+    let target = run
+        .sessions
+        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let deadline = Instant::now() + wait;
+    let mut progress = target.slot_progress(&facts.slots).await?;
+    while facts.stream_complete && !delivered(&progress, marker.lsn) {
+        if Instant::now() >= deadline {
+            break;
+        }
+        sleep(POLL).await;
+        progress = target.slot_progress(&facts.slots).await?;
+    }
+    if facts.stream_complete && delivered(&progress, marker.lsn) {
+        return Ok(Proof::new(
+            format!("the source has applied everything up to {}", marker.lsn),
+            json!({ "marker": marker.lsn, "slots": progress, "writes_lost": 0 }),
+        ));
+    }
+    // The target is closed: now "nobody wrote" can be said of it, and counted.
+    let since = progress.iter().map(|slot| slot.confirmed).min();
+    let Some(since) = since.or(facts.opened) else {
+        return Err(Failure::new(format!(
+            "what the source lacks is not countable: {} has no reverse slot, last confirmed \
+             position unknown; repair the stream, or accept the loss (migration rollback {name} \
+             --accept-loss)",
+            target.name()
+        )));
+    };
+    let lost = target.user_commits(since, &facts.exempt).await?;
+    if lost.count > 0 && !facts.accept_loss {
+        return Err(Failure::new(format!(
+            "going back now would lose {} committed transactions: the source has confirmed {since}, \
+             the target is at {}; repair the reverse stream, or accept the loss (migration \
+             rollback {name} --accept-loss)",
+            lost.count, marker.lsn
+        )));
+    }
+    Ok(Proof::new(
+        format!(
+            "{} committed transactions since {since} are given up",
+            lost.count
+        ),
+        json!({ "marker": marker.lsn, "slots": progress, "writes_lost": lost.count }),
+    ))
+}
+
+fn delivered(progress: &[SlotProgress], marker: Lsn) -> bool {
+    !progress.is_empty() && progress.iter().all(|slot| slot.confirmed >= marker)
+}
+
+pub(super) fn marker(migration: &Migration) -> Result<Marker, Failure> {
+    migration
+        .facts
+        .marker
+        .ok_or_else(|| Failure::new("the fence has left no marker: the journal is incomplete"))
+}
+
+/// `confirmed_flush_lsn` moves with each report of the subscriber; a look costs 0.2 ms.
+const POLL: Duration = Duration::from_millis(1);

@@ -1,0 +1,154 @@
+//! The old writer refuses everybody, with proof, and its final position is known.
+
+use std::time::Duration;
+
+use futures_util::future::{join, try_join3};
+use serde_json::json;
+
+use super::{Failure, Proof, Run};
+use crate::{
+    migration::Migration,
+    ports::{Closed, ControlledServer, FenceRecord, Refusal, ReverseSlot},
+};
+
+pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let deadline = run.settings.end_sessions;
+    let record = record(run.migration, true);
+    let databases = run.migration.moving();
+    let id = marker_id(run.migration);
+    let both = run
+        .sessions
+        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    // Sessions on the standby survive a promotion and could write after it, so they end
+    // now, while the source's do; new readers are held already.
+    let (source, ended_on_target) = join(
+        close_and_empty(both.source, &record, &[], &databases, deadline),
+        both.target.end_sessions(&[], deadline),
+    )
+    .await;
+    let (source, ended_on_target) = (source?, ended_on_target?);
+    let marker = both.source.marker(&id, &[]).await?;
+    let facts = &mut run.migration.facts;
+    facts.exempt.xids.extend(&source.closed.xids);
+    facts.marker = Some(marker);
+    facts.closed_source = Some(source.closed);
+    Ok(Proof::new(
+        format!(
+            "{} is closed: {} sessions ended, new ones refused",
+            both.source.name(),
+            source.ended
+        ),
+        json!({
+            "token": {
+                "server": both.source.name(),
+                "system_identifier": facts.system_identifier,
+                "timeline": record.timeline,
+                "lsn": marker.lsn,
+                "epoch": record.epoch,
+            },
+            "sessions_ended": source.ended,
+            "sessions_ended_on_target": ended_on_target,
+            "refusal": source.refusal,
+        }),
+    ))
+}
+
+pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let deadline = run.settings.end_sessions;
+    let record = record(run.migration, false);
+    let databases = run.migration.moving();
+    let id = marker_id(run.migration);
+    let target = run
+        .sessions
+        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let slots = run.migration.facts.slots.clone();
+    let fenced = close_and_empty(target, &record, &slots, &databases, deadline).await?;
+    let marker = target.marker(&id, &databases).await?;
+    let facts = &mut run.migration.facts;
+    facts.exempt.xids.extend(&fenced.closed.xids);
+    facts.marker = Some(marker);
+    facts.closed_target = Some(fenced.closed);
+    Ok(Proof::new(
+        format!(
+            "{} is closed: {} sessions ended, new ones refused",
+            target.name(),
+            fenced.ended
+        ),
+        json!({ "lsn": marker.lsn, "sessions_ended": fenced.ended, "refusal": fenced.refusal }),
+    ))
+}
+
+/// The record that closes the source (`true`) or the target.
+pub(super) fn record(migration: &Migration, source: bool) -> FenceRecord {
+    let facts = &migration.facts;
+    FenceRecord {
+        migration: migration.name.clone(),
+        epoch: migration.epoch,
+        server: if source {
+            migration.source.clone()
+        } else {
+            migration.target.clone()
+        },
+        timeline: if source {
+            facts.source_timeline
+        } else {
+            facts.target_timeline.unwrap_or_default()
+        },
+        closed: Closed::default(),
+    }
+}
+
+pub(super) fn marker_id(migration: &Migration) -> String {
+    format!("{}/{}", migration.name, migration.epoch)
+}
+
+#[derive(Debug)]
+struct Fenced {
+    closed: Closed,
+    ended: u64,
+    refusal: Refusal,
+}
+
+async fn close_and_empty(
+    server: &dyn ControlledServer,
+    record: &FenceRecord,
+    spare: &[ReverseSlot],
+    databases: &[String],
+    deadline: Duration,
+) -> Result<Fenced, Failure> {
+    let closed = server.close(record).await?;
+    let first = databases.first().map_or("postgres", String::as_str);
+    let ((), ended, refusal) = try_join3(
+        server.barrier(),
+        server.end_sessions(spare, deadline),
+        server.try_connect(first),
+    )
+    .await?;
+    if refusal == Refusal::Accepted {
+        return Err(Failure::new(format!(
+            "server {} still accepts connections to {first} after it was closed",
+            server.name()
+        )));
+    }
+    // The barrier let the last backend that was starting at the closing appear.
+    let late = server.end_sessions(spare, deadline).await?;
+    let full = FenceRecord {
+        closed: closed.clone(),
+        ..record.clone()
+    };
+    let breaches = server.breaches(&full, spare).await?;
+    if let Some(breach) = breaches.first() {
+        return Err(Failure::new(format!(
+            "server {} is not closed and empty: {}",
+            server.name(),
+            breach.words
+        )));
+    }
+    Ok(Fenced {
+        closed,
+        ended: ended + late,
+        refusal,
+    })
+}

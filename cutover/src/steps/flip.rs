@@ -1,0 +1,103 @@
+//! The new writer opens, and the fleet is sent there.
+
+use futures_util::future::try_join_all;
+use pointsman_catalog::UnixMillis;
+use serde_json::json;
+
+use super::{
+    Failure, Proof, Run,
+    routes::{Readers, convergence_words},
+};
+use crate::ports::ControlledServer;
+
+pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let closed = run
+        .migration
+        .facts
+        .closed_source
+        .clone()
+        .unwrap_or_default();
+    let staying = run.migration.staying_closed();
+    let moving = run.migration.moving();
+    let target = run
+        .sessions
+        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let xids = target.reopen(&closed, &staying).await?;
+    first_write(target, &moving).await?;
+    run.migration.facts.exempt.xids.extend(&xids);
+    let writer = run.migration.target.clone();
+    let publication = run.publish_serve(&writer, Readers::OnTarget).await?;
+    let convergence = run.named_convergence(&publication).await;
+    Ok(Proof::new(
+        format!("{writer} serves; {}", convergence_words(&convergence)),
+        json!({
+            "sequence": publication.sequence,
+            "epochs": publication.epochs,
+            "convergence": convergence,
+        }),
+    ))
+}
+
+pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let closed = run
+        .migration
+        .facts
+        .closed_source
+        .clone()
+        .unwrap_or_default();
+    let moving = run.migration.moving();
+    let source = run
+        .sessions
+        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    source.reopen(&closed, &[]).await?;
+    first_write(source, &moving).await?;
+    let writer = run.migration.source.clone();
+    let publication = run.publish_serve(&writer, Readers::WithoutTarget).await?;
+    let convergence = run.named_convergence(&publication).await;
+    let left_behind = take_down_stream(run, &moving).await.err();
+    let words = match &left_behind {
+        None => format!("{writer} serves; {}", convergence_words(&convergence)),
+        Some(failure) => format!(
+            "{writer} serves; {}; left behind for `migration complete`'s clean-up: {}",
+            convergence_words(&convergence),
+            failure.words
+        ),
+    };
+    Ok(Proof::new(
+        words,
+        json!({
+            "sequence": publication.sequence,
+            "epochs": publication.epochs,
+            "convergence": convergence,
+        }),
+    ))
+}
+
+/// The engine's own write comes first, into a table outside every audit.
+pub(super) async fn first_write(
+    server: &dyn ControlledServer,
+    databases: &[String],
+) -> Result<(), Failure> {
+    let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
+    let mut writes = Vec::with_capacity(databases.len());
+    for datname in databases {
+        writes.push(server.write_probe(datname, value));
+    }
+    try_join_all(writes).await?;
+    Ok(())
+}
+
+/// The reverse stream has done its work. Clients are served already, so what fails here
+/// is named and nothing more.
+async fn take_down_stream(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> {
+    let slots = run.migration.facts.slots.clone();
+    let both = run
+        .sessions
+        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    both.source.drop_subscriptions(moving).await?;
+    both.target.drop_slots(&slots).await?;
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Before anything is changed: sessions, identity, checks, fleet.
+
+use std::time::Duration;
+
+use futures_util::future::try_join;
+use serde_json::json;
+
+use super::{Failure, Proof, Run};
+use crate::{
+    checks::Moment,
+    engine::preflight,
+    lease,
+    machine::Direction,
+    migration::Migration,
+    ports::{ControlledServer, Membership, Observation},
+};
+
+/// `start`: the source gets what a switch needs, and the target has replayed it.
+pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let moving = run.migration.moving();
+    let both = run
+        .sessions
+        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
+    expect_pair(run.migration, &source, &target, Direction::Forward)?;
+    let identifier = &source.system_identifier;
+    lease::acquire(&run.ports.catalog, identifier, &run.migration.name)
+        .await
+        .map_err(Failure::new)?;
+    both.source.open_databases(&moving).await?;
+    let exempt = both.source.prepare(&moving).await?;
+    let made = both.source.observe().await?.position;
+    let replay = both.target.await_replay(made, SET_UP_REPLAY).await?;
+    both.target.open_databases(&moving).await?;
+    let facts = &mut run.migration.facts;
+    facts.system_identifier = Some(source.system_identifier.clone());
+    facts.source_timeline = source.timeline;
+    facts.exempt = exempt;
+    Ok(Proof::new(
+        "publication, probe table and fence table are on both servers",
+        json!({
+            "system_identifier": source.system_identifier,
+            "timeline": source.timeline,
+            "source_version": source.version,
+            "target_version": target.version,
+            "replayed": replay.replayed,
+        }),
+    ))
+}
+
+pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let moving = run.migration.moving();
+    let both = run
+        .sessions
+        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
+    expect_pair(run.migration, &source, &target, Direction::Forward)?;
+    try_join(
+        both.source.open_databases(&moving),
+        both.target.open_databases(&moving),
+    )
+    .await?;
+    let report = preflight::run(run.ports, run.settings, run.migration, Moment::Switch)
+        .await
+        .map_err(|error| Failure::new(error.to_string()))?;
+    if let Some(finding) = report.blocking().next() {
+        return Err(Failure::new(format!(
+            "check {} {} blocks: {} {}",
+            finding.id, finding.slug, finding.says, finding.fix
+        )));
+    }
+    let membership = run.ports.data_plane.membership().await?;
+    if let Some(words) = incomplete(&membership) {
+        return Err(Failure::new(words));
+    }
+    run.migration.facts.source_timeline = source.timeline;
+    Ok(Proof::new(
+        format!(
+            "{} checks pass, {} sidecars are in step",
+            report.findings.len(),
+            membership.registered.len()
+        ),
+        json!({ "timeline": source.timeline, "sidecars": membership.registered }),
+    ))
+}
+
+pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let moving = run.migration.moving();
+    let both = run
+        .sessions
+        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
+    expect_pair(run.migration, &source, &target, Direction::Reverse)?;
+    both.target.open_databases(&moving).await?;
+    let at_risk = count_at_risk(run.migration, both.target).await?;
+    if at_risk > 0 && !run.migration.facts.accept_loss {
+        return Err(Failure::new(format!(
+            "going back now would lose {at_risk} committed transactions that the reverse stream \
+             has not delivered; repair it, or accept the loss (migration rollback {} \
+             --accept-loss)",
+            run.migration.name
+        )));
+    }
+    let membership = run.ports.data_plane.membership().await?;
+    let missing = incomplete(&membership);
+    Ok(Proof::new(
+        missing.map_or_else(
+            || "both servers answer, the fleet is complete".to_owned(),
+            |words| format!("both servers answer; going on although {words}"),
+        ),
+        json!({ "writes_at_risk": at_risk, "accept_loss": run.migration.facts.accept_loss }),
+    ))
+}
+
+/// Committed transactions on the serving target that going back would lose, as far as
+/// they can be seen while it serves: 0 with a proven stream, whose rest is waited for
+/// behind the fence.
+pub(crate) async fn writes_at_risk(run: &mut Run<'_>) -> Result<u64, Failure> {
+    let target = run
+        .sessions
+        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    count_at_risk(run.migration, target).await
+}
+
+async fn count_at_risk(
+    migration: &Migration,
+    target: &dyn ControlledServer,
+) -> Result<u64, Failure> {
+    let facts = &migration.facts;
+    let progress = target.slot_progress(&facts.slots).await?;
+    let streaming =
+        facts.stream_complete && !progress.is_empty() && progress.iter().all(|slot| slot.streaming);
+    if streaming {
+        return Ok(0);
+    }
+    let confirmed = progress.iter().map(|slot| slot.confirmed).min();
+    let Some(since) = confirmed.or(facts.opened) else {
+        return Ok(0);
+    };
+    let commits = target.user_commits(since, &facts.exempt).await?;
+    Ok(commits.count)
+}
+
+/// Source and target are one system, in the roles that `direction` begins with.
+fn expect_pair(
+    migration: &Migration,
+    source: &Observation,
+    target: &Observation,
+    direction: Direction,
+) -> Result<(), Failure> {
+    let (from, to) = (&migration.source, &migration.target);
+    if source.system_identifier != target.system_identifier {
+        return Err(Failure::new(format!(
+            "target {to} is not a replica of source {from}: system identifiers {} and {} differ; \
+             build the target as a physical standby of the source",
+            target.system_identifier, source.system_identifier
+        )));
+    }
+    let known = migration.facts.system_identifier.as_ref();
+    if known.is_some_and(|known| *known != source.system_identifier) {
+        return Err(Failure::new(format!(
+            "server {from} is another one than when this migration was started: its system \
+             identifier is {} now; cancel the migration and make a new one",
+            source.system_identifier
+        )));
+    }
+    if source.in_recovery {
+        return Err(Failure::new(format!("source {from} is a standby")));
+    }
+    match (direction, target.in_recovery) {
+        (Direction::Forward, true) | (Direction::Reverse, false) => Ok(()),
+        (Direction::Forward, false) => Err(Failure::new(format!(
+            "target {to} is a primary already (timeline {}); somebody promoted it: rebuild it as a \
+             standby of {from}",
+            target.timeline
+        ))),
+        (Direction::Reverse, true) => Err(Failure::new(format!(
+            "target {to} is a standby, not the writer to go back from"
+        ))),
+    }
+}
+
+/// What keeps the fleet from being counted on, in words.
+fn incomplete(membership: &Membership) -> Option<String> {
+    let list = |nodes: &[pointsman_catalog::NodeId]| {
+        let names: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    if !membership.absent.is_empty() {
+        return Some(format!(
+            "registered sidecars are missing: {}; nobody can say whether they still send writes to \
+             the old server; restart them or retire them (fleet retire NODE)",
+            list(&membership.absent)
+        ));
+    }
+    if !membership.unregistered.is_empty() {
+        return Some(format!(
+            "unregistered sidecars are connected: {}; register them (fleet register NODE --listen \
+             IP) or stop them",
+            list(&membership.unregistered)
+        ));
+    }
+    let (node, words) = membership.stale.first()?;
+    Some(format!("sidecar {node} is not in step: {words}"))
+}
+
+/// A standby that has not replayed some kilobytes within this time is not close enough
+/// to switch to.
+const SET_UP_REPLAY: Duration = Duration::from_secs(10);

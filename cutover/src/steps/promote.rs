@@ -1,0 +1,99 @@
+//! Forward the target becomes a primary; backward the source gets what the reverse
+//! stream does not carry.
+
+use futures_util::future::try_join_all;
+use serde_json::json;
+
+use super::{Failure, Proof, Run, catch_up, sessions::Both};
+use crate::{
+    Settings,
+    migration::Migration,
+    ports::{ControlledServer, Observation, PromoteAnswer, PromoteGuard},
+};
+
+pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let settings = *run.settings;
+    let marker = catch_up::marker(run.migration)?;
+    let token_timeline = run.migration.facts.source_timeline;
+    let target = run
+        .sessions
+        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let guard = PromoteGuard {
+        marker: marker.lsn,
+        deadline: deadline(run.migration, target, &settings).await?,
+    };
+    let answer = target.promote(&guard).await?;
+    if answer == PromoteAnswer::Refused {
+        return Err(Failure::unprovable(format!(
+            "{} refused to promote: it has not replayed {}, or a database on it is open, or the \
+             deadline has passed on its clock",
+            target.name(),
+            guard.marker
+        )));
+    }
+    let observed = target.await_primary(settings.promote).await?;
+    let fork = observed.replayed.unwrap_or_default();
+    if observed.timeline <= token_timeline || fork < marker.lsn {
+        return Err(Failure::unprovable(format!(
+            "{} is a primary on timeline {} that forked at {fork}; the token says timeline \
+             {token_timeline} and {}",
+            target.name(),
+            observed.timeline,
+            marker.lsn
+        )));
+    }
+    let facts = &mut run.migration.facts;
+    facts.target_timeline = Some(observed.timeline);
+    facts.fork = Some(fork);
+    facts.promote_deadline = Some(guard.deadline);
+    Ok(Proof::new(
+        format!(
+            "{} is a primary on timeline {}",
+            target.name(),
+            observed.timeline
+        ),
+        json!({ "timeline": observed.timeline, "fork": fork, "answer": answer }),
+    ))
+}
+
+/// The journalled deadline, or a new one when that has passed: then the former request
+/// cannot take effect any more, and this one is made under its own.
+async fn deadline(
+    migration: &Migration,
+    target: &dyn ControlledServer,
+    settings: &Settings,
+) -> Result<pointsman_catalog::UnixMillis, Failure> {
+    let observed: Observation = target.observe().await?;
+    let margin = settings.promote / 2;
+    Ok(migration
+        .facts
+        .promote_deadline
+        .filter(|&deadline| observed.clock.plus(margin) < deadline)
+        .unwrap_or_else(|| observed.clock.plus(settings.promote)))
+}
+
+/// Sequences are not replicated: each gets the target's value. Then the stream stops.
+pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let moving = run.migration.moving();
+    let both = run
+        .sessions
+        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let mut copies = Vec::with_capacity(moving.len());
+    for datname in &moving {
+        copies.push(carry_sequences(both, datname));
+    }
+    let sequences: usize = try_join_all(copies).await?.into_iter().sum();
+    both.source.disable_subscriptions(&moving).await?;
+    Ok(Proof::new(
+        format!("{sequences} sequences carried over, the reverse stream is stopped"),
+        json!({ "sequences": sequences }),
+    ))
+}
+
+async fn carry_sequences(both: Both<'_>, datname: &str) -> Result<usize, Failure> {
+    let values = both.target.sequences(datname).await?;
+    both.source.set_sequences(datname, &values).await?;
+    Ok(values.len())
+}

@@ -1,0 +1,204 @@
+//! The routes that steps publish.
+
+use std::collections::BTreeMap;
+
+use pointsman_catalog::{DatabaseName, Role, Route, RouteChange, Routes, ServerName, UnixMillis};
+
+use super::{Failure, Run};
+use crate::{
+    machine::Direction,
+    ports::{Barrier, Convergence, Publication},
+};
+
+impl Run<'_> {
+    /// The server that a switch in `direction` takes writers away from.
+    pub(super) fn leaving(&self, direction: Direction) -> &ServerName {
+        match direction {
+            Direction::Forward => &self.migration.source,
+            Direction::Reverse => &self.migration.target,
+        }
+    }
+
+    /// Parks new connections of every database, writers' and readers', until `until`.
+    pub(super) async fn publish_hold(
+        &self,
+        direction: Direction,
+        since: UnixMillis,
+        until: UnixMillis,
+    ) -> Result<Publication, Failure> {
+        let routes = self.ports.catalog.routes().await?;
+        let changes = self
+            .migration
+            .databases
+            .iter()
+            .map(|database| {
+                let readers = routes
+                    .get(&database.name)
+                    .map_or_else(Vec::new, |routes| known_servers(&routes.reader));
+                let hold = |from| Some(Route::Hold { from, since, until });
+                let change = RouteChange {
+                    writer: hold(vec![self.leaving(direction).clone()]),
+                    reader: hold(readers),
+                };
+                (database.name.clone(), change)
+            })
+            .collect();
+        Ok(self.ports.data_plane.publish(&changes).await?)
+    }
+
+    /// Sends writers to `writer` and readers where `readers` says.
+    pub(super) async fn publish_serve(
+        &self,
+        writer: &ServerName,
+        readers: Readers,
+    ) -> Result<Publication, Failure> {
+        let routes = self.ports.catalog.routes().await?;
+        let changes = self
+            .migration
+            .databases
+            .iter()
+            .map(|database| {
+                let former = routes.get(&database.name);
+                let change = RouteChange {
+                    writer: Some(serve(vec![writer.clone()], former, Role::Writer)),
+                    reader: Some(serve(
+                        self.readers(readers, &database.name),
+                        former,
+                        Role::Reader,
+                    )),
+                };
+                (database.name.clone(), change)
+            })
+            .collect();
+        Ok(self.ports.data_plane.publish(&changes).await?)
+    }
+
+    /// Waits for `publication`; nobody's silence stops a switch that is past its fence.
+    pub(super) async fn named_convergence(&self, publication: &Publication) -> Convergence {
+        let deadline = self.settings.barrier_deadline;
+        self.ports
+            .data_plane
+            .converge(publication, Barrier::AllConnected, deadline)
+            .await
+    }
+
+    fn readers(&self, readers: Readers, database: &DatabaseName) -> Vec<ServerName> {
+        let former = self.migration.facts.former_readers.get(database);
+        let former = former.map_or(&[][..], Vec::as_slice);
+        if former.is_empty() {
+            return Vec::new();
+        }
+        match readers {
+            Readers::AsBefore => former.to_vec(),
+            Readers::OnTarget => vec![self.migration.target.clone()],
+            Readers::WithoutTarget => {
+                let target = &self.migration.target;
+                let kept: Vec<_> = former.iter().filter(|&r| r != target).cloned().collect();
+                if kept.is_empty() {
+                    vec![self.migration.source.clone()]
+                } else {
+                    kept
+                }
+            }
+        }
+    }
+}
+
+/// Where readers go. A database that had none before the first hold gets none.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Readers {
+    /// Where they were before the first hold.
+    AsBefore,
+    /// To the new writer: endpoints downstream of the source cannot follow its timeline
+    /// and leave the pool.
+    OnTarget,
+    /// Where they were, the target apart, which is closed; else to the source.
+    WithoutTarget,
+}
+
+/// Whether the target, closed by a fence that was taken back, has replayed its opening.
+pub(crate) async fn readers_pass(run: &mut Run<'_>, moving: &[String]) -> Result<bool, Failure> {
+    let target = run
+        .sessions
+        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let observed = target.observe().await?;
+    let open = |datname: &String| {
+        observed
+            .databases
+            .iter()
+            .any(|database| database.datname == *datname && database.allow_connections)
+    };
+    Ok(observed.in_recovery && moving.iter().all(open))
+}
+
+/// Publishes the reader routes of before the first hold. Called once the target answers
+/// and lets connections in again after an undo.
+pub(crate) async fn restore_readers(run: &mut Run<'_>) -> Result<(), Failure> {
+    let former = &run.migration.facts.former_readers;
+    let routes = run.ports.catalog.routes().await?;
+    let changes: BTreeMap<_, _> = former
+        .iter()
+        .map(|(name, servers)| {
+            let change = RouteChange {
+                writer: None,
+                reader: Some(serve(servers.clone(), routes.get(name), Role::Reader)),
+            };
+            (name.clone(), change)
+        })
+        .collect();
+    run.ports.data_plane.publish(&changes).await?;
+    Ok(())
+}
+
+/// The route to `servers`, keeping what served before as draining so that its open
+/// connections stay visible.
+fn serve(servers: Vec<ServerName>, former: Option<&Routes>, role: Role) -> Route {
+    let former = former.map(|routes| match role {
+        Role::Writer => &routes.writer,
+        Role::Reader => &routes.reader,
+    });
+    let draining = former
+        .map_or_else(Vec::new, known_servers)
+        .into_iter()
+        .filter(|server| !servers.contains(server))
+        .collect();
+    Route::Serve { servers, draining }
+}
+
+/// The servers that a route sends or sent connections to.
+pub(super) fn known_servers(route: &Route) -> Vec<ServerName> {
+    match route {
+        Route::Serve { servers, .. } => servers.clone(),
+        Route::Hold { from, .. } => from.clone(),
+        Route::Refuse => Vec::new(),
+    }
+}
+
+/// One line on who did what with a publication.
+pub(super) fn convergence_words(convergence: &Convergence) -> String {
+    let mut parts = vec![format!(
+        "{} sidecars acknowledged",
+        convergence.acknowledged.len()
+    )];
+    let mut name = |what: &str, nodes: Vec<String>| {
+        if !nodes.is_empty() {
+            parts.push(format!("{what}: {}", nodes.join(", ")));
+        }
+    };
+    let names = |nodes: &[pointsman_catalog::NodeId]| -> Vec<String> {
+        nodes.iter().map(ToString::to_string).collect()
+    };
+    name(
+        "refused",
+        convergence
+            .refused
+            .iter()
+            .map(|(node, words)| format!("{node} ({words})"))
+            .collect(),
+    );
+    name("silent", names(&convergence.lagging));
+    name("not connected", names(&convergence.absent));
+    name("unregistered", names(&convergence.unregistered));
+    parts.join("; ")
+}
