@@ -137,16 +137,21 @@ pub async fn run(ctx: &CheckContext<'_>) -> Report {
         Box::pin(control::run(ctx)),
     ];
     // Boxed, so that the whole future is `Send` for every lifetime.
-    let moving: Vec<BoxFuture<'_, Vec<Finding>>> = ctx
+    let databases: Vec<BoxFuture<'_, Vec<Finding>>> = ctx
         .moving()
         .into_iter()
         .map(|datname| Box::pin(in_database(ctx, datname)) as BoxFuture<'_, _>)
+        .chain(
+            ctx.staying_closed()
+                .into_iter()
+                .map(|datname| Box::pin(in_closed_database(ctx, datname)) as BoxFuture<'_, _>),
+        )
         .collect();
-    let moving = stream::iter(moving)
+    let databases = stream::iter(databases)
         .buffered(DATABASES_AT_ONCE)
         .collect::<Vec<_>>();
-    let (servers, moving) = futures_util::join!(join_all(servers), moving);
-    let mut findings: Vec<_> = servers.into_iter().chain(moving).flatten().collect();
+    let (servers, databases) = futures_util::join!(join_all(servers), databases);
+    let mut findings: Vec<_> = servers.into_iter().chain(databases).flatten().collect();
     findings.push(fleet::membership(ctx));
     let position = |finding: &Finding| ALL.iter().position(|check| check.id == finding.id);
     findings.sort_by_key(position);
@@ -164,6 +169,12 @@ async fn in_database(ctx: &CheckContext<'_>, datname: &str) -> Vec<Finding> {
     findings.push(partitions::run(ctx, datname).await);
     findings.push(fence::replication_roles(ctx, datname).await);
     findings
+}
+
+/// A database that stays closed is promoted like the others: on the target it is all that
+/// is left of it.
+async fn in_closed_database(ctx: &CheckContext<'_>, datname: &str) -> Vec<Finding> {
+    vec![source::unlogged_tables(ctx, datname).await]
 }
 
 /// Every check, in the order of reports.

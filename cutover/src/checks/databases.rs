@@ -167,11 +167,11 @@ impl Plan<'_> {
         ))
     }
 
-    /// A fate for what is not there does no harm, but somebody meant something else.
+    /// A fate for what is not there: somebody meant something else.
     fn mistyped(&self, rows: &[Connectable]) -> Option<Judgement> {
         let there = |datname: &String| rows.iter().any(|row| row.datname == *datname);
         let mistyped = self.fates.keys().find(|datname| !there(datname))?;
-        Some(Judgement::warn(
+        Some(Judgement::fail(
             format!(
                 "a fate is given for database {mistyped}, which is not on {}, or accepts no \
                  connection",
@@ -286,11 +286,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fate_for_nothing_warns_and_database_postgres_cannot_move() {
+    fn a_fate_for_nothing_and_the_moving_of_postgres_fail() {
         let fates = [("typo", Fate::Moves)];
         assert_eq!(
             judged(&["orders"], &fates, &["orders"], &["orders"]).result,
-            Judged::Warn
+            Judged::Fail
         );
         assert_eq!(
             judged(&["postgres"], &[], &["postgres"], &[]).result,

@@ -91,17 +91,10 @@ fn judge_routes(endpoints: &[ReaderEndpoint<'_>]) -> Judgement {
             ),
             "see that the target can carry its readers, or attach a standby to the target first",
         ),
-        None => Judgement::pass(format!(
-            "reader routes use {} besides the target, and it leaves them for the target at the \
-             fence",
-            match endpoints
-                .iter()
-                .any(|endpoint| endpoint.fate == ReaderFate::LeavesAtFence)
-            {
-                true => "the source",
-                false => "nobody",
-            }
-        )),
+        None => Judgement::pass(
+            "every server of the reader routes is the source or the target; after the switch \
+             readers go to the target",
+        ),
     };
     judgement.with(endpoints)
 }

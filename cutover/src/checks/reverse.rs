@@ -195,6 +195,10 @@ fn judge_always(datname: &str, rows: &[Always]) -> Judgement {
         ));
     };
     let (kind, name, table) = (&first.kind, &first.name, &first.on_table);
+    let others = match rows.len() {
+        1 => String::new(),
+        n => format!(" ({} more like it)", n - 1),
+    };
     let mode = if first.enabled == "A" {
         "ALWAYS"
     } else {
@@ -207,10 +211,9 @@ fn judge_always(datname: &str, rows: &[Always]) -> Judgement {
     };
     Judgement::fail(
         format!(
-            "{} of {datname} (first: {kind} {name} on {table}, ENABLE {mode}) would fire again in \
+            "{kind} {name} on {table} of {datname} is ENABLE {mode}{others} and would fire again in \
              the old server's apply worker, with an empty search_path: its effect comes twice, or \
-             the stream stops",
-            count(rows.len(), "trigger or rule"),
+             the stream stops"
         ),
         format!("{fix} (plainly enabled ones do not fire there)"),
     )

@@ -69,8 +69,6 @@ pub(super) async fn on_server(ctx: &CheckContext<'_>) -> Vec<Finding> {
     vec![subscriptions, prepared]
 }
 
-/// Databases that stay closed are asked as well: their copy on the target is the one that
-/// is left after completion.
 pub(super) async fn unlogged_tables(ctx: &CheckContext<'_>, datname: &str) -> Finding {
     Place::source(ctx)
         .database(datname)
