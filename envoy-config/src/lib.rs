@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The data-access layer in Envoy's terms: the sidecar's [`Bootstrap`], and the
+//! pure function from databases and their routes to Envoy resources
+//! ([`resources`]).
+//!
+//! Nothing here does I/O: names are resolved, time is told and resources are
+//! published by the caller.
+
+mod bootstrap;
+mod hold;
+mod names;
+pub mod resources;
+
+pub use bootstrap::{ARGUMENTS, Bootstrap, LISTEN_METADATA, Transport};
+pub use hold::MAX_HOLD;
+pub use names::{
+    ACCESS_LOG_NAME, CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER, cluster_of_stat_name,
+    probe_name, route_name, stat_name,
+};
+pub use resources::{BuildError, Rendered, ServedDatabase};

@@ -1,0 +1,173 @@
+use std::net::{IpAddr, SocketAddr};
+
+use pointsman_catalog::{Endpoint, NodeId};
+use serde_json::{Value, json};
+
+use crate::names::{CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER};
+
+/// How a sidecar is started, besides `-c <bootstrap>`. Without drain time a listener that
+/// changes closes its connections at once, which is the last resort against a server that
+/// cannot close them itself; a dynamic base id lets several sidecars share a host.
+pub const ARGUMENTS: &[&str] = &[
+    "--concurrency",
+    "1",
+    "--drain-time-s",
+    "0",
+    "--drain-strategy",
+    "immediate",
+    "--use-dynamic-base-id",
+];
+
+/// The key of node metadata under which a sidecar says on which IP address it listens, so
+/// that one which nobody has registered can be served, too.
+pub const LISTEN_METADATA: &str = "listen";
+
+/// What a sidecar's own configuration file says; all else comes from the control plane.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bootstrap {
+    pub node: NodeId,
+    /// The address on which its listeners listen.
+    pub listen: IpAddr,
+    /// Where it reaches the control plane; a name is resolved by the sidecar.
+    pub xds: Endpoint,
+    /// Envoy's own admin interface, which has no authentication.
+    pub admin: Option<SocketAddr>,
+    pub transport: Transport,
+    /// Connections from applications, parked ones included, above which it refuses.
+    pub max_downstream_connections: u32,
+}
+
+/// The variant of the xDS protocol.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Transport {
+    #[default]
+    Delta,
+    StateOfTheWorld,
+}
+
+impl Bootstrap {
+    /// The file's text, JSON.
+    pub fn render(&self) -> String {
+        let mut file = json!({
+            "node": {
+                "id": self.node.as_str(),
+                "cluster": NODE_CLUSTER,
+                "metadata": { LISTEN_METADATA: self.listen.to_string() },
+            },
+            "dynamic_resources": {
+                "ads_config": self.ads(),
+                "cds_config": over_ads(),
+                "lds_config": over_ads(),
+            },
+            "static_resources": { "clusters": [self.control_plane()] },
+            "layered_runtime": { "layers": [
+                { "name": "static", "static_layer": {} },
+                { "name": "rtds", "rtds_layer": {
+                    "name": RUNTIME_LAYER,
+                    "rtds_config": over_ads(),
+                } },
+            ] },
+            "stats_flush_interval": "1s",
+            "stats_sinks": [metrics()],
+            "stats_config": { "stats_matcher": { "inclusion_list": {
+                "patterns": STATISTICS.map(|prefix| json!({ "prefix": prefix })),
+            } } },
+            "overload_manager": { "resource_monitors": [{
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": self.max_downstream_connections,
+                },
+            }] },
+        });
+        if let Some(admin) = self.admin {
+            file["admin"] =
+                json!({ "address": socket_address(&admin.ip().to_string(), admin.port()) });
+        }
+        format!("{file:#}\n")
+    }
+
+    fn ads(&self) -> Value {
+        json!({
+            "api_type": match self.transport {
+                Transport::Delta => "DELTA_GRPC",
+                Transport::StateOfTheWorld => "GRPC",
+            },
+            "transport_api_version": "V3",
+            // The node is 61 KB; sent with every message it triples the time of an ACK.
+            "set_node_on_first_message_only": true,
+            "grpc_services": [{ "envoy_grpc": {
+                "cluster_name": CONTROL_PLANE_CLUSTER,
+                // By default a sidecar may take 20 s to come back to its control plane.
+                "retry_policy": { "retry_back_off": {
+                    "base_interval": "0.05s",
+                    "max_interval": "0.5s",
+                } },
+            } }],
+        })
+    }
+
+    fn control_plane(&self) -> Value {
+        let host = self.xds.host();
+        let mut cluster = json!({
+            "name": CONTROL_PLANE_CLUSTER,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": { "http2_protocol_options": {
+                        "connection_keepalive": { "interval": "5s", "timeout": "2s" },
+                    } },
+                },
+            },
+            "load_assignment": {
+                "cluster_name": CONTROL_PLANE_CLUSTER,
+                "endpoints": [{ "lb_endpoints": [{ "endpoint": {
+                    "address": socket_address(host, self.xds.port()),
+                } }] }],
+            },
+        });
+        if host.parse::<IpAddr>().is_err() {
+            cluster["type"] = json!("STRICT_DNS");
+            // The default tries IPv6 first and nothing else when there is any answer.
+            cluster["dns_lookup_family"] = json!("V4_PREFERRED");
+        }
+        cluster
+    }
+}
+
+/// What is kept and streamed back: without a choice each flush is several times as large.
+const STATISTICS: [&str; 10] = [
+    "cluster.writer/",
+    "cluster.reader/",
+    "cluster.probe/",
+    "cluster.xds.",
+    "tcp.",
+    "listener.",
+    "listener_manager.",
+    "cluster_manager.",
+    "control_plane.",
+    "server.",
+];
+
+fn metrics() -> Value {
+    json!({
+        "name": "envoy.stat_sinks.metrics_service",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.metrics.v3.MetricsServiceConfig",
+            "grpc_service": { "envoy_grpc": { "cluster_name": CONTROL_PLANE_CLUSTER } },
+            "transport_api_version": "V3",
+            "report_counters_as_deltas": true,
+            "emit_tags_as_labels": true,
+        },
+    })
+}
+
+fn over_ads() -> Value {
+    json!({ "ads": {}, "resource_api_version": "V3" })
+}
+
+fn socket_address(host: &str, port: u16) -> Value {
+    json!({ "socket_address": { "address": host, "port_value": port } })
+}

@@ -1,0 +1,31 @@
+//! How a sidecar parks new connections: the only endpoint left is one that cannot be
+//! reached, and `tcp_proxy` tries again with a short backoff, choosing the endpoint anew
+//! each time.
+
+use std::time::Duration;
+
+/// The longest hold that a sidecar sustains; past it parked connections run out of
+/// attempts. A hold's own end comes from its route and is to be earlier.
+pub const MAX_HOLD: Duration = Duration::from_millis(MAX_HOLD_MILLIS as u64);
+
+const MAX_HOLD_MILLIS: u32 = 30_000;
+
+/// Nothing can ever listen here, whoever may write to the disk: the parent is no
+/// directory, so `connect` fails at once.
+pub(crate) const UNREACHABLE_PIPE: &str = "/dev/null/pointsman-hold";
+
+pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(10);
+
+/// Bounds how late a parked connection hears of its release.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(BACKOFF_MAX_MILLIS as u64);
+
+const BACKOFF_MAX_MILLIS: u32 = 50;
+
+/// Attempts that last for [`MAX_HOLD`]. Envoy waits a random time between 0 and the
+/// backoff's maximum, so half of that on average; over this many attempts the sum strays
+/// by 2 % at most, and a tenth is added.
+///
+/// It is as small as that because it also decides how long connections to a *serving*
+/// server that refuses wait before they fail: the listener cannot tell a hold from an
+/// outage. An assignment without endpoints refuses at once, whatever stands here.
+pub(crate) const MAX_CONNECT_ATTEMPTS: u32 = MAX_HOLD_MILLIS / (BACKOFF_MAX_MILLIS / 2) * 11 / 10;

@@ -1,0 +1,54 @@
+use pointsman_catalog::{DatabaseName, Role};
+
+/// `node.cluster` of every sidecar.
+pub const NODE_CLUSTER: &str = "pointsman";
+
+/// The static cluster through which a sidecar reaches its control plane: xDS, access log
+/// and metrics.
+pub const CONTROL_PLANE_CLUSTER: &str = "xds";
+
+/// The runtime layer that each sidecar asks for (RTDS).
+pub const RUNTIME_LAYER: &str = "pointsman";
+
+/// `log_name` of the access log entries that sidecars stream back.
+pub const ACCESS_LOG_NAME: &str = "pointsman";
+
+/// Name of the listener, cluster and load assignment of one route: `writer.<database>` or
+/// `reader.<database>`.
+pub fn route_name(role: Role, database: &DatabaseName) -> String {
+    match role {
+        Role::Writer => format!("writer.{database}"),
+        Role::Reader => format!("reader.{database}"),
+    }
+}
+
+/// Name of the cluster through which sidecars try servers that do not serve yet.
+pub fn probe_name(database: &DatabaseName) -> String {
+    format!("probe.{database}")
+}
+
+/// What statistics and access log call the cluster `name`: `writer/orders` for
+/// `writer.orders`. Envoy ends a tag's value at the first dot, so with dots in it every
+/// writer would report as one cluster `writer`.
+pub fn stat_name(name: &str) -> String {
+    name.replace('.', "/")
+}
+
+/// The cluster's name again, from what [`stat_name`] made of it. Names have no `/`.
+pub fn cluster_of_stat_name(stat_name: &str) -> String {
+    stat_name.replace('/', ".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_name_has_no_dot_and_leads_back_to_its_cluster() {
+        let database = DatabaseName::new("shop.orders_1-eu").unwrap();
+        for name in [route_name(Role::Writer, &database), probe_name(&database)] {
+            assert!(!stat_name(&name).contains('.'), "{name}");
+            assert_eq!(cluster_of_stat_name(&stat_name(&name)), name);
+        }
+    }
+}

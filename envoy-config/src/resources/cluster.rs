@@ -1,0 +1,65 @@
+use std::time::Duration;
+
+use envoy_types::pb::envoy::{
+    config::cluster::v3::{
+        CircuitBreakers, Cluster, TrackClusterStats, UpstreamConnectionOptions,
+        circuit_breakers::Thresholds,
+        cluster::{ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig},
+    },
+    r#type::v3::Percent,
+};
+use prost::Message as _;
+
+use super::{
+    Kind, Rendered,
+    message::{duration, keepalive, over_ads, uint32},
+};
+use crate::names::stat_name;
+
+/// The cluster `name`; its endpoints come by EDS, and nothing else of it ever changes.
+pub(super) fn eds(name: &str) -> Rendered {
+    let cluster = Cluster {
+        name: name.to_owned(),
+        alt_stat_name: stat_name(name),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
+        eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: Some(over_ads()),
+            ..EdsClusterConfig::default()
+        }),
+        connect_timeout: duration(CONNECT_TIMEOUT),
+        common_lb_config: Some(CommonLbConfig {
+            // By default further changes within a second of the first wait for its end.
+            update_merge_window: duration(Duration::ZERO),
+            // By default a cluster without a healthy endpoint uses the others: on a hold
+            // it would send new connections to the draining server.
+            healthy_panic_threshold: Some(Percent { value: 0.0 }),
+            ..CommonLbConfig::default()
+        }),
+        circuit_breakers: Some(CircuitBreakers {
+            thresholds: vec![Thresholds {
+                max_connections: uint32(MAX_CONNECTIONS),
+                max_pending_requests: uint32(MAX_CONNECTIONS),
+                ..Thresholds::default()
+            }],
+            ..CircuitBreakers::default()
+        }),
+        // A server that left the assignment shall leave the cluster, healthy or not.
+        ignore_health_on_host_removal: true,
+        track_cluster_stats: Some(TrackClusterStats {
+            per_endpoint_stats: true,
+            ..TrackClusterStats::default()
+        }),
+        upstream_connection_options: Some(UpstreamConnectionOptions {
+            tcp_keepalive: Some(keepalive()),
+            ..UpstreamConnectionOptions::default()
+        }),
+        ..Cluster::default()
+    };
+    Rendered::new(Kind::Cluster, name, cluster.encode_to_vec())
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Out of the way: the sidecar's overload manager limits connections where they arrive,
+/// and the default of 1024 would refuse connections that are merely parked.
+const MAX_CONNECTIONS: u32 = 100_000;

@@ -1,0 +1,14 @@
+use envoy_types::pb::{envoy::service::runtime::v3::Runtime, google::protobuf::Struct};
+use prost::Message as _;
+
+use super::{Kind, Rendered};
+use crate::names::RUNTIME_LAYER;
+
+/// Empty, and still sent: a sidecar waits for the layer that its bootstrap names.
+pub(super) fn layer() -> Rendered {
+    let runtime = Runtime {
+        name: RUNTIME_LAYER.to_owned(),
+        layer: Some(Struct::default()),
+    };
+    Rendered::new(Kind::Runtime, RUNTIME_LAYER, runtime.encode_to_vec())
+}
