@@ -1,0 +1,42 @@
+# The front doors. Everything the targets need is found or installed by tests/setup/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench-switch
+
+CARGO ?= cargo
+PROGRAMS := --workspace --bins
+
+help: ## Lists the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+setup: ## Finds or installs PostgreSQL and Envoy
+	@printf 'PostgreSQL: '; tests/setup/postgres.sh
+	@printf 'Envoy:      '; tests/setup/envoy.sh
+
+demo: setup ## Moves a writer under load and back again, on real servers; ends in target/demo/report.json
+	$(CARGO) build $(PROGRAMS)
+	@POINTSMAN_BIN=target/debug/pointsman target/debug/demo
+
+# Cargo closes on the doc tests; the last line adds up all of them.
+test: setup ## Runs every test: unit, integration, end to end
+	$(CARGO) build $(PROGRAMS)
+	@mkdir -p target
+	@POINTSMAN_BIN=$(CURDIR)/target/debug/pointsman $(CARGO) test --workspace --no-fail-fast 2>&1 | tee target/test.log \
+		&& ended=0 || ended=$$?; \
+	awk '/^test result: / { passed += $$4; failed += $$6; skipped += $$8 } \
+		END { if (passed + failed == 0) exit 1; \
+		      printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' target/test.log; \
+	exit $$ended
+
+lint: ## Formatting, clippy, documentation, dependency rules
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --workspace
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny check bans licenses sources; \
+	else echo 'cargo-deny is not installed: bans, licences and sources were not checked (cargo install cargo-deny)'; fi
+
+bench-switch: setup ## Twenty switches each way against the bare floor; ends in target/bench/switch.json
+	$(CARGO) build --release $(PROGRAMS)
+	@POINTSMAN_BIN=target/release/pointsman target/release/bench_switch

@@ -1,0 +1,13 @@
+//! The lab: real PostgreSQL servers, real Envoys, the real program, and doors between them
+//! that tests open and shut.
+//!
+//! Everything runs on loopback addresses of this machine, under this process: whatever was
+//! started here ends on drop, and also when this process is killed. Set
+//! `POINTSMAN_LAB_KEEP` to keep the files, logs among them.
+
+pub mod gate;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod scratch;
+pub mod tools;

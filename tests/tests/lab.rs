@@ -1,0 +1,277 @@
+//! The lab keeps its own promises.
+
+use std::{process::Stdio, time::Duration};
+
+use anyhow::{Context, Result};
+use pointsman_tests::lab::{
+    gate::Gate,
+    postgres::{self, PairOptions, PostgresPair},
+    process,
+    scratch::Scratch,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    time::{Instant, sleep, timeout},
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Waits until `holds`, which is asked again and again.
+async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn count(server: &postgres::PostgresServer) -> Result<i64> {
+    let session = server.client("orders").await?;
+    let row = session
+        .query_one("SELECT count(*) FROM writes", &[])
+        .await?;
+    Ok(row.get(0))
+}
+
+async fn write(server: &postgres::PostgresServer, number: i64) -> Result<()> {
+    let session = server.client_as("app", "orders").await?;
+    session
+        .execute(
+            "INSERT INTO writes (client, number) VALUES (1, $1)",
+            &[&number],
+        )
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pair_replicates_and_survives_a_crash() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let began = Instant::now();
+    let mut pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
+    println!("a pair took {:?}", began.elapsed());
+
+    write(&pair.source, 1).await?;
+    eventually("the row is on the standby", async || {
+        count(&pair.target).await.is_ok_and(|rows| rows == 1)
+    })
+    .await;
+
+    pair.source.crash().await?;
+    pair.source.start().await?;
+    write(&pair.source, 2).await?;
+    eventually("the standby follows again", async || {
+        count(&pair.target).await.is_ok_and(|rows| rows == 2)
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_frozen_server_answers_nothing_until_it_is_thawed() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
+    pair.source.freeze();
+    let frozen = timeout(Duration::from_millis(300), pair.source.client("postgres")).await;
+    assert!(frozen.is_err(), "a frozen server answered");
+    pair.source.thaw();
+    pair.source.client("postgres").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn standbys_and_strangers_differ_by_their_system_identifier() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
+    let third = postgres::start_standby("red", scratch.path(), &pair.source).await?;
+    let stranger = postgres::start_stranger("grey", scratch.path(), &["orders".to_owned()]).await?;
+    let identifier = async |server: &postgres::PostgresServer| -> Result<i64> {
+        let question = "SELECT system_identifier FROM pg_control_system()";
+        let session = server.client("postgres").await?;
+        Ok(session.query_one(question, &[]).await?.get(0))
+    };
+    assert_eq!(identifier(&pair.source).await?, identifier(&third).await?);
+    assert_ne!(
+        identifier(&pair.source).await?,
+        identifier(&stranger).await?
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_replication_gate_keeps_the_standby_behind() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let options = PairOptions {
+        gate_replication: true,
+        ..PairOptions::default()
+    };
+    let pair = PostgresPair::start(scratch.path(), &options).await?;
+    let gate = pair.replication.as_ref().context("no gate")?;
+    gate.sever();
+    write(&pair.source, 1).await?;
+    assert_eq!(count(&pair.target).await?, 0);
+    gate.restore();
+    eventually("the standby catches up", async || {
+        count(&pair.target).await.is_ok_and(|rows| rows == 1)
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gate_holds_a_statement_until_it_is_released_though_its_client_has_left() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
+    let gate = Gate::start(pair.source.address()).await?;
+    let through = format!(
+        "host=127.0.0.1 port={} user=app dbname=orders",
+        gate.address().port()
+    );
+    let late = postgres::connect(&through).await?;
+    let caught = gate.hold_at("INSERT INTO writes");
+
+    late.simple_query("SELECT 1").await?;
+    let insert = "INSERT INTO writes (client, number) VALUES (1, 1)";
+    let held = timeout(Duration::from_secs(1), late.simple_query(insert));
+    let (held, caught) = tokio::join!(held, caught.within(SOON));
+    caught?;
+    assert!(held.is_err(), "the statement passed");
+    drop(late);
+    let other = postgres::connect(&through).await?;
+    other.simple_query("SELECT 1").await?;
+    assert_eq!(count(&pair.source).await?, 0);
+
+    gate.release();
+    eventually("the late statement has its effect", async || {
+        count(&pair.source).await.is_ok_and(|rows| rows == 1)
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gate_holds_the_answer_to_a_statement_that_had_its_effect() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
+    let gate = Gate::start(pair.source.address()).await?;
+    let through = format!(
+        "host=127.0.0.1 port={} user=app dbname=orders",
+        gate.address().port()
+    );
+    let session = postgres::connect(&through).await?;
+    let caught = gate.hold_answer_to("INSERT INTO writes");
+    let insert = session.simple_query("INSERT INTO writes (client, number) VALUES (1, 1)");
+    tokio::pin!(insert);
+
+    let (answer, caught) = tokio::join!(
+        timeout(Duration::from_secs(1), &mut insert),
+        caught.within(SOON)
+    );
+    caught?;
+    assert!(answer.is_err(), "the answer passed");
+    eventually("the row is there", async || {
+        count(&pair.source).await.is_ok_and(|rows| rows == 1)
+    })
+    .await;
+    gate.release();
+    timeout(SOON, insert).await??;
+    Ok(())
+}
+
+/// Sends back what it is sent, for ever.
+async fn echo(listener: TcpListener) {
+    loop {
+        if let Ok((mut client, _)) = listener.accept().await {
+            let (mut from, mut to) = client.split();
+            // One client at a time is enough here.
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_severed_gate_closes_open_and_new_connections() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let gate = Gate::start(listener.local_addr()?).await?;
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(echo(listener));
+    let mut buffer = [0; 1];
+
+    let mut open = TcpStream::connect(gate.address()).await?;
+    open.write_all(b"x").await?;
+    timeout(SOON, open.read_exact(&mut buffer)).await??;
+    gate.sever();
+    let read = timeout(SOON, open.read(&mut buffer)).await?;
+    assert!(matches!(read, Ok(0) | Err(_)), "the connection lives");
+
+    let mut new = TcpStream::connect(gate.address()).await?;
+    let read = timeout(SOON, new.read(&mut buffer)).await?;
+    assert!(matches!(read, Ok(0) | Err(_)), "a new one lives");
+
+    gate.restore();
+    let mut new = TcpStream::connect(gate.address()).await?;
+    new.write_all(b"x").await?;
+    timeout(SOON, new.read_exact(&mut buffer)).await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_black_hole_accepts_and_answers_nothing_and_ends_its_connections() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let gate = Gate::start(listener.local_addr()?).await?;
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(echo(listener));
+    let mut buffer = [0; 1];
+
+    gate.black_hole();
+    let mut lost = TcpStream::connect(gate.address()).await?;
+    lost.write_all(b"x").await?;
+    let silence = timeout(Duration::from_millis(200), lost.read(&mut buffer)).await;
+    assert!(silence.is_err(), "something answered");
+    gate.restore();
+    let read = timeout(SOON, lost.read(&mut buffer)).await?;
+    assert!(
+        matches!(read, Ok(0) | Err(_)),
+        "half a conversation lives on"
+    );
+    Ok(())
+}
+
+/// Not a test of its own: the victim of the next one, which runs it in a process apart.
+#[tokio::test]
+#[ignore = "is run by nothing_outlives_a_killed_lab"]
+async fn a_lab_that_waits_to_be_killed() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
+    let pids = [pair.source.pid(), pair.target.pid()];
+    println!("pids {} {}", pids[0].unwrap(), pids[1].unwrap());
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn nothing_outlives_a_killed_lab() -> Result<()> {
+    let mut victim = Command::new(std::env::current_exe()?)
+        .args(["--ignored", "--exact", "--nocapture"])
+        .arg("a_lab_that_waits_to_be_killed")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let stdout = victim.stdout.take().context("no output")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let pids: Vec<u32> = loop {
+        let line = timeout(6 * SOON, lines.next_line()).await??;
+        let line = line.context("the victim ended")?;
+        if let Some((_, pids)) = line.split_once("pids ") {
+            break pids.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        }
+    };
+    assert!(pids.iter().all(|pid| process::is_alive(*pid)));
+    victim.kill().await?;
+    eventually("the servers are gone", async || {
+        !pids.iter().any(|pid| process::is_alive(*pid))
+    })
+    .await;
+    Ok(())
+}
