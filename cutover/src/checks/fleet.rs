@@ -109,7 +109,7 @@ mod tests {
             },
             Membership {
                 stale: vec![(NodeId::new("b").unwrap(), "NACK".to_owned())],
-                ..whole.clone()
+                ..whole
             },
         ] {
             let judgement = judge(&broken);
