@@ -23,6 +23,7 @@ use server::Server;
 pub struct Bare {
     source: Server,
     target: Server,
+    superuser: String,
     writer: watch::Sender<SocketAddr>,
 }
 
@@ -75,6 +76,7 @@ impl Bare {
         Ok(Self {
             source,
             target,
+            superuser: superuser.clone(),
             writer,
         })
     }

@@ -194,6 +194,41 @@ impl Workload {
         }
     }
 
+    /// Waits until the server at `port` has acknowledged a write of every writer since `since`, and every reader has been
+    /// answered after that: then everybody is through a switch to this server.
+    ///
+    /// # Errors
+    /// Somebody is not through within `deadline`.
+    pub async fn all_through(
+        &self,
+        port: u16,
+        since: Moment,
+        deadline: Duration,
+    ) -> anyhow::Result<()> {
+        let mut acked = self.acked.clone();
+        let mut written = None;
+        let all = async {
+            loop {
+                let through = match written {
+                    None => self.logs.iter().all(|log| log.wrote_to(port, since)),
+                    Some(moment) => self.logs.iter().all(|log| log.read_since(moment)),
+                };
+                match (through, written) {
+                    (false, _) => acked.changed().await?,
+                    (true, None) => written = Some(self.clock.now()),
+                    (true, Some(_)) => return Ok(()),
+                }
+            }
+        };
+        match timeout(deadline, all).await {
+            Ok(outcome) => outcome,
+            Err(_) => bail!(
+                "not every client is served by port {port} after {deadline:?}; last errors: {}",
+                self.record().last_errors(3)
+            ),
+        }
+    }
+
     /// Waits until a stretch of time `over` has seen at least `per_second` acknowledged writes a second, and says how many.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ impl Bare {
     ///
     /// # Errors
     /// A server refuses, or the stream does not start.
-    pub async fn arm(&self, superuser: &str) -> anyhow::Result<()> {
+    pub async fn arm(&self) -> anyhow::Result<()> {
         let target = self.target.address();
         for database in self.source.databases() {
             let name = &database.datname;
@@ -62,10 +62,11 @@ impl Bare {
                 .await?;
             database
                 .run(&format!(
-                    "CREATE SUBSCRIPTION bare_rb CONNECTION 'host={} port={} user={superuser} dbname={name}' \
+                    "CREATE SUBSCRIPTION bare_rb CONNECTION 'host={} port={} user={} dbname={name}' \
                      PUBLICATION bare_rb WITH (create_slot = false, slot_name = '{}', copy_data = false, synchronous_commit = local)",
                     target.ip(),
                     target.port(),
+                    self.superuser,
                     database.slot(),
                 ))
                 .await?;

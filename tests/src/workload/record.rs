@@ -235,6 +235,28 @@ impl Log {
         &self.identity
     }
 
+    /// Whether this is no writer, or one that got an answer from `port` at `since` or later.
+    pub(super) fn wrote_to(&self, port: u16, since: Moment) -> bool {
+        self.identity.role != Role::Writer || self.recent(since, |kind| {
+            matches!(kind, EventKind::Acked { server, proof: Proof::Reply, .. } if *server == port)
+        })
+    }
+
+    /// Whether this is no reader, or one that got an answer to a read that it began at `since` or later.
+    pub(super) fn read_since(&self, since: Moment) -> bool {
+        self.identity.role != Role::Reader
+            || self.recent(
+                since,
+                |kind| matches!(kind, EventKind::Read { began, .. } if *began >= since),
+            )
+    }
+
+    fn recent(&self, since: Moment, wanted: impl Fn(&EventKind) -> bool) -> bool {
+        let events = self.lock();
+        let recent = events.iter().rev().take_while(|event| event.at >= since);
+        recent.into_iter().any(|event| wanted(&event.kind))
+    }
+
     pub(super) fn copy(&self) -> ClientRecord {
         ClientRecord {
             identity: self.identity.clone(),

@@ -1,0 +1,255 @@
+//! The verifying clients and the bare cutover, on real servers: what they promise to notice, they notice.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use pointsman_tests::{
+    bare::{Bare, Servers},
+    lab::{
+        postgres::{PairOptions, PostgresPair, PostgresServer},
+        scratch::Scratch,
+    },
+    workload::{
+        Access, FailureClass, Plan, Record, Role, Route, Switch, Workload,
+        verify::{self, Verdict},
+    },
+};
+use tokio::time::{Instant, sleep};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Fixture {
+    pair: PostgresPair,
+    databases: Vec<String>,
+    _scratch: Scratch,
+}
+
+impl Fixture {
+    async fn start() -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let options = PairOptions::default();
+        let pair = PostgresPair::start(scratch.path(), &options).await?;
+        Ok(Self {
+            pair,
+            databases: options.databases,
+            _scratch: scratch,
+        })
+    }
+
+    /// Twelve writers and four readers, all straight at the source.
+    fn plan(&self) -> Plan {
+        self.plan_over(&Route::Fixed(self.pair.source.address()))
+    }
+
+    fn plan_over(&self, route: &Route) -> Plan {
+        let accesses = self.databases.iter().map(|datname| Access {
+            datname: datname.clone(),
+            writer: vec![route.clone()],
+            reader: vec![route.clone()],
+        });
+        let mut plan = Plan::over(accesses.collect());
+        plan.writers = 12;
+        plan
+    }
+
+    async fn verify(&self, record: &Record) -> Result<Verdict> {
+        let mut verdict = Verdict::default();
+        for datname in &self.databases {
+            let session = self.pair.source.client(datname).await?;
+            let rows = verify::read_rows(&session).await?;
+            verdict = verdict.and(verify::compare(record, datname, &rows));
+        }
+        Ok(verdict)
+    }
+
+    /// Runs SQL in one database of the source as the superuser.
+    async fn sql(&self, datname: &str, sql: &str) -> Result<()> {
+        let session = self.pair.source.client(datname).await?;
+        Ok(session.batch_execute(sql).await?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_calm_run_is_clean_and_no_client_sees_an_error() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let workload = Workload::start(&fixture.plan())?;
+    workload.more_acked(300, DEADLINE).await?;
+    let record = workload.stop(DEADLINE).await?;
+    assert_eq!(record.last_errors(5), "none");
+    let verdict = fixture.verify(&record).await?;
+    assert!(verdict.is_clean(), "{verdict}");
+    assert_eq!(
+        verdict.rows,
+        record.acked_writes(),
+        "each row was acknowledged"
+    );
+    let reads = record.readers().map(|reader| reader.events.len());
+    assert!(reads.min() > Some(0), "every reader was answered");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_changed_behind_the_clients_backs_turn_the_verdict_red() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let workload = Workload::start(&fixture.plan())?;
+    workload.more_acked(200, DEADLINE).await?;
+    let record = workload.stop(DEADLINE).await?;
+    assert!(fixture.verify(&record).await?.is_clean());
+
+    // Client 1 works in the first database, client 2 in the second.
+    let (first, second) = (&fixture.databases[0], &fixture.databases[1]);
+    let delete = "DELETE FROM writes WHERE client = 1 AND number = 3";
+    fixture.sql(first, delete).await?;
+    let repeat = "INSERT INTO writes (client, number) SELECT client, max(number) FROM writes WHERE client = 2 GROUP BY client";
+    fixture.sql(second, repeat).await?;
+    let swap = "UPDATE writes SET number = 9 - number WHERE client = 4 AND number IN (4, 5)";
+    fixture.sql(second, swap).await?;
+    let invent = "INSERT INTO writes (client, number) VALUES (3, 1000000)";
+    fixture.sql(first, invent).await?;
+
+    let verdict = fixture.verify(&record).await?;
+    let found = [
+        &verdict.lost,
+        &verdict.duplicated,
+        &verdict.out_of_order,
+        &verdict.phantom,
+    ];
+    let found = found.map(|findings| findings.iter().map(|f| f.client).collect::<Vec<_>>());
+    assert_eq!(found, [vec![1], vec![2], vec![4], vec![3]], "{verdict}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_was_cut_off_is_found_and_not_repeated() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let source = &fixture.pair.source;
+    let workload = Workload::start(&fixture.plan())?;
+    workload.more_acked(100, DEADLINE).await?;
+
+    // A commit that waits for a standby which does not exist is through on this server, and its client does not
+    // learn of it when the session is ended.
+    let operator = source.client("postgres").await?;
+    operator
+        .batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        .await?;
+    operator.batch_execute("SELECT pg_reload_conf()").await?;
+    let waiting = "SELECT count(*) = 12 FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'SyncRep'";
+    eventually(&operator, waiting).await?;
+    operator
+        .batch_execute("ALTER SYSTEM RESET synchronous_standby_names")
+        .await?;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'SyncRep'";
+    operator.batch_execute(end).await?;
+    operator.batch_execute("SELECT pg_reload_conf()").await?;
+
+    workload.more_acked(100, DEADLINE).await?;
+    let record = workload.stop(DEADLINE).await?;
+    assert!(record.in_doubt_writes() >= 12, "each writer had one");
+    let verdict = fixture.verify(&record).await?;
+    assert!(verdict.is_clean(), "{verdict}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn losing_a_session_once_costs_a_session_client_one_error_and_the_others_none() -> Result<()>
+{
+    let fixture = Fixture::start().await?;
+    let mut plan = fixture.plan();
+    // Slow enough that an idle session is ended between two writes.
+    plan.write_every = Duration::from_millis(400);
+    let workload = Workload::start(&plan)?;
+    workload.more_acked(48, DEADLINE).await?;
+    let operator = fixture.pair.source.client("postgres").await?;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' AND state = 'idle'";
+    operator.batch_execute(end).await?;
+    workload.more_acked(48, DEADLINE).await?;
+    let record = workload.stop(DEADLINE).await?;
+    for client in &record.clients {
+        let errors: Vec<_> = client.failures().map(|(_, failure)| failure).collect();
+        assert!(errors.len() <= 1, "{:?}: {errors:?}", client.identity);
+        let classes = errors.iter().all(|failure| match client.identity.role {
+            Role::Writer => matches!(
+                failure.class,
+                FailureClass::SessionLost | FailureClass::InDoubt
+            ),
+            Role::Reader => failure.class == FailureClass::SessionLost,
+        });
+        assert!(classes, "{:?}: {errors:?}", client.identity);
+    }
+    assert_ne!(record.last_errors(1), "none", "sessions were ended");
+    assert!(fixture.verify(&record).await?.is_clean());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_of_the_server_loses_nothing_that_was_acknowledged() -> Result<()> {
+    let mut fixture = Fixture::start().await?;
+    let workload = Workload::start(&fixture.plan())?;
+    workload.more_acked(150, DEADLINE).await?;
+    fixture.pair.source.crash().await?;
+    fixture.pair.source.start().await?;
+    workload.more_acked(150, DEADLINE).await?;
+    let record = workload.stop(DEADLINE).await?;
+    assert_ne!(record.last_errors(1), "none", "the crash was noticed");
+    let verdict = fixture.verify(&record).await?;
+    assert!(verdict.is_clean(), "{verdict}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bare_cutover_goes_forward_and_back_without_loss() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let PostgresPair { source, target, .. } = &fixture.pair;
+    let servers = Servers {
+        source: source.address(),
+        target: target.address(),
+        superuser: "postgres".to_owned(),
+        datnames: fixture.databases.clone(),
+    };
+    let bare = Bare::prepare(&servers).await?;
+    let workload = Workload::start(&fixture.plan_over(&Route::Published(bare.writer())))?;
+    workload.more_acked(100, DEADLINE).await?;
+    let there = workload.clock().now();
+    bare.forward().await?;
+    workload.all_through(port(target), there, DEADLINE).await?;
+    bare.arm().await?;
+    workload.more_acked(100, DEADLINE).await?;
+    let back = workload.clock().now();
+    bare.back().await?;
+    workload.all_through(port(source), back, DEADLINE).await?;
+    let end = workload.clock().now();
+    let record = workload.stop(DEADLINE).await?;
+
+    let verdict = fixture.verify(&record).await?;
+    assert!(verdict.is_clean(), "{verdict}");
+    let (blue, green) = (port(source), port(target));
+    for (hold, old, new, until) in [(there, blue, green, back), (back, green, blue, end)] {
+        let figures = record.figures(&Switch {
+            hold,
+            old,
+            new,
+            until,
+        })?;
+        assert!(
+            figures.write_pause_ms > 0.0,
+            "one writer at a time: {figures:?}"
+        );
+    }
+    Ok(())
+}
+
+async fn eventually(session: &tokio_postgres::Client, question: &str) -> Result<()> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let row = session.query_one(question, &[]).await?;
+        if row.try_get(0)? {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "not within {DEADLINE:?}: {question}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn port(server: &PostgresServer) -> u16 {
+    server.address().port()
+}
