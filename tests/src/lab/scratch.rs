@@ -1,6 +1,6 @@
 //! Where a lab keeps its files, and what it shares with other labs on the machine.
 //!
-//! Everything lies below `<temp>/pointsman-lab-<uid>`. Whoever holds something there holds
+//! Everything lies below `pointsman-lab-<uid>` in the temporary folder or in memory. Whoever holds something there holds
 //! a file lock on it, which the kernel takes back when the process dies, however it dies:
 //! so nothing that is left behind can be mistaken for something in use.
 
@@ -10,11 +10,25 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process,
+    process::{self, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, bail};
+
+/// What a lab's files lie on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Storage {
+    /// A file system in memory, where the machine has one with room: a pair of servers is there
+    /// in a second, and `fsync` costs nothing. What is killed keeps its files all the same.
+    #[default]
+    Memory,
+    /// The temporary folder: what measurements of commits must use.
+    Disk,
+}
+
+/// The room that a lab may need, in KiB: two servers with all the WAL they may keep.
+const ROOM_KIB: u64 = 3 * 1024 * 1024;
 
 /// A lab's own folder, removed on drop together with everything in it.
 #[derive(Debug)]
@@ -28,8 +42,18 @@ impl Scratch {
     /// Makes a new folder that every user of the machine can enter, and sweeps away
     /// folders whose process died without doing so.
     pub fn new() -> Result<Self> {
+        Self::on(Storage::default())
+    }
+
+    /// The same, on the storage of choice.
+    pub fn on(storage: Storage) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let labs = shared_folder("labs")?;
+        let memory = Path::new("/dev/shm");
+        let labs = if storage == Storage::Memory && room_kib(memory) >= ROOM_KIB {
+            folder_in(memory, "labs")?
+        } else {
+            shared_folder("labs")?
+        };
         sweep(&labs);
         let name = format!("{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         // The lock lies beside the folder and comes first: a sweep must never find the
@@ -51,6 +75,8 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if env::var_os("POINTSMAN_LAB_KEEP").is_some() {
             tracing::info!(path = %self.path.display(), "the lab's files are kept");
+            // Without it no sweep finds the folder.
+            let _ = fs::remove_file(self.path.with_extension("lock"));
             return;
         }
         remove(&self.path);
@@ -61,14 +87,17 @@ impl Drop for Scratch {
 /// rights have to get there, so a temporary folder that others cannot enter is passed over
 /// for `/tmp`.
 pub(crate) fn shared_folder(name: &str) -> Result<PathBuf> {
-    let uid = own_uid()?;
     let temp = env::temp_dir();
-    let temp = if others_can_enter(&temp) {
-        temp
+    if others_can_enter(&temp) {
+        folder_in(&temp, name)
     } else {
-        PathBuf::from("/tmp")
-    };
-    let base = temp.join(format!("pointsman-lab-{uid}"));
+        folder_in(Path::new("/tmp"), name)
+    }
+}
+
+fn folder_in(root: &Path, name: &str) -> Result<PathBuf> {
+    let uid = own_uid()?;
+    let base = root.join(format!("pointsman-lab-{uid}"));
     make_folder(&base)?;
     if fs::metadata(&base)?.uid() != uid {
         bail!(
@@ -119,6 +148,19 @@ fn make_folder(path: &Path) -> Result<()> {
         Err(error) => Err(error),
     }
     .with_context(|| format!("making {}", path.display()))
+}
+
+/// What is free at `path`, in KiB; nothing when that cannot be found out.
+fn room_kib(path: &Path) -> u64 {
+    let output = Command::new("df")
+        .args(["-k", "--output=avail"])
+        .arg(path)
+        .stderr(Stdio::null())
+        .output();
+    let answer = output.map(|output| output.stdout).unwrap_or_default();
+    let answer = String::from_utf8_lossy(&answer);
+    let last = answer.lines().last().unwrap_or_default();
+    last.trim().parse().unwrap_or(0)
 }
 
 fn others_can_enter(path: &Path) -> bool {
