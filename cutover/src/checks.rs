@@ -42,7 +42,7 @@ use crate::{
 };
 use check::Check;
 
-pub use report::{Finding, Line, Outcome, Report, Severity, Verdict};
+pub use report::{Finding, Outcome, Report, Severity, Verdict};
 
 /// Everything that a preflight looks at.
 #[derive(Clone, Copy, Debug)]
@@ -202,3 +202,21 @@ const ALL: [Check; 19] = [
 
 /// Sessions are one per database and server; more at once would load the source.
 const DATABASES_AT_ONCE: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_page_lists_and_explains_every_check() {
+        let page = include_str!("../../docs/preflight.md");
+        for check in ALL {
+            let listed = format!("| {} | `{}` |", check.id, check.slug);
+            assert!(page.contains(&listed), "{listed}");
+            let explained = format!("### {} · `{}`", check.id, check.slug);
+            assert!(page.contains(&explained), "{explained}");
+        }
+        let explained = page.lines().filter(|line| line.starts_with("### "));
+        assert_eq!(explained.count(), ALL.len());
+    }
+}

@@ -12,7 +12,7 @@ mod lsn;
 pub mod machine;
 pub mod migration;
 pub mod ports;
-//pub mod providers;
+pub mod providers;
 mod settings;
 mod steps;
 

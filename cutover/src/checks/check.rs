@@ -1,6 +1,6 @@
 use pointsman_catalog::UnixMillis;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{CheckContext, Finding, Outcome, Severity};
@@ -82,7 +82,7 @@ impl Check {
             severity,
             result,
             location: location.into(),
-            evidence: judgement.evidence,
+            evidence: bounded(judgement.evidence),
             says: judgement.says,
             fix: judgement.fix,
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -135,6 +135,16 @@ impl Judgement {
     }
 }
 
+/// A report is kept, sent and shown; a schema may have any number of tables.
+fn bounded(mut evidence: Vec<Value>) -> Vec<Value> {
+    let more = evidence.len().saturating_sub(MAX_EVIDENCE);
+    if more > 0 {
+        evidence.truncate(MAX_EVIDENCE);
+        evidence.push(json!({ "left_out": more }));
+    }
+    evidence
+}
+
 fn unread(words: String) -> Judgement {
     Judgement::fail(
         format!("nobody can say: {words}"),
@@ -144,18 +154,30 @@ fn unread(words: String) -> Judgement {
 
 /// `1 table`, `3 tables`.
 pub(super) fn count(n: usize, noun: &str) -> String {
-    let plural = match noun.strip_suffix('y') {
-        Some(stem) => format!("{stem}ies"),
-        None => format!("{noun}s"),
-    };
     match n {
         1 => format!("1 {noun}"),
-        _ => format!("{n} {plural}"),
+        _ => format!("{n} {noun}s"),
     }
 }
+
+const MAX_EVIDENCE: usize = 1000;
 
 /// Rows as a server gives them, for tests.
 #[cfg(test)]
 pub(super) fn rows<R: serde::de::DeserializeOwned>(rows: Value) -> Vec<R> {
     serde_json::from_value(rows).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_bounded_and_says_what_it_left_out() {
+        let short = vec![json!(1); MAX_EVIDENCE];
+        assert_eq!(bounded(short.clone()), short);
+        let long = bounded(vec![json!(1); MAX_EVIDENCE + 7]);
+        assert_eq!(long.len(), MAX_EVIDENCE + 1);
+        assert_eq!(long.last(), Some(&json!({ "left_out": 7 })));
+    }
 }

@@ -97,8 +97,13 @@ pub(super) async fn on_server(ctx: &CheckContext<'_>) -> Vec<Finding> {
     let walsenders = place.check(ctx, REPLICATION_WRITERS, DATABASE_WALSENDERS, |rows| {
         judge_walsenders(&rows, ctx.planned_slots)
     });
-    let (closable, walsenders) = futures_util::join!(covers_everyone(ctx, &place), walsenders);
-    vec![closable, walsenders]
+    let target = Place::target(ctx);
+    let (on_source, on_target, walsenders) = futures_util::join!(
+        covers_everyone(ctx, ctx.source, &place),
+        covers_everyone(ctx, ctx.target, &target),
+        walsenders,
+    );
+    vec![on_source, on_target, walsenders]
 }
 
 /// Which roles could write to `datname` through a replication session.
@@ -111,7 +116,8 @@ pub(super) async fn replication_roles(ctx: &CheckContext<'_>, datname: &str) -> 
         .await
 }
 
-async fn covers_everyone(ctx: &CheckContext<'_>, place: &Place<'_>) -> Finding {
+/// The target's sessions are ended at the fence as well, and a rollback closes the target.
+async fn covers_everyone(ctx: &CheckContext<'_>, server: &Server, place: &Place<'_>) -> Finding {
     let began = Instant::now();
     let (closable, escaping) = futures_util::join!(
         place.ask::<Closable>(CLOSABLE),
@@ -119,7 +125,7 @@ async fn covers_everyone(ctx: &CheckContext<'_>, place: &Place<'_>) -> Finding {
     );
     let judgement = closable.and_then(|closable| {
         let escaping = escaping?;
-        Ok(judge_closable(ctx.source, &closable).with(&escaping))
+        Ok(judge_closable(server, &closable).with(&escaping))
     });
     COVERS_EVERYONE.finding(ctx, place.location(), began, judgement)
 }
@@ -214,9 +220,10 @@ fn judge_walsenders(rows: &[Walsender], planned_slots: &[String]) -> Judgement {
     };
     let unplanned: Vec<_> = rows.iter().filter(|row| !planned(row)).collect();
     let judgement = match unplanned.first() {
+        None if rows.is_empty() => Judgement::pass("no replication session is in a database"),
         None => Judgement::pass(format!(
-            "no replication session is in a database, apart from {} of planned consumers",
-            count(rows.len(), "session")
+            "{} in a database, each the streaming consumer of a planned slot",
+            count(rows.len(), "replication session")
         )),
         Some(first) => Judgement::warn(
             format!(

@@ -83,7 +83,7 @@ fn judge_routes(endpoints: &[ReaderEndpoint<'_>]) -> Judgement {
     let judgement = match lost.first() {
         Some(first) => Judgement::warn(
             format!(
-                "{} leaves the reader routes at the fence until it is rebuilt as a standby of the \
+                "the reader routes lose {} at the fence until it is rebuilt as a standby of the \
                  target (first: {}, reader of {})",
                 count(lost.len(), "server"),
                 first.server,

@@ -24,7 +24,7 @@ pub struct Finding {
     pub result: Outcome,
     /// `source`, `target`, `source/DATNAME`, `fleet` or `control`.
     pub location: String,
-    /// One value per object.
+    /// One value per object, at most a thousand.
     pub evidence: Vec<Value>,
     /// What was found, in one line.
     pub says: String,
@@ -45,7 +45,7 @@ pub enum Severity {
 }
 
 /// How a check ended.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The installation has no source of evidence for it.
@@ -64,16 +64,6 @@ pub enum Verdict {
     Pass,
     Warnings,
     Blocked,
-}
-
-/// One check in a table: its worst finding, and how many others there are.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Line<'a> {
-    pub worst: &'a Finding,
-    /// Places at which the check ran.
-    pub places: usize,
-    /// Places at which it did not pass.
-    pub failing: usize,
 }
 
 impl Report {
@@ -101,29 +91,6 @@ impl Report {
     pub fn blocking(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.blocks())
     }
-
-    /// One line per check, in the order of the findings.
-    pub fn lines(&self) -> Vec<Line<'_>> {
-        let mut lines: Vec<Line<'_>> = Vec::new();
-        for finding in &self.findings {
-            let failing = usize::from(finding.fails());
-            match lines.iter_mut().find(|line| line.worst.id == finding.id) {
-                Some(line) => {
-                    line.places += 1;
-                    line.failing += failing;
-                    if finding.rank() > line.worst.rank() {
-                        line.worst = finding;
-                    }
-                }
-                None => lines.push(Line {
-                    worst: finding,
-                    places: 1,
-                    failing,
-                }),
-            }
-        }
-        lines
-    }
 }
 
 impl Finding {
@@ -142,10 +109,6 @@ impl Finding {
             Outcome::Warn | Outcome::Unknown | Outcome::Block => true,
             Outcome::NotApplicable | Outcome::Pass => false,
         }
-    }
-
-    fn rank(&self) -> (bool, Outcome) {
-        (self.blocks(), self.result)
     }
 }
 
@@ -192,20 +155,6 @@ mod tests {
         let warning = finding("B", Severity::Warn, Outcome::Unknown, "source");
         assert_eq!(report(vec![warning.clone()]).verdict(), Verdict::Warnings);
         assert_eq!(report(vec![warning, blocking]).verdict(), Verdict::Blocked);
-    }
-
-    #[test]
-    fn a_check_is_one_line_however_many_databases_it_looked_at() {
-        let report = report(vec![
-            finding("A", Severity::Block, Outcome::Pass, "source/a"),
-            finding("A", Severity::Block, Outcome::Block, "source/b"),
-            finding("A", Severity::Block, Outcome::Warn, "source/c"),
-            finding("B", Severity::Warn, Outcome::Pass, "fleet"),
-        ]);
-        let lines = report.lines();
-        assert_eq!(lines.len(), 2);
-        assert_eq!(lines[0].worst.location, "source/b");
-        assert_eq!((lines[0].places, lines[0].failing), (3, 2));
     }
 
     #[test]

@@ -178,9 +178,12 @@ fn judge_large_objects(datname: &str, rows: &[LargeObjects]) -> Judgement {
     };
     Judgement::fail(
         format!(
-            "{datname} holds {} large objects ({}); what is written to them after the switch does \
+            "{datname} holds {} ({}); what is written to them after the switch does \
              not come back with a rollback",
-            found.large_objects,
+            count(
+                usize::try_from(found.large_objects).unwrap_or(usize::MAX),
+                "large object"
+            ),
             found.size.as_deref().unwrap_or("size unknown")
         ),
         "move them to bytea or to object storage, or give up the lossless way back (--accept-loss)",

@@ -149,7 +149,7 @@ fn judge(server: &str, limits: &Limits, needs: &[Need]) -> Judgement {
             have,
             need,
         }) => Judgement::fail(
-            format!("{server} has room for {have} {noun}, {need} are needed"),
+            format!("{server} has room for {have} more {noun}, {need} are needed"),
             format!(
                 "raise {setting} on {server} by {} and restart it",
                 need - have
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(judgement.result, Judged::Fail);
         assert_eq!(
             judgement.says,
-            "blue has room for 1 replication slots, 2 are needed"
+            "blue has room for 1 more replication slots, 2 are needed"
         );
         assert_eq!(
             judgement.fix,

@@ -93,9 +93,9 @@ fn judge_subscriptions(rows: Vec<Subscription>) -> Judgement {
             first.datname, first.subname
         ),
         format!(
-            "plan it: drop it (DROP SUBSCRIPTION {}), or drop it now and make it anew on the \
-             target after the switch",
-            first.subname
+            "drop it in {} before the switch (DROP SUBSCRIPTION {}), and where it is needed make \
+             it anew on the target afterwards",
+            first.datname, first.subname
         ),
     )
     .with(&rows)

@@ -1,0 +1,3 @@
+//! Implementations of [`crate::ports::DatabaseProvider`].
+
+pub mod postgres;

@@ -1,0 +1,137 @@
+//! Who a server is, and whose sessions are on it.
+
+use std::time::Duration;
+
+use pointsman_catalog::UnixMillis;
+use tokio::time::{Instant, sleep};
+
+use super::{record, server::SqlServer, session::control_prefix};
+use crate::ports::{DatabaseSettings, Observation, ProviderError};
+
+impl SqlServer {
+    /// The timeline of a primary is read from its insert position: right after a promotion
+    /// `pg_control_checkpoint()` still says the former one.
+    pub(super) async fn read_identity(&self) -> Result<Observation, ProviderError> {
+        let (row, databases) = futures_util::future::try_join(
+            self.postgres.row("observe it", IDENTITY, &[]),
+            self.postgres.rows("list its databases", DATABASES, &[]),
+        )
+        .await?;
+        let timeline: String = row.get("timeline");
+        let position: Option<tokio_postgres::types::PgLsn> = row.get("position");
+        let replayed: Option<tokio_postgres::types::PgLsn> = row.get("replayed");
+        Ok(Observation {
+            system_identifier: row.get("system_identifier"),
+            timeline: u32::from_str_radix(&timeline, 16).unwrap_or_default(),
+            in_recovery: row.get("in_recovery"),
+            position: position
+                .map(|lsn| crate::Lsn(lsn.into()))
+                .unwrap_or_default(),
+            replayed: replayed.map(|lsn| crate::Lsn(lsn.into())),
+            version: u32::try_from(row.get::<_, i32>("version")).unwrap_or_default(),
+            clock: UnixMillis(u64::try_from(row.get::<_, i64>("clock_ms")).unwrap_or_default()),
+            databases: databases
+                .iter()
+                .map(|row| DatabaseSettings {
+                    datname: row.get("datname"),
+                    oid: row.get("oid"),
+                    allow_connections: row.get("datallowconn"),
+                    connection_limit: row.get("datconnlimit"),
+                    is_template: row.get("datistemplate"),
+                })
+                .collect(),
+        })
+    }
+
+    /// A fence of this migration at a newer epoch means that another engine drives it.
+    pub(super) async fn refuse_newer_fence(&self) -> Result<(), ProviderError> {
+        match record::read(&self.postgres).await? {
+            Some(found)
+                if found.migration == self.control.migration
+                    && found.epoch > self.control.epoch =>
+            {
+                Err(ProviderError::Superseded {
+                    server: self.server.name.clone(),
+                    migration: found.migration,
+                    found: found.epoch,
+                    own: self.control.epoch,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends what an older epoch left, and waits until it is gone: nothing that it sent can
+    /// take effect after this.
+    pub(super) async fn end_former_leader(&self) -> Result<(), ProviderError> {
+        let prefix = control_prefix(&self.control);
+        let deadline = Instant::now() + FORMER_LEADER;
+        loop {
+            let rows = self
+                .postgres
+                .rows(
+                    "end the former leader's sessions",
+                    FORMER_SESSIONS,
+                    &[&prefix],
+                )
+                .await?;
+            let mut left = 0;
+            for row in &rows {
+                let name: String = row.get(0);
+                let epoch = name
+                    .strip_prefix(&prefix)
+                    .and_then(|epoch| epoch.parse().ok());
+                if let Some(found) = epoch.filter(|&epoch: &u64| epoch > self.control.epoch) {
+                    return Err(ProviderError::Superseded {
+                        server: self.server.name.clone(),
+                        migration: self.control.migration.clone(),
+                        found,
+                        own: self.control.epoch,
+                    });
+                }
+                left += 1;
+            }
+            if left == 0 {
+                return Ok(());
+            }
+            let pids: Vec<i32> = rows.iter().map(|row| row.get(1)).collect();
+            let end = "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid";
+            self.postgres
+                .rows("end the former leader's sessions", end, &[&pids])
+                .await?;
+            if Instant::now() >= deadline {
+                let found = format!("{left} are left");
+                return Err(self.timed_out(
+                    "the end of the former leader's sessions",
+                    FORMER_LEADER,
+                    found,
+                ));
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+const IDENTITY: &str = "SELECT \
+     (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier, \
+     pg_is_in_recovery() AS in_recovery, \
+     CASE WHEN pg_is_in_recovery() \
+       THEN (SELECT lpad(to_hex(timeline_id), 8, '0') FROM pg_control_checkpoint()) \
+       ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline, \
+     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+       ELSE pg_current_wal_insert_lsn() END AS position, \
+     pg_last_wal_replay_lsn() AS replayed, \
+     current_setting('server_version_num')::int AS version, \
+     (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms";
+
+const DATABASES: &str = "SELECT datname::text, oid, datallowconn, datconnlimit, datistemplate \
+     FROM pg_database ORDER BY datname";
+
+const FORMER_SESSIONS: &str = "SELECT application_name, pid FROM pg_stat_activity \
+     WHERE starts_with(application_name, $1) AND usename = current_user \
+       AND pid <> pg_backend_pid() \
+       AND application_name <> current_setting('application_name')";
+
+/// A backend that was told to end does so at its next look, within milliseconds.
+const FORMER_LEADER: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(1);

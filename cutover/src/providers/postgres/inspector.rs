@@ -1,0 +1,62 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use pointsman_catalog::Server;
+use serde_json::{Map, Value};
+use tokio::sync::Mutex;
+
+use super::session::{Purpose, Session};
+use crate::ports::{Inspector, ProviderError};
+
+/// Read-only sessions, one per database, opened when first asked for.
+#[derive(Debug)]
+pub(super) struct SqlInspector {
+    server: Server,
+    sessions: Mutex<BTreeMap<String, Arc<Session>>>,
+}
+
+impl SqlInspector {
+    pub(super) async fn open(server: &Server) -> Result<Self, ProviderError> {
+        let inspector = Self {
+            server: server.clone(),
+            sessions: Mutex::default(),
+        };
+        inspector.session("postgres").await?;
+        Ok(inspector)
+    }
+
+    async fn session(&self, datname: &str) -> Result<Arc<Session>, ProviderError> {
+        let mut sessions = self.sessions.lock().await;
+        if let Some(session) = sessions.get(datname).filter(|session| !session.is_closed()) {
+            return Ok(Arc::clone(session));
+        }
+        let opened = Session::open(&self.server, datname, &Purpose::Preflight).await?;
+        let session = Arc::new(opened);
+        sessions.insert(datname.to_owned(), Arc::clone(&session));
+        Ok(session)
+    }
+}
+
+#[async_trait]
+impl Inspector for SqlInspector {
+    async fn rows(
+        &self,
+        datname: &str,
+        select: &str,
+    ) -> Result<Vec<Map<String, Value>>, ProviderError> {
+        let session = self.session(datname).await?;
+        let select = select.trim().trim_end_matches(';');
+        let sql = format!("SELECT to_jsonb(q)::text FROM ({select}\n) AS q");
+        let what = "run a check";
+        let rows = session.rows(what, &sql, &[]).await?;
+        rows.iter()
+            .map(|row| {
+                serde_json::from_str(row.get(0)).map_err(|error| ProviderError::Failed {
+                    server: self.server.name.clone(),
+                    what: what.to_owned(),
+                    words: error.to_string(),
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,120 @@
+//! What a switch needs on the source beforehand; it travels to the target in WAL.
+
+use super::{
+    record,
+    server::SqlServer,
+    session::{Purpose, Session},
+    statements::PUBLICATION,
+};
+use crate::ports::{Exempt, ProviderError};
+
+impl SqlServer {
+    pub(super) async fn make_tables_and_publications(
+        &self,
+        datnames: &[String],
+    ) -> Result<(), ProviderError> {
+        self.read_hba().await?;
+        let what = "make the fence table";
+        let walinspect = "CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA public";
+        self.postgres
+            .batch("make extension pg_walinspect", walinspect)
+            .await?;
+        self.postgres.batch(what, record::CREATE).await?;
+        for datname in datnames {
+            let session = self.database(datname)?;
+            session.batch("make the probe table", CREATE_PROBE).await?;
+            let there = session
+                .row(
+                    "look for the publication",
+                    "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)",
+                    &[&PUBLICATION],
+                )
+                .await?;
+            if !there.get::<_, bool>(0) {
+                let sql = format!(
+                    "CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES \
+                     WITH (publish_via_partition_root = true)"
+                );
+                session.batch("make the publication", &sql).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn drop_tables_and_publications(
+        &self,
+        datnames: &[String],
+    ) -> Result<(), ProviderError> {
+        for datname in datnames {
+            let sql = format!(
+                "DROP PUBLICATION IF EXISTS {PUBLICATION}; DROP SCHEMA IF EXISTS pointsman CASCADE"
+            );
+            self.database(datname)?
+                .batch("take the probe table and publication down", &sql)
+                .await?;
+        }
+        // The extension stays: somebody else may use it by now.
+        let sql = "DROP SCHEMA IF EXISTS pointsman CASCADE";
+        self.postgres
+            .batch("take the fence table down", sql)
+            .await?;
+        Ok(())
+    }
+
+    /// Autovacuum works in every database, so the relations that it writes are collected in
+    /// each that can be entered.
+    pub(super) async fn exempt_filenodes(
+        &self,
+        datnames: &[String],
+    ) -> Result<Exempt, ProviderError> {
+        let mut filenodes = filenodes(&self.postgres).await?;
+        for database in self.read_identity().await?.databases {
+            let datname = database.datname;
+            if !database.allow_connections || datname == "postgres" {
+                continue;
+            }
+            if datnames.contains(&datname) {
+                filenodes.extend(self::filenodes(&*self.database(&datname)?).await?);
+            } else {
+                let purpose = Purpose::Control(self.control.clone());
+                let passing = Session::open(&self.server, &datname, &purpose).await?;
+                filenodes.extend(self::filenodes(&passing).await?);
+            }
+        }
+        filenodes.sort_unstable();
+        filenodes.dedup();
+        Ok(Exempt {
+            filenodes,
+            xids: Vec::new(),
+        })
+    }
+}
+
+async fn filenodes(session: &Session) -> Result<Vec<String>, ProviderError> {
+    let rows = session
+        .rows("read the file nodes of statistics", FILENODES, &[])
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// With a primary key, so that the reverse stream can carry its changes.
+const CREATE_PROBE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
+     CREATE TABLE IF NOT EXISTS pointsman.probe (\
+       id int PRIMARY KEY, \
+       value bigint NOT NULL, \
+       at timestamptz NOT NULL DEFAULT clock_timestamp())";
+
+/// What ANALYZE and VACUUM write, and the probe table, as WAL records name them.
+const FILENODES: &str = "WITH listed AS ( \
+       SELECT c.oid, c.reltoastrelid, c.reltablespace, c.relisshared FROM pg_class c \
+       WHERE c.oid IN ('pg_statistic'::regclass, 'pg_statistic_ext_data'::regclass, \
+         'pg_class'::regclass, to_regclass('pointsman.probe'))), \
+     all_of_them AS ( \
+       SELECT oid, reltablespace, relisshared FROM listed \
+       UNION SELECT t.oid, t.reltablespace, t.relisshared FROM pg_class t \
+         JOIN listed ON listed.reltoastrelid = t.oid) \
+     SELECT concat_ws('/', \
+       CASE r.reltablespace WHEN 0 THEN d.dattablespace ELSE r.reltablespace END, \
+       CASE WHEN r.relisshared THEN 0 ELSE d.oid END, \
+       pg_relation_filenode(r.oid)) \
+     FROM all_of_them r, pg_database d WHERE d.datname = current_database()";

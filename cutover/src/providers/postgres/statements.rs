@@ -1,0 +1,145 @@
+//! The statements of a switch as text, one place for those that run and those that are
+//! only shown.
+
+use crate::ports::DatabaseSettings;
+
+/// Closes every database but `postgres`, which recovery needs and which is limited instead.
+pub(super) fn close_databases(databases: &[DatabaseSettings]) -> Vec<String> {
+    databases
+        .iter()
+        .filter(|database| database.allow_connections)
+        .map(|database| {
+            let name = identifier(&database.datname);
+            if database.datname == "postgres" {
+                format!("ALTER DATABASE {name} CONNECTION LIMIT 0")
+            } else {
+                format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            }
+        })
+        .collect()
+}
+
+/// Gives databases their former settings back.
+pub(super) fn reopen_databases<'a>(
+    former: impl Iterator<Item = &'a DatabaseSettings>,
+) -> Vec<String> {
+    former
+        .map(|database| {
+            let name = identifier(&database.datname);
+            let limit = database.connection_limit;
+            if database.datname == "postgres" {
+                format!("ALTER DATABASE {name} CONNECTION LIMIT {limit}")
+            } else {
+                format!(
+                    "ALTER DATABASE {name} ALLOW_CONNECTIONS {} CONNECTION LIMIT {limit}",
+                    database.allow_connections
+                )
+            }
+        })
+        .collect()
+}
+
+/// Lets superusers in and nobody else.
+pub(super) fn limit_databases(datnames: &[String]) -> Vec<String> {
+    datnames
+        .iter()
+        .map(|datname| {
+            format!(
+                "ALTER DATABASE {} ALLOW_CONNECTIONS true CONNECTION LIMIT 0",
+                identifier(datname)
+            )
+        })
+        .collect()
+}
+
+/// Closes the named databases again.
+pub(super) fn close_named(datnames: &[String]) -> Vec<String> {
+    datnames
+        .iter()
+        .map(|datname| {
+            format!(
+                "ALTER DATABASE {} ALLOW_CONNECTIONS false",
+                identifier(datname)
+            )
+        })
+        .collect()
+}
+
+/// One subscription of the reverse stream. `synchronous_commit = local` makes the apply
+/// worker report what it has flushed at once instead of after the WAL writer's delay.
+pub(super) fn create_subscription(conninfo: &str, slot: &str) -> String {
+    format!(
+        "CREATE SUBSCRIPTION {SUBSCRIPTION} CONNECTION {} PUBLICATION {PUBLICATION} WITH \
+         (create_slot = false, slot_name = {}, copy_data = false, synchronous_commit = 'local')",
+        literal(conninfo),
+        literal(slot)
+    )
+}
+
+/// A quoted identifier.
+pub(super) fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A quoted literal. Backslashes need the `E` form whatever `standard_conforming_strings` is.
+pub(super) fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
+}
+
+/// The statement that promotes, guarded by the server itself: a late one refuses.
+pub(super) const PROMOTE: &str = "SELECT CASE WHEN pg_is_in_recovery() \
+     AND pg_last_wal_replay_lsn() >= $1 \
+     AND clock_timestamp() < to_timestamp($2::float8 / 1000) \
+     AND NOT EXISTS (SELECT FROM pg_database WHERE datallowconn AND datname <> 'postgres') \
+     THEN pg_promote(false) END";
+
+pub(super) const PUBLICATION: &str = "pointsman_rb";
+pub(super) const SUBSCRIPTION: &str = "pointsman_rb";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_texts_are_quoted() {
+        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal("a\\b"), "E'a\\\\b'");
+    }
+
+    #[test]
+    fn postgres_is_limited_and_never_closed() {
+        let database = |datname: &str, allow_connections| DatabaseSettings {
+            datname: datname.to_owned(),
+            oid: 1,
+            allow_connections,
+            connection_limit: -1,
+            is_template: false,
+        };
+        let databases = [
+            database("app", true),
+            database("postgres", true),
+            database("template0", false),
+        ];
+        assert_eq!(
+            close_databases(&databases),
+            [
+                "ALTER DATABASE \"app\" ALLOW_CONNECTIONS false",
+                "ALTER DATABASE \"postgres\" CONNECTION LIMIT 0",
+            ]
+        );
+        assert_eq!(
+            reopen_databases(databases.iter()),
+            [
+                "ALTER DATABASE \"app\" ALLOW_CONNECTIONS true CONNECTION LIMIT -1",
+                "ALTER DATABASE \"postgres\" CONNECTION LIMIT -1",
+                "ALTER DATABASE \"template0\" ALLOW_CONNECTIONS false CONNECTION LIMIT -1",
+            ]
+        );
+    }
+}
