@@ -171,3 +171,52 @@ fn over_ads() -> Value {
 fn socket_address(host: &str, port: u16) -> Value {
     json!({ "socket_address": { "address": host, "port_value": port } })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bootstrap(xds: &str) -> Bootstrap {
+        Bootstrap {
+            node: NodeId::new("app-1").unwrap(),
+            listen: IpAddr::from([127, 0, 0, 11]),
+            xds: xds.parse().unwrap(),
+            admin: Some("127.0.0.1:9901".parse().unwrap()),
+            transport: Transport::Delta,
+            max_downstream_connections: 10_000,
+        }
+    }
+
+    #[test]
+    fn the_bootstrap_says_where_the_control_plane_is_and_little_else() {
+        insta::assert_snapshot!(bootstrap("127.0.0.1:18000").render());
+    }
+
+    #[test]
+    fn a_control_plane_with_a_name_is_resolved_by_the_sidecar() {
+        let file = bootstrap("pointsman.internal:18000").render();
+        let file: Value = serde_json::from_str(&file).unwrap();
+        let cluster = &file["static_resources"]["clusters"][0];
+        assert_eq!(cluster["type"], "STRICT_DNS");
+    }
+
+    #[test]
+    fn without_an_address_there_is_no_admin_interface() {
+        let closed = Bootstrap {
+            admin: None,
+            ..bootstrap("127.0.0.1:18000")
+        };
+        let file: Value = serde_json::from_str(&closed.render()).unwrap();
+        assert!(file.get("admin").is_none());
+    }
+
+    #[test]
+    fn state_of_the_world_is_another_api_type_on_the_same_stream() {
+        let sotw = Bootstrap {
+            transport: Transport::StateOfTheWorld,
+            ..bootstrap("127.0.0.1:18000")
+        };
+        let sotw = sotw.render().replace("\"GRPC\"", "\"DELTA_GRPC\"");
+        assert_eq!(sotw, bootstrap("127.0.0.1:18000").render());
+    }
+}

@@ -23,7 +23,8 @@ const BACKOFF_MAX_MILLIS: u32 = 50;
 
 /// Attempts that last for [`MAX_HOLD`]. Envoy waits a random time between 0 and the
 /// backoff's maximum, so half of that on average; over this many attempts the sum strays
-/// by 2 % at most, and a tenth is added.
+/// by 2 % at most, and a tenth is added. Envoy 1.40 took 36.6 to 38.8 s for them (100
+/// connections on a busy machine).
 ///
 /// It is as small as that because it also decides how long connections to a *serving*
 /// server that refuses wait before they fail: the listener cannot tell a hold from an

@@ -11,6 +11,8 @@ mod endpoints;
 mod listener;
 mod message;
 mod runtime;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
