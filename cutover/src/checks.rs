@@ -25,6 +25,7 @@ mod reverse;
 mod room;
 mod source;
 mod synchronous;
+mod writers;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -128,7 +129,8 @@ pub async fn run(ctx: &CheckContext<'_>) -> Report {
         Box::pin(identity::run(ctx)),
         Box::pin(source::on_server(ctx)),
         Box::pin(room::run(ctx)),
-        Box::pin(fence::on_server(ctx)),
+        Box::pin(fence::run(ctx)),
+        Box::pin(writers::on_server(ctx)),
         Box::pin(reverse::on_server(ctx)),
         Box::pin(replica::run(ctx)),
         Box::pin(synchronous::run(ctx)),
@@ -167,7 +169,7 @@ async fn in_database(ctx: &CheckContext<'_>, datname: &str) -> Vec<Finding> {
     let mut findings = vec![source::unlogged_tables(ctx, datname).await];
     findings.extend(reverse::in_database(ctx, datname).await);
     findings.push(partitions::run(ctx, datname).await);
-    findings.push(fence::replication_roles(ctx, datname).await);
+    findings.push(writers::in_database(ctx, datname).await);
     findings
 }
 
@@ -193,7 +195,7 @@ const ALL: [Check; 19] = [
     replica::STREAMING,
     fleet::MEMBERSHIP,
     control::READY,
-    fence::REPLICATION_WRITERS,
+    writers::REPLICATION_WRITERS,
     databases::EVERY_DATABASE,
     synchronous::SYNCHRONOUS,
     readers::READERS,

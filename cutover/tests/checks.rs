@@ -1,6 +1,11 @@
 //! The checks against real servers: silent on clean ones, and each one fires on its
 //! fixture.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of a test fail the test where they stand"
+)]
+
 #[path = "checks/inspector.rs"]
 mod inspector;
 #[path = "checks/pair.rs"]
@@ -37,6 +42,7 @@ async fn checks_are_silent_on_a_clean_pair_and_fire_on_their_fixtures() {
     let first_start = setting.run(Moment::Switch, "postgres").await;
     assert_eq!(blocked(&first_start), ["C85"], "no publication yet");
 
+    an_idle_pair_at_a_segment_boundary_follows(&pair.source, &setting).await;
     another_target_is_no_replica(&setting).await;
     a_silent_server_is_unknown(&setting).await;
     a_plain_role_cannot_fence(&pair.source, &setting).await;
@@ -55,6 +61,16 @@ async fn checks_are_silent_on_a_clean_pair_and_fire_on_their_fixtures() {
     let report = setting.preflight().await;
     assert_eq!(blocked(&report), ["C30", "C32", "C33", "C37"]);
     every_identity_fixture_is_evidence(&report);
+}
+
+/// The write position may stand at a boundary that no record reaches.
+async fn an_idle_pair_at_a_segment_boundary_follows(source: &Running, setting: &Setting) {
+    source
+        .execute("postgres", &["SELECT pg_switch_wal()"])
+        .await;
+    let report = setting.preflight().await;
+    let finding = find(&report, "C66", "target");
+    assert_eq!(finding.result, Outcome::Pass, "{finding:#?}");
 }
 
 async fn another_target_is_no_replica(setting: &Setting) {
