@@ -5,9 +5,14 @@
 //! started here ends on drop, and also when this process is killed. Set
 //! `POINTSMAN_LAB_KEEP` to keep the files, logs among them.
 
+pub mod control_plane;
+pub mod envoy;
+mod fleet;
 pub mod gate;
 pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod scratch;
 pub mod tools;
+
+pub use self::fleet::{Database, GateOptions, Gates, Lab, LabOptions, sidecar_name};

@@ -4,7 +4,9 @@ use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result};
 use pointsman_tests::lab::{
+    envoy::Sidecar,
     gate::Gate,
+    ports::Port,
     postgres::{self, PairOptions, PostgresPair},
     process,
     scratch::Scratch,
@@ -236,6 +238,33 @@ async fn a_black_hole_accepts_and_answers_nothing_and_ends_its_connections() -> 
         matches!(read, Ok(0) | Err(_)),
         "half a conversation lives on"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sidecar_answers_on_its_admin_interface_and_can_be_killed_and_restarted() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let admin = Port::reserve()?;
+    let bootstrap = format!(
+        r#"{{"node": {{"id": "sc1", "cluster": "dal"}},
+            "admin": {{"address": {{"socket_address":
+                {{"address": "127.0.0.1", "port_value": {}}}}}}}}}"#,
+        admin.number()
+    );
+    let mut sidecar = Sidecar::start("sc1", scratch.path(), &bootstrap, admin).await?;
+    assert_eq!(sidecar.stat("server.live").await?, Some(1));
+    assert_eq!(sidecar.stat("no.such.statistic").await?, None);
+    sidecar.listening(sidecar.admin()).await?;
+
+    sidecar.freeze();
+    let frozen = timeout(Duration::from_millis(200), sidecar.get("/ready")).await;
+    assert!(frozen.is_err(), "a frozen Envoy answered");
+    sidecar.thaw();
+    sidecar.get("/ready").await?;
+
+    sidecar.kill().await?;
+    assert!(TcpStream::connect(sidecar.admin()).await.is_err());
+    sidecar.restart().await?;
     Ok(())
 }
 

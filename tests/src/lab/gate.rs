@@ -170,10 +170,9 @@ impl Door {
             Mode::BlackHole => pump::swallow(client, self.mode).await,
             Mode::Pass | Mode::HoldRequest(_) | Mode::HoldAnswer(_) => {
                 let connecting = timeout(CONNECT_DEADLINE, TcpStream::connect(self.upstream));
-                match connecting.await {
-                    Ok(Ok(server)) => pump::relay(client, server, self.mode, self.caught).await,
-                    // The client sees what it would see without a gate: a closed door.
-                    Ok(Err(_)) | Err(_) => {}
+                // Otherwise the client finds its connection closed, as at a closed door.
+                if let Ok(Ok(server)) = connecting.await {
+                    pump::relay(client, server, self.mode, self.caught).await;
                 }
             }
         }

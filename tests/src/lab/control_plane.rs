@@ -1,0 +1,200 @@
+//! The real `pointsman`: its server, and its command line.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{ChildStdout, Command},
+    time::timeout,
+};
+
+use crate::lab::{
+    ports::Port,
+    process::{Launch, Process, Signal},
+    tools,
+};
+
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// No verb but `--watch` takes longer: a switch ends inside its hold budget.
+const VERB_DEADLINE: Duration = Duration::from_mins(3);
+
+/// What a verb of the command line did.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// `pointsman serve`, with its data below one folder and at addresses that stay the same
+/// over a restart. Killed on drop.
+#[derive(Debug)]
+pub struct ControlPlane {
+    binary: PathBuf,
+    data: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    xds: Port,
+    admin: Port,
+    process: Option<Serving>,
+}
+
+/// A server that said it is ready.
+#[derive(Debug)]
+struct Serving {
+    process: Process,
+    // Kept open: a server that prints to a closed pipe would fail for that.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl ControlPlane {
+    /// Makes a new store below `folder` and serves; `settings` is the text of the
+    /// configuration file.
+    pub async fn start(folder: &Path, settings: &str) -> Result<Self> {
+        let config = folder.join("pointsman.toml");
+        fs::write(&config, settings)?;
+        let mut control_plane = Self {
+            binary: tools::pointsman().await?.to_path_buf(),
+            data: folder.join("store"),
+            config,
+            log: folder.join("pointsman.log"),
+            xds: Port::reserve()?,
+            admin: Port::reserve()?,
+            process: None,
+        };
+        control_plane.serve(&["--init"]).await?;
+        Ok(control_plane)
+    }
+
+    /// Serves again with what the store holds, at the same addresses.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill9().await?;
+        self.serve(&[]).await
+    }
+
+    async fn serve(&mut self, more: &[&str]) -> Result<()> {
+        let (xds, admin) = (self.xds().to_string(), self.admin().to_string());
+        let mut process = Launch::new("pointsman serve", &self.binary, self.log.clone())
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(&self.data)
+            .arg("--config")
+            .arg(&self.config)
+            .args(["--xds-listen", &xds, "--admin-listen", &admin])
+            .args(more)
+            .pipe_stdout()
+            .start()?;
+        let stdout = process.take_stdout().context("no standard output")?;
+        let mut stdout = BufReader::new(ChildStdout::from_std(stdout)?);
+        let mut line = String::new();
+        timeout(READY_DEADLINE, stdout.read_line(&mut line))
+            .await
+            .with_context(|| {
+                let tail = process.log_tail();
+                format!("pointsman serve was not ready after {READY_DEADLINE:?}\n{tail}")
+            })??;
+        let expected = format!("ready xds={xds} admin={admin}");
+        if line.trim_end() != expected {
+            let tail = process.log_tail();
+            bail!("pointsman serve said {line:?} instead of {expected:?}\n{tail}");
+        }
+        self.process = Some(Serving {
+            process,
+            _stdout: stdout,
+        });
+        Ok(())
+    }
+
+    /// Ends it at once, as a crash would (`kill -9`).
+    pub async fn kill9(&mut self) -> Result<()> {
+        if let Some(serving) = self.process.take() {
+            serving.process.signal(Signal::Kill);
+            serving.process.ended(STOP_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks it to stop (SIGTERM) and returns how it ended.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        let serving = self.process.take().context("it does not run")?;
+        serving.process.signal(Signal::Term);
+        serving.process.ended(STOP_DEADLINE).await
+    }
+
+    /// Where sidecars connect to.
+    #[must_use]
+    pub fn xds(&self) -> SocketAddr {
+        self.xds.on_loopback()
+    }
+
+    /// Where the command line connects to.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.on_loopback()
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        crate::lab::process::tail(&self.log)
+    }
+
+    /// A verb of the command line, for this server; not run yet.
+    #[must_use]
+    pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .arg("--admin")
+            .arg(format!("http://{}", self.admin()))
+            .args(args)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs a verb to its end, whatever that is.
+    pub async fn cli(&self, args: &[&str]) -> Result<Output> {
+        let output = timeout(VERB_DEADLINE, self.command(args).output())
+            .await
+            .with_context(|| format!("pointsman {args:?}: no end after {VERB_DEADLINE:?}"))??;
+        Ok(Output {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs a verb that is to succeed, and returns what it printed.
+    pub async fn cli_ok(&self, args: &[&str]) -> Result<String> {
+        let output = self.cli(args).await?;
+        if output.code != Some(0) {
+            bail!(
+                "pointsman {args:?} ended with {:?}\n{}{}",
+                output.code,
+                output.stdout,
+                output.stderr
+            );
+        }
+        Ok(output.stdout)
+    }
+
+    /// Runs a verb that is to succeed, and returns what it printed as JSON.
+    pub async fn cli_json(&self, args: &[&str]) -> Result<Value> {
+        let args: Vec<_> = ["--output", "json"].iter().chain(args).copied().collect();
+        let text = self.cli_ok(&args).await?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("pointsman {args:?} printed no JSON: {text:?}"))
+    }
+}

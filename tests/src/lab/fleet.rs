@@ -1,0 +1,322 @@
+//! The whole house: servers, control plane and sidecars, put together by the command line
+//! alone, as an operator would.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::lab::{
+    control_plane::ControlPlane,
+    envoy::Sidecar,
+    gate::Gate,
+    ports::Port,
+    postgres::{PairOptions, PostgresPair, PostgresServer},
+    scratch::{Scratch, Storage},
+};
+
+const SYNC_DEADLINE: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What a lab is to be like.
+#[derive(Clone, Debug)]
+pub struct LabOptions {
+    pub sidecars: u8,
+    /// The application databases, all on one server.
+    pub databases: Vec<String>,
+    /// The fence level declared for both servers: `sql+hba` or `sql`.
+    pub fence: String,
+    /// The text of Pointsman's configuration file.
+    pub settings: String,
+    /// Where PostgreSQL's files lie; measurements of commits need [`Storage::Disk`].
+    pub storage: Storage,
+    pub gates: GateOptions,
+}
+
+impl Default for LabOptions {
+    fn default() -> Self {
+        Self {
+            sidecars: 3,
+            databases: PairOptions::default().databases,
+            fence: "sql+hba".to_owned(),
+            settings: String::new(),
+            storage: Storage::default(),
+            gates: GateOptions::default(),
+        }
+    }
+}
+
+/// Which gates a lab puts in. Application traffic never passes one.
+#[derive(Clone, Debug, Default)]
+pub struct GateOptions {
+    /// Between Pointsman's control sessions and the source.
+    pub source_control: bool,
+    /// Between Pointsman's control sessions and the target.
+    pub target_control: bool,
+    /// Between the standby and its primary.
+    pub replication: bool,
+    /// Between the reverse stream's subscriber and the promoted target.
+    pub reverse_stream: bool,
+    /// Between the sidecar of this number and the control plane.
+    pub xds_of: Option<u8>,
+}
+
+/// The gates that were put in.
+#[derive(Debug)]
+pub struct Gates {
+    pub source_control: Option<Gate>,
+    pub target_control: Option<Gate>,
+    pub reverse_stream: Option<Gate>,
+    pub xds: Option<Gate>,
+}
+
+/// A logical database, and the ports at which each sidecar offers it.
+#[derive(Debug)]
+pub struct Database {
+    pub name: String,
+    writer: Port,
+    reader: Port,
+}
+
+/// A running lab: server `blue` serves every database, `green` is its standby, Pointsman
+/// knows both, and every sidecar is SYNCED.
+#[derive(Debug)]
+pub struct Lab {
+    // Ended in this order: each before what it depends on.
+    pub control_plane: ControlPlane,
+    pub sidecars: Vec<Sidecar>,
+    pub gates: Gates,
+    pub pair: PostgresPair,
+    pub databases: Vec<Database>,
+    pub scratch: Scratch,
+    fence: String,
+}
+
+impl Lab {
+    /// Starts everything.
+    pub async fn start(options: LabOptions) -> Result<Self> {
+        let scratch = Scratch::on(options.storage)?;
+        let pair_options = PairOptions {
+            databases: options.databases.clone(),
+            gate_replication: options.gates.replication,
+            ..PairOptions::default()
+        };
+        let pair = PostgresPair::start(scratch.path(), &pair_options).await?;
+        let control_plane = ControlPlane::start(scratch.path(), &options.settings).await?;
+        let gates = Gates::start(&options.gates, &pair, &control_plane).await?;
+        let databases = options
+            .databases
+            .into_iter()
+            .map(Database::reserve)
+            .collect::<Result<_>>()?;
+        let mut lab = Self {
+            control_plane,
+            sidecars: Vec::new(),
+            gates,
+            pair,
+            databases,
+            scratch,
+            fence: options.fence,
+        };
+        lab.declare().await?;
+        let gated = options.gates.xds_of;
+        let starting =
+            (0..options.sidecars).map(|number| lab.sidecar(number, gated == Some(number)));
+        lab.sidecars = try_join_all(starting).await?;
+        lab.synced().await?;
+        lab.listening().await?;
+        Ok(lab)
+    }
+
+    /// Tells Pointsman of the servers and the databases.
+    async fn declare(&self) -> Result<()> {
+        let path = self.scratch.path().join("databases.toml");
+        fs::write(&path, self.declaration()?)?;
+        let path = path.to_string_lossy();
+        self.control_plane
+            .cli_ok(&["database", "apply", &path])
+            .await?;
+        Ok(())
+    }
+
+    /// The text of the file that `database apply` takes.
+    fn declaration(&self) -> Result<String> {
+        let Self { pair, gates, .. } = self;
+        let mut text = String::new();
+        let source = (&pair.source, &gates.source_control, &None);
+        let target = (&pair.target, &gates.target_control, &gates.reverse_stream);
+        for (server, control, replication) in [source, target] {
+            let (name, endpoint) = (server.name(), server.address());
+            let control = conninfo(server, control.as_ref());
+            writeln!(text, "[servers.{name}]\nendpoint = \"{endpoint}\"")?;
+            writeln!(text, "control = \"{control}\"\nfence = \"{}\"", self.fence)?;
+            if let Some(gate) = replication {
+                let replication = conninfo(server, Some(gate));
+                writeln!(text, "replication = \"{replication}\"")?;
+            }
+        }
+        let (writer, reader) = (pair.source.name(), pair.target.name());
+        for database in &self.databases {
+            let name = &database.name;
+            writeln!(text, "[databases.{name}]\ndatname = \"{name}\"")?;
+            writeln!(text, "writer = \"{writer}\"\nreaders = [\"{reader}\"]")?;
+            writeln!(
+                text,
+                "listen = {{ writer = {}, reader = {} }}",
+                database.writer.number(),
+                database.reader.number()
+            )?;
+        }
+        Ok(text)
+    }
+
+    /// Registers a sidecar and starts its Envoy.
+    async fn sidecar(&self, number: u8, gated: bool) -> Result<Sidecar> {
+        let name = sidecar_name(number);
+        let admin = Port::reserve()?;
+        let xds = match &self.gates.xds {
+            Some(gate) if gated => gate.address(),
+            Some(_) | None => self.control_plane.xds(),
+        };
+        let bootstrap = self
+            .control_plane
+            .cli_ok(&[
+                "sidecar",
+                "bootstrap",
+                &name,
+                "--listen",
+                &sidecar_ip(number).to_string(),
+                "--xds",
+                &xds.to_string(),
+                "--envoy-admin",
+                &admin.on_loopback().to_string(),
+            ])
+            .await?;
+        Sidecar::start(&name, self.scratch.path(), &bootstrap, admin).await
+    }
+
+    /// Where sidecar `number` offers the writer of `database` to applications.
+    #[must_use]
+    pub fn writer(&self, number: u8, database: &Database) -> SocketAddr {
+        SocketAddr::new(sidecar_ip(number), database.writer.number())
+    }
+
+    /// Where sidecar `number` offers readers of `database` to applications.
+    #[must_use]
+    pub fn reader(&self, number: u8, database: &Database) -> SocketAddr {
+        SocketAddr::new(sidecar_ip(number), database.reader.number())
+    }
+
+    /// Waits until every registered sidecar is SYNCED.
+    pub async fn synced(&self) -> Result<()> {
+        let deadline = Instant::now() + SYNC_DEADLINE;
+        loop {
+            let fleet = self.control_plane.cli_json(&["fleet", "status"]).await?;
+            let nodes = fleet["nodes"].as_array().map(Vec::as_slice);
+            let nodes = nodes.context("fleet status shows no nodes")?;
+            if nodes.iter().all(|node| node["state"] == "SYNCED") {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let tail = self.control_plane.log_tail();
+                bail!("the fleet is not SYNCED after {SYNC_DEADLINE:?}: {fleet:#}\n{tail}");
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Waits until every sidecar accepts applications.
+    async fn listening(&self) -> Result<()> {
+        for (number, sidecar) in (0..).zip(&self.sidecars) {
+            for database in &self.databases {
+                sidecar.listening(self.writer(number, database)).await?;
+                sidecar.listening(self.reader(number, database)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The status of migration `name`, as `migration status --output json` prints it.
+    pub async fn migration(&self, name: &str) -> Result<Value> {
+        self.control_plane
+            .cli_json(&["migration", "status", name])
+            .await
+    }
+
+    /// Waits until the status of migration `name` satisfies `holds`, and returns it.
+    pub async fn migration_until(
+        &self,
+        name: &str,
+        deadline: Duration,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let end = Instant::now() + deadline;
+        loop {
+            let status = self.migration(name).await?;
+            if holds(&status) {
+                return Ok(status);
+            }
+            if Instant::now() > end {
+                let tail = self.control_plane.log_tail();
+                bail!("migration {name} is still like this after {deadline:?}: {status:#}\n{tail}");
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+impl Gates {
+    async fn start(
+        options: &GateOptions,
+        pair: &PostgresPair,
+        control_plane: &ControlPlane,
+    ) -> Result<Self> {
+        let (source, target) = (pair.source.address(), pair.target.address());
+        Ok(Self {
+            source_control: gate(options.source_control, source).await?,
+            target_control: gate(options.target_control, target).await?,
+            reverse_stream: gate(options.reverse_stream, target).await?,
+            xds: gate(options.xds_of.is_some(), control_plane.xds()).await?,
+        })
+    }
+}
+
+async fn gate(wanted: bool, upstream: SocketAddr) -> Result<Option<Gate>> {
+    Ok(match wanted {
+        true => Some(Gate::start(upstream).await?),
+        false => None,
+    })
+}
+
+impl Database {
+    fn reserve(name: String) -> Result<Self> {
+        Ok(Self {
+            name,
+            writer: Port::reserve()?,
+            reader: Port::reserve()?,
+        })
+    }
+}
+
+fn conninfo(server: &PostgresServer, gate: Option<&Gate>) -> String {
+    let at = gate.map_or_else(|| server.address(), Gate::address);
+    format!("host={} port={} user=postgres", at.ip(), at.port())
+}
+
+/// Sidecars are called `sc0`, `sc1`, …
+#[must_use]
+pub fn sidecar_name(number: u8) -> String {
+    format!("sc{number}")
+}
+
+/// Each sidecar has a loopback address of its own, which on Linux needs no set-up.
+fn sidecar_ip(number: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 1, number + 1))
+}
