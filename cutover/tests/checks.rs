@@ -6,8 +6,6 @@
     reason = "helpers of a test fail the test where they stand"
 )]
 
-#[path = "checks/inspector.rs"]
-mod inspector;
 #[path = "checks/pair.rs"]
 mod pair;
 
@@ -17,15 +15,17 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use pointsman_catalog::{DatabaseName, NodeId, Server, ServerName};
 use pointsman_cutover::{
     checks::{self, CheckContext, ControlPlane, Finding, Moment, Outcome, Report, Verdict},
     migration::{Fate, PlannedDatabase},
-    ports::Membership,
+    ports::{DatabaseProvider, Inspector, Membership, ProviderError},
+    providers::postgres::PostgresProvider,
 };
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
-use inspector::Sessions;
 use pair::{Pair, Running, tool};
 
 /// One pair of servers, clean first, then spoiled more and more.
@@ -74,11 +74,8 @@ async fn an_idle_pair_at_a_segment_boundary_follows(source: &Running, setting: &
 }
 
 async fn another_target_is_no_replica(setting: &Setting) {
-    let sessions = Sessions {
-        port: setting.source.endpoint.port(),
-        role: "postgres",
-    };
-    let report = setting.run_on(Moment::Pre, &sessions, &sessions).await;
+    let sessions = setting.inspect(&setting.source, "postgres").await;
+    let report = setting.run_on(Moment::Pre, &*sessions, &*sessions).await;
     let finding = find(&report, "ID", "target");
     assert_eq!(finding.result, Outcome::Block);
     assert!(finding.says.contains("primary already"), "{finding:#?}");
@@ -87,11 +84,7 @@ async fn another_target_is_no_replica(setting: &Setting) {
 }
 
 async fn a_silent_server_is_unknown(setting: &Setting) {
-    let nobody = Sessions {
-        port: 1,
-        role: "postgres",
-    };
-    let report = setting.run_on(Moment::Pre, &nobody, &nobody).await;
+    let report = setting.run_on(Moment::Pre, &Silent, &Silent).await;
     let unread = report
         .findings
         .iter()
@@ -356,16 +349,24 @@ impl Setting {
         self.run(Moment::Pre, "postgres").await
     }
 
-    async fn run(&self, moment: Moment, role: &'static str) -> Report {
-        let sessions = |server: &Server| Sessions {
-            port: server.endpoint.port(),
-            role,
-        };
-        self.run_on(moment, &sessions(&self.source), &sessions(&self.target))
-            .await
+    async fn run(&self, moment: Moment, role: &str) -> Report {
+        let on_source = self.inspect(&self.source, role).await;
+        let on_target = self.inspect(&self.target, role).await;
+        self.run_on(moment, &*on_source, &*on_target).await
     }
 
-    async fn run_on(&self, moment: Moment, on_source: &Sessions, on_target: &Sessions) -> Report {
+    async fn inspect(&self, server: &Server, role: &str) -> Box<dyn Inspector> {
+        let mut server = server.clone();
+        server.control = format!("host=127.0.0.1 port={} user={role}", server.endpoint.port());
+        PostgresProvider.inspect(&server).await.unwrap()
+    }
+
+    async fn run_on(
+        &self,
+        moment: Moment,
+        on_source: &dyn Inspector,
+        on_target: &dyn Inspector,
+    ) -> Report {
         let membership = Ok(Membership {
             registered: vec![NodeId::new("sidecar-1").unwrap()],
             ..Membership::default()
@@ -387,6 +388,24 @@ impl Setting {
             bake: Duration::from_secs(60 * 60),
         })
         .await
+    }
+}
+
+/// A server that does not answer.
+#[derive(Debug)]
+struct Silent;
+
+#[async_trait]
+impl Inspector for Silent {
+    async fn rows(
+        &self,
+        _datname: &str,
+        _select: &str,
+    ) -> Result<Vec<Map<String, Value>>, ProviderError> {
+        Err(ProviderError::Unreachable {
+            server: ServerName::new("silent").unwrap(),
+            words: "connection refused".to_owned(),
+        })
     }
 }
 
