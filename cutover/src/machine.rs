@@ -172,6 +172,16 @@ impl Step {
         }
     }
 
+    /// Whether its intent must be durable before it begins, because what recovery does
+    /// depends on it. Any other step is recovered exactly as the step before it, so its
+    /// intent may be written with the next durable one.
+    pub fn intent_is_durable(self) -> bool {
+        match self {
+            Self::Prepare | Self::Hold | Self::Fence | Self::Promote | Self::Flip => true,
+            Self::CatchUp | Self::Prove | Self::Prime => false,
+        }
+    }
+
     /// The step's name, as `status` and the journal print it.
     pub fn label(self) -> &'static str {
         match self {

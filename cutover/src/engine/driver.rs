@@ -59,6 +59,8 @@ pub(super) struct Driver {
     entries: Arc<Vec<Entry>>,
     sessions: Sessions,
     view: StreamView,
+    /// Lines that the next durable write takes along.
+    unwritten: Vec<Line>,
     taken_over: bool,
     switch_began: Instant,
     requests: mpsc::Receiver<Request>,
@@ -88,6 +90,7 @@ impl Driver {
             entries,
             sessions: Sessions::default(),
             view,
+            unwritten: Vec::new(),
             taken_over: false,
             switch_began: Instant::now(),
             requests,
@@ -304,6 +307,14 @@ impl Driver {
             );
             lines.push(intent);
         }
+        let deferred = event == Event::Done
+            && matches!(after, State::Switching { step, .. } if !step.intent_is_durable());
+        if deferred {
+            log(&self.migration, &lines);
+            self.unwritten.extend(lines);
+            self.show();
+            return Ok(());
+        }
         self.write(lines).await?;
         if after.is_over() && !before.is_over() {
             lease::release(&self.ports.catalog, &self.migration).await;
@@ -351,20 +362,12 @@ impl Driver {
     }
 
     async fn write(&mut self, lines: Vec<Line>) -> Result<(), JournalError> {
-        for line in lines.iter().filter(|line| line.kind != EntryKind::Intent) {
-            info!(
-                migration = %self.migration.name,
-                epoch = self.migration.epoch,
-                step = %line.step,
-                kind = ?line.kind,
-                took_us = line.took_us,
-                "{}",
-                line.words
-            );
-        }
+        log(&self.migration, &lines);
+        let mut all = std::mem::take(&mut self.unwritten);
+        all.extend(lines);
         let (revision, entries) = self
             .journal
-            .append(&mut self.migration, self.revision, lines)
+            .append(&mut self.migration, self.revision, all)
             .await?;
         self.revision = revision;
         Arc::make_mut(&mut self.entries).extend(entries);
@@ -408,6 +411,20 @@ impl Driver {
             words,
             evidence: json!({}),
         }
+    }
+}
+
+fn log(migration: &Migration, lines: &[Line]) {
+    for line in lines.iter().filter(|line| line.kind != EntryKind::Intent) {
+        info!(
+            migration = %migration.name,
+            epoch = migration.epoch,
+            step = %line.step,
+            kind = ?line.kind,
+            took_us = line.took_us,
+            "{}",
+            line.words
+        );
     }
 }
 

@@ -129,6 +129,21 @@ fn a_restart_never_leaves_a_switch_in_between() {
 }
 
 #[test]
+fn a_step_without_a_durable_intent_is_recovered_as_the_one_before_it() {
+    for direction in DIRECTIONS {
+        for pair in Step::ALL.windows(2) {
+            let [before, step] = [pair[0], pair[1]];
+            if step.intent_is_durable() {
+                continue;
+            }
+            let line = Step::point_of_no_return(direction);
+            assert_eq!(before < line, step < line, "{direction:?} {step:?}");
+            assert_eq!(before < Step::Fence, step < Step::Fence, "{step:?}");
+        }
+    }
+}
+
+#[test]
 fn a_rollback_arms_first_and_holds_after() {
     let arming = State::Baking {
         reverse: ReverseStream::Arming,

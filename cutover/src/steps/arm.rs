@@ -101,7 +101,6 @@ pub(crate) struct StreamHealth {
     pub(crate) streaming: bool,
     /// Bytes of WAL that the subscriber has not confirmed.
     pub(crate) behind_bytes: u64,
-    pub(crate) slots: Vec<SlotProgress>,
 }
 
 /// Looks at the reverse stream.
@@ -116,7 +115,6 @@ pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Fai
     Ok(StreamHealth {
         streaming: progress.len() == slots.len() && progress.iter().all(|slot| slot.streaming),
         behind_bytes: progress.iter().map(behind).max().unwrap_or_default(),
-        slots: progress,
     })
 }
 

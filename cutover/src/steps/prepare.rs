@@ -95,6 +95,11 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Reverse)?;
     both.target.open_databases(&moving).await?;
+    // Armed, the source lets superusers in; closed, as after a stream that never came up,
+    // it must be entered behind its fence.
+    if both.source.open_databases(&moving).await.is_err() {
+        both.source.reenter_databases(&moving).await?;
+    }
     let at_risk = count_at_risk(run.migration, both.target).await?;
     if at_risk > 0 && !run.migration.facts.accept_loss {
         return Err(Failure::new(format!(

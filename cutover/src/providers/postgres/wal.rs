@@ -96,7 +96,7 @@ impl SqlServer {
                 .postgres
                 .row(
                     "read its position",
-                    "SELECT pg_current_wal_flush_lsn() - 1::numeric",
+                    "SELECT pg_current_wal_flush_lsn() - 65536::numeric",
                     &[],
                 )
                 .await?;

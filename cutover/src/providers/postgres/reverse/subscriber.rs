@@ -136,19 +136,23 @@ impl SqlServer {
                 session.batch("stop the reverse stream", &sql).await?;
             }
         }
+        // A disabled subscription's worker would end by itself within a second; what it had
+        // to apply is applied, so it is ended at once.
         let deadline = Instant::now() + STOP;
+        let mut signalled = Vec::new();
         loop {
-            let row = self
+            let rows = self
                 .postgres
-                .row(
-                    "wait for the apply workers to end",
-                    "SELECT count(*) FROM pg_stat_subscription WHERE subname = $1 AND pid IS NOT NULL",
-                    &[&SUBSCRIPTION],
+                .rows(
+                    "end the apply workers",
+                    END_WORKERS,
+                    &[&SUBSCRIPTION, &signalled],
                 )
                 .await?;
-            if row.get::<_, i64>(0) == 0 {
+            if rows.is_empty() {
                 return Ok(());
             }
+            signalled.extend(rows.iter().map(|row| row.get::<_, i32>(0)));
             if Instant::now() >= deadline {
                 let found = "they are running".to_owned();
                 return Err(self.timed_out("the end of the apply workers", STOP, found));
@@ -188,6 +192,10 @@ fn publisher(conninfo: &str) -> String {
     let pairs: Vec<_> = conninfo.split_whitespace().filter(own).collect();
     pairs.join(" ")
 }
+
+const END_WORKERS: &str = "SELECT pid, \
+       CASE WHEN pid <> ALL ($2) THEN pg_terminate_backend(pid) END \
+     FROM pg_stat_subscription WHERE subname = $1 AND pid IS NOT NULL";
 
 /// What `pg_stat_activity` calls the reverse stream's own workers.
 const APPLY_WORKER: &str = "logical replication worker";
