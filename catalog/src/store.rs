@@ -71,13 +71,17 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// All values whose key begins with `prefix`, in key order.
     async fn range(&self, prefix: &str) -> Result<Vec<(Key, Versioned)>, StoreError>;
 
-    /// Applies all of `writes` or none; returns the new revision of each.
+    /// Applies all of `writes`, in order, or none; returns the new revision of each.
+    ///
+    /// Whoever stops waiting for it does not stop it.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] names the first key whose precondition did not hold.
+    /// [`StoreError::Conflict`] names the first key whose precondition did not hold. After
+    /// [`StoreError::Unavailable`] nobody knows whether it happened: read before trying again.
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError>;
 
-    /// Says that something was committed, newest revision only.
+    /// Says that something was committed, newest revision only. A new watcher has seen the
+    /// newest.
     fn watch(&self) -> watch::Receiver<Revision>;
 }
 
