@@ -2,7 +2,7 @@
 
 mod create;
 mod driver;
-//mod dry_run;
+mod dry_run;
 mod error;
 pub(crate) mod preflight;
 mod status;
@@ -178,8 +178,7 @@ impl Engine {
         direction: Direction,
     ) -> Result<Vec<String>, EngineError> {
         let migration = self.migration(name)?;
-        let _ = (migration, direction);
-        Ok(Vec::new())
+        dry_run::run(&self.ports, &self.settings, migration, direction).await
     }
 
     /// Stops every driver at its next journal entry and waits for that.

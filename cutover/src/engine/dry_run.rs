@@ -1,0 +1,124 @@
+//! A switch on paper: the real steps over ports without effects, so that what is shown
+//! cannot drift from what is done.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use pointsman_catalog::{DatabaseName, Route, RouteChange};
+
+use super::{EngineError, Ports};
+use crate::{
+    Settings,
+    machine::{Command, Direction, Step},
+    migration::Migration,
+    ports::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication},
+    providers::postgres::{DryRun, Plan},
+    steps::{self, Run, Sessions},
+};
+
+pub(super) async fn run(
+    ports: &Ports,
+    settings: &Settings,
+    mut migration: Migration,
+    direction: Direction,
+) -> Result<Vec<String>, EngineError> {
+    let plan = Plan::default();
+    let paper = Ports {
+        data_plane: Arc::new(PaperDataPlane {
+            real: Arc::clone(&ports.data_plane),
+            plan: plan.clone(),
+        }),
+        provider: Arc::new(DryRun::new(plan.clone())),
+        alarms: Vec::new(),
+        ..ports.clone()
+    };
+    let hurried = Settings {
+        settle: Duration::ZERO,
+        ..*settings
+    };
+    let mut sessions = Sessions::default();
+    for step in Step::ALL {
+        plan.note(format!("-- {} {}", direction.label(), step.label()));
+        let mut run = Run {
+            ports: &paper,
+            settings: &hurried,
+            migration: &mut migration,
+            sessions: &mut sessions,
+        };
+        let command = Command::Step(direction, step);
+        if let Err(failure) = steps::perform(&mut run, command).await {
+            return Err(EngineError::Refused(format!(
+                "the switch would stop at {}: {}",
+                step.label(),
+                failure.words
+            )));
+        }
+        if step == Step::Hold {
+            plan.note(format!("settle for {:?}", settings.settle));
+        }
+    }
+    Ok(plan.lines())
+}
+
+/// Shows publishes; knows the real fleet.
+#[derive(Debug)]
+struct PaperDataPlane {
+    real: Arc<dyn DataPlane>,
+    plan: Plan,
+}
+
+#[async_trait]
+impl DataPlane for PaperDataPlane {
+    async fn publish(
+        &self,
+        changes: &BTreeMap<DatabaseName, RouteChange>,
+    ) -> Result<Publication, DataPlaneError> {
+        for (database, change) in changes {
+            for (role, route) in [("writer", &change.writer), ("reader", &change.reader)] {
+                if let Some(route) = route {
+                    let words = describe(route);
+                    self.plan
+                        .note(format!("publish {role}.{database}: {words}"));
+                }
+            }
+        }
+        Ok(Publication {
+            sequence: 0,
+            epochs: BTreeMap::new(),
+        })
+    }
+
+    async fn converge(&self, _: &Publication, barrier: Barrier, deadline: Duration) -> Convergence {
+        let who = match barrier {
+            Barrier::AllRegistered => "every registered sidecar",
+            Barrier::AllConnected => "every connected sidecar",
+        };
+        self.plan
+            .note(format!("wait for {who}, at most {deadline:?}"));
+        Convergence {
+            reached: true,
+            ..Convergence::default()
+        }
+    }
+
+    async fn membership(&self) -> Result<Membership, DataPlaneError> {
+        self.real.membership().await
+    }
+}
+
+fn describe(route: &Route) -> String {
+    let list = |servers: &[pointsman_catalog::ServerName]| {
+        let names: Vec<_> = servers.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    match route {
+        Route::Serve { servers, draining } if draining.is_empty() => {
+            format!("serve {}", list(servers))
+        }
+        Route::Serve { servers, draining } => {
+            format!("serve {}, draining {}", list(servers), list(draining))
+        }
+        Route::Hold { since, until, .. } => format!("hold for {:?}", until.since(*since)),
+        Route::Refuse => "refuse".to_owned(),
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Does not: reach a cloud's API, read WAL by the replication protocol, or speak TLS yet.
 
+mod dry_run;
 mod fence;
 mod hba;
 mod identity;
@@ -20,17 +21,27 @@ use async_trait::async_trait;
 use pointsman_catalog::Server;
 
 use crate::ports::{
-    ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, ProviderError,
+    ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, Observation,
+    ProviderError,
 };
 use inspector::SqlInspector;
 use server::SqlServer;
 use session::{Purpose, Session};
 
+pub use dry_run::{DryRun, Plan};
 pub use hba::{UnfitHba, fenced as fenced_hba};
 
 /// Reaches servers by the connection string that the catalogue has for their control role.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PostgresProvider;
+
+impl PostgresProvider {
+    /// What `server` says of itself, without taking control of it.
+    pub async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
+        let session = Session::open(server, "postgres", &Purpose::Preflight).await?;
+        identity::read(&session).await
+    }
+}
 
 #[async_trait]
 impl DatabaseProvider for PostgresProvider {

@@ -5,42 +5,16 @@ use std::time::Duration;
 use pointsman_catalog::UnixMillis;
 use tokio::time::{Instant, sleep};
 
-use super::{record, server::SqlServer, session::control_prefix};
+use super::{
+    record,
+    server::SqlServer,
+    session::{Session, control_prefix},
+};
 use crate::ports::{DatabaseSettings, Observation, ProviderError};
 
 impl SqlServer {
-    /// The timeline of a primary is read from its insert position: right after a promotion
-    /// `pg_control_checkpoint()` still says the former one.
     pub(super) async fn read_identity(&self) -> Result<Observation, ProviderError> {
-        let (row, databases) = futures_util::future::try_join(
-            self.postgres.row("observe it", IDENTITY, &[]),
-            self.postgres.rows("list its databases", DATABASES, &[]),
-        )
-        .await?;
-        let timeline: String = row.get("timeline");
-        let position: Option<tokio_postgres::types::PgLsn> = row.get("position");
-        let replayed: Option<tokio_postgres::types::PgLsn> = row.get("replayed");
-        Ok(Observation {
-            system_identifier: row.get("system_identifier"),
-            timeline: u32::from_str_radix(&timeline, 16).unwrap_or_default(),
-            in_recovery: row.get("in_recovery"),
-            position: position
-                .map(|lsn| crate::Lsn(lsn.into()))
-                .unwrap_or_default(),
-            replayed: replayed.map(|lsn| crate::Lsn(lsn.into())),
-            version: u32::try_from(row.get::<_, i32>("version")).unwrap_or_default(),
-            clock: UnixMillis(u64::try_from(row.get::<_, i64>("clock_ms")).unwrap_or_default()),
-            databases: databases
-                .iter()
-                .map(|row| DatabaseSettings {
-                    datname: row.get("datname"),
-                    oid: row.get("oid"),
-                    allow_connections: row.get("datallowconn"),
-                    connection_limit: row.get("datconnlimit"),
-                    is_template: row.get("datistemplate"),
-                })
-                .collect(),
-        })
+        read(&self.postgres).await
     }
 
     /// A fence of this migration at a newer epoch means that another engine drives it.
@@ -110,6 +84,40 @@ impl SqlServer {
             sleep(POLL).await;
         }
     }
+}
+
+/// The timeline of a primary is read from its insert position: right after a promotion
+/// `pg_control_checkpoint()` still says the former one.
+pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError> {
+    let (row, databases) = futures_util::future::try_join(
+        session.row("observe it", IDENTITY, &[]),
+        session.rows("list its databases", DATABASES, &[]),
+    )
+    .await?;
+    let timeline: String = row.get("timeline");
+    let position: Option<tokio_postgres::types::PgLsn> = row.get("position");
+    let replayed: Option<tokio_postgres::types::PgLsn> = row.get("replayed");
+    Ok(Observation {
+        system_identifier: row.get("system_identifier"),
+        timeline: u32::from_str_radix(&timeline, 16).unwrap_or_default(),
+        in_recovery: row.get("in_recovery"),
+        position: position
+            .map(|lsn| crate::Lsn(lsn.into()))
+            .unwrap_or_default(),
+        replayed: replayed.map(|lsn| crate::Lsn(lsn.into())),
+        version: u32::try_from(row.get::<_, i32>("version")).unwrap_or_default(),
+        clock: UnixMillis(u64::try_from(row.get::<_, i64>("clock_ms")).unwrap_or_default()),
+        databases: databases
+            .iter()
+            .map(|row| DatabaseSettings {
+                datname: row.get("datname"),
+                oid: row.get("oid"),
+                allow_connections: row.get("datallowconn"),
+                connection_limit: row.get("datconnlimit"),
+                is_template: row.get("datistemplate"),
+            })
+            .collect(),
+    })
 }
 
 const IDENTITY: &str = "SELECT \

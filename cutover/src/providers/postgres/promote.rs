@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::types::PgLsn;
 
-use super::{server::SqlServer, statements::PROMOTE};
+use super::{server::SqlServer, statements::promote};
 use crate::{
     Lsn,
     ports::{Observation, PromoteAnswer, PromoteGuard, ProviderError, Replay, StandbyLink},
@@ -51,20 +51,8 @@ impl SqlServer {
         &self,
         guard: &PromoteGuard,
     ) -> Result<PromoteAnswer, ProviderError> {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "milliseconds since 1970 fit into 53 bits"
-        )]
-        let deadline = guard.deadline.0 as f64;
-        let row = self
-            .postgres
-            .row(
-                "promote it",
-                PROMOTE,
-                &[&PgLsn::from(guard.marker.0), &deadline],
-            )
-            .await?;
-        if row.get::<_, Option<bool>>(0) == Some(true) {
+        let answer = self.postgres.batch("promote it", &promote(guard)).await?;
+        if answer.first().is_some_and(|answer| answer == "t") {
             return Ok(PromoteAnswer::Asked);
         }
         Ok(if self.read_replay().await?.in_recovery {
