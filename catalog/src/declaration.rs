@@ -1,14 +1,13 @@
 //! The operator's file of servers and databases.
 
+mod conninfo;
 mod reader;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::fmt;
 
 use crate::{Database, DatabaseName, Endpoint, FenceLevel, ListenPorts, Server, ServerName};
-use reader::{Fields, Reader};
+use conninfo::Purpose;
+use reader::{Field, Fields, Reader, Unique};
 
 /// Servers and databases as declared, checked as a whole.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -17,9 +16,9 @@ pub struct Declaration {
     pub databases: Vec<Database>,
 }
 
-/// Every fault of a file, one a line: `FILE:LINE: FIELD: what is wrong; what is allowed`.
+/// Every fault of a file, one a line: `FILE:LINE: FIELD: what was found; allowed: …`.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub struct DeclarationError(pub(crate) Vec<String>);
+pub struct DeclarationError(Vec<String>);
 
 impl fmt::Display for DeclarationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,164 +27,164 @@ impl fmt::Display for DeclarationError {
 }
 
 impl Declaration {
-    /// Reads `text`; `origin` is its name in faults.
+    /// Reads `text`, which is TOML; `origin` is its name in faults.
+    ///
+    /// # Errors
+    /// All faults at once. None tells what a connection string holds, only its keywords.
     pub fn parse(text: &str, origin: &str) -> Result<Self, DeclarationError> {
         let mut reader = Reader::new(text, origin);
-        let mut declaration = Self::default();
-        if let Some(mut root) = reader.root() {
-            let servers = reader.tables(&mut root, "servers");
-            let databases = reader.tables(&mut root, "databases");
-            reader.finish(root, &["servers", "databases"]);
-            for fields in servers {
-                declaration.servers.extend(server(&mut reader, fields));
-            }
-            let names: BTreeSet<_> = declaration.servers.iter().map(|s| s.name.clone()).collect();
-            for fields in databases {
-                let database = database(&mut reader, fields, &names);
-                declaration.databases.extend(database);
-            }
-            unique_endpoints(&mut reader, &declaration.servers);
-            unique_ports(&mut reader, &declaration.databases);
+        let declaration = reader.root().map(|root| sound_part(&mut reader, root));
+        let faults = reader.into_faults();
+        match declaration {
+            Some(declaration) if faults.is_empty() => Ok(declaration),
+            _ => Err(DeclarationError(faults)),
         }
-        reader.into_result(declaration)
     }
 }
 
-fn server<'a>(reader: &mut Reader<'a>, mut fields: Fields<'a>) -> Option<Server> {
-    let name = reader.parsed_key::<ServerName>(&fields);
-    let endpoint = reader.parsed::<Endpoint>(&mut fields, "endpoint");
-    let control = reader.required(&mut fields, "control");
-    let replication = reader.optional(&mut fields, "replication");
-    let fence = reader.optional(&mut fields, "fence");
-    let fence = match fence.as_ref().map(|fence| fence.text.as_str()) {
-        None | Some("sql") => Some(FenceLevel::Sql),
-        Some("sql+hba") => Some(FenceLevel::SqlHba),
-        Some(other) => {
-            let found = format!("{other:?} is not known; allowed: \"sql+hba\", \"sql\"");
-            reader.fault(&fields, "fence", &found);
-            None
+/// The servers and databases without a fault; it is all of them when the reader has met none.
+fn sound_part<'a>(reader: &mut Reader<'a>, mut root: Fields<'a>) -> Declaration {
+    let servers = reader.tables(&mut root, "servers");
+    let databases = reader.tables(&mut root, "databases");
+    reader.finish(root, &["servers", "databases"]);
+    // One with a fault in it is declared all the same.
+    let names: Vec<_> = servers.iter().map(|s| s.key().to_owned()).collect();
+    let mut endpoints = Unique::default();
+    let mut ports = Unique::default();
+    Declaration {
+        servers: servers
+            .into_iter()
+            .filter_map(|fields| server(reader, fields, &mut endpoints))
+            .collect(),
+        databases: databases
+            .into_iter()
+            .filter_map(|fields| database(reader, fields, &names, &mut ports))
+            .collect(),
+    }
+}
+
+fn server<'a>(
+    reader: &mut Reader<'a>,
+    mut fields: Fields<'a>,
+    endpoints: &mut Unique<Endpoint>,
+) -> Option<Server> {
+    let name = reader.name(&fields);
+    let endpoint = reader
+        .required(&mut fields, "endpoint", "\"HOST:PORT\"")
+        .and_then(|text| reader.parsed::<Endpoint>(text));
+    if let Some(endpoint) = &endpoint {
+        endpoints.claim(reader, endpoint, "each server its own");
+    }
+    let control = reader.required(&mut fields, "control", conninfo::ALLOWED);
+    let replication = reader.optional(&mut fields, "replication", conninfo::ALLOWED);
+    for (text, purpose) in control
+        .iter()
+        .map(|text| (text, Purpose::Control))
+        .chain(replication.iter().map(|text| (text, Purpose::Replication)))
+    {
+        for words in conninfo::faults(&text.value, purpose) {
+            reader.fault(&text.at, &words);
         }
+    }
+    let fence = match reader.optional(&mut fields, "fence", "a string") {
+        Some(text) => reader.parsed::<FenceLevel>(text).map(|fence| fence.value),
+        None => Some(FenceLevel::default()),
     };
-    if let Some(control) = &control {
-        conninfo(reader, &fields, "control", &control.text, true);
-    }
-    if let Some(replication) = &replication {
-        conninfo(reader, &fields, "replication", &replication.text, false);
-    }
     reader.finish(fields, &["endpoint", "control", "replication", "fence"]);
     Some(Server {
         name: name?,
-        endpoint: endpoint?,
-        control: control?.text,
-        replication: replication.map(|replication| replication.text),
+        endpoint: endpoint?.value,
+        control: control?.value,
+        replication: replication.map(|text| text.value),
         fence: fence?,
     })
-}
-
-/// Checks the shape only: what the server makes of it shows when it is reached.
-fn conninfo(reader: &mut Reader<'_>, fields: &Fields<'_>, field: &str, text: &str, control: bool) {
-    let pairs: BTreeMap<_, _> = text
-        .split_whitespace()
-        .filter_map(|pair| pair.split_once('='))
-        .collect();
-    for needed in ["host", "user"] {
-        if !pairs.contains_key(needed) {
-            let words =
-                format!("{needed}= is missing; allowed: \"host=HOST port=PORT user=ROLE …\"");
-            reader.fault(fields, field, &words);
-        }
-    }
-    match pairs.get("dbname") {
-        Some(&dbname) if control && dbname != "postgres" => {
-            let words = format!(
-                "dbname={dbname} is not allowed: control sessions begin in database postgres"
-            );
-            reader.fault(fields, field, &words);
-        }
-        Some(_) if !control => {
-            let words = "dbname= is not allowed: each database gets its own subscription";
-            reader.fault(fields, field, words);
-        }
-        _ => {}
-    }
 }
 
 fn database<'a>(
     reader: &mut Reader<'a>,
     mut fields: Fields<'a>,
-    servers: &BTreeSet<ServerName>,
+    servers: &[String],
+    ports: &mut Unique<u16>,
 ) -> Option<Database> {
-    let name = reader.parsed_key::<DatabaseName>(&fields);
-    let datname = reader.optional(&mut fields, "datname");
-    let writer = reader.parsed::<ServerName>(&mut fields, "writer");
-    let readers = reader.list::<ServerName>(&mut fields, "readers");
-    let listen = reader.table(&mut fields, "listen").and_then(|mut listen| {
-        let writer = reader.port(&mut listen, "writer");
-        let reader_port = reader.port(&mut listen, "reader");
-        reader.finish(listen, &["writer", "reader"]);
-        Some(ListenPorts {
-            writer: writer?,
-            reader: reader_port?,
-        })
-    });
-    for (field, server) in writer
-        .iter()
-        .map(|writer| ("writer", writer))
-        .chain(readers.iter().map(|reader| ("readers", reader)))
+    let name = reader.name::<DatabaseName>(&fields);
+    let datname = reader.optional(&mut fields, "datname", "a string");
+    if let Some(datname) = &datname
+        && !(1..=DATNAME_BYTES).contains(&datname.value.len())
     {
-        if !servers.contains(server) {
-            let known: Vec<_> = servers.iter().map(ServerName::as_str).collect();
-            let words = format!(
-                "{:?} is not declared under [servers]; declared: {}",
-                server.as_str(),
-                known.join(", ")
-            );
-            reader.fault(&fields, field, &words);
+        let words = format!(
+            "a name of {} bytes; allowed: 1 to {DATNAME_BYTES}",
+            datname.value.len()
+        );
+        reader.fault(&datname.at, &words);
+    }
+    let writer = reader
+        .required(&mut fields, "writer", "the name of a server")
+        .and_then(|text| declared(reader, text, servers));
+    let mut once = Unique::default();
+    let mut readers = Vec::new();
+    for text in reader.list(&mut fields, "readers", "a list of server names") {
+        if let Some(server) = declared(reader, text, servers) {
+            once.claim(reader, &server, "each server once");
+            readers.push(server.value);
         }
     }
-    let distinct: BTreeSet<_> = readers.iter().collect();
-    if distinct.len() < readers.len() {
-        reader.fault(&fields, "readers", "a server is named twice");
-    }
+    let listen = reader
+        .table(&mut fields, "listen", "{ writer = PORT, reader = PORT }")
+        .and_then(|listen| listen_ports(reader, listen, ports));
     reader.finish(fields, &["datname", "writer", "readers", "listen"]);
     let name = name?;
     Some(Database {
-        datname: datname.map_or_else(|| name.as_str().to_owned(), |datname| datname.text),
+        datname: datname.map_or_else(|| name.to_string(), |datname| datname.value),
         name,
-        writer: writer?,
+        writer: writer?.value,
         readers,
         listen: listen?,
     })
 }
 
-fn unique_endpoints(reader: &mut Reader<'_>, servers: &[Server]) {
-    let mut seen = BTreeMap::new();
-    for server in servers {
-        if let Some(other) = seen.insert(&server.endpoint, &server.name) {
-            reader.global_fault(&format!(
-                "servers {other} and {} have one endpoint, {}; a server is one PostgreSQL",
-                server.name, server.endpoint
-            ));
-        }
+/// The name of a server that the file declares.
+fn declared(
+    reader: &mut Reader<'_>,
+    text: Field<String>,
+    servers: &[String],
+) -> Option<Field<ServerName>> {
+    if servers.contains(&text.value) {
+        // A name that is not allowed was named where it is declared.
+        let value = ServerName::new(text.value).ok()?;
+        return Some(Field { value, at: text.at });
     }
+    let words = match servers {
+        [] => format!("{:?} is not under [servers], nor is any other", text.value),
+        names => format!(
+            "{:?} is not under [servers]; allowed: {}",
+            text.value,
+            names.join(", ")
+        ),
+    };
+    reader.fault(&text.at, &words);
+    None
 }
 
-fn unique_ports(reader: &mut Reader<'_>, databases: &[Database]) {
-    let mut seen = BTreeMap::new();
-    for database in databases {
-        for (role, port) in [
-            ("writer", database.listen.writer),
-            ("reader", database.listen.reader),
-        ] {
-            let here = format!("databases.{}.listen.{role}", database.name);
-            if let Some(other) = seen.insert(port, here.clone()) {
-                reader.global_fault(&format!(
-                    "{here}: port {port} is taken by {other}; each listener needs its own"
-                ));
-            }
-        }
-    }
+fn listen_ports<'a>(
+    reader: &mut Reader<'a>,
+    mut fields: Fields<'a>,
+    taken: &mut Unique<u16>,
+) -> Option<ListenPorts> {
+    let mut port = |name| {
+        let port = reader.port(&mut fields, name)?;
+        taken.claim(reader, &port, "each listener its own");
+        Some(port.value)
+    };
+    let (writer, of_readers) = (port("writer"), port("reader"));
+    reader.finish(fields, &["writer", "reader"]);
+    Some(ListenPorts {
+        writer: writer?,
+        reader: of_readers?,
+    })
 }
+
+/// PostgreSQL cuts longer identifiers (NAMEDATALEN - 1).
+const DATNAME_BYTES: usize = 63;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// One address of a server, `host:port`. The host may be a name; it is resolved
-/// anew at each publish, because EDS takes only IP addresses.
+/// One address of a server, `host:port`, an IPv6 address in brackets. The host may
+/// be a name; it is resolved again and again, because EDS takes only IP addresses.
+/// Two that differ in case, or in how an IPv6 address is written, are equal.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint {
@@ -34,19 +35,23 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let refuse = || EndpointError(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(refuse)?;
-        let host = host
-            .strip_prefix('[')
-            .and_then(|inner| inner.strip_suffix(']'))
-            .unwrap_or(host);
-        let port = port.parse().ok().filter(|&port| port != 0);
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-        match port {
-            Some(port) if !host.is_empty() && host.chars().all(plain) => Ok(Self {
-                host: host.to_owned(),
-                port,
-            }),
-            _ => Err(refuse()),
+        let port = match port.as_bytes() {
+            [b'1'..=b'9', ..] => port.parse().map_err(|_| refuse())?,
+            _ => return Err(refuse()),
+        };
+        let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = match bracketed {
+            Some(address) => address
+                .parse::<Ipv6Addr>()
+                .map_err(|_| refuse())?
+                .to_string(),
+            None => host.to_ascii_lowercase(),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if bracketed.is_none() && (host.is_empty() || !host.chars().all(plain)) {
+            return Err(refuse());
         }
+        Ok(Self { host, port })
     }
 }
 
@@ -86,8 +91,17 @@ mod tests {
     }
 
     #[test]
+    fn two_spellings_of_one_endpoint_are_equal() {
+        for (one, other) in [("DB1:5432", "db1:5432"), ("[::0:1]:5432", "[::1]:5432")] {
+            assert_eq!(one.parse::<Endpoint>(), other.parse());
+        }
+    }
+
+    #[test]
     fn port_zero_and_missing_parts_are_refused() {
-        for bad in ["a", "a:", ":1", "a:0", "a:65536", "a b:1"] {
+        for bad in [
+            "a", "a:", ":1", "a:0", "a:65536", "a:+1", "a:01", "a b:1", "::1:5432", "[a]:1",
+        ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad:?}");
         }
     }

@@ -22,6 +22,6 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use names::{DatabaseName, NameError, NodeId, ServerName};
 pub use node::Node;
 pub use route::{Epoch, Role, Route, RouteChange, Routes};
-pub use server::{FenceLevel, Server};
+pub use server::{FenceLevel, FenceLevelError, Server};
 pub use store::Store;
 pub use time::UnixMillis;

@@ -1,3 +1,5 @@
+use std::{fmt, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Endpoint, ServerName};
@@ -6,7 +8,7 @@ use crate::{Endpoint, ServerName};
 ///
 /// Its role, timeline and system identifier are observed on every session and
 /// never declared.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// The operator's name for it.
@@ -40,4 +42,47 @@ pub enum FenceLevel {
     #[default]
     #[serde(rename = "sql")]
     Sql,
+}
+
+/// Why a fence level was refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0:?} is not known; allowed: \"sql+hba\", \"sql\"")]
+pub struct FenceLevelError(String);
+
+/// Without what the connection strings hold: one may be the password.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("endpoint", &self.endpoint)
+            .field("fence", &self.fence)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FenceLevel {
+    /// The level as the declaration writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SqlHba => "sql+hba",
+            Self::Sql => "sql",
+        }
+    }
+}
+
+impl fmt::Display for FenceLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FenceLevel {
+    type Err = FenceLevelError;
+
+    fn from_str(text: &str) -> Result<Self, FenceLevelError> {
+        [Self::SqlHba, Self::Sql]
+            .into_iter()
+            .find(|level| level.as_str() == text)
+            .ok_or_else(|| FenceLevelError(text.to_owned()))
+    }
 }

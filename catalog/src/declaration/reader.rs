@@ -1,28 +1,37 @@
-//! Reads TOML field by field, keeping every fault with its line.
+//! Reads TOML field by field, and keeps every fault with its line.
 
-use std::{fmt::Display, ops::Range, str::FromStr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Display,
+    str::FromStr,
+};
 
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use super::{Declaration, DeclarationError};
-
-/// A text value of the file.
-#[derive(Debug)]
-pub(super) struct Text {
-    pub(super) text: String,
+/// Where in the file something is: its offset, and its path of keys.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    offset: usize,
+    path: String,
 }
 
-/// A table under reading: fields are taken out, what is left is unknown.
+/// A value, and where it was found.
+#[derive(Debug)]
+pub(super) struct Field<T> {
+    pub(super) value: T,
+    pub(super) at: Place,
+}
+
+/// A table under reading: fields are taken out of it, and what is left is unknown.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
-    path: String,
     key: String,
-    span: Range<usize>,
-    values: Vec<(String, Range<usize>, Spanned<DeValue<'a>>)>,
-    seen: Vec<(String, Range<usize>)>,
+    at: Place,
+    /// By key, in the order of the file.
+    values: Vec<(String, Field<DeValue<'a>>)>,
 }
 
 /// One file under reading.
@@ -33,6 +42,10 @@ pub(super) struct Reader<'a> {
     faults: Vec<(usize, String)>,
 }
 
+/// Values of which no two may be the same, and where each was found.
+#[derive(Debug)]
+pub(super) struct Unique<T>(BTreeMap<T, String>);
+
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, origin: &'a str) -> Self {
         Self {
@@ -42,271 +55,268 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn into_result(
-        mut self,
-        declaration: Declaration,
-    ) -> Result<Declaration, DeclarationError> {
-        if self.faults.is_empty() {
-            return Ok(declaration);
-        }
-        self.faults.sort();
-        Err(DeclarationError(
-            self.faults.into_iter().map(|(_, words)| words).collect(),
-        ))
+    /// In the order of their lines.
+    pub(super) fn into_faults(mut self) -> Vec<String> {
+        self.faults.sort_by_key(|&(line, _)| line);
+        self.faults.into_iter().map(|(_, words)| words).collect()
     }
 
     /// The whole file, unless it is no TOML.
     pub(super) fn root(&mut self) -> Option<Fields<'a>> {
-        match DeTable::parse(self.text) {
-            Ok(table) => Some(fields(
-                String::new(),
-                String::new(),
-                0..0,
-                table.into_inner(),
-            )),
-            Err(error) => {
-                let line = self.line(error.span().unwrap_or(0..0).start);
-                let words = format!("{}:{line}: {}", self.origin, error.message());
-                self.faults.push((line, words));
-                None
-            }
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            let line = self.line(error.span().map_or(0, |span| span.start));
+            let words = format!("{}:{line}: {}", self.origin, error.message());
+            self.faults.push((line, words));
         }
+        let whole = Place {
+            offset: 0,
+            path: String::new(),
+        };
+        errors
+            .is_empty()
+            .then(|| Fields::new(String::new(), whole, table.into_inner()))
     }
 
     /// The tables inside table `name`, such as `[servers.blue]` inside `servers`.
     pub(super) fn tables(&mut self, parent: &mut Fields<'a>, name: &str) -> Vec<Fields<'a>> {
-        let Some(mut outer) = self.optional_table(parent, name) else {
+        let allowed = format!("[{name}.NAME]");
+        let Some(found) = parent.take(name) else {
             return Vec::new();
         };
-        let values = std::mem::take(&mut outer.values);
-        let mut tables = Vec::with_capacity(values.len());
-        for (key, span, value) in values {
-            let path = format!("{name}.{key}");
-            match value.into_inner() {
-                DeValue::Table(table) => tables.push(fields(path, key, span, table)),
-                other => self.fault_at(span, &path, &wrong_type(&other, "a table")),
-            }
-        }
-        tables
-    }
-
-    pub(super) fn table(&mut self, parent: &mut Fields<'a>, name: &str) -> Option<Fields<'a>> {
-        let found = self.optional_table(parent, name);
-        if found.is_none() && !parent.saw(name) {
-            self.missing(parent, name);
-        }
-        found
-    }
-
-    fn optional_table(&mut self, parent: &mut Fields<'a>, name: &str) -> Option<Fields<'a>> {
-        let (span, value) = parent.take(name)?;
-        let path = parent.at(name);
-        match value {
-            DeValue::Table(table) => Some(fields(path, name.to_owned(), span, table)),
-            other => {
-                self.fault_at(span, &path, &wrong_type(&other, "a table"));
-                None
-            }
-        }
-    }
-
-    pub(super) fn optional(&mut self, fields: &mut Fields<'a>, name: &str) -> Option<Text> {
-        let (span, value) = fields.take(name)?;
-        match value {
-            DeValue::String(text) => Some(Text {
-                text: text.into_owned(),
-            }),
-            other => {
-                self.fault_at(span, &fields.at(name), &wrong_type(&other, "a text"));
-                None
-            }
-        }
-    }
-
-    pub(super) fn required(&mut self, fields: &mut Fields<'a>, name: &str) -> Option<Text> {
-        let found = self.optional(fields, name);
-        if found.is_none() && !fields.saw(name) {
-            self.missing(fields, name);
-        }
-        found
-    }
-
-    /// A required text, parsed.
-    pub(super) fn parsed<T>(&mut self, fields: &mut Fields<'a>, name: &str) -> Option<T>
-    where
-        T: FromStr<Err: Display>,
-    {
-        let text = self.required(fields, name)?.text;
-        self.parse(fields, name, &text)
-    }
-
-    /// The table's own name, parsed.
-    pub(super) fn parsed_key<T>(&mut self, fields: &Fields<'_>) -> Option<T>
-    where
-        T: FromStr<Err: Display>,
-    {
-        match fields.key.parse() {
-            Ok(name) => Some(name),
-            Err(error) => {
-                self.fault_at(fields.span.clone(), &fields.path, &error.to_string());
-                None
-            }
-        }
-    }
-
-    /// A list of texts, parsed; empty when the field is absent.
-    pub(super) fn list<T>(&mut self, fields: &mut Fields<'a>, name: &str) -> Vec<T>
-    where
-        T: FromStr<Err: Display>,
-    {
-        let Some((span, value)) = fields.take(name) else {
+        let Some(outer) = self.as_table(name, found, &allowed) else {
             return Vec::new();
         };
-        let DeValue::Array(items) = value else {
-            self.fault_at(
-                span,
-                &fields.at(name),
-                &wrong_type(&value, "a list of texts"),
-            );
+        outer
+            .values
+            .into_iter()
+            .filter_map(|(key, inner)| self.as_table(&key, inner, &allowed))
+            .collect()
+    }
+
+    /// A required table.
+    pub(super) fn table(
+        &mut self,
+        parent: &mut Fields<'a>,
+        name: &str,
+        allowed: &str,
+    ) -> Option<Fields<'a>> {
+        let found = self.present(parent, name, allowed)?;
+        self.as_table(name, found, allowed)
+    }
+
+    /// A string that may be absent; `allowed` says what it may be.
+    pub(super) fn optional(
+        &mut self,
+        fields: &mut Fields<'a>,
+        name: &str,
+        allowed: &str,
+    ) -> Option<Field<String>> {
+        let found = fields.take(name)?;
+        self.as_string(found, allowed)
+    }
+
+    /// A string that must be there.
+    pub(super) fn required(
+        &mut self,
+        fields: &mut Fields<'a>,
+        name: &str,
+        allowed: &str,
+    ) -> Option<Field<String>> {
+        let found = self.present(fields, name, allowed)?;
+        self.as_string(found, allowed)
+    }
+
+    /// A list of strings; empty when the field is absent.
+    pub(super) fn list(
+        &mut self,
+        fields: &mut Fields<'a>,
+        name: &str,
+        allowed: &str,
+    ) -> Vec<Field<String>> {
+        let Some(found) = fields.take(name) else {
             return Vec::new();
         };
-        let mut parsed = Vec::new();
-        for item in items {
-            match item.into_inner() {
-                DeValue::String(text) => parsed.extend(self.parse(fields, name, &text)),
-                other => {
-                    let words = wrong_type(&other, "a text");
-                    self.fault_at(span.clone(), &fields.at(name), &words);
-                }
-            }
-        }
-        parsed
+        let DeValue::Array(items) = found.value else {
+            self.wrong_type(&found, allowed);
+            return Vec::new();
+        };
+        items
+            .into_iter()
+            .enumerate()
+            .filter_map(|(number, item)| {
+                let at = Place {
+                    offset: item.span().start,
+                    path: format!("{}[{number}]", found.at.path),
+                };
+                let value = item.into_inner();
+                self.as_string(Field { value, at }, "a string")
+            })
+            .collect()
     }
 
     /// A required TCP port.
-    pub(super) fn port(&mut self, fields: &mut Fields<'a>, name: &str) -> Option<u16> {
-        let Some((span, value)) = fields.take(name) else {
-            self.missing(fields, name);
+    pub(super) fn port(&mut self, fields: &mut Fields<'a>, name: &str) -> Option<Field<u16>> {
+        let found = self.present(fields, name, PORTS)?;
+        let DeValue::Integer(number) = &found.value else {
+            self.wrong_type(&found, PORTS);
             return None;
         };
-        let port = match &value {
-            DeValue::Integer(number) => number.as_str().parse::<u16>().ok().filter(|&p| p != 0),
-            _ => None,
-        };
-        if port.is_none() {
-            let found = match &value {
-                DeValue::Integer(number) => number.as_str().to_owned(),
-                other => kind(other).to_owned(),
-            };
-            let words = format!("{found} is no port; allowed: 1 to 65535");
-            self.fault_at(span, &fields.at(name), &words);
+        match u16::from_str_radix(number.as_str(), number.radix()) {
+            Ok(value @ 1..) => Some(Field {
+                value,
+                at: found.at,
+            }),
+            Ok(0) | Err(_) => {
+                let words = format!("{number} is no port; allowed: {PORTS}");
+                self.fault(&found.at, &words);
+                None
+            }
         }
-        port
+    }
+
+    /// The table's own name.
+    pub(super) fn name<T: FromStr<Err: Display>>(&mut self, fields: &Fields<'_>) -> Option<T> {
+        let text = Field {
+            value: fields.key.clone(),
+            at: fields.at.clone(),
+        };
+        self.parsed(text).map(|name| name.value)
+    }
+
+    /// `text` in its own type.
+    pub(super) fn parsed<T>(&mut self, text: Field<String>) -> Option<Field<T>>
+    where
+        T: FromStr<Err: Display>,
+    {
+        match text.value.parse() {
+            Ok(value) => Some(Field { value, at: text.at }),
+            Err(error) => {
+                self.fault(&text.at, &error.to_string());
+                None
+            }
+        }
     }
 
     /// Names what nobody took.
     pub(super) fn finish(&mut self, fields: Fields<'_>, allowed: &[&str]) {
-        for (name, span, _) in &fields.values {
-            let words = format!("unknown field; allowed here: {}", allowed.join(", "));
-            self.fault_at(span.clone(), &fields.at(name), &words);
+        let words = format!("not known; allowed: {}", allowed.join(", "));
+        for (_, unknown) in fields.values {
+            self.fault(&unknown.at, &words);
         }
     }
 
-    /// A fault of a field that was read.
-    pub(super) fn fault(&mut self, fields: &Fields<'_>, name: &str, words: &str) {
-        let span = fields
-            .seen
-            .iter()
-            .find(|(seen, _)| seen == name)
-            .map_or(&fields.span, |(_, span)| span);
-        self.fault_at(span.clone(), &fields.at(name), words);
-    }
-
-    /// A fault between tables.
-    pub(super) fn global_fault(&mut self, words: &str) {
-        self.faults
-            .push((usize::MAX, format!("{}: {words}", self.origin)));
-    }
-
-    fn parse<T>(&mut self, fields: &Fields<'_>, name: &str, text: &str) -> Option<T>
-    where
-        T: FromStr<Err: Display>,
-    {
-        match text.parse() {
-            Ok(parsed) => Some(parsed),
-            Err(error) => {
-                self.fault(fields, name, &error.to_string());
-                None
-            }
-        }
-    }
-
-    fn missing(&mut self, fields: &Fields<'_>, name: &str) {
-        self.fault_at(fields.span.clone(), &fields.at(name), "is missing");
-    }
-
-    fn fault_at(&mut self, span: Range<usize>, path: &str, words: &str) {
-        let line = self.line(span.start);
-        let words = format!("{}:{line}: {path}: {words}", self.origin);
+    pub(super) fn fault(&mut self, at: &Place, words: &str) {
+        let line = self.line(at.offset);
+        let words = format!("{}:{line}: {}: {words}", self.origin, at.path);
         self.faults.push((line, words));
     }
 
+    fn present(
+        &mut self,
+        fields: &mut Fields<'a>,
+        name: &str,
+        allowed: &str,
+    ) -> Option<Field<DeValue<'a>>> {
+        let found = fields.take(name);
+        if found.is_none() {
+            let at = fields.at.inner(name, fields.at.offset);
+            self.fault(&at, &format!("missing; allowed: {allowed}"));
+        }
+        found
+    }
+
+    fn as_string(&mut self, found: Field<DeValue<'a>>, allowed: &str) -> Option<Field<String>> {
+        if let DeValue::String(text) = found.value {
+            return Some(Field {
+                value: text.into_owned(),
+                at: found.at,
+            });
+        }
+        self.wrong_type(&found, allowed);
+        None
+    }
+
+    fn as_table(
+        &mut self,
+        key: &str,
+        found: Field<DeValue<'a>>,
+        allowed: &str,
+    ) -> Option<Fields<'a>> {
+        if let DeValue::Table(table) = found.value {
+            return Some(Fields::new(key.to_owned(), found.at, table));
+        }
+        self.wrong_type(&found, allowed);
+        None
+    }
+
+    fn wrong_type(&mut self, found: &Field<DeValue<'_>>, allowed: &str) {
+        let words = format!("a TOML {}; allowed: {allowed}", found.value.type_str());
+        self.fault(&found.at, &words);
+    }
+
+    /// From 1, as editors count.
     fn line(&self, offset: usize) -> usize {
-        let before = self.text.get(..offset).unwrap_or_default();
-        before.bytes().filter(|&byte| byte == b'\n').count() + 1
+        let before = self.text.as_bytes().iter().take(offset);
+        before.filter(|&&byte| byte == b'\n').count() + 1
     }
 }
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, name: &str) -> Option<(Range<usize>, DeValue<'a>)> {
-        let at = self.values.iter().position(|(key, ..)| key == name)?;
-        let (key, span, value) = self.values.remove(at);
-        self.seen.push((key, span.clone()));
-        Some((span, value.into_inner()))
+    fn new(key: String, at: Place, table: DeTable<'a>) -> Self {
+        let mut values: Vec<_> = table
+            .into_iter()
+            .map(|(name, value): (Spanned<_>, Spanned<_>)| {
+                let at = at.inner(name.get_ref(), name.span().start);
+                let value = value.into_inner();
+                (name.into_inner().into_owned(), Field { value, at })
+            })
+            .collect();
+        // Of two that collide, the later one in the file is at fault.
+        values.sort_by_key(|(_, field)| field.at.offset);
+        Self { key, at, values }
     }
 
-    fn saw(&self, name: &str) -> bool {
-        self.seen.iter().any(|(seen, _)| seen == name)
+    /// The last part of the table's name.
+    pub(super) fn key(&self) -> &str {
+        &self.key
     }
 
-    fn at(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
+    fn take(&mut self, name: &str) -> Option<Field<DeValue<'a>>> {
+        let at = self.values.iter().position(|(key, _)| key == name)?;
+        Some(self.values.remove(at).1)
+    }
+}
+
+impl Place {
+    fn inner(&self, key: &str, offset: usize) -> Self {
+        let path = match self.path.as_str() {
+            "" => key.to_owned(),
+            outer => format!("{outer}.{key}"),
+        };
+        Self { offset, path }
+    }
+}
+
+impl<T: Clone + Display + Ord> Unique<T> {
+    /// Takes the value of `field`, or says who has it; `allowed` is the rule.
+    pub(super) fn claim(&mut self, reader: &mut Reader<'_>, field: &Field<T>, allowed: &str) {
+        match self.0.entry(field.value.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(field.at.path.clone());
+            }
+            Entry::Occupied(taken) => {
+                let words = format!("{} is {} too; allowed: {allowed}", field.value, taken.get());
+                reader.fault(&field.at, &words);
+            }
         }
     }
 }
 
-fn fields<'a>(path: String, key: String, span: Range<usize>, table: DeTable<'a>) -> Fields<'a> {
-    let values = table
-        .into_iter()
-        .map(|(name, value)| {
-            let span = name.span();
-            (name.into_inner().into_owned(), span, value)
-        })
-        .collect();
-    Fields {
-        path,
-        key,
-        span,
-        values,
-        seen: Vec::new(),
+impl<T> Default for Unique<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
     }
 }
 
-fn wrong_type(found: &DeValue<'_>, wanted: &str) -> String {
-    format!("{} found; allowed: {wanted}", kind(found))
-}
-
-fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "an integer",
-        DeValue::Float(_) => "a float",
-        DeValue::Boolean(_) => "a boolean",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
-}
+const PORTS: &str = "1 to 65535";
