@@ -1,5 +1,8 @@
 //! The lab, and the verifying workload that runs in it.
 
 pub mod bare;
+pub mod bench;
+pub mod demo;
 pub mod lab;
+pub mod migration;
 pub mod workload;

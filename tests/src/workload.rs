@@ -38,6 +38,7 @@ pub use record::{
 pub use route::Route;
 pub use session::{ConnectError, Login, Session, words};
 
+use crate::lab::Lab;
 use client::Client;
 use reader::Reader;
 use record::Log;
@@ -82,6 +83,24 @@ pub struct Workload {
     clients: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
     give_up: CancellationToken,
+}
+
+impl Access {
+    /// The ways through the sidecars of a lab, to each of its databases.
+    #[must_use]
+    pub fn through_sidecars(lab: &Lab) -> Vec<Self> {
+        let numbers = || (0..).zip(&lab.sidecars).map(|(number, _)| number);
+        let ways = lab.databases.iter().map(|database| Self {
+            datname: database.name.clone(),
+            writer: numbers()
+                .map(|n| Route::Fixed(lab.writer(n, database)))
+                .collect(),
+            reader: numbers()
+                .map(|n| Route::Fixed(lab.reader(n, database)))
+                .collect(),
+        });
+        ways.collect()
+    }
 }
 
 impl Plan {

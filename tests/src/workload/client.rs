@@ -32,18 +32,33 @@ pub(super) struct Client {
 /// How patient clients are.
 #[derive(Debug, Clone, Copy)]
 pub struct Manners {
-    /// How long a client waits before it tries again. After losing a connection it tries once at once.
+    /// How long a client waits before it connects again. After losing a session it tries once at once.
     pub retry: Duration,
+    /// How long a client waits after the server has refused a statement.
+    pub after_refusal: Duration,
     /// How long a client waits for a session or for an answer before it counts that as an error.
     pub patience: Duration,
 }
 
 impl Default for Manners {
-    /// 20 ms between attempts, and more patience than the default budget of a hold.
+    /// 20 ms between connects; a server that refuses statements is not stormed; and more patience than the default
+    /// budget of a hold.
     fn default() -> Self {
         Self {
             retry: Duration::from_millis(20),
+            after_refusal: Duration::from_millis(100),
             patience: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Manners {
+    /// How long a client waits after its latest error; `before` is how many it had in a row until then.
+    pub(super) fn pause(&self, before: u32, class: FailureClass) -> Duration {
+        match class {
+            FailureClass::SessionLost | FailureClass::InDoubt if before == 0 => Duration::ZERO,
+            FailureClass::SessionLost | FailureClass::InDoubt | FailureClass::Connect => self.retry,
+            FailureClass::Statement => self.after_refusal,
         }
     }
 }
@@ -151,14 +166,6 @@ impl NoAnswer {
     }
 }
 
-/// Decides whether a client that failed `failures` times in a row tries again without waiting.
-pub(super) fn tries_at_once(failures: u32, class: FailureClass) -> bool {
-    match class {
-        FailureClass::SessionLost | FailureClass::InDoubt => failures == 0,
-        FailureClass::Connect | FailureClass::Statement => false,
-    }
-}
-
 /// The port that a server reports of itself in the first column.
 ///
 /// # Errors
@@ -184,3 +191,6 @@ fn failure(class: FailureClass, error: &tokio_postgres::Error) -> Failure {
         number: None,
     }
 }
+
+/// `read_only_sql_transaction`: the server takes no writes, so whoever wants to write looks for the writer anew.
+pub(super) const READ_ONLY: &str = "25006";

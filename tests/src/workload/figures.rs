@@ -18,6 +18,9 @@ pub struct Switch {
     pub new: u16,
     /// When this switch's time ends: at the next switch's hold, at a fault that is not the switch's, or with the run.
     pub until: Moment,
+    /// The SQLSTATE with which a server that was broken before the hold refuses statements. Such a refusal inside the
+    /// windows, until the old writer is closed, is the fault's and not the switch's.
+    pub fault: Option<&'static str>,
 }
 
 /// What one switch cost its clients.
@@ -50,6 +53,8 @@ pub struct Figures {
     pub reader_errors_new_connections: u64,
     /// All errors, session readers' included.
     pub errors: u64,
+    /// Refusals of the fault's kind, which no other figure counts.
+    pub errors_of_the_fault: u64,
 }
 
 /// The time in which a client is subject to a switch.
@@ -79,7 +84,7 @@ impl Record {
         let released = released.context("the record has no writer")?;
         for client in &self.clients {
             let window = client.window(switch, released)?;
-            figures.add(client, window);
+            figures.add(client, window, switch.fault);
         }
         Ok(figures)
     }
@@ -218,10 +223,11 @@ impl Figures {
             errors_of_reconnecting_clients: 0,
             reader_errors_new_connections: 0,
             errors: 0,
+            errors_of_the_fault: 0,
         }
     }
 
-    fn add(&mut self, client: &ClientRecord, window: Window) {
+    fn add(&mut self, client: &ClientRecord, window: Window, fault: Option<&str>) {
         let Window { from, to } = window;
         let (whole, after_hold) = match client.identity.role {
             Role::Writer => (
@@ -237,11 +243,21 @@ impl Figures {
             raise(whole, at.ms_since(began));
             raise(after_hold, at.ms_since(began.max(from)));
         }
-        let errors = client.errors_in(window).count() as u64;
-        let connects = client
-            .errors_in(window)
-            .filter(|f| f.class == FailureClass::Connect);
-        let connects = connects.count() as u64;
+        let (mut errors, mut connects) = (0, 0);
+        for failure in client.errors_in(window) {
+            match (failure.class, &failure.sqlstate, fault) {
+                (FailureClass::Statement, Some(said), Some(fault)) if said == fault => {
+                    self.errors_of_the_fault += 1;
+                    continue;
+                }
+                (FailureClass::Connect, ..) => connects += 1,
+                (
+                    FailureClass::SessionLost | FailureClass::Statement | FailureClass::InDoubt,
+                    ..,
+                ) => {}
+            }
+            errors += 1;
+        }
         self.errors += errors;
         self.connect_errors += connects;
         let Identity { role, habit, .. } = client.identity;
@@ -327,6 +343,7 @@ mod tests {
             old: OLD,
             new: NEW,
             until: ms(1000),
+            fault: Some("25006"),
         })
     }
 
@@ -383,6 +400,19 @@ mod tests {
             figures.max_errors_per_session_client, 1,
             "the fault's errors are not the switch's"
         );
+    }
+
+    #[test]
+    fn a_broken_servers_refusals_after_the_hold_are_counted_apart() {
+        let mut refusal = error(110, FailureClass::Statement);
+        if let EventKind::Failed(failure) = &mut refusal.kind {
+            failure.sqlstate = Some("25006".to_owned());
+        }
+        let events = vec![ack(90, 95, OLD), refusal, ack(100, 300, NEW)];
+        let writer = client(Role::Writer, Habit::Reconnects, events);
+        let figures = figures(vec![writer]).unwrap();
+        assert_eq!((figures.errors, figures.errors_of_the_fault), (0, 1));
+        assert_eq!(figures.errors_of_reconnecting_clients, 0);
     }
 
     #[test]

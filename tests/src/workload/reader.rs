@@ -4,7 +4,7 @@ use anyhow::Context;
 use tokio::select;
 use tokio::time::{Interval, sleep};
 
-use super::client::{Client, server_port, tries_at_once};
+use super::client::{Client, server_port};
 use super::record::EventKind;
 use super::session::Session;
 
@@ -66,9 +66,7 @@ impl Reader {
             };
             let class = failure.class;
             self.client.happened(EventKind::Failed(failure));
-            if !tries_at_once(failures, class) {
-                sleep(self.client.manners.retry).await;
-            }
+            sleep(self.client.manners.pause(failures, class)).await;
             failures += 1;
         }
     }

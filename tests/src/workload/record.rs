@@ -166,14 +166,19 @@ impl Record {
         numbers.sum()
     }
 
-    /// How many writes were acknowledged from `from` up to, not including, `to`.
+    /// Acknowledged writes per second from `from` to `to`; 0 if there is no time between them.
     #[must_use]
-    pub fn acked_between(&self, from: Moment, to: Moment) -> u64 {
+    pub fn acked_per_s(&self, from: Moment, to: Moment) -> f64 {
         let events = self.clients.iter().flat_map(|client| &client.events);
         let acked = events
             .filter(|event| event.at >= from && event.at < to)
-            .filter(|event| matches!(event.kind, EventKind::Acked { .. }));
-        acked.count() as u64
+            .filter(|event| matches!(event.kind, EventKind::Acked { .. }))
+            .count();
+        let (acked, seconds) = (u32::try_from(acked), to.ms_since(from) / 1000.0);
+        match acked {
+            Ok(acked) if seconds > 0.0 => f64::from(acked) / seconds,
+            Ok(_) | Err(_) => 0.0,
+        }
     }
 
     fn of_role(&self, role: Role) -> impl Iterator<Item = &ClientRecord> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::record::{Record, Role};
+use crate::lab::postgres::PostgresServer;
 
 /// One row of the table `writes`, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,20 @@ pub async fn read_rows(client: &tokio_postgres::Client) -> Result<Vec<Row>, toki
         })
     });
     parsed.collect()
+}
+
+/// Compares every database that the clients worked in with what `server` has, which must be the serving writer.
+///
+/// # Errors
+/// The server does not answer.
+pub async fn check(record: &Record, server: &PostgresServer) -> anyhow::Result<Verdict> {
+    let mut verdict = Verdict::default();
+    for datname in record.datnames() {
+        let session = server.client(datname).await?;
+        let rows = read_rows(&session).await?;
+        verdict = verdict.and(compare(record, datname, &rows));
+    }
+    Ok(verdict)
 }
 
 /// Compares one database's rows, in insertion order, with what its writers know.

@@ -5,7 +5,7 @@ use tokio::select;
 use tokio::time::{Interval, sleep};
 use tokio_postgres::types::Type;
 
-use super::client::{Client, NoAnswer, Parameter, server_port, tries_at_once};
+use super::client::{Client, NoAnswer, Parameter, READ_ONLY, server_port};
 use super::clock::Moment;
 use super::record::{EventKind, Failure, FailureClass, Proof};
 use super::session::Session;
@@ -72,9 +72,7 @@ impl Writer {
             let number = Some(pending.number);
             self.client
                 .happened(EventKind::Failed(Failure { number, ..failure }));
-            if !tries_at_once(failures, class) {
-                sleep(self.client.manners.retry).await;
-            }
+            sleep(self.client.manners.pause(failures, class)).await;
             failures += 1;
         }
         if !self.client.keeps_session() {
@@ -132,13 +130,14 @@ impl Writer {
 
     async fn refused(&mut self, session: Session, no_answer: NoAnswer) -> Failure {
         let lives = matches!(no_answer, NoAnswer::Refused(_));
+        let failure = no_answer.into_failure();
         if lives {
             self.session = Some(session);
-            if !self.client.keeps_session() {
+            if !self.client.keeps_session() || failure.sqlstate.as_deref() == Some(READ_ONLY) {
                 self.end_session().await;
             }
         }
-        no_answer.into_failure()
+        failure
     }
 
     fn acked(&self, pending: &Pending, server: u16, proof: Proof) {

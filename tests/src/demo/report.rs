@@ -1,0 +1,197 @@
+//! What the demo measured, and which of its promises hold.
+
+use serde::Serialize;
+
+use super::RATE;
+use crate::workload::Figures;
+
+/// The content of `target/demo/report.json`.
+///
+/// All error fields count from a hold to the first acknowledged write after it, client by client (see [`Figures`]).
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Sidecars, each a real Envoy.
+    pub sidecars: usize,
+    /// Databases that moved.
+    pub databases: usize,
+    /// Clients that write.
+    pub clients: usize,
+    /// Clients that read.
+    pub readers: usize,
+    /// Writes acknowledged in the whole run.
+    pub acked_writes: u64,
+    /// Writes whose answer was cut off; each was looked up before it was tried again.
+    pub in_doubt_writes: u64,
+    /// Acknowledged writes that are absent in the end.
+    pub lost_writes: usize,
+    /// Writes that are there more than once.
+    pub duplicate_writes: usize,
+    /// Rows that stand behind a higher number of the same client.
+    pub out_of_order_writes: usize,
+    /// Rows that nobody was told of and nobody was left in doubt about.
+    pub phantom_writes: usize,
+    /// Sessions that could not be opened during a switch.
+    pub connect_errors: u64,
+    /// The most errors of any one writer that keeps its session, in one switch.
+    pub max_errors_per_session_client_per_switch: u64,
+    /// Errors, during a switch, of writers that connect for each write.
+    pub errors_of_reconnecting_clients: u64,
+    /// Errors, during a switch, of reads over new connections.
+    pub reader_errors_new_connections: u64,
+    /// Errors that the broken target caused: from the break to the rollback's hold, and the same refusals after it.
+    pub errors_of_the_fault: u64,
+    /// Those of them that came after the rollback's hold, before the target was closed.
+    pub errors_of_the_fault_after_the_hold: u64,
+    /// Errors outside the switches and the fault.
+    pub errors_elsewhere: u64,
+    /// Acknowledged writes per second in calm water.
+    pub acked_writes_per_s: Rates,
+    /// The switch to the target.
+    pub forward: SwitchReport,
+    /// The switch back.
+    pub rollback: RollbackReport,
+    /// `pass` or `fail`.
+    pub verdict: &'static str,
+    /// Each promise that was broken, in words.
+    pub broken_promises: Vec<String>,
+}
+
+/// Acknowledged writes per second.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Rates {
+    /// Before the first switch.
+    pub before: f64,
+    /// Between the switches, until the target was broken.
+    pub between: f64,
+    /// After the way back.
+    pub after: f64,
+}
+
+/// What one switch cost. In milliseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct SwitchReport {
+    /// From the last write that the old writer acknowledged to the first that the new one did.
+    pub write_pause_ms: f64,
+    /// The longest time that any one writer waited for the acknowledgement of a write.
+    pub worst_client_ms: f64,
+    /// The longest time that any one reader waited for an answer.
+    pub reader_gap_ms: f64,
+    /// From publishing the hold until the fleet had acknowledged it.
+    pub barrier_ms: f64,
+}
+
+/// What the way back cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct RollbackReport {
+    /// What started it: `alarm`, or `operator`.
+    pub trigger: &'static str,
+    /// The alarm in its own words.
+    pub cause: String,
+    /// From the break of the target, that is with the time that the alarm needed to notice.
+    #[serde(flatten)]
+    pub switch: SwitchReport,
+    /// From the break of the target to the hold: noticing it and deciding.
+    pub fault_ms: f64,
+    /// The part of the write pause after the hold.
+    pub write_pause_after_hold_ms: f64,
+    /// The part of the longest wait after the hold.
+    pub worst_client_after_hold_ms: f64,
+    /// Acknowledged writes that are absent in the end.
+    pub lost_writes: usize,
+}
+
+impl SwitchReport {
+    pub(super) fn new(figures: &Figures, barrier_ms: f64) -> Self {
+        Self {
+            write_pause_ms: figures.write_pause_ms,
+            worst_client_ms: figures.worst_client_ms,
+            reader_gap_ms: figures.reader_gap_ms,
+            barrier_ms,
+        }
+    }
+}
+
+impl Report {
+    /// Holds the figures against the promises and writes down the verdict.
+    #[must_use]
+    pub(super) fn judged(mut self) -> Self {
+        self.broken_promises = self.broken();
+        self.verdict = match self.broken_promises.is_empty() {
+            true => "pass",
+            false => "fail",
+        };
+        self
+    }
+
+    fn broken(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (promise, count) in self.zeros() {
+            if count > 0 {
+                broken.push(format!("{promise}, but {count} times it was otherwise"));
+            }
+        }
+        let session = self.max_errors_per_session_client_per_switch;
+        if session > 1 {
+            broken.push(format!(
+                "an open session is closed once per switch at most, but one client had {session} errors"
+            ));
+        }
+        for side in [&self.forward, &self.rollback.switch] {
+            let pause_ms = side.write_pause_ms;
+            if pause_ms <= 0.0 {
+                broken.push(format!(
+                    "there is one writer at a time, but two acknowledged for {:.1} ms",
+                    -pause_ms
+                ));
+            }
+        }
+        let Rates {
+            before,
+            between,
+            after,
+        } = self.acked_writes_per_s;
+        for (when, rate) in [("before", before), ("between", between), ("after", after)] {
+            if rate < RATE {
+                broken.push(format!(
+                    "{RATE} writes/s are acknowledged {when} the switches, but it were {rate:.0}"
+                ));
+            }
+        }
+        if self.rollback.trigger != "alarm" {
+            let cause = &self.rollback.cause;
+            broken.push(format!(
+                "the alarm sends the writer back, but it was this: {cause}"
+            ));
+        }
+        broken
+    }
+
+    /// What must not happen once, with how often it did.
+    fn zeros(&self) -> [(&'static str, u64); 8] {
+        [
+            ("nothing acknowledged is lost", self.lost_writes as u64),
+            ("no write is applied twice", self.duplicate_writes as u64),
+            (
+                "each client's writes stay in order",
+                self.out_of_order_writes as u64,
+            ),
+            (
+                "no row is there that nobody wrote",
+                self.phantom_writes as u64,
+            ),
+            (
+                "clients wait to connect and do not fail",
+                self.connect_errors,
+            ),
+            (
+                "clients that connect for each write notice nothing",
+                self.errors_of_reconnecting_clients,
+            ),
+            (
+                "readers that connect anew notice nothing",
+                self.reader_errors_new_connections,
+            ),
+            ("nobody has errors without a switch", self.errors_elsewhere),
+        ]
+    }
+}

@@ -1,0 +1,72 @@
+//! What the demo tells a person while it runs.
+
+use std::io::{Write, stdout};
+
+use tokio::time::Instant;
+
+use crate::migration::{Entry, ms};
+
+/// Prints lines with the time since the demo began.
+#[derive(Debug, Clone, Copy)]
+pub struct Story {
+    began: Instant,
+}
+
+impl Story {
+    /// Begins to count.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+        }
+    }
+
+    /// A heading.
+    pub fn chapter(&self, title: &str) {
+        print(&format!("\n{} ==== {title}", self.time()));
+    }
+
+    /// A sentence.
+    pub fn tell(&self, words: &str) {
+        print(&format!("{} {words}", self.time()));
+    }
+
+    /// Text of several lines, a table for example.
+    pub fn show(&self, text: &str) {
+        for line in text.trim_end().lines() {
+            print(&format!("{:12}{line}", ""));
+        }
+    }
+
+    /// A line of the migration's record, as it comes.
+    pub fn entry(&self, entry: &Entry) {
+        if entry.event == "intent" {
+            return;
+        }
+        let Entry {
+            offset_us,
+            took_us,
+            step,
+            event,
+            words,
+            ..
+        } = entry;
+        let took = match took_us {
+            0 => String::new(),
+            took => format!(" ({:.1} ms)", ms(*took)),
+        };
+        let offset = ms(*offset_us);
+        self.tell(&format!(
+            "  {offset:>+10.1} ms  {step:<9} {event:<6} {words}{took}"
+        ));
+    }
+
+    fn time(&self) -> String {
+        format!("[{:>7.2} s]", self.began.elapsed().as_secs_f64())
+    }
+}
+
+fn print(line: &str) {
+    // Whoever closes the pipe does not want to hear the rest.
+    writeln!(stdout().lock(), "{line}").ok();
+}
