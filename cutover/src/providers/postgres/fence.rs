@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     hba, record,
     server::SqlServer,
-    session::{control_role, knock, user_in},
+    session::{knock, user_in},
     statements::{
         close_databases, close_named, identifier, limit_databases, literal, reopen_databases,
     },
@@ -38,7 +38,7 @@ impl SqlServer {
         let xid = self.postgres.transaction("close it", &statements).await?;
         closed.xids.push(xid);
         if let Some(former) = &closed.hba {
-            let text = self.fenced_hba(former)?;
+            let text = self.fenced_hba(former).await?;
             self.write_hba(&text).await?;
         }
         Ok(closed)
@@ -180,16 +180,18 @@ impl SqlServer {
                  restore the file first",
             ));
         }
-        self.fenced_hba(&text)?;
+        self.fenced_hba(&text).await?;
         Ok(Some(text))
     }
 
-    fn fenced_hba(&self, former: &str) -> Result<String, ProviderError> {
+    async fn fenced_hba(&self, former: &str) -> Result<String, ProviderError> {
+        let row = self
+            .postgres
+            .row("read its own role", "SELECT session_user::text", &[])
+            .await?;
         let replication = self.server.replication.as_deref().and_then(user_in);
-        let mut roles: Vec<_> = control_role(&self.server)
-            .into_iter()
-            .chain(replication)
-            .collect();
+        let mut roles: Vec<String> = vec![row.get(0)];
+        roles.extend(replication);
         roles.dedup();
         hba::fenced(former, &roles)
             .map_err(|error| self.unfit(format!("its pg_hba.conf cannot be fenced: {error}")))

@@ -48,7 +48,7 @@ impl Inspector for SqlInspector {
         let select = select.trim().trim_end_matches(';');
         let sql = format!("SELECT to_jsonb(q)::text FROM ({select}\n) AS q");
         let what = "run a check";
-        let rows = session.rows(what, &sql, &[]).await?;
+        let rows = session.rows_once(what, &sql).await?;
         rows.iter()
             .map(|row| {
                 serde_json::from_str(row.get(0)).map_err(|error| ProviderError::Failed {

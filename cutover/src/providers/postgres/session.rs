@@ -1,14 +1,24 @@
 //! One connection, bounded in every wait.
 
-use std::time::Duration;
+mod conninfo;
 
-use pointsman_catalog::{Server, ServerName};
-use tokio::{task::JoinSet, time::timeout};
-use tokio_postgres::{
-    Client, Config, NoTls, Row, SimpleQueryMessage, error::SqlState, types::ToSql,
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
-use crate::ports::{ControlId, ProviderError};
+use pointsman_catalog::{Server, ServerName};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
+use tokio_postgres::{
+    Client, Config, NoTls, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql,
+};
+
+pub(super) use self::conninfo::Conninfo;
+use crate::ports::{ControlId, ProviderError, Refusal};
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -40,7 +50,7 @@ impl Purpose {
         match self {
             Self::Control(_) | Self::Recovery => {
                 "-c synchronous_commit=local -c default_transaction_read_only=off \
-                 -c search_path=pg_catalog -c statement_timeout=10s -c lock_timeout=3s \
+                 -c search_path=pg_catalog -c statement_timeout=4s -c lock_timeout=3s \
                  -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=10s"
             }
             Self::Preflight => {
@@ -62,7 +72,10 @@ pub(super) struct Session {
     client: Client,
     server: ServerName,
     pub(super) pid: i32,
-    _connection: JoinSet<()>,
+    /// By their text: a poll costs one round trip, not two.
+    prepared: Mutex<BTreeMap<String, Statement>>,
+    connection: AbortHandle,
+    _tasks: JoinSet<()>,
 }
 
 impl Session {
@@ -72,11 +85,16 @@ impl Session {
         datname: &str,
         purpose: &Purpose,
     ) -> Result<Self, ProviderError> {
-        let mut config = config(server)?;
+        let info = conninfo(server)?;
+        let options = match info.get("options") {
+            Some(theirs) => format!("{theirs} {}", purpose.options()),
+            None => purpose.options().to_owned(),
+        };
+        let mut config = config(server, &info)?;
         config
             .dbname(datname)
             .application_name(purpose.application_name())
-            .options(purpose.options());
+            .options(options);
         let (client, connection) = match timeout(CONNECT, config.connect(NoTls)).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => return Err(connect_error(&server.name, datname, &error)),
@@ -88,7 +106,7 @@ impl Session {
             }
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
+        let connection = tasks.spawn(async move {
             // The client's own calls report why the connection ended.
             let _ = connection.await;
         });
@@ -96,7 +114,9 @@ impl Session {
             client,
             server: server.name.clone(),
             pid: 0,
-            _connection: tasks,
+            prepared: Mutex::default(),
+            connection,
+            _tasks: tasks,
         };
         let row = session
             .row("read its own pid", "SELECT pg_backend_pid()", &[])
@@ -113,24 +133,50 @@ impl Session {
         &self.server
     }
 
-    /// The rows of one statement.
+    /// The rows of one statement, which stays prepared: for the engine's own texts, of which
+    /// there are few.
     pub(super) async fn rows(
         &self,
         what: &str,
         sql: &str,
         params: Params<'_>,
     ) -> Result<Vec<Row>, ProviderError> {
-        self.bounded(what, self.client.query(sql, params)).await
+        let statement = self.prepare(what, sql).await?;
+        self.bounded(what, self.client.query(&statement, params))
+            .await
     }
 
-    /// The one row of a statement.
+    /// The one row of a statement, as [`Self::rows`].
     pub(super) async fn row(
         &self,
         what: &str,
         sql: &str,
         params: Params<'_>,
     ) -> Result<Row, ProviderError> {
-        self.bounded(what, self.client.query_one(sql, params)).await
+        let statement = self.prepare(what, sql).await?;
+        self.bounded(what, self.client.query_one(&statement, params))
+            .await
+    }
+
+    /// The rows of a statement that is not the engine's own.
+    pub(super) async fn rows_once(&self, what: &str, sql: &str) -> Result<Vec<Row>, ProviderError> {
+        self.bounded(what, self.client.query(sql, &[])).await
+    }
+
+    /// Prepares `sql`, so that its first use inside the pause costs no parse.
+    pub(super) async fn prepare(&self, what: &str, sql: &str) -> Result<Statement, ProviderError> {
+        let known = self.known_statements().get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.bounded(what, self.client.prepare(sql)).await?;
+        self.known_statements()
+            .insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    fn known_statements(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Statement>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Statements without parameters, separated by semicolons, in one round trip; the first
@@ -157,16 +203,26 @@ impl Session {
             "BEGIN; SELECT pg_current_xact_id()::xid::text; {}; COMMIT",
             statements.join("; ")
         );
-        match self.batch(what, &sql).await {
-            Ok(rows) => Ok(rows.first().and_then(|xid| xid.parse().ok()).unwrap_or(0)),
+        let rows = match self.batch(what, &sql).await {
+            Ok(rows) => rows,
             Err(error) => {
                 // A failed statement leaves the session inside the aborted transaction.
-                self.batch("roll back", "ROLLBACK").await?;
-                Err(error)
+                if matches!(error, ProviderError::Failed { .. }) {
+                    self.batch("roll back", "ROLLBACK").await?;
+                }
+                return Err(error);
             }
-        }
+        };
+        let xid = rows.first().and_then(|xid| xid.parse().ok());
+        xid.ok_or_else(|| ProviderError::Failed {
+            server: self.server.clone(),
+            what: what.to_owned(),
+            words: "the server told no transaction id".to_owned(),
+        })
     }
 
+    /// A session that does not answer is given up: whatever it was sent may still be under
+    /// way, and the next `attach` ends it on the server.
     async fn bounded<T>(
         &self,
         what: &str,
@@ -175,10 +231,13 @@ impl Session {
         match timeout(STATEMENT, statement).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.statement_error(what, &error)),
-            Err(_elapsed) => Err(ProviderError::Unreachable {
-                server: self.server.clone(),
-                words: format!("could not {what}: no answer within {STATEMENT:?}"),
-            }),
+            Err(_elapsed) => {
+                self.connection.abort();
+                Err(ProviderError::Unreachable {
+                    server: self.server.clone(),
+                    words: format!("could not {what}: no answer within {STATEMENT:?}"),
+                })
+            }
         }
     }
 
@@ -208,18 +267,25 @@ impl Session {
     }
 }
 
-/// How the server answers one more connection, which is closed at once.
+/// How the server answers one more connection over TCP, which is closed at once. A control
+/// string that names a Unix socket says nothing about what applications meet, so the
+/// endpoint stands in for it.
 pub(super) async fn knock(
     server: &Server,
     datname: &str,
     user: Option<&str>,
-) -> Result<crate::ports::Refusal, ProviderError> {
-    use crate::ports::Refusal;
-    let mut config = config(server)?;
-    config.dbname(datname).application_name("pointsman-knock");
-    if let Some(user) = user {
-        config.user(user);
+) -> Result<Refusal, ProviderError> {
+    let mut info = conninfo(server)?;
+    if info.get("host").is_none_or(|host| host.starts_with('/')) && info.get("hostaddr").is_none() {
+        info = info
+            .with("host", server.endpoint.host())
+            .with("port", &server.endpoint.port().to_string());
     }
+    if let Some(user) = user {
+        info = info.with("user", user);
+    }
+    let mut config = config(server, &info)?;
+    config.dbname(datname).application_name("pointsman-knock");
     Ok(match timeout(CONNECT, config.connect(NoTls)).await {
         Ok(Ok(_connected)) => Refusal::Accepted,
         Ok(Err(error)) => match error.as_db_error() {
@@ -237,46 +303,37 @@ pub(super) async fn knock(
     })
 }
 
-/// The control role's connection parameters. `passfile=PATH` is ours: the file's first line
-/// is the password.
-fn config(server: &Server) -> Result<Config, ProviderError> {
-    let unfit = |words: String| ProviderError::Unfit {
-        server: server.name.clone(),
-        words,
-    };
-    let (passfile, rest): (Vec<_>, Vec<_>) = server
-        .control
-        .split_whitespace()
-        .partition(|pair| pair.starts_with(PASSFILE));
-    let mut config: Config = rest.join(" ").parse().map_err(|error| {
-        unfit(format!(
-            "its `control` string is malformed: {}",
-            chain(&error)
-        ))
+/// The control role's connection parameters, with its password.
+fn conninfo(server: &Server) -> Result<Conninfo, ProviderError> {
+    Conninfo::parse(&server.control)
+        .map_err(|words| format!("its `control` string is malformed: {words}"))
+        .and_then(Conninfo::with_password_read)
+        .map_err(|words| unfit(server, words))
+}
+
+fn config(server: &Server, info: &Conninfo) -> Result<Config, ProviderError> {
+    let mut config: Config = info.render().parse().map_err(|error| {
+        let words = chain(&error);
+        unfit(
+            server,
+            format!("its `control` string is malformed: {words}"),
+        )
     })?;
-    if let Some(path) = passfile
-        .first()
-        .and_then(|pair| pair.strip_prefix(PASSFILE))
-    {
-        let password = std::fs::read_to_string(path)
-            .map_err(|error| unfit(format!("the password file {path} cannot be read: {error}")))?;
-        config.password(password.lines().next().unwrap_or_default());
-    }
     config.connect_timeout(CONNECT);
     Ok(config)
 }
 
-/// The role of the control sessions.
-pub(super) fn control_role(server: &Server) -> Option<String> {
-    user_in(&server.control)
+fn unfit(server: &Server, words: String) -> ProviderError {
+    ProviderError::Unfit {
+        server: server.name.clone(),
+        words,
+    }
 }
 
-/// The `user=` of a libpq string.
+/// The `user` of a libpq string.
 pub(super) fn user_in(conninfo: &str) -> Option<String> {
-    conninfo
-        .split_whitespace()
-        .find_map(|pair| pair.strip_prefix("user="))
-        .map(str::to_owned)
+    let info = Conninfo::parse(conninfo).ok()?;
+    info.get("user").map(str::to_owned)
 }
 
 fn connect_error(
@@ -307,9 +364,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     words
 }
 
-const PASSFILE: &str = "passfile=";
 /// A server in the same region accepts within milliseconds.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Longer than every statement's own `statement_timeout` would be pointless inside a hold;
-/// shorter than a hold, so that an undo fits behind it.
-const STATEMENT: Duration = Duration::from_secs(4);
+/// A little longer than `statement_timeout`, so that a statement which takes too long is
+/// rolled back by the server and not given up; shorter than a hold, so that an undo fits
+/// behind it.
+const STATEMENT: Duration = Duration::from_millis(4_500);

@@ -4,12 +4,12 @@
 use std::fs;
 
 /// The pairs of a connection string. It may hold a password, so it has no `Debug`.
-pub(super) struct Conninfo(Vec<(String, String)>);
+pub(in crate::providers::postgres) struct Conninfo(Vec<(String, String)>);
 
 impl Conninfo {
     /// # Errors
     /// What is wrong, in words that show no value.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::providers::postgres) fn parse(text: &str) -> Result<Self, String> {
         let mut pairs = Vec::new();
         let mut rest = text.trim_start();
         while !rest.is_empty() {
@@ -28,19 +28,19 @@ impl Conninfo {
     }
 
     /// The last value of `key`, as in libpq.
-    pub(super) fn get(&self, key: &str) -> Option<&str> {
+    pub(in crate::providers::postgres) fn get(&self, key: &str) -> Option<&str> {
         let found = self.0.iter().rev().find(|(name, _)| name == key);
         found.map(|(_, value)| value.as_str())
     }
 
     /// Replaces `key`.
-    pub(super) fn with(self, key: &str, value: &str) -> Self {
+    pub(in crate::providers::postgres) fn with(self, key: &str, value: &str) -> Self {
         let mut pairs = self.without(&[key]);
         pairs.0.push((key.to_owned(), value.to_owned()));
         pairs
     }
 
-    pub(super) fn without(mut self, keys: &[&str]) -> Self {
+    pub(in crate::providers::postgres) fn without(mut self, keys: &[&str]) -> Self {
         self.0.retain(|(name, _)| !keys.contains(&name.as_str()));
         self
     }
@@ -49,7 +49,7 @@ impl Conninfo {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(super) fn with_password_read(self) -> Result<Self, String> {
+    pub(in crate::providers::postgres) fn with_password_read(self) -> Result<Self, String> {
         let Some(path) = self.get("passfile").map(str::to_owned) else {
             return Ok(self);
         };
@@ -60,7 +60,7 @@ impl Conninfo {
     }
 
     /// The string again, every value quoted.
-    pub(super) fn render(&self) -> String {
+    pub(in crate::providers::postgres) fn render(&self) -> String {
         let pairs = self.0.iter().map(|(key, value)| {
             let value = value.replace('\\', "\\\\").replace('\'', "\\'");
             format!("{key}='{value}'")
@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn quoted_values_keep_their_blanks_quotes_and_backslashes() {
-        let info = Conninfo::parse(r" host = 'a  b' user=o\'c password='it\'s \\ '  port=1").unwrap();
+        let info =
+            Conninfo::parse(r" host = 'a  b' user=o\'c password='it\'s \\ '  port=1").unwrap();
         assert_eq!(info.get("host"), Some("a  b"));
         assert_eq!(info.get("user"), Some("o'c"));
         assert_eq!(info.get("password"), Some("it's \\ "));
