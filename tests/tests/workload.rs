@@ -176,6 +176,27 @@ async fn losing_a_session_once_costs_a_session_client_one_error_and_the_others_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_turns_read_only_refuses_and_leaves_nobody_in_doubt() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let workload = Workload::start(&fixture.plan())?;
+    workload.more_acked(100, DEADLINE).await?;
+    let operator = fixture.pair.source.client("postgres").await?;
+    let break_it = "ALTER SYSTEM SET default_transaction_read_only = on";
+    operator.batch_execute(break_it).await?;
+    operator.batch_execute("SELECT pg_reload_conf()").await?;
+    refused(&workload).await?;
+    operator
+        .batch_execute("ALTER SYSTEM RESET default_transaction_read_only")
+        .await?;
+    operator.batch_execute("SELECT pg_reload_conf()").await?;
+    workload.more_acked(100, DEADLINE).await?;
+    let record = workload.stop(DEADLINE).await?;
+    assert_eq!(record.in_doubt_writes(), 0, "a refusal is an answer");
+    assert!(fixture.verify(&record).await?.is_clean());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_of_the_server_loses_nothing_that_was_acknowledged() -> Result<()> {
     let mut fixture = Fixture::start().await?;
     let workload = Workload::start(&fixture.plan())?;
@@ -231,6 +252,27 @@ async fn the_bare_cutover_goes_forward_and_back_without_loss() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Waits until every writer was refused by a read-only server.
+async fn refused(workload: &Workload) -> Result<()> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let record = workload.record();
+        let mut waiting = record.writers().filter(|writer| {
+            let mut failures = writer.failures();
+            !failures.any(|(_, failure)| failure.sqlstate.as_deref() == Some("25006"))
+        });
+        if waiting.next().is_none() {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < end,
+            "not every writer was refused: {}",
+            record.last_errors(3)
+        );
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn eventually(session: &tokio_postgres::Client, question: &str) -> Result<()> {
