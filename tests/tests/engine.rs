@@ -1,16 +1,20 @@
 //! The engine on real PostgreSQL, without sidecars.
 
+#[path = "engine/adversaries.rs"]
+mod adversaries;
 #[path = "engine/support.rs"]
 mod support;
+#[path = "engine/walsender.rs"]
+mod walsender;
 
 use anyhow::Result;
-use pointsman_cutover::{Settings, machine::State};
+use pointsman_cutover::machine::State;
 
-use support::{World, story};
+use support::{World, WorldOptions, story};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_moves_forward_and_back() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
+    let world = World::new(WorldOptions::default()).await?;
     world.started().await?;
     let status = world.engine.switch("m").await?;
     println!("{}", story(&status));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,6 +16,7 @@ use pointsman_cutover::{
     providers::postgres::PostgresProvider,
 };
 use pointsman_tests::lab::{
+    gate::Gate,
     postgres::{PairOptions, PostgresPair},
     scratch::Scratch,
 };
@@ -60,7 +62,17 @@ impl DataPlane for Acknowledging {
     }
 }
 
+/// What a world is to be like.
+#[derive(Default)]
+pub struct WorldOptions {
+    pub settings: Settings,
+    /// Puts a gate between the engine and the target.
+    pub gate_target: bool,
+}
+
 pub struct World {
+    /// Between the engine and the target, where it was asked for.
+    pub gate: Option<Gate>,
     pub pair: PostgresPair,
     pub engine: Arc<Engine>,
     pub catalog: Arc<Catalog>,
@@ -68,12 +80,17 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new(settings: Settings) -> Result<Self> {
+    pub async fn new(options: WorldOptions) -> Result<Self> {
         let scratch = Scratch::new()?;
         let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
         let store = EmbeddedStore::create(&scratch.path().join("store"))?;
         let catalog = Arc::new(Catalog::new(Arc::new(store)));
-        let text = declaration(&pair);
+        let gate = match options.gate_target {
+            true => Some(Gate::start(pair.target.address()).await?),
+            false => None,
+        };
+        let control = gate.as_ref().map_or(pair.target.address(), Gate::address);
+        let text = declaration(&pair, control);
         catalog.apply(&Declaration::parse(&text, "lab")?).await?;
         let data_plane = Arc::new(Acknowledging {
             catalog: Arc::clone(&catalog),
@@ -86,8 +103,9 @@ impl World {
             alarms: Vec::new(),
         };
         Ok(Self {
+            gate,
             pair,
-            engine: Engine::new(ports, settings),
+            engine: Engine::new(ports, options.settings),
             catalog,
             _scratch: scratch,
         })
@@ -117,6 +135,14 @@ impl World {
         Ok(self.engine.start("m").await?)
     }
 
+    /// From now on new control sessions to the target are tried at `control`.
+    pub async fn move_control_of_target(&self, control: SocketAddr) -> Result<()> {
+        let text = declaration(&self.pair, control);
+        let declared = Declaration::parse(&text, "lab")?;
+        self.catalog.apply(&declared).await?;
+        Ok(())
+    }
+
     /// Waits until the status passes `holds`.
     pub async fn until(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Result<Status> {
         let mut status = self.engine.watch("m").await?;
@@ -144,14 +170,14 @@ pub fn story(status: &Status) -> String {
     lines.join("\n")
 }
 
-fn declaration(pair: &PostgresPair) -> String {
-    let server = |name: &str, server: &pointsman_tests::lab::postgres::PostgresServer| {
+fn declaration(pair: &PostgresPair, target_control: SocketAddr) -> String {
+    let server = |name: &str, endpoint: SocketAddr, control: SocketAddr| {
         format!(
             "[servers.{name}]\nendpoint = \"{0}\"\ncontrol = \"host={1} port={2} user=postgres\"\n\
              fence = \"sql+hba\"\n",
-            server.address(),
-            server.address().ip(),
-            server.address().port(),
+            endpoint,
+            control.ip(),
+            control.port(),
         )
     };
     format!(
@@ -159,8 +185,8 @@ fn declaration(pair: &PostgresPair) -> String {
          listen = {{ writer = 6432, reader = 6433 }}\n\
          [databases.billing]\nwriter = \"blue\"\nreaders = [\"green\"]\n\
          listen = {{ writer = 6434, reader = 6435 }}\n",
-        server("blue", &pair.source),
-        server("green", &pair.target)
+        server("blue", pair.source.address(), pair.source.address()),
+        server("green", pair.target.address(), target_control)
     )
 }
 

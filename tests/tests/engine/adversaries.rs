@@ -1,0 +1,314 @@
+//! Sessions and servers that slip through a plain switch, each held against its rule.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use pointsman_cutover::{NewMigration, Settings, machine::State, migration::Fate};
+use pointsman_tests::lab::postgres::PostgresServer;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use super::{
+    support::{World, WorldOptions, story},
+    walsender::Walsender,
+};
+
+/// How many rows client `client` has on `server`.
+async fn rows(server: &PostgresServer, client: i32) -> Result<i64> {
+    let session = server.client("orders").await?;
+    let sql = "SELECT count(DISTINCT number) FROM writes WHERE client = $1";
+    Ok(session.query_one(sql, &[&client]).await?.get(0))
+}
+
+/// A writer that goes on until it is told to stop or its session ends, and what it was
+/// told was written.
+struct Writer {
+    acknowledged: Arc<AtomicI64>,
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Writer {
+    async fn stop(self) -> Result<i64> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.task.await?;
+        Ok(self.acknowledged.load(Ordering::SeqCst))
+    }
+}
+
+/// Writes over the replication protocol, as a walsender.
+async fn walsender_writer(world: &World) -> Result<Writer> {
+    let address = world.pair.source.address();
+    let admin = world.pair.source.client("orders").await?;
+    admin
+        .batch_execute(
+            "GRANT INSERT ON writes TO repl; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO repl",
+        )
+        .await?;
+    let mut session = Walsender::connect(address, "repl", "orders").await?;
+    let acknowledged = Arc::new(AtomicI64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (count, stopped) = (Arc::clone(&acknowledged), Arc::clone(&stop));
+    let task = tokio::spawn(async move {
+        let mut number = 0;
+        while !stopped.load(Ordering::SeqCst) {
+            number += 1;
+            let sql = format!("INSERT INTO writes (client, number) VALUES (71, {number})");
+            if session.run(&sql).await.is_err() {
+                return;
+            }
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    Ok(Writer {
+        acknowledged,
+        stop,
+        task,
+    })
+}
+
+/// A reader session on the standby that tries to write all the time.
+async fn writing_reader(world: &World) -> Result<Writer> {
+    let session = world.pair.target.client_as("app", "orders").await?;
+    let acknowledged = Arc::new(AtomicI64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (count, stopped) = (Arc::clone(&acknowledged), Arc::clone(&stop));
+    let task = tokio::spawn(async move {
+        let sql = "INSERT INTO writes (client, number) VALUES (72, $1)";
+        let mut number = 0_i64;
+        while !stopped.load(Ordering::SeqCst) && !session.is_closed() {
+            number += 1;
+            if session.execute(sql, &[&number]).await.is_ok() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    Ok(Writer {
+        acknowledged,
+        stop,
+        task,
+    })
+}
+
+async fn eventually(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !holds().await? {
+        ensure!(Instant::now() < deadline, "never: {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s1_what_a_walsender_was_told_is_written_is_on_the_target() -> Result<()> {
+    let world = World::new(WorldOptions::default()).await?;
+    world.started().await?;
+    let writer = walsender_writer(&world).await?;
+    eventually("the walsender writes", async || {
+        Ok(writer.acknowledged.load(Ordering::SeqCst) > 20)
+    })
+    .await?;
+    let status = world.engine.switch("m").await?;
+    let acknowledged = writer.stop().await?;
+    println!("{acknowledged} acknowledged\n{}", story(&status));
+    let arrived = rows(&world.pair.target, 71).await?;
+    ensure!(
+        arrived >= acknowledged,
+        "{acknowledged} were acknowledged, {arrived} are on the target"
+    );
+    ensure!(matches!(status.migration.state, State::Baking { .. }));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_no_session_on_the_standby_writes_what_a_rollback_would_lose() -> Result<()> {
+    let world = World::new(WorldOptions::default()).await?;
+    world.started().await?;
+    let readers = [
+        writing_reader(&world).await?,
+        writing_reader(&world).await?,
+        writing_reader(&world).await?,
+    ];
+    world.engine.switch("m").await?;
+    world
+        .until("the reverse stream is proven", |s| {
+            s.reverse_stream() == "proven"
+        })
+        .await?;
+    let status = world.engine.rollback("m", false).await?;
+    println!("{}", story(&status));
+    let mut acknowledged = 0;
+    for reader in readers {
+        acknowledged = acknowledged.max(reader.stop().await?);
+    }
+    ensure!(status.migration.state == State::RolledBack);
+    let kept = rows(&world.pair.source, 72).await?;
+    ensure!(
+        kept >= acknowledged,
+        "{acknowledged} were acknowledged on the standby's sessions, {kept} are on the source"
+    );
+    Ok(())
+}
+
+/// A switch whose promotion was sent and has not arrived, stopped for an operator.
+async fn promotion_under_way() -> Result<World> {
+    let settings = Settings {
+        promote: Duration::from_secs(1),
+        ..Settings::default()
+    };
+    let world = World::new(WorldOptions {
+        settings,
+        gate_target: true,
+    })
+    .await?;
+    world.started().await?;
+    let gate = world.gate.as_ref().context("a gate before the target")?;
+    let caught = gate.hold_at("pg_promote");
+    let status = world.engine.switch("m").await?;
+    caught.within(Duration::from_secs(1)).await?;
+    ensure!(matches!(
+        status.migration.state,
+        State::NeedsOperator { .. }
+    ));
+    Ok(world)
+}
+
+/// Lets the held promotion arrive, waits until the target has dealt with it and `others`
+/// control sessions are left there, and says whether the target is a primary then.
+async fn promoted_late(world: &World, others: i64) -> Result<bool> {
+    let gate = world.gate.as_ref().context("a gate before the target")?;
+    let target = world.pair.target.client("postgres").await?;
+    let sessions =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pointsman/%'";
+    gate.release();
+    eventually("the late request has been dealt with", async || {
+        Ok(target.query_one(sessions, &[]).await?.get::<_, i64>(0) <= others)
+    })
+    .await?;
+    // A promotion that was accepted ends within milliseconds; this looks for far longer.
+    let look = "SELECT pg_is_in_recovery()";
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        if !target.query_one(look, &[]).await?.get::<_, bool>(0) {
+            return Ok(true);
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(false)
+}
+
+async fn is_open(server: &PostgresServer) -> Result<bool> {
+    let session = server.client("postgres").await?;
+    let sql = "SELECT datallowconn FROM pg_database WHERE datname = 'orders'";
+    Ok(session.query_one(sql, &[]).await?.get(0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_the_target_hears_nothing_of_an_opening_after_the_intent_to_promote() -> Result<()> {
+    let world = promotion_under_way().await?;
+    let status = world.engine.resolve("m", "open-source").await?;
+    println!("{}", story(&status));
+    ensure!(status.migration.state == State::RolledBack);
+    let source = world.pair.source.client_as("app", "orders").await?;
+    source
+        .execute("INSERT INTO writes (client, number) VALUES (73, 1)", &[])
+        .await?;
+    let standbys = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    let admin = world.pair.source.client("postgres").await?;
+    let fed: i64 = admin.query_one(standbys, &[]).await?.get(0);
+    ensure!(fed == 0, "the target still receives the source's WAL");
+    promoted_late(&world, 1).await?;
+    ensure!(
+        !is_open(&world.pair.target).await?,
+        "the target is open beside the source"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_a_promotion_that_arrives_after_the_undo_does_nothing() -> Result<()> {
+    let world = promotion_under_way().await?;
+    // The target cannot be asked any more; an operator who asserts that it is down is wrong.
+    let closed = pointsman_tests::lab::ports::Port::reserve()?;
+    world.move_control_of_target(closed.on_loopback()).await?;
+    let status = world
+        .engine
+        .resolve("m", "open-source-target-is-down")
+        .await?;
+    println!("{}", story(&status));
+    let source = world.pair.source.client_as("app", "orders").await?;
+    source
+        .execute("INSERT INTO writes (client, number) VALUES (73, 1)", &[])
+        .await?;
+    eventually("the opening reaches the standby", async || {
+        is_open(&world.pair.target).await
+    })
+    .await?;
+    ensure!(
+        !promoted_late(&world, 0).await?,
+        "the late request promoted the target beside the open source"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s4_an_idle_database_outside_the_catalogue_never_has_two_primaries() -> Result<()> {
+    let world = World::new(WorldOptions::default()).await?;
+    let admin = world.pair.source.client("postgres").await?;
+    admin
+        .batch_execute("CREATE DATABASE idle OWNER app")
+        .await?;
+    let idle = world.pair.source.client_as("app", "idle").await?;
+    idle.batch_execute("CREATE TABLE t (id int PRIMARY KEY)")
+        .await?;
+
+    let create = |name: &str, fates: &[(&str, Fate)]| NewMigration {
+        name: name.to_owned(),
+        source: "blue".parse().expect("a name"),
+        target: "green".parse().expect("a name"),
+        fates: fates
+            .iter()
+            .map(|(d, f)| ((*d).to_owned(), *f))
+            .collect::<BTreeMap<_, _>>(),
+    };
+    world.engine.create(create("unfated", &[])).await?;
+    let report = world.engine.preflight("unfated").await?;
+    let blocks: Vec<_> = report.blocking().map(|f| f.says.clone()).collect();
+    ensure!(
+        blocks.iter().any(|says| says.contains("idle")),
+        "preflight does not block on the idle database: {blocks:?}"
+    );
+    world.engine.cancel("unfated").await?;
+
+    world
+        .engine
+        .create(create("m", &[("idle", Fate::StaysClosed)]))
+        .await?;
+    world.engine.preflight("m").await?;
+    world.engine.start("m").await?;
+    let status = world.engine.switch("m").await?;
+    println!("{}", story(&status));
+    ensure!(matches!(status.migration.state, State::Baking { .. }));
+    let on_source = idle.execute("INSERT INTO t VALUES (1)", &[]).await.is_ok();
+    let fresh = world.pair.source.client_as("app", "idle").await.is_ok();
+    let on_target = world.pair.target.client_as("app", "idle").await.is_ok();
+    ensure!(
+        !on_source && !fresh,
+        "the source still takes writes for `idle`"
+    );
+    ensure!(
+        !on_target,
+        "the target takes writes for `idle`, which stays closed"
+    );
+    Ok(())
+}
