@@ -1,0 +1,225 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+
+use crate::snapshot::Snapshot;
+
+/// The nodes that share one snapshot.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Group(Arc<str>);
+
+impl Group {
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The number of a publish, over the whole cache; it grows by one with each. It lives as
+/// long as the process: content keeps its version over a restart, a sequence does not.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Sequence(u64);
+
+impl Sequence {
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u64> for Sequence {
+    /// For a number that was taken from [`Sequence::get`] and kept.
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What every group must have now. Readers never wait for a publish, a publish never waits
+/// for a stream.
+#[derive(Debug, Default)]
+pub struct SnapshotCache {
+    shelves: RwLock<HashMap<Group, Arc<Shelf>>>,
+    /// The last sequence given out; held while a publish is under way.
+    last: Mutex<Sequence>,
+}
+
+impl SnapshotCache {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes these the snapshots of their groups, all under one sequence, and wakes their
+    /// streams. Groups not named keep theirs. A snapshot whose resources have the versions
+    /// that the nodes acknowledged already replaces the older bodies and sends nothing.
+    pub fn publish(&self, snapshots: BTreeMap<Group, Snapshot>) -> Sequence {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let sequence = Sequence(last.0 + 1);
+        let mut changed = Vec::with_capacity(snapshots.len());
+        for (group, snapshot) in snapshots {
+            let shelf = self.shelf(&group);
+            shelf
+                .published
+                .store(Some(Arc::new(Published { sequence, snapshot })));
+            changed.push(shelf);
+        }
+        *last = sequence;
+        // Wake only when every group has its snapshot, so that whoever sees the sequence in
+        // one group finds it in the others.
+        for shelf in changed {
+            shelf.sequence.send_replace(sequence);
+        }
+        sequence
+    }
+
+    #[must_use]
+    pub fn snapshot(&self, group: &Group) -> Option<Snapshot> {
+        let shelf = self.existing(group)?;
+        let published = shelf.published.load();
+        published.as_ref().map(|found| found.snapshot.clone())
+    }
+
+    /// Forgets a group. Its open streams keep what they have and are told nothing more,
+    /// until the group is published again.
+    pub fn remove(&self, group: &Group) {
+        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shelf) = shelves.get(group) {
+            shelf.published.store(None);
+            if shelf.sequence.receiver_count() == 0 {
+                shelves.remove(group);
+            }
+        }
+    }
+
+    /// The sequence of the group's own snapshot, which is older than the cache's last one
+    /// when later publishes did not name the group.
+    pub(crate) fn sequence(&self, group: &Group) -> Option<Sequence> {
+        let shelf = self.existing(group)?;
+        let published = shelf.published.load();
+        published.as_ref().map(|found| found.sequence)
+    }
+
+    /// Follows a group, whether it has a snapshot yet or not.
+    pub(crate) fn subscribe(&self, group: &Group) -> Watch {
+        // Taken before the map is unlocked, or `remove` could drop the shelf in between.
+        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+        let shelf = Arc::clone(shelves.entry(group.clone()).or_default());
+        let sequence = shelf.sequence.subscribe();
+        Watch { shelf, sequence }
+    }
+
+    fn existing(&self, group: &Group) -> Option<Arc<Shelf>> {
+        let shelves = self.shelves.read().unwrap_or_else(PoisonError::into_inner);
+        shelves.get(group).map(Arc::clone)
+    }
+
+    fn shelf(&self, group: &Group) -> Arc<Shelf> {
+        self.existing(group).unwrap_or_else(|| {
+            let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(shelves.entry(group.clone()).or_default())
+        })
+    }
+}
+
+/// A snapshot and the publish that it came with.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) sequence: Sequence,
+    pub(crate) snapshot: Snapshot,
+}
+
+/// One group's place. It carries the number through the watch and the content beside it: a
+/// slow reader finds the newest content, never a backlog.
+#[derive(Debug, Default)]
+struct Shelf {
+    published: ArcSwapOption<Published>,
+    sequence: watch::Sender<Sequence>,
+}
+
+/// A stream's view of its group.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    shelf: Arc<Shelf>,
+    sequence: watch::Receiver<Sequence>,
+}
+
+impl Watch {
+    /// The newest snapshot; whatever is published after this call ends [`Watch::changed`].
+    pub(crate) fn newest(&mut self) -> Option<Arc<Published>> {
+        self.sequence.borrow_and_update();
+        self.shelf.published.load_full()
+    }
+
+    /// Cancel-safe.
+    pub(crate) async fn changed(&mut self) {
+        if self.sequence.changed().await.is_err() {
+            // The shelf, which holds the sender, is ours: it cannot have gone.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshots(groups: &[&str]) -> BTreeMap<Group, Snapshot> {
+        let empty = || Snapshot::builder().build().unwrap();
+        groups
+            .iter()
+            .map(|name| (Group::new(*name), empty()))
+            .collect()
+    }
+
+    #[test]
+    fn one_publish_gives_all_its_groups_one_sequence() {
+        let cache = SnapshotCache::new();
+        let first = cache.publish(snapshots(&["a", "b"]));
+        let second = cache.publish(snapshots(&["b"]));
+        assert_eq!(cache.sequence(&Group::new("a")), Some(first));
+        assert_eq!(cache.sequence(&Group::new("b")), Some(second));
+        assert!(first < second);
+    }
+
+    #[tokio::test]
+    async fn a_watch_sees_the_newest_of_several_publishes_once() {
+        let cache = SnapshotCache::new();
+        let mut watch = cache.subscribe(&Group::new("a"));
+        assert!(watch.newest().is_none());
+        cache.publish(snapshots(&["a"]));
+        let newest = cache.publish(snapshots(&["a"]));
+        watch.changed().await;
+        assert_eq!(watch.newest().unwrap().sequence, newest);
+        assert!(!watch.sequence.has_changed().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_group_that_returns_reaches_the_streams_that_stayed() {
+        let cache = SnapshotCache::new();
+        let group = Group::new("a");
+        cache.publish(snapshots(&["a"]));
+        let mut watch = cache.subscribe(&group);
+        watch.newest();
+        cache.remove(&group);
+        assert!(cache.snapshot(&group).is_none());
+        cache.publish(snapshots(&["a"]));
+        watch.changed().await;
+        assert!(watch.newest().is_some());
+    }
+}
