@@ -21,29 +21,17 @@ use std::{
 
 use bytes::Bytes;
 use pointsman_catalog::{Database, Role, Routes, ServerName, UnixMillis};
+use pointsman_xds::{Resource, ResourceType};
 
 use crate::names::{probe_name, route_name};
 
 /// What each server's endpoint resolves to now; EDS takes IP addresses only.
 pub type Addresses = BTreeMap<ServerName, Vec<SocketAddr>>;
 
-/// Which of Envoy's resource types a resource is of.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Kind {
-    /// `envoy.config.listener.v3.Listener`
-    Listener,
-    /// `envoy.config.cluster.v3.Cluster`
-    Cluster,
-    /// `envoy.config.endpoint.v3.ClusterLoadAssignment`
-    Endpoints,
-    /// `envoy.service.runtime.v3.Runtime`
-    Runtime,
-}
-
 /// One Envoy resource, ready to be sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rendered {
-    pub kind: Kind,
+    pub kind: ResourceType,
     pub name: String,
     /// The encoded message.
     pub body: Bytes,
@@ -152,7 +140,7 @@ pub fn listeners<'a>(
 }
 
 impl Rendered {
-    fn new(kind: Kind, name: &str, body: Vec<u8>) -> Self {
+    fn new(kind: ResourceType, name: &str, body: Vec<u8>) -> Self {
         let body = Bytes::from(body);
         Self {
             kind,
@@ -160,5 +148,17 @@ impl Rendered {
             version_seed: body.clone(),
             body,
         }
+    }
+}
+
+impl From<Rendered> for Resource {
+    fn from(rendered: Rendered) -> Self {
+        let Rendered {
+            kind,
+            name,
+            body,
+            version_seed,
+        } = rendered;
+        Self::with_version_of(kind, name, body, &version_seed)
     }
 }

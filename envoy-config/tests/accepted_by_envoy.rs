@@ -39,8 +39,9 @@ use pointsman_catalog::{
 };
 use pointsman_envoy_config::{
     Bootstrap, CONTROL_PLANE_CLUSTER, Rendered, ServedDatabase, Transport,
-    resources::{Addresses, Kind, listeners, shared},
+    resources::{Addresses, listeners, shared},
 };
+use pointsman_xds::ResourceType;
 use prost::Message as _;
 use tokio::{process::Command, time::timeout};
 
@@ -84,7 +85,9 @@ async fn a_load_assignment_with_a_name_in_it_is_not_accepted() {
     let mut resources = Fleet::with_every_route().render();
     let assignment = resources
         .iter_mut()
-        .find(|resource| resource.kind == Kind::Endpoints && resource.name == "writer.served")
+        .find(|resource| {
+            resource.kind == ResourceType::Endpoints && resource.name == "writer.served"
+        })
         .unwrap();
     let body = assignment.body.to_vec();
     let address = body
@@ -198,14 +201,15 @@ fn as_static(resources: &[Rendered]) -> BootstrapMessage {
     {
         let body = body.clone();
         match kind {
-            Kind::Listener => fixed.listeners.push(Listener::decode(body).unwrap()),
-            Kind::Cluster => fixed.clusters.push(Cluster::decode(body).unwrap()),
-            Kind::Endpoints => {
+            ResourceType::Listener => fixed.listeners.push(Listener::decode(body).unwrap()),
+            ResourceType::Cluster => fixed.clusters.push(Cluster::decode(body).unwrap()),
+            ResourceType::Endpoints => {
                 let assignment = ClusterLoadAssignment::decode(body).unwrap();
                 let name = format!("assignment of {name}");
                 fixed.clusters.push(static_cluster(&name, Some(assignment)));
             }
-            Kind::Runtime => {}
+            ResourceType::Runtime => {}
+            ResourceType::Route | ResourceType::Secret => panic!("{name} is a {kind}"),
         }
     }
     BootstrapMessage {

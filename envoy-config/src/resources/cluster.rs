@@ -8,10 +8,11 @@ use envoy_types::pb::envoy::{
     },
     r#type::v3::Percent,
 };
+use pointsman_xds::ResourceType;
 use prost::Message as _;
 
 use super::{
-    Kind, Rendered,
+    Rendered,
     message::{duration, keepalive, over_ads, uint32},
 };
 use crate::names::stat_name;
@@ -55,7 +56,7 @@ pub(super) fn eds(name: &str) -> Rendered {
         }),
         ..Cluster::default()
     };
-    Rendered::new(Kind::Cluster, name, cluster.encode_to_vec())
+    Rendered::new(ResourceType::Cluster, name, cluster.encode_to_vec())
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -9,10 +9,11 @@ use envoy_types::pb::envoy::config::{
     },
 };
 use pointsman_catalog::{Route, ServerName, UnixMillis};
+use pointsman_xds::ResourceType;
 use prost::Message as _;
 
 use super::{
-    Addresses, BuildError, Kind, Rendered,
+    Addresses, BuildError, Rendered,
     message::{duration, socket_address},
 };
 use crate::hold::UNREACHABLE_PIPE;
@@ -102,7 +103,7 @@ impl Endpoints {
 
 fn rendered(cluster: &str, endpoints: Vec<LbEndpoint>) -> Rendered {
     let body = assignment(cluster, endpoints).encode_to_vec();
-    Rendered::new(Kind::Endpoints, cluster, body)
+    Rendered::new(ResourceType::Endpoints, cluster, body)
 }
 
 /// An assignment that ends by itself, so that a sidecar which has lost its control plane
@@ -123,7 +124,7 @@ fn held(
     });
     Rendered {
         version_seed: Bytes::from(seed),
-        ..Rendered::new(Kind::Endpoints, cluster, message.encode_to_vec())
+        ..Rendered::new(ResourceType::Endpoints, cluster, message.encode_to_vec())
     }
 }
 

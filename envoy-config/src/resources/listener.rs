@@ -23,10 +23,11 @@ use envoy_types::{
     },
     util::pack_any,
 };
+use pointsman_xds::ResourceType;
 use prost::Message as _;
 
 use super::{
-    Kind, Rendered,
+    Rendered,
     message::{duration, keepalive, socket_address, uint32},
 };
 use crate::{
@@ -52,7 +53,7 @@ pub(super) fn tcp(name: &str, at: SocketAddr) -> Rendered {
         tcp_keepalive: Some(keepalive()),
         ..Listener::default()
     };
-    Rendered::new(Kind::Listener, name, listener.encode_to_vec())
+    Rendered::new(ResourceType::Listener, name, listener.encode_to_vec())
 }
 
 fn tcp_proxy(cluster: &str) -> TcpProxy {

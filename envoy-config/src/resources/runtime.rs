@@ -1,7 +1,8 @@
 use envoy_types::pb::{envoy::service::runtime::v3::Runtime, google::protobuf::Struct};
+use pointsman_xds::ResourceType;
 use prost::Message as _;
 
-use super::{Kind, Rendered};
+use super::Rendered;
 use crate::names::RUNTIME_LAYER;
 
 /// Empty, and still sent: a sidecar waits for the layer that its bootstrap names.
@@ -10,5 +11,9 @@ pub(super) fn layer() -> Rendered {
         name: RUNTIME_LAYER.to_owned(),
         layer: Some(Struct::default()),
     };
-    Rendered::new(Kind::Runtime, RUNTIME_LAYER, runtime.encode_to_vec())
+    Rendered::new(
+        ResourceType::Runtime,
+        RUNTIME_LAYER,
+        runtime.encode_to_vec(),
+    )
 }
