@@ -15,11 +15,11 @@ impl SqlServer {
     ) -> Result<(), ProviderError> {
         self.read_hba().await?;
         let what = "make the fence table";
-        let walinspect = "CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA public";
+        self.postgres.batch(what, record::CREATE).await?;
+        let walinspect = "CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA pointsman";
         self.postgres
             .batch("make extension pg_walinspect", walinspect)
             .await?;
-        self.postgres.batch(what, record::CREATE).await?;
         for datname in datnames {
             let session = self.database(datname)?;
             session.batch("make the probe table", CREATE_PROBE).await?;
@@ -53,7 +53,7 @@ impl SqlServer {
                 .batch("take the probe table and publication down", &sql)
                 .await?;
         }
-        // The extension stays: somebody else may use it by now.
+        // An extension that was there before is in another schema, and stays.
         let sql = "DROP SCHEMA IF EXISTS pointsman CASCADE";
         self.postgres
             .batch("take the fence table down", sql)

@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -26,6 +26,8 @@ pub(super) struct SqlServer {
     pub(super) control: ControlId,
     pub(super) postgres: Session,
     databases: Mutex<BTreeMap<String, Arc<Session>>>,
+    /// The statement that reads WAL, once the schema of its function is known.
+    pub(super) wal_reader: OnceLock<String>,
 }
 
 impl SqlServer {
@@ -35,6 +37,7 @@ impl SqlServer {
             control,
             postgres,
             databases: Mutex::default(),
+            wal_reader: OnceLock::new(),
         }
     }
 

@@ -1,8 +1,14 @@
 //! Positions in the write-ahead log, and what stands between them.
 
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
 use tokio_postgres::types::PgLsn;
 
-use super::{server::SqlServer, statements::literal};
+use super::{
+    server::SqlServer,
+    statements::{identifier, literal},
+};
 use crate::{
     Lsn,
     ports::{Exempt, Marker, ProviderError, UserCommits},
@@ -15,100 +21,243 @@ impl SqlServer {
         id: &str,
         datnames: &[String],
     ) -> Result<Marker, ProviderError> {
-        let emit = format!(
-            "SELECT pg_logical_emit_message(true, 'pointsman.fence', {})",
-            literal(id)
-        );
         let what = "write the fence marker";
-        let mut lsn = Lsn::default();
-        if datnames.is_empty() {
-            lsn = parse(self, what, &self.postgres.batch(what, &emit).await?)?;
-        }
-        for datname in datnames {
-            let session = self.database(datname)?;
-            lsn = lsn.max(parse(self, what, &session.batch(what, &emit).await?)?);
-        }
+        let emit = emit("pointsman.fence", id);
+        let lsn = if datnames.is_empty() {
+            position(self, what, &self.postgres.batch(what, &emit).await?)?
+        } else {
+            let write = async |datname: &String| {
+                let session = self.database(datname)?;
+                position(self, what, &session.batch(what, &emit).await?)
+            };
+            let written = try_join_all(datnames.iter().map(write)).await?;
+            written.into_iter().max().unwrap_or_default()
+        };
         let row = self
             .postgres
             .row(what, "SELECT pg_current_wal_insert_lsn()", &[])
             .await?;
-        let after: PgLsn = row.get(0);
         Ok(Marker {
             lsn,
-            after: Lsn(after.into()),
+            after: lsn_of(row.get(0)),
         })
     }
 
     /// A user commit is the commit of a transaction, or of a subtransaction, that wrote rows
-    /// or a sequence of any relation that is not exempt. Commits that carry an origin are the
-    /// reverse stream's.
+    /// or a sequence of any relation that is not exempt; commits that carry an origin are the
+    /// reverse stream's. Every commit of a transaction that was prepared counts: its writes
+    /// may lie anywhere before.
     pub(super) async fn count_user_commits(
         &self,
         since: Lsn,
         exempt: &Exempt,
     ) -> Result<UserCommits, ProviderError> {
         let what = "prove from WAL that nobody wrote";
-        let row = self
+        // Only what is flushed can be read, and a commit without `synchronous_commit` may be
+        // acknowledged and not flushed: this flushes everything before it.
+        let flushed = self
             .postgres
-            .row(what, "SELECT pg_current_wal_flush_lsn()", &[])
+            .batch(what, &emit("pointsman.proof", ""))
             .await?;
-        let through: PgLsn = row.get(0);
-        // A start at or past the flush position is an error: nothing was written there yet.
-        if u64::from(through) <= since.0 {
-            return Ok(UserCommits {
-                count: 0,
-                through: Lsn(through.into()),
-            });
+        let through = position(self, what, &flushed)?;
+        let reader = self.wal_reader(what).await?;
+        let mut found = Found::default();
+        let mut next = since;
+        let mut chunk = CHUNK;
+        while next < through {
+            let end = through.min(Lsn(next.0.saturating_add(chunk)));
+            let read = self.read_wal(what, &reader, next, end, exempt).await?;
+            // A record that is longer than the chunk shows only in a longer one, and the next
+            // chunk begins where the last record ended, not in the middle of one.
+            match read {
+                Some((reached, more)) => {
+                    found.extend(more);
+                    (next, chunk) = (reached, CHUNK);
+                }
+                None if end == through => break,
+                None => chunk = chunk.saturating_mul(2),
+            }
         }
-        let xids: Vec<String> = exempt
+        let own: BTreeSet<String> = exempt
             .xids
             .iter()
             .map(|xid| (xid & u64::from(u32::MAX)).to_string())
             .collect();
+        let (sure, unclear) = found.judge(&own);
+        let before = self
+            .wrote_before(what, &reader, since, &unclear, exempt)
+            .await;
+        Ok(UserCommits {
+            count: sure + before,
+            through,
+        })
+    }
+
+    /// How many of the transactions whose commit was read, but no write, wrote shortly before
+    /// `since`. Where that WAL cannot be read any more each of them counts.
+    async fn wrote_before(
+        &self,
+        what: &str,
+        reader: &str,
+        since: Lsn,
+        unclear: &[Commit],
+        exempt: &Exempt,
+    ) -> u64 {
+        if unclear.is_empty() {
+            return 0;
+        }
+        // The segment before may be recycled; the one that `since` lies in cannot be.
+        let far = Lsn((since.0 - since.0 % CHUNK).saturating_sub(CHUNK));
+        let near = Lsn(since.0 - since.0 % SMALLEST_SEGMENT);
+        let mut earlier = self.read_wal(what, reader, far, since, exempt).await;
+        if earlier.is_err() {
+            earlier = self.read_wal(what, reader, near, since, exempt).await;
+        }
+        let wrote = |commit: &&Commit| match &earlier {
+            Ok(Some((_, found))) => found.wrote(commit),
+            Ok(None) => false,
+            Err(_) => true,
+        };
+        let count = unclear.iter().filter(wrote).count();
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
+    /// What stands in `begin..end`, and where its last record ends; `None` when no record
+    /// ends there.
+    async fn read_wal(
+        &self,
+        what: &str,
+        reader: &str,
+        begin: Lsn,
+        end: Lsn,
+        exempt: &Exempt,
+    ) -> Result<Option<(Lsn, Found)>, ProviderError> {
+        let (begin, end) = (PgLsn::from(begin.0), PgLsn::from(end.0));
         let row = self
             .postgres
-            .row(
-                what,
-                USER_COMMITS,
-                &[&PgLsn::from(since.0), &through, &exempt.filenodes, &xids],
-            )
+            .row(what, reader, &[&begin, &end, &exempt.filenodes])
             .await?;
-        Ok(UserCommits {
-            count: u64::try_from(row.get::<_, i64>(0)).unwrap_or_default(),
-            through: Lsn(through.into()),
-        })
+        let reached: Option<PgLsn> = row.get(0);
+        Ok(reached.map(|reached| {
+            let found = Found {
+                writers: row.get::<_, Vec<String>>(1).into_iter().collect(),
+                own: row.get::<_, Vec<String>>(2).into_iter().collect(),
+                commits: row
+                    .get::<_, Vec<String>>(3)
+                    .iter()
+                    .map(|commit| Commit::parse(commit))
+                    .collect(),
+            };
+            (lsn_of(reached), found)
+        }))
+    }
+
+    /// The statement that reads WAL, with the schema that `pg_walinspect` was made in.
+    async fn wal_reader(&self, what: &str) -> Result<String, ProviderError> {
+        if let Some(reader) = self.wal_reader.get() {
+            return Ok(reader.clone());
+        }
+        let rows = self.postgres.rows(what, WALINSPECT, &[]).await?;
+        let schema: String = rows.first().map(|row| row.get(0)).ok_or_else(|| {
+            self.unfit(
+                "extension pg_walinspect is not in its database postgres; start the migration, \
+                 which makes it, or run CREATE EXTENSION pg_walinspect there",
+            )
+        })?;
+        let reader = READ_WAL.replace("SCHEMA", &identifier(&schema));
+        Ok(self.wal_reader.get_or_init(|| reader).clone())
     }
 
     /// The first use of an extension's functions in a session loads them; that must not
     /// happen inside the pause.
     pub(super) async fn warm_up(&self) -> Result<(), ProviderError> {
-        let there = self
+        let what = "look for pg_walinspect";
+        let recovering = self
             .postgres
-            .row(
-                "look for pg_walinspect",
-                "SELECT NOT pg_is_in_recovery() \
-                   AND EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_walinspect')",
-                &[],
-            )
+            .row(what, "SELECT pg_is_in_recovery()", &[])
             .await?;
-        if there.get::<_, bool>(0) {
-            let row = self
-                .postgres
-                .row(
-                    "read its position",
-                    "SELECT pg_current_wal_flush_lsn() - 65536::numeric",
-                    &[],
-                )
-                .await?;
-            let near: PgLsn = row.get(0);
-            self.count_user_commits(Lsn(near.into()), &Exempt::default())
-                .await?;
+        if recovering.get::<_, bool>(0) || self.postgres.rows(what, WALINSPECT, &[]).await?.is_empty()
+        {
+            return Ok(());
         }
+        let row = self
+            .postgres
+            .row(what, "SELECT pg_current_wal_insert_lsn()", &[])
+            .await?;
+        self.count_user_commits(lsn_of(row.get(0)), &Exempt::default())
+            .await?;
         Ok(())
     }
 }
 
-fn parse(server: &SqlServer, what: &str, rows: &[String]) -> Result<Lsn, ProviderError> {
+/// What a stretch of WAL says of transactions.
+#[derive(Debug, Default)]
+struct Found {
+    /// Transactions that wrote to a relation that is not exempt.
+    writers: BTreeSet<String>,
+    /// Transactions with a message of the engine's.
+    own: BTreeSet<String>,
+    commits: Vec<Commit>,
+}
+
+/// A COMMIT record without origin.
+#[derive(Debug)]
+struct Commit {
+    prepared: bool,
+    /// The transaction and its subtransactions.
+    xids: Vec<String>,
+}
+
+impl Commit {
+    fn parse(words: &str) -> Self {
+        let mut words = words.split_ascii_whitespace();
+        Self {
+            prepared: words.next() == Some("COMMIT_PREPARED"),
+            xids: words.map(str::to_owned).collect(),
+        }
+    }
+}
+
+impl Found {
+    fn extend(&mut self, more: Self) {
+        self.writers.extend(more.writers);
+        self.own.extend(more.own);
+        self.commits.extend(more.commits);
+    }
+
+    fn wrote(&self, commit: &Commit) -> bool {
+        commit.prepared || commit.xids.iter().any(|xid| self.writers.contains(xid))
+    }
+
+    /// The number of user commits, and the commits of which no write was read.
+    fn judge(self, exempt: &BTreeSet<String>) -> (u64, Vec<Commit>) {
+        let mut count = 0;
+        let mut unclear = Vec::new();
+        let (writers, own) = (self.writers, self.own);
+        for commit in self.commits {
+            let wrote = commit.prepared || commit.xids.iter().any(|xid| writers.contains(xid));
+            if commit.xids.iter().any(|xid| exempt.contains(xid)) {
+                continue;
+            } else if wrote {
+                count += 1;
+            } else if !commit.xids.iter().any(|xid| own.contains(xid)) {
+                unclear.push(commit);
+            }
+        }
+        (count, unclear)
+    }
+}
+
+/// A transactional message; its commit flushes everything before it.
+fn emit(prefix: &str, content: &str) -> String {
+    format!(
+        "SELECT pg_logical_emit_message(true, {}, {})",
+        literal(prefix),
+        literal(content)
+    )
+}
+
+fn position(server: &SqlServer, what: &str, rows: &[String]) -> Result<Lsn, ProviderError> {
     let lsn = rows.first().and_then(|row| row.parse().ok());
     lsn.ok_or_else(|| ProviderError::Failed {
         server: server.server.name.clone(),
@@ -117,25 +266,32 @@ fn parse(server: &SqlServer, what: &str, rows: &[String]) -> Result<Lsn, Provide
     })
 }
 
+fn lsn_of(lsn: PgLsn) -> Lsn {
+    Lsn(lsn.into())
+}
+
+const WALINSPECT: &str = "SELECT n.nspname::text FROM pg_extension e \
+     JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_walinspect'";
+
 /// `block_ref` names the relation as `rel tablespace/database/filenode`; TRUNCATE has none.
+/// The description of a prepared transaction's commit begins with its transaction id.
 /// <https://www.postgresql.org/docs/current/pgwalinspect.html>
-const USER_COMMITS: &str = "WITH records AS MATERIALIZED ( \
-       SELECT resource_manager AS manager, record_type AS type, xid::text AS xid, description, \
-              block_ref \
-       FROM public.pg_get_wal_records_info($1, $2) \
-       WHERE resource_manager IN ('Heap', 'Heap2', 'Sequence', 'Transaction')), \
-     writers AS ( \
-       SELECT DISTINCT xid FROM records \
-       WHERE (manager = 'Sequence' \
-           OR (manager IN ('Heap', 'Heap2') \
+const READ_WAL: &str = "WITH records AS MATERIALIZED ( \
+       SELECT end_lsn, resource_manager AS manager, record_type AS type, xid::text AS xid, \
+              description, block_ref \
+       FROM SCHEMA.pg_get_wal_records_info($1, $2)) \
+     SELECT (SELECT max(end_lsn) FROM records), \
+       ARRAY(SELECT DISTINCT xid FROM records \
+         WHERE (manager = 'Sequence' OR (manager IN ('Heap', 'Heap2') \
              AND type ~ '^(INSERT|MULTI_INSERT|UPDATE|HOT_UPDATE|DELETE|TRUNCATE)')) \
-         AND coalesce(substring(block_ref FROM 'rel (\\d+/\\d+/\\d+)'), '') <> ALL ($3) \
-         AND xid <> ALL ($4)), \
-     commits AS ( \
-       SELECT xid, description, \
-         coalesce(substring(description FROM 'subxacts:([ 0-9]*)'), '') AS subxacts \
-       FROM records WHERE manager = 'Transaction' AND type LIKE 'COMMIT%' \
-         AND description !~ 'origin: node') \
-     SELECT count(*) FROM commits c WHERE c.xid <> ALL ($4) AND EXISTS ( \
-       SELECT FROM writers w WHERE w.xid = c.xid \
-         OR w.xid = ANY (string_to_array(trim(c.subxacts), ' ')))";
+           AND coalesce(substring(block_ref FROM 'rel (\\d+/\\d+/\\d+)'), '') <> ALL ($3)), \
+       ARRAY(SELECT DISTINCT xid FROM records \
+         WHERE manager = 'LogicalMessage' AND description LIKE '%prefix \"pointsman.%'), \
+       ARRAY(SELECT concat_ws(' ', type, xid, substring(description FROM '^(\\d+): '), \
+             substring(description FROM 'subxacts:([ 0-9]*)')) FROM records \
+         WHERE manager = 'Transaction' AND type LIKE 'COMMIT%' \
+           AND description !~ 'origin: node')";
+
+/// One segment of the default size: a statement that reads it ends within its timeout.
+const CHUNK: u64 = 16 * 1024 * 1024;
+const SMALLEST_SEGMENT: u64 = 1024 * 1024;
