@@ -4,6 +4,7 @@ use crate::{DatabaseName, ServerName};
 
 /// A logical database that applications ask for by name.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Database {
     /// What applications call it.
     pub name: DatabaseName,

@@ -7,6 +7,7 @@ use crate::{NodeId, UnixMillis};
 /// A registered sidecar. The registry, not the set of connections, is the
 /// denominator of every barrier.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Node {
     pub id: NodeId,
     /// The address on which the sidecar's listeners listen.

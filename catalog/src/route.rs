@@ -38,7 +38,7 @@ pub enum Role {
 
 /// Where new connections of one role go.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Route {
     /// To `servers`. `draining` ones take no new connection and stay visible in
     /// the sidecars' statistics until nobody uses them.
@@ -74,10 +74,44 @@ impl Route {
             Self::Hold { .. } | Self::Refuse => &[],
         }
     }
+
+    /// The servers where this route's clients are: those that serve, or did before the hold.
+    pub fn origin(&self) -> &[ServerName] {
+        match self {
+            Self::Serve { servers, .. } => servers,
+            Self::Hold { from, .. } => from,
+            Self::Refuse => &[],
+        }
+    }
+
+    /// Every server that this route names.
+    pub fn named(&self) -> impl Iterator<Item = &ServerName> {
+        let draining: &[ServerName] = match self {
+            Self::Serve { draining, .. } => draining,
+            Self::Hold { .. } | Self::Refuse => &[],
+        };
+        self.origin().iter().chain(draining)
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self {
+            Self::Serve { .. } => "served by",
+            Self::Hold { .. } => "held, served before by",
+            Self::Refuse => return f.write_str("refused"),
+        };
+        let names: Vec<_> = self.origin().iter().map(ServerName::as_str).collect();
+        match names[..] {
+            [] => write!(f, "{verb} none"),
+            _ => write!(f, "{verb} {}", names.join(", ")),
+        }
+    }
 }
 
 /// The two routes of a database, and their epoch.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Routes {
     pub epoch: Epoch,
     pub writer: Route,

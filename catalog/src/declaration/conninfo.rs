@@ -87,7 +87,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 fn skip_spaces(rest: &mut Peekable<Chars<'_>>) {
-    while rest.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+    while rest.next_if(char::is_ascii_whitespace).is_some() {}
 }
 
 fn keyword(rest: &mut Peekable<Chars<'_>>) -> String {

@@ -1,0 +1,189 @@
+//! From the operator's file to the store, without ever moving a client.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Catalog, CatalogError, DATABASES, ROUTES, SERVERS, key, retried, write};
+use crate::{
+    Database, DatabaseName, Declaration, Epoch, Route, Routes, Server, ServerName,
+    store::{Key, Precondition, Revision, StoreError, Write},
+};
+
+/// What applying a declaration did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Applied {
+    pub added: Vec<String>,
+    pub changed: Vec<String>,
+    /// In the catalogue and not in the file; nothing was done to them. Among them are the
+    /// routes that differ from the file, and the endpoints of servers that are routed to:
+    /// those change by a flip or a migration.
+    pub left: Vec<String>,
+}
+
+impl Catalog {
+    /// Makes the declared servers and databases known, in one commit. A database that is new
+    /// gets routes at epoch 1. Clients of one that is known go on where they are, whatever the
+    /// file says: its routes stay, and so do the endpoints of the servers in them.
+    ///
+    /// Applied twice, the second time changes nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownServer`] when a new database is to be served by one that neither
+    /// the declaration nor the catalogue has; nothing is changed then.
+    pub async fn apply(&self, declaration: &Declaration) -> Result<Applied, CatalogError> {
+        retried(|| self.try_apply(declaration)).await
+    }
+
+    async fn try_apply(&self, declaration: &Declaration) -> Result<Applied, CatalogError> {
+        let known = Known {
+            servers: self.values(SERVERS).await?,
+            databases: self.values(DATABASES).await?,
+            routes: self.routes().await?,
+        };
+        let mut plan = Plan::default();
+        for server in &declaration.servers {
+            plan.server(server, &known)?;
+        }
+        for database in &declaration.databases {
+            for name in std::iter::once(&database.writer).chain(&database.readers) {
+                if !known.servers.contains_key(name)
+                    && !declaration
+                        .servers
+                        .iter()
+                        .any(|server| server.name == *name)
+                {
+                    return Err(self.unknown_server(name).await?);
+                }
+            }
+            plan.database(database, &known)?;
+        }
+        plan.leave(&known, declaration);
+        if !plan.writes.is_empty() {
+            self.store.commit(plan.writes).await?;
+        }
+        Ok(plan.applied)
+    }
+}
+
+/// The catalogue before.
+struct Known {
+    servers: BTreeMap<ServerName, (Server, Revision)>,
+    databases: BTreeMap<DatabaseName, (Database, Revision)>,
+    routes: BTreeMap<DatabaseName, Routes>,
+}
+
+/// What is to be written, and what the operator will hear of it.
+#[derive(Default)]
+struct Plan {
+    applied: Applied,
+    writes: Vec<Write>,
+}
+
+impl Plan {
+    fn server(&mut self, declared: &Server, known: &Known) -> Result<(), StoreError> {
+        let mut server = declared.clone();
+        let before = known.servers.get(&declared.name);
+        if let Some((before, _)) = before
+            && before.endpoint != declared.endpoint
+        {
+            let routed = known.routed_to(&declared.name);
+            if !routed.is_empty() {
+                self.applied.left.push(format!(
+                    "endpoint {} of server {}, where clients of {} are",
+                    before.endpoint,
+                    before.name,
+                    routed.join(", ")
+                ));
+                server.endpoint = before.endpoint.clone();
+            }
+        }
+        let label = format!("server {}", server.name);
+        self.put(label, key(SERVERS, &server.name), &server, before)
+    }
+
+    fn database(&mut self, declared: &Database, known: &Known) -> Result<(), StoreError> {
+        let mut database = declared.clone();
+        let before = known.databases.get(&declared.name);
+        match before {
+            // They tell of the first time.
+            Some((before, _)) => {
+                database.writer = before.writer.clone();
+                database.readers.clone_from(&before.readers);
+            }
+            None => {
+                let routes = Routes {
+                    epoch: Epoch(1),
+                    writer: Route::serve(vec![declared.writer.clone()]),
+                    reader: Route::serve(declared.readers.clone()),
+                };
+                let at = key(ROUTES, &declared.name);
+                self.writes.push(write(at, &routes, Precondition::Absent)?);
+            }
+        }
+        if let Some(routes) = known.routes.get(&declared.name) {
+            self.differing(
+                "writer",
+                &routes.writer,
+                std::slice::from_ref(&declared.writer),
+                declared,
+            );
+            self.differing("reader", &routes.reader, &declared.readers, declared);
+        }
+        let label = format!("database {}", database.name);
+        self.put(label, key(DATABASES, &database.name), &database, before)
+    }
+
+    /// Says so where a route is not what the file would have it be.
+    fn differing(&mut self, role: &str, route: &Route, declared: &[ServerName], of: &Database) {
+        if route.origin() != declared || matches!(route, Route::Refuse) {
+            let label = format!("{role} route of database {} ({route})", of.name);
+            self.applied.left.push(label);
+        }
+    }
+
+    fn put<T: PartialEq + Serialize>(
+        &mut self,
+        label: String,
+        at: Key,
+        value: &T,
+        before: Option<&(T, Revision)>,
+    ) -> Result<(), StoreError> {
+        match before {
+            None => {
+                self.applied.added.push(label);
+                self.writes.push(write(at, value, Precondition::Absent)?);
+            }
+            Some((before, _)) if before == value => {}
+            Some((_, revision)) => {
+                self.applied.changed.push(label);
+                let when = Precondition::At(*revision);
+                self.writes.push(write(at, value, when)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is removed because a file does not name it.
+    fn leave(&mut self, known: &Known, declaration: &Declaration) {
+        let declared = |name: &ServerName| declaration.servers.iter().any(|s| s.name == *name);
+        let servers = known.servers.keys().filter(|name| !declared(name));
+        let left = &mut self.applied.left;
+        left.extend(servers.map(|name| format!("server {name}")));
+        let declared = |name: &DatabaseName| declaration.databases.iter().any(|d| d.name == *name);
+        let databases = known.databases.keys().filter(|name| !declared(name));
+        left.extend(databases.map(|name| format!("database {name}")));
+    }
+}
+
+impl Known {
+    /// The databases with a route to `server`, or a held one from it.
+    fn routed_to(&self, server: &ServerName) -> Vec<String> {
+        let to = |route: &Route| route.origin().contains(server);
+        self.routes
+            .iter()
+            .filter(|(_, routes)| to(&routes.writer) || to(&routes.reader))
+            .map(|(name, _)| name.to_string())
+            .collect()
+    }
+}
