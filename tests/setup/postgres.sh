@@ -56,6 +56,7 @@ install_debian() {
         # shellcheck disable=SC2086
         apt-get $wait_for_lock install -y --no-install-recommends postgresql && installed=0 || installed=$?
         rm -f "$veto"
+        rmdir "$(dirname "$veto")" 2>/dev/null || true # unless somebody else keeps something there
         return "$installed"
     } >&2 </dev/null
 }

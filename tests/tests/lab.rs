@@ -4,6 +4,7 @@ use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result};
 use pointsman_tests::lab::{
+    Lab, LabOptions,
     envoy::Sidecar,
     gate::Gate,
     ports::Port,
@@ -302,5 +303,31 @@ async fn nothing_outlives_a_killed_lab() -> Result<()> {
         !pids.iter().any(|pid| process::is_alive(*pid))
     })
     .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lab_serves_every_database_through_every_sidecar() -> Result<()> {
+    let began = Instant::now();
+    let mut lab = Lab::start(LabOptions::default()).await?;
+    println!("a lab took {:?}", began.elapsed());
+    for number in 0..3 {
+        for database in &lab.databases {
+            for at in [lab.writer(number, database), lab.reader(number, database)] {
+                let conninfo = format!(
+                    "host={} port={} user=app dbname={}",
+                    at.ip(),
+                    at.port(),
+                    database.name
+                );
+                let session = postgres::connect(&conninfo).await?;
+                session.simple_query("SELECT FROM writes").await?;
+            }
+        }
+    }
+    lab.control_plane.kill9().await?;
+    lab.control_plane.restart().await?;
+    lab.synced().await?;
+    assert!(lab.control_plane.stop().await?.success());
     Ok(())
 }
