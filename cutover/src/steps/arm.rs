@@ -28,6 +28,11 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .sessions
         .both(&*run.ports.provider, &run.ports.catalog, run.migration)
         .await?;
+    // Nobody reads the former standby's slot any more; kept, it would pin WAL until the
+    // source's disk is full.
+    if let Some(slot) = both.target.standby_link().await?.slot {
+        both.source.cut_off_standby(&slot).await?;
+    }
     // Before the databases open for the apply workers: everybody else must be refused by
     // pg_hba.conf, in its own words.
     both.source.await_hba(true, wait).await?;

@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join, try_join3};
+use futures_util::future::{join, try_join, try_join3};
 use serde_json::json;
 
 use super::{Failure, Proof, Run};
 use crate::{
     migration::Migration,
-    ports::{Closed, ControlledServer, FenceRecord, Refusal, ReverseSlot},
+    ports::{Closed, ControlledServer, FenceRecord, Marker, Refusal, ReverseSlot},
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.settings.end_sessions;
     let record = record(run.migration, true);
     let databases = run.migration.moving();
-    let id = marker_id(run.migration);
     let both = run
         .sessions
         .both(&*run.ports.provider, &run.ports.catalog, run.migration)
@@ -28,7 +27,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     )
     .await;
     let (source, ended_on_target) = (source?, ended_on_target?);
-    let marker = both.source.marker(&id, &[]).await?;
+    let marker = source.marker;
     let facts = &mut run.migration.facts;
     facts.exempt.xids.extend(&source.closed.xids);
     facts.marker = Some(marker);
@@ -58,14 +57,13 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.settings.end_sessions;
     let record = record(run.migration, false);
     let databases = run.migration.moving();
-    let id = marker_id(run.migration);
     let target = run
         .sessions
         .target(&*run.ports.provider, &run.ports.catalog, run.migration)
         .await?;
     let slots = run.migration.facts.slots.clone();
     let fenced = close_and_empty(target, &record, &slots, &databases, deadline).await?;
-    let marker = target.marker(&id, &databases).await?;
+    let marker = fenced.marker;
     let facts = &mut run.migration.facts;
     facts.exempt.xids.extend(&fenced.closed.xids);
     facts.marker = Some(marker);
@@ -107,6 +105,7 @@ pub(super) fn marker_id(migration: &Migration) -> String {
 #[derive(Debug)]
 struct Fenced {
     closed: Closed,
+    marker: Marker,
     ended: u64,
     refusal: Refusal,
 }
@@ -118,6 +117,10 @@ async fn close_and_empty(
     databases: &[String],
     deadline: Duration,
 ) -> Result<Fenced, Failure> {
+    let marker_id = &format!("{}/{}", record.migration, record.epoch);
+    // The reverse stream's slots confirm what concerns their own database, so each gets a
+    // marker of its own; physical replay needs one.
+    let marked = if spare.is_empty() { &[][..] } else { databases };
     let closed = server.close(record).await?;
     let first = databases.first().map_or("postgres", String::as_str);
     let ((), ended, refusal) = try_join3(
@@ -138,7 +141,11 @@ async fn close_and_empty(
         closed: closed.clone(),
         ..record.clone()
     };
-    let breaches = server.breaches(&full, spare).await?;
+    let (breaches, marker) = try_join(
+        server.breaches(&full, spare),
+        server.marker(marker_id, marked),
+    )
+    .await?;
     if let Some(breach) = breaches.first() {
         return Err(Failure::new(format!(
             "server {} is not closed and empty: {}",
@@ -148,6 +155,7 @@ async fn close_and_empty(
     }
     Ok(Fenced {
         closed,
+        marker,
         ended: ended + late,
         refusal,
     })

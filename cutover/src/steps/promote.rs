@@ -2,13 +2,14 @@
 //! stream does not carry.
 
 use futures_util::future::try_join_all;
+use pointsman_catalog::UnixMillis;
 use serde_json::json;
 
 use super::{Failure, Proof, Run, catch_up, sessions::Both};
 use crate::{
     Settings,
     migration::Migration,
-    ports::{ControlledServer, Observation, PromoteAnswer, PromoteGuard},
+    ports::{ControlledServer, PromoteAnswer, PromoteGuard},
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -57,20 +58,19 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     ))
 }
 
-/// The journalled deadline, or a new one when that has passed: then the former request
-/// cannot take effect any more, and this one is made under its own.
+/// The journalled deadline while there is time left, by the engine's clock: the server's
+/// decides. Past it the former request cannot take effect any more, and this one is made
+/// under a deadline of its own.
 async fn deadline(
     migration: &Migration,
     target: &dyn ControlledServer,
     settings: &Settings,
-) -> Result<pointsman_catalog::UnixMillis, Failure> {
-    let observed: Observation = target.observe().await?;
-    let margin = settings.promote / 2;
-    Ok(migration
-        .facts
-        .promote_deadline
-        .filter(|&deadline| observed.clock.plus(margin) < deadline)
-        .unwrap_or_else(|| observed.clock.plus(settings.promote)))
+) -> Result<UnixMillis, Failure> {
+    let soonest = UnixMillis::now().plus(settings.promote / 2);
+    match migration.facts.promote_deadline {
+        Some(deadline) if deadline > soonest => Ok(deadline),
+        _ => Ok(target.observe().await?.clock.plus(settings.promote)),
+    }
 }
 
 /// Sequences are not replicated: each gets the target's value. Then the stream stops.

@@ -24,9 +24,15 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .both(&*run.ports.provider, &run.ports.catalog, run.migration)
         .await?;
     let mut tries = 0;
-    let proved_through = loop {
-        match proved(both.source, &record, &[], marker, &facts.exempt).await? {
-            Ok(through) => break through,
+    let (ended, observed, proved_through) = loop {
+        let (verdict, ended, observed) = futures_util::future::join3(
+            proved(both.source, &record, &[], marker, &facts.exempt),
+            both.target.end_sessions(&[], end),
+            both.target.observe(),
+        )
+        .await;
+        match verdict? {
+            Ok(through) => break (ended?, observed?, through),
             // A writer slipped past the fence before the proof: end it, take a new marker
             // and wait for that one instead.
             Err(words) if tries >= MAX_TRIES => return Err(Failure::new(words)),
@@ -38,9 +44,6 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             }
         }
     };
-    let (ended, observed) =
-        futures_util::future::try_join(both.target.end_sessions(&[], end), both.target.observe())
-            .await?;
     let deadline = observed.clock.plus(promote);
     let facts = &mut run.migration.facts;
     facts.marker = Some(marker);
