@@ -3,19 +3,9 @@
 //! What it validates: the sidecar's bootstrap as it is; every listener and cluster as it
 //! is, put where a bootstrap takes static ones; every load assignment as it is, as that of
 //! a cluster whose type is static, since a file has no place for EDS. What it does not:
-//! anything that happens on a stream, and that the assignments suit EDS clusters.
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy knows tests, and not their helpers"
-)]
+//! what happens on a stream, and that the assignments suit EDS clusters; see `streamed`.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{process::Stdio, time::Duration};
 
 use envoy_types::pb::envoy::config::{
     bootstrap::v3::{
@@ -34,18 +24,16 @@ use envoy_types::pb::envoy::config::{
     endpoint::v3::ClusterLoadAssignment,
     listener::v3::Listener,
 };
-use pointsman_catalog::{
-    Database, DatabaseName, Epoch, ListenPorts, NodeId, Route, Routes, ServerName, UnixMillis,
-};
-use pointsman_envoy_config::{
-    Bootstrap, CONTROL_PLANE_CLUSTER, Rendered, ServedDatabase, Transport,
-    resources::{Addresses, listeners, shared},
-};
+use pointsman_catalog::{NodeId, UnixMillis};
+use pointsman_envoy_config::{Bootstrap, CONTROL_PLANE_CLUSTER, Rendered, Transport};
 use pointsman_xds::ResourceType;
 use prost::Message as _;
 use tokio::{process::Command, time::timeout};
 
-const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+use super::{
+    fleet::Fleet,
+    sidecar::{LISTEN, NODE, binary},
+};
 
 #[tokio::test]
 async fn the_bootstrap_is_accepted() {
@@ -55,8 +43,8 @@ async fn the_bootstrap_is_accepted() {
         .zip(["[::1]:18000", "localhost:18000"])
     {
         let bootstrap = Bootstrap {
-            node: NodeId::new("app-1").unwrap(),
-            listen: IpAddr::from([127, 0, 0, 11]),
+            node: NodeId::new(NODE).unwrap(),
+            listen: LISTEN,
             xds: xds.parse().unwrap(),
             admin: Some("127.0.0.1:9901".parse().unwrap()),
             transport,
@@ -69,8 +57,8 @@ async fn the_bootstrap_is_accepted() {
 
 #[tokio::test]
 async fn every_resource_of_a_fleet_is_accepted() {
-    let fleet = Fleet::with_every_route();
-    let bootstrap = as_static(&fleet.render());
+    let fleet = fleet();
+    let bootstrap = as_static(&fleet.render(LISTEN));
     let resources = bootstrap.static_resources.clone().unwrap_or_default();
     let databases = fleet.databases.len();
     assert_eq!(resources.listeners.len(), 2 * databases);
@@ -82,7 +70,7 @@ async fn every_resource_of_a_fleet_is_accepted() {
 /// So that the acceptance above means something.
 #[tokio::test]
 async fn a_load_assignment_with_a_name_in_it_is_not_accepted() {
-    let mut resources = Fleet::with_every_route().render();
+    let mut resources = fleet().render(LISTEN);
     let assignment = resources
         .iter_mut()
         .find(|resource| {
@@ -104,88 +92,12 @@ async fn a_load_assignment_with_a_name_in_it_is_not_accepted() {
 
 const BLUE_IP: &str = "10.1.1.21";
 
-struct Fleet {
-    databases: Vec<(Database, Routes)>,
-}
-
-impl Fleet {
-    /// A database for each state in which a route can be.
-    fn with_every_route() -> Self {
-        let hold = |from: Vec<ServerName>| Route::Hold {
-            from,
-            since: NOW,
-            until: NOW.plus(Duration::from_secs(10)),
-        };
-        let drained = Route::Serve {
-            servers: vec![server("green"), server("v6")],
-            draining: vec![server("blue")],
-        };
-        let states = [
-            ("served", Route::serve(vec![server("blue")])),
-            ("moved.to_green-1", drained),
-            ("held", hold(vec![server("blue"), server("v6")])),
-            ("held-from-nowhere", hold(Vec::new())),
-            ("refused", Route::Refuse),
-        ];
-        let databases = states.into_iter().zip((6432..).step_by(2));
-        let databases = databases.map(|((name, route), port)| {
-            let routes = Routes {
-                epoch: Epoch(1),
-                writer: route.clone(),
-                reader: route,
-            };
-            (database(name, port), routes)
-        });
-        Self {
-            databases: databases.collect(),
-        }
-    }
-
-    fn render(&self) -> Vec<Rendered> {
-        let addresses: Addresses = BTreeMap::from([
-            (
-                server("blue"),
-                vec![format!("{BLUE_IP}:5432").parse().unwrap()],
-            ),
-            (server("green"), vec!["10.1.1.22:5432".parse().unwrap()]),
-            (server("v6"), vec!["[2001:db8::1]:5432".parse().unwrap()]),
-        ]);
-        let probed = [server("green")];
-        let served: Vec<_> = self
-            .databases
-            .iter()
-            .map(|(database, routes)| ServedDatabase {
-                database,
-                routes,
-                probe_targets: if routes.writer == Route::Refuse {
-                    &[]
-                } else {
-                    &probed
-                },
-            })
-            .collect();
-        let mut resources = shared(&served, &addresses, NOW).unwrap();
-        let databases = self.databases.iter().map(|(database, _)| database);
-        resources.extend(listeners(IpAddr::from([127, 0, 0, 11]), databases).unwrap());
-        resources
-    }
-}
-
-fn server(name: &str) -> ServerName {
-    ServerName::new(name).unwrap()
-}
-
-fn database(name: &str, port: u16) -> Database {
-    Database {
-        name: DatabaseName::new(name).unwrap(),
-        datname: "orders".to_owned(),
-        writer: server("blue"),
-        readers: Vec::new(),
-        listen: ListenPorts {
-            writer: port,
-            reader: port + 1,
-        },
-    }
+fn fleet() -> Fleet {
+    let blue = format!("{BLUE_IP}:5432").parse().unwrap();
+    let until = UnixMillis::now().plus(Duration::from_secs(3600));
+    // Nothing listens when a configuration is only looked at.
+    let mut ports = 6432..;
+    Fleet::with_every_route(blue, until, || ports.next().unwrap())
 }
 
 /// A bootstrap with `resources` as static ones, and the control plane that their EDS and
@@ -214,7 +126,7 @@ fn as_static(resources: &[Rendered]) -> BootstrapMessage {
     }
     BootstrapMessage {
         node: Some(Node {
-            id: "app-1".to_owned(),
+            id: NODE.to_owned(),
             cluster: "test".to_owned(),
             ..Node::default()
         }),
@@ -261,7 +173,7 @@ async fn validate(name: &str, contents: &[u8]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(name);
     std::fs::write(&file, contents).unwrap();
-    let output = Command::new(envoy())
+    let output = Command::new(binary())
         .args(["--mode", "validate", "--log-level", "error", "-c"])
         .arg(&file)
         .stdin(Stdio::null())
@@ -276,26 +188,3 @@ async fn validate(name: &str, contents: &[u8]) -> Result<(), String> {
 }
 
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The binary named by `POINTSMAN_ENVOY`, or else the one that `tests/setup/envoy.sh` has
-/// installed; that script leaves its path in a file.
-fn envoy() -> PathBuf {
-    if let Some(path) = std::env::var_os("POINTSMAN_ENVOY") {
-        return path.into();
-    }
-    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.lab/envoy");
-    let installed = std::fs::read_dir(&lab).ok().into_iter().flatten().flatten();
-    let mark = installed.map(|entry| entry.path()).find(|path| {
-        path.file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(MARK))
-    });
-    let binary = mark.and_then(|mark| std::fs::read_to_string(mark).ok());
-    let binary = binary.unwrap_or_else(|| {
-        panic!(
-            "Envoy is not installed: run tests/setup/envoy.sh, or name a binary in POINTSMAN_ENVOY"
-        )
-    });
-    binary.trim_end().into()
-}
-
-const MARK: &[u8] = b"pointsman-envoy-";
