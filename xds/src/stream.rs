@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use self::{
     difference::Taken,
     order::{ORDER, PATIENCE},
-    substream::{Known, Outgoing, Standing, Substream},
+    substream::{Known, Outgoing, Progress, Standing, Substream},
 };
 use crate::{
     cache::{Published, Sequence},
@@ -217,7 +217,7 @@ impl Machine {
             return Vec::new();
         };
         let mut responses = Vec::new();
-        let mut busy = [false; ResourceType::ALL.len()];
+        let mut progress = [Progress::Done; ResourceType::ALL.len()];
         for step in &ORDER {
             let at = step.kind.index();
             let set = published.snapshot.set(step.kind);
@@ -226,23 +226,28 @@ impl Machine {
                 continue;
             }
             if substream.in_flight.is_some() {
-                busy[at] = true;
+                progress[at] = substream.progress(set);
                 continue;
             }
-            let out_of_patience = substream
-                .blocked_since
-                .is_some_and(|since| now >= since + PATIENCE);
-            let open = out_of_patience || !step.after.iter().any(|kind| busy[kind.index()]);
+            let awaited = step.after.iter().map(|kind| progress[kind.index()]);
+            let awaited = awaited.max().unwrap_or(Progress::Done);
+            let patient = awaited == Progress::Sent && step.phase.upserts();
+            let open = match awaited {
+                Progress::Done => true,
+                Progress::Sent => patient && substream.is_out_of_patience(now),
+                Progress::Unsent => false,
+            };
             match substream.take(set, step.phase, open) {
                 Taken::Nothing => {}
                 Taken::Blocked => {
-                    busy[at] = true;
-                    substream.blocked_since.get_or_insert(now);
+                    progress[at] = Progress::Unsent;
+                    substream.blocked_since =
+                        patient.then(|| substream.blocked_since.unwrap_or(now));
                 }
                 Taken::Send { outgoing, whole } => {
-                    busy[at] = true;
                     self.touched[at] = true;
                     responses.push(self.send(step.kind, outgoing, whole, &published, now));
+                    progress[at] = self.substreams[at].progress(set);
                 }
             }
         }
@@ -250,11 +255,12 @@ impl Machine {
     }
 
     /// When [`Machine::advance`] must be called again although nothing has come in.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         self.substreams
             .iter()
             .filter_map(|substream| substream.blocked_since)
             .map(|since| since + PATIENCE)
+            .filter(|due| *due > now)
             .min()
     }
 
@@ -299,7 +305,7 @@ impl Machine {
         now: Instant,
     ) -> Response {
         let substream = &mut self.substreams[kind.index()];
-        let nonce = substream.send(&outgoing, version, published.sequence, &self.instance, now);
+        let nonce = substream.send(&outgoing, version, published, &self.instance, now);
         if kind == ResourceType::Cluster {
             // A cluster that was sent warms anew, and waits for its endpoints.
             let endpoints = &mut self.substreams[ResourceType::Endpoints.index()];

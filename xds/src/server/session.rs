@@ -141,7 +141,7 @@ impl<F: Form> Session<F> {
     /// Publishes come before requests: they are few, and a client that talks without pause
     /// must not keep the newest content from being sent.
     async fn event(&mut self) -> Event<F::Request> {
-        let due = self.machine.deadline();
+        let due = self.machine.deadline(Instant::now());
         tokio::select! {
             biased;
             () = self.ads.stop.cancelled() => Event::Stopping,

@@ -90,7 +90,8 @@ pub(super) const ORDER: [Step; 8] = [
     },
 ];
 
-/// How long a step waits for the acknowledgements before it. The order of sending is kept in
-/// any case; what is lost past this time is only that the client has confirmed it. Far above
-/// any ACK of a live client, far below the 15 s for which Envoy may withhold one.
+/// How long an addition waits for acknowledgements of what it may refer to, once all of that
+/// is on its way. The order of sending is kept in any case; what is lost past this time is
+/// only that the client has confirmed it. Far above any ACK of a live client, far below the
+/// 15 s for which Envoy may withhold one. A removal waits for as long as it takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);

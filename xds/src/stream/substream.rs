@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::{
     Acknowledged, Reply, Sent, Transport,
+    order::PATIENCE,
     subscription::{Change, Subscription},
 };
 use crate::{
-    cache::Sequence,
+    cache::{Published, Sequence},
     resource::{Resource, ResourceSet, ResourceType, Version},
 };
 
@@ -34,7 +35,7 @@ pub(super) struct Substream {
     pub(super) rejected: Rejected,
     pub(super) in_flight: Option<InFlight>,
     pub(super) standing: Standing,
-    /// Since when content waits for other types to be acknowledged.
+    /// Since when content waits for other types, all sent, to be acknowledged.
     pub(super) blocked_since: Option<Instant>,
     pub(super) sent: Option<Sent>,
     pub(super) acknowledged: Option<Acknowledged>,
@@ -76,6 +77,8 @@ pub(super) struct InFlight {
     pub(super) void: BTreeSet<Arc<str>>,
     /// The version of the whole content.
     pub(super) version: Version,
+    /// The version of the set that it was cut from.
+    pub(super) cut_from: Version,
 }
 
 /// How the client stands towards the newest snapshot.
@@ -87,6 +90,16 @@ pub(super) enum Standing {
     Settled(Version),
     /// It has everything of the set with this version that it did not refuse.
     Refused(Version),
+}
+
+/// How far a type is, towards the newest snapshot; what follows in the order looks at this.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Progress {
+    Done,
+    /// Everything is on its way and not acknowledged.
+    Sent,
+    /// Something waits to be sent.
+    Unsent,
 }
 
 /// What [`Substream::send`] puts on its way.
@@ -190,15 +203,16 @@ impl Substream {
         }
     }
 
-    /// Marks `outgoing` as on its way; returns its nonce and version.
+    /// Marks `outgoing`, cut from `published`, as on its way; returns its nonce.
     pub(super) fn send(
         &mut self,
         outgoing: &Outgoing,
         whole: Version,
-        sequence: Sequence,
+        published: &Published,
         instance: &str,
         now: Instant,
     ) -> Arc<str> {
+        let sequence = published.sequence;
         let nonce = self.next_nonce(instance, sequence);
         let sent = outgoing
             .resources
@@ -224,8 +238,28 @@ impl Substream {
             content,
             void: BTreeSet::new(),
             version: whole,
+            cut_from: published.snapshot.set(self.kind).version(),
         });
         nonce
+    }
+
+    pub(super) fn progress(&self, set: &ResourceSet) -> Progress {
+        let all_sent = self.owed.is_empty()
+            && self.rejected.suspects.is_empty()
+            && self
+                .in_flight
+                .as_ref()
+                .is_some_and(|in_flight| in_flight.cut_from == set.version());
+        if all_sent {
+            Progress::Sent
+        } else {
+            Progress::Unsent
+        }
+    }
+
+    pub(super) fn is_out_of_patience(&self, now: Instant) -> bool {
+        self.blocked_since
+            .is_some_and(|since| now >= since + PATIENCE)
     }
 
     /// Whether nothing can have changed since the standing was worked out.

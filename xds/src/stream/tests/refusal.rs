@@ -1,0 +1,150 @@
+use super::*;
+use crate::{
+    fixture::{assignment, opaque},
+    resource::ResourceType::{Cluster, Endpoints, Listener, Route},
+};
+
+fn routes(versions: &[(&str, &str)]) -> Vec<Resource> {
+    versions
+        .iter()
+        .map(|(name, content)| opaque(Route, name, content))
+        .collect()
+}
+
+#[test]
+fn t08_x23_refused_content_is_not_sent_again_until_it_changes() {
+    for transport in [Transport::Delta, Transport::StateOfTheWorld] {
+        let mut client = Client::new(transport);
+        client.publish([assignment("a", 1)]);
+        let first = client.ask(Endpoints, &["a"]);
+        client.settle(first);
+        let bad = only(client.publish([assignment("a", 2)]));
+        assert!(client.nack(&bad).is_empty());
+        assert!(client.publish([assignment("a", 2)]).is_empty());
+        assert!(client.advance().is_empty());
+        assert_eq!(client.machine.synced_to(), None);
+        let good = only(client.publish([assignment("a", 3)]));
+        assert!(client.ack(&good).is_empty());
+        assert_eq!(client.machine.synced_to(), Some(Sequence::from(4)));
+    }
+}
+
+#[test]
+fn x23_the_content_acknowledged_before_a_refusal_is_still_known() {
+    let mut client = Client::delta();
+    client.publish([assignment("a", 1)]);
+    let first = client.ask(Endpoints, &["a"]);
+    client.settle(first);
+    let bad = only(client.publish([assignment("a", 2)]));
+    client.nack(&bad);
+    assert!(client.publish([assignment("a", 1)]).is_empty());
+    assert_eq!(client.machine.synced_to(), Some(Sequence::from(3)));
+}
+
+#[test]
+fn t09_the_innocent_part_of_a_refused_response_gets_there() {
+    for transport in [Transport::Delta, Transport::StateOfTheWorld] {
+        let mut client = Client::new(transport);
+        client.publish(routes(&[("bad", "1"), ("good", "1")]));
+        let first = client.ask(Route, &["bad", "good"]);
+        client.settle(first);
+        let both = only(client.publish(routes(&[("bad", "2"), ("good", "2")])));
+        let one = only(client.nack(&both));
+        assert_eq!(sent(&one), ["bad"]);
+        let other = only(client.nack(&one));
+        assert_eq!(sent(&other), ["good"]);
+        assert!(client.ack(&other).is_empty());
+        let TypeState::Nacked { words, resources } = client.state(Route) else {
+            panic!("{:?}", client.state(Route));
+        };
+        assert_eq!((&*words, &*resources), ("malformed", &["bad".into()][..]));
+    }
+}
+
+#[test]
+fn after_a_refusal_of_several_the_undo_sends_all_of_them_at_once() {
+    for transport in [Transport::Delta, Transport::StateOfTheWorld] {
+        let mut client = Client::new(transport);
+        let old = routes(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        client.publish(old.clone());
+        let first = client.ask(Route, &["a", "b", "c"]);
+        client.settle(first);
+        let hold = only(client.publish(routes(&[("a", "2"), ("b", "2"), ("c", "1")])));
+        let alone = only(client.nack(&hold));
+        assert_eq!(sent(&alone), ["a"]);
+        assert!(client.publish(old).is_empty());
+        // Even "a", refused alone in the end, may have been taken from the first response.
+        let undo = only(client.nack(&alone));
+        assert_eq!(sent(&undo), ["a", "b"]);
+        client.ack(&undo);
+        assert_eq!(client.machine.synced_to(), Some(Sequence::from(3)));
+    }
+}
+
+#[test]
+fn other_changes_do_not_wait_behind_suspects() {
+    let mut client = Client::delta();
+    client.publish(routes(&[("a", "1"), ("b", "1"), ("c", "1")]));
+    let first = only(client.ask(Route, &["a", "b", "c"]));
+    let alone = only(client.nack(&first));
+    assert_eq!(sent(&alone), ["a"]);
+    client.publish(routes(&[("a", "1"), ("b", "1"), ("c", "2")]));
+    let fresh = only(client.ack(&alone));
+    assert_eq!(sent(&fresh), ["c"]);
+    assert_eq!(sent(&only(client.ack(&fresh))), ["b"]);
+}
+
+#[test]
+fn t07_a_stale_nack_refuses_nothing() {
+    let mut client = Client::delta();
+    client.publish([assignment("a", 1)]);
+    let first = only(client.ask(Endpoints, &["a"]));
+    client.ack(&first);
+    let second = only(client.publish([assignment("a", 2)]));
+    assert!(client.nack(&first).is_empty());
+    client.ack(&second);
+    assert_eq!(client.machine.synced_to(), Some(Sequence::from(2)));
+}
+
+#[test]
+fn t10_a_storm_of_refusals_causes_no_answer() {
+    let mut client = Client::delta();
+    client.publish([assignment("a", 1)]);
+    let bad = only(client.ask(Endpoints, &["a"]));
+    for _ in 0..1000 {
+        assert!(client.nack(&bad).is_empty());
+    }
+}
+
+#[test]
+fn a_refused_whole_of_listeners_waits_for_another_and_the_old_one_is_sent_again() {
+    let listeners = |b| [opaque(Listener, "a", "1"), opaque(Listener, "b", b)];
+    let mut client = Client::sotw();
+    client.publish(listeners("1"));
+    let first = client.ask(Listener, &[]);
+    client.settle(first);
+    let bad = only(client.publish(listeners("2")));
+    assert!(client.nack(&bad).is_empty());
+    assert!(client.publish(listeners("2")).is_empty());
+    assert!(matches!(client.state(Listener), TypeState::Nacked { .. }));
+    // Some of the refused response may be in use: the former content is no longer known.
+    let undo = only(client.publish(listeners("1")));
+    assert_eq!(sent(&undo), ["a", "b"]);
+    client.ack(&undo);
+    assert_eq!(client.state(Listener), TypeState::Synced);
+}
+
+#[test]
+fn a_refused_addition_does_not_hinder_its_own_undo() {
+    let mut client = Client::sotw();
+    let old = [opaque(Cluster, "old", "")];
+    client.publish(old.clone());
+    let first = client.ask(Cluster, &[]);
+    client.settle(first);
+    let both = only(client.publish([old[0].clone(), opaque(Cluster, "bad", "")]));
+    assert!(client.nack(&both).is_empty());
+    let undo = only(client.publish(old));
+    assert_eq!(sent(&undo), ["old"]);
+    assert!(client.ack(&undo).is_empty());
+    assert_eq!(client.machine.synced_to(), Some(Sequence::from(3)));
+}
