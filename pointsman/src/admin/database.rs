@@ -1,0 +1,136 @@
+use pointsman_catalog::{Database, Declaration, FenceLevel, Route, Routes, Server};
+use pointsman_proto::v1;
+use tonic::Status;
+
+use super::{
+    Admin,
+    refusal::{invalid, refuse},
+};
+use crate::observe::{self, Observed};
+
+pub(super) async fn apply(
+    admin: &Admin,
+    request: &v1::ApplyDatabasesRequest,
+) -> Result<v1::ApplyDatabasesResponse, Status> {
+    let declaration = Declaration::parse(&request.declaration, &request.origin).map_err(invalid)?;
+    admin
+        .publisher
+        .resolve_declared(&declaration)
+        .await
+        .map_err(refuse)?;
+    let applied = admin.catalog.apply(&declaration).await.map_err(refuse)?;
+    admin.publisher.refresh().await.map_err(refuse)?;
+    Ok(v1::ApplyDatabasesResponse {
+        added: applied.added,
+        changed: applied.changed,
+        left: applied.left,
+    })
+}
+
+/// The catalogue, all of it or one database with its servers, beside what the servers say.
+pub(super) async fn list(admin: &Admin, only: &str) -> Result<v1::ListDatabasesResponse, Status> {
+    let mut databases = admin.catalog.databases().await.map_err(refuse)?;
+    let mut servers = admin.catalog.servers().await.map_err(refuse)?;
+    let routes = admin.catalog.routes().await.map_err(refuse)?;
+    if !only.is_empty() {
+        let name = only.parse().map_err(invalid)?;
+        let database = admin.catalog.database(&name).await.map_err(refuse)?;
+        let routes = routes.get(&name);
+        servers.retain(|server| concerns(server, &database, routes));
+        databases = vec![database];
+    }
+    let observed = observe::all(&*admin.provider, &servers).await;
+    Ok(v1::ListDatabasesResponse {
+        databases: databases
+            .iter()
+            .map(|database| database_message(database, routes.get(&database.name)))
+            .collect(),
+        servers: servers
+            .iter()
+            .zip(observed)
+            .map(|(server, observed)| server_message(admin, server, observed))
+            .collect(),
+    })
+}
+
+/// Whether the database is, was or may be served by `server`.
+fn concerns(server: &Server, database: &Database, routes: Option<&Routes>) -> bool {
+    let routed = routes.is_some_and(|routes| {
+        [&routes.writer, &routes.reader]
+            .iter()
+            .any(|route| match route {
+                Route::Serve { servers, draining } => {
+                    servers.contains(&server.name) || draining.contains(&server.name)
+                }
+                Route::Hold { from, .. } => from.contains(&server.name),
+                Route::Refuse => false,
+            })
+    });
+    routed || database.writer == server.name || database.readers.contains(&server.name)
+}
+
+fn database_message(database: &Database, routes: Option<&Routes>) -> v1::Database {
+    v1::Database {
+        name: database.name.to_string(),
+        datname: database.datname.clone(),
+        epoch: routes.map_or(0, |routes| routes.epoch.0),
+        writer: routes.map(|routes| route_message(&routes.writer)),
+        reader: routes.map(|routes| route_message(&routes.reader)),
+        writer_port: database.listen.writer.into(),
+        reader_port: database.listen.reader.into(),
+    }
+}
+
+fn route_message(route: &Route) -> v1::Route {
+    let names = |servers: &[pointsman_catalog::ServerName]| {
+        servers.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    match route {
+        Route::Serve { servers, draining } => v1::Route {
+            kind: "serve".to_owned(),
+            servers: names(servers),
+            draining: names(draining),
+            until_ms: 0,
+        },
+        Route::Hold { from, until, .. } => v1::Route {
+            kind: "hold".to_owned(),
+            servers: names(from),
+            draining: Vec::new(),
+            until_ms: until.0,
+        },
+        Route::Refuse => v1::Route {
+            kind: "refuse".to_owned(),
+            ..v1::Route::default()
+        },
+    }
+}
+
+fn server_message(admin: &Admin, server: &Server, observed: Observed) -> v1::Server {
+    let role = observed.role();
+    let (timeline, system_identifier) = match observed {
+        Observed::Answers {
+            timeline,
+            system_identifier,
+            ..
+        } => (timeline, system_identifier),
+        Observed::Unreachable { .. } => (0, String::new()),
+    };
+    v1::Server {
+        name: server.name.to_string(),
+        endpoint: server.endpoint.to_string(),
+        fence: match server.fence {
+            FenceLevel::SqlHba => "sql+hba",
+            FenceLevel::Sql => "sql",
+        }
+        .to_owned(),
+        role,
+        timeline,
+        system_identifier,
+        addresses: admin
+            .publisher
+            .addresses(&server.name)
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    }
+}

@@ -1,0 +1,152 @@
+//! The engine's words as messages.
+
+use std::collections::BTreeMap;
+
+use pointsman_catalog::ServerName;
+use pointsman_cutover::{
+    NewMigration, Status as Standing, WayBack,
+    checks::{Finding, Report},
+    journal::Entry,
+    migration::Fate,
+};
+use pointsman_proto::v1;
+use serde::Serialize;
+use serde_json::Value;
+use tonic::Status;
+
+use super::refusal::invalid;
+
+pub(super) fn wanted(request: v1::CreateMigrationRequest) -> Result<NewMigration, Status> {
+    let mut fates = BTreeMap::new();
+    for (datname, fate) in request.fates {
+        let fate = match fate.as_str() {
+            "moves" => Fate::Moves,
+            "stays-closed" => Fate::StaysClosed,
+            _ => {
+                return Err(invalid(format_args!(
+                    "the fate of {datname} is {fate:?}; allowed: moves, stays-closed"
+                )));
+            }
+        };
+        fates.insert(datname, fate);
+    }
+    Ok(NewMigration {
+        name: request.name,
+        source: ServerName::new(request.source).map_err(invalid)?,
+        target: ServerName::new(request.target).map_err(invalid)?,
+        fates,
+    })
+}
+
+pub(super) fn message(status: &Standing) -> v1::Migration {
+    let migration = &status.migration;
+    v1::Migration {
+        name: migration.name.clone(),
+        source: migration.source.to_string(),
+        target: migration.target.to_string(),
+        state: migration.state.label().to_owned(),
+        direction: status.direction().to_owned(),
+        step: status.step().to_owned(),
+        epoch: migration.epoch,
+        databases: migration
+            .databases
+            .iter()
+            .map(|database| database.name.to_string())
+            .collect(),
+        headline: status.headline.clone(),
+        way_back: Some(way_back(&status.way_back)),
+        reverse_stream: status.reverse_stream().to_owned(),
+        hold_until_ms: migration.facts.hold_until.map_or(0, |until| until.0),
+        cause: migration.cause.clone().unwrap_or_default(),
+        choices: status
+            .choices
+            .iter()
+            .map(|choice| v1::Choice {
+                name: choice.name.to_owned(),
+                words: choice.words.clone(),
+            })
+            .collect(),
+        timeline: status.entries.iter().map(entry).collect(),
+    }
+}
+
+fn way_back(way_back: &WayBack) -> v1::WayBack {
+    v1::WayBack {
+        kind: word(&way_back.kind),
+        lossless: way_back.lossless,
+        writes_at_risk: way_back.writes_at_risk,
+        words: way_back.words.clone(),
+    }
+}
+
+fn entry(entry: &Entry) -> v1::TimelineEntry {
+    v1::TimelineEntry {
+        switch: entry.switch,
+        at_ms: entry.at.0,
+        offset_us: entry.offset_us,
+        took_us: entry.took_us,
+        step: entry.step.clone(),
+        event: word(&entry.kind),
+        words: entry.words.clone(),
+        evidence: entry.evidence.to_string(),
+    }
+}
+
+pub(super) fn report(report: &Report) -> v1::PreflightReport {
+    v1::PreflightReport {
+        verdict: word(&report.verdict()),
+        findings: report.findings.iter().map(finding).collect(),
+    }
+}
+
+fn finding(finding: &Finding) -> v1::Finding {
+    v1::Finding {
+        id: finding.id.clone(),
+        slug: finding.slug.clone(),
+        severity: word(&finding.severity),
+        result: word(&finding.result),
+        location: finding.location.clone(),
+        evidence: Value::Array(finding.evidence.clone()).to_string(),
+        says: finding.says.clone(),
+        fix: finding.fix.clone(),
+        took_ms: finding.took_ms,
+        at_ms: finding.at.0,
+    }
+}
+
+/// A variant's name, as its JSON has it.
+fn word(variant: &impl Serialize) -> String {
+    match serde_json::to_value(variant) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_cutover::{WayBackKind, checks::Verdict, journal::EntryKind};
+
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_the_api() {
+        assert_eq!(word(&EntryKind::Intent), "intent");
+        assert_eq!(word(&Verdict::Blocked), "blocked");
+        assert_eq!(word(&WayBackKind::CloseAndReopen), "close_and_reopen");
+    }
+
+    #[test]
+    fn an_unknown_fate_is_answered_with_the_known_ones() {
+        let request = v1::CreateMigrationRequest {
+            name: "m".to_owned(),
+            source: "blue".to_owned(),
+            target: "green".to_owned(),
+            fates: [("legacy".to_owned(), "dies".to_owned())].into(),
+        };
+        let status = wanted(request).unwrap_err();
+        assert_eq!(
+            status.message(),
+            "the fate of legacy is \"dies\"; allowed: moves, stays-closed"
+        );
+    }
+}

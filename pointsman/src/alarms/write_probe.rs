@@ -1,0 +1,168 @@
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use pointsman_catalog::{Catalog, DatabaseName, NodeId, UnixMillis};
+use pointsman_cutover::ports::{Alarm, AlarmSource, AlarmSubject};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{control, fleet::Publisher};
+
+/// Writes a row through a sidecar, over a new connection each time: what an application
+/// that starts now would meet.
+#[derive(Debug)]
+pub(crate) struct WriteProbe {
+    catalog: Arc<Catalog>,
+    fleet: Arc<Publisher>,
+    settings: ProbeSettings,
+}
+
+/// How often is tried, and when the alarm fires.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ProbeSettings {
+    /// Between two probes of one database.
+    pub(crate) interval: Duration,
+    /// Consecutive failures that fire.
+    pub(crate) failures: u32,
+    /// Of one probe, from connecting to the commit.
+    pub(crate) timeout: Duration,
+}
+
+impl Default for ProbeSettings {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_millis(200),
+            // One reset connection is no outage; three in a row, each through another
+            // sidecar, are.
+            failures: 3,
+            timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl WriteProbe {
+    /// Probes through the sidecars that `fleet` is connected to.
+    pub(crate) fn new(
+        catalog: Arc<Catalog>,
+        fleet: Arc<Publisher>,
+        settings: ProbeSettings,
+    ) -> Self {
+        Self {
+            catalog,
+            fleet,
+            settings,
+        }
+    }
+
+    /// Probes `database` until it has failed often enough.
+    async fn follow(&self, database: &DatabaseName) -> Alarm {
+        let mut ticks = interval(self.settings.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turn = 0_usize;
+        let mut failed = 0;
+        let mut blind = false;
+        loop {
+            ticks.tick().await;
+            let sidecars = self.fleet.connected_sidecars();
+            // Without a sidecar there is no way in, and nothing to say about the database.
+            if sidecars.is_empty() {
+                if !blind {
+                    warn!(%database, "no registered sidecar is connected: write probe is blind");
+                }
+                blind = true;
+                continue;
+            }
+            blind = false;
+            turn = turn.wrapping_add(1);
+            let (node, listen) = &sidecars[turn % sidecars.len()];
+            match self.probe(database, *listen).await {
+                Ok(()) => failed = 0,
+                Err(error) => {
+                    failed += 1;
+                    debug!(%database, %node, failed, error = %control::words(&error), "write probe failed");
+                    if failed >= self.settings.failures {
+                        return self.alarm(database, node, &error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn alarm(&self, database: &DatabaseName, node: &NodeId, error: &anyhow::Error) -> Alarm {
+        Alarm {
+            source: "write probe".to_owned(),
+            words: format!(
+                "{} writes to {database} failed one after the other, the last through sidecar \
+                 {node}: {}",
+                self.settings.failures,
+                control::words(error),
+            ),
+        }
+    }
+
+    async fn probe(&self, database: &DatabaseName, listen: IpAddr) -> anyhow::Result<()> {
+        let config = self.config(database, listen).await?;
+        timeout(self.settings.timeout, write(&config))
+            .await
+            .with_context(|| format!("no answer within {:?}", self.settings.timeout))?
+    }
+
+    /// A session of the serving server's control role, by way of the sidecar.
+    async fn config(
+        &self,
+        database: &DatabaseName,
+        listen: IpAddr,
+    ) -> anyhow::Result<tokio_postgres::Config> {
+        let declared = self.catalog.database(database).await?;
+        let routes = self.catalog.routes().await?;
+        let Some(writer) = routes
+            .get(database)
+            .and_then(|routes| routes.writer.serving().first())
+        else {
+            bail!("{database} has no writer now");
+        };
+        let server = self.catalog.server(writer).await?;
+        let through = SocketAddr::new(listen, declared.listen.writer);
+        control::through(&server, &declared.datname, through)
+    }
+}
+
+#[async_trait]
+impl AlarmSource for WriteProbe {
+    async fn watch(&self, subject: &AlarmSubject, stop: CancellationToken) -> Option<Alarm> {
+        let mut probes: FuturesUnordered<_> = subject
+            .databases
+            .iter()
+            .map(|database| self.follow(database))
+            .collect();
+        tokio::select! {
+            () = stop.cancelled() => None,
+            Some(alarm) = probes.next() => Some(alarm),
+            // Without a database there is nothing to fire about.
+            else => {
+                stop.cancelled().await;
+                None
+            }
+        }
+    }
+}
+
+/// One row, committed.
+async fn write(config: &tokio_postgres::Config) -> anyhow::Result<()> {
+    let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
+    control::run(config, async move |client| {
+        client.execute(WRITE, &[&value]).await.map(|_rows| ())
+    })
+    .await
+}
+
+/// One row of its own, beside the engine's, in the table that set-up makes.
+const WRITE: &str = "INSERT INTO pointsman.probe (id, value) VALUES (2, $1) \
+                     ON CONFLICT (id) DO UPDATE SET value = excluded.value";

@@ -1,0 +1,187 @@
+//! The command line: one file per verb, tables or JSON, exit codes a script can rely on.
+
+mod client;
+mod database;
+mod fleet;
+mod flip;
+mod migration;
+mod output;
+mod recover;
+mod serve;
+mod sidecar;
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The control plane of a PostgreSQL data-access layer.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb but `serve` and `recover` needs to know.
+#[derive(Args, Clone, Debug)]
+struct Global {
+    /// The control plane's admin address
+    #[arg(
+        long,
+        global = true,
+        env = "POINTSMAN_ADMIN",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:18001"
+    )]
+    admin: String,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the control plane
+    Serve(serve::Serve),
+    /// Sidecars' own configuration
+    #[command(subcommand)]
+    Sidecar(sidecar::Sidecar),
+    /// Servers and databases, as declared and as observed
+    #[command(subcommand)]
+    Database(database::Database),
+    /// The registered sidecars
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
+    /// Send a database's writers to another server, with a barrier
+    Flip(flip::Flip),
+    /// Move a server with all its databases to another
+    #[command(subcommand)]
+    Migration(migration::Migration),
+    /// Read, and lift, the fence that a switch left in a server, without the store
+    Recover(recover::Recover),
+}
+
+/// Parses `args`, runs the verb, and says how it ended.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to tell when the terminal itself is gone.
+            error.print().ok();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let outcome = runtime.block_on(run(cli));
+    // A verb that was aborted may have left blocking work behind; nobody waits for it.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { global, verb } = cli;
+    match verb {
+        Verb::Serve(verb) => verb.run().await,
+        Verb::Sidecar(verb) => verb.run(&global).await,
+        Verb::Database(verb) => verb.run(&global).await,
+        Verb::Fleet(verb) => verb.run(&global).await,
+        Verb::Flip(verb) => verb.run(&global).await,
+        Verb::Migration(verb) => Box::pin(verb.run(&global)).await,
+        Verb::Recover(verb) => Box::pin(verb.run(global.output)).await,
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    writeln!(std::io::stderr(), "error: {error:#}").ok();
+    ExitCode::from(FAILED)
+}
+
+/// `pointsman … | head` is no failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_of_verbs_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_line_of_the_manual_parses() {
+        for line in [
+            "serve --data-dir d --init --config f --xds-listen 127.0.0.1:1 --admin-listen [::1]:2",
+            "sidecar bootstrap app-1 --listen 127.0.0.11 --xds cp:18000 --envoy-admin 127.0.0.1:9",
+            "database apply dal.toml",
+            "database list --output json",
+            "database show orders",
+            "fleet status --watch",
+            "fleet register app-1 --listen 127.0.0.11",
+            "fleet retire app-1",
+            "flip orders --to green --force",
+            "migration create m --source blue --target green --fate legacy=moves --fate x=stays-closed",
+            "migration preflight m --show C56",
+            "migration start m",
+            "migration status m --watch",
+            "migration list",
+            "migration switch m --dry-run",
+            "migration rollback m --accept-loss",
+            "migration complete m",
+            "migration cancel m",
+            "migration resolve m --choice retry",
+            "--admin http://127.0.0.1:1 migration list",
+            "recover --control host=127.0.0.1 --un-fence",
+        ] {
+            let words = std::iter::once("pointsman").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn bad_usage_is_named() {
+        for (line, words) in [
+            ("migration create m --source blue", "--target"),
+            (
+                "migration create m --source blue --target green --fate x=goes",
+                "moves or stays-closed",
+            ),
+            ("sidecar bootstrap a --listen somewhere", "somewhere"),
+            ("database", "Usage"),
+        ] {
+            let args = std::iter::once("pointsman").chain(line.split(' '));
+            let error = Cli::try_parse_from(args).unwrap_err().to_string();
+            assert!(error.contains(words), "{line}: {error}");
+        }
+    }
+}

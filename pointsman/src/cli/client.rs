@@ -1,0 +1,72 @@
+//! The connection to the admin listener.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use pointsman_proto::v1::admin_client::AdminClient;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::Global;
+
+/// Connects to the control plane that `global` names.
+pub(super) async fn connect(global: &Global) -> anyhow::Result<AdminClient<Channel>> {
+    let endpoint = Endpoint::from_shared(global.admin.clone())
+        .with_context(|| format!("--admin {} is not an address like {EXAMPLE}", global.admin))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        // A call may last as long as a switch does; a control plane that died is noticed
+        // by its silence.
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .tcp_nodelay(true);
+    let channel = endpoint.connect().await.map_err(|error| {
+        anyhow!(
+            "the control plane at {} does not answer ({}): is `pointsman serve` running there? \
+             --admin or POINTSMAN_ADMIN names another address",
+            global.admin,
+            innermost(&error),
+        )
+    })?;
+    Ok(AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER))
+}
+
+/// The words of a refusal; the code stays behind, the words say what to do.
+pub(super) fn refusal(status: &Status) -> anyhow::Error {
+    if status.code() == Code::Unimplemented {
+        return anyhow!(
+            "the control plane does not know this request: it is of another version than this \
+             program ({})",
+            env!("CARGO_PKG_VERSION")
+        );
+    }
+    if is_transport(status) {
+        return anyhow!(
+            "the control plane went away before it answered ({}): what was under way is in its \
+             record; look with `migration status` once it is back",
+            innermost(status)
+        );
+    }
+    anyhow!("{}", status.message())
+}
+
+/// The status was made on this side, from a broken connection.
+fn is_transport(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+const EXAMPLE: &str = "http://127.0.0.1:18001";
+/// The admin listener is near; what does not answer in this time is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// A migration's whole record travels in one message.
+const MAX_ANSWER: usize = 64 << 20;

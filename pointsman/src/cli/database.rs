@@ -1,0 +1,199 @@
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use pointsman_proto::v1::{self, ApplyDatabasesRequest, ListDatabasesRequest};
+
+use super::{
+    Global, client,
+    output::{self, Table},
+};
+
+/// Servers and databases, as declared and as observed
+#[derive(Debug, Subcommand)]
+pub(super) enum Database {
+    /// Declare servers and databases; never changes where a database is served now
+    Apply {
+        /// The declaration (TOML)
+        file: PathBuf,
+    },
+    /// Every database and server, with role, timeline and system identifier as observed now
+    List,
+    /// One database and its servers
+    Show {
+        /// The database's name
+        name: String,
+    },
+}
+
+impl Database {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Apply { file } => apply(global, &file).await,
+            Self::List => list(global, String::new()).await,
+            Self::Show { name } => list(global, name).await,
+        }
+    }
+}
+
+async fn apply(global: &Global, file: &PathBuf) -> anyhow::Result<ExitCode> {
+    let origin = file.display().to_string();
+    let declaration =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {origin}"))?;
+    let applied = client::connect(global)
+        .await?
+        .apply_databases(ApplyDatabasesRequest {
+            declaration,
+            origin,
+        })
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
+    output::print(global.output, &applied, || applied_words(&applied))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn applied_words(applied: &v1::ApplyDatabasesResponse) -> String {
+    let mut lines = Vec::new();
+    for (verb, names) in [("added", &applied.added), ("changed", &applied.changed)] {
+        lines.extend(names.iter().map(|name| format!("{verb} {name}")));
+    }
+    lines.extend(
+        applied
+            .left
+            .iter()
+            .map(|name| format!("left {name}: it is in the catalogue and not in the file")),
+    );
+    if lines.is_empty() {
+        lines.push("unchanged".to_owned());
+    }
+    lines.join("\n")
+}
+
+async fn list(global: &Global, name: String) -> anyhow::Result<ExitCode> {
+    let found = client::connect(global)
+        .await?
+        .list_databases(ListDatabasesRequest { name })
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
+    output::print(global.output, &found, || tables(&found))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tables(found: &v1::ListDatabasesResponse) -> String {
+    let mut databases = Table::new([
+        "DATABASE", "DATNAME", "EPOCH", "WRITER", "PORT", "READER", "PORT",
+    ]);
+    for database in &found.databases {
+        databases.row([
+            database.name.clone(),
+            database.datname.clone(),
+            database.epoch.to_string(),
+            route(database.writer.as_ref()),
+            database.writer_port.to_string(),
+            route(database.reader.as_ref()),
+            database.reader_port.to_string(),
+        ]);
+    }
+    let mut servers = Table::new([
+        "SERVER",
+        "ENDPOINT",
+        "ADDRESSES",
+        "FENCE",
+        "ROLE",
+        "TIMELINE",
+        "SYSTEM IDENTIFIER",
+    ]);
+    for server in &found.servers {
+        servers.row([
+            server.name.clone(),
+            server.endpoint.clone(),
+            server.addresses.join(" "),
+            server.fence.clone(),
+            server.role.clone(),
+            known(server.timeline != 0, server.timeline.to_string()),
+            known(
+                !server.system_identifier.is_empty(),
+                server.system_identifier.clone(),
+            ),
+        ]);
+    }
+    format!("{databases}\n\n{servers}")
+}
+
+fn known(known: bool, text: String) -> String {
+    if known { text } else { "-".to_owned() }
+}
+
+fn route(route: Option<&v1::Route>) -> String {
+    let Some(route) = route else {
+        return "-".to_owned();
+    };
+    let mut words = match route.kind.as_str() {
+        "serve" if route.servers.is_empty() => "(none)".to_owned(),
+        "serve" => route.servers.join(" "),
+        "hold" => format!(
+            "HOLD from {} until {}",
+            route.servers.join(" "),
+            output::clock(route.until_ms)
+        ),
+        _ => "REFUSE".to_owned(),
+    };
+    if !route.draining.is_empty() {
+        words.push_str(&format!(" (draining {})", route.draining.join(" ")));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_shows_routes_and_what_was_observed() {
+        let serve = |server: &str, draining: &[&str]| {
+            Some(v1::Route {
+                kind: "serve".to_owned(),
+                servers: vec![server.to_owned()],
+                draining: draining.iter().map(|&name| name.to_owned()).collect(),
+                until_ms: 0,
+            })
+        };
+        let found = v1::ListDatabasesResponse {
+            databases: vec![v1::Database {
+                name: "orders".to_owned(),
+                datname: "orders_prod".to_owned(),
+                epoch: 7,
+                writer: serve("green", &["blue"]),
+                reader: Some(v1::Route {
+                    kind: "hold".to_owned(),
+                    servers: vec!["green".to_owned()],
+                    draining: Vec::new(),
+                    until_ms: 1_700_000_000_123,
+                }),
+                writer_port: 6432,
+                reader_port: 6433,
+            }],
+            servers: vec![
+                v1::Server {
+                    name: "blue".to_owned(),
+                    endpoint: "blue.example:5432".to_owned(),
+                    fence: "sql+hba".to_owned(),
+                    role: "primary".to_owned(),
+                    timeline: 2,
+                    system_identifier: "7300000000000000001".to_owned(),
+                    addresses: vec!["10.0.0.1:5432".to_owned()],
+                },
+                v1::Server {
+                    name: "green".to_owned(),
+                    endpoint: "green.example:5432".to_owned(),
+                    fence: "sql".to_owned(),
+                    role: "unreachable: connection refused".to_owned(),
+                    ..v1::Server::default()
+                },
+            ],
+        };
+        insta::assert_snapshot!(tables(&found));
+    }
+}

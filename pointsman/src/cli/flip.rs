@@ -1,0 +1,101 @@
+use std::process::ExitCode;
+
+use clap::Args;
+use pointsman_catalog::{DatabaseName, ServerName};
+use pointsman_proto::v1::{Convergence, FlipRequest, FlipResponse};
+
+use super::{FAILED, Global, client, output};
+
+/// Send a database's writers to another server, with a barrier
+///
+/// For a writer that was moved by other means. It proves that the new server is writable and
+/// the old one is not; a migration does the moving itself.
+#[derive(Args, Debug)]
+pub(super) struct Flip {
+    /// The database
+    database: DatabaseName,
+    /// The server that is its writer now
+    #[arg(long, value_name = "SERVER")]
+    to: ServerName,
+    /// Skip the proofs: two servers may then accept writes, and nothing will say so
+    #[arg(long)]
+    force: bool,
+}
+
+impl Flip {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        let flipped = client::connect(global)
+            .await?
+            .flip(FlipRequest {
+                database: self.database.to_string(),
+                to: self.to.to_string(),
+                force: self.force,
+            })
+            .await
+            .map_err(|status| client::refusal(&status))?
+            .into_inner();
+        output::print(global.output, &flipped, || {
+            words(&self.database, &self.to, &flipped)
+        })?;
+        let reached = flipped
+            .convergence
+            .as_ref()
+            .is_some_and(|convergence| convergence.reached);
+        Ok(if reached {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(FAILED)
+        })
+    }
+}
+
+fn words(database: &DatabaseName, to: &ServerName, flipped: &FlipResponse) -> String {
+    let empty = Convergence::default();
+    let convergence = flipped.convergence.as_ref().unwrap_or(&empty);
+    let mut lines = vec![format!(
+        "{database} is served by {to} from epoch {} on{}",
+        flipped.epoch,
+        if convergence.reached {
+            ""
+        } else {
+            "; NOT by every sidecar"
+        }
+    )];
+    for (what, nodes) in [
+        ("acknowledged", &convergence.acknowledged),
+        ("refused", &convergence.refused),
+        ("silent", &convergence.lagging),
+        ("absent", &convergence.absent),
+        ("unregistered", &convergence.unregistered),
+    ] {
+        if !nodes.is_empty() {
+            lines.push(format!("  {what}: {}", nodes.join(", ")));
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flip_names_who_did_not_follow() {
+        let flipped = FlipResponse {
+            epoch: 4,
+            convergence: Some(Convergence {
+                reached: false,
+                acknowledged: vec!["app-1".to_owned(), "app-2".to_owned()],
+                lagging: vec!["app-3".to_owned()],
+                ..Convergence::default()
+            }),
+        };
+        let database = DatabaseName::new("orders").unwrap();
+        let to = ServerName::new("green").unwrap();
+        assert_eq!(
+            words(&database, &to, &flipped),
+            "orders is served by green from epoch 4 on; NOT by every sidecar\n  \
+             acknowledged: app-1, app-2\n  silent: app-3"
+        );
+    }
+}

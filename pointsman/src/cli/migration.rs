@@ -1,0 +1,224 @@
+mod preflight;
+mod show;
+mod status;
+mod switch;
+
+use std::{collections::HashMap, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use pointsman_catalog::ServerName;
+use pointsman_proto::v1::{
+    self, CreateMigrationRequest, ListMigrationsRequest, MigrationRequest, ResolveRequest,
+};
+
+use super::{
+    Format, Global, client,
+    output::{self, Table},
+};
+
+/// Move a server with all its databases to another
+#[derive(Debug, Subcommand)]
+pub(super) enum Migration {
+    /// Plan a migration; touches no server
+    Create(Create),
+    /// Check everything that a switch rests on. Exit 0: all pass, 2: warnings, 3: blocked
+    Preflight {
+        /// The migration
+        name: String,
+        /// Print every object that this check looked at
+        #[arg(long, value_name = "CHECK")]
+        show: Option<String>,
+    },
+    /// Make on the source what a switch needs
+    Start {
+        /// The migration
+        name: String,
+    },
+    /// Where it stands, and what going back costs now
+    Status {
+        /// The migration
+        name: String,
+        /// Follow it
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Every migration
+    List,
+    /// Hold, fence, promote, flip. Returns when the target serves, or all is undone
+    Switch {
+        /// The migration
+        name: String,
+        /// Print every statement, publish and wait instead
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Go back to the source. Returns when it serves again
+    Rollback {
+        /// The migration
+        name: String,
+        /// Go back although writes are lost; `status` says how many
+        #[arg(long)]
+        accept_loss: bool,
+        /// Print every statement, publish and wait instead
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// End the bake: no way back from here on; the source stays closed
+    Complete {
+        /// The migration
+        name: String,
+    },
+    /// Give up a migration whose target does not serve
+    Cancel {
+        /// The migration
+        name: String,
+    },
+    /// Decide what the engine could not
+    Resolve {
+        /// The migration
+        name: String,
+        /// One of the choices that `status` lists
+        #[arg(long)]
+        choice: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Create {
+    /// Its name
+    name: String,
+    /// The server that serves now
+    #[arg(long, value_name = "SERVER")]
+    source: ServerName,
+    /// Its physical standby, that shall serve
+    #[arg(long, value_name = "SERVER")]
+    target: ServerName,
+    /// What becomes of a database on the server that the catalogue does not know: moves or
+    /// stays-closed
+    #[arg(long = "fate", value_name = "DATNAME=FATE", value_parser = fate)]
+    fates: Vec<(String, String)>,
+}
+
+/// Reads `DATNAME=moves` or `DATNAME=stays-closed`. A database name may itself hold `=`.
+fn fate(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once('=') {
+        Some((datname, fate @ ("moves" | "stays-closed"))) if !datname.is_empty() => {
+            Ok((datname.to_owned(), fate.to_owned()))
+        }
+        _ => Err("write DATNAME=moves or DATNAME=stays-closed: moves or stays-closed is what becomes of it".to_owned()),
+    }
+}
+
+impl Migration {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Create(create) => return create.run(global).await,
+            Self::Preflight { name, show } => {
+                return preflight::run(global, name, show.as_deref()).await;
+            }
+            Self::Status { name, watch } => {
+                if watch {
+                    status::watch(global, name).await?;
+                } else {
+                    status::once(global, name).await?;
+                }
+            }
+            Self::List => list(global).await?,
+            Self::Switch { name, dry_run } => {
+                return switch::run(global, switch::Asked::switch(name), dry_run).await;
+            }
+            Self::Rollback {
+                name,
+                accept_loss,
+                dry_run,
+            } => {
+                let asked = switch::Asked::rollback(name, accept_loss);
+                return switch::run(global, asked, dry_run).await;
+            }
+            Self::Start { name } => {
+                let mut admin = client::connect(global).await?;
+                let answer = admin.start_migration(MigrationRequest { name }).await;
+                print_answer(global, answer)?;
+            }
+            Self::Complete { name } => {
+                let mut admin = client::connect(global).await?;
+                let answer = admin.complete_migration(MigrationRequest { name }).await;
+                print_answer(global, answer)?;
+            }
+            Self::Cancel { name } => {
+                let mut admin = client::connect(global).await?;
+                let answer = admin.cancel_migration(MigrationRequest { name }).await;
+                print_answer(global, answer)?;
+            }
+            Self::Resolve { name, choice } => {
+                let mut admin = client::connect(global).await?;
+                let answer = admin
+                    .resolve_migration(ResolveRequest { name, choice })
+                    .await;
+                print_answer(global, answer)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Create {
+    async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        let answer = client::connect(global)
+            .await?
+            .create_migration(CreateMigrationRequest {
+                name: self.name,
+                source: self.source.to_string(),
+                target: self.target.to_string(),
+                fates: self.fates.into_iter().collect::<HashMap<_, _>>(),
+            })
+            .await;
+        print_answer(global, answer)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn print_answer(
+    global: &Global,
+    answer: Result<tonic::Response<v1::Migration>, tonic::Status>,
+) -> anyhow::Result<()> {
+    let migration = answer
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
+    output::print(global.output, &show::json(&migration)?, || {
+        show::summary(&migration)
+    })
+}
+
+async fn list(global: &Global) -> anyhow::Result<()> {
+    let found = client::connect(global)
+        .await?
+        .list_migrations(ListMigrationsRequest {})
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
+    match global.output {
+        Format::Json => {
+            let migrations = found
+                .migrations
+                .iter()
+                .map(show::json)
+                .collect::<Result<Vec<_>, _>>()?;
+            let list = serde_json::json!({ "migrations": migrations });
+            output::line(&serde_json::to_string_pretty(&list)?)
+        }
+        Format::Table => {
+            let mut table = Table::new(["MIGRATION", "SOURCE", "TARGET", "STATE", "WORDS"]);
+            for migration in found.migrations {
+                table.row([
+                    migration.name,
+                    migration.source,
+                    migration.target,
+                    migration.state,
+                    migration.headline,
+                ]);
+            }
+            output::line(&table.to_string())
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A migration in words, and as JSON.
+
+use std::fmt::Write as _;
+
+use pointsman_proto::v1::{Migration, TimelineEntry};
+use serde_json::Value;
+
+use crate::cli::output::{self, Table};
+
+/// As JSON, with each entry's evidence as an object and not as text.
+pub(super) fn json(migration: &Migration) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(migration)?;
+    if let Some(Value::Array(entries)) = value.get_mut("timeline") {
+        for entry in entries {
+            if let Some(evidence) = entry.get_mut("evidence") {
+                *evidence = parsed(evidence.as_str().unwrap_or_default(), "{}");
+            }
+        }
+    }
+    Ok(value)
+}
+
+/// Text that holds JSON, as JSON; what is none stays text.
+pub(super) fn parsed(text: &str, empty: &str) -> Value {
+    let text = if text.is_empty() { empty } else { text };
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+/// What a person wants to know first.
+pub(super) fn summary(migration: &Migration) -> String {
+    let mut words = String::new();
+    let mut line = |label: &str, text: &str| {
+        if !text.is_empty() {
+            // Writing to a String cannot fail.
+            writeln!(words, "{label:<15} {text}").ok();
+        }
+    };
+    line(
+        "migration",
+        &format!(
+            "{}: {} -> {}",
+            migration.name, migration.source, migration.target
+        ),
+    );
+    line("state", &state(migration));
+    line("", &migration.headline);
+    line("cause", &migration.cause);
+    line("databases", &migration.databases.join(", "));
+    if migration.state == "baking" {
+        line("reverse stream", &migration.reverse_stream);
+    }
+    if let Some(way_back) = &migration.way_back {
+        line("way back", &way_back.words);
+    }
+    if migration.state == "switching" && migration.hold_until_ms != 0 {
+        line("held until", &output::clock(migration.hold_until_ms));
+    }
+    for choice in &migration.choices {
+        line("choice", &format!("{}: {}", choice.name, choice.words));
+    }
+    words.trim_end().to_owned()
+}
+
+fn state(migration: &Migration) -> String {
+    if migration.step.is_empty() {
+        migration.state.clone()
+    } else {
+        format!(
+            "{} ({}, {})",
+            migration.state, migration.direction, migration.step
+        )
+    }
+}
+
+/// The newest switch, step by step; what led to it, when there was none yet.
+pub(super) fn last_switch(migration: &Migration) -> String {
+    let Some(newest) = migration.timeline.iter().map(|entry| entry.switch).max() else {
+        return String::new();
+    };
+    let mut table = Table::new(["OFFSET MS", "STEP", "EVENT", "TOOK MS", "WORDS"]);
+    for entry in migration
+        .timeline
+        .iter()
+        // A step that has ended says all that its intent did.
+        .filter(|entry| entry.switch == newest && entry.event != "intent")
+    {
+        table.row([
+            format!("+{}", output::ms(entry.offset_us)),
+            entry.step.clone(),
+            entry.event.clone(),
+            took(entry),
+            entry.words.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// One entry as it comes.
+pub(super) fn entry(entry: &TimelineEntry) -> String {
+    let took = match took(entry) {
+        took if took.is_empty() => took,
+        took => format!("  (took {took} ms)"),
+    };
+    format!(
+        "#{} {:>10} ms  {:<9} {:<7} {}{took}",
+        entry.switch,
+        format!("+{}", output::ms(entry.offset_us)),
+        entry.step,
+        entry.event,
+        entry.words,
+    )
+}
+
+fn took(entry: &TimelineEntry) -> String {
+    if entry.took_us == 0 {
+        String::new()
+    } else {
+        output::ms(entry.took_us)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_proto::v1::{Choice, WayBack};
+
+    use super::*;
+
+    fn migration() -> Migration {
+        let entry = |offset_us, took_us, step: &str, event: &str, words: &str| TimelineEntry {
+            switch: 1,
+            at_ms: 1_700_000_000_000,
+            offset_us,
+            took_us,
+            step: step.to_owned(),
+            event: event.to_owned(),
+            words: words.to_owned(),
+            evidence: r#"{"nodes":3}"#.to_owned(),
+        };
+        Migration {
+            name: "to-green".to_owned(),
+            source: "blue".to_owned(),
+            target: "green".to_owned(),
+            state: "needs_operator".to_owned(),
+            direction: "forward".to_owned(),
+            step: "promote".to_owned(),
+            databases: vec!["orders".to_owned(), "billing".to_owned()],
+            headline: "neither server can be proven to be the only writer".to_owned(),
+            cause: "green does not answer".to_owned(),
+            way_back: Some(WayBack {
+                kind: "none".to_owned(),
+                lossless: false,
+                writes_at_risk: None,
+                words: "not before green answers".to_owned(),
+            }),
+            choices: vec![Choice {
+                name: "retry".to_owned(),
+                words: "try the step again".to_owned(),
+            }],
+            timeline: vec![
+                entry(1_200, 0, "hold", "intent", ""),
+                entry(4_350, 3_150, "hold", "done", "3 of 3 sidecars hold"),
+                entry(
+                    110_000,
+                    5_020_000,
+                    "promote",
+                    "failed",
+                    "green does not answer",
+                ),
+            ],
+            ..Migration::default()
+        }
+    }
+
+    #[test]
+    fn a_summary_says_what_can_be_decided() {
+        insta::assert_snapshot!(summary(&migration()));
+    }
+
+    #[test]
+    fn a_timeline_has_offsets_in_milliseconds() {
+        insta::assert_snapshot!(last_switch(&migration()));
+    }
+
+    #[test]
+    fn a_followed_entry_is_one_line() {
+        assert_eq!(
+            entry(&migration().timeline[1]),
+            "#1       +4.3 ms  hold      done    3 of 3 sidecars hold  (took 3.1 ms)"
+        );
+    }
+
+    #[test]
+    fn evidence_is_an_object_in_json() {
+        let value = json(&migration()).unwrap();
+        assert_eq!(value["timeline"][1]["evidence"]["nodes"], 3);
+        assert_eq!(value["way_back"]["writes_at_risk"], Value::Null);
+    }
+}

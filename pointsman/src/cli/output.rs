@@ -1,0 +1,81 @@
+//! Tables for people, JSON for programs.
+
+use std::{fmt, io::Write as _};
+
+use comfy_table::presets::NOTHING;
+use serde::Serialize;
+
+use super::Format;
+
+/// Prints `value` as JSON, or what `words` makes of it.
+pub(super) fn print<T: Serialize>(
+    format: Format,
+    value: &T,
+    words: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Table => line(&words()),
+        Format::Json => line(&serde_json::to_string_pretty(value)?),
+    }
+}
+
+/// Prints one line of a stream and flushes it: whoever follows sees it now.
+pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// A table without lines: easy on the eye and on `awk`.
+pub(super) struct Table(comfy_table::Table);
+
+impl Table {
+    pub(super) fn new<const N: usize>(header: [&str; N]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(NOTHING).set_header(header);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        Self(table)
+    }
+
+    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.0.add_row(cells);
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.trim_fmt())
+    }
+}
+
+/// An absolute time, as people read it.
+pub(super) fn clock(unix_ms: u64) -> String {
+    i64::try_from(unix_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(|| unix_ms.to_string(), |at| format!("{at:.3}"))
+}
+
+/// Microseconds as milliseconds with one decimal.
+pub(super) fn ms(micros: u64) -> String {
+    format!("{}.{}", micros / 1000, micros % 1000 / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_as_utc_with_milliseconds() {
+        assert_eq!(clock(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+    }
+
+    #[test]
+    fn microseconds_read_as_milliseconds() {
+        assert_eq!(ms(61_250), "61.2");
+        assert_eq!(ms(40), "0.0");
+    }
+}

@@ -1,0 +1,258 @@
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use pointsman_catalog::{Endpoint, FenceLevel, Server, ServerName};
+use pointsman_cutover::{
+    ports::{ControlId, DatabaseProvider as _, FenceRecord},
+    providers::postgres::PostgresProvider,
+};
+
+use super::{Format, output};
+use crate::observe::{self, Observed};
+
+/// Read, and lift, the fence that a switch left in a server, without the store
+///
+/// For when the store is lost. With a store, start the control plane instead: it carries on
+/// where it was.
+#[derive(Args, Debug)]
+pub(super) struct Recover {
+    /// libpq string of the control role of the fenced server
+    #[arg(long, value_name = "CONNINFO")]
+    control: String,
+    /// Open the server again as it was before the fence
+    #[arg(long)]
+    un_fence: bool,
+    /// libpq string of the server that the switch was going to; proves that nobody promoted it
+    #[arg(long, value_name = "CONNINFO", requires = "un_fence")]
+    standby: Option<String>,
+    /// Open it although the other server cannot be asked: you assert that it is down for good,
+    /// or was never promoted. If that is wrong, both accept writes
+    #[arg(long, requires = "un_fence", conflicts_with = "standby")]
+    nobody_was_promoted: bool,
+}
+
+impl Recover {
+    pub(super) async fn run(self, format: Format) -> anyhow::Result<ExitCode> {
+        let provider = PostgresProvider;
+        let server = server("fenced", &self.control)?;
+        let record = provider.fence_record(&server).await?;
+        if format == Format::Table {
+            output::line(&describe(record.as_ref()))?;
+        }
+        let mut did = Vec::new();
+        if self.un_fence {
+            let Some(record) = &record else {
+                bail!("there is nothing to lift: the server holds no fence record");
+            };
+            self.prove_standby(&provider, &server, record).await?;
+            did = un_fence(&provider, server, record).await?;
+        }
+        match format {
+            Format::Table => did.iter().try_for_each(|line| output::line(line))?,
+            Format::Json => {
+                let outcome = serde_json::json!({ "record": record, "did": did });
+                output::line(&serde_json::to_string_pretty(&outcome)?)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Two writers are worse than none: the server that the switch was going to must be shown
+    /// to be a standby still.
+    async fn prove_standby(
+        &self,
+        provider: &PostgresProvider,
+        fenced: &Server,
+        record: &FenceRecord,
+    ) -> anyhow::Result<()> {
+        if self.nobody_was_promoted {
+            return Ok(());
+        }
+        let Some(standby) = &self.standby else {
+            bail!(
+                "server {} was fenced by migration {}; before it is opened, show that the other \
+                 server was not promoted: --standby CONNINFO, or assert it by \
+                 --nobody-was-promoted",
+                record.server,
+                record.migration
+            );
+        };
+        let servers = [fenced.clone(), server("standby", standby)?];
+        let seen = observe::all(provider, &servers).await;
+        match seen.as_slice() {
+            [
+                Observed::Answers {
+                    system_identifier: fenced,
+                    ..
+                },
+                Observed::Answers {
+                    system_identifier: standby,
+                    ..
+                },
+            ] if fenced != standby => bail!(
+                "the server of --standby is no copy of {}: their system identifiers are {standby} \
+                 and {fenced}",
+                record.server
+            ),
+            [
+                _,
+                Observed::Answers {
+                    in_recovery: true, ..
+                },
+            ] => Ok(()),
+            [_, Observed::Answers { timeline, .. }] => bail!(
+                "the other server is a primary on timeline {timeline}: it was promoted and may \
+                 have taken writes that {} does not have. Send applications there, or keep it \
+                 closed and compare both before anything is opened",
+                record.server
+            ),
+            _ => bail!(
+                "the other server does not answer, so it is not shown to be a standby: {}",
+                seen.last().map(Observed::role).unwrap_or_default()
+            ),
+        }
+    }
+}
+
+/// Opens the server as the record says, after checking that it is the one that was closed.
+async fn un_fence(
+    provider: &PostgresProvider,
+    server: Server,
+    record: &FenceRecord,
+) -> anyhow::Result<Vec<String>> {
+    let server = Server {
+        fence: if record.closed.hba.is_some() {
+            FenceLevel::SqlHba
+        } else {
+            FenceLevel::Sql
+        },
+        ..server
+    };
+    let attached = provider.attach(&server, &control(record)).await?;
+    let seen = attached.observe().await?;
+    if seen.in_recovery {
+        bail!(
+            "this server is a standby: the record is a copy of that of {}; lift the fence there",
+            record.server
+        );
+    }
+    if seen.timeline != record.timeline {
+        bail!(
+            "this server is on timeline {} and the record is of timeline {}: the record came from \
+             {} before this server was promoted, so it is not the one that was closed",
+            seen.timeline,
+            record.timeline,
+            record.server
+        );
+    }
+    // The file first: a database that is open behind a refusing pg_hba.conf would look
+    // recovered and is not.
+    attached
+        .restore_hba(&record.closed)
+        .await
+        .context("nothing was opened")?;
+    attached
+        .reopen(&record.closed, &[])
+        .await
+        .context("pg_hba.conf is as before, the databases are still closed")?;
+    let opened: Vec<_> = record
+        .closed
+        .databases
+        .iter()
+        .filter(|database| database.allow_connections)
+        .map(|database| database.datname.as_str())
+        .collect();
+    let mut did = Vec::new();
+    if record.closed.hba.is_some() {
+        did.push("pg_hba.conf was put back and reloaded".to_owned());
+    }
+    did.push(format!("opened: {}", opened.join(", ")));
+    did.push("the fence record was deleted".to_owned());
+    Ok(did)
+}
+
+fn describe(record: Option<&FenceRecord>) -> String {
+    let Some(record) = record else {
+        return "no fence: no switch left this server closed".to_owned();
+    };
+    let databases: Vec<_> = record
+        .closed
+        .databases
+        .iter()
+        .map(|database| {
+            format!(
+                "  {:<20} connections {}, limit {}",
+                database.datname,
+                if database.allow_connections {
+                    "allowed"
+                } else {
+                    "not allowed"
+                },
+                database.connection_limit
+            )
+        })
+        .collect();
+    format!(
+        "fenced by migration {} at epoch {}\nserver      {}\ntimeline    {}\npg_hba.conf {}\n\
+         before the fence:\n{}",
+        record.migration,
+        record.epoch,
+        record.server,
+        record.timeline,
+        if record.closed.hba.is_some() {
+            "replaced; the former text is in the record"
+        } else {
+            "untouched"
+        },
+        databases.join("\n")
+    )
+}
+
+fn control(record: &FenceRecord) -> ControlId {
+    ControlId {
+        migration: record.migration.clone(),
+        epoch: record.epoch,
+    }
+}
+
+/// A server that no catalogue names.
+fn server(name: &str, conninfo: &str) -> anyhow::Result<Server> {
+    let endpoint: Endpoint = "localhost:5432".parse()?;
+    Ok(Server {
+        name: ServerName::new(name)?,
+        endpoint,
+        control: conninfo.to_owned(),
+        replication: None,
+        fence: FenceLevel::Sql,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_cutover::ports::{Closed, DatabaseSettings};
+
+    use super::*;
+
+    #[test]
+    fn a_record_reads_as_what_was_closed_and_how_it_was() {
+        let record = FenceRecord {
+            migration: "to-green".to_owned(),
+            epoch: 3,
+            server: ServerName::new("blue").unwrap(),
+            timeline: 1,
+            closed: Closed {
+                databases: vec![DatabaseSettings {
+                    datname: "orders".to_owned(),
+                    oid: 16_384,
+                    allow_connections: true,
+                    connection_limit: -1,
+                    is_template: false,
+                }],
+                hba: Some("local all all trust\n".to_owned()),
+                xids: vec![731],
+            },
+        };
+        insta::assert_snapshot!(describe(Some(&record)));
+    }
+}

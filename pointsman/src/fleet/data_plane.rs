@@ -1,0 +1,83 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use pointsman_catalog::{DatabaseName, NodeId, RouteChange};
+use pointsman_cutover::ports::{
+    Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication,
+};
+use pointsman_xds::{Outcome, Policy, Sequence};
+use tokio::time::Instant;
+
+use super::{Publisher, view::State};
+
+#[async_trait]
+impl DataPlane for Publisher {
+    async fn publish(
+        &self,
+        changes: &BTreeMap<DatabaseName, RouteChange>,
+    ) -> Result<Publication, DataPlaneError> {
+        self.publish_routes(changes).await
+    }
+
+    async fn converge(
+        &self,
+        publication: &Publication,
+        barrier: Barrier,
+        deadline: Duration,
+    ) -> Convergence {
+        let policy = match barrier {
+            Barrier::AllRegistered => Policy::AllRegistered,
+            Barrier::AllConnected => Policy::AllConnected,
+        };
+        let sequence = Sequence::from(publication.sequence);
+        let found = self
+            .fleet
+            .converge(sequence, policy, Instant::now() + deadline)
+            .await;
+        let mut convergence = Convergence {
+            reached: found.reached,
+            ..Convergence::default()
+        };
+        for (node, outcome) in found.nodes {
+            // Every registered name is of our alphabet.
+            let Ok(node) = NodeId::new(node.as_str()) else {
+                continue;
+            };
+            match outcome {
+                Outcome::Synced { .. } => convergence.acknowledged.push(node),
+                Outcome::Nacked { words, .. } => {
+                    convergence.refused.push((node, words.to_string()));
+                }
+                Outcome::Lagging => convergence.lagging.push(node),
+                Outcome::Absent => convergence.absent.push(node),
+            }
+        }
+        convergence.unregistered = found
+            .others
+            .into_iter()
+            .filter_map(|(node, _outcome)| NodeId::new(node.as_str()).ok())
+            .collect();
+        convergence
+    }
+
+    async fn membership(&self) -> Result<Membership, DataPlaneError> {
+        let mut membership = Membership {
+            unregistered: self.unregistered(),
+            ..Membership::default()
+        };
+        for view in self.nodes().into_iter().filter(|view| view.registered) {
+            let Ok(node) = NodeId::new(view.id.as_str()) else {
+                continue;
+            };
+            membership.registered.push(node.clone());
+            match view.state {
+                State::Synced | State::Unregistered => {}
+                State::Absent => membership.absent.push(node),
+                State::Stale | State::Nacked | State::NotSent => {
+                    membership.stale.push((node, view.words));
+                }
+            }
+        }
+        Ok(membership)
+    }
+}

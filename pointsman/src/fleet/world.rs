@@ -1,0 +1,277 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use pointsman_catalog::{
+    Catalog, CatalogError, Database, DatabaseName, NodeId, Route, RouteChange, Routes, Server,
+    ServerName, UnixMillis,
+};
+use pointsman_envoy_config::{ServedDatabase, resources};
+use pointsman_xds::{Group, Resource, ResourceSet, ResourceType, Snapshot, SnapshotBuilder};
+
+use super::addresses::Addresses;
+
+/// What is published: the catalogue as it was read, and the resources made of it.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) addresses: Addresses,
+    servers: Vec<Server>,
+    databases: BTreeMap<DatabaseName, Database>,
+    routes: BTreeMap<DatabaseName, Routes>,
+    nodes: BTreeMap<NodeId, IpAddr>,
+    /// Where connected nodes listen that nobody registered.
+    strangers: BTreeSet<IpAddr>,
+    /// Clusters and load assignments, by database; the same for every node.
+    shared: BTreeMap<DatabaseName, Drawn>,
+    /// By the address on which a group of nodes listens.
+    listeners: BTreeMap<IpAddr, Arc<ResourceSet>>,
+}
+
+/// The resources of one database.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    resources: Vec<Resource>,
+    /// When what is drawn here as held must be drawn anew.
+    held_until: Option<UnixMillis>,
+}
+
+impl World {
+    pub(super) fn new(addresses: Addresses) -> Self {
+        Self {
+            addresses,
+            servers: Vec::new(),
+            databases: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            strangers: BTreeSet::new(),
+            shared: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+        }
+    }
+
+    /// Reads the catalogue anew.
+    pub(super) async fn read(&mut self, catalog: &Catalog) -> Result<(), CatalogError> {
+        let databases = catalog.databases().await?;
+        let nodes = catalog.nodes().await?;
+        self.servers = catalog.servers().await?;
+        self.routes = catalog.routes().await?;
+        self.databases = databases
+            .into_iter()
+            .map(|database| (database.name.clone(), database))
+            .collect();
+        self.nodes = nodes
+            .into_iter()
+            .map(|node| (node.id, node.listen))
+            .collect();
+        Ok(())
+    }
+
+    /// Makes every resource anew, or leaves all as they are.
+    pub(super) fn render_all(&mut self, now: UnixMillis) -> Result<(), String> {
+        let addresses = self.addresses();
+        let shared = self
+            .routes
+            .iter()
+            .filter(|(name, _)| self.databases.contains_key(name))
+            .map(|(name, routes)| Ok((name.clone(), self.draw(name, routes, &addresses, now)?)))
+            .collect::<Result<_, String>>()?;
+        let groups: BTreeSet<_> = self
+            .nodes
+            .values()
+            .chain(&self.strangers)
+            .copied()
+            .collect();
+        let listeners = groups
+            .into_iter()
+            .map(|listen| Ok((listen, self.draw_listeners(listen)?)))
+            .collect::<Result<_, String>>()?;
+        self.shared = shared;
+        self.listeners = listeners;
+        Ok(())
+    }
+
+    /// The resources that `changes` would make; nothing is changed yet.
+    pub(super) fn rendered(
+        &self,
+        changes: &BTreeMap<DatabaseName, RouteChange>,
+        now: UnixMillis,
+    ) -> Result<BTreeMap<DatabaseName, Drawn>, String> {
+        let addresses = self.addresses();
+        changes
+            .iter()
+            // A name that the catalogue does not know is the catalogue's to refuse.
+            .filter_map(|(name, change)| Some((name, change, self.routes.get(name)?)))
+            .map(|(name, change, routes)| {
+                let routes = Routes {
+                    epoch: routes.epoch.next(),
+                    writer: change.writer.as_ref().unwrap_or(&routes.writer).clone(),
+                    reader: change.reader.as_ref().unwrap_or(&routes.reader).clone(),
+                };
+                Ok((name.clone(), self.draw(name, &routes, &addresses, now)?))
+            })
+            .collect()
+    }
+
+    /// Takes over what was recorded and rendered.
+    pub(super) fn adopt(
+        &mut self,
+        routes: BTreeMap<DatabaseName, Routes>,
+        drawn: BTreeMap<DatabaseName, Drawn>,
+    ) {
+        self.routes.extend(routes);
+        self.shared.extend(drawn);
+    }
+
+    /// Draws the held databases anew: with what is left of their holds now, or refusing.
+    pub(super) fn render_held(&mut self, now: UnixMillis) -> Result<(), String> {
+        let addresses = self.addresses();
+        let held: Vec<_> = self
+            .shared
+            .iter()
+            .filter(|(_, drawn)| drawn.held_until.is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in held {
+            if let Some(routes) = self.routes.get(&name) {
+                let drawn = self.draw(&name, routes, &addresses, now)?;
+                self.shared.insert(name, drawn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any database is drawn as held, and until when the first one is.
+    pub(super) fn next_hold_end(&self) -> Option<UnixMillis> {
+        self.shared
+            .values()
+            .filter_map(|drawn| drawn.held_until)
+            .min()
+    }
+
+    /// Serves nodes that listen on `listen` although nobody registered them. Says whether
+    /// that is news.
+    pub(super) fn admit(&mut self, listen: IpAddr) -> Result<bool, String> {
+        if self.listeners.contains_key(&listen) {
+            return Ok(false);
+        }
+        let listeners = self.draw_listeners(listen)?;
+        self.strangers.insert(listen);
+        self.listeners.insert(listen, listeners);
+        Ok(true)
+    }
+
+    /// One snapshot per group, with `instead` in the place of what is drawn of its databases.
+    pub(super) fn snapshots(
+        &self,
+        instead: &BTreeMap<DatabaseName, Drawn>,
+    ) -> Result<BTreeMap<Group, Snapshot>, String> {
+        let drawn = self
+            .shared
+            .iter()
+            .flat_map(|(name, drawn)| &instead.get(name).unwrap_or(drawn).resources)
+            .cloned();
+        // Sets that all groups share stay one object, so that a publish compares them once.
+        let common = Snapshot::builder()
+            .extend(drawn)
+            .insert(resources::runtime_layer().into())
+            .build()
+            .map_err(|error| error.to_string())?;
+        let kinds = [
+            ResourceType::Cluster,
+            ResourceType::Endpoints,
+            ResourceType::Runtime,
+        ];
+        self.listeners
+            .iter()
+            .map(|(listen, listeners)| {
+                let snapshot = kinds
+                    .into_iter()
+                    .map(|kind| Arc::clone(common.set(kind)))
+                    .fold(Snapshot::builder(), SnapshotBuilder::share)
+                    .share(Arc::clone(listeners))
+                    .build()
+                    .map_err(|error| error.to_string())?;
+                Ok((group(*listen), snapshot))
+            })
+            .collect()
+    }
+
+    /// Where `node` listens, if it is registered.
+    pub(super) fn listen(&self, node: &NodeId) -> Option<IpAddr> {
+        self.nodes.get(node).copied()
+    }
+
+    pub(super) fn registered(&self) -> BTreeMap<NodeId, IpAddr> {
+        self.nodes.clone()
+    }
+
+    pub(super) fn addresses(&self) -> BTreeMap<ServerName, Vec<SocketAddr>> {
+        self.addresses.by_server(&self.servers)
+    }
+
+    fn draw(
+        &self,
+        name: &DatabaseName,
+        routes: &Routes,
+        addresses: &BTreeMap<ServerName, Vec<SocketAddr>>,
+        now: UnixMillis,
+    ) -> Result<Drawn, String> {
+        let Some(database) = self.databases.get(name) else {
+            return Err(format!("{name} has routes and is not declared"));
+        };
+        let served = ServedDatabase {
+            database,
+            routes,
+            probe_targets: &candidates(database, addresses),
+        };
+        let rendered =
+            resources::of_database(&served, addresses, now).map_err(|error| error.to_string())?;
+        Ok(Drawn {
+            resources: rendered.into_iter().map(Resource::from).collect(),
+            held_until: [&routes.writer, &routes.reader]
+                .into_iter()
+                .filter_map(|route| held_until(route, now))
+                .min(),
+        })
+    }
+
+    fn draw_listeners(&self, listen: IpAddr) -> Result<Arc<ResourceSet>, String> {
+        let rendered = resources::listeners(listen, self.databases.values())
+            .map_err(|error| error.to_string())?;
+        let listeners = rendered.into_iter().map(Resource::from);
+        ResourceSet::new(ResourceType::Listener, listeners)
+            .map(Arc::new)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// Nodes with one listen address share their snapshot.
+pub(super) fn group(listen: IpAddr) -> Group {
+    Group::new(listen.to_string())
+}
+
+/// When a route that is held now stops being so; a hold that is over is none.
+fn held_until(route: &Route, now: UnixMillis) -> Option<UnixMillis> {
+    match route {
+        Route::Hold { until, .. } if *until > now => Some(*until),
+        Route::Hold { .. } | Route::Serve { .. } | Route::Refuse => None,
+    }
+}
+
+/// The declared servers that sidecars can try; one without an address cannot be tried, which
+/// is no reason to serve nothing.
+fn candidates(
+    database: &Database,
+    addresses: &BTreeMap<ServerName, Vec<SocketAddr>>,
+) -> Vec<ServerName> {
+    let mut candidates: Vec<_> = std::iter::once(&database.writer)
+        .chain(&database.readers)
+        .filter(|server| addresses.contains_key(server))
+        .cloned()
+        .collect();
+    candidates.sort_unstable();
+    candidates.dedup();
+    candidates
+}

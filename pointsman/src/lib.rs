@@ -1,0 +1,13 @@
+//! The program: the one place where the catalogue, the xDS server, the sidecars'
+//! configuration and the cutover engine meet. An admin server and a command line on top.
+
+mod admin;
+mod alarms;
+mod chain;
+pub mod cli;
+mod control;
+mod fleet;
+mod flip;
+mod observe;
+mod serve;
+mod settings;

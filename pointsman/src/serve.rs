@@ -1,0 +1,200 @@
+//! The control plane as a process: state restored, then listeners, then migrations; and the
+//! way back down.
+
+mod listeners;
+mod log;
+mod signals;
+
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use pointsman_catalog::{Catalog, Store, store::EmbeddedStore};
+use pointsman_cutover::{
+    Engine, Ports,
+    ports::{DataPlane, DatabaseProvider},
+    providers::postgres::PostgresProvider,
+};
+use pointsman_proto::v1::admin_server::AdminServer;
+use pointsman_xds::{Limits, NoTelemetry, XdsServer};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::TcpIncoming};
+use tracing::info;
+
+use crate::{admin::Admin, alarms::WriteProbe, fleet::Publisher, flip::Flip, settings::Settings};
+use signals::Signals;
+
+/// How to serve.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) data_dir: PathBuf,
+    /// Make a new store.
+    pub(crate) init: bool,
+    pub(crate) settings: Settings,
+    pub(crate) xds_listen: SocketAddr,
+    pub(crate) admin_listen: SocketAddr,
+    /// The admin listener may be reached from other machines.
+    pub(crate) admin_anywhere: bool,
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// What could not be opened, bound or restored, or which part ended by itself.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    log::init();
+    let mut signals = Signals::new()?;
+    listeners::check_admin(options.admin_listen, options.admin_anywhere)?;
+    let store = open(&options).await?;
+    let xds = listeners::bind("sidecars", "--xds-listen", options.xds_listen).await?;
+    let admin = listeners::bind("operators", "--admin-listen", options.admin_listen).await?;
+    let mut house = House::build(store, &options.settings).await?;
+    house.open(xds, admin).await?;
+
+    let ended = tokio::select! {
+        () = signals.next() => None,
+        ended = house.tasks.join_next() => Some(ended),
+    };
+    info!("stopping");
+    tokio::select! {
+        stopped = timeout(STOPPING, house.close()) => {
+            stopped.context("parts of the control plane did not stop in time")?;
+        }
+        () = signals.next() => bail!("a second signal: stopped without waiting"),
+    }
+    match ended {
+        None => Ok(()),
+        Some(Some(Ok(Err(error)))) => Err(error),
+        Some(Some(Err(panic))) => Err(panic).context("a part of the control plane failed"),
+        Some(Some(Ok(Ok(()))) | None) => bail!("a listener ended by itself"),
+    }
+}
+
+async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
+    let dir = options.data_dir.clone();
+    let init = options.init;
+    let store = tokio::task::spawn_blocking(move || {
+        if init {
+            std::fs::create_dir_all(&dir)
+                .with_context(|| format!("cannot make the folder {}", dir.display()))?;
+            Ok(EmbeddedStore::create(&dir)?)
+        } else {
+            anyhow::Ok(EmbeddedStore::open(&dir)?)
+        }
+    })
+    .await??;
+    Ok(Arc::new(store))
+}
+
+/// Every part, joined.
+struct House {
+    catalog: Arc<Catalog>,
+    publisher: Arc<Publisher>,
+    provider: Arc<dyn DatabaseProvider>,
+    engine: Arc<Engine>,
+    barrier_deadline: Duration,
+    tasks: JoinSet<anyhow::Result<()>>,
+    /// For the parts that the engine needs until it has parked.
+    stop: CancellationToken,
+}
+
+impl House {
+    /// Restores the state: when this returns, every snapshot is published.
+    async fn build(store: Arc<dyn Store>, settings: &Settings) -> anyhow::Result<Self> {
+        let catalog = Arc::new(Catalog::new(store));
+        let publisher = Publisher::restore(Arc::clone(&catalog))
+            .await
+            .context("the fleet's configuration could not be restored")?;
+        let provider: Arc<dyn DatabaseProvider> = Arc::new(PostgresProvider);
+        let probe = WriteProbe::new(Arc::clone(&catalog), Arc::clone(&publisher), settings.probe);
+        let ports = Ports {
+            catalog: Arc::clone(&catalog),
+            data_plane: Arc::clone(&publisher) as Arc<dyn DataPlane>,
+            provider: Arc::clone(&provider),
+            alarms: vec![Arc::new(probe)],
+        };
+        Ok(Self {
+            engine: Engine::new(ports, settings.engine),
+            catalog,
+            publisher,
+            provider,
+            barrier_deadline: settings.engine.barrier_deadline,
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Serves the sidecars, takes over what a former process left in flight, then serves
+    /// operators, who so never see a migration missing.
+    async fn open(&mut self, xds: TcpListener, admin: TcpListener) -> anyhow::Result<()> {
+        let xds_address = xds.local_addr()?;
+        let admin_address = admin.local_addr()?;
+        let server = XdsServer::new(
+            self.publisher.cache(),
+            self.publisher.fleet(),
+            Arc::clone(&self.publisher) as _,
+            Arc::new(NoTelemetry),
+            Limits::default(),
+        );
+        let stop = self.stop.clone();
+        self.tasks
+            .spawn(async move { Ok(server.serve(xds, stop).await?) });
+        let publisher = Arc::clone(&self.publisher);
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            publisher.run(stop).await;
+            Ok(())
+        });
+        self.engine
+            .resume()
+            .await
+            .context("the migrations in the store could not be taken over")?;
+        let service = AdminServer::new(self.admin(xds_address));
+        let incoming = TcpIncoming::from(admin).with_nodelay(Some(true));
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            Server::builder()
+                .add_service(service)
+                .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+                .await
+                .context("the admin listener")
+        });
+        let mut out = std::io::stdout();
+        writeln!(out, "ready xds={xds_address} admin={admin_address}")?;
+        out.flush()?;
+        info!(xds = %xds_address, admin = %admin_address, "serving");
+        Ok(())
+    }
+
+    fn admin(&self, xds: SocketAddr) -> Admin {
+        Admin {
+            catalog: Arc::clone(&self.catalog),
+            publisher: Arc::clone(&self.publisher),
+            engine: Arc::clone(&self.engine),
+            provider: Arc::clone(&self.provider),
+            flip: Flip {
+                catalog: Arc::clone(&self.catalog),
+                publisher: Arc::clone(&self.publisher),
+                engine: Arc::clone(&self.engine),
+                barrier_deadline: self.barrier_deadline,
+            },
+            // Nobody can dial "every address".
+            xds: if xds.ip().is_unspecified() {
+                String::new()
+            } else {
+                xds.to_string()
+            },
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// The engine first: it parks at its next journal entry and may publish until then.
+    async fn close(&mut self) {
+        self.engine.shutdown().await;
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// A step that is under way ends within its own deadline, streams within theirs.
+const STOPPING: Duration = Duration::from_secs(20);
