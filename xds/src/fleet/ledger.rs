@@ -135,6 +135,12 @@ impl Ledger {
         all.into_iter().map(|node| self.node_status(node)).collect()
     }
 
+    /// Nobody is connected and nobody waits.
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.nodes.is_empty() && self.barriers.is_empty()
+    }
+
     /// Tells each barrier where the node stands now.
     fn assess(&mut self, node: &NodeId, now: Instant) {
         // Taken out, since an outcome is worked out from the rest of the ledger.

@@ -1,1 +1,316 @@
+use std::{collections::BTreeMap, time::Duration};
 
+use super::*;
+use crate::{
+    fixture::assignment,
+    resource::ResourceType::Endpoints,
+    snapshot::Snapshot,
+    stream::{DeltaRequest, Reply, Response, Transport, TypeState},
+};
+
+struct House {
+    cache: Arc<SnapshotCache>,
+    fleet: Arc<Fleet>,
+}
+
+/// A client with an open stream.
+struct Sidecar {
+    machine: Machine,
+    watch: crate::cache::Watch,
+    connection: Connection,
+    open: Vec<Response>,
+}
+
+impl House {
+    fn new(registered: &[&str]) -> Self {
+        let cache = Arc::new(SnapshotCache::new());
+        let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
+        fleet.set_registered(registered.iter().map(|id| NodeId::from(*id)));
+        Self { cache, fleet }
+    }
+
+    fn publish(&self, port: u32) -> Sequence {
+        self.publish_to("group", port)
+    }
+
+    fn publish_to(&self, group: &str, port: u32) -> Sequence {
+        let snapshot = Snapshot::builder().insert(assignment("a", port)).build();
+        let snapshots = BTreeMap::from([(Group::new(group), snapshot.unwrap())]);
+        self.cache.publish(snapshots)
+    }
+
+    /// Connects a client that subscribes to the endpoints of `a`.
+    fn sidecar(&self, id: &str) -> Sidecar {
+        let group = Group::new("group");
+        let mut sidecar = Sidecar {
+            machine: Machine::new(Transport::Delta, "server".into(), 10),
+            watch: self.cache.subscribe(&group),
+            connection: self.fleet.connect(description(id), group),
+            open: Vec::new(),
+        };
+        sidecar.request(Reply::default(), &["a".to_owned()]);
+        sidecar
+    }
+
+    /// What there is to say without waiting.
+    async fn now(&self, sequence: Sequence, policy: Policy) -> Convergence {
+        self.fleet.converge(sequence, policy, Instant::now()).await
+    }
+}
+
+impl Sidecar {
+    fn request(&mut self, reply: Reply, subscribe: &[String]) {
+        self.see();
+        let request = DeltaRequest {
+            subscribe: subscribe.to_vec(),
+            reply,
+            ..DeltaRequest::default()
+        };
+        let now = Instant::now();
+        self.machine.delta(Endpoints, &request, now).unwrap();
+        self.see();
+    }
+
+    /// The stream's task runs.
+    fn see(&mut self) {
+        if let Some(published) = self.watch.newest() {
+            self.machine.publish(published);
+        }
+        self.open.extend(self.machine.advance(Instant::now()));
+        self.connection.report(&mut self.machine);
+    }
+
+    fn answer(&mut self, error: Option<&str>) {
+        self.see();
+        let response = self.open.pop().expect("something to answer");
+        let reply = Reply {
+            nonce: response.nonce.as_ref().to_owned(),
+            error: error.map(Into::into),
+        };
+        self.request(reply, &[]);
+    }
+}
+
+fn description(id: &str) -> NodeDescription {
+    NodeDescription {
+        id: id.into(),
+        cluster: String::new(),
+        metadata: BTreeMap::new(),
+        user_agent: String::new(),
+        user_agent_version: String::new(),
+        client_features: Vec::new(),
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn outcomes(convergence: &Convergence) -> Vec<(&str, &'static str)> {
+    let named = |outcome: &Outcome| match outcome {
+        Outcome::Synced { .. } => "synced",
+        Outcome::Nacked { .. } => "nacked",
+        Outcome::Lagging => "lagging",
+        Outcome::Absent => "absent",
+    };
+    let nodes = convergence.nodes.iter();
+    nodes
+        .map(|(id, outcome)| (id.as_str(), named(outcome)))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_barrier_ends_with_the_last_acknowledgement() {
+    let house = House::new(&["a", "b"]);
+    let sequence = house.publish(1);
+    let (mut a, mut b) = (house.sidecar("a"), house.sidecar("b"));
+    a.answer(None);
+    let barrier = house
+        .fleet
+        .converge(sequence, Policy::AllRegistered, soon());
+    let (convergence, ()) = tokio::join!(barrier, async { b.answer(None) });
+    assert!(convergence.reached);
+    assert_eq!(outcomes(&convergence), [("a", "synced"), ("b", "synced")]);
+}
+
+#[tokio::test]
+async fn at_the_deadline_everybody_is_named() {
+    let house = House::new(&["a", "b", "c"]);
+    let sequence = house.publish(1);
+    let (mut a, _b) = (house.sidecar("a"), house.sidecar("b"));
+    let mut stranger = house.sidecar("stranger");
+    a.answer(None);
+    stranger.answer(None);
+    let convergence = house.now(sequence, Policy::AllRegistered).await;
+    assert!(!convergence.reached);
+    assert_eq!(
+        outcomes(&convergence),
+        [("a", "synced"), ("b", "lagging"), ("c", "absent")]
+    );
+    assert_eq!(convergence.others[0].0.as_str(), "stranger");
+}
+
+#[tokio::test]
+async fn a_refusal_ends_a_barrier_that_needs_all_and_is_named_by_one_that_does_not() {
+    let house = House::new(&["a", "b"]);
+    let sequence = house.publish(1);
+    let (mut a, mut b) = (house.sidecar("a"), house.sidecar("b"));
+    let barrier = house
+        .fleet
+        .converge(sequence, Policy::AllRegistered, soon());
+    let (convergence, ()) = tokio::join!(barrier, async { a.answer(Some("malformed")) });
+    assert!(!convergence.reached);
+    assert_eq!(outcomes(&convergence), [("a", "nacked"), ("b", "lagging")]);
+    let Outcome::Nacked {
+        words, resources, ..
+    } = &convergence.nodes[0].1
+    else {
+        panic!("{convergence:?}");
+    };
+    assert_eq!((&**words, &resources[..]), ("malformed", &["a".into()][..]));
+
+    let barrier = house.fleet.converge(sequence, Policy::AllConnected, soon());
+    let (convergence, ()) = tokio::join!(barrier, async { b.answer(None) });
+    assert!(convergence.reached);
+}
+
+#[tokio::test]
+async fn a_percentage_is_rounded_up_and_given_up_when_it_cannot_be_reached() {
+    let house = House::new(&["a", "b", "c"]);
+    let sequence = house.publish(1);
+    let mut sidecars = ["a", "b"].map(|id| house.sidecar(id));
+    for sidecar in &mut sidecars {
+        sidecar.answer(None);
+    }
+    assert!(house.now(sequence, Policy::Percent(66)).await.reached);
+    assert!(!house.now(sequence, Policy::Percent(67)).await.reached);
+
+    let sequence = house.publish(2);
+    for sidecar in &mut sidecars {
+        sidecar.answer(Some("no"));
+    }
+    let policy = Policy::Percent(66);
+    let convergence = house.fleet.converge(sequence, policy, soon()).await;
+    assert!(!convergence.reached);
+}
+
+#[tokio::test]
+async fn who_goes_away_is_no_longer_waited_for_among_the_connected() {
+    let house = House::new(&["a"]);
+    let sequence = house.publish(1);
+    let a = house.sidecar("a");
+    let barrier = house.fleet.converge(sequence, Policy::AllConnected, soon());
+    let (convergence, ()) = tokio::join!(barrier, async { drop(a) });
+    assert!(convergence.reached);
+    assert_eq!(outcomes(&convergence), [("a", "absent")]);
+}
+
+#[tokio::test]
+async fn who_comes_back_in_time_counts_and_who_is_registered_later_is_not_awaited() {
+    let house = House::new(&["a"]);
+    let sequence = house.publish(1);
+    let barrier = house
+        .fleet
+        .converge(sequence, Policy::AllRegistered, soon());
+    let (convergence, ()) = tokio::join!(barrier, async {
+        house.fleet.set_registered(["a", "later"].map(NodeId::from));
+        house.sidecar("a").answer(None);
+    });
+    assert!(convergence.reached);
+    assert_eq!(outcomes(&convergence), [("a", "synced")]);
+}
+
+#[tokio::test]
+async fn a_node_has_also_what_needed_no_sending() {
+    let house = House::new(&["a"]);
+    house.publish(1);
+    let mut a = house.sidecar("a");
+    a.answer(None);
+    let sequence = house.publish(1);
+    assert!(!house.now(sequence, Policy::AllRegistered).await.reached);
+    a.see();
+    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+}
+
+#[tokio::test]
+async fn a_publish_to_another_group_asks_nothing_of_a_node() {
+    let house = House::new(&["a"]);
+    house.publish(1);
+    let mut a = house.sidecar("a");
+    a.answer(None);
+    let sequence = house.publish_to("other", 7);
+    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_older_content_does_not_count() {
+    let house = House::new(&["a"]);
+    house.publish(1);
+    let mut a = house.sidecar("a");
+    let sequence = house.publish(2);
+    a.answer(None);
+    assert!(!house.now(sequence, Policy::AllRegistered).await.reached);
+    a.answer(None);
+    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+}
+
+#[tokio::test]
+async fn two_streams_of_one_node_must_both_have_it() {
+    let house = House::new(&["a"]);
+    let sequence = house.publish(1);
+    let (mut one, two) = (house.sidecar("a"), house.sidecar("a"));
+    one.answer(None);
+    assert!(!house.now(sequence, Policy::AllRegistered).await.reached);
+    assert_eq!(house.fleet.status()[0].streams, 2);
+    drop(two);
+    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+}
+
+#[tokio::test]
+async fn status_shows_the_registered_and_the_connected() {
+    let house = House::new(&["a", "gone"]);
+    let mut changes = house.fleet.watch();
+    let sequence = house.publish(1);
+    let mut a = house.sidecar("a");
+    let _stranger = house.sidecar("b");
+    a.answer(None);
+    assert!(changes.has_changed().unwrap());
+    changes.borrow_and_update();
+    let status = house.fleet.status();
+    let shown: Vec<_> = status
+        .iter()
+        .map(|node| {
+            (
+                node.id.as_str(),
+                node.registered,
+                node.connected(),
+                node.synced,
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("a", true, true, true),
+            ("b", false, true, false),
+            ("gone", true, false, false)
+        ]
+    );
+    assert_eq!(status[0].synced_to, Some(sequence));
+    assert!(status[0].last_ack().is_some());
+    assert_eq!(status[1].types[0].state, TypeState::Stale);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_barriers_and_of_strangers_that_went() {
+    let house = House::new(&["a"]);
+    let sequence = house.publish(1);
+    drop(house.sidecar("stranger"));
+    house.now(sequence, Policy::AllRegistered).await;
+    let barrier = house
+        .fleet
+        .converge(sequence, Policy::AllRegistered, soon());
+    drop(barrier);
+    assert!(house.fleet.ledger().is_at_rest());
+    assert_eq!(house.fleet.status().len(), 1);
+}
