@@ -64,6 +64,6 @@ impl DatabaseProvider for PostgresProvider {
 
     async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
         let session = Session::open(server, "postgres", &Purpose::Recovery).await?;
-        record::read(&session).await
+        Ok(record::read_all(&session).await?.into_iter().next())
     }
 }

@@ -2,29 +2,37 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use futures_util::future::{try_join, try_join_all};
 
 use super::{
-    hba, record,
+    record,
     server::SqlServer,
-    session::{knock, user_in},
-    statements::{
-        close_databases, close_named, identifier, limit_databases, literal, reopen_databases,
-    },
+    statements::{close_databases, close_named, identifier, limit_databases, reopen_databases},
 };
-use crate::ports::{Breach, Closed, FenceRecord, ProviderError, Refusal};
+use crate::ports::{
+    Breach, Closed, ControlledServer as _, FenceRecord, ProviderError, ReverseSlot,
+};
 
 impl SqlServer {
     pub(super) async fn close_all(&self, fence: &FenceRecord) -> Result<Closed, ProviderError> {
-        let recorded = record::read(&self.postgres)
-            .await?
-            .filter(|found| found.migration == fence.migration && found.server == fence.server);
-        let observed = self.read_identity().await?.databases;
+        let (records, observed) =
+            try_join(record::read_all(&self.postgres), self.read_identity()).await?;
+        let recorded = records
+            .into_iter()
+            .find(|found| found.server == fence.server);
         let mut closed = match recorded {
+            Some(found) if found.migration != fence.migration => {
+                return Err(self.unfit(format!(
+                    "it carries the fence of migration {}, and the former settings are in that \
+                     record; end that migration first",
+                    found.migration
+                )));
+            }
+            Some(found) if found.epoch > fence.epoch => return Err(self.superseded(found)),
             // Closed before by this migration: what is in force now is the fence itself.
             Some(found) => found.closed,
             None => Closed {
-                databases: observed.clone(),
+                databases: observed.databases.clone(),
                 hba: self.read_hba().await?,
                 xids: Vec::new(),
             },
@@ -34,7 +42,7 @@ impl SqlServer {
             ..fence.clone()
         };
         let mut statements = vec![record::write(&full)?];
-        statements.extend(close_databases(&observed));
+        statements.extend(close_databases(&observed.databases));
         let xid = self.postgres.transaction("close it", &statements).await?;
         closed.xids.push(xid);
         if let Some(former) = &closed.hba {
@@ -45,28 +53,28 @@ impl SqlServer {
     }
 
     pub(super) async fn wait_out_starting_backends(&self) -> Result<(), ProviderError> {
-        let rows = self
-            .postgres
-            .rows("read tablespaces", TABLESPACES, &[])
-            .await?;
-        for row in rows {
-            let (datname, tablespace): (String, String) = (row.get(0), row.get(1));
-            let sql = format!(
-                "ALTER DATABASE {} SET TABLESPACE {}",
-                identifier(&datname),
-                identifier(&tablespace)
-            );
-            self.postgres
-                .batch("wait out starting sessions", &sql)
-                .await?;
-        }
+        let what = "wait out starting sessions";
+        let rows = self.postgres.rows(what, TABLESPACES, &[]).await?;
+        let statements: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                format!(
+                    "ALTER DATABASE {} SET TABLESPACE {}",
+                    identifier(row.get(0)),
+                    identifier(row.get(1))
+                )
+            })
+            .collect();
+        // Each must be a message of its own; sent at once they cost one round trip.
+        let waits = statements.iter().map(|sql| self.postgres.batch(what, sql));
+        try_join_all(waits).await?;
         Ok(())
     }
 
     pub(super) async fn find_breaches(
         &self,
         record: &FenceRecord,
-        spare: &[crate::ports::ReverseSlot],
+        spare: &[ReverseSlot],
     ) -> Result<Vec<Breach>, ProviderError> {
         let known: Vec<&str> = record
             .closed
@@ -74,7 +82,7 @@ impl SqlServer {
             .iter()
             .map(|database| database.datname.as_str())
             .collect();
-        let (rows, sessions) = futures_util::future::try_join(
+        let (rows, sessions) = try_join(
             self.postgres.rows("prove its fence", BREACHES, &[&known]),
             self.sessions_left(spare),
         )
@@ -109,7 +117,6 @@ impl SqlServer {
     /// Sessions into closed databases of a promoted server: superusers are let in, everybody
     /// else is kept out by the limit, and the databases are closed again behind them.
     pub(super) async fn reenter(&self, datnames: &[String]) -> Result<Vec<u64>, ProviderError> {
-        use crate::ports::ControlledServer as _;
         let opened = self
             .postgres
             .transaction("let the control role in again", &limit_databases(datnames))
@@ -121,105 +128,8 @@ impl SqlServer {
             .await?;
         entered?;
         self.wait_out_starting_backends().await?;
-        self.end_all_sessions(&[], &[], END_SESSIONS).await?;
+        self.end_all_sessions(&[], false, END_SESSIONS).await?;
         Ok(vec![opened, shut])
-    }
-
-    pub(super) async fn put_hba_back(&self, closed: &Closed) -> Result<(), ProviderError> {
-        match &closed.hba {
-            Some(former) => self.write_hba(former).await,
-            None => Ok(()),
-        }
-    }
-
-    pub(super) async fn await_reloaded_hba(
-        &self,
-        refusing: bool,
-        within: Duration,
-    ) -> Result<(), ProviderError> {
-        if !self.rewrites_hba() {
-            return Ok(());
-        }
-        let deadline = Instant::now() + within;
-        loop {
-            let answer = knock(&self.server, "postgres", Some(STRANGER)).await?;
-            let rejected = matches!(&answer, Refusal::Refused { words, .. }
-                if words.contains(REJECTED));
-            if rejected == refusing {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                let what = if refusing {
-                    "the reload of the fenced pg_hba.conf"
-                } else {
-                    "the reload of the former pg_hba.conf"
-                };
-                return Err(self.timed_out(what, within, format!("{answer:?}")));
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    /// The file's text at level `sql+hba`, checked for what could not be given back.
-    pub(super) async fn read_hba(&self) -> Result<Option<String>, ProviderError> {
-        if !self.rewrites_hba() {
-            return Ok(None);
-        }
-        let row = self
-            .postgres
-            .row(
-                "read pg_hba.conf",
-                "SELECT pg_read_file(current_setting('hba_file'))",
-                &[],
-            )
-            .await?;
-        let text: String = row.get(0);
-        if hba::is_fenced(&text) {
-            return Err(self.unfit(
-                "its pg_hba.conf is fenced already, and no record of the former rules is there; \
-                 restore the file first",
-            ));
-        }
-        self.fenced_hba(&text).await?;
-        Ok(Some(text))
-    }
-
-    async fn fenced_hba(&self, former: &str) -> Result<String, ProviderError> {
-        let row = self
-            .postgres
-            .row("read its own role", "SELECT session_user::text", &[])
-            .await?;
-        let replication = self.server.replication.as_deref().and_then(user_in);
-        let mut roles: Vec<String> = vec![row.get(0)];
-        roles.extend(replication);
-        roles.dedup();
-        hba::fenced(former, &roles)
-            .map_err(|error| self.unfit(format!("its pg_hba.conf cannot be fenced: {error}")))
-    }
-
-    /// Writes the file by SQL, one row a line, and reloads it. Neither the delimiter nor the
-    /// quote can occur in a checked text, and an empty line is written as the null string,
-    /// so that every byte is the text's own.
-    async fn write_hba(&self, text: &str) -> Result<(), ProviderError> {
-        let path = self
-            .postgres
-            .row(
-                "find pg_hba.conf",
-                "SELECT current_setting('hba_file')",
-                &[],
-            )
-            .await?;
-        let path: String = path.get(0);
-        let sql = format!(
-            "COPY (SELECT nullif(line, '') FROM unnest(string_to_array({}, E'\\n')) \
-               WITH ORDINALITY AS lines (line, number) ORDER BY number) \
-             TO {} WITH (FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01', ESCAPE E'\\x01', NULL ''); \
-             SELECT pg_reload_conf()",
-            literal(text.strip_suffix('\n').unwrap_or(text)),
-            literal(&path),
-        );
-        self.postgres.batch("write pg_hba.conf", &sql).await?;
-        Ok(())
     }
 }
 
@@ -236,10 +146,4 @@ const BREACHES: &str = "SELECT format('database %s is open', datname) FROM pg_da
      UNION ALL SELECT format('prepared transaction %s of %s survives every fence', gid, owner) \
        FROM pg_prepared_xacts";
 
-/// PostgreSQL's words for a rule that rejects; a closed database and a missing rule refuse
-/// in other words and prove nothing about the reload.
-const REJECTED: &str = "pg_hba.conf rejects connection";
-/// A role that no rule is kept for. It need not exist.
-const STRANGER: &str = "pointsman_knock";
-const POLL: Duration = Duration::from_millis(1);
 const END_SESSIONS: Duration = Duration::from_secs(2);

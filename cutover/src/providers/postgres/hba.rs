@@ -1,6 +1,8 @@
 //! `pg_hba.conf` while a server is fenced: a pure transformation of its text.
 //! <https://www.postgresql.org/docs/current/auth-pg-hba-conf.html>
 
+mod file;
+
 /// Why a file cannot be fenced and given back byte for byte.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum UnfitHba {

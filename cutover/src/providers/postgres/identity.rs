@@ -19,24 +19,15 @@ impl SqlServer {
 
     /// A fence of this migration at a newer epoch means that another engine drives it.
     pub(super) async fn refuse_newer_fence(&self) -> Result<(), ProviderError> {
-        match record::read(&self.postgres).await? {
-            Some(found)
-                if found.migration == self.control.migration
-                    && found.epoch > self.control.epoch =>
-            {
-                Err(ProviderError::Superseded {
-                    server: self.server.name.clone(),
-                    migration: found.migration,
-                    found: found.epoch,
-                    own: self.control.epoch,
-                })
-            }
-            _ => Ok(()),
-        }
+        let records = record::read_all(&self.postgres).await?;
+        let newer = records.into_iter().find(|found| {
+            found.migration == self.control.migration && found.epoch > self.control.epoch
+        });
+        newer.map_or(Ok(()), |found| Err(self.superseded(found)))
     }
 
-    /// Ends what an older epoch left, and waits until it is gone: nothing that it sent can
-    /// take effect after this.
+    /// Ends what an older epoch left, and sessions of this one that were given up, and waits
+    /// until they are gone: nothing that was sent before can take effect after this.
     pub(super) async fn end_former_leader(&self) -> Result<(), ProviderError> {
         let prefix = control_prefix(&self.control);
         let deadline = Instant::now() + FORMER_LEADER;
@@ -137,8 +128,7 @@ const DATABASES: &str = "SELECT datname::text, oid, datallowconn, datconnlimit, 
 
 const FORMER_SESSIONS: &str = "SELECT application_name, pid FROM pg_stat_activity \
      WHERE starts_with(application_name, $1) AND usename = current_user \
-       AND pid <> pg_backend_pid() \
-       AND application_name <> current_setting('application_name')";
+       AND pid <> pg_backend_pid()";
 
 /// A backend that was told to end does so at its next look, within milliseconds.
 const FORMER_LEADER: Duration = Duration::from_secs(5);

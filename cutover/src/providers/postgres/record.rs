@@ -1,6 +1,8 @@
 //! The fence's own record, in database `postgres` of the server that it closes: whoever
 //! finds a closed server without any store can read there by whom, and what to restore.
 
+use pointsman_catalog::ServerName;
+
 use super::{session::Session, statements::literal};
 use crate::ports::{FenceRecord, ProviderError};
 
@@ -12,9 +14,11 @@ pub(super) const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
        epoch bigint NOT NULL, \
        timeline bigint NOT NULL, \
        former jsonb NOT NULL, \
+       nologin text[] NOT NULL DEFAULT '{}', \
        closed_at timestamptz NOT NULL DEFAULT clock_timestamp())";
 
-/// Takes the place of the record of this server, if there is one.
+/// Takes the place of the record of this server, if there is one, but for the roles that
+/// lost LOGIN. The transaction that writes it is among those that closed the server.
 pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {
     let former = serde_json::to_string(&record.closed).map_err(|error| ProviderError::Failed {
         server: record.server.clone(),
@@ -22,8 +26,10 @@ pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {
         words: error.to_string(),
     })?;
     Ok(format!(
-        "INSERT INTO pointsman.fence (server, migration, epoch, timeline, former) VALUES \
-         ({}, {}, {}, {}, {}) ON CONFLICT (server) DO UPDATE SET migration = excluded.migration, \
+        "INSERT INTO pointsman.fence (server, migration, epoch, timeline, former) \
+         SELECT {}, {}, {}, {}, jsonb_set(former, '{{xids}}', \
+           (former -> 'xids') || to_jsonb(pg_current_xact_id()::xid::text::bigint)) \
+         FROM (SELECT {}::jsonb) AS settings (former) ON CONFLICT (server) DO UPDATE SET migration = excluded.migration, \
          epoch = excluded.epoch, timeline = excluded.timeline, former = excluded.former, \
          closed_at = clock_timestamp()",
         literal(record.server.as_str()),
@@ -42,42 +48,70 @@ pub(super) fn delete(migration: &str) -> String {
     )
 }
 
-/// The newest record on this server, or `None` where no migration ever was.
-pub(super) async fn read(session: &Session) -> Result<Option<FenceRecord>, ProviderError> {
-    let what = "read the fence record";
-    let there = session
-        .row(
+/// Keeps the names of roles that lose LOGIN in this transaction.
+pub(super) fn keep_logins(server: &ServerName, roles: &[String]) -> String {
+    let roles: Vec<_> = roles.iter().map(|role| literal(role)).collect();
+    format!(
+        "UPDATE pointsman.fence SET nologin = nologin || ARRAY[{}]::text[] WHERE server = {}",
+        roles.join(", "),
+        literal(server.as_str())
+    )
+}
+
+/// The roles that lost LOGIN since this server was closed.
+pub(super) async fn kept_logins(
+    session: &Session,
+    server: &ServerName,
+) -> Result<Vec<String>, ProviderError> {
+    let what = "read which roles lost LOGIN";
+    if !is_there(session, what).await? {
+        return Ok(Vec::new());
+    }
+    let rows = session
+        .rows(
             what,
-            "SELECT to_regclass('pointsman.fence') IS NOT NULL",
-            &[],
+            "SELECT DISTINCT unnest(nologin) AS role FROM pointsman.fence WHERE server = $1 \
+             ORDER BY role",
+            &[&server.as_str()],
         )
         .await?;
-    if !there.get::<_, bool>(0) {
-        return Ok(None);
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+async fn is_there(session: &Session, what: &str) -> Result<bool, ProviderError> {
+    let sql = "SELECT to_regclass('pointsman.fence') IS NOT NULL";
+    Ok(session.row(what, sql, &[]).await?.get(0))
+}
+
+/// The records on this server, newest first; empty where no migration ever was.
+pub(super) async fn read_all(session: &Session) -> Result<Vec<FenceRecord>, ProviderError> {
+    let what = "read the fence record";
+    if !is_there(session, what).await? {
+        return Ok(Vec::new());
     }
     let rows = session
         .rows(
             what,
             "SELECT server, migration, epoch, timeline, former::text FROM pointsman.fence \
-             ORDER BY epoch DESC, closed_at DESC LIMIT 1",
+             ORDER BY epoch DESC, closed_at DESC",
             &[],
         )
         .await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
     let damaged = |words: String| ProviderError::Failed {
         server: session.server().clone(),
         what: what.to_owned(),
         words,
     };
-    let number = |column: usize| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
-    Ok(Some(FenceRecord {
-        migration: row.get(1),
-        epoch: number(2),
-        server: pointsman_catalog::ServerName::new(row.get::<_, String>(0))
-            .map_err(|error| damaged(error.to_string()))?,
-        timeline: u32::try_from(number(3)).unwrap_or_default(),
-        closed: serde_json::from_str(row.get(4)).map_err(|error| damaged(error.to_string()))?,
-    }))
+    let record = |row: &tokio_postgres::Row| {
+        let number = |column: usize| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
+        Ok(FenceRecord {
+            migration: row.get(1),
+            epoch: number(2),
+            server: ServerName::new(row.get::<_, String>(0))
+                .map_err(|error| damaged(error.to_string()))?,
+            timeline: u32::try_from(number(3)).unwrap_or_default(),
+            closed: serde_json::from_str(row.get(4)).map_err(|error| damaged(error.to_string()))?,
+        })
+    };
+    rows.iter().map(record).collect()
 }

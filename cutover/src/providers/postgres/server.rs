@@ -28,6 +28,8 @@ pub(super) struct SqlServer {
     databases: Mutex<BTreeMap<String, Arc<Session>>>,
     /// The statement that reads WAL, once the schema of its function is known.
     pub(super) wal_reader: OnceLock<String>,
+    /// The server's time before the last reload of its configuration that was asked for here.
+    pub(super) reload_asked: Mutex<Option<String>>,
 }
 
 impl SqlServer {
@@ -38,6 +40,7 @@ impl SqlServer {
             postgres,
             databases: Mutex::default(),
             wal_reader: OnceLock::new(),
+            reload_asked: Mutex::default(),
         }
     }
 
@@ -100,6 +103,16 @@ impl SqlServer {
         }
     }
 
+    /// A newer leader's fence is on the server.
+    pub(super) fn superseded(&self, found: FenceRecord) -> ProviderError {
+        ProviderError::Superseded {
+            server: self.server.name.clone(),
+            migration: found.migration,
+            found: found.epoch,
+            own: self.control.epoch,
+        }
+    }
+
     pub(super) fn unfit(&self, words: impl Into<String>) -> ProviderError {
         ProviderError::Unfit {
             server: self.server.name.clone(),
@@ -157,7 +170,7 @@ impl ControlledServer for SqlServer {
         spare: &[ReverseSlot],
         deadline: Duration,
     ) -> Result<u64, ProviderError> {
-        self.end_all_sessions(spare, &[], deadline).await
+        self.end_all_sessions(spare, false, deadline).await
     }
 
     async fn breaches(

@@ -29,11 +29,12 @@ impl SqlServer {
     }
 
     /// Signals each session once, all at once, and polls until none is left.
+    /// `spare_workers` spares the reverse stream's apply workers.
     /// `pg_terminate_backend` with its own timeout would take 100 ms a session.
     pub(super) async fn end_all_sessions(
         &self,
         spare: &[ReverseSlot],
-        spare_types: &[&str],
+        spare_workers: bool,
         within: Duration,
     ) -> Result<u64, ProviderError> {
         let deadline = Instant::now() + within;
@@ -47,7 +48,7 @@ impl SqlServer {
                 .rows(
                     "end its sessions",
                     END,
-                    &[&own, &slots, &spare_types, &known],
+                    &[&own, &slots, &spare_workers, &known],
                 )
                 .await?;
             signalled.extend(left.iter().map(|row| row.get::<_, i32>("pid")));
@@ -68,13 +69,12 @@ impl SqlServer {
         spare: &[ReverseSlot],
     ) -> Result<Vec<String>, ProviderError> {
         let slots: Vec<&str> = spare.iter().map(|slot| slot.slot.as_str()).collect();
-        let none: [&str; 0] = [];
         let rows = self
             .postgres
             .rows(
                 "look for sessions",
                 LEFT,
-                &[&self.own_pids(), &slots, &none.as_slice()],
+                &[&self.own_pids(), &slots, &false],
             )
             .await?;
         Ok(rows.iter().map(|row| row.get("words")).collect())
@@ -91,10 +91,12 @@ macro_rules! left {
             "SELECT ",
             $columns,
             " FROM pg_stat_activity a WHERE a.datname IS NOT NULL AND a.pid <> ALL ($1) \
-              AND a.backend_type <> 'autovacuum worker' AND a.backend_type <> ALL ($3) \
+              AND a.backend_type <> 'autovacuum worker' \
               AND NOT EXISTS (SELECT FROM pg_replication_slots s \
                 JOIN pg_stat_replication r ON r.pid = s.active_pid \
-                WHERE s.active_pid = a.pid AND s.slot_name = ANY ($2) AND r.state = 'streaming')",
+                WHERE s.active_pid = a.pid AND s.slot_name = ANY ($2) AND r.state = 'streaming') \
+              AND NOT ($3 AND EXISTS (SELECT FROM pg_stat_subscription w \
+                WHERE w.pid = a.pid AND w.subname = 'pointsman_rb'))",
             $end
         )
     };

@@ -176,7 +176,8 @@ impl SqlServer {
             .postgres
             .row(what, "SELECT pg_is_in_recovery()", &[])
             .await?;
-        if recovering.get::<_, bool>(0) || self.postgres.rows(what, WALINSPECT, &[]).await?.is_empty()
+        if recovering.get::<_, bool>(0)
+            || self.postgres.rows(what, WALINSPECT, &[]).await?.is_empty()
         {
             return Ok(());
         }

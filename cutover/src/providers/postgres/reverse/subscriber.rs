@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
 use super::super::{
+    record,
     server::SqlServer,
+    session::Conninfo,
     statements::{SUBSCRIPTION, create_subscription, identifier, limit_databases},
 };
 use crate::ports::{Armed, ControlledServer as _, ProviderError, SubscriptionSpec};
@@ -26,30 +29,29 @@ impl SqlServer {
         self.postgres
             .transaction("open it for the apply workers", &limit_databases(&datnames))
             .await?;
-        self.end_all_sessions(&[], &[APPLY_WORKER], END_SESSIONS)
-            .await?;
+        self.end_all_sessions(&[], true, END_SESSIONS).await?;
         self.open_databases(&datnames).await?;
-        for subscription in subscriptions {
-            self.subscribe(subscription).await?;
-        }
+        try_join_all(subscriptions.iter().map(|one| self.subscribe(one))).await?;
         Ok(armed)
     }
 
+    /// The roles are kept in the fence record by the transaction that takes their LOGIN: a
+    /// second arming would not find them any more.
     async fn take_logins(&self) -> Result<Armed, ProviderError> {
         let what = "keep other superusers out";
-        let rows = self
-            .postgres
-            .rows(
-                what,
-                "SELECT rolname::text FROM pg_roles \
-                 WHERE rolsuper AND rolcanlogin AND rolname <> current_user ORDER BY 1",
-                &[],
-            )
-            .await?;
+        let rows = self.postgres.rows(what, OTHER_SUPERUSERS, &[]).await?;
         let roles: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        self.alter_roles(what, &roles, "NOLOGIN").await?;
+        if !roles.is_empty() {
+            let mut statements = vec![record::keep_logins(&self.server.name, &roles)];
+            statements.extend(alter_roles(&roles, "NOLOGIN"));
+            self.postgres.transaction(what, &statements).await?;
+        }
+        let mut kept = record::kept_logins(&self.postgres, &self.server.name).await?;
+        kept.extend(roles);
+        kept.sort_unstable();
+        kept.dedup();
         Ok(Armed {
-            nologin_roles: roles,
+            nologin_roles: kept,
         })
     }
 
@@ -57,24 +59,15 @@ impl SqlServer {
         &self,
         armed: &Armed,
     ) -> Result<(), ProviderError> {
-        self.alter_roles("give logins back", &armed.nologin_roles, "LOGIN")
-            .await
-    }
-
-    async fn alter_roles(
-        &self,
-        what: &str,
-        roles: &[String],
-        change: &str,
-    ) -> Result<(), ProviderError> {
-        if roles.is_empty() {
-            return Ok(());
+        let what = "give logins back";
+        let mut kept = record::kept_logins(&self.postgres, &self.server.name).await?;
+        kept.extend(armed.nologin_roles.iter().cloned());
+        let rows = self.postgres.rows(what, LOGIN_TAKEN, &[&kept]).await?;
+        let roles: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        if !roles.is_empty() {
+            let statements = alter_roles(&roles, "LOGIN");
+            self.postgres.transaction(what, &statements).await?;
         }
-        let statements: Vec<_> = roles
-            .iter()
-            .map(|role| format!("ALTER ROLE {} {change}", identifier(role)))
-            .collect();
-        self.postgres.transaction(what, &statements).await?;
         Ok(())
     }
 
@@ -83,16 +76,15 @@ impl SqlServer {
         let sql = if self.has_subscription(&subscription.datname).await? {
             format!("ALTER SUBSCRIPTION {SUBSCRIPTION} ENABLE")
         } else {
-            let conninfo = format!(
-                "{} dbname='{}' application_name={}",
-                publisher(&subscription.publisher),
-                subscription
-                    .datname
-                    .replace('\\', "\\\\")
-                    .replace('\'', "\\'"),
-                subscription.slot
-            );
-            create_subscription(&conninfo, &subscription.slot)
+            let conninfo = Conninfo::parse(&subscription.publisher)
+                .and_then(Conninfo::with_password_read)
+                .map_err(|words| {
+                    self.unfit(format!("the publisher's string is malformed: {words}"))
+                })?
+                .without(&["options"])
+                .with("dbname", &subscription.datname)
+                .with("application_name", &subscription.slot);
+            create_subscription(&conninfo.render(), &subscription.slot)
         };
         session.batch("subscribe to its successor", &sql).await?;
         Ok(())
@@ -182,23 +174,22 @@ impl SqlServer {
     }
 }
 
-/// The publisher's string without what each subscription sets for itself.
-fn publisher(conninfo: &str) -> String {
-    let own = |pair: &&str| {
-        !pair.starts_with("dbname=")
-            && !pair.starts_with("application_name=")
-            && !pair.starts_with("options=")
-    };
-    let pairs: Vec<_> = conninfo.split_whitespace().filter(own).collect();
-    pairs.join(" ")
+fn alter_roles(roles: &[String], change: &str) -> Vec<String> {
+    let alter = |role: &String| format!("ALTER ROLE {} {change}", identifier(role));
+    roles.iter().map(alter).collect()
 }
+
+const OTHER_SUPERUSERS: &str = "SELECT rolname::text FROM pg_roles \
+     WHERE rolsuper AND rolcanlogin AND rolname <> current_user ORDER BY 1";
+
+/// A role may have been dropped since.
+const LOGIN_TAKEN: &str = "SELECT rolname::text FROM pg_roles \
+     WHERE rolname = ANY ($1) AND NOT rolcanlogin";
 
 const END_WORKERS: &str = "SELECT pid, \
        CASE WHEN pid <> ALL ($2) THEN pg_terminate_backend(pid) END \
      FROM pg_stat_subscription WHERE subname = $1 AND pid IS NOT NULL";
 
-/// What `pg_stat_activity` calls the reverse stream's own workers.
-const APPLY_WORKER: &str = "logical replication worker";
 const END_SESSIONS: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);

@@ -1,0 +1,186 @@
+//! The file itself: read, written and reloaded by SQL alone.
+
+use std::{sync::PoisonError, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    super::{
+        server::SqlServer,
+        session::{Purpose, Session, knock, user_in},
+        statements::literal,
+    },
+    fenced, is_fenced,
+};
+use crate::ports::{Closed, ProviderError, Refusal};
+
+impl SqlServer {
+    /// The file's text at level `sql+hba`, checked for what could not be given back.
+    pub(in crate::providers::postgres) async fn read_hba(
+        &self,
+    ) -> Result<Option<String>, ProviderError> {
+        if !self.rewrites_hba() {
+            return Ok(None);
+        }
+        let text = self.hba_text().await?;
+        if is_fenced(&text) {
+            return Err(self.unfit(
+                "its pg_hba.conf is fenced already, and no record of the former rules is there; \
+                 restore the file first",
+            ));
+        }
+        self.fenced_hba(&text).await?;
+        Ok(Some(text))
+    }
+
+    pub(in crate::providers::postgres) async fn fenced_hba(
+        &self,
+        former: &str,
+    ) -> Result<String, ProviderError> {
+        let row = self
+            .postgres
+            .row("read its own role", "SELECT session_user::text", &[])
+            .await?;
+        let mut roles: Vec<String> = vec![row.get(0)];
+        roles.extend(self.server.replication.as_deref().and_then(user_in));
+        roles.dedup();
+        fenced(former, &roles)
+            .map_err(|error| self.unfit(format!("its pg_hba.conf cannot be fenced: {error}")))
+    }
+
+    pub(in crate::providers::postgres) async fn put_hba_back(
+        &self,
+        closed: &Closed,
+    ) -> Result<(), ProviderError> {
+        match &closed.hba {
+            Some(former) => self.write_hba(former).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the file, one row a line, and reloads it once it reads as meant and without
+    /// error. Neither the delimiter nor the quote can occur in a checked text, and an empty
+    /// line is written as the null string, so that every byte is the text's own.
+    pub(in crate::providers::postgres) async fn write_hba(
+        &self,
+        text: &str,
+    ) -> Result<(), ProviderError> {
+        let what = "write pg_hba.conf";
+        let path = self
+            .postgres
+            .row(what, "SELECT current_setting('hba_file')", &[])
+            .await?;
+        let path: String = path.get(0);
+        let sql = format!(
+            "COPY (SELECT nullif(line, '') FROM unnest(string_to_array({}, E'\\n')) \
+               WITH ORDINALITY AS lines (line, number) ORDER BY number) TO {} \
+             WITH (FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01', ESCAPE E'\\x01', NULL ''); \
+             SELECT coalesce(string_agg(format('line %s: %s', line_number, error), '; '), '') \
+             FROM pg_hba_file_rules WHERE error IS NOT NULL",
+            literal(text.strip_suffix('\n').unwrap_or(text)),
+            literal(&path),
+        );
+        let errors = self.postgres.batch(what, &sql).await?.concat();
+        if !errors.is_empty() || self.hba_text().await? != text {
+            return Err(ProviderError::Failed {
+                server: self.server.name.clone(),
+                what: what.to_owned(),
+                words: format!("the file does not read as it was written; {errors}"),
+            });
+        }
+        self.reload().await?;
+        Ok(())
+    }
+
+    /// The reload is asynchronous. A session that began after it tells when the rules it was
+    /// let in by were loaded; and rules that refuse do so in words of their own.
+    pub(in crate::providers::postgres) async fn await_reloaded_hba(
+        &self,
+        refusing: bool,
+        within: Duration,
+    ) -> Result<(), ProviderError> {
+        if !self.rewrites_hba() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + within;
+        let mut found = "pg_hba.conf is the other one".to_owned();
+        if is_fenced(&self.hba_text().await?) == refusing {
+            let asked = self.reload_asked();
+            let asked = match asked {
+                Some(asked) => asked,
+                None => self.reload().await?,
+            };
+            loop {
+                found = match self.not_loaded(&asked, refusing).await? {
+                    Some(words) => words,
+                    None => return Ok(()),
+                };
+                if Instant::now() >= deadline {
+                    break;
+                }
+                sleep(POLL).await;
+            }
+        }
+        let what = if refusing {
+            "the reload of the fenced pg_hba.conf"
+        } else {
+            "the reload of the former pg_hba.conf"
+        };
+        Err(self.timed_out(what, within, found))
+    }
+
+    async fn not_loaded(
+        &self,
+        asked: &str,
+        refusing: bool,
+    ) -> Result<Option<String>, ProviderError> {
+        let fresh = Session::open(&self.server, "postgres", &Purpose::Recovery).await?;
+        let loaded = fresh
+            .row(
+                "see whether pg_hba.conf is loaded",
+                "SELECT pg_conf_load_time() >= $1::text::timestamptz",
+                &[&asked],
+            )
+            .await?;
+        if !loaded.get::<_, bool>(0) {
+            return Ok(Some("it is not loaded yet".to_owned()));
+        }
+        if !refusing {
+            return Ok(None);
+        }
+        let answer = knock(&self.server, "postgres", Some(STRANGER)).await?;
+        let rejected =
+            matches!(&answer, Refusal::Refused { words, .. } if words.contains(REJECTED));
+        Ok((!rejected).then(|| format!("a stranger's answer is {answer:?}")))
+    }
+
+    async fn hba_text(&self) -> Result<String, ProviderError> {
+        let sql = "SELECT pg_read_file(current_setting('hba_file'))";
+        let row = self.postgres.row("read pg_hba.conf", sql, &[]).await?;
+        Ok(row.get(0))
+    }
+
+    /// Asks for a reload and returns the server's time before that.
+    async fn reload(&self) -> Result<String, ProviderError> {
+        let sql = "SELECT clock_timestamp()::text; SELECT pg_reload_conf()";
+        let rows = self.postgres.batch("reload pg_hba.conf", sql).await?;
+        let asked = rows.into_iter().next().unwrap_or_default();
+        *self
+            .reload_asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(asked.clone());
+        Ok(asked)
+    }
+
+    fn reload_asked(&self) -> Option<String> {
+        let asked = self.reload_asked.lock();
+        asked.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// PostgreSQL's words for a rule that rejects; a closed database and a missing rule refuse
+/// in other words and prove nothing about the reload.
+const REJECTED: &str = "pg_hba.conf rejects connection";
+/// A role that no rule is kept for. It need not exist.
+const STRANGER: &str = "pointsman_knock";
+const POLL: Duration = Duration::from_millis(1);

@@ -1,0 +1,16 @@
+//! The PostgreSQL provider on real servers, verb by verb.
+
+#[path = "provider/adversaries.rs"]
+mod adversaries;
+#[path = "provider/fence.rs"]
+mod fence;
+#[path = "provider/leaders.rs"]
+mod leaders;
+#[path = "provider/pair.rs"]
+mod pair;
+#[path = "provider/promotion.rs"]
+mod promotion;
+#[path = "provider/verbs.rs"]
+mod verbs;
+#[path = "provider/way.rs"]
+mod way;

@@ -1,0 +1,88 @@
+//! Verbs in the order in which a switch uses them.
+
+use std::time::Duration;
+
+use pointsman_cutover::ports::{
+    Closed, ControlledServer, Exempt, FenceRecord, Marker, PromoteAnswer, PromoteGuard,
+    ReverseSlot, SubscriptionSpec,
+};
+
+use crate::pair::{MOVING, Pair};
+
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+pub(crate) fn moving() -> Vec<String> {
+    MOVING.map(str::to_owned).to_vec()
+}
+
+/// Both servers under control of epoch 1, prepared, with their sessions open.
+pub(crate) async fn prepared(
+    pair: &Pair,
+) -> (Box<dyn ControlledServer>, Box<dyn ControlledServer>, Exempt) {
+    let (source, target) = (pair.source.attach(1).await, pair.target.attach(1).await);
+    source.open_databases(&moving()).await.unwrap();
+    let exempt = source.prepare(&moving()).await.unwrap();
+    let made = source.observe().await.unwrap().position;
+    target.await_replay(made, SOON).await.unwrap();
+    target.open_databases(&moving()).await.unwrap();
+    source.open_databases(&moving()).await.unwrap();
+    (source, target, exempt)
+}
+
+/// The request to close `server` at `epoch`.
+pub(crate) async fn request(server: &dyn ControlledServer, epoch: u64) -> FenceRecord {
+    FenceRecord {
+        migration: "m".to_owned(),
+        epoch,
+        server: server.name().clone(),
+        timeline: server.observe().await.unwrap().timeline,
+        closed: Closed::default(),
+    }
+}
+
+/// Closes `server` and ends its sessions. Returns the record with the former settings.
+pub(crate) async fn close(
+    server: &dyn ControlledServer,
+    epoch: u64,
+    spare: &[ReverseSlot],
+) -> FenceRecord {
+    let request = request(server, epoch).await;
+    let closed = server.close(&request).await.unwrap();
+    server.barrier().await.unwrap();
+    server.end_sessions(spare, SOON).await.unwrap();
+    FenceRecord { closed, ..request }
+}
+
+/// What [`ControlledServer::breaches`] says, as text.
+pub(crate) async fn breaches(
+    server: &dyn ControlledServer,
+    record: &FenceRecord,
+    spare: &[ReverseSlot],
+) -> Vec<String> {
+    let breaches = server.breaches(record, spare).await.unwrap();
+    breaches.into_iter().map(|breach| breach.words).collect()
+}
+
+/// Promotes a target that has replayed the marker of a closed source.
+pub(crate) async fn promote(target: &dyn ControlledServer, marker: Marker) {
+    target.await_replay(marker.lsn, SOON).await.unwrap();
+    target.end_sessions(&[], SOON).await.unwrap();
+    let deadline = target.observe().await.unwrap().clock.plus(SOON);
+    let guard = PromoteGuard {
+        marker: marker.lsn,
+        deadline,
+    };
+    assert_eq!(target.promote(&guard).await.unwrap(), PromoteAnswer::Asked);
+    target.await_primary(SOON).await.unwrap();
+}
+
+pub(crate) fn subscriptions(pair: &Pair, slots: &[ReverseSlot]) -> Vec<SubscriptionSpec> {
+    slots
+        .iter()
+        .map(|slot| SubscriptionSpec {
+            datname: slot.datname.clone(),
+            slot: slot.slot.clone(),
+            publisher: pair.target.server().replication.unwrap(),
+        })
+        .collect()
+}
