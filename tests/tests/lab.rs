@@ -242,9 +242,8 @@ async fn a_black_hole_accepts_and_answers_nothing_and_ends_its_connections() -> 
     Ok(())
 }
 
-#[tokio::test]
-async fn a_sidecar_answers_on_its_admin_interface_and_can_be_killed_and_restarted() -> Result<()> {
-    let scratch = Scratch::new()?;
+/// An Envoy that has nothing to do.
+async fn start_sidecar(scratch: &Scratch) -> Result<Sidecar> {
     let admin = Port::reserve()?;
     let bootstrap = format!(
         r#"{{"node": {{"id": "sc1", "cluster": "dal"}},
@@ -252,7 +251,13 @@ async fn a_sidecar_answers_on_its_admin_interface_and_can_be_killed_and_restarte
                 {{"address": "127.0.0.1", "port_value": {}}}}}}}}}"#,
         admin.number()
     );
-    let mut sidecar = Sidecar::start("sc1", scratch.path(), &bootstrap, admin).await?;
+    Sidecar::start("sc1", scratch.path(), &bootstrap, admin).await
+}
+
+#[tokio::test]
+async fn a_sidecar_answers_on_its_admin_interface_and_can_be_killed_and_restarted() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let mut sidecar = start_sidecar(&scratch).await?;
     assert_eq!(sidecar.stat("server.live").await?, Some(1));
     assert_eq!(sidecar.stat("no.such.statistic").await?, None);
     sidecar.listening(sidecar.admin()).await?;
@@ -275,8 +280,10 @@ async fn a_sidecar_answers_on_its_admin_interface_and_can_be_killed_and_restarte
 async fn a_lab_that_waits_to_be_killed() -> Result<()> {
     let scratch = Scratch::new()?;
     let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
-    let pids = [pair.source.pid(), pair.target.pid()];
-    println!("pids {} {}", pids[0].unwrap(), pids[1].unwrap());
+    let sidecar = start_sidecar(&scratch).await?;
+    let pids = [pair.source.pid(), pair.target.pid(), sidecar.pid()];
+    let pids = pids.map(|pid| pid.unwrap().to_string());
+    println!("pids {}", pids.join(" "));
     std::future::pending().await
 }
 
