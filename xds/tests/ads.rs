@@ -1,0 +1,12 @@
+//! The server behind real sockets, against plain gRPC clients.
+
+#[path = "ads/delta.rs"]
+mod delta;
+#[path = "ads/house.rs"]
+mod house;
+#[path = "ads/lifecycle.rs"]
+mod lifecycle;
+#[path = "ads/sotw.rs"]
+mod sotw;
+#[path = "ads/telemetry.rs"]
+mod telemetry;

@@ -1,0 +1,204 @@
+//! A server with one group, and streams to it.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use envoy_types::pb::envoy::{
+    config::{
+        cluster::v3::{
+            Cluster,
+            cluster::{ClusterDiscoveryType, DiscoveryType},
+        },
+        core::v3::Node,
+        endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints},
+    },
+    service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+};
+use pointsman_xds::{
+    Convergence, Fleet, Group, Limits, NodeDescription, NodeDirectory, NodeId, Policy, Refusal,
+    Resource, ResourceType, Sequence, ServeError, Snapshot, SnapshotCache, TelemetrySink,
+    XdsServer,
+};
+use prost::Message as _;
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming, transport::Channel};
+
+pub(crate) struct House {
+    pub(crate) cache: Arc<SnapshotCache>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) server: JoinSet<Result<(), ServeError>>,
+    address: SocketAddr,
+}
+
+impl House {
+    pub(crate) async fn open(telemetry: Arc<dyn TelemetrySink>) -> Self {
+        let cache = Arc::new(SnapshotCache::new());
+        let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
+        fleet.set_registered([NodeId::from("sidecar")]);
+        let listener = free_port().await;
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server = XdsServer::new(
+            Arc::clone(&cache),
+            Arc::clone(&fleet),
+            Arc::new(Directory),
+            telemetry,
+            Limits::default(),
+        );
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server.serve(listener, stop.clone()));
+        Self {
+            cache,
+            fleet,
+            stop,
+            server: tasks,
+            address,
+        }
+    }
+
+    /// One cluster, `writer`, with endpoints of this priority.
+    pub(crate) fn publish(&self, priority: u32) -> Sequence {
+        let snapshot = Snapshot::builder()
+            .insert(cluster("writer"))
+            .insert(assignment("writer", priority))
+            .build()
+            .unwrap();
+        self.cache
+            .publish(BTreeMap::from([(Group::new("all"), snapshot)]))
+    }
+
+    pub(crate) async fn converge(&self, sequence: Sequence) -> Convergence {
+        let deadline = Instant::now() + PATIENCE;
+        self.fleet
+            .converge(sequence, Policy::AllRegistered, deadline)
+            .await
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
+        soon(endpoint.connect()).await.unwrap()
+    }
+
+    pub(crate) async fn client(&self) -> AggregatedDiscoveryServiceClient<Channel> {
+        AggregatedDiscoveryServiceClient::new(self.channel().await)
+    }
+}
+
+/// One open stream.
+pub(crate) struct Stream<Request, Response> {
+    requests: mpsc::Sender<Request>,
+    responses: Streaming<Response>,
+}
+
+impl<Request, Response> Stream<Request, Response> {
+    pub(crate) fn requests() -> (mpsc::Sender<Request>, ReceiverStream<Request>) {
+        let (requests, stream) = mpsc::channel(16);
+        (requests, ReceiverStream::new(stream))
+    }
+
+    pub(crate) fn new(requests: mpsc::Sender<Request>, responses: Streaming<Response>) -> Self {
+        Self {
+            requests,
+            responses,
+        }
+    }
+
+    pub(crate) async fn send(&self, request: Request) {
+        self.requests.send(request).await.unwrap();
+    }
+
+    pub(crate) async fn receive(&mut self) -> Response {
+        let message = soon(self.responses.message()).await;
+        message.unwrap().expect("the stream has ended")
+    }
+
+    pub(crate) async fn failure(&mut self) -> Status {
+        match soon(self.responses.message()).await {
+            Err(status) => status,
+            Ok(_) => panic!("the stream goes on"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Directory;
+
+#[async_trait]
+impl NodeDirectory for Directory {
+    async fn admit(&self, node: &NodeDescription) -> Result<Group, Refusal> {
+        if node.cluster == "unwanted" {
+            return Err(Refusal(format!("{} is not wanted here", node.id)));
+        }
+        Ok(Group::new("all"))
+    }
+}
+
+pub(crate) fn node() -> Option<Node> {
+    Some(Node {
+        id: "sidecar".to_owned(),
+        ..Default::default()
+    })
+}
+
+pub(crate) fn cluster(name: &str) -> Resource {
+    let cluster = Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+        ..Default::default()
+    };
+    Resource::new(
+        ResourceType::Cluster,
+        name,
+        Bytes::from(cluster.encode_to_vec()),
+    )
+}
+
+pub(crate) fn assignment(name: &str, priority: u32) -> Resource {
+    let assignment = ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: vec![LocalityLbEndpoints {
+            priority,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    Resource::new(
+        ResourceType::Endpoints,
+        name,
+        Bytes::from(assignment.encode_to_vec()),
+    )
+}
+
+/// # Panics
+/// If it takes longer than anything here may.
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
+    timeout(PATIENCE, future).await.expect("took too long")
+}
+
+async fn free_port() -> TcpListener {
+    // Below the range from which the kernel gives ports to clients.
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    for port in first..32_768 {
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            return listener;
+        }
+    }
+    panic!("no port is free");
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
