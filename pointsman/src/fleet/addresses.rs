@@ -110,11 +110,12 @@ pub(super) struct Answer {
 
 /// Looks all of them up at once.
 pub(super) async fn look_up(endpoints: BTreeSet<Endpoint>) -> Vec<Answer> {
-    join_all(endpoints.into_iter().map(async |endpoint| {
-        let found = resolve(&endpoint).await;
-        Answer { endpoint, found }
-    }))
-    .await
+    join_all(endpoints.into_iter().map(answer)).await
+}
+
+async fn answer(endpoint: Endpoint) -> Answer {
+    let found = resolve(&endpoint).await;
+    Answer { endpoint, found }
 }
 
 async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
