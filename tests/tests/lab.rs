@@ -21,6 +21,9 @@ use tokio::{
 
 const SOON: Duration = Duration::from_secs(10);
 
+/// A victim that nobody kills ends by itself.
+const VICTIM_LIFE: Duration = Duration::from_secs(60);
+
 /// Waits until `holds`, which is asked again and again.
 async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + SOON;
@@ -284,7 +287,8 @@ async fn a_lab_that_waits_to_be_killed() -> Result<()> {
     let pids = [pair.source.pid(), pair.target.pid(), sidecar.pid()];
     let pids = pids.map(|pid| pid.unwrap().to_string());
     println!("pids {}", pids.join(" "));
-    std::future::pending().await
+    sleep(VICTIM_LIFE).await;
+    Ok(())
 }
 
 #[tokio::test]
