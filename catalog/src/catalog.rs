@@ -42,6 +42,9 @@ pub enum CatalogError {
     /// Take one of `known`.
     #[error("there is no sidecar {name}; registered: {}", list(.known))]
     UnknownNode { name: NodeId, known: Vec<String> },
+    /// Name what the file leaves out, or give up what clashes with it.
+    #[error("nothing was applied: {}", .0.join("; "))]
+    Clash(Vec<String>),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -193,5 +196,7 @@ const SERVERS: &str = "servers/";
 const DATABASES: &str = "databases/";
 const ROUTES: &str = "routes/";
 const NODES: &str = "nodes/";
+/// Written by each apply that changes something, so that no two of them cross.
+const APPLIED: &str = "applied";
 /// A conflict means that somebody else got ahead; more in a row is no accident.
 const ATTEMPTS: u32 = 5;

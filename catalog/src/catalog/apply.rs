@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Catalog, CatalogError, DATABASES, ROUTES, SERVERS, key, retried, write};
+use super::{APPLIED, Catalog, CatalogError, DATABASES, ROUTES, SERVERS, key, retried, write};
 use crate::{
     Database, DatabaseName, Declaration, Epoch, Route, Routes, Server, ServerName,
     store::{Key, Precondition, Revision, StoreError, Write},
@@ -29,13 +29,16 @@ impl Catalog {
     /// Applied twice, the second time changes nothing.
     ///
     /// # Errors
-    /// [`CatalogError::UnknownServer`] when a new database is to be served by one that neither
-    /// the declaration nor the catalogue has; nothing is changed then.
+    /// [`CatalogError::UnknownServer`] when a database is to be served by one that neither the
+    /// declaration nor the catalogue has, [`CatalogError::Clash`] when the declaration and what
+    /// it leaves as it is would share a port or an endpoint. Nothing is changed then.
     pub async fn apply(&self, declaration: &Declaration) -> Result<Applied, CatalogError> {
         retried(|| self.try_apply(declaration)).await
     }
 
     async fn try_apply(&self, declaration: &Declaration) -> Result<Applied, CatalogError> {
+        let at = Key::new(APPLIED);
+        let last = self.store.get(&at).await?;
         let known = Known {
             servers: self.values(SERVERS).await?,
             databases: self.values(DATABASES).await?,
@@ -59,7 +62,13 @@ impl Catalog {
             plan.database(database, &known)?;
         }
         plan.leave(&known, declaration);
+        let clashes = plan.clashes(&known);
+        if !clashes.is_empty() {
+            return Err(CatalogError::Clash(clashes));
+        }
         if !plan.writes.is_empty() {
+            let when = last.map_or(Precondition::Absent, |last| Precondition::At(last.revision));
+            plan.writes.push(write(at, &true, when)?);
             self.store.commit(plan.writes).await?;
         }
         Ok(plan.applied)
@@ -78,6 +87,8 @@ struct Known {
 struct Plan {
     applied: Applied,
     writes: Vec<Write>,
+    servers: Vec<Server>,
+    databases: Vec<Database>,
 }
 
 impl Plan {
@@ -99,7 +110,9 @@ impl Plan {
             }
         }
         let label = format!("server {}", server.name);
-        self.put(label, key(SERVERS, &server.name), &server, before)
+        self.put(label, key(SERVERS, &server.name), &server, before)?;
+        self.servers.push(server);
+        Ok(())
     }
 
     fn database(&mut self, declared: &Database, known: &Known) -> Result<(), StoreError> {
@@ -131,7 +144,9 @@ impl Plan {
             self.differing("reader", &routes.reader, &declared.readers, declared);
         }
         let label = format!("database {}", database.name);
-        self.put(label, key(DATABASES, &database.name), &database, before)
+        self.put(label, key(DATABASES, &database.name), &database, before)?;
+        self.databases.push(database);
+        Ok(())
     }
 
     /// Says so where a route is not what the file would have it be.
@@ -140,6 +155,36 @@ impl Plan {
             let label = format!("{role} route of database {} ({route})", of.name);
             self.applied.left.push(label);
         }
+    }
+
+    /// What the catalogue would hold twice. The file alone was checked when it was read.
+    fn clashes(&self, known: &Known) -> Vec<String> {
+        let mut endpoints = BTreeMap::new();
+        let mut ports = BTreeMap::new();
+        let mut clashes = Vec::new();
+        let kept = known.servers.values().map(|(server, _)| server);
+        let kept = kept.filter(|kept| self.servers.iter().all(|new| new.name != kept.name));
+        for server in kept.chain(&self.servers) {
+            if let Some(other) = endpoints.insert(&server.endpoint, &server.name) {
+                clashes.push(format!(
+                    "endpoint {} is that of server {other} and of server {}",
+                    server.endpoint, server.name
+                ));
+            }
+        }
+        let kept = known.databases.values().map(|(database, _)| database);
+        let kept = kept.filter(|kept| self.databases.iter().all(|new| new.name != kept.name));
+        for database in kept.chain(&self.databases) {
+            for port in [database.listen.writer, database.listen.reader] {
+                if let Some(other) = ports.insert(port, &database.name) {
+                    clashes.push(format!(
+                        "port {port} is that of database {other} and of database {}",
+                        database.name
+                    ));
+                }
+            }
+        }
+        clashes
     }
 
     fn put<T: PartialEq + Serialize>(

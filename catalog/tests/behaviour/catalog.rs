@@ -251,6 +251,47 @@ async fn a_declaration_with_an_unknown_server_is_refused_as_a_whole() {
     catalog.apply(&declaration).await.unwrap();
 }
 
+/// No sidecar could be told of it, nor could a control plane start on it.
+#[tokio::test]
+async fn what_clashes_with_what_a_file_leaves_out_is_refused_as_a_whole() {
+    let (catalog, _dir) = filled().await;
+    let before = catalog.store().range("").await.unwrap();
+    let file = r#"
+        [servers.grey]
+        endpoint = "127.0.0.1:15432"
+        control = "host=127.0.0.1 user=postgres"
+        [databases.stock]
+        writer = "grey"
+        listen = { writer = 6436, reader = 6433 }
+    "#;
+    let declaration = Declaration::parse(file, "dal.toml").unwrap();
+    let error = catalog.apply(&declaration).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "nothing was applied: endpoint 127.0.0.1:15432 is that of server blue and of server \
+         grey; port 6433 is that of database orders and of database stock"
+    );
+    assert_eq!(catalog.store().range("").await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn of_concurrent_applies_that_clash_one_is_refused() {
+    let (catalog, _dir) = filled().await;
+    let mut tasks = JoinSet::new();
+    for name in ["stock", "audit", "users"] {
+        let catalog = catalog.clone();
+        let file = format!(
+            "{FILE}[databases.{name}]\nwriter = \"blue\"\nlisten = {{ writer = 7000, reader = \
+             7001 }}"
+        );
+        let declaration = Declaration::parse(&file, "dal.toml").unwrap();
+        tasks.spawn(async move { catalog.apply(&declaration).await });
+    }
+    let outcomes = tasks.join_all().await;
+    let applied = outcomes.iter().filter(|outcome| outcome.is_ok());
+    assert_eq!(applied.count(), 1, "{outcomes:?}");
+}
+
 #[tokio::test]
 async fn concurrent_applies_of_one_file_end_in_one() {
     let (catalog, _dir) = empty();
@@ -480,7 +521,8 @@ async fn the_stored_form_is_pinned() {
         .collect();
     assert_eq!(
         lines.join("\n"),
-        r#"databases/billing {"name":"billing","datname":"billing","writer":"blue","readers":[],"listen":{"writer":6434,"reader":6435}}
+        r#"applied true
+databases/billing {"name":"billing","datname":"billing","writer":"blue","readers":[],"listen":{"writer":6434,"reader":6435}}
 databases/orders {"name":"orders","datname":"orders","writer":"blue","readers":["green"],"listen":{"writer":6432,"reader":6433}}
 nodes/sc0 {"id":"sc0","listen":"127.0.1.1","registered_at":1}
 routes/billing {"epoch":1,"writer":{"kind":"serve","servers":["blue"],"draining":[]},"reader":{"kind":"serve","servers":[],"draining":[]}}

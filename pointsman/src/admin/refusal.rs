@@ -41,6 +41,7 @@ impl Refusal for CatalogError {
             Self::UnknownServer { .. }
             | Self::UnknownDatabase { .. }
             | Self::UnknownNode { .. } => Code::NotFound,
+            Self::Clash(_) => Code::FailedPrecondition,
             Self::Store(error) => error.code(),
         }
     }
