@@ -1,4 +1,8 @@
 //! The server behind real sockets, against plain gRPC clients.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, too, fail by panicking"
+)]
 
 #[path = "ads/delta.rs"]
 mod delta;

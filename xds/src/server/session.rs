@@ -45,19 +45,16 @@ pub(super) fn responses<F: Form>(
     inbound: Streaming<F::Request>,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<F::Response, Status>> + Send {
-    let state = State::<F>::New {
+    let newcomer = Newcomer::<F> {
         ads,
         inbound,
         permit,
     };
+    let state = State::New(Box::new(newcomer));
     stream::unfold(state, |mut state| async {
         loop {
             match state {
-                State::New {
-                    ads,
-                    inbound,
-                    permit,
-                } => match Session::<F>::open(ads, inbound, permit).await {
+                State::New(newcomer) => match newcomer.open().await {
                     Ok(Some(session)) => state = State::Open(Box::new(session)),
                     Ok(None) => return None,
                     Err(status) => return Some((Err(status), State::Ended)),
@@ -74,22 +71,26 @@ pub(super) fn responses<F: Form>(
 }
 
 enum State<F: Form> {
-    New {
-        ads: Arc<Ads>,
-        inbound: Streaming<F::Request>,
-        permit: OwnedSemaphorePermit,
-    },
+    New(Box<Newcomer<F>>),
     Open(Box<Session<F>>),
     Ended,
 }
 
-impl<F: Form> Session<F> {
+/// A stream that has not said whose it is.
+struct Newcomer<F: Form> {
+    ads: Arc<Ads>,
+    inbound: Streaming<F::Request>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl<F: Form> Newcomer<F> {
     /// Reads the first request and asks whether its node may be served.
-    async fn open(
-        ads: Arc<Ads>,
-        mut inbound: Streaming<F::Request>,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Option<Self>, Status> {
+    async fn open(self) -> Result<Option<Session<F>>, Status> {
+        let Self {
+            ads,
+            mut inbound,
+            permit,
+        } = self;
         let first = tokio::select! {
             biased;
             () = ads.stop.cancelled() => return Err(stopping()),
@@ -107,7 +108,7 @@ impl<F: Form> Session<F> {
             .map_err(|_| Status::unavailable("the node could not be admitted in time"))?
             .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
-        let mut session = Self {
+        let mut session = Session {
             machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), ads.limits.names),
             watch: ads.cache.subscribe(&group),
             connection: ads.fleet.connect(node, group),
@@ -121,7 +122,9 @@ impl<F: Form> Session<F> {
         session.advance();
         Ok(Some(session))
     }
+}
 
+impl<F: Form> Session<F> {
     async fn next(&mut self) -> Result<Option<F::Response>, Status> {
         loop {
             if let Some(response) = self.outbox.pop_front() {
