@@ -1,10 +1,9 @@
 //! Switches by Pointsman against the same cutover done bare, round by round in one run.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 mod round;
 mod spread;
@@ -12,6 +11,7 @@ mod spread;
 pub use spread::Spread;
 
 use crate::workload::Figures;
+use crate::workload::verify::Verdict;
 use round::{Leg, Round};
 
 /// The content of `target/bench/switch.json`. Times are in milliseconds.
@@ -33,6 +33,10 @@ pub struct Comparison {
     pub lost_writes: usize,
     /// Writes that were there more than once, of both sides.
     pub duplicate_writes: usize,
+    /// Writes that stood behind a higher number of the same client, of both sides.
+    pub out_of_order_writes: usize,
+    /// Rows that nobody had written, of both sides.
+    pub phantom_writes: usize,
     /// Median of each step that Pointsman's record names.
     pub steps: Steps,
     /// Median of each step of the floor.
@@ -63,9 +67,11 @@ pub struct Cost {
 #[derive(Debug, Clone, Serialize)]
 pub struct Steps {
     /// From the source to the target.
-    pub forward: BTreeMap<String, f64>,
+    #[serde(serialize_with = "in_order")]
+    pub forward: Vec<(String, f64)>,
     /// From the target back to the source.
-    pub rollback: BTreeMap<String, f64>,
+    #[serde(serialize_with = "in_order")]
+    pub rollback: Vec<(String, f64)>,
 }
 
 /// Runs so many rounds of both sides, in turns; `tell` hears of each.
@@ -89,7 +95,8 @@ pub async fn run(rounds: usize, mut tell: impl FnMut(&str)) -> anyhow::Result<Co
 
 impl Comparison {
     fn of(floor: &[Round], pointsman: &[Round]) -> Option<Self> {
-        let both = || floor.iter().chain(pointsman);
+        let verdict = floor.iter().chain(pointsman).map(|round| &round.verdict);
+        let verdict = verdict.cloned().fold(Verdict::default(), Verdict::and);
         let (floor_side, pointsman_side) = (Side::of(floor)?, Side::of(pointsman)?);
         let ratio =
             |ours: Cost, bare: Cost| ours.write_pause_ms.median / bare.write_pause_ms.median;
@@ -103,11 +110,29 @@ impl Comparison {
             ratio_forward: ratio(pointsman_side.forward, floor_side.forward),
             ratio_rollback: ratio(pointsman_side.rollback, floor_side.rollback),
             connect_errors: legs.map(|leg| leg.figures.connect_errors).sum(),
-            lost_writes: both().map(|round| round.verdict.lost.len()).sum(),
-            duplicate_writes: both().map(|round| round.verdict.duplicated.len()).sum(),
+            lost_writes: verdict.lost.len(),
+            duplicate_writes: verdict.duplicated.len(),
+            out_of_order_writes: verdict.out_of_order.len(),
+            phantom_writes: verdict.phantom.len(),
             steps: Steps::of(pointsman),
             floor_steps: Steps::of(floor),
         })
+    }
+
+    /// What is wrong with the data, if anything is.
+    #[must_use]
+    pub fn loss(&self) -> Option<String> {
+        let counts = [
+            (self.lost_writes, "lost"),
+            (self.duplicate_writes, "applied twice"),
+            (self.out_of_order_writes, "out of order"),
+            (self.phantom_writes, "written by nobody"),
+        ];
+        let wrong = counts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = wrong
+            .map(|(count, how)| format!("{count} writes {how}"))
+            .collect();
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     /// The figures as a short table for people.
@@ -198,15 +223,24 @@ impl Steps {
     }
 }
 
-fn medians<'a>(legs: impl Iterator<Item = &'a Leg>) -> BTreeMap<String, f64> {
-    let mut samples: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
+/// The median of each step, in the order of the first leg that had it.
+fn medians<'a>(legs: impl Iterator<Item = &'a Leg>) -> Vec<(String, f64)> {
+    let mut samples: Vec<(&str, Vec<f64>)> = Vec::new();
     for (step, took_ms) in legs.flat_map(|leg| &leg.steps) {
-        samples.entry(step).or_default().push(*took_ms);
+        match samples.iter_mut().find(|(name, _)| name == step) {
+            Some((_, sample)) => sample.push(*took_ms),
+            None => samples.push((step, vec![*took_ms])),
+        }
     }
-    let medians = samples
-        .into_iter()
-        .filter_map(|(step, sample)| Some((step.clone(), Spread::of(sample)?.median)));
+    let medians = samples.into_iter();
+    let medians =
+        medians.filter_map(|(step, sample)| Some((step.to_owned(), Spread::of(sample)?.median)));
     medians.collect()
+}
+
+/// As an object whose fields stand in the order of the steps.
+fn in_order<S: Serializer>(steps: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(steps.iter().map(|(step, took_ms)| (step, took_ms)))
 }
 
 fn line(number: usize, side: &str, round: &Round) -> String {

@@ -5,4 +5,5 @@ pub mod bench;
 pub mod demo;
 pub mod lab;
 pub mod migration;
+pub mod result_file;
 pub mod workload;

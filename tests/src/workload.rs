@@ -55,8 +55,11 @@ pub struct Plan {
     pub writers: usize,
     /// How many clients read.
     pub readers: usize,
-    /// Time between two writes of one client.
+    /// Time between two writes of one client that keeps its session.
     pub write_every: Duration,
+    /// Time between two writes of one client that connects for each: a new session costs a server some ten times the
+    /// work of a write.
+    pub reconnect_every: Duration,
     /// Time between two reads of one client.
     pub read_every: Duration,
     /// How patient the clients are.
@@ -104,7 +107,7 @@ impl Access {
 }
 
 impl Plan {
-    /// A plan over these databases: 24 writers that make some 400 writes a second, 4 readers.
+    /// A plan over these databases: 24 writers that make some 530 writes a second, 4 readers.
     #[must_use]
     pub fn over(databases: Vec<Access>) -> Self {
         Self {
@@ -112,8 +115,9 @@ impl Plan {
             user: "app".to_owned(),
             writers: 24,
             readers: 4,
-            write_every: Duration::from_millis(55),
-            read_every: Duration::from_millis(50),
+            write_every: Duration::from_millis(28),
+            reconnect_every: Duration::from_millis(120),
+            read_every: Duration::from_millis(100),
             manners: Manners::default(),
         }
     }
@@ -162,7 +166,11 @@ impl Workload {
         };
         for place in 0..plan.writers {
             let client = workload.client(plan, Role::Writer, place, &acked)?;
-            let pace = staggered(plan.write_every, place, plan.writers);
+            let every = match client.keeps_session() {
+                true => plan.write_every,
+                false => plan.reconnect_every,
+            };
+            let pace = staggered(every, place, plan.writers);
             workload.clients.spawn(Writer::new(client).run(pace));
         }
         for place in 0..plan.readers {

@@ -1,6 +1,5 @@
 //! One round: a fresh pair, a switch there, a switch back, a comparison.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -25,8 +24,8 @@ pub(super) struct Round {
 #[derive(Debug, Clone)]
 pub(super) struct Leg {
     pub(super) figures: Figures,
-    /// Milliseconds by step.
-    pub(super) steps: BTreeMap<String, f64>,
+    /// Milliseconds of each step, in order.
+    pub(super) steps: Vec<(String, f64)>,
 }
 
 /// When the two switches of a round began, and when the round ended.
@@ -172,14 +171,14 @@ fn figures(
     Ok((forward, rollback))
 }
 
-fn laps(laps: &Laps) -> BTreeMap<String, f64> {
+fn laps(laps: &Laps) -> Vec<(String, f64)> {
     let steps = laps.iter();
     steps
         .map(|(step, took)| (step.to_owned(), took.as_secs_f64() * 1000.0))
         .collect()
 }
 
-fn steps(standing: &Standing, switch: u32) -> BTreeMap<String, f64> {
+fn steps(standing: &Standing, switch: u32) -> Vec<(String, f64)> {
     let steps = standing.steps_ms(switch);
     steps
         .map(|(step, took_ms)| (step.to_owned(), took_ms))

@@ -26,6 +26,7 @@ impl Spread {
             0 => f64::midpoint(at(count / 2 - 1)?, upper),
             _ => upper,
         };
+        let median = whole_micros(median);
         let rank = (count * 95).div_ceil(100);
         Some(Self {
             median,
@@ -33,6 +34,11 @@ impl Spread {
             max: at(count - 1)?,
         })
     }
+}
+
+/// Milliseconds without the digits below a microsecond, which nothing here measures.
+fn whole_micros(ms: f64) -> f64 {
+    (ms * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

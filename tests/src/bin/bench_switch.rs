@@ -1,13 +1,12 @@
 //! `make bench-switch`; `POINTSMAN_BENCH_ROUNDS` sets how many rounds are run (20).
 
 use std::env;
-use std::fs;
 use std::io::{Write, stdout};
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use pointsman_tests::bench::{self, Comparison};
+use pointsman_tests::bench;
+use pointsman_tests::result_file::ResultFile;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -21,23 +20,13 @@ async fn main() -> ExitCode {
 }
 
 async fn measure() -> anyhow::Result<()> {
+    let file = ResultFile::fresh(RESULT)?;
     let comparison = bench::run(rounds()?, tell).await?;
-    let path = Path::new(RESULT);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut text = serde_json::to_string_pretty(&comparison)?;
-    text.push('\n');
-    fs::write(path, text).with_context(|| format!("writing {RESULT}"))?;
+    file.write(&comparison)?;
     tell(&format!("\n{}{RESULT}", comparison.table()));
-    let Comparison {
-        lost_writes,
-        duplicate_writes,
-        ..
-    } = comparison;
     // Times are for people to judge; lost writes are not.
-    if lost_writes + duplicate_writes > 0 {
-        bail!("{lost_writes} acknowledged writes were lost, {duplicate_writes} were applied twice");
+    if let Some(loss) = comparison.loss() {
+        bail!("{loss}");
     }
     Ok(())
 }

@@ -195,3 +195,107 @@ impl Report {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calm() -> Report {
+        let switch = SwitchReport {
+            write_pause_ms: 80.0,
+            worst_client_ms: 250.0,
+            reader_gap_ms: 240.0,
+            barrier_ms: 3.0,
+        };
+        Report {
+            sidecars: 3,
+            databases: 2,
+            clients: 24,
+            readers: 4,
+            acked_writes: 10_000,
+            in_doubt_writes: 12,
+            lost_writes: 0,
+            duplicate_writes: 0,
+            out_of_order_writes: 0,
+            phantom_writes: 0,
+            connect_errors: 0,
+            max_errors_per_session_client_per_switch: 1,
+            errors_of_reconnecting_clients: 0,
+            reader_errors_new_connections: 0,
+            errors_of_the_fault: 80,
+            errors_of_the_fault_after_the_hold: 3,
+            errors_elsewhere: 0,
+            acked_writes_per_s: Rates {
+                before: 500.0,
+                between: 480.0,
+                after: 510.0,
+            },
+            forward: switch.clone(),
+            rollback: RollbackReport {
+                trigger: "alarm",
+                cause: "alarm of write probe".to_owned(),
+                switch,
+                fault_ms: 800.0,
+                write_pause_after_hold_ms: 200.0,
+                worst_client_after_hold_ms: 300.0,
+                lost_writes: 0,
+            },
+            verdict: "",
+            broken_promises: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn doubts_and_the_faults_errors_break_no_promise() {
+        let report = calm().judged();
+        assert_eq!(report.verdict, "pass", "{:?}", report.broken_promises);
+    }
+
+    #[test]
+    fn each_promise_is_named_when_it_breaks() {
+        let spoil: [(&str, fn(&mut Report)); 9] = [
+            ("lost", |r| r.lost_writes = 1),
+            ("twice", |r| r.duplicate_writes = 1),
+            ("in order", |r| r.out_of_order_writes = 1),
+            ("nobody wrote", |r| r.phantom_writes = 1),
+            ("wait to connect", |r| r.connect_errors = 1),
+            ("had 2 errors", |r| {
+                r.max_errors_per_session_client_per_switch = 2
+            }),
+            ("one writer", |r| r.rollback.switch.write_pause_ms = -1.0),
+            ("between the switches", |r| {
+                r.acked_writes_per_s.between = 299.0
+            }),
+            ("the alarm", |r| r.rollback.trigger = "operator"),
+        ];
+        for (word, spoil) in spoil {
+            let mut report = calm();
+            spoil(&mut report);
+            let Report {
+                verdict,
+                broken_promises,
+                ..
+            } = report.judged();
+            assert_eq!((verdict, broken_promises.len()), ("fail", 1), "{word}");
+            assert!(
+                broken_promises.iter().all(|words| words.contains(word)),
+                "{broken_promises:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_report_has_the_fields_that_its_readers_expect() {
+        let json = serde_json::to_value(calm().judged()).unwrap();
+        for field in [
+            "/forward/barrier_ms",
+            "/rollback/reader_gap_ms",
+            "/rollback/trigger",
+        ] {
+            assert!(
+                json.pointer(field).is_some(),
+                "{field} is missing in {json:#}"
+            );
+        }
+    }
+}

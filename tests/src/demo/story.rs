@@ -2,6 +2,7 @@
 
 use std::io::{Write, stdout};
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::migration::{Entry, ms};
@@ -59,6 +60,21 @@ impl Story {
         self.tell(&format!(
             "  {offset:>+10.1} ms  {step:<9} {event:<6} {words}{took}"
         ));
+        self.acknowledgements(entry);
+    }
+
+    /// Which sidecars acknowledged a publication, if this entry is about one.
+    fn acknowledgements(&self, entry: &Entry) {
+        let nodes = entry.evidence.pointer("/convergence/acknowledged");
+        let Some(nodes) = nodes.and_then(Value::as_array) else {
+            return;
+        };
+        let names: Vec<&str> = nodes.iter().filter_map(Value::as_str).collect();
+        let within = match entry.evidence.get("barrier_us").and_then(Value::as_u64) {
+            Some(us) => format!(" within {:.1} ms", ms(us)),
+            None => String::new(),
+        };
+        self.tell(&format!("{:29}ACK from {}{within}", "", names.join(", ")));
     }
 
     fn time(&self) -> String {

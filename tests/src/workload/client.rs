@@ -46,7 +46,7 @@ impl Default for Manners {
     fn default() -> Self {
         Self {
             retry: Duration::from_millis(20),
-            after_refusal: Duration::from_millis(100),
+            after_refusal: Duration::from_millis(250),
             patience: Duration::from_secs(15),
         }
     }
