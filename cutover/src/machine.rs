@@ -218,9 +218,12 @@ impl State {
             (S::Prepared | S::Undone, E::SwitchRequested) => first_step(Direction::Forward),
             (S::Planned | S::Prepared | S::Undone, E::CancelRequested) => S::Cancelling,
             (S::Cancelling, E::Done) => S::Cancelled,
-            // What could not be taken down stays asked for, and is tried again on request.
-            (S::Cancelling, E::Failed | E::CancelRequested) => S::Cancelling,
-            (S::Completing, E::Failed | E::CompleteRequested) => S::Completing,
+            // What could not be ended can be asked for again.
+            (S::Cancelling, E::Failed) => S::Prepared,
+            (S::Completing, E::Failed) => S::Baking {
+                reverse: ReverseStream::Arming,
+                rollback: false,
+            },
             (S::Completing, E::Done) => S::Completed,
 
             (S::Switching { direction, step }, event) => return switching(direction, step, event),

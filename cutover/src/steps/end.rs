@@ -25,6 +25,8 @@ pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
     both.source.close(&record).await?;
     both.source.barrier().await?;
     let ended = both.source.end_sessions(&[], end).await?;
+    // From here on a return to the bake finds no stream that could be armed again.
+    run.migration.facts.stream_complete = false;
     both.target.drop_slots(&slots).await?;
     both.target.reopen(&former, &[]).await?;
     both.target.unprepare(&moving).await?;

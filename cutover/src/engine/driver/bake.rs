@@ -104,9 +104,13 @@ impl Driver {
             }
             Err(failure) => {
                 self.sessions.clear();
+                // One line for a cause that stays, however often it is tried.
                 let words = format!("not armed yet: {}", failure.words);
-                let evidence = json!({ "took_us": micros(began.elapsed()) });
-                self.note("arm", words, evidence).await?;
+                let known = self.entries.last().is_some_and(|last| last.words == words);
+                if !known {
+                    let evidence = json!({ "took_us": micros(began.elapsed()) });
+                    self.note("arm", words, evidence).await?;
+                }
                 Ok(false)
             }
         }
@@ -178,6 +182,6 @@ impl Driver {
 }
 
 /// A failed arming is tried again; the target serves meanwhile.
-const REARM: Duration = Duration::from_millis(500);
+const REARM: Duration = Duration::from_secs(1);
 /// A subscriber's walsender may be restarted; longer silence needs a new proof.
 const LAPSE: Duration = Duration::from_secs(2);
