@@ -19,13 +19,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Settings, checks,
     journal::Journal,
-    machine::Direction,
+    machine::{Direction, State},
     migration::{Fate, Migration},
     ports::{AlarmSource, DataPlane, DatabaseProvider},
 };
 
 use driver::{Driver, Request, Wish};
 
+use error::describe;
 pub use error::{EngineError, ErrorKind};
 pub use status::{Choice, Status, WayBack, WayBackKind};
 
@@ -116,7 +117,7 @@ impl Engine {
     /// Prepares the source for a switch.
     pub async fn start(&self, name: &str) -> Result<Status, EngineError> {
         self.ask(name, Wish::Start).await?;
-        self.settled(name).await
+        self.ended_in(name, State::Prepared, "start").await
     }
 
     /// Switches to the target; returns when the switch has ended, whichever way.
@@ -134,13 +135,13 @@ impl Engine {
     /// Gives up the way back and closes the source for good.
     pub async fn complete(&self, name: &str) -> Result<Status, EngineError> {
         self.ask(name, Wish::Complete).await?;
-        self.settled(name).await
+        self.ended_in(name, State::Completed, "complete").await
     }
 
     /// Ends a migration that has not been switched.
     pub async fn cancel(&self, name: &str) -> Result<Status, EngineError> {
         self.ask(name, Wish::Cancel).await?;
-        self.settled(name).await
+        self.ended_in(name, State::Cancelled, "cancel").await
     }
 
     /// An operator's decision, by the name of one of the status's choices.
@@ -235,6 +236,20 @@ impl Engine {
                 mpsc::error::TrySendError::Closed(_) => gone(),
             })?;
         answer.await.map_err(|_dropped| gone())?
+    }
+
+    /// Waits like [`Self::settled`]; any end but `wanted` is a refusal with its cause.
+    async fn ended_in(&self, name: &str, wanted: State, verb: &str) -> Result<Status, EngineError> {
+        let status = self.settled(name).await?;
+        let migration = &status.migration;
+        if migration.state == wanted {
+            return Ok(status);
+        }
+        let cause = migration.cause.as_deref().unwrap_or("no cause on record");
+        Err(EngineError::Refused(format!(
+            "migration {name:?} could not {verb}: {cause}; it is {} and can be asked again",
+            describe(migration.state)
+        )))
     }
 
     /// Waits until nothing is under way any more.
