@@ -1,1 +1,167 @@
+//! Who writes behind a fence is ended, and what was written is found in WAL.
 
+use pointsman_catalog::FenceLevel;
+use pointsman_cutover::{
+    Lsn,
+    ports::{ControlledServer, Exempt},
+};
+
+use crate::{
+    pair::{Pair, Session, until},
+    verbs::{SOON, breaches, close, prepared},
+};
+
+#[tokio::test]
+async fn a_session_of_the_replication_protocol_that_writes_is_ended_like_any_other() {
+    let pair = Pair::start(FenceLevel::SqlHba).await;
+    pair.source
+        .execute(
+            "orders",
+            "GRANT SELECT, INSERT ON items TO repl; GRANT USAGE ON SEQUENCE items_id_seq TO repl",
+        )
+        .await;
+    let (source, _target, exempt) = prepared(&pair).await;
+    let mut walsender = pair.source.walsender("repl", "orders");
+    let insert = "INSERT INTO items (words) VALUES ('walsender') RETURNING id";
+    assert!(walsender.ask(insert).is_some(), "it does not write at all");
+    let reader = pair.target.connect("app", "orders").await.unwrap();
+    reader.run("BEGIN; SELECT count(*) FROM items").await;
+
+    let record = close(&*source, 2, &[]).await;
+    let marker = source.marker("m/2", &[]).await.unwrap();
+    assert_eq!(walsender.ask(insert), None);
+    assert_eq!(breaches(&*source, &record, &[]).await, [""; 0]);
+    assert_eq!(commits(&*source, marker.after, &exempt).await, 0);
+
+    let target = pair.target.attach(2).await;
+    assert!(target.end_sessions(&[], SOON).await.unwrap() >= 1);
+    assert!(reader.try_run("SELECT 1").await.is_err());
+    let newcomers = target.newcomers(pointsman_catalog::UnixMillis(0)).await;
+    assert_eq!(newcomers.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn every_kind_of_user_commit_is_counted_and_nothing_else() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let (source, _target, exempt) = prepared(&pair).await;
+    let app = pair.source.connect("app", "orders").await.unwrap();
+    let boss = pair.source.connect("boss", "orders").await.unwrap();
+    app.run("INSERT INTO items (words) SELECT 'x' FROM generate_series(1, 500)")
+        .await;
+    // The first write after a checkpoint prunes and freezes; that belongs to nobody.
+    boss.run("VACUUM (FREEZE, ANALYZE) items; CHECKPOINT").await;
+
+    for write in [
+        "INSERT INTO items (words) VALUES ('one')",
+        "COPY (SELECT 1) TO STDOUT; UPDATE items SET words = 'two' WHERE id = 1",
+        "DELETE FROM items WHERE id = 2",
+        "TRUNCATE items",
+        "SELECT nextval('items_id_seq')",
+        "BEGIN; SAVEPOINT s; INSERT INTO items (words) VALUES ('sub'); RELEASE s; COMMIT",
+        "SET synchronous_commit = off; INSERT INTO items (words) VALUES ('lazy')",
+        "CREATE TABLE t AS SELECT 1 AS one; ",
+        "SELECT lo_create(0)",
+    ] {
+        let since = source.marker("m/1", &[]).await.unwrap().after;
+        let write = write.trim_end_matches("; ");
+        app.run(write).await;
+        assert_eq!(commits(&*source, since, &exempt).await, 1, "{write}");
+    }
+
+    let since = source.marker("m/1", &[]).await.unwrap().after;
+    for nothing in [
+        "ANALYZE",
+        "VACUUM (ANALYZE) items",
+        "BEGIN; INSERT INTO items (words) VALUES ('no'); ROLLBACK",
+        "BEGIN; SAVEPOINT s; INSERT INTO items (words) VALUES ('no'); ROLLBACK TO s; \
+         SELECT pg_current_xact_id(); COMMIT",
+        "SELECT * FROM items FOR UPDATE",
+    ] {
+        for statement in nothing.split("; ") {
+            boss.run(statement).await;
+        }
+        assert_eq!(commits(&*source, since, &exempt).await, 0, "{nothing}");
+    }
+    source.write_probe("orders", 3).await.unwrap();
+    source.marker("m/1", &[]).await.unwrap();
+    assert_eq!(
+        commits(&*source, since, &exempt).await,
+        0,
+        "the engine's own"
+    );
+
+    boss.run("SELECT pg_replication_origin_create('stream')")
+        .await;
+    boss.run("SELECT pg_replication_origin_session_setup('stream')")
+        .await;
+    let since = source.marker("m/1", &[]).await.unwrap().after;
+    boss.run("INSERT INTO items (words) VALUES ('applied')")
+        .await;
+    assert_eq!(commits(&*source, since, &exempt).await, 0, "of an origin");
+}
+
+#[tokio::test]
+async fn a_commit_counts_whose_writes_lie_before_the_beginning() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let (source, _target, exempt) = prepared(&pair).await;
+    let app = pair.source.connect("app", "orders").await.unwrap();
+    app.run("BEGIN; INSERT INTO items (words) VALUES ('early')")
+        .await;
+    let since = source.marker("m/1", &[]).await.unwrap().after;
+    app.run("COMMIT").await;
+    assert_eq!(commits(&*source, since, &exempt).await, 1);
+
+    let since = source.marker("m/1", &[]).await.unwrap().after;
+    app.run("BEGIN; INSERT INTO items (words) VALUES ('two phases'); PREPARE TRANSACTION 'p'")
+        .await;
+    assert_eq!(commits(&*source, since, &exempt).await, 0, "only prepared");
+    let since = source.marker("m/1", &[]).await.unwrap().after;
+    app.run("COMMIT PREPARED 'p'").await;
+    assert_eq!(commits(&*source, since, &exempt).await, 1);
+}
+
+#[tokio::test]
+async fn proofs_read_through_more_wal_than_one_segment() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let (source, _target, exempt) = prepared(&pair).await;
+    let app = pair.source.connect("app", "orders").await.unwrap();
+    let since = source.marker("m/1", &[]).await.unwrap().after;
+    let mut expected = 0;
+    let position = async || source.observe().await.unwrap().position;
+    while position().await.0 < since.0 + 40 * 1024 * 1024 {
+        write_in_bulk(&app).await;
+        expected += 20;
+    }
+    assert_eq!(commits(&*source, since, &exempt).await, expected);
+}
+
+#[tokio::test]
+async fn autovacuum_behind_the_fence_is_no_writer() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let (source, _target, exempt) = prepared(&pair).await;
+    let app = pair.source.connect("app", "orders").await.unwrap();
+    write_in_bulk(&app).await;
+    let record = close(&*source, 2, &[]).await;
+    let since = source.marker("m/2", &[]).await.unwrap().after;
+    until("an automatic ANALYZE", async || {
+        source.open_databases(&["orders".to_owned()]).await.unwrap();
+        pair.source.log().contains("automatic analyze")
+    })
+    .await;
+    assert_eq!(commits(&*source, since, &exempt).await, 0);
+    assert_eq!(breaches(&*source, &record, &[]).await, [""; 0]);
+}
+
+/// Twenty transactions, some of them with subtransactions.
+async fn write_in_bulk(app: &Session) {
+    for _ in 0..10 {
+        app.run("INSERT INTO items (words) SELECT repeat('x', 2000) FROM generate_series(1, 50)")
+            .await;
+        app.run("BEGIN; SAVEPOINT s; INSERT INTO items (words) VALUES ('sub'); RELEASE s; COMMIT")
+            .await;
+    }
+}
+
+async fn commits(server: &dyn ControlledServer, since: Lsn, exempt: &Exempt) -> u64 {
+    server.user_commits(since, exempt).await.unwrap().count
+}

@@ -1,1 +1,84 @@
+//! Former leaders, lost sessions, and words that show no secret.
 
+use pointsman_catalog::FenceLevel;
+use pointsman_cutover::ports::ProviderError;
+
+use crate::{
+    pair::Pair,
+    verbs::{close, moving, prepared},
+};
+
+#[tokio::test]
+async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let (former, _target, _) = prepared(&pair).await;
+
+    let newer = pair.source.attach(2).await;
+    let lost = former.observe().await.unwrap_err();
+    assert!(matches!(lost, ProviderError::Unreachable { .. }), "{lost}");
+    let lost = former.sequences("orders").await.unwrap_err();
+    assert!(matches!(lost, ProviderError::Unreachable { .. }), "{lost}");
+
+    let refused = pair.source.try_attach(1).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            ProviderError::Superseded {
+                found: 2,
+                own: 1,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    close(&*newer, 2, &[]).await;
+    drop(newer);
+    let refused = pair.source.try_attach(1).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            ProviderError::Superseded {
+                found: 2,
+                own: 1,
+                ..
+            }
+        ),
+        "the record alone must stop an older engine: {refused}"
+    );
+
+    let next = pair.source.attach(3).await;
+    let closed = next.open_databases(&moving()).await.unwrap_err();
+    assert!(
+        closed.to_string().contains("not currently accepting"),
+        "{closed}"
+    );
+    assert!(matches!(closed, ProviderError::Failed { .. }));
+}
+
+#[tokio::test]
+async fn errors_name_the_server_and_show_no_password() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let mut server = pair.source.server();
+    let provider = pointsman_cutover::providers::postgres::PostgresProvider;
+    let control = pointsman_cutover::ports::ControlId {
+        migration: "m".to_owned(),
+        epoch: 1,
+    };
+    let address = server.control.clone();
+    for (changed, words) in [
+        (address.replace("user=postgres", "user=ghost"), "ghost"),
+        (
+            "host=127.0.0.1 port=1 user=postgres".to_owned(),
+            "cannot be reached",
+        ),
+        (address.clone() + " passfile=/nowhere", "/nowhere"),
+        (address + " sslmode", "malformed"),
+    ] {
+        use pointsman_cutover::ports::DatabaseProvider as _;
+        server.control = format!("password='it is secret' {changed}");
+        let error = provider.attach(&server, &control).await.unwrap_err();
+        let error = format!("{error} {error:?}");
+        assert!(error.contains(words) && error.contains("blue"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+}

@@ -59,7 +59,7 @@ impl Pair {
             "wal_level = logical\nfsync = off\nshared_buffers = 16MB\nhot_standby_feedback = on\n\
              max_prepared_transactions = 5\nwal_retrieve_retry_interval = 100ms\n\
              listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\n\
-             autovacuum_naptime = 1s\n",
+             autovacuum_naptime = 1s\nlog_autovacuum_min_duration = 0\n",
         );
         let source = Running::start("blue", &blue, port, fence).await;
         source.fill().await;
@@ -198,7 +198,7 @@ impl Running {
     pub(crate) fn walsender(&self, role: &str, datname: &str) -> Walsender {
         let port = self.port;
         let mut process = tool("psql")
-            .args(["-X", "-q", "-A", "-t"])
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
             .arg(format!(
                 "host=127.0.0.1 port={port} user={role} dbname={datname} replication=database"
             ))

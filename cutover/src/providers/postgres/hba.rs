@@ -3,6 +3,8 @@
 
 mod file;
 
+use std::ops::Range;
+
 /// Why a file cannot be fenced and given back byte for byte.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum UnfitHba {
@@ -23,23 +25,40 @@ pub enum UnfitHba {
 /// The rules that admit `roles` and nobody else over the network.
 ///
 /// Local lines and those for physical replication stay as they are. Every other rule that
-/// can match one of `roles` stays for that role only; the last line rejects the rest, in
-/// PostgreSQL's own words, which prove that the reload is through.
+/// may match one of `roles` (by name, by `all`, by a group, by a regular expression) stays
+/// for that role only; the last line rejects the rest, in PostgreSQL's own words.
+///
+/// # Errors
+/// The text could not be given back byte for byte, or what it admits cannot be seen.
 pub fn fenced(text: &str, roles: &[String]) -> Result<String, UnfitHba> {
     check(text)?;
     let mut lines = vec![HEADER.to_owned()];
-    for line in text.lines() {
+    // A backslash at the end continues a line, comments included.
+    for line in text.replace("\\\n", "").lines() {
         let columns = columns(line);
         match columns.as_slice() {
             [] => {}
-            [(_, kind), ..] if *kind == "local" => lines.push(line.to_owned()),
-            [_, (_, databases), ..] if has(databases, "replication") => lines.push(line.to_owned()),
-            [_, _, (at, users), ..] => {
-                let (before, after) = (&line[..*at], &line[at + users.len()..]);
-                for role in roles {
-                    if has(users, "all") || has(users, role) || has(users, &quoted(role)) {
-                        lines.push(format!("{before}{}{after}", quoted(role)));
-                    }
+            [kind, ..] if line[kind.clone()] == *"local" => lines.push(line.to_owned()),
+            [_, databases, users, ..] => {
+                let names: Vec<_> = items(&line[databases.clone()]).collect();
+                let replication = names.contains(&"replication");
+                let others: Vec<_> = names
+                    .iter()
+                    .filter(|name| **name != "replication")
+                    .copied()
+                    .collect();
+                if replication {
+                    lines.push(with(line, databases, "replication"));
+                }
+                if others.is_empty() {
+                    continue;
+                }
+                let admitted = roles
+                    .iter()
+                    .filter(|role| may_match(&line[users.clone()], role));
+                for role in admitted {
+                    let rule = with(line, users, &quoted(role));
+                    lines.push(with(&rule, databases, &others.join(",")));
                 }
             }
             _ => {}
@@ -48,6 +67,28 @@ pub fn fenced(text: &str, roles: &[String]) -> Result<String, UnfitHba> {
     lines.push("host all all all reject".to_owned());
     lines.push(String::new());
     Ok(lines.join("\n"))
+}
+
+/// `line` with other text in the place of a column; columns are replaced from the right, so
+/// that places keep their meaning.
+fn with(line: &str, column: &Range<usize>, text: &str) -> String {
+    format!("{}{text}{}", &line[..column.start], &line[column.end..])
+}
+
+fn may_match(users: &str, role: &str) -> bool {
+    items(users).any(|item| {
+        item == "all"
+            || item == role
+            || item == quoted(role)
+            || item.trim_matches('"').starts_with(['+', '/'])
+    })
+}
+
+fn items(column: &str) -> impl Iterator<Item = &str> {
+    column
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
 }
 
 /// Whether `text` is what [`fenced`] made.
@@ -64,11 +105,12 @@ fn check(text: &str) -> Result<(), UnfitHba> {
         return Err(UnfitHba::NoFinalLineFeed);
     }
     for (number, line) in text.lines().enumerate() {
-        let first = line.split_whitespace().next().unwrap_or_default();
-        let included = columns(line)
-            .iter()
-            .any(|(_, column)| column.starts_with('@') || column.contains(",@"));
-        if included || first.starts_with("include") {
+        let columns = columns(line);
+        let first = columns.first().map_or("", |first| &line[first.clone()]);
+        let files = |column: &Range<usize>| {
+            items(&line[column.clone()]).any(|item| item.trim_matches('"').starts_with('@'))
+        };
+        if columns.iter().any(files) || first.starts_with("include") {
             return Err(UnfitHba::Includes {
                 line: number + 1,
                 directive: line.trim().to_owned(),
@@ -78,40 +120,30 @@ fn check(text: &str) -> Result<(), UnfitHba> {
     Ok(())
 }
 
-/// The columns of a line with their offsets; a comment ends the line, quotes keep blanks.
-fn columns(line: &str) -> Vec<(usize, &str)> {
+/// The places of a line's columns: blanks end a column outside quotes, but not behind a
+/// comma, and a comment ends the line.
+fn columns(line: &str) -> Vec<Range<usize>> {
     let mut columns = Vec::new();
-    let mut begin = None;
+    let mut column: Option<Range<usize>> = None;
     let mut in_quotes = false;
-    let mut end = line.len();
+    let mut list_goes_on = false;
     for (at, character) in line.char_indices() {
-        match character {
-            '"' => {
-                in_quotes = !in_quotes;
-                begin.get_or_insert(at);
-            }
-            '#' if !in_quotes => {
-                end = at;
-                break;
-            }
-            character if character.is_whitespace() && !in_quotes => {
-                if let Some(begin) = begin.take() {
-                    columns.push((begin, &line[begin..at]));
-                }
-            }
-            _ => {
-                begin.get_or_insert(at);
-            }
+        if character == '#' && !in_quotes {
+            break;
         }
+        if character.is_whitespace() && !in_quotes {
+            if !list_goes_on {
+                columns.extend(column.take());
+            }
+            continue;
+        }
+        in_quotes ^= character == '"';
+        list_goes_on = character == ',' && !in_quotes;
+        let end = at + character.len_utf8();
+        column = Some(column.map_or(at, |column| column.start)..end);
     }
-    if let Some(begin) = begin {
-        columns.push((begin, &line[begin..end]));
-    }
+    columns.extend(column);
     columns
-}
-
-fn has(list: &str, wanted: &str) -> bool {
-    list.split(',').any(|item| item == wanted)
 }
 
 /// Quotes keep keywords such as `all` from having their meaning.
@@ -149,6 +181,58 @@ mod tests {
         assert!(is_fenced(&fenced));
     }
 
+    fn rules(text: &str) -> Vec<String> {
+        let roles = ["postgres".to_owned(), "repl".to_owned()];
+        let fenced = fenced(text, &roles).unwrap();
+        let rules = fenced.lines().skip(1).map(str::to_owned);
+        let (last, rules): (Vec<_>, Vec<_>) =
+            rules.partition(|rule| rule == "host all all all reject");
+        assert_eq!(last.len(), 1);
+        rules
+    }
+
+    #[test]
+    fn a_line_for_replication_and_databases_admits_everybody_to_replication_only() {
+        assert_eq!(
+            rules("host app,replication all all trust\n"),
+            [
+                "host replication all all trust",
+                "host app \"postgres\" all trust",
+                "host app \"repl\" all trust",
+            ]
+        );
+    }
+
+    #[test]
+    fn groups_and_expressions_that_may_match_stay_for_the_named_roles() {
+        assert_eq!(
+            rules("host all +admins all scram-sha-256\nhost all \"/^post\" all trust\n"),
+            [
+                "host all \"postgres\" all scram-sha-256",
+                "host all \"repl\" all scram-sha-256",
+                "host all \"postgres\" all trust",
+                "host all \"repl\" all trust",
+            ]
+        );
+        assert_eq!(rules("host all app,\"all\",post all trust\n"), [""; 0]);
+    }
+
+    #[test]
+    fn lists_with_blanks_comments_and_continued_lines_are_read_as_postgresql_does() {
+        assert_eq!(
+            rules("host all app, repl all trust\n"),
+            ["host all \"repl\" all trust"]
+        );
+        assert_eq!(
+            rules("host all \\\n app \\\n all trust\n# a comment \\\nhost all all all trust\n"),
+            [""; 0]
+        );
+        assert_eq!(
+            rules("host \"my db\" repl all trust # host all all\n"),
+            ["host \"my db\" \"repl\" all trust # host all all"]
+        );
+    }
+
     #[test]
     fn what_cannot_be_given_back_is_refused() {
         let roles = ["postgres".to_owned()];
@@ -158,7 +242,7 @@ mod tests {
             Err(UnfitHba::Includes { line: 1, .. })
         ));
         assert!(matches!(
-            fenced("host all @admins all trust\n", &roles),
+            fenced("host all app, @admins all trust\n", &roles),
             Err(UnfitHba::Includes { .. })
         ));
         assert_eq!(
