@@ -107,7 +107,7 @@ impl Access {
 }
 
 impl Plan {
-    /// A plan over these databases: 24 writers that make some 530 writes a second, 4 readers.
+    /// A plan over these databases: 24 writers that make some 490 writes a second, 4 readers.
     #[must_use]
     pub fn over(databases: Vec<Access>) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl Plan {
             writers: 24,
             readers: 4,
             write_every: Duration::from_millis(28),
-            reconnect_every: Duration::from_millis(120),
+            reconnect_every: Duration::from_millis(200),
             read_every: Duration::from_millis(100),
             manners: Manners::default(),
         }

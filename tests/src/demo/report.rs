@@ -253,20 +253,21 @@ mod tests {
 
     #[test]
     fn each_promise_is_named_when_it_breaks() {
-        let spoil: [(&str, fn(&mut Report)); 9] = [
-            ("lost", |r| r.lost_writes = 1),
-            ("twice", |r| r.duplicate_writes = 1),
-            ("in order", |r| r.out_of_order_writes = 1),
-            ("nobody wrote", |r| r.phantom_writes = 1),
-            ("wait to connect", |r| r.connect_errors = 1),
+        type Spoil = fn(&mut Report);
+        let spoil: [(&str, Spoil); 9] = [
+            ("lost", |r| r.lost_writes += 1),
+            ("twice", |r| r.duplicate_writes += 1),
+            ("in order", |r| r.out_of_order_writes += 1),
+            ("nobody wrote", |r| r.phantom_writes += 1),
+            ("wait to connect", |r| r.connect_errors += 1),
             ("had 2 errors", |r| {
-                r.max_errors_per_session_client_per_switch = 2
+                r.max_errors_per_session_client_per_switch += 1;
             }),
-            ("one writer", |r| r.rollback.switch.write_pause_ms = -1.0),
+            ("one writer", |r| r.rollback.switch.write_pause_ms -= 100.0),
             ("between the switches", |r| {
-                r.acked_writes_per_s.between = 299.0
+                r.acked_writes_per_s.between -= 200.0;
             }),
-            ("the alarm", |r| r.rollback.trigger = "operator"),
+            ("the alarm", |r| r.rollback.trigger.clone_from(&"operator")),
         ];
         for (word, spoil) in spoil {
             let mut report = calm();
