@@ -10,7 +10,7 @@ use pointsman_tests::{
         scratch::Scratch,
     },
     workload::{
-        Access, FailureClass, Plan, Record, Role, Route, Switch, Workload,
+        Access, ClientRecord, FailureClass, Plan, Record, Role, Route, Switch, Workload,
         verify::{self, Verdict},
     },
 };
@@ -129,16 +129,19 @@ async fn a_commit_whose_answer_was_cut_off_is_found_and_not_repeated() -> Result
     operator.batch_execute("SELECT pg_reload_conf()").await?;
     let waiting = "SELECT count(*) = 12 FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'SyncRep'";
     eventually(&operator, waiting).await?;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'SyncRep'";
+    operator.batch_execute(end).await?;
+    recorded(&workload, "each writer is in doubt", |record| {
+        record.in_doubt_writes() >= 12
+    })
+    .await?;
     operator
         .batch_execute("ALTER SYSTEM RESET synchronous_standby_names")
         .await?;
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'SyncRep'";
-    operator.batch_execute(end).await?;
     operator.batch_execute("SELECT pg_reload_conf()").await?;
 
     workload.more_acked(100, DEADLINE).await?;
     let record = workload.stop(DEADLINE).await?;
-    assert!(record.in_doubt_writes() >= 12, "each writer had one");
     let verdict = fixture.verify(&record).await?;
     assert!(verdict.is_clean(), "{verdict}");
     Ok(())
@@ -151,6 +154,7 @@ async fn losing_a_session_once_costs_a_session_client_one_error_and_the_others_n
     let mut plan = fixture.plan();
     // Slow enough that an idle session is ended between two writes.
     plan.write_every = Duration::from_millis(400);
+    plan.reconnect_every = Duration::from_millis(400);
     let workload = Workload::start(&plan)?;
     workload.more_acked(48, DEADLINE).await?;
     let operator = fixture.pair.source.client("postgres").await?;
@@ -184,7 +188,10 @@ async fn a_server_that_turns_read_only_refuses_and_leaves_nobody_in_doubt() -> R
     let break_it = "ALTER SYSTEM SET default_transaction_read_only = on";
     operator.batch_execute(break_it).await?;
     operator.batch_execute("SELECT pg_reload_conf()").await?;
-    refused(&workload).await?;
+    recorded(&workload, "every writer is refused", |record| {
+        record.writers().all(was_refused)
+    })
+    .await?;
     operator
         .batch_execute("ALTER SYSTEM RESET default_transaction_read_only")
         .await?;
@@ -254,25 +261,26 @@ async fn the_bare_cutover_goes_forward_and_back_without_loss() -> Result<()> {
     Ok(())
 }
 
-/// Waits until every writer was refused by a read-only server.
-async fn refused(workload: &Workload) -> Result<()> {
+/// Waits until what the clients have recorded satisfies `holds`.
+async fn recorded(workload: &Workload, what: &str, holds: impl Fn(&Record) -> bool) -> Result<()> {
     let end = Instant::now() + DEADLINE;
     loop {
         let record = workload.record();
-        let mut waiting = record.writers().filter(|writer| {
-            let mut failures = writer.failures();
-            !failures.any(|(_, failure)| failure.sqlstate.as_deref() == Some("25006"))
-        });
-        if waiting.next().is_none() {
+        if holds(&record) {
             return Ok(());
         }
         ensure!(
             Instant::now() < end,
-            "not every writer was refused: {}",
+            "{what}: not within {DEADLINE:?}; {}",
             record.last_errors(3)
         );
         sleep(Duration::from_millis(5)).await;
     }
+}
+
+fn was_refused(writer: &ClientRecord) -> bool {
+    let mut failures = writer.failures();
+    failures.any(|(_, failure)| failure.sqlstate.as_deref() == Some("25006"))
 }
 
 async fn eventually(session: &tokio_postgres::Client, question: &str) -> Result<()> {
