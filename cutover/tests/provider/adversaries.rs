@@ -49,14 +49,16 @@ async fn every_kind_of_user_commit_is_counted_and_nothing_else() {
     app.run("INSERT INTO items (words) SELECT 'x' FROM generate_series(1, 500)")
         .await;
     // The first write after a checkpoint prunes and freezes; that belongs to nobody.
-    boss.run("VACUUM (FREEZE, ANALYZE) items; CHECKPOINT").await;
+    for statement in ["VACUUM (FREEZE, ANALYZE) items", "CHECKPOINT"] {
+        boss.run(statement).await;
+    }
 
     for write in [
         "INSERT INTO items (words) VALUES ('one')",
-        "COPY (SELECT 1) TO STDOUT; UPDATE items SET words = 'two' WHERE id = 1",
+        "UPDATE items SET words = 'two' WHERE id = 1",
         "DELETE FROM items WHERE id = 2",
         "TRUNCATE items",
-        "SELECT nextval('items_id_seq')",
+        "SELECT setval('items_id_seq', 5000)",
         "BEGIN; SAVEPOINT s; INSERT INTO items (words) VALUES ('sub'); RELEASE s; COMMIT",
         "SET synchronous_commit = off; INSERT INTO items (words) VALUES ('lazy')",
         "CREATE TABLE t AS SELECT 1 AS one; ",

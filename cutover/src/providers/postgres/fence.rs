@@ -52,6 +52,18 @@ impl SqlServer {
         Ok(closed)
     }
 
+    /// Parses, plans and loads what the pause will use.
+    pub(super) async fn warm_up_fence(&self) -> Result<(), ProviderError> {
+        let nothing: [&str; 0] = [];
+        self.postgres
+            .rows("read its tablespaces", TABLESPACES, &[])
+            .await?;
+        self.postgres
+            .rows("read its databases", BREACHES, &[&nothing.as_slice()])
+            .await?;
+        Ok(())
+    }
+
     pub(super) async fn wait_out_starting_backends(&self) -> Result<(), ProviderError> {
         let what = "wait out starting sessions";
         let rows = self.postgres.rows(what, TABLESPACES, &[]).await?;

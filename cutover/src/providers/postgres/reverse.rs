@@ -32,6 +32,7 @@ impl SqlServer {
     pub(super) async fn drop_slots_named(&self, slots: &[String]) -> Result<(), ProviderError> {
         let deadline = Instant::now() + DROP;
         let what = "drop replication slots";
+        let mut found = "they are in use".to_owned();
         loop {
             let rows = self
                 .postgres
@@ -51,11 +52,12 @@ impl SqlServer {
                 if pid.is_none() {
                     // Its consumer may come back in between: then the next round ends it again.
                     let drop = "SELECT pg_drop_replication_slot($1)";
-                    let _ = self.postgres.rows(what, drop, &[&slot]).await;
+                    if let Err(error) = self.postgres.rows(what, drop, &[&slot]).await {
+                        found = error.to_string();
+                    }
                 }
             }
             if Instant::now() >= deadline {
-                let found = "they are in use".to_owned();
                 return Err(self.timed_out("the end of replication slots", DROP, found));
             }
             sleep(POLL).await;
@@ -65,27 +67,11 @@ impl SqlServer {
 
 async fn make_slot(session: Arc<Session>, datname: &str) -> Result<ReverseSlot, ProviderError> {
     let what = "make the reverse slot";
-    let row = session
-        .row(
-            what,
-            "SELECT d.name, s.confirmed_flush_lsn \
-             FROM (SELECT 'pointsman_rb_' || oid::text AS name FROM pg_database \
-                   WHERE datname = current_database()) AS d \
-             LEFT JOIN pg_replication_slots s ON s.slot_name = d.name",
-            &[],
-        )
-        .await?;
+    let row = session.row(what, FIND_SLOT, &[]).await?;
     let (slot, there): (String, Option<PgLsn>) = (row.get(0), row.get(1));
     let lsn = match there {
         Some(lsn) => lsn,
-        None => session
-            .row(
-                what,
-                "SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')",
-                &[&slot],
-            )
-            .await?
-            .get(0),
+        None => session.row(what, CREATE_SLOT, &[&slot]).await?.get(0),
     };
     Ok(ReverseSlot {
         datname: datname.to_owned(),
@@ -93,6 +79,20 @@ async fn make_slot(session: Arc<Session>, datname: &str) -> Result<ReverseSlot, 
         lsn: Lsn(lsn.into()),
     })
 }
+
+/// Parses what the pause will use.
+pub(super) async fn warm_up(session: &Session) -> Result<(), ProviderError> {
+    let what = "prepare for the reverse slot";
+    session.rows(what, FIND_SLOT, &[]).await?;
+    session.prepare(what, CREATE_SLOT).await?;
+    Ok(())
+}
+
+const FIND_SLOT: &str = "SELECT d.name, s.confirmed_flush_lsn \
+     FROM (SELECT 'pointsman_rb_' || oid::text AS name FROM pg_database \
+           WHERE datname = current_database()) AS d \
+     LEFT JOIN pg_replication_slots s ON s.slot_name = d.name";
+const CREATE_SLOT: &str = "SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')";
 
 const DROP: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);

@@ -90,6 +90,18 @@ impl SqlServer {
         Ok(())
     }
 
+    /// The pause is no time to parse, plan and load.
+    async fn warm_up(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        for datname in datnames {
+            super::reverse::warm_up(&*self.database(datname)?).await?;
+        }
+        self.read_identity().await?;
+        self.read_replay().await?;
+        self.warm_up_fence().await?;
+        self.warm_up_sessions().await?;
+        self.warm_up_wal().await
+    }
+
     pub(super) fn rewrites_hba(&self) -> bool {
         self.server.fence == FenceLevel::SqlHba
     }
@@ -137,7 +149,7 @@ impl ControlledServer for SqlServer {
             opening.push(self.open_database(datname));
         }
         try_join_all(opening).await?;
-        self.warm_up().await
+        self.warm_up(datnames).await
     }
 
     async fn reenter_databases(&self, datnames: &[String]) -> Result<Vec<u64>, ProviderError> {

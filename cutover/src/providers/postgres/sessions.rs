@@ -63,6 +63,13 @@ impl SqlServer {
         }
     }
 
+    /// Parses what the pause will use.
+    pub(super) async fn warm_up_sessions(&self) -> Result<(), ProviderError> {
+        self.postgres.prepare("end its sessions", END).await?;
+        self.sessions_left(&[]).await?;
+        Ok(())
+    }
+
     /// The sessions that "none left" counts, in words.
     pub(super) async fn sessions_left(
         &self,

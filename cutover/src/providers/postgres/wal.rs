@@ -168,25 +168,22 @@ impl SqlServer {
         Ok(self.wal_reader.get_or_init(|| reader).clone())
     }
 
-    /// The first use of an extension's functions in a session loads them; that must not
-    /// happen inside the pause.
-    pub(super) async fn warm_up(&self) -> Result<(), ProviderError> {
+    /// The first use of an extension's function in a session loads it; that must not happen
+    /// inside the pause. On a standby WAL can be read as well.
+    pub(super) async fn warm_up_wal(&self) -> Result<(), ProviderError> {
         let what = "look for pg_walinspect";
-        let recovering = self
-            .postgres
-            .row(what, "SELECT pg_is_in_recovery()", &[])
-            .await?;
-        if recovering.get::<_, bool>(0)
-            || self.postgres.rows(what, WALINSPECT, &[]).await?.is_empty()
-        {
+        if self.postgres.rows(what, WALINSPECT, &[]).await?.is_empty() {
             return Ok(());
         }
-        let row = self
-            .postgres
-            .row(what, "SELECT pg_current_wal_insert_lsn()", &[])
-            .await?;
-        self.count_user_commits(lsn_of(row.get(0)), &Exempt::default())
-            .await?;
+        let reader = self.wal_reader(what).await?;
+        let row = self.postgres.row(what, LAST_POSITION, &[]).await?;
+        let end: Option<PgLsn> = row.get(0);
+        let end = end.map(lsn_of).unwrap_or_default();
+        let begin = Lsn(end.0 - end.0 % WARM_UP);
+        // Whether a whole record stands there is of no interest.
+        let _ = self
+            .read_wal(what, &reader, begin, end, &Exempt::default())
+            .await;
         Ok(())
     }
 }
@@ -274,6 +271,9 @@ fn lsn_of(lsn: PgLsn) -> Lsn {
 const WALINSPECT: &str = "SELECT n.nspname::text FROM pg_extension e \
      JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_walinspect'";
 
+const LAST_POSITION: &str = "SELECT CASE WHEN pg_is_in_recovery() \
+     THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END";
+
 /// `block_ref` names the relation as `rel tablespace/database/filenode`; TRUNCATE has none.
 /// The description of a prepared transaction's commit begins with its transaction id.
 /// <https://www.postgresql.org/docs/current/pgwalinspect.html>
@@ -295,4 +295,5 @@ const READ_WAL: &str = "WITH records AS MATERIALIZED ( \
 
 /// One segment of the default size: a statement that reads it ends within its timeout.
 const CHUNK: u64 = 16 * 1024 * 1024;
+const WARM_UP: u64 = 64 * 1024;
 const SMALLEST_SEGMENT: u64 = 1024 * 1024;
