@@ -299,3 +299,6 @@ async fn until(end: Option<UnixMillis>) {
 
 /// Cloud name servers keep records for 5 s and more.
 const RESOLVE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -45,9 +45,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     log::init();
     let mut signals = Signals::new()?;
     listeners::check_admin(options.admin_listen, options.admin_anywhere)?;
-    let store = open(&options).await?;
+    // Before a new store is made: a start that fails must not leave one behind.
     let xds = listeners::bind("sidecars", "--xds-listen", options.xds_listen).await?;
     let admin = listeners::bind("operators", "--admin-listen", options.admin_listen).await?;
+    let store = open(&options).await?;
     let mut house = House::build(store, &options.settings).await?;
     house.open(xds, admin).await?;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use pointsman_proto::v1::admin_client::AdminClient;
 use tonic::{
     Code, Status,
@@ -13,6 +13,9 @@ use super::Global;
 
 /// Connects to the control plane that `global` names.
 pub(super) async fn connect(global: &Global) -> anyhow::Result<AdminClient<Channel>> {
+    if !global.admin.starts_with("http://") {
+        bail!("--admin {} is not an address like {EXAMPLE}", global.admin);
+    }
     let endpoint = Endpoint::from_shared(global.admin.clone())
         .with_context(|| format!("--admin {} is not an address like {EXAMPLE}", global.admin))?
         .connect_timeout(CONNECT_TIMEOUT)

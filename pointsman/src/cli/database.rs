@@ -62,7 +62,7 @@ fn applied_words(applied: &v1::ApplyDatabasesResponse) -> String {
         applied
             .left
             .iter()
-            .map(|name| format!("left {name}: it is in the catalogue and not in the file")),
+            .map(|what| format!("left as it is: {what}")),
     );
     if lines.is_empty() {
         lines.push("unchanged".to_owned());

@@ -138,24 +138,24 @@ impl Migration {
             Self::Start { name } => {
                 let mut admin = client::connect(global).await?;
                 let answer = admin.start_migration(MigrationRequest { name }).await;
-                print_answer(global, answer)?;
+                return ended(global, answer, &["prepared"]);
             }
             Self::Complete { name } => {
                 let mut admin = client::connect(global).await?;
                 let answer = admin.complete_migration(MigrationRequest { name }).await;
-                print_answer(global, answer)?;
+                return ended(global, answer, &["completed"]);
             }
             Self::Cancel { name } => {
                 let mut admin = client::connect(global).await?;
                 let answer = admin.cancel_migration(MigrationRequest { name }).await;
-                print_answer(global, answer)?;
+                return ended(global, answer, &["cancelled"]);
             }
             Self::Resolve { name, choice } => {
                 let mut admin = client::connect(global).await?;
                 let answer = admin
                     .resolve_migration(ResolveRequest { name, choice })
                     .await;
-                print_answer(global, answer)?;
+                return ended(global, answer, &["baking", "undone", "rolled_back"]);
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -173,21 +173,28 @@ impl Create {
                 fates: self.fates.into_iter().collect::<HashMap<_, _>>(),
             })
             .await;
-        print_answer(global, answer)?;
-        Ok(ExitCode::SUCCESS)
+        ended(global, answer, &["planned"])
     }
 }
 
-fn print_answer(
+/// Prints where the migration stands now; a failure unless it is in one of the states in
+/// which the verb has done its work.
+fn ended(
     global: &Global,
     answer: Result<tonic::Response<v1::Migration>, tonic::Status>,
-) -> anyhow::Result<()> {
+    wanted: &[&str],
+) -> anyhow::Result<ExitCode> {
     let migration = answer
         .map_err(|status| client::refusal(&status))?
         .into_inner();
     output::print(global.output, &show::json(&migration)?, || {
         show::summary(&migration)
-    })
+    })?;
+    if wanted.contains(&migration.state.as_str()) {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(switch::failure(&migration))
+    }
 }
 
 async fn list(global: &Global) -> anyhow::Result<()> {

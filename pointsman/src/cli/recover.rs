@@ -102,9 +102,9 @@ impl Recover {
                 },
             ] => Ok(()),
             [_, Observed::Answers { timeline, .. }] => bail!(
-                "the other server is a primary on timeline {timeline}: it was promoted and may \
-                 have taken writes that {} does not have. Send applications there, or keep it \
-                 closed and compare both before anything is opened",
+                "the other server is a primary, too, on timeline {timeline}: it may have taken writes \
+                 that {} does not have. Send applications there, or keep it closed and compare \
+                 both before anything is opened",
                 record.server
             ),
             _ => bail!(

@@ -149,6 +149,17 @@ fn write(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Result<Write, StoreEr
     }
 }
 
+/// An answer that no name server gave.
+#[cfg(test)]
+pub(super) fn answered(endpoint: &str, found: Result<&str, &str>) -> Vec<Answer> {
+    vec![Answer {
+        endpoint: endpoint.parse().unwrap(),
+        found: found
+            .map(|address| vec![address.parse().unwrap()])
+            .map_err(str::to_owned),
+    }]
+}
+
 const PREFIX: &str = "addresses/";
 /// Name servers retry for longer; the last addresses serve meanwhile.
 const LOOKUP: Duration = Duration::from_secs(2);
@@ -169,23 +180,14 @@ mod tests {
         }
     }
 
-    fn answer(endpoint: &str, found: Result<&str, &str>) -> Vec<Answer> {
-        vec![Answer {
-            endpoint: endpoint.parse().unwrap(),
-            found: found
-                .map(|address| vec![address.parse().unwrap()])
-                .map_err(str::to_owned),
-        }]
-    }
-
     #[tokio::test]
     async fn the_last_addresses_survive_a_failing_name_server_and_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::create(dir.path()).unwrap());
         let mut addresses = Addresses::restore(Arc::clone(&store)).await.unwrap();
-        let up = answer("db.example:5432", Ok("10.0.0.1:5432"));
+        let up = answered("db.example:5432", Ok("10.0.0.1:5432"));
         assert!(addresses.learn(up).await.unwrap());
-        let down = answer("db.example:5432", Err("SERVFAIL"));
+        let down = answered("db.example:5432", Err("SERVFAIL"));
         assert!(!addresses.learn(down).await.unwrap());
 
         let restarted = Addresses::restore(store).await.unwrap();
@@ -201,7 +203,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::create(dir.path()).unwrap());
         let mut addresses = Addresses::restore(store).await.unwrap();
-        let up = answer("db.example:5432", Ok("10.0.0.1:5432"));
+        let up = answered("db.example:5432", Ok("10.0.0.1:5432"));
         addresses.learn(up).await.unwrap();
         assert!(
             addresses

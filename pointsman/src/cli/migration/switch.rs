@@ -68,9 +68,9 @@ pub(super) async fn run(global: &Global, asked: Asked, dry_run: bool) -> anyhow:
 }
 
 /// What happened, to what, why, and what to do.
-fn failure(migration: &Migration) -> anyhow::Error {
+pub(super) fn failure(migration: &Migration) -> anyhow::Error {
     let todo = match migration.state.as_str() {
-        "undone" | "prepared" | "baking" => format!(
+        "planned" | "prepared" | "undone" | "baking" => format!(
             "nothing was lost; remove the cause and try again (`migration status {}` has the record)",
             migration.name
         ),
