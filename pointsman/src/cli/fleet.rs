@@ -90,7 +90,10 @@ async fn register(global: &Global, node: &NodeId, listen: IpAddr) -> anyhow::Res
     output::print(global.output, &registered, || {
         match registered.outcome.as_str() {
             "unchanged" => format!("{node} was registered already, listening on {listen}"),
-            "moved" => format!("{node} moves its listeners to {listen}"),
+            "moved" => format!(
+                "{node} is to listen on {listen}: restart it with the bootstrap that `sidecar \
+                 bootstrap` prints now"
+            ),
             _ => format!("{node} is registered, listening on {listen}"),
         }
     })

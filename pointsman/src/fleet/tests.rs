@@ -249,6 +249,22 @@ async fn a_stranger_is_served_where_it_says_that_it_listens() {
 }
 
 #[tokio::test]
+async fn a_sidecar_that_is_retired_while_connected_hears_of_changes_still() {
+    let house = House::new().await;
+    let publisher = house.publisher().await;
+    publisher.admit(&node("app-1", None)).await.unwrap();
+    let before = assignment(&publisher, 11, "writer.orders").0;
+    let app = NodeId::new("app-1").unwrap();
+    house.catalog.retire(&app).await.unwrap();
+    publisher.refresh().await.unwrap();
+    publisher
+        .publish(&writer(Route::serve(vec![server("green")])))
+        .await
+        .unwrap();
+    assert_ne!(assignment(&publisher, 11, "writer.orders").0, before);
+}
+
+#[tokio::test]
 async fn the_registry_outweighs_what_a_node_says_of_itself() {
     let house = House::new().await;
     let publisher = house.publisher().await;

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::PoisonError};
 use pointsman_catalog::NodeId;
 use pointsman_xds::{NodeStatus, TypeState};
 
-use super::{Publisher, directory};
+use super::{Publisher, directory, world};
 
 /// One sidecar, as operators see it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,11 +58,11 @@ impl Publisher {
             .status()
             .iter()
             .map(|status| {
-                let (state, words) = judge(status);
-                let listen = NodeId::new(status.id.as_str())
+                let registered = NodeId::new(status.id.as_str())
                     .ok()
-                    .and_then(|id| known.registered.get(&id).copied())
-                    .or_else(|| directory::said(status.description.as_ref()?));
+                    .and_then(|id| known.registered.get(&id).copied());
+                let (state, words) = judge(status, registered);
+                let listen = registered.or_else(|| directory::said(status.description.as_ref()?));
                 NodeView {
                     id: status.id.to_string(),
                     listen,
@@ -98,7 +98,7 @@ fn acked_ms_ago(status: &NodeStatus) -> Option<u64> {
 }
 
 /// The worst of its types, a refusal first: it does not go away by waiting.
-fn judge(status: &NodeStatus) -> (State, String) {
+fn judge(status: &NodeStatus, listen: Option<IpAddr>) -> (State, String) {
     if !status.connected() {
         return (State::Absent, "registered and not connected".to_owned());
     }
@@ -125,6 +125,13 @@ fn judge(status: &NodeStatus) -> (State, String) {
         (
             State::Stale,
             format!("not acknowledged yet: {}", waiting.join(", ")),
+        )
+    } else if let (Some(served), Some(listen)) = (&status.group, listen)
+        && *served != world::group(listen)
+    {
+        (
+            State::Stale,
+            format!("still listens on {served}: restart it with its new bootstrap"),
         )
     } else if !status.synced {
         (

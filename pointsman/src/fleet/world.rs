@@ -21,8 +21,9 @@ pub(super) struct World {
     databases: BTreeMap<DatabaseName, Database>,
     routes: BTreeMap<DatabaseName, Routes>,
     nodes: BTreeMap<NodeId, IpAddr>,
-    /// Where connected nodes listen that nobody registered.
-    strangers: BTreeSet<IpAddr>,
+    /// Where nodes listen that came since this process began: registered or not, moved or
+    /// retired since, they must hear of every change while they are connected.
+    admitted: BTreeSet<IpAddr>,
     /// Clusters and load assignments, by database; the same for every node.
     shared: BTreeMap<DatabaseName, Drawn>,
     /// By the address on which a group of nodes listens.
@@ -45,7 +46,7 @@ impl World {
             databases: BTreeMap::new(),
             routes: BTreeMap::new(),
             nodes: BTreeMap::new(),
-            strangers: BTreeSet::new(),
+            admitted: BTreeSet::new(),
             shared: BTreeMap::new(),
             listeners: BTreeMap::new(),
         }
@@ -77,12 +78,7 @@ impl World {
             .filter(|(name, _)| self.databases.contains_key(name))
             .map(|(name, routes)| Ok((name.clone(), self.draw(name, routes, &addresses, now)?)))
             .collect::<Result<_, String>>()?;
-        let groups: BTreeSet<_> = self
-            .nodes
-            .values()
-            .chain(&self.strangers)
-            .copied()
-            .collect();
+        let groups: BTreeSet<_> = self.nodes.values().chain(&self.admitted).copied().collect();
         let listeners = groups
             .into_iter()
             .map(|listen| Ok((listen, self.draw_listeners(listen)?)))
@@ -150,16 +146,27 @@ impl World {
             .min()
     }
 
-    /// Serves nodes that listen on `listen` although nobody registered them. Says whether
-    /// that is news.
+    /// Serves nodes that listen on `listen` from now on. Says whether that is news.
+    ///
+    /// # Errors
+    /// Words for whoever asks, when there are too many already.
     pub(super) fn admit(&mut self, listen: IpAddr) -> Result<bool, String> {
-        if self.listeners.contains_key(&listen) {
+        if self.admitted.contains(&listen) {
             return Ok(false);
         }
-        let listeners = self.draw_listeners(listen)?;
-        self.strangers.insert(listen);
-        self.listeners.insert(listen, listeners);
-        Ok(true)
+        let known = self.listeners.contains_key(&listen);
+        if !known {
+            if self.listeners.len() >= MAX_GROUPS {
+                return Err(format!(
+                    "{MAX_GROUPS} listen addresses are served already; restart the control plane \
+                     to forget those that are not in use any more"
+                ));
+            }
+            let listeners = self.draw_listeners(listen)?;
+            self.listeners.insert(listen, listeners);
+        }
+        self.admitted.insert(listen);
+        Ok(!known)
     }
 
     /// One snapshot per group, with `instead` in the place of what is drawn of its databases.
@@ -275,3 +282,7 @@ fn candidates(
     candidates.dedup();
     candidates
 }
+
+/// What nodes say of themselves is not proven: somebody could come with one address after the
+/// other. Twice the largest fleet that one control plane is meant for.
+const MAX_GROUPS: usize = 20_000;
