@@ -4,7 +4,7 @@ use anyhow::Context;
 use tokio::select;
 use tokio::time::{Interval, sleep};
 
-use super::client::{Client, server_port};
+use super::client::{Client, NoAnswer, server_port};
 use super::record::EventKind;
 use super::session::Session;
 
@@ -58,10 +58,12 @@ impl Reader {
                         self.keep_or_end(session).await;
                         return Ok(());
                     }
-                    Err(no_answer) => {
+                    Err(NoAnswer::Refused(failure)) => {
                         self.keep_or_end(session).await;
-                        no_answer.into_failure()
+                        failure
                     }
+                    // Keeping it would count the same loss once more.
+                    Err(NoAnswer::Cut(failure)) => failure,
                 },
             };
             let class = failure.class;
