@@ -1,0 +1,17 @@
+//! The whole house: the real program, real Envoys, real PostgreSQL, clients that verify every
+//! write, and whatever can happen to them.
+
+#[path = "end_to_end/crashes.rs"]
+mod crashes;
+#[path = "end_to_end/cut_off.rs"]
+mod cut_off;
+#[path = "end_to_end/fleet.rs"]
+mod fleet;
+#[path = "end_to_end/flip.rs"]
+mod flip;
+#[path = "end_to_end/operator.rs"]
+mod operator;
+#[path = "end_to_end/support.rs"]
+mod support;
+#[path = "end_to_end/undone.rs"]
+mod undone;

@@ -1,0 +1,184 @@
+//! Sidecars that do not hear what the fleet is told.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use pointsman_tests::{
+    lab::{
+        GateOptions, Lab, LabOptions,
+        envoy::Sidecar,
+        ports::Port,
+        postgres::{PostgresPair, PostgresServer},
+    },
+    workload::{Access, Manners, Plan, Route, Workload, verify},
+};
+
+use super::support::{CLOSING, House, SOON, connect, short_hold, tell};
+
+const BUDGET: Duration = Duration::from_secs(4);
+
+async fn writes(server: &PostgresServer, datname: &str) -> Result<BTreeSet<(i32, i64)>> {
+    let rows = verify::read_rows(&*server.client(datname).await?).await?;
+    Ok(rows.iter().map(|row| (row.client, row.number)).collect())
+}
+
+/// Nothing was written on the source that the target, which was promoted, does not have.
+async fn nothing_is_left_behind(pair: &PostgresPair, datname: &str) -> Result<()> {
+    let (source, target) = (&pair.source, &pair.target);
+    let (left, moved) = (
+        writes(source, datname).await?,
+        writes(target, datname).await?,
+    );
+    let behind: Vec<_> = left.difference(&moved).collect();
+    ensure!(behind.is_empty(), "written behind the fence: {behind:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_cut_off_after_the_hold_cannot_write_behind_the_fence() -> Result<()> {
+    let gates = GateOptions {
+        source_control: true,
+        xds_of: Some(1),
+        ..GateOptions::default()
+    };
+    let house = House::ready(short_hold(BUDGET, gates)).await?;
+    // Every sidecar has acknowledged the hold when the source is about to be closed.
+    let caught = house.source_gate()?.hold_at(CLOSING);
+    let switch = house.begin_switch()?;
+    caught.within(SOON).await?;
+    house.xds_gate()?.sever();
+    house.source_gate()?.release();
+    let output = switch.ended().await?;
+    ensure!(output.code == Some(0), "{output:?}");
+    ensure!(
+        output.stdout.contains("not connected: sc1"),
+        "the sidecar that did not hear of the flip is not named: {output:?}"
+    );
+
+    // Its clients are parked, and refused when the hold ends; the others write on.
+    let orders = house.lab.databases.first().context("a database")?;
+    for address in [house.lab.writer(1, orders), house.lab.reader(1, orders)] {
+        let refusal = refused(address).await?;
+        tell(&format!("through the sidecar that was cut off: {refusal}"));
+    }
+    house.workload.more_acked(50, SOON).await?;
+    for database in &house.lab.databases {
+        nothing_is_left_behind(&house.lab.pair, &database.name).await?;
+    }
+
+    let back = house.now();
+    house.xds_gate()?.restore();
+    house.served_by(&house.lab.pair.target, back).await?;
+    let (lab, _record) = house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    for database in &lab.databases {
+        nothing_is_left_behind(&lab.pair, &database.name).await?;
+    }
+    Ok(())
+}
+
+/// A new connection, which is to be refused before any server has said a word.
+async fn refused(address: SocketAddr) -> Result<String> {
+    match connect(address, "orders").await {
+        Ok(_session) => anyhow::bail!("somebody was let in at {address}"),
+        Err(refusal) => {
+            ensure!(refusal.sqlstate.is_none(), "a server was asked: {refusal}");
+            Ok(refusal.to_string())
+        }
+    }
+}
+
+/// An Envoy that goes on as every sidecar did before the hold: nobody can tell it otherwise.
+async fn deaf_sidecar(lab: &Lab, listen: &Port) -> Result<Sidecar> {
+    let admin = Port::reserve()?;
+    let address = |at: SocketAddr| {
+        serde_json::json!({ "socket_address": {
+            "address": at.ip().to_string(), "port_value": at.port() } })
+    };
+    let bootstrap = serde_json::json!({
+        "node": { "id": "deaf", "cluster": "dal" },
+        "admin": { "address": address(admin.on_loopback()) },
+        "static_resources": {
+            "listeners": [{
+                "name": "writer", "address": address(listen.on_loopback()),
+                "filter_chains": [{ "filters": [{
+                    "name": "envoy.filters.network.tcp_proxy",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                        "stat_prefix": "writer", "cluster": "writer" } }] }] }],
+            "clusters": [{
+                "name": "writer", "type": "STATIC", "connect_timeout": "1s",
+                "load_assignment": { "cluster_name": "writer", "endpoints": [{
+                    "lb_endpoints": [{ "endpoint": {
+                        "address": address(lab.pair.source.address()) } }] }] } }] },
+    });
+    let deaf = Sidecar::start("deaf", lab.scratch.path(), &bootstrap.to_string(), admin).await?;
+    deaf.listening(listen.on_loopback()).await?;
+    Ok(deaf)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_never_heard_of_the_hold_cannot_write_behind_the_fence() -> Result<()> {
+    let options = LabOptions {
+        databases: vec!["orders".to_owned()],
+        ..short_hold(BUDGET, GateOptions::default())
+    };
+    let lab = Lab::start(options).await?;
+    let port = Port::reserve()?;
+    let _deaf = deaf_sidecar(&lab, &port).await?;
+    let plan = Plan {
+        writers: 6,
+        readers: 0,
+        manners: Manners {
+            patience: Duration::from_secs(2),
+            ..Manners::default()
+        },
+        ..Plan::over(vec![Access {
+            datname: "orders".to_owned(),
+            writer: vec![Route::Fixed(port.on_loopback())],
+            reader: Vec::new(),
+        }])
+    };
+    let workload = Workload::start(&plan)?;
+    workload.more_acked(50, SOON).await?;
+    let house = House { workload, lab };
+    house.prepare().await?;
+    house
+        .cli_ok(&["migration", "switch", super::support::NAME])
+        .await?;
+
+    // They go on trying while the target serves and the source is the stream's subscriber.
+    let flipped = house.now();
+    house.proven().await?;
+    let House { workload, lab } = house;
+    let tries = || {
+        workload
+            .record()
+            .errors_between(flipped, workload.clock().now())
+    };
+    lab.migration_until(super::support::NAME, SOON, |_| tries() >= 20)
+        .await?;
+    let record = workload.stop(Duration::from_millis(200)).await?;
+    let served = record
+        .writers()
+        .flat_map(|client| &client.events)
+        .filter(|event| event.at > flipped)
+        .filter(|event| {
+            matches!(
+                event.kind,
+                pointsman_tests::workload::EventKind::Acked { .. }
+            )
+        });
+    ensure!(
+        served.count() == 0,
+        "a write was acknowledged behind the fence"
+    );
+    for (_, failure) in record
+        .writers()
+        .filter_map(|client| client.failures().last())
+    {
+        tell(&format!("{:?} {}", failure.sqlstate, failure.words));
+    }
+    let verdict = verify::check(&record, &lab.pair.target).await?;
+    ensure!(verdict.is_clean(), "{verdict}");
+    nothing_is_left_behind(&lab.pair, "orders").await
+}

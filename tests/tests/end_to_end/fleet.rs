@@ -1,0 +1,82 @@
+//! Who is served, and who is counted.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use pointsman_tests::lab::{GateOptions, envoy::Sidecar, ports::Port, sidecar_name};
+
+use super::support::{House, NAME, SOON, connect, options};
+
+/// An address that no sidecar of a lab has.
+const STRAY: &str = "127.0.1.77";
+
+impl House {
+    /// An Envoy with the bootstrap of sidecar 0, as node `stray` at an address of its own.
+    async fn stray(&self) -> Result<Sidecar> {
+        let lab = &self.lab;
+        let bootstrap = lab.scratch.path().join(format!("{}.json", sidecar_name(0)));
+        let bootstrap = std::fs::read_to_string(bootstrap)?;
+        let orders = lab.databases.first().context("a database")?;
+        let listen = lab.writer(0, orders).ip().to_string();
+        let (admin, former) = (Port::reserve()?, lab.sidecars[0].admin().port());
+        let bootstrap = bootstrap
+            .replace("\"sc0\"", "\"stray\"")
+            .replace(&format!("\"{listen}\""), &format!("\"{STRAY}\""))
+            .replace(&former.to_string(), &admin.number().to_string());
+        let stray = Sidecar::start("stray", lab.scratch.path(), &bootstrap, admin).await?;
+        stray.listening(self.at_stray()?).await?;
+        Ok(stray)
+    }
+
+    /// Where the stray offers the writer of `orders`.
+    fn at_stray(&self) -> Result<SocketAddr> {
+        let orders = self.lab.databases.first().context("a database")?;
+        let port = self.lab.writer(0, orders).port();
+        Ok(SocketAddr::new(STRAY.parse()?, port))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unregistered_sidecar_is_served_and_shown_and_blocks_a_switch() -> Result<()> {
+    let house = House::ready(options(GateOptions::default())).await?;
+    let mut stray = house.stray().await?;
+    let session = connect(house.at_stray()?, "orders").await?;
+    session.client().simple_query("SELECT FROM writes").await?;
+    session.close().await;
+
+    let fleet = house.cli(&["fleet", "status"]).await?.stdout;
+    let row = fleet.lines().find(|line| line.starts_with("stray"));
+    ensure!(
+        row.is_some_and(|row| row.contains("UNREGISTERED") && row.contains(STRAY)),
+        "{fleet}"
+    );
+
+    let began = house.now();
+    let preflight = house.cli(&["migration", "preflight", NAME]).await?;
+    ensure!(preflight.code == Some(3), "{preflight:?}");
+    ensure!(preflight.stdout.contains("stray"), "{preflight:?}");
+    let switch = house.begin_switch()?.ended().await?;
+    ensure!(switch.code == Some(1), "{switch:?}");
+    ensure!(switch.stderr.contains("stray"), "{switch:?}");
+    house.settled("undone").await?;
+    let errors = house.workload.record().errors_between(began, house.now());
+    ensure!(errors == 0, "clients noticed: {errors} errors");
+
+    house
+        .cli_ok(&["fleet", "register", "stray", "--listen", STRAY])
+        .await?;
+    house.lab.synced().await?;
+    house.switch().await?;
+    let session = connect(house.at_stray()?, "orders").await?;
+    let port = session
+        .client()
+        .query_one("SELECT inet_server_port()", &[])
+        .await?;
+    ensure!(port.get::<_, i32>(0) == i32::from(house.lab.pair.target.address().port()));
+    session.close().await;
+
+    stray.kill().await?;
+    house.workload.more_acked(20, SOON).await?;
+    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! What goes wrong before the promotion was asked for: the switch is taken back by itself.
+
+use anyhow::{Result, ensure};
+use pointsman_tests::{
+    lab::{GateOptions, LabOptions, postgres::PostgresServer},
+    workload::{EventKind, Habit, Moment},
+};
+use tokio::time::Instant;
+
+use super::support::{House, MARKER, SOON, Verb, connect_errors, longest_wait_ms, options, tell};
+
+/// What a hold lasts at most when nothing else is set.
+const HOLD_BUDGET_MS: f64 = 10_000.0;
+
+impl House {
+    /// The switch ends as undone, says each of `words`, and every client is served by the
+    /// source again.
+    async fn is_undone(&self, switch: Verb, words: &[&str]) -> Result<()> {
+        let output = switch.ended().await?;
+        ensure!(output.code == Some(1), "{output:?}");
+        for word in words {
+            ensure!(
+                output.stderr.contains(word),
+                "nobody said {word:?}: {output:?}"
+            );
+        }
+        let undone = self.now();
+        self.settled("undone").await?;
+        self.served_by(&self.lab.pair.source, undone).await
+    }
+
+    /// Nobody's connection was refused, so no hold outlived its budget, and nobody waited longer.
+    fn everybody_was_released(&self, since: Moment) -> Result<()> {
+        let record = self.workload.record();
+        let errors = connect_errors(&record, since);
+        ensure!(errors.is_empty(), "clients were refused: {errors:#?}");
+        let longest = longest_wait_ms(&record);
+        tell(&format!("the longest wait was {longest:.0} ms"));
+        ensure!(longest < HOLD_BUDGET_MS, "somebody waited {longest:.0} ms");
+        Ok(())
+    }
+
+    /// Waits until new connections of every reader lead to `server`.
+    async fn readers_reach(&self, server: &PostgresServer) -> Result<()> {
+        let (since, port) = (self.now(), server.address().port());
+        let deadline = Instant::now() + SOON;
+        loop {
+            self.workload.more_acked(5, SOON).await?;
+            let record = self.workload.record();
+            let mut readers = record
+                .readers()
+                .filter(|client| client.identity.habit == Habit::Reconnects);
+            let there = readers.all(|client| {
+                client.events.iter().any(|event| {
+                    matches!(event.kind, EventKind::Read { server, began }
+                        if server == port && began >= since)
+                })
+            });
+            if there {
+                return Ok(());
+            }
+            let name = server.name();
+            ensure!(
+                Instant::now() < deadline,
+                "not every reader is sent to {name}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_target_undoes_the_switch() -> Result<()> {
+    let gates = GateOptions {
+        source_control: true,
+        target_control: true,
+        ..GateOptions::default()
+    };
+    let house = House::ready(options(gates)).await?;
+    let began = house.now();
+    // Once with connections that break, once with a target that falls silent.
+    for silent in [false, true] {
+        let caught = house.source_gate()?.hold_at(MARKER);
+        let switch = house.begin_switch()?;
+        caught.within(SOON).await?;
+        let target = house.target_gate()?;
+        match silent {
+            false => target.sever(),
+            true => target.black_hole(),
+        }
+        house.source_gate()?.release();
+        house.is_undone(switch, &["green"]).await?;
+        house.readers_reach(&house.lab.pair.source).await?;
+        house.target_gate()?.restore();
+        house.readers_reach(&house.lab.pair.target).await?;
+        house.everybody_was_released(began)?;
+    }
+    house.switch().await?;
+    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    Ok(())
+}
+
+/// Stops replay on `target` once it has heard of the closing, and so hears of nothing else: not
+/// of the opening either. The fence may end the session that asks.
+async fn stuck_behind_the_closing(target: &PostgresServer) -> Result<bool> {
+    let session = target.client("postgres").await?;
+    let closed = "SELECT FROM pg_database WHERE datname = 'orders' AND NOT datallowconn";
+    if session.query(closed, &[]).await?.is_empty() {
+        return Ok(false);
+    }
+    let pause = "SELECT pg_wal_replay_pause()";
+    session.execute(pause, &[]).await?;
+    Ok(true)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
+    let gates = GateOptions {
+        source_control: true,
+        ..GateOptions::default()
+    };
+    let options = LabOptions {
+        settings: "[switch]\ncatch_up_ms = 1000\n".to_owned(),
+        ..options(gates)
+    };
+    let house = House::ready(options).await?;
+    let began = house.now();
+    let caught = house.source_gate()?.hold_at(MARKER);
+    let switch = house.begin_switch()?;
+    caught.within(SOON).await?;
+    let target = &house.lab.pair.target;
+    let deadline = Instant::now() + SOON;
+    while !matches!(stuck_behind_the_closing(target).await, Ok(true)) {
+        ensure!(Instant::now() < deadline, "the closing is not replayed");
+    }
+    house.source_gate()?.release();
+    house.is_undone(switch, &["green", "replay", "1s"]).await?;
+    house.readers_reach(&house.lab.pair.source).await?;
+    let resume = "SELECT pg_wal_replay_resume()";
+    target
+        .client("postgres")
+        .await?
+        .execute(resume, &[])
+        .await?;
+    house.readers_reach(&house.lab.pair.target).await?;
+    house.everybody_was_released(began)?;
+
+    house.switch().await?;
+    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_sidecar_undoes_the_switch_by_name() -> Result<()> {
+    let gates = GateOptions {
+        xds_of: Some(1),
+        ..GateOptions::default()
+    };
+    let mut house = House::ready(options(gates)).await?;
+    let began = house.now();
+
+    house.xds_gate()?.black_hole();
+    house.is_undone(house.begin_switch()?, &["sc1"]).await?;
+    house.xds_gate()?.restore();
+    house.lab.synced().await?;
+
+    house.lab.sidecars[1].freeze();
+    let output = house.begin_switch()?.ended().await?;
+    house.lab.sidecars[1].thaw();
+    ensure!(output.code == Some(1), "{output:?}");
+    ensure!(output.stderr.contains("silent: sc1"), "{output:?}");
+    house.served_by(&house.lab.pair.source, house.now()).await?;
+    house.lab.synced().await?;
+    house.everybody_was_released(began)?;
+
+    house.lab.sidecars[1].kill().await?;
+    let output = house.begin_switch()?.ended().await?;
+    ensure!(output.code == Some(1), "{output:?}");
+    ensure!(output.stderr.contains("sc1"), "{output:?}");
+    house.lab.sidecars[1].restart().await?;
+    house.lab.synced().await?;
+
+    house.switch().await?;
+    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    Ok(())
+}
