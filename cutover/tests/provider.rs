@@ -1,4 +1,8 @@
 //! The PostgreSQL provider on real servers, verb by verb.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, helpers included"
+)]
 
 #[path = "provider/adversaries.rs"]
 mod adversaries;

@@ -1,7 +1,10 @@
 //! Former leaders, lost sessions, and words that show no secret.
 
 use pointsman_catalog::FenceLevel;
-use pointsman_cutover::ports::ProviderError;
+use pointsman_cutover::{
+    ports::{ControlId, DatabaseProvider as _, ProviderError},
+    providers::postgres::PostgresProvider,
+};
 
 use crate::{
     pair::Pair,
@@ -59,8 +62,7 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
 async fn errors_name_the_server_and_show_no_password() {
     let pair = Pair::start(FenceLevel::Sql).await;
     let mut server = pair.source.server();
-    let provider = pointsman_cutover::providers::postgres::PostgresProvider;
-    let control = pointsman_cutover::ports::ControlId {
+    let control = ControlId {
         migration: "m".to_owned(),
         epoch: 1,
     };
@@ -74,9 +76,11 @@ async fn errors_name_the_server_and_show_no_password() {
         (address.clone() + " passfile=/nowhere", "/nowhere"),
         (address + " sslmode", "malformed"),
     ] {
-        use pointsman_cutover::ports::DatabaseProvider as _;
         server.control = format!("password='it is secret' {changed}");
-        let error = provider.attach(&server, &control).await.unwrap_err();
+        let error = PostgresProvider
+            .attach(&server, &control)
+            .await
+            .unwrap_err();
         let error = format!("{error} {error:?}");
         assert!(error.contains(words) && error.contains("blue"), "{error}");
         assert!(!error.contains("secret"), "{error}");

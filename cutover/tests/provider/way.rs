@@ -1,14 +1,15 @@
 //! The whole way forward, and back over the reverse stream.
 
 use pointsman_catalog::FenceLevel;
-use pointsman_cutover::ports::Refusal;
+use pointsman_cutover::{
+    ports::{Armed, ControlledServer, Exempt, FenceRecord, Refusal, ReverseSlot},
+    providers::postgres::{DryRun, Plan},
+};
 
 use crate::{
     pair::{MOVING, Pair, Session, until},
-    verbs::{SOON, breaches, close, moving, prepared, promote, subscriptions},
+    verbs::{SOON, breaches, close, moving, prepared, promote, request, subscriptions},
 };
-
-const COUNT: &str = "SELECT count(*) FROM items";
 
 #[tokio::test]
 async fn a_pair_moves_forward_and_back_without_losing_a_row() {
@@ -19,29 +20,8 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
         insert(&pair.source.connect("app", datname).await.unwrap(), 3).await;
     }
 
-    let mut record = close(&*source, 2, &[]).await;
-    assert_eq!(breaches(&*source, &record, &[]).await, [""; 0]);
-    source.await_hba(true, SOON).await.unwrap();
-    let refusal = source.try_connect("orders").await.unwrap();
-    assert!(matches!(refusal, Refusal::Refused { .. }), "{refusal:?}");
-    let marker = source.marker("m/2", &[]).await.unwrap();
-    promote(&*target, marker).await;
-    let proof = source.user_commits(marker.after, &exempt).await.unwrap();
-    assert_eq!(proof.count, 0);
-
-    let observed = target.observe().await.unwrap();
-    assert!(!observed.in_recovery && observed.timeline == 2);
-    let fork = observed.replayed.unwrap();
-    assert!(fork >= marker.lsn);
-    target.barrier().await.unwrap();
-    target.end_sessions(&[], SOON).await.unwrap();
-    let slots = target.create_reverse_slots(&moving()).await.unwrap();
-    assert_eq!(slots, target.create_reverse_slots(&moving()).await.unwrap());
-    assert_eq!(target.user_commits(fork, &exempt).await.unwrap().count, 0);
-    target
-        .reopen(&record.closed, &["idle".to_owned()])
-        .await
-        .unwrap();
+    let record = moved_forward(&*source, &*target, &exempt).await;
+    let slots = primed_and_opened(&*target, &record, &exempt).await;
     assert_eq!(pair.target.fence_record().await, None);
     let idle = pair.target.connect("app", "idle").await.err().unwrap();
     assert!(
@@ -52,37 +32,9 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
         insert(&pair.target.connect("app", datname).await.unwrap(), 5).await;
     }
 
-    let armed = source.arm(&subscriptions(&pair, &slots)).await.unwrap();
-    assert_eq!(armed.nologin_roles, ["boss"]);
-    let again = source.arm(&subscriptions(&pair, &slots)).await.unwrap();
-    assert_eq!(
-        again, armed,
-        "a second arming loses what the first one took"
-    );
-    for datname in moving() {
-        target.write_probe(&datname, 7).await.unwrap();
-        until("the probe row over the reverse stream", async || {
-            source.read_probe(&datname).await.unwrap() == Some(7)
-        })
-        .await;
-    }
-    assert_eq!(source.apply_errors().await.unwrap(), 0);
-    for role in ["app", "boss"] {
-        let words = pair.source.connect(role, "orders").await.err().unwrap();
-        assert!(words.contains("pg_hba.conf rejects connection"), "{words}");
-    }
+    let armed = proven_stream(&pair, &*source, &*target, &slots).await;
 
-    let back = close(&*target, 3, &slots).await;
-    assert_eq!(breaches(&*target, &back, &slots).await, [""; 0]);
-    let marker = target.marker("m/3", &moving()).await.unwrap();
-    until("the subscribers' confirmation of the marker", async || {
-        let progress = target.slot_progress(&slots).await.unwrap();
-        progress.len() == 2
-            && progress
-                .iter()
-                .all(|slot| slot.streaming && slot.confirmed >= marker.lsn)
-    })
-    .await;
+    delivered(&*target, &slots).await;
     for datname in moving() {
         let values = target.sequences(&datname).await.unwrap();
         source.set_sequences(&datname, &values).await.unwrap();
@@ -92,14 +44,13 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
     source.await_hba(false, SOON).await.unwrap();
     assert_eq!(pair.source.hba(), serving, "pg_hba.conf differs");
     source.restore_logins(&armed).await.unwrap();
-    record.closed.xids.clear();
     source.reopen(&record.closed, &[]).await.unwrap();
     for datname in MOVING {
         let session = pair.source.connect("app", datname).await.unwrap();
         session
             .run("INSERT INTO items (words) VALUES ('back')")
             .await;
-        assert_eq!(session.ask(COUNT).await, "9");
+        assert_eq!(session.ask("SELECT count(*) FROM items").await, "9");
         let newest = "SELECT words FROM items ORDER BY id DESC LIMIT 1";
         assert_eq!(
             session.ask(newest).await,
@@ -116,11 +67,131 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
     }
     source.unprepare(&moving()).await.unwrap();
     let rest = pair.source.connect("postgres", "orders").await.unwrap();
-    assert_eq!(
-        rest.ask("SELECT count(*) FROM pg_publication, pg_subscription")
-            .await,
-        "0"
-    );
+    let left = "SELECT count(*) FROM pg_publication, pg_subscription";
+    assert_eq!(rest.ask(left).await, "0");
+}
+
+/// From the closing of the source to a promoted, closed target.
+async fn moved_forward(
+    source: &dyn ControlledServer,
+    target: &dyn ControlledServer,
+    exempt: &Exempt,
+) -> FenceRecord {
+    let record = close(source, 2, &[]).await;
+    assert_eq!(breaches(source, &record, &[]).await, [""; 0]);
+    let refusal = source.try_connect("orders").await.unwrap();
+    assert!(matches!(refusal, Refusal::Refused { .. }), "{refusal:?}");
+    let marker = source.marker("m/2", &[]).await.unwrap();
+    promote(target, marker).await;
+    let proof = source.user_commits(marker.after, exempt).await.unwrap();
+    assert_eq!(proof.count, 0);
+    let observed = target.observe().await.unwrap();
+    assert!(!observed.in_recovery && observed.timeline == 2);
+    assert!(observed.replayed.unwrap() >= marker.lsn);
+    record
+}
+
+async fn primed_and_opened(
+    target: &dyn ControlledServer,
+    record: &FenceRecord,
+    exempt: &Exempt,
+) -> Vec<ReverseSlot> {
+    let fork = target.observe().await.unwrap().replayed.unwrap();
+    target.barrier().await.unwrap();
+    target.end_sessions(&[], SOON).await.unwrap();
+    let slots = target.create_reverse_slots(&moving()).await.unwrap();
+    assert_eq!(slots, target.create_reverse_slots(&moving()).await.unwrap());
+    assert_eq!(target.user_commits(fork, exempt).await.unwrap().count, 0);
+    let idle = ["idle".to_owned()];
+    target.reopen(&record.closed, &idle).await.unwrap();
+    slots
+}
+
+/// Arms twice, as after a crash, and sees a row of each database arrive.
+async fn proven_stream(
+    pair: &Pair,
+    source: &dyn ControlledServer,
+    target: &dyn ControlledServer,
+    slots: &[ReverseSlot],
+) -> Armed {
+    source.await_hba(true, SOON).await.unwrap();
+    let armed = source.arm(&subscriptions(pair, slots)).await.unwrap();
+    assert_eq!(armed.nologin_roles, ["boss"]);
+    let again = source.arm(&subscriptions(pair, slots)).await.unwrap();
+    assert_eq!(again, armed, "a second arming forgets what the first took");
+    for datname in moving() {
+        target.write_probe(&datname, 7).await.unwrap();
+        until("the probe row over the reverse stream", async || {
+            source.read_probe(&datname).await.unwrap() == Some(7)
+        })
+        .await;
+    }
+    assert_eq!(source.apply_errors().await.unwrap(), 0);
+    for role in ["app", "boss"] {
+        let words = pair.source.connect(role, "orders").await.err().unwrap();
+        assert!(words.contains("pg_hba.conf rejects connection"), "{words}");
+    }
+    armed
+}
+
+/// Closes the target and waits until the source has everything.
+async fn delivered(target: &dyn ControlledServer, slots: &[ReverseSlot]) {
+    let back = close(target, 3, slots).await;
+    assert_eq!(breaches(target, &back, slots).await, [""; 0]);
+    let marker = target.marker("m/3", &moving()).await.unwrap();
+    until("the subscribers' confirmation of the marker", async || {
+        let progress = target.slot_progress(slots).await.unwrap();
+        progress.len() == 2
+            && progress
+                .iter()
+                .all(|slot| slot.streaming && slot.confirmed >= marker.lsn)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_the_statements_and_changes_nothing() {
+    use pointsman_cutover::ports::{ControlId, DatabaseProvider as _, PromoteGuard};
+
+    let pair = Pair::start(FenceLevel::SqlHba).await;
+    let serving = pair.source.hba();
+    let (real, target, _) = prepared(&pair).await;
+    let before = real.observe().await.unwrap();
+    let plan = Plan::default();
+    let control = ControlId {
+        migration: "m".to_owned(),
+        epoch: 2,
+    };
+    let paper = DryRun::new(plan.clone());
+    let source = paper.attach(&pair.source.server(), &control).await.unwrap();
+    let standby = paper.attach(&pair.target.server(), &control).await.unwrap();
+
+    let closed = source.close(&request(&*source, 2).await).await.unwrap();
+    assert_eq!(closed.databases, before.databases);
+    let marker = source.marker("m/2", &[]).await.unwrap();
+    let deadline = standby.observe().await.unwrap().clock.plus(SOON);
+    let guard = PromoteGuard {
+        marker: marker.lsn,
+        deadline,
+    };
+    standby.promote(&guard).await.unwrap();
+    standby.create_reverse_slots(&moving()).await.unwrap();
+    standby.reopen(&closed, &[]).await.unwrap();
+
+    let lines = plan.lines().join("\n");
+    for statement in [
+        "ALTER DATABASE \"idle\" ALLOW_CONNECTIONS false",
+        "ALTER DATABASE \"postgres\" CONNECTION LIMIT 0",
+        "THEN pg_promote(false) END",
+        "pg_create_logical_replication_slot('pointsman_rb_",
+        "ALTER DATABASE \"orders\" ALLOW_CONNECTIONS true CONNECTION LIMIT -1",
+    ] {
+        assert!(lines.contains(statement), "{statement} is not in:\n{lines}");
+    }
+    assert_eq!(real.observe().await.unwrap().databases, before.databases);
+    assert!(target.replay().await.unwrap().in_recovery);
+    assert_eq!(pair.source.hba(), serving);
+    assert_eq!(pair.source.fence_record().await, None);
 }
 
 async fn insert(session: &Session, rows: u32) {

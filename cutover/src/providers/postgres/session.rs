@@ -50,7 +50,7 @@ impl Purpose {
         match self {
             Self::Control(_) | Self::Recovery => {
                 "-c synchronous_commit=local -c default_transaction_read_only=off \
-                 -c search_path=pg_catalog -c statement_timeout=4s -c lock_timeout=3s \
+                 -c search_path=pg_catalog -c work_mem=32MB -c statement_timeout=4s -c lock_timeout=3s \
                  -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=10s"
             }
             Self::Preflight => {
@@ -185,9 +185,11 @@ impl Session {
         let messages = self.bounded(what, self.client.simple_query(sql)).await?;
         Ok(messages
             .into_iter()
-            .filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-                _ => None,
+            .filter_map(|message| {
+                let SimpleQueryMessage::Row(row) = message else {
+                    return None;
+                };
+                row.get(0).map(str::to_owned)
             })
             .collect())
     }

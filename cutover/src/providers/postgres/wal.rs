@@ -1,8 +1,9 @@
 //! Positions in the write-ahead log, and what stands between them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::try_join_all;
+use tokio::time::Instant;
 use tokio_postgres::types::PgLsn;
 
 use super::{
@@ -64,7 +65,12 @@ impl SqlServer {
         let mut found = Found::default();
         let mut next = since;
         let mut chunk = CHUNK;
+        let deadline = Instant::now() + PROOF;
         while next < through {
+            if Instant::now() >= deadline {
+                let found = format!("{next} is reached");
+                return Err(self.timed_out(&format!("reading WAL to {through}"), PROOF, found));
+            }
             let end = through.min(Lsn(next.0.saturating_add(chunk)));
             let read = self.read_wal(what, &reader, next, end, exempt).await?;
             // A record that is longer than the chunk shows only in a longer one, and the next
@@ -107,7 +113,7 @@ impl SqlServer {
             return 0;
         }
         // The segment before may be recycled; the one that `since` lies in cannot be.
-        let far = Lsn((since.0 - since.0 % CHUNK).saturating_sub(CHUNK));
+        let far = Lsn(since.0.saturating_sub(CHUNK));
         let near = Lsn(since.0 - since.0 % SMALLEST_SEGMENT);
         let mut earlier = self.read_wal(what, reader, far, since, exempt).await;
         if earlier.is_err() {
@@ -277,23 +283,24 @@ const LAST_POSITION: &str = "SELECT CASE WHEN pg_is_in_recovery() \
 /// `block_ref` names the relation as `rel tablespace/database/filenode`; TRUNCATE has none.
 /// The description of a prepared transaction's commit begins with its transaction id.
 /// <https://www.postgresql.org/docs/current/pgwalinspect.html>
-const READ_WAL: &str = "WITH records AS MATERIALIZED ( \
-       SELECT end_lsn, resource_manager AS manager, record_type AS type, xid::text AS xid, \
-              description, block_ref \
-       FROM SCHEMA.pg_get_wal_records_info($1, $2)) \
-     SELECT (SELECT max(end_lsn) FROM records), \
-       ARRAY(SELECT DISTINCT xid FROM records \
-         WHERE (manager = 'Sequence' OR (manager IN ('Heap', 'Heap2') \
-             AND type ~ '^(INSERT|MULTI_INSERT|UPDATE|HOT_UPDATE|DELETE|TRUNCATE)')) \
-           AND coalesce(substring(block_ref FROM 'rel (\\d+/\\d+/\\d+)'), '') <> ALL ($3)), \
-       ARRAY(SELECT DISTINCT xid FROM records \
-         WHERE manager = 'LogicalMessage' AND description LIKE '%prefix \"pointsman.%'), \
-       ARRAY(SELECT concat_ws(' ', type, xid, substring(description FROM '^(\\d+): '), \
-             substring(description FROM 'subxacts:([ 0-9]*)')) FROM records \
-         WHERE manager = 'Transaction' AND type LIKE 'COMMIT%' \
-           AND description !~ 'origin: node')";
+const READ_WAL: &str = "SELECT max(end_lsn), \
+       coalesce(array_agg(DISTINCT xid::text) FILTER ( \
+         WHERE (resource_manager = 'Sequence' OR (resource_manager IN ('Heap', 'Heap2') \
+             AND record_type ~ '^(INSERT|MULTI_INSERT|UPDATE|HOT_UPDATE|DELETE|TRUNCATE)')) \
+           AND coalesce(substring(block_ref FROM 'rel (\\d+/\\d+/\\d+)'), '') <> ALL ($3)), '{}'), \
+       coalesce(array_agg(DISTINCT xid::text) FILTER ( \
+         WHERE resource_manager = 'LogicalMessage' \
+           AND description LIKE '%prefix \"pointsman.%'), '{}'), \
+       coalesce(array_agg(concat_ws(' ', record_type, xid, \
+           substring(description FROM '^(\\d+): '), \
+           substring(description FROM 'subxacts:([ 0-9]*)'))) FILTER ( \
+         WHERE resource_manager = 'Transaction' AND record_type LIKE 'COMMIT%' \
+           AND description !~ 'origin: node'), '{}') \
+     FROM SCHEMA.pg_get_wal_records_info($1, $2)";
 
-/// One segment of the default size: a statement that reads it ends within its timeout.
-const CHUNK: u64 = 16 * 1024 * 1024;
+/// A statement that reads as much ends within its timeout, on a busy machine too.
+const CHUNK: u64 = 4 * 1024 * 1024;
+/// More WAL than can be read in this time cannot be counted while somebody waits.
+const PROOF: Duration = Duration::from_secs(10);
 const WARM_UP: u64 = 64 * 1024;
 const SMALLEST_SEGMENT: u64 = 1024 * 1024;
