@@ -10,7 +10,7 @@ use pointsman_tests::lab::{
 use tokio::time::Instant;
 
 use super::support::{
-    CLOSING, House, MARKER, PROMOTION, SOON, connect_errors, errors_of_reconnecting, options,
+    CLOSING, House, MARKER, PROMOTION, SLOT, SOON, connect_errors, errors_of_reconnecting, options,
     refusals, short_hold,
 };
 
@@ -24,8 +24,7 @@ async fn killed_behind_the_fence_the_switch_is_undone() -> Result<()> {
     let began = house.now();
     for point in [CLOSING, MARKER] {
         let caught = house.source_gate()?.hold_answer_to(point);
-        let switch = house.begin_switch()?;
-        caught.within(SOON).await?;
+        let switch = house.switch_until(caught).await?;
         house.lab.control_plane.kill9().await?;
         switch.ended().await?;
         house.source_gate()?.release();
@@ -55,8 +54,7 @@ async fn killed_after_promotion(hold: impl FnOnce(&Gate) -> Caught) -> Result<()
     let mut house = House::ready(options(gates)).await?;
     let began = house.now();
     let caught = hold(house.target_gate()?);
-    let switch = house.begin_switch()?;
-    caught.within(SOON).await?;
+    let switch = house.switch_until(caught).await?;
     house.lab.control_plane.kill9().await?;
     switch.ended().await?;
     house.target_gate()?.release();
@@ -79,7 +77,7 @@ async fn killed_after_promotion_and_before_the_flip() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_the_slots_of_the_way_back_are_made() -> Result<()> {
-    killed_after_promotion(|gate| gate.hold_at("pg_create_logical_replication_slot")).await
+    killed_after_promotion(|gate| gate.hold_at(SLOT)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,8 +89,7 @@ async fn with_the_control_plane_gone_a_hold_ends_in_refusal() -> Result<()> {
     let budget = Duration::from_secs(4);
     let mut house = House::ready(short_hold(budget, gates)).await?;
     let caught = house.source_gate()?.hold_at(MARKER);
-    let switch = house.begin_switch()?;
-    caught.within(SOON).await?;
+    let switch = house.switch_until(caught).await?;
     let (killed, fenced) = (Instant::now(), house.now());
     house.lab.control_plane.kill9().await?;
     switch.ended().await?;

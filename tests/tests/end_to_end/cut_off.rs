@@ -44,8 +44,7 @@ async fn a_sidecar_cut_off_after_the_hold_cannot_write_behind_the_fence() -> Res
     let house = House::ready(short_hold(BUDGET, gates)).await?;
     // Every sidecar has acknowledged the hold when the source is about to be closed.
     let caught = house.source_gate()?.hold_at(CLOSING);
-    let switch = house.begin_switch()?;
-    caught.within(SOON).await?;
+    let switch = house.switch_until(caught).await?;
     house.xds_gate()?.sever();
     house.source_gate()?.release();
     let output = switch.ended().await?;

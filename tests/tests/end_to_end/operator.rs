@@ -10,7 +10,7 @@ use super::support::{
     House, NAME, PROMOTION, SOON, connect, connect_errors, options, refusals, tell,
 };
 
-const BUDGET: Duration = Duration::from_secs(4);
+const BUDGET: Duration = Duration::from_secs(6);
 
 impl House {
     /// A switch whose request to promote was swallowed by the network, together with the
@@ -28,8 +28,7 @@ impl House {
         };
         let house = Self::ready(options).await?;
         let caught = house.target_gate()?.hold_at(PROMOTION);
-        let switch = house.begin_switch()?;
-        caught.within(SOON).await?;
+        let switch = house.switch_until(caught).await?;
         house.target_gate()?.sever();
         let output = switch.ended().await?;
         ensure!(output.code == Some(1), "{output:?}");

@@ -10,7 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::join_all;
 use pointsman_tests::{
     lab::{
-        GateOptions, Lab, LabOptions, control_plane::Output, gate::Gate, postgres::PostgresServer,
+        GateOptions, Lab, LabOptions,
+        control_plane::Output,
+        gate::{Caught, Gate},
+        postgres::PostgresServer,
     },
     migration::Standing,
     workload::{
@@ -29,6 +32,10 @@ pub(crate) const CLOSING: &str = "ALTER DATABASE \"orders\" ALLOW_CONNECTIONS fa
 pub(crate) const MARKER: &str = "pg_logical_emit_message(true, 'pointsman.fence'";
 /// The statement whose intent is the point of no return.
 pub(crate) const PROMOTION: &str = "pg_promote";
+
+/// Making a slot of the reverse stream: its statement is prepared long before, so only the name
+/// of the slot, with the number of its database, tells when it runs.
+pub(crate) const SLOT: &str = "pointsman_rb_1";
 
 /// No wait of a test may last longer; none says anything about speed.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -125,6 +132,19 @@ impl House {
 
     pub(crate) fn begin_switch(&self) -> Result<Verb> {
         self.begin(&["migration", "switch", NAME])
+    }
+
+    /// Begins a switch and waits until a gate has caught it.
+    pub(crate) async fn switch_until(&self, caught: Caught) -> Result<Verb> {
+        let mut switch = self.begin_switch()?;
+        tokio::select! {
+            caught = caught.within(SOON) => caught?,
+            ended = switch.0.wait() => {
+                ended?;
+                bail!("not caught: {:?}", switch.ended().await?);
+            }
+        }
+        Ok(switch)
     }
 
     /// Runs a verb to its end and shows what it said.

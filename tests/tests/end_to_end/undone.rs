@@ -80,8 +80,7 @@ async fn an_unreachable_target_undoes_the_switch() -> Result<()> {
     // Once with connections that break, once with a target that falls silent.
     for silent in [false, true] {
         let caught = house.source_gate()?.hold_at(MARKER);
-        let switch = house.begin_switch()?;
-        caught.within(SOON).await?;
+        let switch = house.switch_until(caught).await?;
         let target = house.target_gate()?;
         match silent {
             false => target.sever(),
@@ -125,8 +124,7 @@ async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
     let house = House::ready(options).await?;
     let began = house.now();
     let caught = house.source_gate()?.hold_at(MARKER);
-    let switch = house.begin_switch()?;
-    caught.within(SOON).await?;
+    let switch = house.switch_until(caught).await?;
     let target = &house.lab.pair.target;
     let deadline = Instant::now() + SOON;
     while !matches!(stuck_behind_the_closing(target).await, Ok(true)) {
