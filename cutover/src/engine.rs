@@ -126,10 +126,15 @@ impl Engine {
         self.settled(name).await
     }
 
-    /// Before the point of no return aborts the switch, after it switches back.
+    /// Before the point of no return aborts the switch, after it switches back. Where that
+    /// would lose writes nobody accepted, the refusal says how many.
     pub async fn rollback(&self, name: &str, accept_loss: bool) -> Result<Status, EngineError> {
         self.ask(name, Wish::Rollback { accept_loss }).await?;
-        self.settled(name).await
+        let status = self.settled(name).await?;
+        if matches!(status.migration.state, State::Baking { .. }) {
+            return Err(could_not(&status, "roll back"));
+        }
+        Ok(status)
     }
 
     /// Gives up the way back and closes the source for good.
@@ -241,15 +246,10 @@ impl Engine {
     /// Waits like [`Self::settled`]; any end but `wanted` is a refusal with its cause.
     async fn ended_in(&self, name: &str, wanted: State, verb: &str) -> Result<Status, EngineError> {
         let status = self.settled(name).await?;
-        let migration = &status.migration;
-        if migration.state == wanted {
+        if status.migration.state == wanted {
             return Ok(status);
         }
-        let cause = migration.cause.as_deref().unwrap_or("no cause on record");
-        Err(EngineError::Refused(format!(
-            "migration {name:?} could not {verb}: {cause}; it is {} and can be asked again",
-            describe(migration.state)
-        )))
+        Err(could_not(&status, verb))
     }
 
     /// Waits until nothing is under way any more.
@@ -263,4 +263,14 @@ impl Engine {
             })?;
         Ok(Status::clone(&settled))
     }
+}
+
+fn could_not(status: &Status, verb: &str) -> EngineError {
+    let migration = &status.migration;
+    let cause = migration.cause.as_deref().unwrap_or("no cause on record");
+    EngineError::Refused(format!(
+        "migration {:?} could not {verb}: {cause}; it is {} and can be asked again",
+        migration.name,
+        describe(migration.state)
+    ))
 }

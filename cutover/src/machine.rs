@@ -387,6 +387,8 @@ fn baking(
         (R::Broken, E::RollbackRequested) | (_, E::LossyRollbackRequested) => {
             first_step(Direction::Reverse)
         }
+        // The rollback that waits for the stream waits in vain: it counts what it would lose.
+        (R::Arming, E::ReverseStreamBroke) if rollback => first_step(Direction::Reverse),
         (R::Arming | R::Proven, E::ReverseStreamBroke) => S::Baking {
             reverse: R::Broken,
             rollback: false,

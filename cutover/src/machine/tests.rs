@@ -158,6 +158,28 @@ fn a_rollback_arms_first_and_holds_after() {
 }
 
 #[test]
+fn a_rollback_that_waits_for_a_stream_that_broke_counts_its_price() {
+    let broke = |rollback| {
+        State::Baking {
+            reverse: ReverseStream::Arming,
+            rollback,
+        }
+        .apply(Event::ReverseStreamBroke)
+    };
+    assert_eq!(
+        broke(true).unwrap(),
+        switching(Direction::Reverse, Step::Prepare)
+    );
+    assert_eq!(
+        broke(false).unwrap(),
+        State::Baking {
+            reverse: ReverseStream::Broken,
+            rollback: false,
+        }
+    );
+}
+
+#[test]
 fn nothing_follows_the_end() {
     for state in every_state().into_iter().filter(|state| state.is_over()) {
         for event in EVERY_EVENT {

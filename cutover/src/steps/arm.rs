@@ -7,21 +7,25 @@ use pointsman_catalog::UnixMillis;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{Failure, Proof, Run, sessions::Both};
-use crate::ports::{ProviderError, SlotProgress, SubscriptionSpec};
+use super::{Failure, Proof, Run, fence, sessions::Both};
+use crate::{
+    machine::Event,
+    ports::{ControlledServer, FenceRecord, ProviderError, SlotProgress, SubscriptionSpec},
+};
 
 /// Arms the source and proves the stream: a value written on the target is read on the
 /// source, in every database.
 pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let facts = run.migration.facts.clone();
     if !facts.stream_complete {
-        return Err(Failure::new(
+        return Err(broken(
             "the target was written before its slots were made: the reverse stream would miss \
              those writes",
         ));
     }
     let moving = run.migration.moving();
     let wait = run.settings.end_sessions;
+    let record = fence::record(run.migration, true);
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
     let publisher = publisher.replication.unwrap_or(publisher.control);
     let both = run
@@ -33,9 +37,12 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     if let Some(slot) = both.target.standby_link().await?.slot {
         both.source.cut_off_standby(&slot).await?;
     }
-    // Before the databases open for the apply workers: everybody else must be refused by
-    // pg_hba.conf, in its own words.
-    both.source.await_hba(true, wait).await?;
+    if both.target.slot_progress(&facts.slots).await?.len() < facts.slots.len() {
+        return Err(broken(
+            "a slot of the reverse stream is gone, and what it had not delivered with it",
+        ));
+    }
+    keep_out(both.source, &record, wait).await?;
     let subscriptions: Vec<_> = facts
         .slots
         .iter()
@@ -71,6 +78,31 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "round_trip_us": u64::try_from(proven.elapsed().as_micros()).unwrap_or(u64::MAX),
         }),
     ))
+}
+
+/// No attempt can make this stream whole again.
+fn broken(words: &str) -> Failure {
+    Failure {
+        event: Event::ReverseStreamBroke,
+        ..Failure::new(words)
+    }
+}
+
+/// Before the databases open for the apply workers, everybody else must be refused by
+/// `pg_hba.conf`, in its own words. A rollback that was undone late has put the former rules
+/// back.
+async fn keep_out(
+    source: &dyn ControlledServer,
+    record: &FenceRecord,
+    wait: Duration,
+) -> Result<(), ProviderError> {
+    match source.await_hba(true, wait).await {
+        Err(ProviderError::TimedOut { .. }) => {
+            source.close(record).await?;
+            source.await_hba(true, wait).await
+        }
+        outcome => outcome,
+    }
 }
 
 async fn prove(both: Both<'_>, databases: &[String]) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{Failure, Proof, Run};
 use crate::{
     Lsn,
-    migration::Migration,
+    migration::{Facts, Migration},
     ports::{ControlledServer, Marker, SlotProgress},
 };
 
@@ -56,22 +56,22 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .await?;
     let deadline = Instant::now() + wait;
     let mut progress = target.slot_progress(&facts.slots).await?;
-    while facts.stream_complete && !delivered(&progress, marker.lsn) {
+    let there = |progress: &[SlotProgress]| progress.len() == facts.slots.len();
+    while facts.stream_complete && there(&progress) && !delivered(&facts, &progress, marker.lsn) {
         if Instant::now() >= deadline {
             break;
         }
         sleep(POLL).await;
         progress = target.slot_progress(&facts.slots).await?;
     }
-    if facts.stream_complete && delivered(&progress, marker.lsn) {
+    if facts.stream_complete && delivered(&facts, &progress, marker.lsn) {
         return Ok(Proof::new(
             format!("the source has applied everything up to {}", marker.lsn),
             json!({ "marker": marker.lsn, "slots": progress, "writes_lost": 0 }),
         ));
     }
     // The target is closed: now "nobody wrote" can be said of it, and counted.
-    let since = progress.iter().map(|slot| slot.confirmed).min();
-    let Some(since) = since.or(facts.opened) else {
+    let Some(since) = delivered_up_to(&facts, &progress) else {
         return Err(Failure::new(format!(
             "what the source lacks is not countable: {} has no reverse slot, last confirmed \
              position unknown; repair the stream, or accept the loss (migration rollback {name} \
@@ -97,8 +97,22 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     ))
 }
 
-fn delivered(progress: &[SlotProgress], marker: Lsn) -> bool {
-    !progress.is_empty() && progress.iter().all(|slot| slot.confirmed >= marker)
+/// Whether every database's slot is there and past `marker`: one that is gone proves
+/// nothing of its database.
+fn delivered(facts: &Facts, progress: &[SlotProgress], marker: Lsn) -> bool {
+    let all = !progress.is_empty() && progress.len() == facts.slots.len();
+    all && progress.iter().all(|slot| slot.confirmed >= marker)
+}
+
+/// Up to where the source has everything that was written on the target. What a slot that
+/// is gone had delivered is not known, and a slot knows nothing of what preceded it.
+pub(super) fn delivered_up_to(facts: &Facts, progress: &[SlotProgress]) -> Option<Lsn> {
+    if !facts.stream_complete {
+        return facts.fork;
+    }
+    let confirmed = progress.iter().map(|slot| slot.confirmed).min();
+    let all = progress.len() == facts.slots.len();
+    confirmed.filter(|_| all).or(facts.opened)
 }
 
 pub(super) fn marker(migration: &Migration) -> Result<Marker, Failure> {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Failure, Proof, Run, fence};
+use super::{Failure, Proof, Run, fence, sessions::enter};
 
 /// The reverse stream is taken down, the source closed and kept.
 pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -20,6 +20,8 @@ pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .sessions
         .both(&*run.ports.provider, &run.ports.catalog, run.migration)
         .await?;
+    both.target.open_databases(&moving).await?;
+    enter(both.source, &moving).await?;
     both.source.disable_subscriptions(&moving).await?;
     both.source.drop_subscriptions(&moving).await?;
     both.source.close(&record).await?;

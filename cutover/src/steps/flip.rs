@@ -8,7 +8,7 @@ use super::{
     Failure, Proof, Run,
     routes::{Readers, convergence_words},
 };
-use crate::ports::ControlledServer;
+use crate::ports::{ControlledServer, ProviderError};
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let closed = run
@@ -76,10 +76,19 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 }
 
 /// The engine's own write comes first, into a table outside every audit.
-pub(super) async fn first_write(
+async fn first_write(server: &dyn ControlledServer, databases: &[String]) -> Result<(), Failure> {
+    if write_probes(server, databases).await.is_err() {
+        // A process that took over behind the opening has no session into the databases.
+        server.open_databases(databases).await?;
+        write_probes(server, databases).await?;
+    }
+    Ok(())
+}
+
+async fn write_probes(
     server: &dyn ControlledServer,
     databases: &[String],
-) -> Result<(), Failure> {
+) -> Result<(), ProviderError> {
     let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
     let mut writes = Vec::with_capacity(databases.len());
     for datname in databases {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::try_join;
 use serde_json::json;
 
-use super::{Failure, Proof, Run};
+use super::{Failure, Proof, Run, catch_up, sessions::enter};
 use crate::{
     checks::Moment,
     engine::preflight,
@@ -95,11 +95,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Reverse)?;
     both.target.open_databases(&moving).await?;
-    // Armed, the source lets superusers in; closed, as after a stream that never came up,
-    // it must be entered behind its fence.
-    if both.source.open_databases(&moving).await.is_err() {
-        both.source.reenter_databases(&moving).await?;
-    }
+    enter(both.source, &moving).await?;
     let at_risk = count_at_risk(run.migration, both.target).await?;
     if at_risk > 0 && !run.migration.facts.accept_loss {
         return Err(Failure::new(format!(
@@ -137,13 +133,11 @@ async fn count_at_risk(
 ) -> Result<u64, Failure> {
     let facts = &migration.facts;
     let progress = target.slot_progress(&facts.slots).await?;
-    let streaming =
-        facts.stream_complete && !progress.is_empty() && progress.iter().all(|slot| slot.streaming);
-    if streaming {
+    let all = !progress.is_empty() && progress.len() == facts.slots.len();
+    if facts.stream_complete && all && progress.iter().all(|slot| slot.streaming) {
         return Ok(0);
     }
-    let confirmed = progress.iter().map(|slot| slot.confirmed).min();
-    let Some(since) = confirmed.or(facts.opened) else {
+    let Some(since) = catch_up::delivered_up_to(facts, &progress) else {
         return Ok(0);
     };
     let commits = target.user_commits(since, &facts.exempt).await?;

@@ -3,7 +3,7 @@
 use futures_util::future::try_join3;
 use serde_json::json;
 
-use super::{Failure, Proof, Run, prove};
+use super::{Failure, Proof, Run, prove, sessions::enter};
 use crate::{
     machine::Event,
     ports::{ControlledServer, Exempt, FenceRecord},
@@ -50,12 +50,8 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .sessions
         .target(&*run.ports.provider, &run.ports.catalog, run.migration)
         .await?;
-    // After a restart the sessions into the closed databases are gone; without them no
-    // slot can be made there.
-    let mut own = Vec::new();
-    if target.open_databases(&moving).await.is_err() {
-        own = target.reenter_databases(&moving).await?;
-    }
+    // Without sessions into the closed databases no slot can be made there.
+    let own = enter(target, &moving).await?;
     let ((), ended, slots) = try_join3(
         target.barrier(),
         target.end_sessions(&[], end),

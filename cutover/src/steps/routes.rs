@@ -62,7 +62,7 @@ impl Run<'_> {
                 let change = RouteChange {
                     writer: Some(serve(vec![writer.clone()], former, Role::Writer)),
                     reader: Some(serve(
-                        self.readers(readers, &database.name),
+                        self.readers(readers, &database.name, former),
                         former,
                         Role::Reader,
                     )),
@@ -82,9 +82,16 @@ impl Run<'_> {
             .await
     }
 
-    fn readers(&self, readers: Readers, database: &DatabaseName) -> Vec<ServerName> {
+    fn readers(
+        &self,
+        readers: Readers,
+        database: &DatabaseName,
+        now: Option<&Routes>,
+    ) -> Vec<ServerName> {
         let former = self.migration.facts.former_readers.get(database);
-        let former = former.map_or(&[][..], Vec::as_slice);
+        // A process that died in the hold has not journalled them; the held route names them.
+        let held = || now.map_or_else(Vec::new, |routes| known_servers(&routes.reader));
+        let former = &former.cloned().unwrap_or_else(held);
         if former.is_empty() {
             return Vec::new();
         }

@@ -97,6 +97,21 @@ impl Sessions {
     }
 }
 
+/// Opens the sessions into `datnames`, behind the fence where there is one. Returns the
+/// transactions that this took.
+///
+/// A new process has none of the former one's sessions. An armed source lets superusers in,
+/// a closed server lets nobody in.
+pub(super) async fn enter(
+    server: &dyn ControlledServer,
+    datnames: &[String],
+) -> Result<Vec<u64>, ProviderError> {
+    match server.open_databases(datnames).await {
+        Ok(()) => Ok(Vec::new()),
+        Err(_) => server.reenter_databases(datnames).await,
+    }
+}
+
 async fn ensure<'a>(
     slot: &'a mut Option<Box<dyn ControlledServer>>,
     provider: &dyn DatabaseProvider,

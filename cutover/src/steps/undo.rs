@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Failure, Proof, Run, prime, prove,
+    Failure, Proof, Run, fence, prime, prove,
     routes::{Readers, convergence_words},
 };
 use crate::{machine::Step, migration::Migration, ports::Closed};
@@ -204,6 +204,12 @@ pub(super) async fn reverse(run: &mut Run<'_>, step: Step) -> Result<Proof, Fail
     if step == Step::Prepare {
         return Ok(Proof::new("nothing had been changed", json!({})));
     }
+    let mut left_open = None;
+    if step >= Step::Promote {
+        // It was about to open. Where it does not answer now, arming closes it again.
+        let closed = close_source(run).await;
+        left_open = closed.err().map(|failure| failure.words);
+    }
     if step >= Step::Fence {
         let give_up = Instant::now() + run.settings.undo;
         loop {
@@ -221,18 +227,38 @@ pub(super) async fn reverse(run: &mut Run<'_>, step: Step) -> Result<Proof, Fail
     let convergence = run.named_convergence(&publication).await;
     Ok(Proof::new(
         format!("{target} serves on; {}", convergence_words(&convergence)),
-        json!({ "sequence": publication.sequence, "convergence": convergence }),
+        json!({
+            "sequence": publication.sequence,
+            "convergence": convergence,
+            "source_not_closed": left_open,
+        }),
     ))
+}
+
+async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
+    let record = fence::record(run.migration, true);
+    let wait = run.settings.end_sessions;
+    let source = run
+        .sessions
+        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    source.close(&record).await?;
+    source.barrier().await?;
+    source.end_sessions(&[], wait).await?;
+    Ok(())
 }
 
 async fn reopen_target(run: &mut Run<'_>) -> Result<(), Failure> {
     let closed = recorded(run, false).await?;
     let staying = run.migration.staying_closed();
+    let wait = run.settings.end_sessions;
     let target = run
         .sessions
         .target(&*run.ports.provider, &run.ports.catalog, run.migration)
         .await?;
     if let Some(closed) = closed {
+        target.restore_hba(&closed).await?;
+        target.await_hba(false, wait).await?;
         let xids = target.reopen(&closed, &staying).await?;
         run.migration.facts.exempt.xids.extend(&xids);
     }

@@ -1,7 +1,6 @@
 //! Sessions and servers that slip through a plain switch, each held against its rule.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -9,38 +8,31 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
-use pointsman_cutover::{NewMigration, Settings, machine::State, migration::Fate};
+use anyhow::{Result, ensure};
+use pointsman_cutover::{Settings, machine::State, migration::Fate};
 use pointsman_tests::lab::postgres::PostgresServer;
 use tokio::{
-    task::JoinHandle,
+    task::JoinSet,
     time::{Instant, sleep},
 };
 
 use super::{
-    support::{World, WorldOptions, story},
+    support::{World, eventually, rows, story, write},
     walsender::Walsender,
 };
-
-/// How many rows client `client` has on `server`.
-async fn rows(server: &PostgresServer, client: i32) -> Result<i64> {
-    let session = server.client("orders").await?;
-    let sql = "SELECT count(DISTINCT number) FROM writes WHERE client = $1";
-    Ok(session.query_one(sql, &[&client]).await?.get(0))
-}
 
 /// A writer that goes on until it is told to stop or its session ends, and what it was
 /// told was written.
 struct Writer {
     acknowledged: Arc<AtomicI64>,
     stop: Arc<AtomicBool>,
-    task: JoinHandle<()>,
+    task: JoinSet<()>,
 }
 
 impl Writer {
     async fn stop(self) -> Result<i64> {
         self.stop.store(true, Ordering::SeqCst);
-        self.task.await?;
+        self.task.join_all().await;
         Ok(self.acknowledged.load(Ordering::SeqCst))
     }
 }
@@ -58,7 +50,8 @@ async fn walsender_writer(world: &World) -> Result<Writer> {
     let acknowledged = Arc::new(AtomicI64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let (count, stopped) = (Arc::clone(&acknowledged), Arc::clone(&stop));
-    let task = tokio::spawn(async move {
+    let mut task = JoinSet::new();
+    task.spawn(async move {
         let mut number = 0;
         while !stopped.load(Ordering::SeqCst) {
             number += 1;
@@ -82,7 +75,8 @@ async fn writing_reader(world: &World) -> Result<Writer> {
     let acknowledged = Arc::new(AtomicI64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let (count, stopped) = (Arc::clone(&acknowledged), Arc::clone(&stop));
-    let task = tokio::spawn(async move {
+    let mut task = JoinSet::new();
+    task.spawn(async move {
         let sql = "INSERT INTO writes (client, number) VALUES (72, $1)";
         let mut number = 0_i64;
         while !stopped.load(Ordering::SeqCst) && !session.is_closed() {
@@ -100,25 +94,16 @@ async fn writing_reader(world: &World) -> Result<Writer> {
     })
 }
 
-async fn eventually(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while !holds().await? {
-        ensure!(Instant::now() < deadline, "never: {what}");
-        sleep(Duration::from_millis(2)).await;
-    }
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn s1_what_a_walsender_was_told_is_written_is_on_the_target() -> Result<()> {
-    let world = World::new(WorldOptions::default()).await?;
+    let world = World::new(Settings::default()).await?;
     world.started().await?;
     let writer = walsender_writer(&world).await?;
     eventually("the walsender writes", async || {
         Ok(writer.acknowledged.load(Ordering::SeqCst) > 20)
     })
     .await?;
-    let status = world.engine.switch("m").await?;
+    let status = world.engine().switch("m").await?;
     let acknowledged = writer.stop().await?;
     println!("{acknowledged} acknowledged\n{}", story(&status));
     let arrived = rows(&world.pair.target, 71).await?;
@@ -132,20 +117,16 @@ async fn s1_what_a_walsender_was_told_is_written_is_on_the_target() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s2_no_session_on_the_standby_writes_what_a_rollback_would_lose() -> Result<()> {
-    let world = World::new(WorldOptions::default()).await?;
+    let world = World::new(Settings::default()).await?;
     world.started().await?;
     let readers = [
         writing_reader(&world).await?,
         writing_reader(&world).await?,
         writing_reader(&world).await?,
     ];
-    world.engine.switch("m").await?;
-    world
-        .until("the reverse stream is proven", |s| {
-            s.reverse_stream() == "proven"
-        })
-        .await?;
-    let status = world.engine.rollback("m", false).await?;
+    world.engine().switch("m").await?;
+    world.proven().await?;
+    let status = world.engine().rollback("m", false).await?;
     println!("{}", story(&status));
     let mut acknowledged = 0;
     for reader in readers {
@@ -166,15 +147,10 @@ async fn promotion_under_way() -> Result<World> {
         promote: Duration::from_secs(1),
         ..Settings::default()
     };
-    let world = World::new(WorldOptions {
-        settings,
-        gate_target: true,
-    })
-    .await?;
+    let world = World::new(settings).await?;
     world.started().await?;
-    let gate = world.gate.as_ref().context("a gate before the target")?;
-    let caught = gate.hold_at("pg_promote");
-    let status = world.engine.switch("m").await?;
+    let caught = world.target_gate.hold_at("pg_promote");
+    let status = world.engine().switch("m").await?;
     caught.within(Duration::from_secs(1)).await?;
     ensure!(matches!(
         status.migration.state,
@@ -186,11 +162,10 @@ async fn promotion_under_way() -> Result<World> {
 /// Lets the held promotion arrive, waits until the target has dealt with it and `others`
 /// control sessions are left there, and says whether the target is a primary then.
 async fn promoted_late(world: &World, others: i64) -> Result<bool> {
-    let gate = world.gate.as_ref().context("a gate before the target")?;
     let target = world.pair.target.client("postgres").await?;
     let sessions =
         "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pointsman/%'";
-    gate.release();
+    world.target_gate.release();
     eventually("the late request has been dealt with", async || {
         Ok(target.query_one(sessions, &[]).await?.get::<_, i64>(0) <= others)
     })
@@ -216,13 +191,10 @@ async fn is_open(server: &PostgresServer) -> Result<bool> {
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_the_target_hears_nothing_of_an_opening_after_the_intent_to_promote() -> Result<()> {
     let world = promotion_under_way().await?;
-    let status = world.engine.resolve("m", "open-source").await?;
+    let status = world.engine().resolve("m", "open-source").await?;
     println!("{}", story(&status));
     ensure!(status.migration.state == State::RolledBack);
-    let source = world.pair.source.client_as("app", "orders").await?;
-    source
-        .execute("INSERT INTO writes (client, number) VALUES (73, 1)", &[])
-        .await?;
+    write(&world.pair.source, 73, 1).await?;
     let standbys = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
     let admin = world.pair.source.client("postgres").await?;
     let fed: i64 = admin.query_one(standbys, &[]).await?.get(0);
@@ -242,14 +214,11 @@ async fn s3_a_promotion_that_arrives_after_the_undo_does_nothing() -> Result<()>
     let closed = pointsman_tests::lab::ports::Port::reserve()?;
     world.move_control_of_target(closed.on_loopback()).await?;
     let status = world
-        .engine
+        .engine()
         .resolve("m", "open-source-target-is-down")
         .await?;
     println!("{}", story(&status));
-    let source = world.pair.source.client_as("app", "orders").await?;
-    source
-        .execute("INSERT INTO writes (client, number) VALUES (73, 1)", &[])
-        .await?;
+    write(&world.pair.source, 73, 1).await?;
     eventually("the opening reaches the standby", async || {
         is_open(&world.pair.target).await
     })
@@ -263,7 +232,7 @@ async fn s3_a_promotion_that_arrives_after_the_undo_does_nothing() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s4_an_idle_database_outside_the_catalogue_never_has_two_primaries() -> Result<()> {
-    let world = World::new(WorldOptions::default()).await?;
+    let world = World::new(Settings::default()).await?;
     let admin = world.pair.source.client("postgres").await?;
     admin
         .batch_execute("CREATE DATABASE idle OWNER app")
@@ -272,31 +241,19 @@ async fn s4_an_idle_database_outside_the_catalogue_never_has_two_primaries() -> 
     idle.batch_execute("CREATE TABLE t (id int PRIMARY KEY)")
         .await?;
 
-    let create = |name: &str, fates: &[(&str, Fate)]| NewMigration {
-        name: name.to_owned(),
-        source: "blue".parse().expect("a name"),
-        target: "green".parse().expect("a name"),
-        fates: fates
-            .iter()
-            .map(|(d, f)| ((*d).to_owned(), *f))
-            .collect::<BTreeMap<_, _>>(),
-    };
-    world.engine.create(create("unfated", &[])).await?;
-    let report = world.engine.preflight("unfated").await?;
+    world.create("unfated", &[]).await?;
+    let report = world.engine().preflight("unfated").await?;
     let blocks: Vec<_> = report.blocking().map(|f| f.says.clone()).collect();
     ensure!(
         blocks.iter().any(|says| says.contains("idle")),
         "preflight does not block on the idle database: {blocks:?}"
     );
-    world.engine.cancel("unfated").await?;
+    world.engine().cancel("unfated").await?;
 
-    world
-        .engine
-        .create(create("m", &[("idle", Fate::StaysClosed)]))
-        .await?;
-    world.engine.preflight("m").await?;
-    world.engine.start("m").await?;
-    let status = world.engine.switch("m").await?;
+    world.create("m", &[("idle", Fate::StaysClosed)]).await?;
+    world.engine().preflight("m").await?;
+    world.engine().start("m").await?;
+    let status = world.engine().switch("m").await?;
     println!("{}", story(&status));
     ensure!(matches!(status.migration.state, State::Baking { .. }));
     let on_source = idle.execute("INSERT INTO t VALUES (1)", &[]).await.is_ok();

@@ -3,29 +3,40 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use pointsman_catalog::{Catalog, DatabaseName, Declaration, RouteChange, store::EmbeddedStore};
 use pointsman_cutover::{
     Engine, NewMigration, Ports, Settings, Status,
+    machine::State,
+    migration::Fate,
     ports::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication},
     providers::postgres::PostgresProvider,
 };
 use pointsman_tests::lab::{
-    gate::Gate,
-    postgres::{PairOptions, PostgresPair},
+    gate::{Caught, Gate},
+    postgres::{PairOptions, PostgresPair, PostgresServer},
     scratch::Scratch,
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep, timeout},
 };
 
 /// Records routes in the catalogue as the real one does, and has no sidecars.
 #[derive(Debug)]
-pub struct Acknowledging {
+struct Acknowledging {
     catalog: Arc<Catalog>,
-    published: Mutex<u64>,
+    published: AtomicU64,
+    muted: AtomicBool,
 }
 
 #[async_trait]
@@ -39,10 +50,8 @@ impl DataPlane for Acknowledging {
             .publish(changes)
             .await
             .map_err(|error| DataPlaneError::Store(Box::new(error)))?;
-        let mut published = self.published.lock().unwrap();
-        *published += 1;
         Ok(Publication {
-            sequence: *published,
+            sequence: self.published.fetch_add(1, Ordering::Relaxed) + 1,
             epochs: routes
                 .into_iter()
                 .map(|(name, r)| (name, r.epoch))
@@ -50,7 +59,10 @@ impl DataPlane for Acknowledging {
         })
     }
 
-    async fn converge(&self, _: &Publication, _: Barrier, _: Duration) -> Convergence {
+    async fn converge(&self, _: &Publication, _: Barrier, deadline: Duration) -> Convergence {
+        if self.muted.load(Ordering::Relaxed) {
+            sleep(deadline).await;
+        }
         Convergence {
             reached: true,
             ..Convergence::default()
@@ -62,66 +74,97 @@ impl DataPlane for Acknowledging {
     }
 }
 
-/// What a world is to be like.
-#[derive(Default)]
-pub struct WorldOptions {
-    pub settings: Settings,
-    /// Puts a gate between the engine and the target.
-    pub gate_target: bool,
+/// An engine on a runtime of its own, which can be ended as a process is.
+struct Process {
+    runtime: Runtime,
+    engine: Arc<Engine>,
+    catalog: Arc<Catalog>,
+    fleet: Arc<Acknowledging>,
 }
 
-pub struct World {
-    /// Between the engine and the target, where it was asked for.
-    pub gate: Option<Gate>,
-    pub pair: PostgresPair,
-    pub engine: Arc<Engine>,
-    pub catalog: Arc<Catalog>,
-    _scratch: Scratch,
+/// Servers `blue` (the source) and `green` (the target), an engine, and gates between
+/// them. Migration `m` moves databases `orders` and `billing`.
+pub(crate) struct World {
+    process: Option<Process>,
+    /// Between the engine and the source.
+    pub(crate) source_gate: Gate,
+    /// Between the engine and the target.
+    pub(crate) target_gate: Gate,
+    /// Between the reverse stream's subscriber, the source, and its publisher, the target.
+    pub(crate) stream_gate: Gate,
+    pub(crate) pair: PostgresPair,
+    settings: Settings,
+    scratch: Scratch,
 }
 
 impl World {
-    pub async fn new(options: WorldOptions) -> Result<Self> {
+    pub(crate) async fn new(settings: Settings) -> Result<Self> {
         let scratch = Scratch::new()?;
         let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
+        let source_gate = Gate::start(pair.source.address()).await?;
+        let target_gate = Gate::start(pair.target.address()).await?;
+        let stream_gate = Gate::start(pair.target.address()).await?;
         let store = EmbeddedStore::create(&scratch.path().join("store"))?;
-        let catalog = Arc::new(Catalog::new(Arc::new(store)));
-        let gate = match options.gate_target {
-            true => Some(Gate::start(pair.target.address()).await?),
-            false => None,
-        };
-        let control = gate.as_ref().map_or(pair.target.address(), Gate::address);
-        let text = declaration(&pair, control);
-        catalog.apply(&Declaration::parse(&text, "lab")?).await?;
-        let data_plane = Arc::new(Acknowledging {
-            catalog: Arc::clone(&catalog),
-            published: Mutex::default(),
-        });
-        let ports = Ports {
-            catalog: Arc::clone(&catalog),
-            data_plane,
-            provider: Arc::new(PostgresProvider),
-            alarms: Vec::new(),
-        };
-        Ok(Self {
-            gate,
+        let process = Process::start(store, settings)?;
+        let world = Self {
+            process: Some(process),
+            source_gate,
+            target_gate,
+            stream_gate,
             pair,
-            engine: Engine::new(ports, options.settings),
-            catalog,
-            _scratch: scratch,
-        })
+            settings,
+            scratch,
+        };
+        world
+            .move_control_of_target(world.target_gate.address())
+            .await?;
+        Ok(world)
     }
 
-    /// A migration that is ready to switch.
-    pub async fn started(&self) -> Result<Status> {
-        self.engine
-            .create(NewMigration {
-                name: "m".to_owned(),
-                source: "blue".parse()?,
-                target: "green".parse()?,
-                fates: BTreeMap::new(),
-            })
-            .await?;
-        let report = self.engine.preflight("m").await?;
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.process().engine
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.process().catalog
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.scratch.path()
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("the engine was killed")
+    }
+
+    /// Creates migration `name` from `blue` to `green`.
+    pub(crate) async fn create(&self, name: &str, fates: &[(&str, Fate)]) -> Result<Status> {
+        self.create_to(name, "green", fates).await
+    }
+
+    /// Creates migration `name` from `blue` to `target`.
+    pub(crate) async fn create_to(
+        &self,
+        name: &str,
+        target: &str,
+        fates: &[(&str, Fate)],
+    ) -> Result<Status> {
+        let wanted = NewMigration {
+            name: name.to_owned(),
+            source: "blue".parse()?,
+            target: target.parse()?,
+            fates: fates.iter().map(|(d, f)| ((*d).to_owned(), *f)).collect(),
+        };
+        let engine = Arc::clone(&self.process().engine);
+        // The driver's task must belong to the engine's runtime.
+        let created = self.on_engine(async move { engine.create(wanted).await });
+        Ok(created.await??)
+    }
+
+    /// Migration `m`, ready to switch.
+    pub(crate) async fn started(&self) -> Result<Status> {
+        self.create("m", &[]).await?;
+        let report = self.engine().preflight("m").await?;
         let blocks: Vec<_> = report
             .blocking()
             .map(|f| {
@@ -131,29 +174,219 @@ impl World {
                 )
             })
             .collect();
-        anyhow::ensure!(blocks.is_empty(), "preflight blocks: {blocks:#?}");
-        Ok(self.engine.start("m").await?)
+        ensure!(blocks.is_empty(), "preflight blocks: {blocks:#?}");
+        Ok(self.engine().start("m").await?)
     }
 
-    /// From now on new control sessions to the target are tried at `control`.
-    pub async fn move_control_of_target(&self, control: SocketAddr) -> Result<()> {
-        let text = declaration(&self.pair, control);
-        let declared = Declaration::parse(&text, "lab")?;
-        self.catalog.apply(&declared).await?;
+    /// Migration `m`, switched, with a proven reverse stream.
+    pub(crate) async fn switched(&self) -> Result<Status> {
+        self.started().await?;
+        let status = self.engine().switch("m").await?;
+        ensure!(
+            matches!(status.migration.state, State::Baking { .. }),
+            "{}",
+            story(&status)
+        );
+        self.proven().await
+    }
+
+    pub(crate) async fn proven(&self) -> Result<Status> {
+        self.until("the reverse stream is proven", |status| {
+            status.reverse_stream() == "proven"
+        })
+        .await
+    }
+
+    /// Begins a switch, which ends with the engine if that is killed.
+    pub(crate) fn begin_switch(&self) -> JoinHandle<Result<Status>> {
+        let engine = Arc::clone(&self.process().engine);
+        self.on_engine(async move { Ok(engine.switch("m").await?) })
+    }
+
+    /// Begins a rollback, which ends with the engine if that is killed.
+    pub(crate) fn begin_rollback(&self, accept_loss: bool) -> JoinHandle<Result<Status>> {
+        let engine = Arc::clone(&self.process().engine);
+        self.on_engine(async move { Ok(engine.rollback("m", accept_loss).await?) })
+    }
+
+    fn on_engine<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.process().runtime.handle().spawn(task)
+    }
+
+    /// Ends the engine wherever it is, as `kill -9` would: its tasks go, its sockets are
+    /// closed, its store is left as it stands.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        let Process { runtime, .. } = self.process.take().context("killed twice")?;
+        spawn_blocking(move || runtime.shutdown_timeout(SOON)).await?;
         Ok(())
     }
 
-    /// Waits until the status passes `holds`.
-    pub async fn until(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Result<Status> {
-        let mut status = self.engine.watch("m").await?;
-        let found = tokio::time::timeout(SOON, status.wait_for(|status| holds(status)))
-            .await
-            .with_context(|| format!("not within {SOON:?}: {what}"))??;
-        Ok(Status::clone(&found))
+    /// [`Self::kill`], once the gate has caught what it waits for.
+    pub(crate) async fn kill_at(&mut self, caught: Caught) -> Result<()> {
+        caught.within(SOON).await?;
+        self.kill().await
+    }
+
+    /// Another engine opens the store and goes on.
+    pub(crate) async fn take_over(&mut self) -> Result<()> {
+        let folder = self.scratch.path().join("store");
+        let store = spawn_blocking(move || EmbeddedStore::open(&folder)).await??;
+        let process = Process::start(store, self.settings)?;
+        let engine = Arc::clone(&process.engine);
+        let resumed = process
+            .runtime
+            .handle()
+            .spawn(async move { engine.resume().await });
+        self.process = Some(process);
+        Ok(resumed.await??)
+    }
+
+    /// Throws away what the gate before the target holds, with the sessions it came from.
+    pub(crate) async fn lose_requests_to_target(&self) -> Result<()> {
+        self.target_gate.sever();
+        let target = self.pair.target.client("postgres").await?;
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pointsman/%'";
+        eventually("the engine's sessions have ended", async || {
+            Ok(target.query_one(sql, &[]).await?.get::<_, i64>(0) == 0)
+        })
+        .await?;
+        self.target_gate.restore();
+        Ok(())
+    }
+
+    /// From now on new control sessions to the target are tried at `control`.
+    pub(crate) async fn move_control_of_target(&self, control: SocketAddr) -> Result<()> {
+        let server = |name: &str, endpoint: SocketAddr, control: SocketAddr, stream: SocketAddr| {
+            format!(
+                "[servers.{name}]\nendpoint = \"{endpoint}\"\n\
+                 control = \"host={} port={} user=postgres\"\n\
+                 replication = \"host={} port={} user=repl\"\nfence = \"sql+hba\"\n",
+                control.ip(),
+                control.port(),
+                stream.ip(),
+                stream.port(),
+            )
+        };
+        let (blue, green) = (self.pair.source.address(), self.pair.target.address());
+        let text = format!(
+            "{}{}[databases.orders]\nwriter = \"blue\"\nreaders = [\"green\"]\n\
+             listen = {{ writer = 6432, reader = 6433 }}\n\
+             [databases.billing]\nwriter = \"blue\"\nreaders = [\"green\"]\n\
+             listen = {{ writer = 6434, reader = 6435 }}\n",
+            server("blue", blue, self.source_gate.address(), blue),
+            server("green", green, control, self.stream_gate.address()),
+        );
+        let declared = Declaration::parse(&text, "lab")?;
+        self.catalog().apply(&declared).await?;
+        Ok(())
+    }
+
+    /// Waits until the status of migration `m` passes `holds`.
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        holds: impl Fn(&Status) -> bool,
+    ) -> Result<Status> {
+        let mut status = self.engine().watch("m").await?;
+        let found = timeout(SOON, status.wait_for(|status| holds(status))).await;
+        let found = found.map(|found| found.map(|status| Status::clone(&status)));
+        let now = Arc::clone(&status.borrow());
+        Ok(found.with_context(|| format!("not within {SOON:?}: {what}\n{}", story(&now)))??)
+    }
+
+    /// Waits until nothing is under way, and returns the state that was reached.
+    pub(crate) async fn settled(&self) -> Result<Status> {
+        self.until("the migration settles", |status| {
+            !status.migration.state.is_moving()
+        })
+        .await
+    }
+
+    /// From now on this engine's fleet takes its time with every acknowledgement.
+    pub(crate) fn mute_fleet(&self) {
+        self.process().fleet.muted.store(true, Ordering::Relaxed);
+    }
+
+    /// Where new connections of database `orders` go: the writer's and the reader's route.
+    pub(crate) async fn routes(&self) -> Result<(String, String)> {
+        let routes = self.catalog().routes().await?;
+        let orders = routes
+            .get(&"orders".parse::<DatabaseName>()?)
+            .context("orders has routes")?;
+        Ok((orders.writer.to_string(), orders.reader.to_string()))
     }
 }
 
-pub fn story(status: &Status) -> String {
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(Process { runtime, .. }) = self.process.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Process {
+    fn start(store: EmbeddedStore, settings: Settings) -> Result<Self> {
+        let catalog = Arc::new(Catalog::new(Arc::new(store)));
+        let fleet = Arc::new(Acknowledging {
+            catalog: Arc::clone(&catalog),
+            published: AtomicU64::default(),
+            muted: AtomicBool::default(),
+        });
+        let ports = Ports {
+            catalog: Arc::clone(&catalog),
+            data_plane: fleet.clone(),
+            provider: Arc::new(PostgresProvider),
+            alarms: Vec::new(),
+        };
+        Ok(Self {
+            runtime: Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?,
+            engine: Engine::new(ports, settings),
+            catalog,
+            fleet,
+        })
+    }
+}
+
+/// An application's write over a connection of its own.
+pub(crate) async fn write(server: &PostgresServer, client: i32, number: i64) -> Result<()> {
+    let session = server.client_as("app", "orders").await?;
+    let sql = "INSERT INTO writes (client, number) VALUES ($1, $2)";
+    session.execute(sql, &[&client, &number]).await?;
+    Ok(())
+}
+
+/// How many different rows of `client` are on `server`.
+pub(crate) async fn rows(server: &PostgresServer, client: i32) -> Result<i64> {
+    let session = server.client("orders").await?;
+    let sql = "SELECT count(DISTINCT number) FROM writes WHERE client = $1";
+    Ok(session.query_one(sql, &[&client]).await?.get(0))
+}
+
+pub(crate) async fn is_standby(server: &PostgresServer) -> Result<bool> {
+    let session = server.client("postgres").await?;
+    let row = session.query_one("SELECT pg_is_in_recovery()", &[]).await?;
+    Ok(row.get(0))
+}
+
+/// Asks again every few milliseconds until `holds`.
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !holds().await? {
+        ensure!(Instant::now() < deadline, "never: {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// The whole journal, for whoever reads a failure.
+pub(crate) fn story(status: &Status) -> String {
     let mut lines = vec![status.headline.clone()];
     for entry in status.entries.iter() {
         lines.push(format!(
@@ -170,24 +403,4 @@ pub fn story(status: &Status) -> String {
     lines.join("\n")
 }
 
-fn declaration(pair: &PostgresPair, target_control: SocketAddr) -> String {
-    let server = |name: &str, endpoint: SocketAddr, control: SocketAddr| {
-        format!(
-            "[servers.{name}]\nendpoint = \"{0}\"\ncontrol = \"host={1} port={2} user=postgres\"\n\
-             fence = \"sql+hba\"\n",
-            endpoint,
-            control.ip(),
-            control.port(),
-        )
-    };
-    format!(
-        "{}{}[databases.orders]\nwriter = \"blue\"\nreaders = [\"green\"]\n\
-         listen = {{ writer = 6432, reader = 6433 }}\n\
-         [databases.billing]\nwriter = \"blue\"\nreaders = [\"green\"]\n\
-         listen = {{ writer = 6434, reader = 6435 }}\n",
-        server("blue", pair.source.address(), pair.source.address()),
-        server("green", pair.target.address(), target_control)
-    )
-}
-
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);

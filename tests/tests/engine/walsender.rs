@@ -10,13 +10,13 @@ use tokio::{
     net::TcpStream,
 };
 
-pub struct Walsender {
+pub(crate) struct Walsender {
     stream: TcpStream,
 }
 
 impl Walsender {
     /// Connects as `user` with `replication=database`.
-    pub async fn connect(address: SocketAddr, user: &str, database: &str) -> Result<Self> {
+    pub(crate) async fn connect(address: SocketAddr, user: &str, database: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         let mut body = 196_608_i32.to_be_bytes().to_vec();
         for text in [
@@ -40,7 +40,7 @@ impl Walsender {
     }
 
     /// Runs one statement; an error of the server's is an error.
-    pub async fn run(&mut self, sql: &str) -> Result<()> {
+    pub(crate) async fn run(&mut self, sql: &str) -> Result<()> {
         let mut packet = vec![b'Q'];
         packet.extend(i32::try_from(sql.len() + 5)?.to_be_bytes());
         packet.extend(sql.as_bytes());

@@ -96,7 +96,7 @@ impl Driver {
                 self.advance(Event::Done, line).await?;
                 Ok(true)
             }
-            Err(failure) if !self.migration.facts.stream_complete => {
+            Err(failure) if failure.event == Event::ReverseStreamBroke => {
                 self.change(Event::ReverseStreamBroke, failure.words)
                     .await?;
                 self.count_risk().await;

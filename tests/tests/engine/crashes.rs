@@ -1,0 +1,239 @@
+//! The engine is killed, wherever it hurts, and another one goes on from the store.
+
+use anyhow::{Result, ensure};
+use pointsman_cutover::{Settings, Status, journal::Entry, machine::State};
+use pointsman_tests::lab::gate::Caught;
+
+use super::support::{World, eventually, is_standby, rows, story, write};
+
+/// The statement that lets clients into a server again.
+const OPENING: &str = "ALTER DATABASE \"orders\" ALLOW_CONNECTIONS true CONNECTION LIMIT -1";
+const CLOSING: &str = "ALTER DATABASE \"orders\" ALLOW_CONNECTIONS false";
+const MARKER: &str = "pg_logical_emit_message(true, 'pointsman.fence'";
+
+/// Lets another engine take over, and expects the source to serve with all `written` rows
+/// and the target to be its standby.
+async fn source_serves_again(world: &mut World, died_in: &str, written: i64) -> Result<()> {
+    world.take_over().await?;
+    let status = world.settled().await?;
+    ensure!(
+        status.migration.state == State::Undone,
+        "{}",
+        story(&status)
+    );
+    died(&status, died_in)?;
+    ensure!(rows(&world.pair.source, 1).await? == written);
+    ensure!(is_standby(&world.pair.target).await?);
+    let readers_are_back = async || {
+        let (writer, reader) = world.routes().await?;
+        Ok(writer == "served by blue" && reader == "served by green")
+    };
+    eventually("both routes are what they were", readers_are_back).await
+}
+
+/// The last engine died in step `step`, as far as the journal knows: an intent that recovery
+/// does not need is written with the next one that it needs.
+fn died(status: &Status, step: &str) -> Result<()> {
+    let took_over = |entry: &&Entry| entry.words == "a new process took over";
+    let entry = status.entries.iter().rev().find(took_over);
+    ensure!(
+        entry.is_some_and(|entry| entry.step == step),
+        "it did not die in {step}:\n{}",
+        story(status)
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_before_the_intent_to_promote_the_source_serves_again() -> Result<()> {
+    let mut world = World::new(Settings::default()).await?;
+    world.started().await?;
+    write(&world.pair.source, 1, 1).await?;
+    world.mute_fleet();
+    let _switch = world.begin_switch();
+    let held = async || Ok(world.routes().await?.0.starts_with("held"));
+    eventually("new connections are held", held).await?;
+    world.kill().await?;
+    source_serves_again(&mut world, "hold", 1).await?;
+
+    for (number, last_request) in [(2, CLOSING), (3, MARKER)] {
+        write(&world.pair.source, 1, number).await?;
+        let caught = world.source_gate.hold_answer_to(last_request);
+        let _switch = world.begin_switch();
+        world.kill_at(caught).await?;
+        world.source_gate.release();
+        source_serves_again(&mut world, "fence", number).await?;
+    }
+
+    let status = world.engine().switch("m").await?;
+    ensure!(
+        matches!(status.migration.state, State::Baking { .. }),
+        "{}",
+        story(&status)
+    );
+    ensure!(rows(&world.pair.target, 1).await? == 3);
+    Ok(())
+}
+
+/// What becomes of a request that the killed engine had under way.
+enum UnderWay {
+    Lost,
+    Arrives,
+}
+
+/// Kills the engine at `point` of a switch, past the intent to promote, and expects the next
+/// one to finish the switch, to prove the reverse stream and to have a lossless way back.
+async fn killed_after_the_intent(
+    point: impl FnOnce(&World) -> Caught,
+    under_way: UnderWay,
+    died_in: &str,
+) -> Result<()> {
+    let mut world = World::new(Settings::default()).await?;
+    world.started().await?;
+    write(&world.pair.source, 1, 1).await?;
+    let caught = point(&world);
+    let _switch = world.begin_switch();
+    world.kill_at(caught).await?;
+    match under_way {
+        UnderWay::Lost => world.lose_requests_to_target().await?,
+        UnderWay::Arrives => world.target_gate.release(),
+    }
+    world.take_over().await?;
+    let status = world.proven().await?;
+    ensure!(world.routes().await?.0 == "served by green");
+    ensure!(rows(&world.pair.target, 1).await? == 1);
+    write(&world.pair.target, 1, 2).await?;
+    died(&status, died_in)?;
+    goes_back(&world, 2).await
+}
+
+/// Rolls back without loss; `written` rows are on the source, which takes another one.
+async fn goes_back(world: &World, written: i64) -> Result<()> {
+    let status = world.engine().rollback("m", false).await?;
+    ensure!(
+        status.migration.state == State::RolledBack,
+        "{}",
+        story(&status)
+    );
+    ensure!(rows(&world.pair.source, 1).await? == written);
+    ensure!(world.routes().await? == ("served by blue".into(), "served by blue".into()));
+    write(&world.pair.source, 1, written + 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_before_the_promotion_left_the_next_engine_asks_for_it() -> Result<()> {
+    let asked = |w: &World| w.target_gate.hold_at("pg_promote");
+    killed_after_the_intent(asked, UnderWay::Lost, "promote").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_the_promotion_is_under_way_the_next_engine_finishes_it() -> Result<()> {
+    let asked = |w: &World| w.target_gate.hold_at("pg_promote");
+    killed_after_the_intent(asked, UnderWay::Arrives, "promote").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_promotion_and_before_the_flip() -> Result<()> {
+    let promoted = |w: &World| w.target_gate.hold_answer_to("pg_promote");
+    killed_after_the_intent(promoted, UnderWay::Lost, "promote").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_the_slots_are_made() -> Result<()> {
+    // The statement is prepared long before; it names a slot, by the database's oid, only
+    // when it runs.
+    let making_slots = |w: &World| w.target_gate.hold_at("pointsman_rb_1");
+    killed_after_the_intent(making_slots, UnderWay::Arrives, "promote").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_when_the_target_is_open_and_nobody_is_sent_there() -> Result<()> {
+    let opened = |w: &World| w.target_gate.hold_answer_to(OPENING);
+    killed_after_the_intent(opened, UnderWay::Lost, "flip").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_bake_the_way_back_stays_lossless() -> Result<()> {
+    let mut world = World::new(Settings::default()).await?;
+    world.started().await?;
+    let caught = world.source_gate.hold_at("CREATE SUBSCRIPTION");
+    let _switch = world.begin_switch();
+    world.kill_at(caught).await?;
+    write(&world.pair.target, 1, 1).await?;
+    world.source_gate.release();
+    world.take_over().await?;
+    world.proven().await?;
+
+    world.kill().await?;
+    write(&world.pair.target, 1, 2).await?;
+    world.take_over().await?;
+    world.proven().await?;
+    goes_back(&world, 2).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_bake_a_migration_is_completed_by_the_next_engine() -> Result<()> {
+    let mut world = World::new(Settings::default()).await?;
+    world.switched().await?;
+    world.kill().await?;
+    world.take_over().await?;
+    let status = world.engine().complete("m").await?;
+    ensure!(
+        status.migration.state == State::Completed,
+        "{}",
+        story(&status)
+    );
+    write(&world.pair.target, 1, 1).await
+}
+
+/// Kills the engine at `caught` of a rollback, lets another one take over, and expects the
+/// target to serve on with a lossless way back.
+async fn killed_going_back(
+    world: &mut World,
+    number: i64,
+    died_in: &str,
+    point: impl FnOnce(&World) -> Caught,
+) -> Result<()> {
+    write(&world.pair.target, 1, number).await?;
+    let caught = point(world);
+    let _rollback = world.begin_rollback(false);
+    world.kill_at(caught).await?;
+    world.source_gate.release();
+    world.target_gate.release();
+    world.take_over().await?;
+    let status = world.proven().await?;
+    ensure!(
+        world.routes().await?.0 == "served by green",
+        "{}",
+        story(&status)
+    );
+    ensure!(rows(&world.pair.target, 1).await? == number);
+    died(&status, died_in)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_a_rollback_the_target_serves_on_until_the_source_is_open() -> Result<()> {
+    let mut world = World::new(Settings::default()).await?;
+    world.switched().await?;
+    let target_closed = |w: &World| w.target_gate.hold_answer_to(CLOSING);
+    killed_going_back(&mut world, 1, "fence", target_closed).await?;
+    let sequences = |w: &World| w.source_gate.hold_at("setval");
+    killed_going_back(&mut world, 2, "promote", sequences).await?;
+    let source_let_everybody_in = |w: &World| w.source_gate.hold_answer_to("pg_reload_conf");
+    killed_going_back(&mut world, 3, "promote", source_let_everybody_in).await?;
+
+    let caught = world.source_gate.hold_answer_to(OPENING);
+    let _rollback = world.begin_rollback(false);
+    world.kill_at(caught).await?;
+    world.source_gate.release();
+    world.take_over().await?;
+    let status = world.settled().await?;
+    ensure!(
+        status.migration.state == State::RolledBack,
+        "{}",
+        story(&status)
+    );
+    ensure!(rows(&world.pair.source, 1).await? == 3);
+    ensure!(world.routes().await?.0 == "served by blue");
+    write(&world.pair.source, 1, 4).await
+}

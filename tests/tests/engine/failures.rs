@@ -1,0 +1,151 @@
+//! Servers that do not answer or do not follow: the switch ends where it began.
+
+use std::{pin::pin, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use pointsman_cutover::{Settings, Status, journal::EntryKind, machine::State};
+use pointsman_tests::lab::postgres::PostgresServer;
+
+use super::support::{SOON, World, eventually, is_standby, rows, story, write};
+
+/// Begins a switch and stops it where the source is about to be closed; `trouble` comes;
+/// the switch goes on and is undone.
+async fn undone_after(
+    world: &World,
+    trouble: impl AsyncFnOnce(&World) -> Result<()>,
+) -> Result<Status> {
+    let caught = world.source_gate.hold_at("ALLOW_CONNECTIONS false");
+    let switch = world.begin_switch();
+    caught.within(SOON).await?;
+    trouble(world).await?;
+    world.source_gate.release();
+    let status = switch.await??;
+    ensure!(
+        status.migration.state == State::Undone,
+        "{}",
+        story(&status)
+    );
+    Ok(status)
+}
+
+/// When the undo ended, since the switch began.
+fn undone_at(status: &Status) -> Result<Duration> {
+    let undo = |entry: &&pointsman_cutover::journal::Entry| {
+        entry.step == "undo" && entry.kind == EntryKind::Done
+    };
+    let entry = status.entries.iter().rev().find(undo);
+    let entry = entry.context("the undo is in the journal")?;
+    Ok(Duration::from_micros(entry.offset_us))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_target_undoes_the_switch_within_the_hold() -> Result<()> {
+    let settings = Settings::default();
+    let world = World::new(settings).await?;
+    world.started().await?;
+    write(&world.pair.source, 1, 1).await?;
+    let status = undone_after(&world, async |world| {
+        world.target_gate.black_hole();
+        Ok(())
+    })
+    .await?;
+    let took = undone_at(&status)?;
+    ensure!(
+        took < settings.hold_budget,
+        "the source was opened after {took:?}, and the hold had ended"
+    );
+    ensure!(world.routes().await? == ("served by blue".into(), "served by blue".into()));
+    write(&world.pair.source, 1, 2).await?;
+    world.target_gate.restore();
+    readers_return(&world).await?;
+    ensure!(is_standby(&world.pair.target).await?);
+    replicated(&world.pair.target, 2).await
+}
+
+async fn readers_return(world: &World) -> Result<()> {
+    let words = "readers are served by their former endpoints again";
+    world
+        .until("readers return", |status| {
+            let last = status.entries.last();
+            last.is_some_and(|entry| entry.words == words)
+        })
+        .await?;
+    ensure!(world.routes().await? == ("served by blue".into(), "served by green".into()));
+    Ok(())
+}
+
+async fn replicated(target: &PostgresServer, written: i64) -> Result<()> {
+    let all = async || Ok(rows(target, 1).await? == written);
+    eventually("the standby follows", all).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
+    let world = World::new(Settings {
+        catch_up: Duration::from_secs(1),
+        ..Settings::default()
+    })
+    .await?;
+    world.started().await?;
+    let status = undone_after(&world, async |world| {
+        // The fence ends every session on the target meanwhile, the one that asks as well.
+        eventually("replay is paused", async || {
+            let target = world.pair.target.client("postgres").await?;
+            Ok(target
+                .execute("SELECT pg_wal_replay_pause()", &[])
+                .await
+                .is_ok())
+        })
+        .await
+    })
+    .await?;
+    ensure!(
+        status.headline.contains("replay"),
+        "the headline names no cause: {}",
+        status.headline
+    );
+    ensure!(world.routes().await? == ("served by blue".into(), "served by blue".into()));
+    write(&world.pair.source, 1, 1).await?;
+    let target = world.pair.target.client("postgres").await?;
+    target
+        .batch_execute("SELECT pg_wal_replay_resume()")
+        .await?;
+    readers_return(&world).await?;
+    replicated(&world.pair.target, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_before_the_intent_to_promote_opens_the_source() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.started().await?;
+    let marker = "pg_logical_emit_message(true, 'pointsman.fence'";
+    let caught = world.source_gate.hold_at(marker);
+    let switch = world.begin_switch();
+    caught.within(SOON).await?;
+    let mut rollback = pin!(world.engine().rollback("m", false));
+    // Polled once, it has been asked for.
+    tokio::select! {
+        biased;
+        outcome = &mut rollback => bail!("it did not wait for the step: {outcome:?}"),
+        () = std::future::ready(()) => world.source_gate.release(),
+    }
+    let status = rollback.await?;
+    ensure!(
+        status.migration.state == State::Undone,
+        "{}",
+        story(&status)
+    );
+    ensure!(switch.await??.migration.state == State::Undone);
+    ensure!(status.headline.contains("an operator aborted the switch"));
+    write(&world.pair.source, 1, 1).await?;
+    ensure!(is_standby(&world.pair.target).await?);
+
+    let status = world.engine().switch("m").await?;
+    ensure!(
+        matches!(status.migration.state, State::Baking { .. }),
+        "{}",
+        story(&status)
+    );
+    ensure!(rows(&world.pair.target, 1).await? == 1);
+    Ok(())
+}

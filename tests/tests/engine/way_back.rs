@@ -1,0 +1,208 @@
+//! The way back: when it waits, what it refuses, what it gives up.
+
+use anyhow::{Context, Result, ensure};
+use pointsman_cutover::{EngineError, Settings, Status, WayBackKind, machine::State};
+
+use super::support::{World, eventually, rows, story, write};
+
+const DATABASES: [&str; 2] = ["orders", "billing"];
+
+/// Loses the reverse stream of `databases` for good: its slots on the target are gone.
+async fn lose_slots(world: &World, databases: &[&str]) -> Result<()> {
+    let target = world.pair.target.client("postgres").await?;
+    let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
+               WHERE database = $1 AND active_pid IS NOT NULL";
+    let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+                WHERE database = $1 AND active_pid IS NULL";
+    let left = "SELECT count(*) FROM pg_replication_slots WHERE database = $1";
+    for database in databases {
+        let gone = async || {
+            target.execute(end, &[database]).await?;
+            // Its subscriber may have come back in between.
+            target.execute(drop, &[database]).await.ok();
+            Ok(target.query_one(left, &[database]).await?.get::<_, i64>(0) == 0)
+        };
+        eventually("the slot is gone", gone).await?;
+    }
+    Ok(())
+}
+
+async fn broken(world: &World) -> Result<Status> {
+    world
+        .until("the loss of the reverse stream is noticed", |status| {
+            status.reverse_stream() == "broken"
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_moves_forward_and_back() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    let status = world.switched().await?;
+    println!("{}", story(&status));
+    ensure!(status.way_back.kind == WayBackKind::Switch && status.way_back.lossless);
+    write(&world.pair.target, 1, 1).await?;
+    let status = world.engine().rollback("m", false).await?;
+    println!("{}", story(&status));
+    ensure!(status.migration.state == State::RolledBack);
+    ensure!(rows(&world.pair.source, 1).await? == 1);
+    write(&world.pair.source, 1, 2).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_would_lose_writes_is_refused_with_their_number() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.switched().await?;
+    write(&world.pair.target, 1, 1).await?;
+    lose_slots(&world, &DATABASES).await?;
+    for number in 2..=4 {
+        write(&world.pair.target, 1, number).await?;
+    }
+    let status = broken(&world).await?;
+    println!("{}", story(&status));
+    ensure!(!status.way_back.lossless);
+
+    refused_with(&world, 4).await?;
+    write(&world.pair.target, 1, 5).await?;
+
+    let status = world.engine().rollback("m", true).await?;
+    println!("{}", story(&status));
+    ensure!(status.migration.state == State::RolledBack);
+    // What it had before it was fenced is there, and so is nothing that it had not.
+    ensure!((0..=1).contains(&rows(&world.pair.source, 1).await?));
+    write(&world.pair.source, 1, 6).await
+}
+
+/// The rollback that was asked for waits for the reverse stream.
+async fn waits(world: &World) -> Result<Status> {
+    world
+        .until("the rollback waits", |status| {
+            matches!(status.migration.state, State::Baking { rollback: true, .. })
+        })
+        .await
+}
+
+/// A rollback is refused, and the refusal says how many transactions it would have lost.
+async fn refused_with(world: &World, lost: u64) -> Result<()> {
+    let refusal = match world.engine().rollback("m", false).await {
+        Err(EngineError::Refused(words)) => words,
+        other => anyhow::bail!("not refused: {other:?}"),
+    };
+    let words = format!("going back now would lose {lost} committed transactions");
+    let status = world.engine().status("m").await?;
+    ensure!(refusal.contains(&words), "{refusal}\n{}", story(&status));
+    ensure!(matches!(status.migration.state, State::Baking { .. }));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_database_without_its_stream_is_enough_to_refuse() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.switched().await?;
+    lose_slots(&world, &["orders"]).await?;
+    write(&world.pair.target, 1, 1).await?;
+    write(&world.pair.target, 1, 2).await?;
+    // Asked at once: the loss may not have been noticed yet.
+    refused_with(&world, 2).await?;
+    ensure!(rows(&world.pair.target, 1).await? == 2);
+    write(&world.pair.target, 1, 3).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_stream_and_without_writes_going_back_loses_nothing() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    write(&world.pair.source, 1, 1).await?;
+    world.switched().await?;
+    lose_slots(&world, &DATABASES).await?;
+    broken(&world).await?;
+    let status = world.engine().rollback("m", false).await?;
+    println!("{}", story(&status));
+    ensure!(
+        status.migration.state == State::RolledBack,
+        "{}",
+        story(&status)
+    );
+    ensure!(rows(&world.pair.source, 1).await? == 1);
+    write(&world.pair.source, 1, 2).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_before_the_stream_is_proven_lets_the_target_serve_until_it_is() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.started().await?;
+    world.stream_gate.sever();
+    world.engine().switch("m").await?;
+    let rollback = world.begin_rollback(false);
+    waits(&world).await?;
+    write(&world.pair.target, 1, 1).await?;
+    ensure!(world.routes().await?.0 == "served by green");
+    world.stream_gate.restore();
+    let status = rollback.await??;
+    println!("{}", story(&status));
+    ensure!(
+        status.migration.state == State::RolledBack,
+        "{}",
+        story(&status)
+    );
+    let number = |step: &str| {
+        let entry = status.entries.iter().rev().find(|entry| entry.step == step);
+        entry
+            .map(|entry| entry.number)
+            .context("it is in the journal")
+    };
+    ensure!(number("arm")? < number("hold")?);
+    ensure!(rows(&world.pair.source, 1).await? == 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_waits_for_a_stream_that_can_come_back() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.switched().await?;
+    world.stream_gate.sever();
+    world
+        .until("the interruption is noticed", |status| {
+            status.reverse_stream() == "arming"
+        })
+        .await?;
+    write(&world.pair.target, 1, 1).await?;
+    let rollback = world.begin_rollback(false);
+    waits(&world).await?;
+    write(&world.pair.target, 1, 2).await?;
+    ensure!(world.routes().await?.0 == "served by green");
+    world.stream_gate.restore();
+    let status = rollback.await??;
+    println!("{}", story(&status));
+    ensure!(
+        status.migration.state == State::RolledBack,
+        "{}",
+        story(&status)
+    );
+    ensure!(rows(&world.pair.source, 1).await? == 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_migration_has_no_way_back_and_one_writer() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.switched().await?;
+    let status = world.engine().complete("m").await?;
+    println!("{}", story(&status));
+    ensure!(
+        status.migration.state == State::Completed,
+        "{}",
+        story(&status)
+    );
+    ensure!(status.way_back.kind == WayBackKind::None && !status.way_back.lossless);
+    write(&world.pair.target, 1, 1).await?;
+    ensure!(write(&world.pair.source, 1, 2).await.is_err());
+    let slots = "SELECT count(*) FROM pg_replication_slots";
+    let target = world.pair.target.client("postgres").await?;
+    ensure!(target.query_one(slots, &[]).await?.get::<_, i64>(0) == 0);
+    let refusal = world.engine().rollback("m", false).await;
+    ensure!(
+        matches!(refusal, Err(EngineError::Refused(_))),
+        "{refusal:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What an operator may ask for, and when.
+
+use anyhow::{Result, ensure};
+use pointsman_catalog::Declaration;
+use pointsman_cutover::{EngineError, ErrorKind, Settings, machine::State};
+use pointsman_tests::lab::postgres::start_stranger;
+
+use super::support::{World, story, write};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_out_of_turn_is_refused_and_changes_nothing() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.create("m", &[]).await?;
+    let engine = world.engine();
+    for refused in [
+        engine.start("m").await,
+        engine.switch("m").await,
+        engine.rollback("m", true).await,
+        engine.complete("m").await,
+        engine.resolve("m", "open-source").await,
+    ] {
+        let Err(error) = refused else {
+            anyhow::bail!("a planned migration took it");
+        };
+        ensure!(error.kind() == ErrorKind::Precondition, "{error}");
+    }
+    let error = engine.start("m").await.map(|_| ()).unwrap_err();
+    ensure!(error.to_string().contains("migration preflight"), "{error}");
+    ensure!(engine.status("m").await?.migration.state == State::Planned);
+
+    let again = world.create("n", &[]).await.unwrap_err();
+    let again = again.downcast::<EngineError>()?;
+    ensure!(
+        matches!(&again, EngineError::ServerTaken { migration, .. } if migration == "m"),
+        "{again}"
+    );
+    let same = world.create("m", &[]).await.unwrap_err();
+    ensure!(matches!(same.downcast()?, EngineError::Exists(_)));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_migration_leaves_nothing_and_frees_its_servers() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.started().await?;
+    let status = world.engine().cancel("m").await?;
+    ensure!(
+        status.migration.state == State::Cancelled,
+        "{}",
+        story(&status)
+    );
+    let source = world.pair.source.client("orders").await?;
+    for left in [
+        "SELECT count(*) FROM pg_publication",
+        "SELECT count(*) FROM pg_namespace WHERE nspname = 'pointsman'",
+    ] {
+        ensure!(
+            source.query_one(left, &[]).await?.get::<_, i64>(0) == 0,
+            "{left}"
+        );
+    }
+    write(&world.pair.source, 1, 1).await?;
+    world.create("n", &[]).await?;
+    ensure!(
+        world
+            .engine()
+            .preflight("n")
+            .await?
+            .blocking()
+            .next()
+            .is_none()
+    );
+    let status = world.engine().start("n").await?;
+    ensure!(
+        status.migration.state == State::Prepared,
+        "{}",
+        story(&status)
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    let databases = ["orders".to_owned(), "billing".to_owned()];
+    let stranger = start_stranger("stranger", world.folder(), &databases).await?;
+    let at = stranger.address();
+    let text = format!(
+        "[servers.stranger]\nendpoint = \"{at}\"\ncontrol = \"host={} port={} user=postgres\"\n\
+         fence = \"sql+hba\"\n",
+        at.ip(),
+        at.port()
+    );
+    let declared = Declaration::parse(&text, "stranger")?;
+    world.catalog().apply(&declared).await?;
+    world.create_to("m", "stranger", &[]).await?;
+    let report = world.engine().preflight("m").await?;
+    let says: Vec<_> = report
+        .blocking()
+        .map(|finding| finding.says.clone())
+        .collect();
+    ensure!(
+        says.iter().any(|says| says.contains("system identifier")),
+        "{says:#?}"
+    );
+    let refused = world.engine().start("m").await;
+    ensure!(
+        matches!(refused, Err(EngineError::Refused(_))),
+        "{refused:?}"
+    );
+    Ok(())
+}
