@@ -11,8 +11,8 @@ pub(super) struct Asked {
     name: String,
     direction: &'static str,
     accept_loss: bool,
-    /// The state in which it has succeeded.
-    success: &'static str,
+    /// The states in which it has succeeded.
+    success: &'static [&'static str],
 }
 
 impl Asked {
@@ -21,7 +21,7 @@ impl Asked {
             name,
             direction: "forward",
             accept_loss: false,
-            success: "baking",
+            success: &["baking"],
         }
     }
 
@@ -30,7 +30,8 @@ impl Asked {
             name,
             direction: "reverse",
             accept_loss,
-            success: "rolled_back",
+            // Before promotion going back is an abort, and the source serves as before.
+            success: &["rolled_back", "undone"],
         }
     }
 }
@@ -60,7 +61,7 @@ pub(super) async fn run(global: &Global, asked: Asked, dry_run: bool) -> anyhow:
             show::summary(&migration)
         )
     })?;
-    if migration.state == asked.success {
+    if asked.success.contains(&migration.state.as_str()) {
         Ok(ExitCode::SUCCESS)
     } else {
         Err(failure(&migration))
