@@ -15,3 +15,5 @@ mod operator;
 mod support;
 #[path = "end_to_end/undone.rs"]
 mod undone;
+#[path = "end_to_end/way_back.rs"]
+mod way_back;
