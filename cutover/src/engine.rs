@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Settings, checks,
     journal::Journal,
+    lease,
     machine::{Direction, State},
     migration::{Fate, Migration},
     ports::{AlarmSource, DataPlane, DatabaseProvider},
@@ -87,6 +88,10 @@ impl Engine {
     /// Takes over what a former process left in the store, under a new epoch each.
     pub async fn resume(&self) -> Result<(), EngineError> {
         for (migration, revision) in self.journal.migrations().await? {
+            if migration.state.is_over() {
+                // A crash may have come between the last entry and the lease's release.
+                lease::release(&self.ports.catalog, &migration).await;
+            }
             let entries = self.journal.entries(&migration.name).await?;
             self.spawn(Driver::taken_over(self, migration, revision, entries));
         }
@@ -100,7 +105,7 @@ impl Engine {
         let revision = self.journal.create(&migration).await?;
         let name = migration.name.clone();
         self.spawn(Driver::new(self, migration, revision, Vec::new()));
-        self.status(&name).await
+        self.status(&name)
     }
 
     /// Runs the checks; a report without a block is recorded and lets a switch begin.
@@ -156,23 +161,23 @@ impl Engine {
     }
 
     /// Where a migration stands.
-    pub async fn status(&self, name: &str) -> Result<Status, EngineError> {
-        let status = self.watch(name).await?;
+    pub fn status(&self, name: &str) -> Result<Status, EngineError> {
+        let status = self.watch(name)?;
         let status = Status::clone(&status.borrow());
         Ok(status)
     }
 
     /// Where all of them stand, by name.
-    pub async fn list(&self) -> Result<Vec<Status>, EngineError> {
+    pub fn list(&self) -> Vec<Status> {
         let drivers = self.handles();
-        Ok(drivers
+        drivers
             .values()
             .map(|handle| Status::clone(&handle.status.borrow()))
-            .collect())
+            .collect()
     }
 
     /// Follows a migration: the newest status, never a backlog.
-    pub async fn watch(&self, name: &str) -> Result<watch::Receiver<Arc<Status>>, EngineError> {
+    pub fn watch(&self, name: &str) -> Result<watch::Receiver<Arc<Status>>, EngineError> {
         Ok(self.handle(name)?.status)
     }
 

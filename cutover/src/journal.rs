@@ -1,6 +1,6 @@
 //! The record of each step: intent before, evidence after, chained by hash.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::{
     Store, UnixMillis,
@@ -8,6 +8,8 @@ use pointsman_catalog::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::time::sleep;
+use tracing::warn;
 
 use crate::migration::Migration;
 
@@ -127,13 +129,47 @@ impl Journal {
             key,
             when: Precondition::At(at),
         });
-        match self.store.commit(writes).await {
-            Ok(revision) => Ok((revision, entries)),
-            Err(StoreError::Conflict { .. }) => {
-                Err(JournalError::Superseded(migration.name.clone()))
+        let revision = self.commit(&migration.name, writes).await?;
+        Ok((revision, entries))
+    }
+
+    /// Tries again while the store fails: a switch must not stop behind its fence for a disk
+    /// that was full for a moment. After a failure nobody knows whether the commit happened;
+    /// a record that is what was to be written says that it did.
+    async fn commit(&self, name: &str, writes: Vec<Write>) -> Result<Revision, JournalError> {
+        let mut left = ATTEMPTS;
+        loop {
+            let failed = match self.store.commit(writes.clone()).await {
+                Ok(revision) => return Ok(revision),
+                Err(failed) => failed,
+            };
+            let conflict = matches!(failed, StoreError::Conflict { .. });
+            if left < ATTEMPTS
+                && conflict
+                && let Some(revision) = self.written(&writes).await?
+            {
+                return Ok(revision);
             }
-            Err(error) => Err(error.into()),
+            if conflict {
+                return Err(JournalError::Superseded(name.to_owned()));
+            }
+            left -= 1;
+            if left == 0 {
+                return Err(failed.into());
+            }
+            warn!(migration = %name, "the journal is written again: {failed}");
+            sleep(RETRY).await;
         }
+    }
+
+    async fn written(&self, writes: &[Write]) -> Result<Option<Revision>, StoreError> {
+        let Some(record) = writes.last() else {
+            return Ok(None);
+        };
+        let stored = self.store.get(&record.key).await?;
+        Ok(stored
+            .filter(|stored| Some(&stored.value) == record.value.as_ref())
+            .map(|stored| stored.revision))
     }
 
     /// Every migration, with the revision of its record.
@@ -220,5 +256,8 @@ fn entry_key(name: &str, number: u64) -> Key {
     Key::new(format!("{ENTRIES}{name}/{number:010}"))
 }
 
+/// Five seconds in all: half of a hold.
+const ATTEMPTS: u32 = 10;
+const RETRY: Duration = Duration::from_millis(500);
 const RECORDS: &str = "migrations/";
 const ENTRIES: &str = "journal/";

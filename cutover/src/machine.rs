@@ -285,6 +285,25 @@ impl State {
         }
     }
 
+    /// The direction and step of a switch under way, being undone, or waiting for an operator.
+    pub fn place(self) -> Option<(Direction, Step)> {
+        match self {
+            Self::Switching { direction, step }
+            | Self::Undoing { direction, step }
+            | Self::NeedsOperator { direction, step } => Some((direction, step)),
+            Self::Planned
+            | Self::SettingUp
+            | Self::Prepared
+            | Self::Undone
+            | Self::Baking { .. }
+            | Self::RolledBack
+            | Self::Completing
+            | Self::Completed
+            | Self::Cancelling
+            | Self::Cancelled => None,
+        }
+    }
+
     /// The state's name, as `status` prints it.
     pub fn label(self) -> &'static str {
         match self {
@@ -315,26 +334,29 @@ fn first_step(direction: Direction) -> State {
 fn switching(direction: Direction, step: Step, event: Event) -> Result<State, IllegalTransition> {
     use {Direction as D, Event as E, State as S};
     let may_undo = step < Step::point_of_no_return(direction);
-    Ok(match event {
-        E::Done => match (step.next(), direction) {
-            (Some(step), _) => S::Switching { direction, step },
-            (None, D::Forward) => S::Baking {
+    Ok(match (direction, event) {
+        (D::Forward, E::Done) => match step.next() {
+            Some(step) => S::Switching { direction, step },
+            None => S::Baking {
                 reverse: ReverseStream::Arming,
                 rollback: false,
             },
-            (None, D::Reverse) => S::RolledBack,
         },
-        E::Failed | E::AbortRequested if may_undo => S::Undoing { direction, step },
+        (D::Reverse, E::Done) => match step.next() {
+            Some(step) => S::Switching { direction, step },
+            None => S::RolledBack,
+        },
+        (_, E::Failed | E::AbortRequested) if may_undo => S::Undoing { direction, step },
         // Sessions and deadlines died with the former process. What has not passed the
         // point of no return goes back; what has is carried on.
-        E::Restarted if may_undo => S::Undoing { direction, step },
-        E::Restarted => S::Switching { direction, step },
+        (_, E::Restarted) if may_undo => S::Undoing { direction, step },
+        (_, E::Restarted) => S::Switching { direction, step },
         // Once the target is opened (Flip) it is not unwritten any more.
-        E::FailedTargetUnwritten if direction == D::Forward && !may_undo && step < Step::Flip => {
+        (D::Forward, E::FailedTargetUnwritten) if !may_undo && step < Step::Flip => {
             S::Undoing { direction, step }
         }
-        E::Unprovable => S::NeedsOperator { direction, step },
-        event => {
+        (_, E::Unprovable) => S::NeedsOperator { direction, step },
+        (_, event) => {
             return Err(IllegalTransition {
                 state: S::Switching { direction, step },
                 event,
@@ -414,14 +436,14 @@ fn needs_operator(
     event: Event,
 ) -> Result<State, IllegalTransition> {
     use {Event as E, State as S};
-    Ok(match event {
-        E::RetryChosen if step < Step::point_of_no_return(direction) => {
+    Ok(match (direction, event) {
+        (_, E::RetryChosen) if step < Step::point_of_no_return(direction) => {
             S::Undoing { direction, step }
         }
-        E::RetryChosen => S::Switching { direction, step },
-        E::OpenSourceChosen if direction == Direction::Forward => S::Undoing { direction, step },
-        E::Restarted => S::NeedsOperator { direction, step },
-        event => {
+        (_, E::RetryChosen) => S::Switching { direction, step },
+        (Direction::Forward, E::OpenSourceChosen) => S::Undoing { direction, step },
+        (_, E::Restarted) => S::NeedsOperator { direction, step },
+        (_, event) => {
             return Err(IllegalTransition {
                 state: S::NeedsOperator { direction, step },
                 event,

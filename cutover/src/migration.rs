@@ -96,6 +96,18 @@ pub struct Facts {
     pub accept_loss: bool,
     /// An operator asserted that the target is down for good.
     pub target_asserted_down: bool,
+    /// An operator asserted that the source is down for good.
+    #[serde(default)]
+    pub source_asserted_down: bool,
+    /// How many rollbacks of this bake were undone, and before when alarms start no other.
+    #[serde(default)]
+    pub rollbacks_undone: u32,
+    #[serde(default)]
+    pub no_automatic_rollback_before: Option<UnixMillis>,
+    /// This leader has proved the source's fence since it took over. Never journalled: a
+    /// new leader proves it anew before it promotes or opens anything.
+    #[serde(skip)]
+    pub fence_proved: bool,
 }
 
 impl Migration {

@@ -95,7 +95,10 @@ impl From<crate::ports::DataPlaneError> for Failure {
     fn from(error: crate::ports::DataPlaneError) -> Self {
         let cause = std::error::Error::source(&error)
             .map_or_else(String::new, |source| format!(": {source}"));
-        Self::new(format!("{error}{cause}"))
+        Self {
+            unreachable: matches!(error, crate::ports::DataPlaneError::Store(_)),
+            ..Self::new(format!("{error}{cause}"))
+        }
     }
 }
 

@@ -139,7 +139,7 @@ impl admin_server::Admin for Admin {
         &self,
         _request: Request<v1::ListMigrationsRequest>,
     ) -> Answer<v1::ListMigrationsResponse> {
-        let list = self.engine.list().await.map_err(refuse)?;
+        let list = self.engine.list();
         Ok(Response::new(v1::ListMigrationsResponse {
             migrations: list.iter().map(migration::message).collect(),
         }))
@@ -147,7 +147,7 @@ impl admin_server::Admin for Admin {
 
     async fn get_migration(&self, request: Request<v1::MigrationRequest>) -> Answer<v1::Migration> {
         let name = request.into_inner().name;
-        let status = self.engine.status(&name).await.map_err(refuse)?;
+        let status = self.engine.status(&name).map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))
     }
 
@@ -156,7 +156,7 @@ impl admin_server::Admin for Admin {
         request: Request<v1::MigrationRequest>,
     ) -> Answer<Self::WatchMigrationStream> {
         let name = request.into_inner().name;
-        let statuses = self.engine.watch(&name).await.map_err(refuse)?;
+        let statuses = self.engine.watch(&name).map_err(refuse)?;
         let messages = WatchStream::new(statuses).map(|status| Ok(migration::message(&status)));
         Ok(Response::new(self.until_stopped(messages)))
     }

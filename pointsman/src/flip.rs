@@ -84,7 +84,7 @@ impl Flip {
             .into_iter()
             .filter(|server| server != to)
             .collect::<Vec<_>>();
-        self.refuse_while_migrating(&former, to).await?;
+        self.refuse_while_migrating(&former, to, force)?;
         if !force {
             self.prove(&declared, &target, &former).await?;
         }
@@ -106,14 +106,17 @@ impl Flip {
         Ok((publication, convergence))
     }
 
-    async fn refuse_while_migrating(
+    /// A migration that stands still does not bar a forced flip: when one of its servers is
+    /// gone, the fleet must be movable all the same.
+    fn refuse_while_migrating(
         &self,
         former: &[ServerName],
         to: &ServerName,
+        force: bool,
     ) -> Result<(), FlipError> {
-        for status in self.engine.list().await? {
+        for status in self.engine.list() {
             let migration = &status.migration;
-            if migration.state.is_over() {
+            if migration.state.is_over() || (force && !migration.state.is_moving()) {
                 continue;
             }
             let taken = former

@@ -24,7 +24,7 @@ pub(super) async fn plan(engine: &Engine, wanted: NewMigration) -> Result<Migrat
     let catalog = &engine.ports.catalog;
     catalog.server(&source).await?;
     catalog.server(&target).await?;
-    for status in engine.list().await? {
+    for status in engine.list() {
         refuse_taken(&status, &name, &[&source, &target])?;
     }
     let mut databases = Vec::new();

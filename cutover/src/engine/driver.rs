@@ -137,7 +137,7 @@ impl Driver {
             self.change(Event::Restarted, "a new process took over".to_owned())
                 .await?;
         }
-        while !self.stop.is_cancelled() {
+        while !self.stop.is_cancelled() || self.in_between() {
             match self.migration.state.command() {
                 None => self.idle().await?,
                 Some(Command::Watch | Command::Arm) => self.bake().await?,
@@ -150,6 +150,15 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// A switch or its undo ends before this leader stops: nobody else would release what
+    /// it holds.
+    fn in_between(&self) -> bool {
+        matches!(
+            self.migration.state,
+            State::Switching { .. } | State::Undoing { .. }
+        )
     }
 
     /// Waits for a wish; meanwhile gives readers their endpoint back after an undo.
@@ -167,9 +176,16 @@ impl Driver {
     async fn restore_readers(&mut self) -> Result<(), JournalError> {
         let moving = self.migration.moving();
         let mut run = self.step_run();
-        let Ok(true) = steps::readers_pass(&mut run, &moving).await else {
-            return Ok(());
-        };
+        match steps::readers_pass(&mut run, &moving).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(_unreachable) => {
+                // A restarted server has none of the former sessions.
+                self.sessions.clear();
+                return Ok(());
+            }
+        }
+        let mut run = self.step_run();
         match steps::restore_readers(&mut run).await {
             Ok(()) => {
                 self.migration.facts.readers_wait = false;
@@ -200,6 +216,7 @@ impl Driver {
                     Err(_) => Event::Unprovable,
                 };
                 self.migration.cause = Some(failure.words.clone());
+                self.sessions.clear();
                 let line = self.line(command, EntryKind::Failed, took, failure.words, json!({}));
                 self.advance(event, line).await
             }
@@ -209,8 +226,15 @@ impl Driver {
     /// Past the point of no return a server that does not answer is tried again, with new
     /// sessions, until the step's budget is spent.
     async fn perform(&mut self, command: Command) -> Result<steps::Proof, Failure> {
-        let committed = matches!(command, Command::Step(direction, step)
-            if step >= Step::point_of_no_return(direction));
+        let committed = match command {
+            Command::Step(direction, step) => step >= Step::point_of_no_return(direction),
+            Command::Undo(..) => true,
+            Command::SetUp
+            | Command::Arm
+            | Command::Watch
+            | Command::Complete
+            | Command::Cancel => false,
+        };
         let give_up = Instant::now() + self.settings.promote;
         loop {
             let budget = self.budget(command);
@@ -293,10 +317,13 @@ impl Driver {
         // A crash, an abort and a switch each take a new epoch: whatever an older one still
         // has under way on a server is ended there before anything new happens.
         let turns_back = matches!(after, State::Undoing { .. }) && after != before;
-        if switch_begins || turns_back || event == Event::Restarted {
+        let decided = matches!(event, Event::RetryChosen | Event::OpenSourceChosen);
+        if switch_begins || turns_back || decided || event == Event::Restarted {
             self.migration.epoch += 1;
+            self.migration.facts.fence_proved = false;
             self.sessions.clear();
         }
+        self.settle_facts(before, after);
         if let Some(command) = after.command().filter(|_| after != before) {
             let intent = self.line(
                 command,
@@ -322,6 +349,23 @@ impl Driver {
         Ok(())
     }
 
+    /// What an operator accepted or asserted holds for the one attempt that it was said for.
+    fn settle_facts(&mut self, before: State, after: State) {
+        let facts = &mut self.migration.facts;
+        if matches!(after, State::Baking { .. } | State::NeedsOperator { .. }) && after != before {
+            facts.accept_loss = false;
+            facts.target_asserted_down = false;
+            facts.source_asserted_down = false;
+        }
+        let rollback_undone =
+            matches!(after, State::Baking { .. }) && matches!(before, State::Undoing { .. });
+        if rollback_undone {
+            let wait = FIRST_BACKOFF * 2_u32.pow(facts.rollbacks_undone.min(5));
+            facts.rollbacks_undone += 1;
+            facts.no_automatic_rollback_before = Some(UnixMillis::now().plus(wait));
+        }
+    }
+
     fn begin_switch(&mut self, state: State) {
         self.migration.switches += 1;
         self.switch_began = Instant::now();
@@ -330,7 +374,6 @@ impl Driver {
         facts.hold_until = None;
         facts.marker = None;
         facts.promote_deadline = None;
-        facts.readers_wait = false;
         if let State::Switching {
             direction: Direction::Forward,
             ..
@@ -342,6 +385,9 @@ impl Driver {
                 exempt: std::mem::take(&mut facts.exempt),
                 began: facts.began,
                 source_timeline: facts.source_timeline,
+                // Readers that wait for their former endpoint wait on.
+                readers_wait: facts.readers_wait,
+                former_readers: std::mem::take(&mut facts.former_readers),
                 ..Facts::default()
             };
         }
@@ -469,6 +515,8 @@ fn micros(duration: Duration) -> u64 {
 const PENDING_REQUESTS: usize = 8;
 const READERS_POLL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_millis(50);
+/// Between an undone rollback and the next one that an alarm may start; doubled each time.
+const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 const SHORTEST_STEP: Duration = Duration::from_millis(200);
 /// Each wait inside these commands has a deadline of its own; this one is for bugs.
 const LONGEST_COMMAND: Duration = Duration::from_secs(120);

@@ -68,7 +68,7 @@ impl EngineError {
                 CatalogError::UnknownServer { .. }
                 | CatalogError::UnknownDatabase { .. }
                 | CatalogError::UnknownNode { .. } => ErrorKind::NotFound,
-                _ => ErrorKind::Unavailable,
+                CatalogError::Clash(_) | CatalogError::Store(_) => ErrorKind::Unavailable,
             },
             Self::Stopped { .. } | Self::Journal(_) | Self::Provider(_) | Self::DataPlane(_) => {
                 ErrorKind::Unavailable
@@ -101,22 +101,17 @@ impl EngineError {
 
 /// A state in words.
 pub(super) fn describe(state: State) -> String {
-    match state {
-        State::Switching { direction, step } => {
-            format!("switching {} (step {})", direction.label(), step.label())
-        }
-        State::Undoing { direction, step } => {
-            format!(
-                "undoing its {} switch (from step {})",
-                direction.label(),
-                step.label()
-            )
-        }
-        State::NeedsOperator { step, .. } => {
-            format!("waiting for an operator (at step {})", step.label())
-        }
-        state => state.label().replace('_', " "),
+    if let State::Switching { direction, step } = state {
+        return format!("switching {} (step {})", direction.label(), step.label());
     }
+    if let State::Undoing { direction, step } = state {
+        let (direction, step) = (direction.label(), step.label());
+        return format!("undoing its {direction} switch (from step {step})");
+    }
+    if let State::NeedsOperator { step, .. } = state {
+        return format!("waiting for an operator (at step {})", step.label());
+    }
+    state.label().replace('_', " ")
 }
 
 impl From<StoreError> for EngineError {

@@ -76,33 +76,25 @@ impl Status {
 
     /// `forward` or `reverse`, of the switch under way or waiting; else empty.
     pub fn direction(&self) -> &'static str {
-        match self.migration.state {
-            State::Switching { direction, .. }
-            | State::Undoing { direction, .. }
-            | State::NeedsOperator { direction, .. } => direction.label(),
-            _ => "",
-        }
+        let place = self.migration.state.place();
+        place.map_or("", |(direction, _)| direction.label())
     }
 
     /// The step under way or waiting; else empty.
     pub fn step(&self) -> &'static str {
-        match self.migration.state {
-            State::Switching { step, .. }
-            | State::Undoing { step, .. }
-            | State::NeedsOperator { step, .. } => step.label(),
-            _ => "",
-        }
+        let place = self.migration.state.place();
+        place.map_or("", |(_, step)| step.label())
     }
 
     /// `none`, `arming`, `proven` or `broken`.
     pub fn reverse_stream(&self) -> &'static str {
-        match self.migration.state {
-            State::Baking { reverse, .. } => match reverse {
-                ReverseStream::Arming => "arming",
-                ReverseStream::Proven => "proven",
-                ReverseStream::Broken => "broken",
-            },
-            _ => "none",
+        let State::Baking { reverse, .. } = self.migration.state else {
+            return "none";
+        };
+        match reverse {
+            ReverseStream::Arming => "arming",
+            ReverseStream::Proven => "proven",
+            ReverseStream::Broken => "broken",
         }
     }
 }
@@ -139,20 +131,14 @@ fn headline(migration: &Migration) -> String {
         State::Cancelling => "what the start made is being taken back".to_owned(),
         State::Cancelled => format!("cancelled; {source} serves as before"),
         State::NeedsOperator { step, .. } => format!(
-            "both servers are kept closed and routes refuse once the hold ends; stopped at {}: {cause}",
+            "stopped at {}: neither server can be proven to be the only writer, so nothing more is \
+             opened and routes refuse once the hold ends: {cause}",
             step.label()
         ),
     }
 }
 
 fn way_back(migration: &Migration, view: &StreamView) -> WayBack {
-    let way = |kind, lossless, words: String| WayBack {
-        kind,
-        lossless,
-        writes_at_risk: lossless.then_some(0),
-        words,
-    };
-    let complete = migration.facts.stream_complete;
     match migration.state {
         State::Switching {
             direction: Direction::Forward,
@@ -160,7 +146,7 @@ fn way_back(migration: &Migration, view: &StreamView) -> WayBack {
         } if step < Step::Promote => way(
             WayBackKind::Republish,
             true,
-            "abort: the source is opened and served again, within milliseconds".to_owned(),
+            "abort: the source is opened and served again, within milliseconds",
         ),
         State::Switching {
             direction: Direction::Forward,
@@ -168,22 +154,39 @@ fn way_back(migration: &Migration, view: &StreamView) -> WayBack {
         } if step < Step::Flip => way(
             WayBackKind::CloseAndReopen,
             true,
-            "only once the target is proven to be closed and unwritten".to_owned(),
+            "only once the target is proven to be closed and unwritten",
         ),
-        State::Baking {
-            reverse: ReverseStream::Arming,
-            ..
-        } => way(
+        State::Baking { reverse, .. } => way_back_of_bake(migration, reverse, view),
+        State::NeedsOperator { .. } => way(
+            WayBackKind::None,
+            false,
+            "an operator decides first: see the choices",
+        ),
+        State::Switching { .. } | State::Undoing { .. } => {
+            way(WayBackKind::None, true, "none while this is under way")
+        }
+        State::Completing | State::Completed => {
+            way(WayBackKind::None, false, "the way back was given up")
+        }
+        State::Planned
+        | State::SettingUp
+        | State::Prepared
+        | State::Undone
+        | State::RolledBack
+        | State::Cancelling
+        | State::Cancelled => way(WayBackKind::None, true, "nothing to go back from"),
+    }
+}
+
+fn way_back_of_bake(migration: &Migration, reverse: ReverseStream, view: &StreamView) -> WayBack {
+    match reverse {
+        ReverseStream::Arming => way(
             WayBackKind::ArmAndSwitch,
-            complete,
+            migration.facts.stream_complete,
             "a rollback first waits until the reverse stream is proven, while the target serves; \
-             then it is a switch back"
-                .to_owned(),
+             then it is a switch back",
         ),
-        State::Baking {
-            reverse: ReverseStream::Proven,
-            ..
-        } => way(
+        ReverseStream::Proven => way(
             WayBackKind::Switch,
             true,
             format!(
@@ -192,38 +195,31 @@ fn way_back(migration: &Migration, view: &StreamView) -> WayBack {
                 view.behind_bytes
             ),
         ),
-        State::Baking {
-            reverse: ReverseStream::Broken,
-            ..
-        } => WayBack {
+        ReverseStream::Broken => WayBack {
             writes_at_risk: view.writes_at_risk,
             ..way(
                 WayBackKind::AcceptLoss,
                 false,
                 view.writes_at_risk.map_or_else(
-                    || {
-                        "the reverse stream is broken; what it lacks is not countable now"
-                            .to_owned()
-                    },
+                    || "the reverse stream is broken; what it lacks is not countable".to_owned(),
                     |count| {
                         format!(
-                            "the reverse stream is broken: going back loses {count} committed \
-                             transactions (rollback --accept-loss)"
+                            "the reverse stream is broken: going back loses at least {count} \
+                             committed transactions (rollback --accept-loss)"
                         )
                     },
                 ),
             )
         },
-        State::Completed => way(
-            WayBackKind::None,
-            false,
-            "the way back was given up".to_owned(),
-        ),
-        _ => way(
-            WayBackKind::None,
-            true,
-            "nothing to go back from".to_owned(),
-        ),
+    }
+}
+
+fn way(kind: WayBackKind, lossless: bool, words: impl Into<String>) -> WayBack {
+    WayBack {
+        kind,
+        lossless,
+        writes_at_risk: lossless.then_some(0),
+        words: words.into(),
     }
 }
 
@@ -236,6 +232,15 @@ fn choices(migration: &Migration) -> Vec<Choice> {
         name: RETRY,
         words: format!("try {} again, with every proof taken anew", step.label()),
     }];
+    if direction == Direction::Forward && step >= Step::Promote {
+        choices.push(Choice {
+            name: OPEN_TARGET_UNPROVEN,
+            words: format!(
+                "go on towards {target} without asking {source}: you assert that {source} is down for \
+                 good; if it is not, and its fence does not hold, both accept writes"
+            ),
+        });
+    }
     if direction == Direction::Forward {
         choices.push(Choice {
             name: OPEN_SOURCE,
@@ -248,13 +253,15 @@ fn choices(migration: &Migration) -> Vec<Choice> {
             name: OPEN_SOURCE_UNPROVEN,
             words: format!(
                 "open {source} without asking {target}: you assert that {target} is down for good \
-                 (powered off or cut off from every client); if it is not, both accept writes"
+                 (powered off or cut off from every client); if it is not, both accept writes; \
+                 what was acknowledged on {target} is lost"
             ),
         });
     }
     choices
 }
 
+pub(super) const OPEN_TARGET_UNPROVEN: &str = "open-target-source-is-down";
 pub(super) const RETRY: &str = "retry";
 pub(super) const OPEN_SOURCE: &str = "open-source";
 pub(super) const OPEN_SOURCE_UNPROVEN: &str = "open-source-target-is-down";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Failure, Proof, Run};
 use crate::{
@@ -79,7 +79,24 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
             target.name()
         )));
     };
-    let lost = target.user_commits(since, &facts.exempt).await?;
+    let counted = target.user_commits(since, &facts.exempt);
+    let lost = match timeout(COUNT, counted).await {
+        Ok(counted) => counted?,
+        Err(_elapsed) if facts.accept_loss => {
+            return Ok(Proof::new(
+                format!("what the source lacks is given up, uncounted; last confirmed {since}"),
+                json!({ "marker": marker.lsn, "slots": progress }),
+            ));
+        }
+        Err(_elapsed) => {
+            return Err(Failure::new(format!(
+                "going back now would lose writes: the source has confirmed {since}, the target is \
+                 at {}, and what lies between could not be counted within {COUNT:?}; repair the \
+                 reverse stream, or accept the loss (migration rollback {name} --accept-loss)",
+                marker.lsn
+            )));
+        }
+    };
     if lost.count > 0 && !facts.accept_loss {
         return Err(Failure::new(format!(
             "going back now would lose {} committed transactions: the source has confirmed {since}, \
@@ -122,5 +139,7 @@ pub(super) fn marker(migration: &Migration) -> Result<Marker, Failure> {
         .ok_or_else(|| Failure::new("the fence has left no marker: the journal is incomplete"))
 }
 
+/// Counting reads all WAL in between, behind a hold.
+const COUNT: Duration = Duration::from_secs(3);
 /// `confirmed_flush_lsn` moves with each report of the subscriber; a look costs 0.2 ms.
 const POLL: Duration = Duration::from_millis(1);

@@ -48,10 +48,22 @@ pub(super) async fn cancel(run: &mut Run<'_>) -> Result<Proof, Failure> {
         return Ok(Proof::new("no server had been touched", json!({})));
     }
     let moving = run.migration.moving();
-    let source = run
+    let source = match run
         .sessions
         .source(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+        .await
+    {
+        Err(failure) if failure.unreachable => {
+            return Ok(Proof::new(
+                format!(
+                    "cancelled; what the start made is left behind, since {}",
+                    failure.words
+                ),
+                json!({}),
+            ));
+        }
+        outcome => outcome?,
+    };
     source.open_databases(&moving).await?;
     source.unprepare(&moving).await?;
     Ok(Proof::new(

@@ -5,12 +5,13 @@ use pointsman_catalog::UnixMillis;
 use serde_json::json;
 
 use super::{
-    Failure, Proof, Run,
+    Failure, Proof, Run, prove,
     routes::{Readers, convergence_words},
 };
 use crate::ports::{ControlledServer, ProviderError};
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    prove::source_still_fenced(run).await?;
     let closed = run
         .migration
         .facts
@@ -60,7 +61,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let words = match &left_behind {
         None => format!("{writer} serves; {}", convergence_words(&convergence)),
         Some(failure) => format!(
-            "{writer} serves; {}; left behind for `migration complete`'s clean-up: {}",
+            "{writer} serves; {}; left behind, to be dropped by hand: {}",
             convergence_words(&convergence),
             failure.words
         ),

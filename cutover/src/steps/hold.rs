@@ -57,6 +57,9 @@ async fn remember_readers(run: &mut Run<'_>, direction: Direction) -> Result<(),
     if direction == Direction::Reverse {
         return Ok(());
     }
+    if std::mem::take(&mut run.migration.facts.readers_wait) {
+        return Ok(());
+    }
     let routes = run.ports.catalog.routes().await?;
     run.migration.facts.former_readers = run
         .migration

@@ -5,7 +5,7 @@ use futures_util::future::try_join_all;
 use pointsman_catalog::UnixMillis;
 use serde_json::json;
 
-use super::{Failure, Proof, Run, catch_up, sessions::Both};
+use super::{Failure, Proof, Run, catch_up, prove, sessions::Both};
 use crate::{
     Settings,
     migration::Migration,
@@ -13,6 +13,7 @@ use crate::{
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    prove::source_still_fenced(run).await?;
     let settings = *run.settings;
     let marker = catch_up::marker(run.migration)?;
     let token_timeline = run.migration.facts.source_timeline;

@@ -46,6 +46,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     };
     let deadline = observed.clock.plus(promote);
     let facts = &mut run.migration.facts;
+    facts.fence_proved = true;
     facts.marker = Some(marker);
     facts.promote_deadline = Some(deadline);
     Ok(Proof::new(
@@ -81,6 +82,32 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
             target.end_sessions(&facts.slots, end).await?;
             Err(Failure::new(words))
         }
+    }
+}
+
+/// Proves the source's fence for a leader that has not proved it itself: whatever happened
+/// since, a source that somebody opened must not get a second writer beside it.
+pub(super) async fn source_still_fenced(run: &mut Run<'_>) -> Result<(), Failure> {
+    if run.migration.facts.fence_proved {
+        return Ok(());
+    }
+    let facts = run.migration.facts.clone();
+    let marker = catch_up::marker(run.migration)?;
+    let record = full_record(run.migration, true);
+    let source = match run
+        .sessions
+        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await
+    {
+        Err(failure) if failure.unreachable && facts.source_asserted_down => return Ok(()),
+        outcome => outcome?,
+    };
+    match proved(source, &record, &[], marker, &facts.exempt).await? {
+        Ok(_through) => {
+            run.migration.facts.fence_proved = true;
+            Ok(())
+        }
+        Err(words) => Err(Failure::unprovable(words)),
     }
 }
 

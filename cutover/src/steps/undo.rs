@@ -163,14 +163,17 @@ async fn unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
             }
             outcome => break outcome,
         }
-    }?;
-    run.migration.facts.closed_source = None;
-    Ok(())
+    }
 }
 
 async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
-    let closed = recorded(run, true).await?;
     let wait = run.settings.end_sessions;
+    // Attaching ends the former session first: what it still had under way is decided when
+    // the record is read.
+    run.sessions
+        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
+    let closed = recorded(run, true).await?;
     let source = run
         .sessions
         .source(&*run.ports.provider, &run.ports.catalog, run.migration)
@@ -249,6 +252,9 @@ async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
 }
 
 async fn reopen_target(run: &mut Run<'_>) -> Result<(), Failure> {
+    run.sessions
+        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
+        .await?;
     let closed = recorded(run, false).await?;
     let staying = run.migration.staying_closed();
     let wait = run.settings.end_sessions;

@@ -290,7 +290,7 @@ impl World {
         what: &str,
         holds: impl Fn(&Status) -> bool,
     ) -> Result<Status> {
-        let mut status = self.engine().watch("m").await?;
+        let mut status = self.engine().watch("m")?;
         let found = timeout(SOON, status.wait_for(|status| holds(status))).await;
         let found = found.map(|found| found.map(|status| Status::clone(&status)));
         let now = Arc::clone(&status.borrow());

@@ -89,7 +89,7 @@ async fn refused_with(world: &World, lost: u64) -> Result<()> {
         other => anyhow::bail!("not refused: {other:?}"),
     };
     let words = format!("going back now would lose {lost} committed transactions");
-    let status = world.engine().status("m").await?;
+    let status = world.engine().status("m")?;
     ensure!(refusal.contains(&words), "{refusal}\n{}", story(&status));
     ensure!(matches!(status.migration.state, State::Baking { .. }));
     Ok(())

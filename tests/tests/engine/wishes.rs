@@ -26,7 +26,7 @@ async fn a_wish_out_of_turn_is_refused_and_changes_nothing() -> Result<()> {
     }
     let error = engine.start("m").await.map(|_| ()).unwrap_err();
     ensure!(error.to_string().contains("migration preflight"), "{error}");
-    ensure!(engine.status("m").await?.migration.state == State::Planned);
+    ensure!(engine.status("m")?.migration.state == State::Planned);
 
     let again = world.create("n", &[]).await.unwrap_err();
     let again = again.downcast::<EngineError>()?;

@@ -1,8 +1,9 @@
 //! The watched time after a switch.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use pointsman_catalog::UnixMillis;
 use serde_json::json;
 use tokio::{
     sync::mpsc,
@@ -72,7 +73,8 @@ impl Driver {
         let subject = AlarmSubject {
             databases: databases.map(|database| database.name.clone()).collect(),
         };
-        for source in self.ports.alarms.iter().cloned() {
+        for source in &self.ports.alarms {
+            let source = Arc::clone(source);
             let (fired, quiet, subject) = (fired.clone(), quiet.clone(), subject.clone());
             watchers.spawn(async move {
                 while let Some(alarm) = source.watch(&subject, quiet.clone()).await {
@@ -162,6 +164,16 @@ impl Driver {
     async fn hear_alarm(&mut self, alarm: Alarm) -> Result<(), JournalError> {
         let words = format!("alarm of {}: {}", alarm.source, alarm.words);
         warn!(migration = %self.migration.name, "{words}");
+        let early = self
+            .migration
+            .facts
+            .no_automatic_rollback_before
+            .is_some_and(|before| UnixMillis::now() < before);
+        if early {
+            let words = "an alarm fires; the last rollback was undone, so the next one needs an \
+                         operator or more time";
+            return self.note_once(words.to_owned()).await;
+        }
         if matches!(
             self.migration.state,
             State::Baking {
@@ -170,13 +182,22 @@ impl Driver {
             }
         ) {
             self.migration.cause = Some(words.clone());
+            self.migration.facts.accept_loss = false;
             return self.change(Event::RollbackRequested, words).await;
         }
-        self.count_risk().await;
         let risk = self.view.writes_at_risk;
         let risk = risk.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
-        let words =
-            format!("{words}; not going back by itself: that would lose {risk} transactions");
+        let words = format!(
+            "an alarm fires; not going back by itself: that would lose {risk} transactions"
+        );
+        self.note_once(words).await
+    }
+
+    /// One line for what stays so, however often it is found.
+    async fn note_once(&mut self, words: String) -> Result<(), JournalError> {
+        if self.entries.last().is_some_and(|last| last.words == words) {
+            return Ok(());
+        }
         self.note("bake", words, json!({})).await
     }
 }

@@ -6,10 +6,10 @@ use super::{Driver, Request, Wish};
 use crate::{
     engine::{
         EngineError,
-        status::{OPEN_SOURCE, OPEN_SOURCE_UNPROVEN, RETRY},
+        status::{OPEN_SOURCE, OPEN_SOURCE_UNPROVEN, OPEN_TARGET_UNPROVEN, RETRY},
     },
     journal::JournalError,
-    machine::{Event, State},
+    machine::{Direction, Event, State},
 };
 
 impl Driver {
@@ -31,8 +31,8 @@ impl Driver {
                 match event {
                     Some(event) => self.change(event, words.to_owned()).await?,
                     None => {
-                        self.note("preflight", words.to_owned(), serde_json::json!({}))
-                            .await?
+                        let words = words.to_owned();
+                        self.note("preflight", words, serde_json::json!({})).await?;
                     }
                 }
                 Ok(())
@@ -95,13 +95,23 @@ impl Driver {
     }
 
     fn admit_rollback(&mut self, accept_loss: bool) -> Result<(Event, &'static str), EngineError> {
-        let (event, words) = match self.migration.state {
-            State::Switching { .. } => (Event::AbortRequested, "an operator aborted the switch"),
-            _ if accept_loss => (
+        // Backward a switch is what the operator wants: under way, and nothing to abort.
+        let aborts = matches!(
+            self.migration.state,
+            State::Switching {
+                direction: Direction::Forward,
+                ..
+            }
+        );
+        let (event, words) = if aborts {
+            (Event::AbortRequested, "an operator aborted the switch")
+        } else if accept_loss {
+            (
                 Event::LossyRollbackRequested,
                 "an operator asked for a rollback, accepting loss",
-            ),
-            _ => (Event::RollbackRequested, "an operator asked for a rollback"),
+            )
+        } else {
+            (Event::RollbackRequested, "an operator asked for a rollback")
         };
         self.legal(event)?;
         self.migration.facts.accept_loss = accept_loss;
@@ -116,6 +126,14 @@ impl Driver {
                 Event::OpenSourceChosen,
                 "an operator chose to open the source",
             )),
+            OPEN_TARGET_UNPROVEN => {
+                self.legal(Event::RetryChosen)?;
+                self.migration.facts.source_asserted_down = true;
+                Ok((
+                    Event::RetryChosen,
+                    "an operator chose to go on, asserting that the source is down",
+                ))
+            }
             OPEN_SOURCE_UNPROVEN => {
                 self.legal(Event::OpenSourceChosen)?;
                 self.migration.facts.target_asserted_down = true;
@@ -125,7 +143,8 @@ impl Driver {
                 ))
             }
             other => Err(EngineError::Invalid(format!(
-                "{other:?} is no choice; allowed: {RETRY}, {OPEN_SOURCE}, {OPEN_SOURCE_UNPROVEN}"
+                "{other:?} is no choice; allowed: {RETRY}, {OPEN_SOURCE}, \
+                 {OPEN_SOURCE_UNPROVEN}, {OPEN_TARGET_UNPROVEN}"
             ))),
         }
     }

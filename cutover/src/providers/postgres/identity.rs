@@ -10,11 +10,32 @@ use super::{
     server::SqlServer,
     session::{Session, control_prefix},
 };
+use crate::Lsn;
 use crate::ports::{DatabaseSettings, Observation, ProviderError};
 
 impl SqlServer {
     pub(super) async fn read_identity(&self) -> Result<Observation, ProviderError> {
-        read(&self.postgres).await
+        let mut observed = read(&self.postgres).await?;
+        if !observed.in_recovery && observed.replayed.is_none() && observed.timeline > 1 {
+            observed.replayed = self.read_fork(observed.timeline).await?;
+        }
+        Ok(observed)
+    }
+
+    /// Where this timeline began. A primary that was restarted since its promotion has
+    /// forgotten where its recovery ended; the history file has not.
+    async fn read_fork(&self, timeline: u32) -> Result<Option<Lsn>, ProviderError> {
+        let path = format!("pg_wal/{timeline:08X}.history");
+        let row = self
+            .postgres
+            .row(
+                "read its timeline's history",
+                "SELECT pg_read_file($1, 0, 1048576, true)",
+                &[&path],
+            )
+            .await?;
+        let history: Option<String> = row.get(0);
+        Ok(history.as_deref().and_then(fork_in))
     }
 
     /// A fence of this migration at a newer epoch means that another engine drives it.
@@ -93,9 +114,9 @@ pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError
         timeline: u32::from_str_radix(&timeline, 16).unwrap_or_default(),
         in_recovery: row.get("in_recovery"),
         position: position
-            .map(|lsn| crate::Lsn(lsn.into()))
+            .map(|lsn| Lsn(lsn.into()))
             .unwrap_or_default(),
-        replayed: replayed.map(|lsn| crate::Lsn(lsn.into())),
+        replayed: replayed.map(|lsn| Lsn(lsn.into())),
         version: u32::try_from(row.get::<_, i32>("version")).unwrap_or_default(),
         clock: UnixMillis(u64::try_from(row.get::<_, i64>("clock_ms")).unwrap_or_default()),
         databases: databases
@@ -109,6 +130,16 @@ pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError
             })
             .collect(),
     })
+}
+
+/// The switch point in the last line of a history file: `TIMELINE LSN REASON`.
+/// <https://www.postgresql.org/docs/current/continuous-archiving.html>
+fn fork_in(history: &str) -> Option<Lsn> {
+    let last = history
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty() && !line.starts_with('#'))?;
+    last.split_whitespace().nth(1)?.parse().ok()
 }
 
 const IDENTITY: &str = "SELECT \
@@ -133,3 +164,15 @@ const FORMER_SESSIONS: &str = "SELECT application_name, pid FROM pg_stat_activit
 /// A backend that was told to end does so at its next look, within milliseconds.
 const FORMER_LEADER: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_file_says_where_its_timeline_began() {
+        let history = "1\t0/3000000\tno recovery target specified\n\n2\t0/3097A90\tbefore x\n";
+        assert_eq!(fork_in(history), "0/3097A90".parse().ok());
+        assert_eq!(fork_in(""), None);
+    }
+}
