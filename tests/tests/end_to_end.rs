@@ -9,6 +9,8 @@ mod cut_off;
 mod fleet;
 #[path = "end_to_end/flip.rs"]
 mod flip;
+#[path = "end_to_end/lost_store.rs"]
+mod lost_store;
 #[path = "end_to_end/operator.rs"]
 mod operator;
 #[path = "end_to_end/support.rs"]

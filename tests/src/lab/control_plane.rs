@@ -84,6 +84,12 @@ impl ControlPlane {
         self.serve(&[]).await
     }
 
+    /// Serves with a new store at the same addresses, after the former one was lost.
+    pub async fn restart_anew(&mut self) -> Result<()> {
+        self.kill9().await?;
+        self.serve(&["--init"]).await
+    }
+
     async fn serve(&mut self, more: &[&str]) -> Result<()> {
         let (xds, admin) = (self.xds().to_string(), self.admin().to_string());
         let mut process = Launch::new("pointsman serve", &self.binary, self.log.clone())
@@ -131,6 +137,11 @@ impl ControlPlane {
         let serving = self.process.take().context("it does not run")?;
         serving.process.signal(Signal::Term);
         serving.process.ended(STOP_DEADLINE).await
+    }
+
+    /// Takes the store away, as the loss of a disk would. The process must not run.
+    pub fn lose_store(&self) -> Result<()> {
+        fs::remove_dir_all(&self.data).context("losing the store")
     }
 
     /// Where sidecars connect to.

@@ -81,6 +81,29 @@ async fn killed_while_the_slots_of_the_way_back_are_made() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stopped_in_a_switch_the_next_start_brings_it_to_its_end() -> Result<()> {
+    let gates = GateOptions {
+        source_control: true,
+        ..GateOptions::default()
+    };
+    let mut house = House::ready(options(gates)).await?;
+    let caught = house.source_gate()?.hold_at(MARKER);
+    let switch = house.switch_until(caught).await?;
+    let gates = &house.lab.gates;
+    let release = async { gates.source_control.as_ref().map(Gate::release) };
+    // It parks when the step that is under way has ended.
+    let (stopped, _released) = tokio::join!(house.lab.control_plane.stop(), release);
+    ensure!(stopped?.success(), "it did not stop in order");
+    switch.ended().await?;
+    let restarted = house.now();
+    house.lab.control_plane.restart().await?;
+    house.settled("undone").await?;
+    house.served_by(&house.lab.pair.source, restarted).await?;
+    house.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_the_control_plane_gone_a_hold_ends_in_refusal() -> Result<()> {
     let gates = GateOptions {
         source_control: true,

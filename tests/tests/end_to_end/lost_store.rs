@@ -1,0 +1,124 @@
+//! The store is lost behind a fence: what the fence wrote down in the server is all that is left.
+
+use anyhow::{Result, ensure};
+use pointsman_tests::lab::{
+    GateOptions, Lab, control_plane::Output, postgres::PostgresServer, sidecar_name,
+};
+
+use super::support::{House, MARKER, connect, options};
+
+impl House {
+    /// Runs `recover` for `server` with `more`, which needs no control plane.
+    async fn recover(&self, server: &PostgresServer, more: &[&str]) -> Result<Output> {
+        let control = server.conninfo("postgres");
+        let verb = ["recover", "--control", &control];
+        self.cli(&[&verb, more].concat()).await
+    }
+
+    /// The control plane is killed, its store is gone, and it does not take that for peace.
+    async fn lose_the_store(&mut self) -> Result<()> {
+        let control_plane = &mut self.lab.control_plane;
+        control_plane.kill9().await?;
+        control_plane.lose_store()?;
+        let Err(refusal) = control_plane.restart().await else {
+            anyhow::bail!("it serves without a store");
+        };
+        let words = format!("{refusal:#}");
+        ensure!(words.contains("does not exist"), "{words}");
+        Ok(())
+    }
+
+    /// What an operator does with a new store.
+    async fn start_anew(&mut self) -> Result<()> {
+        self.lab.control_plane.restart_anew().await?;
+        let file = self.lab.scratch.path().join("databases.toml");
+        let apply = ["database", "apply", &file.to_string_lossy()];
+        self.cli_ok(&apply).await?;
+        for (number, _) in (0..).zip(&self.lab.sidecars) {
+            let listen = listen(&self.lab, number)?;
+            let name = sidecar_name(number);
+            self.cli_ok(&["fleet", "register", &name, "--listen", &listen])
+                .await?;
+        }
+        self.lab.synced().await
+    }
+}
+
+fn listen(lab: &Lab, number: u8) -> Result<String> {
+    let database = lab.databases.first();
+    let database = database.ok_or_else(|| anyhow::anyhow!("no database"))?;
+    Ok(lab.writer(number, database).ip().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_fenced_is_opened_without_the_store() -> Result<()> {
+    let gates = GateOptions {
+        source_control: true,
+        ..GateOptions::default()
+    };
+    let mut house = House::ready(options(gates)).await?;
+    let caught = house.source_gate()?.hold_answer_to(MARKER);
+    let _switch = house.switch_until(caught).await?;
+    house.lose_the_store().await?;
+    house.source_gate()?.release();
+    let (blue, green) = (&house.lab.pair.source, &house.lab.pair.target);
+    let standby = green.conninfo("postgres");
+
+    let record = house.recover(blue, &[]).await?;
+    ensure!(record.code == Some(0), "{record:?}");
+    for word in ["fenced by migration m", "server      blue", "orders"] {
+        ensure!(record.stdout.contains(word), "{word}: {record:?}");
+    }
+    let blind = house.recover(blue, &["--un-fence"]).await?;
+    ensure!(blind.code == Some(1), "{blind:?}");
+    ensure!(blind.stderr.contains("--standby CONNINFO"), "{blind:?}");
+    let copy = ["--un-fence", "--standby", &standby];
+    let wrong = house.recover(green, &copy).await?;
+    ensure!(wrong.code == Some(1), "a standby was opened: {wrong:?}");
+    ensure!(connect(blue.address(), "orders").await.is_err());
+    let opened = house.recover(blue, &copy).await?;
+    ensure!(opened.code == Some(0), "{opened:?}");
+    connect(blue.address(), "orders").await?.close().await;
+    let record = house.recover(blue, &[]).await?;
+    ensure!(record.stdout.contains("no fence"), "{record:?}");
+
+    let anew = house.now();
+    house.start_anew().await?;
+    house.served_by(&house.lab.pair.source, anew).await?;
+    house.prepare().await?;
+    house.switch().await?;
+    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_standby_was_promoted_stays_closed_without_the_store() -> Result<()> {
+    let gates = GateOptions {
+        target_control: true,
+        ..GateOptions::default()
+    };
+    let mut house = House::ready(options(gates)).await?;
+    let caught = house.target_gate()?.hold_at("SET TABLESPACE");
+    let _switch = house.switch_until(caught).await?;
+    house.lose_the_store().await?;
+    let (blue, green) = (&house.lab.pair.source, &house.lab.pair.target);
+    let standby = green.conninfo("postgres");
+    let refused = house
+        .recover(blue, &["--un-fence", "--standby", &standby])
+        .await?;
+    ensure!(refused.code == Some(1), "{refused:?}");
+    for word in [
+        "the other server is a primary, too, on timeline 2",
+        "keep it closed",
+    ] {
+        ensure!(refused.stderr.contains(word), "{word}: {refused:?}");
+    }
+    for server in [blue, green] {
+        let name = server.name();
+        ensure!(
+            connect(server.address(), "orders").await.is_err(),
+            "{name} is open"
+        );
+    }
+    Ok(())
+}
