@@ -113,9 +113,7 @@ pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError
         system_identifier: row.get("system_identifier"),
         timeline: u32::from_str_radix(&timeline, 16).unwrap_or_default(),
         in_recovery: row.get("in_recovery"),
-        position: position
-            .map(|lsn| Lsn(lsn.into()))
-            .unwrap_or_default(),
+        position: position.map(|lsn| Lsn(lsn.into())).unwrap_or_default(),
         replayed: replayed.map(|lsn| Lsn(lsn.into())),
         version: u32::try_from(row.get::<_, i32>("version")).unwrap_or_default(),
         clock: UnixMillis(u64::try_from(row.get::<_, i64>("clock_ms")).unwrap_or_default()),
