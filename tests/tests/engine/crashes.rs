@@ -65,6 +65,15 @@ async fn killed_before_the_intent_to_promote_the_source_serves_again() -> Result
         source_serves_again(&mut world, "fence", number).await?;
     }
 
+    let caught = world.source_gate.hold_at(MARKER);
+    let _switch = world.begin_switch();
+    world.kill_at(caught).await?;
+    let opened_and_nobody_was_told = world.source_gate.hold_answer_to(OPENING);
+    world.take_over().await?;
+    world.kill_at(opened_and_nobody_was_told).await?;
+    world.source_gate.release();
+    source_serves_again(&mut world, "undo", 3).await?;
+
     let status = world.engine().switch("m").await?;
     ensure!(
         matches!(status.migration.state, State::Baking { .. }),
@@ -72,6 +81,32 @@ async fn killed_before_the_intent_to_promote_the_source_serves_again() -> Result
         story(&status)
     );
     ensure!(rows(&world.pair.target, 1).await? == 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_somebody_opened_while_nobody_drove_gets_no_second_writer() -> Result<()> {
+    let mut world = World::new(Settings::default()).await?;
+    world.started().await?;
+    let caught = world.target_gate.hold_at("pg_promote");
+    let _switch = world.begin_switch();
+    world.kill_at(caught).await?;
+    world.lose_requests_to_target().await?;
+    // At this level of the fence the superuser has a way in, and the databases are closed.
+    let superuser = world.pair.source.client("postgres").await?;
+    let open = "ALTER DATABASE orders ALLOW_CONNECTIONS true";
+    superuser.batch_execute(open).await?;
+    let session = world.pair.source.client("orders").await?;
+    let insert = "INSERT INTO writes (client, number) VALUES (1, 1)";
+    session.batch_execute(insert).await?;
+    world.take_over().await?;
+    let status = world.settled().await?;
+    ensure!(
+        matches!(status.migration.state, State::NeedsOperator { .. }),
+        "{}",
+        story(&status)
+    );
+    ensure!(is_standby(&world.pair.target).await?);
     Ok(())
 }
 
