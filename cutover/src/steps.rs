@@ -15,14 +15,17 @@ mod routes;
 mod sessions;
 mod undo;
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
     Ports, Settings,
     machine::{Command, Direction, Event, Step},
     migration::Migration,
-    ports::ProviderError,
+    ports::{ControlledServer, ProviderError},
 };
 
 pub(crate) use arm::stream_health;
@@ -108,6 +111,24 @@ impl From<pointsman_catalog::CatalogError> for Failure {
     }
 }
 
+/// Bounds what a server is asked to do within `wait`: by itself a statement may take longer
+/// than the clients that are parked meanwhile can wait.
+async fn answered<T>(
+    server: &dyn ControlledServer,
+    wait: Duration,
+    what: &str,
+    asking: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    timeout(wait + LAST_LOOK, asking)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            Err(ProviderError::Unreachable {
+                server: server.name().clone(),
+                words: format!("no answer for {wait:?} to: {what}"),
+            })
+        })
+}
+
 /// Runs the one command that a state owes. `Watch` is the driver's own.
 pub(crate) fn perform<'a>(
     run: &'a mut Run<'_>,
@@ -153,3 +174,6 @@ async fn perform_step(
         (D::Reverse, S::Flip) => flip::reverse(run).await,
     }
 }
+
+/// A server that answers says at the end of a wait how far it is.
+const LAST_LOOK: Duration = Duration::from_millis(250);

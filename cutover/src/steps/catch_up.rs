@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Failure, Proof, Run};
+use super::{Failure, Proof, Run, answered};
 use crate::{
     Lsn,
     migration::{Facts, Migration},
@@ -33,7 +33,8 @@ pub(super) async fn replayed(
     lsn: Lsn,
     wait: Duration,
 ) -> Result<Lsn, Failure> {
-    let replay = target.await_replay(lsn, wait).await?;
+    let what = format!("replay up to {lsn}");
+    let replay = answered(target, wait, &what, target.await_replay(lsn, wait)).await?;
     if replay.in_recovery {
         Ok(replay.replayed)
     } else {

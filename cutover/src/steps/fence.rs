@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::{join, try_join, try_join3};
 use serde_json::json;
 
-use super::{Failure, Proof, Run};
+use super::{Failure, Proof, Run, answered};
 use crate::{
     migration::Migration,
     ports::{Closed, ControlledServer, FenceRecord, Marker, Refusal, ReverseSlot},
@@ -23,7 +23,12 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     // now, while the source's do; new readers are held already.
     let (source, ended_on_target) = join(
         close_and_empty(both.source, &record, &[], &databases, deadline),
-        both.target.end_sessions(&[], deadline),
+        answered(
+            both.target,
+            deadline,
+            "end its sessions",
+            both.target.end_sessions(&[], deadline),
+        ),
     )
     .await;
     let (source, ended_on_target) = (source?, ended_on_target?);

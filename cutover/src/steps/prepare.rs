@@ -67,7 +67,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .map_err(|error| Failure::new(error.to_string()))?;
     if let Some(finding) = report.blocking().next() {
         return Err(Failure::new(format!(
-            "check {} {} blocks: {} {}",
+            "check {} {} blocks: {}; {}",
             finding.id, finding.slug, finding.says, finding.fix
         )));
     }

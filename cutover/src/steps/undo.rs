@@ -1,14 +1,20 @@
 //! Back to where the switch began, by proof.
 
+use std::time::Duration;
+
 use pointsman_catalog::UnixMillis;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Failure, Proof, Run, fence, prime, prove,
     routes::{Readers, convergence_words},
 };
-use crate::{machine::Step, migration::Migration, ports::Closed};
+use crate::{
+    machine::Step,
+    migration::Migration,
+    ports::{Closed, ProviderError},
+};
 
 /// The source becomes the writer again.
 pub(super) async fn forward(run: &mut Run<'_>, step: Step) -> Result<Proof, Failure> {
@@ -52,7 +58,12 @@ pub(super) async fn forward(run: &mut Run<'_>, step: Step) -> Result<Proof, Fail
 async fn target_is_harmless(run: &mut Run<'_>, step: Step) -> Result<String, Failure> {
     let promote_asked = step >= Step::Promote;
     let asserted_down = run.migration.facts.target_asserted_down;
-    let look = look_at_target(run, promote_asked).await;
+    let look = match patience(run.migration).filter(|_| !promote_asked) {
+        None => look_at_target(run, promote_asked).await,
+        Some(patience) => timeout(patience, look_at_target(run, promote_asked))
+            .await
+            .unwrap_or_else(|_elapsed| Err(silent(run.migration, patience))),
+    };
     match look {
         Ok(words) => Ok(words),
         Err(failure) if !failure.unreachable => Err(failure),
@@ -72,6 +83,20 @@ async fn target_is_harmless(run: &mut Run<'_>, step: Step) -> Result<String, Fai
             failure.words
         ))),
     }
+}
+
+/// While clients are parked, a target that falls silent must not cost them the rest of their
+/// hold: the source is opened with what is left.
+fn patience(migration: &Migration) -> Option<Duration> {
+    let left = migration.facts.hold_until?.since(UnixMillis::now());
+    (!left.is_zero()).then(|| (left / 2).max(SHORTEST_LOOK))
+}
+
+fn silent(migration: &Migration, waited: Duration) -> Failure {
+    Failure::from(ProviderError::Unreachable {
+        server: migration.target.clone(),
+        words: format!("no answer within {waited:?}"),
+    })
 }
 
 async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String, Failure> {
@@ -273,6 +298,8 @@ async fn reopen_target(run: &mut Run<'_>) -> Result<(), Failure> {
 }
 
 /// More than two clocks kept by NTP differ.
-const CLOCK_MARGIN: std::time::Duration = std::time::Duration::from_secs(1);
-const RETRY: std::time::Duration = std::time::Duration::from_millis(50);
-const POLL: std::time::Duration = std::time::Duration::from_millis(20);
+const CLOCK_MARGIN: Duration = Duration::from_secs(1);
+/// A server that answers at all does so within this time.
+const SHORTEST_LOOK: Duration = Duration::from_millis(200);
+const RETRY: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(20);
