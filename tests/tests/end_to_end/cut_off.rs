@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pointsman_tests::{
     lab::{
         GateOptions, Lab, LabOptions,
@@ -10,10 +10,11 @@ use pointsman_tests::{
         ports::Port,
         postgres::{PostgresPair, PostgresServer},
     },
-    workload::{Access, Manners, Plan, Route, Workload, verify},
+    workload::{Access, EventKind, Manners, Plan, Route, Workload, verify},
 };
+use tokio::time::Instant;
 
-use super::support::{CLOSING, House, SOON, connect, short_hold, tell};
+use super::support::{CLOSING, House, NAME, PROMOTION, SOON, connect, options, short_hold, tell};
 
 const BUDGET: Duration = Duration::from_secs(4);
 
@@ -78,7 +79,7 @@ async fn a_sidecar_cut_off_after_the_hold_cannot_write_behind_the_fence() -> Res
 /// A new connection, which is to be refused before any server has said a word.
 async fn refused(address: SocketAddr) -> Result<String> {
     match connect(address, "orders").await {
-        Ok(_session) => anyhow::bail!("somebody was let in at {address}"),
+        Ok(_session) => bail!("somebody was let in at {address}"),
         Err(refusal) => {
             ensure!(refusal.sqlstate.is_none(), "a server was asked: {refusal}");
             Ok(refusal.to_string())
@@ -141,9 +142,7 @@ async fn a_sidecar_that_never_heard_of_the_hold_cannot_write_behind_the_fence() 
     workload.more_acked(50, SOON).await?;
     let house = House { workload, lab };
     house.prepare().await?;
-    house
-        .cli_ok(&["migration", "switch", super::support::NAME])
-        .await?;
+    house.cli_ok(&["migration", "switch", NAME]).await?;
 
     // They go on trying while the target serves and the source is the stream's subscriber.
     let flipped = house.now();
@@ -154,19 +153,13 @@ async fn a_sidecar_that_never_heard_of_the_hold_cannot_write_behind_the_fence() 
             .record()
             .errors_between(flipped, workload.clock().now())
     };
-    lab.migration_until(super::support::NAME, SOON, |_| tries() >= 20)
-        .await?;
+    lab.migration_until(NAME, SOON, |_| tries() >= 20).await?;
     let record = workload.stop(Duration::from_millis(200)).await?;
     let served = record
         .writers()
         .flat_map(|client| &client.events)
         .filter(|event| event.at > flipped)
-        .filter(|event| {
-            matches!(
-                event.kind,
-                pointsman_tests::workload::EventKind::Acked { .. }
-            )
-        });
+        .filter(|event| matches!(event.kind, EventKind::Acked { .. }));
     ensure!(
         served.count() == 0,
         "a write was acknowledged behind the fence"
@@ -180,4 +173,54 @@ async fn a_sidecar_that_never_heard_of_the_hold_cannot_write_behind_the_fence() 
     let verdict = verify::check(&record, &lab.pair.target).await?;
     ensure!(verdict.is_clean(), "{verdict}");
     nothing_is_left_behind(&lab.pair, "orders").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_starts_during_a_hold_holds_as_well() -> Result<()> {
+    let patient = LabOptions {
+        settings: "[hold]\nbudget_ms = 20000\n[switch]\npromote_ms = 20000\n".to_owned(),
+        ..options(GateOptions {
+            target_control: true,
+            ..GateOptions::default()
+        })
+    };
+    let mut house = House::ready(patient).await?;
+    let caught = house.target_gate()?.hold_at(PROMOTION);
+    let switch = house.switch_until(caught).await?;
+    let orders = house.lab.databases.first().context("a database")?;
+    let address = house.lab.writer(1, orders);
+    let sidecar = &mut house.lab.sidecars[1];
+    sidecar.restart().await?;
+    sidecar.listening(address).await?;
+
+    let newcomer = async {
+        let session = connect(address, "orders").await?;
+        let port = "SELECT inet_server_port()";
+        let row = session.client().query_one(port, &[]).await?;
+        session.close().await;
+        anyhow::Ok(row.get::<_, i32>(0))
+    };
+    tokio::pin!(newcomer);
+    tokio::select! {
+        early = &mut newcomer => bail!("it was not held: {early:?}"),
+        parked = is_parked(&house.lab.sidecars[1]) => parked?,
+    }
+    house.target_gate()?.release();
+    let served_by = newcomer.await?;
+    ensure!(served_by == i32::from(house.lab.pair.target.address().port()));
+    let output = switch.ended().await?;
+    ensure!(output.code == Some(0), "{output:?}");
+    house.lab.synced().await?;
+    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    Ok(())
+}
+
+/// Waits until the sidecar has accepted somebody and found no server for them, more than once.
+async fn is_parked(sidecar: &Sidecar) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    let tried = "cluster.writer/orders.upstream_cx_connect_fail";
+    while sidecar.stat(tried).await?.is_none_or(|tries| tries < 5) {
+        ensure!(Instant::now() < deadline, "nobody is parked");
+    }
+    Ok(())
 }
