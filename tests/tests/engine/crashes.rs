@@ -85,20 +85,23 @@ async fn killed_before_the_intent_to_promote_the_source_serves_again() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_somebody_opened_while_nobody_drove_gets_no_second_writer() -> Result<()> {
+async fn a_source_that_took_writes_while_nobody_drove_gets_no_successor() -> Result<()> {
     let mut world = World::new(Settings::default()).await?;
     world.started().await?;
     let caught = world.target_gate.hold_at("pg_promote");
     let _switch = world.begin_switch();
     world.kill_at(caught).await?;
     world.lose_requests_to_target().await?;
-    // At this level of the fence the superuser has a way in, and the databases are closed.
+    // A superuser has a way through every fence.
     let superuser = world.pair.source.client("postgres").await?;
     let open = "ALTER DATABASE orders ALLOW_CONNECTIONS true";
     superuser.batch_execute(open).await?;
     let session = world.pair.source.client("orders").await?;
     let insert = "INSERT INTO writes (client, number) VALUES (1, 1)";
     session.batch_execute(insert).await?;
+    let close = "ALTER DATABASE orders ALLOW_CONNECTIONS false";
+    superuser.batch_execute(close).await?;
+    drop((superuser, session));
     world.take_over().await?;
     let status = world.settled().await?;
     ensure!(

@@ -86,7 +86,8 @@ async fn waits(world: &World) -> Result<Status> {
 async fn refused_with(world: &World, lost: u64) -> Result<()> {
     let refusal = match world.engine().rollback("m", false).await {
         Err(EngineError::Refused(words)) => words,
-        other => anyhow::bail!("not refused: {other:?}"),
+        Err(error) => return Err(error.into()),
+        Ok(status) => anyhow::bail!("not refused:\n{}", story(&status)),
     };
     let words = format!("going back now would lose {lost} committed transactions");
     let status = world.engine().status("m")?;
