@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use pointsman_cutover::{Settings, Status, journal::EntryKind, machine::State};
+use pointsman_cutover::{EngineError, Settings, Status, journal::EntryKind, machine::State};
 use pointsman_tests::lab::postgres::PostgresServer;
 
 use super::support::{SOON, World, eventually, is_standby, rows, story, write};
@@ -147,5 +147,98 @@ async fn an_abort_before_the_intent_to_promote_opens_the_source() -> Result<()> 
         story(&status)
     );
     ensure!(rows(&world.pair.target, 1).await? == 1);
+    Ok(())
+}
+
+/// The statement that lets clients into a server again.
+const OPENING: &str = "ALTER DATABASE \"orders\" ALLOW_CONNECTIONS true CONNECTION LIMIT -1";
+
+fn waits_for_an_operator(status: &Status) -> Result<()> {
+    let waits = matches!(status.migration.state, State::NeedsOperator { .. });
+    ensure!(waits, "{}", story(status));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_lost_behind_its_opening_is_never_taken_for_unwritten() -> Result<()> {
+    let world = World::new(Settings {
+        promote: Duration::from_secs(1),
+        ..Settings::default()
+    })
+    .await?;
+    world.started().await?;
+    let caught = world.target_gate.hold_answer_to(OPENING);
+    let switch = world.begin_switch();
+    caught.within(SOON).await?;
+    let opened = async || Ok(write(&world.pair.target, 1, 1).await.is_ok());
+    eventually("the target is open", opened).await?;
+    world.target_gate.sever();
+    waits_for_an_operator(&switch.await??)?;
+
+    waits_for_an_operator(&world.engine().resolve("m", "open-source").await?)?;
+    world.target_gate.restore();
+    waits_for_an_operator(&world.engine().resolve("m", "open-source").await?)?;
+    ensure!(write(&world.pair.source, 1, 2).await.is_err());
+
+    let status = world.engine().resolve("m", "retry").await?;
+    ensure!(
+        matches!(status.migration.state, State::Baking { .. }),
+        "{}",
+        story(&status)
+    );
+    ensure!(world.routes().await?.0 == "served by green");
+    ensure!(rows(&world.pair.target, 1).await? == 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_lost_before_it_opens_again_is_tried_again_by_an_operator() -> Result<()> {
+    let world = World::new(Settings {
+        promote: Duration::from_secs(1),
+        ..Settings::default()
+    })
+    .await?;
+    world.switched().await?;
+    write(&world.pair.target, 1, 1).await?;
+    let caught = world.source_gate.hold_at(OPENING);
+    let rollback = world.begin_rollback(false);
+    caught.within(SOON).await?;
+    world.source_gate.sever();
+    waits_for_an_operator(&rollback.await??)?;
+    ensure!(write(&world.pair.target, 1, 2).await.is_err());
+    ensure!(write(&world.pair.source, 1, 2).await.is_err());
+
+    world.source_gate.restore();
+    let status = world.engine().resolve("m", "retry").await?;
+    ensure!(
+        status.migration.state == State::RolledBack,
+        "{}",
+        story(&status)
+    );
+    ensure!(rows(&world.pair.source, 1).await? == 1);
+    write(&world.pair.source, 1, 2).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_to_a_silent_source_is_refused_and_the_target_serves_on() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.switched().await?;
+    world.source_gate.black_hole();
+    let refusal = world.engine().rollback("m", false).await;
+    ensure!(
+        matches!(&refusal, Err(EngineError::Refused(words)) if words.contains("blue")),
+        "{refusal:?}"
+    );
+    write(&world.pair.target, 1, 1).await?;
+    ensure!(world.routes().await?.0 == "served by green");
+    world.source_gate.restore();
+    world.proven().await?;
+    let status = world.engine().rollback("m", false).await?;
+    ensure!(
+        status.migration.state == State::RolledBack,
+        "{}",
+        story(&status)
+    );
+    ensure!(rows(&world.pair.source, 1).await? == 1);
     Ok(())
 }
