@@ -114,7 +114,7 @@ fn too_early<'a>() -> Vec<Case<'a>> {
             &[],
             1,
         )
-        .says("\"hope\" is no choice; allowed: retry, open-source, open-source-target-is-down"),
+        .says("\"hope\" is no choice; allowed: retry, "),
     ]
 }
 

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use pointsman_tests::lab::{
-    GateOptions,
+    GateOptions, Lab,
     gate::{Caught, Gate},
+    postgres::PostgresServer,
 };
 use tokio::time::Instant;
 
 use super::support::{
-    CLOSING, House, MARKER, PROMOTION, SLOT, SOON, connect_errors, errors_of_reconnecting, options,
-    refusals, short_hold,
+    CLOSING, House, MARKER, PROMOTION, SLOT, SOON, connect_errors, errors_of_reconnecting,
+    has_ended, options, refusals, short_hold,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,9 +98,15 @@ async fn stopped_in_a_switch_the_next_start_brings_it_to_its_end() -> Result<()>
     switch.ended().await?;
     let restarted = house.now();
     house.lab.control_plane.restart().await?;
-    house.settled("undone").await?;
-    house.served_by(&house.lab.pair.source, restarted).await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    // Forward or back, by which of the two came first; never in between.
+    let settled = house.until("the switch has ended", has_ended).await?;
+    let serving: fn(&Lab) -> &PostgresServer = match settled["state"].as_str() {
+        Some("undone") => |lab| &lab.pair.source,
+        Some("baking") => |lab| &lab.pair.target,
+        _ => bail!("in between: {settled:#}"),
+    };
+    house.served_by(serving(&house.lab), restarted).await?;
+    house.nothing_is_lost_on(serving).await?;
     Ok(())
 }
 

@@ -79,7 +79,8 @@ async fn after_the_promote_intent_an_unreachable_target_needs_an_operator() -> R
     }
     let status = house.cli(&["migration", "status", NAME]).await?;
     for word in [
-        "both servers are kept closed",
+        "stopped at promote",
+        "routes refuse once the hold ends",
         "green",
         "retry",
         "open-source",

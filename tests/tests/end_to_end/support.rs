@@ -168,12 +168,7 @@ impl House {
 
     /// Waits until nothing is under way, and expects to find the migration in `state`.
     pub(crate) async fn settled(&self, state: &str) -> Result<Standing> {
-        let moving = ["switching", "undoing"];
-        let settled = self
-            .until("the switch has ended", |status| {
-                !moving.iter().any(|state| status["state"] == *state)
-            })
-            .await?;
+        let settled = self.until("the switch has ended", has_ended).await?;
         ensure!(settled["state"] == state, "not {state}: {settled:#}");
         Ok(serde_json::from_value(settled)?)
     }
@@ -251,6 +246,12 @@ pub(crate) async fn connect(address: SocketAddr, datname: &str) -> Result<Sessio
         application_name: "newcomer".to_owned(),
     };
     Session::open(address, &login, SOON).await
+}
+
+/// Whether no switch is under way in this status of a migration.
+pub(crate) fn has_ended(status: &Value) -> bool {
+    let state = status["state"].as_str();
+    state.is_some_and(|state| !["switching", "undoing"].contains(&state))
 }
 
 /// Tries a new connection to each writer and reader of each sidecar, all at once, and expects
