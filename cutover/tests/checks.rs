@@ -104,6 +104,7 @@ async fn a_plain_role_cannot_fence(source: &Running, setting: &Setting) {
             &["CREATE ROLE watcher LOGIN", "GRANT pg_monitor TO watcher"],
         )
         .await;
+    replayed(source, setting).await;
     let report = setting.run(Moment::Pre, "watcher").await;
     assert_eq!(blocked(&report), ["C41"], "{:#?}", failing(&report));
     let unknown = |finding: &&Finding| finding.result == Outcome::Unknown;
