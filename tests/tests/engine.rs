@@ -6,6 +6,10 @@ mod adversaries;
 mod crashes;
 #[path = "engine/failures.rs"]
 mod failures;
+#[path = "engine/process.rs"]
+mod process;
+#[path = "engine/servers.rs"]
+mod servers;
 #[path = "engine/support.rs"]
 mod support;
 #[path = "engine/walsender.rs"]

@@ -18,7 +18,8 @@ use tokio::{
 };
 
 use super::{
-    support::{World, eventually, story, write},
+    servers::{eventually, write},
+    support::{World, story},
     walsender::Walsender,
 };
 

@@ -4,7 +4,10 @@ use anyhow::{Result, ensure};
 use pointsman_cutover::{Settings, Status, journal::Entry, machine::State};
 use pointsman_tests::lab::gate::Caught;
 
-use super::support::{World, eventually, is_standby, rows, story, write};
+use super::{
+    servers::{eventually, is_standby, rows, write},
+    support::{World, story},
+};
 
 /// The statement that lets clients into a server again.
 const OPENING: &str = "ALTER DATABASE \"orders\" ALLOW_CONNECTIONS true CONNECTION LIMIT -1";

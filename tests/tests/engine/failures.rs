@@ -6,7 +6,10 @@ use anyhow::{Context, Result, bail, ensure};
 use pointsman_cutover::{EngineError, Settings, Status, journal::EntryKind, machine::State};
 use pointsman_tests::lab::postgres::PostgresServer;
 
-use super::support::{SOON, World, eventually, is_standby, rows, story, write};
+use super::{
+    servers::{SOON, eventually, is_standby, rows, write},
+    support::{World, story},
+};
 
 /// Begins a switch and stops it where the source is about to be closed; `trouble` comes;
 /// the switch goes on and is undone.

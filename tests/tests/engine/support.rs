@@ -1,86 +1,27 @@
-//! An engine on a real pair, with a data plane that acknowledges everything at once.
+//! An engine on a real pair, with gates between them.
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
-use async_trait::async_trait;
-use pointsman_catalog::{Catalog, DatabaseName, Declaration, RouteChange, store::EmbeddedStore};
-use pointsman_cutover::{
-    Engine, NewMigration, Ports, Settings, Status,
-    machine::State,
-    migration::Fate,
-    ports::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication},
-    providers::postgres::PostgresProvider,
-};
+use pointsman_catalog::{Catalog, DatabaseName, Declaration, store::EmbeddedStore};
+use pointsman_cutover::{Engine, NewMigration, Settings, Status, machine::State, migration::Fate};
 use pointsman_tests::lab::{
     gate::{Caught, Gate},
-    postgres::{PairOptions, PostgresPair, PostgresServer},
+    postgres::{PairOptions, PostgresPair},
     scratch::Scratch,
 };
 use tokio::{
-    runtime::{Builder, Runtime},
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, sleep, timeout},
+    time::timeout,
 };
 
-/// Records routes in the catalogue as the real one does, and has no sidecars.
-#[derive(Debug)]
-struct Acknowledging {
-    catalog: Arc<Catalog>,
-    published: AtomicU64,
-    muted: AtomicBool,
-}
-
-#[async_trait]
-impl DataPlane for Acknowledging {
-    async fn publish(
-        &self,
-        changes: &BTreeMap<DatabaseName, RouteChange>,
-    ) -> Result<Publication, DataPlaneError> {
-        let routes = self
-            .catalog
-            .publish(changes)
-            .await
-            .map_err(|error| DataPlaneError::Store(Box::new(error)))?;
-        Ok(Publication {
-            sequence: self.published.fetch_add(1, Ordering::Relaxed) + 1,
-            epochs: routes
-                .into_iter()
-                .map(|(name, r)| (name, r.epoch))
-                .collect(),
-        })
-    }
-
-    async fn converge(&self, _: &Publication, _: Barrier, deadline: Duration) -> Convergence {
-        if self.muted.load(Ordering::Relaxed) {
-            sleep(deadline).await;
-        }
-        Convergence {
-            reached: true,
-            ..Convergence::default()
-        }
-    }
-
-    async fn membership(&self) -> Result<Membership, DataPlaneError> {
-        Ok(Membership::default())
-    }
-}
-
-/// An engine on a runtime of its own, which can be ended as a process is.
-struct Process {
-    runtime: Runtime,
-    engine: Arc<Engine>,
-    catalog: Arc<Catalog>,
-    fleet: Arc<Acknowledging>,
-}
+use super::{
+    process::Process,
+    servers::{SOON, eventually},
+};
 
 /// Servers `blue` (the source) and `green` (the target), an engine, and gates between
 /// them. Migration `m` moves databases `orders` and `billing`.
@@ -328,63 +269,6 @@ impl Drop for World {
     }
 }
 
-impl Process {
-    fn start(store: EmbeddedStore, settings: Settings) -> Result<Self> {
-        let catalog = Arc::new(Catalog::new(Arc::new(store)));
-        let fleet = Arc::new(Acknowledging {
-            catalog: Arc::clone(&catalog),
-            published: AtomicU64::default(),
-            muted: AtomicBool::default(),
-        });
-        let ports = Ports {
-            catalog: Arc::clone(&catalog),
-            data_plane: fleet.clone(),
-            provider: Arc::new(PostgresProvider),
-            alarms: Vec::new(),
-        };
-        Ok(Self {
-            runtime: Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()?,
-            engine: Engine::new(ports, settings),
-            catalog,
-            fleet,
-        })
-    }
-}
-
-/// An application's write over a connection of its own.
-pub(crate) async fn write(server: &PostgresServer, client: i32, number: i64) -> Result<()> {
-    let session = server.client_as("app", "orders").await?;
-    let sql = "INSERT INTO writes (client, number) VALUES ($1, $2)";
-    session.execute(sql, &[&client, &number]).await?;
-    Ok(())
-}
-
-/// How many different rows of `client` are on `server`.
-pub(crate) async fn rows(server: &PostgresServer, client: i32) -> Result<i64> {
-    let session = server.client("orders").await?;
-    let sql = "SELECT count(DISTINCT number) FROM writes WHERE client = $1";
-    Ok(session.query_one(sql, &[&client]).await?.get(0))
-}
-
-pub(crate) async fn is_standby(server: &PostgresServer) -> Result<bool> {
-    let session = server.client("postgres").await?;
-    let row = session.query_one("SELECT pg_is_in_recovery()", &[]).await?;
-    Ok(row.get(0))
-}
-
-/// Asks again every few milliseconds until `holds`.
-pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    while !holds().await? {
-        ensure!(Instant::now() < deadline, "never: {what}");
-        sleep(Duration::from_millis(2)).await;
-    }
-    Ok(())
-}
-
 /// The whole journal, for whoever reads a failure.
 pub(crate) fn story(status: &Status) -> String {
     let mut lines = vec![status.headline.clone()];
@@ -402,5 +286,3 @@ pub(crate) fn story(status: &Status) -> String {
     }
     lines.join("\n")
 }
-
-pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use pointsman_cutover::{EngineError, Settings, Status, WayBackKind, machine::State};
 
-use super::support::{World, eventually, rows, story, write};
+use super::{
+    servers::{eventually, rows, write},
+    support::{World, story},
+};
 
 const DATABASES: [&str; 2] = ["orders", "billing"];
 

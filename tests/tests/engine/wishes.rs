@@ -5,7 +5,10 @@ use pointsman_catalog::Declaration;
 use pointsman_cutover::{EngineError, ErrorKind, Settings, machine::State};
 use pointsman_tests::lab::postgres::start_stranger;
 
-use super::support::{World, story, write};
+use super::{
+    servers::write,
+    support::{World, story},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wish_out_of_turn_is_refused_and_changes_nothing() -> Result<()> {
