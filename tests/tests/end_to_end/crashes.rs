@@ -10,9 +10,11 @@ use pointsman_tests::lab::{
 };
 use tokio::time::Instant;
 
-use super::support::{
-    CLOSING, House, MARKER, PROMOTION, SLOT, SOON, connect_errors, errors_of_reconnecting,
-    has_ended, options, refusals, short_hold,
+use super::{
+    seen::{connect_errors, errors_of_reconnecting},
+    support::{
+        CLOSING, House, MARKER, PROMOTION, SLOT, SOON, has_ended, options, refusals, short_hold,
+    },
 };
 
 #[tokio::test(flavor = "multi_thread")]

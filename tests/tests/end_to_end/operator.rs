@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use pointsman_tests::lab::{GateOptions, LabOptions, postgres::PostgresServer};
 
-use super::support::{
-    House, NAME, PROMOTION, SOON, connect, connect_errors, options, refusals, tell,
+use super::{
+    seen::connect_errors,
+    support::{House, NAME, PROMOTION, SOON, connect, options, refusals, tell},
 };
 
 const BUDGET: Duration = Duration::from_secs(6);

@@ -16,10 +16,7 @@ use pointsman_tests::{
         postgres::PostgresServer,
     },
     migration::Standing,
-    workload::{
-        Access, ClientRecord, ConnectError, EventKind, Failure, FailureClass, Habit, Login, Moment,
-        Plan, Record, Session, Workload, verify,
-    },
+    workload::{Access, ConnectError, Login, Moment, Plan, Record, Session, Workload, verify},
 };
 use serde_json::Value;
 use tokio::{process::Child, time::timeout};
@@ -297,38 +294,4 @@ fn show(verb: &str, output: &Output) {
 )]
 pub(crate) fn tell(words: &str) {
     println!("{words}");
-}
-
-/// The longest time, in milliseconds, from a client's first attempt at a write to its
-/// acknowledgement.
-pub(crate) fn longest_wait_ms(record: &Record) -> f64 {
-    let events = record.clients.iter().flat_map(|client| &client.events);
-    let waits = events.filter_map(|event| match event.kind {
-        EventKind::Acked { began, .. } | EventKind::Read { began, .. } => {
-            Some(event.at.ms_since(began))
-        }
-        EventKind::Connected { .. } | EventKind::Failed(_) => None,
-    });
-    waits.fold(0.0, f64::max)
-}
-
-/// Errors of connecting since `since`, of all clients: what a hold is to spare them.
-pub(crate) fn connect_errors(record: &Record, since: Moment) -> Vec<&Failure> {
-    let failures = record.clients.iter().flat_map(ClientRecord::failures);
-    failures
-        .filter(|(at, failure)| *at >= since && failure.class == FailureClass::Connect)
-        .map(|(_, failure)| failure)
-        .collect()
-}
-
-/// Errors since `since` of clients that reconnect for each statement: none of them loses a
-/// session to a switch.
-pub(crate) fn errors_of_reconnecting(record: &Record, since: Moment) -> Vec<&Failure> {
-    let clients = record.clients.iter();
-    clients
-        .filter(|client| client.identity.habit == Habit::Reconnects)
-        .flat_map(ClientRecord::failures)
-        .filter(|(at, _)| *at >= since)
-        .map(|(_, failure)| failure)
-        .collect()
 }

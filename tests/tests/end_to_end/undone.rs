@@ -9,8 +9,9 @@ use pointsman_tests::{
 };
 use tokio::time::Instant;
 
-use super::support::{
-    House, MARKER, SOON, Verb, connect_errors, longest_wait_ms, options, short_hold, tell,
+use super::{
+    seen::{connect_errors, longest_wait_ms},
+    support::{House, MARKER, SOON, Verb, options, short_hold, tell},
 };
 
 /// What a hold lasts at most when nothing else is set.

@@ -7,7 +7,10 @@ use pointsman_tests::{
 };
 use tokio::time::Instant;
 
-use super::support::{House, NAME, SOON, errors_of_reconnecting, options, tell};
+use super::{
+    seen::errors_of_reconnecting,
+    support::{House, NAME, SOON, options, tell},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alarm_sends_the_writers_back_by_itself() -> Result<()> {
