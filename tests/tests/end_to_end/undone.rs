@@ -19,7 +19,10 @@ const DEFAULT_BUDGET: Duration = Duration::from_secs(10);
 
 /// Less than it takes to find out, one after the other, that a target answers neither on an
 /// open session nor to a new one.
-const SHORT_BUDGET: Duration = Duration::from_secs(5);
+const SHORT_BUDGET: Duration = Duration::from_secs(6);
+
+/// A target that is not there after this long gets no more of the hold.
+const CATCH_UP: &str = "[switch]\ncatch_up_ms = 1000\n";
 
 impl House {
     /// The switch ends as undone, says each of `words`, and every client is served by the
@@ -85,7 +88,9 @@ async fn an_unreachable_target_undoes_the_switch() -> Result<()> {
         target_control: true,
         ..GateOptions::default()
     };
-    let house = House::ready(short_hold(SHORT_BUDGET, gates)).await?;
+    let mut options = short_hold(SHORT_BUDGET, gates);
+    options.settings += CATCH_UP;
+    let house = House::ready(options).await?;
     let began = house.now();
     // Once with connections that break, once with a target that falls silent.
     let breaks: [fn(&Gate); 2] = [Gate::sever, Gate::black_hole];
@@ -125,7 +130,7 @@ async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
         ..GateOptions::default()
     };
     let options = LabOptions {
-        settings: "[switch]\ncatch_up_ms = 1000\n".to_owned(),
+        settings: CATCH_UP.to_owned(),
         ..options(gates)
     };
     let house = House::ready(options).await?;
