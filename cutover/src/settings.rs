@@ -36,7 +36,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             hold_budget: Duration::from_secs(10),
-            settle: Duration::from_millis(100),
+            settle: Duration::from_millis(60),
             quiet: Duration::from_millis(500),
             barrier_deadline: Duration::from_secs(2),
             end_sessions: Duration::from_secs(2),
