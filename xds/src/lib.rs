@@ -24,6 +24,7 @@
 mod cache;
 mod fleet;
 mod node;
+mod peer;
 mod resource;
 mod server;
 mod snapshot;
@@ -36,6 +37,7 @@ mod fixture;
 pub use cache::{Group, Sequence, SnapshotCache};
 pub use fleet::{Convergence, Fleet, NodeStatus, Outcome, Policy};
 pub use node::{NodeDescription, NodeDirectory, NodeId, Refusal};
+pub use peer::{Identity, Peer};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
 pub use server::{Limits, ServeError, XdsServer};
 pub use snapshot::{Snapshot, SnapshotBuilder, SnapshotError};

@@ -6,7 +6,7 @@ use envoy_types::pb::{
     google::protobuf::value::Kind,
 };
 
-use crate::cache::Group;
+use crate::{cache::Group, peer::Peer};
 
 /// What a client calls itself: `node.id`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -120,13 +120,13 @@ pub(crate) enum NodeError {
 /// Who may be served, and as part of which group.
 #[async_trait]
 pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
-    /// Called with the first request of a stream. It may publish the group's snapshot before
+    /// Called with the first request of a stream, on `peer`'s connection. It may publish the group's snapshot before
     /// it returns; while the group has none the stream stays open and silent. A deadline
     /// ([`crate::Limits::admission`]) may drop the call at any await.
     ///
     /// # Errors
     /// [`Refusal`] ends the stream with PERMISSION_DENIED.
-    async fn admit(&self, node: &NodeDescription) -> Result<Group, Refusal>;
+    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Group, Refusal>;
 }
 
 /// Why a node is not served; the client gets these words.

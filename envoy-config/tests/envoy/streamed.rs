@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use pointsman_catalog::UnixMillis;
 use pointsman_envoy_config::Transport;
 use pointsman_xds::{
-    Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Policy, Refusal, Resource,
-    Snapshot, SnapshotCache, XdsServer,
+    Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Peer, Policy, Refusal,
+    Resource, Snapshot, SnapshotCache, XdsServer,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -179,7 +179,7 @@ struct OneGroup;
 
 #[async_trait]
 impl NodeDirectory for OneGroup {
-    async fn admit(&self, node: &NodeDescription) -> Result<Group, Refusal> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
         assert_eq!(node.id, NodeId::from(NODE));
         Ok(group())
     }

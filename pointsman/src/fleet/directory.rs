@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use pointsman_catalog::{NodeId, UnixMillis};
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{Group, NodeDescription, NodeDirectory, Refusal};
+use pointsman_xds::{Group, NodeDescription, NodeDirectory, Peer, Refusal};
 use tracing::{info, warn};
 
 use super::{Publisher, world};
@@ -12,7 +12,7 @@ use super::{Publisher, world};
 impl NodeDirectory for Publisher {
     /// A registered node is served where the registry says that it listens; another one
     /// where it says so itself, and is shown as unregistered.
-    async fn admit(&self, node: &NodeDescription) -> Result<Group, Refusal> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
         // A name that cannot be registered could not be counted, either.
         let id = NodeId::new(node.id.as_str()).map_err(|error| Refusal(error.to_string()))?;
         let mut world = self.world.lock().await;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use pointsman_catalog::{Declaration, Node, Route, store::EmbeddedStore};
 use pointsman_cutover::ports::DataPlane as _;
-use pointsman_xds::{Group, NodeDescription, NodeDirectory as _, ResourceType, Version};
+use pointsman_xds::{Group, NodeDescription, NodeDirectory as _, Peer, ResourceType, Version};
 
 use super::*;
 
@@ -229,7 +229,7 @@ async fn a_stranger_is_served_where_it_says_that_it_listens() {
     let house = House::new().await;
     let publisher = house.publisher().await;
     let group = publisher
-        .admit(&node("stray", Some("127.0.0.99")))
+        .admit(&node("stray", Some("127.0.0.99")), &peer())
         .await
         .unwrap();
     assert_eq!(group, Group::new("127.0.0.99"));
@@ -252,7 +252,10 @@ async fn a_stranger_is_served_where_it_says_that_it_listens() {
 async fn a_sidecar_that_is_retired_while_connected_hears_of_changes_still() {
     let house = House::new().await;
     let publisher = house.publisher().await;
-    publisher.admit(&node("app-1", None)).await.unwrap();
+    publisher
+        .admit(&node("app-1", None), &peer())
+        .await
+        .unwrap();
     let before = assignment(&publisher, 11, "writer.orders").0;
     let app = NodeId::new("app-1").unwrap();
     house.catalog.retire(&app).await.unwrap();
@@ -269,7 +272,10 @@ async fn the_registry_outweighs_what_a_node_says_of_itself() {
     let house = House::new().await;
     let publisher = house.publisher().await;
     let said = node("app-1", Some("127.0.0.99"));
-    assert_eq!(publisher.admit(&said).await.unwrap(), world::group(ip(11)));
+    assert_eq!(
+        publisher.admit(&said, &peer()).await.unwrap(),
+        world::group(ip(11))
+    );
 }
 
 #[tokio::test]
@@ -277,7 +283,7 @@ async fn nodes_that_could_not_be_counted_are_not_served() {
     let house = House::new().await;
     let publisher = house.publisher().await;
     for node in [node("NOT A NAME", Some("127.0.0.99")), node("mute", None)] {
-        assert!(publisher.admit(&node).await.is_err(), "{node:?}");
+        assert!(publisher.admit(&node, &peer()).await.is_err(), "{node:?}");
     }
 }
 
@@ -308,4 +314,11 @@ async fn a_new_address_is_a_new_publish_and_no_new_epoch() {
     assert_ne!(assignment(&publisher, 11, "writer.orders").0, before);
     let routes = house.catalog.routes().await.unwrap();
     assert_eq!(routes[&orders()].epoch.0, 1);
+}
+
+fn peer() -> Peer {
+    Peer {
+        address: ([127, 0, 0, 1], 1).into(),
+        identity: None,
+    }
 }

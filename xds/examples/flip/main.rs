@@ -21,8 +21,8 @@ use std::{
 
 use async_trait::async_trait;
 use pointsman_xds::{
-    Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Policy, Refusal, Snapshot,
-    SnapshotCache, SnapshotError, XdsServer,
+    Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, Policy, Refusal,
+    Snapshot, SnapshotCache, SnapshotError, XdsServer,
 };
 use tokio::{net::TcpListener, sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -122,7 +122,7 @@ struct Everybody;
 
 #[async_trait]
 impl NodeDirectory for Everybody {
-    async fn admit(&self, _node: &NodeDescription) -> Result<Group, Refusal> {
+    async fn admit(&self, _node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
         Ok(group())
     }
 }

@@ -14,7 +14,7 @@ use super::{
     Limits, session,
     wire::{Delta, StateOfTheWorld},
 };
-use crate::{cache::SnapshotCache, fleet::Fleet, node::NodeDirectory};
+use crate::{cache::SnapshotCache, fleet::Fleet, node::NodeDirectory, peer::Peer};
 
 /// The aggregated discovery service.
 #[derive(Debug)]
@@ -45,7 +45,9 @@ impl AggregatedDiscoveryService for AdsService {
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
         let permit = self.0.permit()?;
         let ads = Arc::clone(&self.0);
-        let responses = session::responses::<StateOfTheWorld>(ads, request.into_inner(), permit);
+        let peer = peer(&request)?;
+        let responses =
+            session::responses::<StateOfTheWorld>(ads, request.into_inner(), peer, permit);
         Ok(Response::new(Box::pin(responses)))
     }
 
@@ -55,7 +57,8 @@ impl AggregatedDiscoveryService for AdsService {
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let permit = self.0.permit()?;
         let ads = Arc::clone(&self.0);
-        let responses = session::responses::<Delta>(ads, request.into_inner(), permit);
+        let peer = peer(&request)?;
+        let responses = session::responses::<Delta>(ads, request.into_inner(), peer, permit);
         Ok(Response::new(Box::pin(responses)))
     }
 }
@@ -69,4 +72,14 @@ impl Ads {
             .try_acquire_owned()
             .map_err(|_| Status::resource_exhausted("too many discovery streams are open"))
     }
+}
+
+fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+    let address = request
+        .remote_addr()
+        .ok_or_else(|| Status::internal("the connection has no address"))?;
+    Ok(Peer {
+        address,
+        identity: None,
+    })
 }

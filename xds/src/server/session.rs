@@ -13,7 +13,8 @@ use tracing::debug;
 
 use super::{ads::Ads, wire::Form};
 use crate::{
-    cache::Watch, fleet::Connection, node::NodeDescription, resource::ResourceType, stream::Machine,
+    cache::Watch, fleet::Connection, node::NodeDescription, peer::Peer, resource::ResourceType,
+    stream::Machine,
 };
 
 /// A stream whose client has been admitted.
@@ -43,11 +44,13 @@ enum Event<R> {
 pub(super) fn responses<F: Form>(
     ads: Arc<Ads>,
     inbound: Streaming<F::Request>,
+    peer: Peer,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<F::Response, Status>> + Send {
     let newcomer = Newcomer::<F> {
         ads,
         inbound,
+        peer,
         permit,
     };
     let state = State::New(Box::new(newcomer));
@@ -80,6 +83,7 @@ enum State<F: Form> {
 struct Newcomer<F: Form> {
     ads: Arc<Ads>,
     inbound: Streaming<F::Request>,
+    peer: Peer,
     permit: OwnedSemaphorePermit,
 }
 
@@ -89,6 +93,7 @@ impl<F: Form> Newcomer<F> {
         let Self {
             ads,
             mut inbound,
+            peer,
             permit,
         } = self;
         let first = tokio::select! {
@@ -103,7 +108,7 @@ impl<F: Form> Newcomer<F> {
         };
         let node = NodeDescription::read(F::node(&mut request).unwrap_or_default())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let group = timeout(ads.limits.admission, ads.directory.admit(&node))
+        let group = timeout(ads.limits.admission, ads.directory.admit(&node, &peer))
             .await
             .map_err(|_| Status::unavailable("the node could not be admitted in time"))?
             .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;

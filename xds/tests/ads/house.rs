@@ -22,8 +22,8 @@ use envoy_types::pb::envoy::{
     service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
 };
 use pointsman_xds::{
-    Convergence, Fleet, Group, Limits, NodeDescription, NodeDirectory, NodeId, Policy, Refusal,
-    Resource, ResourceType, Sequence, ServeError, Snapshot, SnapshotCache, TelemetrySink,
+    Convergence, Fleet, Group, Limits, NodeDescription, NodeDirectory, NodeId, Peer, Policy,
+    Refusal, Resource, ResourceType, Sequence, ServeError, Snapshot, SnapshotCache, TelemetrySink,
     XdsServer,
 };
 use prost::Message as _;
@@ -140,7 +140,7 @@ struct Directory;
 
 #[async_trait]
 impl NodeDirectory for Directory {
-    async fn admit(&self, node: &NodeDescription) -> Result<Group, Refusal> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
         if node.cluster == "unwanted" {
             return Err(Refusal(format!("{} is not wanted here", node.id)));
         }

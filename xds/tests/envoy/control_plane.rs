@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use pointsman_xds::{
-    Convergence, Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Policy,
-    Refusal, Resource, Sequence, Snapshot, SnapshotCache, XdsServer,
+    Convergence, Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Peer,
+    Policy, Refusal, Resource, Sequence, Snapshot, SnapshotCache, XdsServer,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -149,7 +149,7 @@ struct Everybody;
 
 #[async_trait]
 impl NodeDirectory for Everybody {
-    async fn admit(&self, _node: &NodeDescription) -> Result<Group, Refusal> {
+    async fn admit(&self, _node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
         Ok(group())
     }
 }
