@@ -28,10 +28,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let record = fence::record(run.migration, true);
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
     let publisher = publisher.replication.unwrap_or(publisher.control);
-    let both = run
-        .sessions
-        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let both = run.both().await?;
     // Nobody reads the former standby's slot any more; kept, it would pin WAL until the
     // source's disk is full.
     if let Some(slot) = both.target.standby_link().await?.slot {
@@ -42,7 +39,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "a slot of the reverse stream is gone, and what it had not delivered with it",
         ));
     }
-    keep_out(both.source, &record, wait).await?;
+    keep_out(&*both.source, &record, wait).await?;
     let subscriptions: Vec<_> = facts
         .slots
         .iter()
@@ -55,7 +52,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let armed = both.source.arm(&subscriptions).await?;
     both.target.open_databases(&moving).await?;
     let proven = Instant::now();
-    prove(both, &moving).await?;
+    prove(&both, &moving).await?;
     let progress = both.target.slot_progress(&facts.slots).await?;
     let words = format!(
         "a row written on {} arrived on {} in each of {} databases",
@@ -105,7 +102,7 @@ async fn keep_out(
     }
 }
 
-async fn prove(both: Both<'_>, databases: &[String]) -> Result<(), Failure> {
+async fn prove(both: &Both, databases: &[String]) -> Result<(), Failure> {
     let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
     let mut proofs = Vec::with_capacity(databases.len());
     for datname in databases {
@@ -115,7 +112,7 @@ async fn prove(both: Both<'_>, databases: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn prove_one(both: Both<'_>, datname: &str, value: i64) -> Result<(), Failure> {
+async fn prove_one(both: &Both, datname: &str, value: i64) -> Result<(), Failure> {
     let deadline = Instant::now() + ARRIVAL;
     both.target.write_probe(datname, value).await?;
     while both.source.read_probe(datname).await? != Some(value) {
@@ -143,10 +140,7 @@ pub(crate) struct StreamHealth {
 /// Looks at the reverse stream.
 pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Failure> {
     let slots = run.migration.facts.slots.clone();
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     let progress = target.slot_progress(&slots).await?;
     let behind = |slot: &SlotProgress| slot.position.0.saturating_sub(slot.confirmed.0);
     Ok(StreamHealth {

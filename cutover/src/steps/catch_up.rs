@@ -15,11 +15,8 @@ use crate::{
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let marker = marker(run.migration)?;
     let (wait, end) = (run.settings.catch_up, run.settings.end_sessions);
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
-    let replayed = replayed(target, marker.lsn, wait).await?;
+    let target = run.target().await?;
+    let replayed = replayed(&*target, marker.lsn, wait).await?;
     let ended = target.end_sessions(&[], end).await?;
     Ok(Proof::new(
         format!("{} has replayed {}", target.name(), marker.lsn),
@@ -51,10 +48,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let wait = run.settings.catch_up;
     let facts = run.migration.facts.clone();
     let name = run.migration.name.clone();
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     let deadline = Instant::now() + wait;
     let mut progress = target.slot_progress(&facts.slots).await?;
     let there = |progress: &[SlotProgress]| progress.len() == facts.slots.len();

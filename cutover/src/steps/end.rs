@@ -16,12 +16,9 @@ pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .closed_source
         .clone()
         .unwrap_or_default();
-    let both = run
-        .sessions
-        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let both = run.both().await?;
     both.target.open_databases(&moving).await?;
-    enter(both.source, &moving).await?;
+    enter(&*both.source, &moving).await?;
     both.source.disable_subscriptions(&moving).await?;
     both.source.drop_subscriptions(&moving).await?;
     both.source.close(&record).await?;
@@ -48,11 +45,7 @@ pub(super) async fn cancel(run: &mut Run<'_>) -> Result<Proof, Failure> {
         return Ok(Proof::new("no server had been touched", json!({})));
     }
     let moving = run.migration.moving();
-    let source = match run
-        .sessions
-        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await
-    {
+    let source = match run.source().await {
         Err(failure) if failure.unreachable => {
             return Ok(Proof::new(
                 format!(

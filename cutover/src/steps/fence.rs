@@ -15,16 +15,13 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.settings.end_sessions;
     let record = record(run.migration, true);
     let databases = run.migration.moving();
-    let both = run
-        .sessions
-        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let both = run.both().await?;
     // Sessions on the standby survive a promotion and could write after it, so they end
     // now, while the source's do; new readers are held already.
     let (source, ended_on_target) = join(
-        close_and_empty(both.source, &record, &[], &databases, deadline),
+        close_and_empty(&*both.source, &record, &[], &databases, deadline),
         answered(
-            both.target,
+            &*both.target,
             deadline,
             "end its sessions",
             both.target.end_sessions(&[], deadline),
@@ -62,12 +59,9 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.settings.end_sessions;
     let record = record(run.migration, false);
     let databases = run.migration.moving();
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     let slots = run.migration.facts.slots.clone();
-    let fenced = close_and_empty(target, &record, &slots, &databases, deadline).await?;
+    let fenced = close_and_empty(&*target, &record, &slots, &databases, deadline).await?;
     let marker = fenced.marker;
     let facts = &mut run.migration.facts;
     facts.exempt.xids.extend(&fenced.closed.xids);

@@ -20,12 +20,9 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .unwrap_or_default();
     let staying = run.migration.staying_closed();
     let moving = run.migration.moving();
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     let xids = target.reopen(&closed, &staying).await?;
-    first_write(target, &moving).await?;
+    first_write(&*target, &moving).await?;
     run.migration.facts.exempt.xids.extend(&xids);
     let writer = run.migration.target.clone();
     let publication = run.publish_serve(&writer, Readers::OnTarget).await?;
@@ -48,12 +45,9 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .clone()
         .unwrap_or_default();
     let moving = run.migration.moving();
-    let source = run
-        .sessions
-        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let source = run.source().await?;
     source.reopen(&closed, &[]).await?;
-    first_write(source, &moving).await?;
+    first_write(&*source, &moving).await?;
     let writer = run.migration.source.clone();
     let publication = run.publish_serve(&writer, Readers::WithoutTarget).await?;
     let convergence = run.named_convergence(&publication).await;
@@ -103,10 +97,7 @@ async fn write_probes(
 /// is named and nothing more.
 async fn take_down_stream(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> {
     let slots = run.migration.facts.slots.clone();
-    let both = run
-        .sessions
-        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let both = run.both().await?;
     both.source.drop_subscriptions(moving).await?;
     both.target.drop_slots(&slots).await?;
     Ok(())

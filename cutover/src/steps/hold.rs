@@ -1,11 +1,16 @@
 //! New connections are parked in the sidecars.
 
+use std::{sync::Arc, time::Duration};
+
 use pointsman_catalog::UnixMillis;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{Failure, Proof, Run, routes::convergence_words};
-use crate::{machine::Direction, ports::Barrier};
+use crate::{
+    machine::Direction,
+    ports::{Barrier, ControlledServer},
+};
 
 pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof, Failure> {
     remember_readers(run, direction).await?;
@@ -94,16 +99,15 @@ async fn await_quiet(
     }
 }
 
-async fn leaving<'a>(
-    run: &'a mut Run<'_>,
+async fn leaving(
+    run: &mut Run<'_>,
     direction: Direction,
-) -> Result<&'a dyn crate::ports::ControlledServer, Failure> {
-    let (provider, catalog) = (&*run.ports.provider, &*run.ports.catalog);
+) -> Result<Arc<dyn ControlledServer>, Failure> {
     match direction {
-        Direction::Forward => run.sessions.source(provider, catalog, run.migration).await,
-        Direction::Reverse => run.sessions.target(provider, catalog, run.migration).await,
+        Direction::Forward => run.source().await,
+        Direction::Reverse => run.target().await,
     }
 }
 
 /// A look costs the server some 0.3 ms.
-const POLL: std::time::Duration = std::time::Duration::from_millis(2);
+const POLL: Duration = Duration::from_millis(2);

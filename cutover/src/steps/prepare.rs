@@ -18,10 +18,7 @@ use crate::{
 /// `start`: the source gets what a switch needs, and the target has replayed it.
 pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
-    let both = run
-        .sessions
-        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let both = run.both().await?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Forward)?;
     let identifier = &source.system_identifier;
@@ -51,10 +48,7 @@ pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
-    let both = run
-        .sessions
-        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let both = run.both().await?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Forward)?;
     try_join(
@@ -88,16 +82,13 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
-    let both = run
-        .sessions
-        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let both = run.both().await?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Reverse)?;
     both.target.open_databases(&moving).await?;
-    enter(both.source, &moving).await?;
+    enter(&*both.source, &moving).await?;
     let accepted = run.migration.facts.accept_loss;
-    let at_risk = match count_at_risk(run.migration, both.target).await {
+    let at_risk = match count_at_risk(run.migration, &*both.target).await {
         // What cannot be counted was accepted all the same.
         Err(_uncountable) if accepted => 0,
         counted => counted?,
@@ -125,11 +116,8 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 /// they can be seen while it serves: 0 with a proven stream, whose rest is waited for
 /// behind the fence.
 pub(crate) async fn writes_at_risk(run: &mut Run<'_>) -> Result<u64, Failure> {
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
-    count_at_risk(run.migration, target).await
+    let target = run.target().await?;
+    count_at_risk(run.migration, &*target).await
 }
 
 async fn count_at_risk(

@@ -18,12 +18,9 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let outcome = prime_target(run).await;
     match outcome {
         Err(failure) if failure.event == Event::Failed && !failure.unreachable => {
-            let target = run
-                .sessions
-                .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-                .await?;
+            let target = run.target().await?;
             let unwritten = match fork {
-                Some(fork) => unwritten(target, &record, fork, &exempt).await,
+                Some(fork) => unwritten(&*target, &record, fork, &exempt).await,
                 None => false,
             };
             Err(if unwritten {
@@ -46,12 +43,9 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let fork = facts
         .fork
         .ok_or_else(|| Failure::new("where recovery ended is not on record"))?;
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     // Without sessions into the closed databases no slot can be made there.
-    let own = enter(target, &moving).await?;
+    let own = enter(&*target, &moving).await?;
     let ((), ended, slots) = try_join3(
         target.barrier(),
         target.end_sessions(&[], end),
@@ -120,10 +114,7 @@ pub(super) async fn unwritten(
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let facts = run.migration.facts.clone();
     let wait = run.settings.end_sessions;
-    let source = run
-        .sessions
-        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let source = run.source().await?;
     let closed = facts.closed_source.unwrap_or_default();
     source.restore_hba(&closed).await?;
     // The reload is asynchronous: whoever is let out of a sidecar before it is through

@@ -17,13 +17,10 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let settings = *run.settings;
     let marker = catch_up::marker(run.migration)?;
     let token_timeline = run.migration.facts.source_timeline;
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     let guard = PromoteGuard {
         marker: marker.lsn,
-        deadline: deadline(run.migration, target, &settings).await?,
+        deadline: deadline(run.migration, &*target, &settings).await?,
     };
     let answer = target.promote(&guard).await?;
     if answer == PromoteAnswer::Refused {
@@ -77,13 +74,10 @@ async fn deadline(
 /// Sequences are not replicated: each gets the target's value. Then the stream stops.
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
-    let both = run
-        .sessions
-        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let both = run.both().await?;
     let mut copies = Vec::with_capacity(moving.len());
     for datname in &moving {
-        copies.push(carry_sequences(both, datname));
+        copies.push(carry_sequences(&both, datname));
     }
     let sequences: usize = try_join_all(copies).await?.into_iter().sum();
     both.source.disable_subscriptions(&moving).await?;
@@ -93,7 +87,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     ))
 }
 
-async fn carry_sequences(both: Both<'_>, datname: &str) -> Result<usize, Failure> {
+async fn carry_sequences(both: &Both, datname: &str) -> Result<usize, Failure> {
     let values = both.target.sequences(datname).await?;
     both.source.set_sequences(datname, &values).await?;
     Ok(values.len())

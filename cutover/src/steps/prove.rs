@@ -19,14 +19,11 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let mut marker = catch_up::marker(run.migration)?;
     let id = fence::marker_id(run.migration);
     let record = full_record(run.migration, true);
-    let both = run
-        .sessions
-        .both(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let both = run.both().await?;
     let mut tries = 0;
     let (ended, observed, proved_through) = loop {
         let (verdict, ended, observed) = futures_util::future::join3(
-            proved(both.source, &record, &[], marker, &facts.exempt),
+            proved(&*both.source, &record, &[], marker, &facts.exempt),
             both.target.end_sessions(&[], end),
             both.target.observe(),
         )
@@ -40,7 +37,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
                 tries += 1;
                 both.source.end_sessions(&[], end).await?;
                 marker = both.source.marker(&id, &[]).await?;
-                catch_up::replayed(both.target, marker.lsn, wait).await?;
+                catch_up::replayed(&*both.target, marker.lsn, wait).await?;
             }
         }
     };
@@ -69,11 +66,8 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let facts = run.migration.facts.clone();
     let marker = catch_up::marker(run.migration)?;
     let record = full_record(run.migration, false);
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
-    match proved(target, &record, &facts.slots, marker, &facts.exempt).await? {
+    let target = run.target().await?;
+    match proved(&*target, &record, &facts.slots, marker, &facts.exempt).await? {
         Ok(through) => Ok(Proof::new(
             format!("nobody has written on {} since the marker", target.name()),
             json!({ "marker": marker.lsn, "proved_through": through }),
@@ -94,15 +88,11 @@ pub(super) async fn source_still_fenced(run: &mut Run<'_>) -> Result<(), Failure
     let facts = run.migration.facts.clone();
     let marker = catch_up::marker(run.migration)?;
     let record = full_record(run.migration, true);
-    let source = match run
-        .sessions
-        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await
-    {
+    let source = match run.source().await {
         Err(failure) if failure.unreachable && facts.source_asserted_down => return Ok(()),
         outcome => outcome?,
     };
-    match proved(source, &record, &[], marker, &facts.exempt).await? {
+    match proved(&*source, &record, &[], marker, &facts.exempt).await? {
         Ok(_through) => {
             run.migration.facts.fence_proved = true;
             Ok(())

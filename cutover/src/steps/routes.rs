@@ -125,10 +125,7 @@ pub(super) enum Readers {
 
 /// Whether the target, closed by a fence that was taken back, has replayed its opening.
 pub(crate) async fn readers_pass(run: &mut Run<'_>, moving: &[String]) -> Result<bool, Failure> {
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     let observed = target.observe().await?;
     let open = |datname: &String| {
         observed

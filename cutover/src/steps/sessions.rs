@@ -1,25 +1,28 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use pointsman_catalog::{Catalog, ServerName};
+use futures_util::future::join;
+use pointsman_catalog::ServerName;
+use tokio::time::timeout;
 
-use super::Failure;
+use super::{Failure, Run};
 use crate::{
+    Ports,
     migration::Migration,
-    ports::{ControlId, ControlledServer, DatabaseProvider, ProviderError},
+    ports::{ControlledServer, ProviderError},
 };
 
 /// The control sessions of a migration's two servers, opened when first needed.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    source: Option<Box<dyn ControlledServer>>,
-    target: Option<Box<dyn ControlledServer>>,
+    source: Option<Arc<dyn ControlledServer>>,
+    target: Option<Arc<dyn ControlledServer>>,
 }
 
 /// Both servers of a switch, under control.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Both<'a> {
-    pub(crate) source: &'a dyn ControlledServer,
-    pub(crate) target: &'a dyn ControlledServer,
+#[derive(Clone, Debug)]
+pub(crate) struct Both {
+    pub(crate) source: Arc<dyn ControlledServer>,
+    pub(crate) target: Arc<dyn ControlledServer>,
 }
 
 impl Sessions {
@@ -28,30 +31,16 @@ impl Sessions {
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
+}
 
+impl Run<'_> {
     /// Both servers, in parallel where they must be reached first.
-    pub(crate) async fn both(
-        &mut self,
-        provider: &dyn DatabaseProvider,
-        catalog: &Catalog,
-        migration: &Migration,
-    ) -> Result<Both<'_>, Failure> {
-        let control = migration.control();
-        let (source, target) = futures_util::future::join(
-            ensure(
-                &mut self.source,
-                provider,
-                catalog,
-                &migration.source,
-                &control,
-            ),
-            ensure(
-                &mut self.target,
-                provider,
-                catalog,
-                &migration.target,
-                &control,
-            ),
+    pub(super) async fn both(&mut self) -> Result<Both, Failure> {
+        let (ports, migration) = (self.ports, &*self.migration);
+        let Sessions { source, target } = &mut *self.sessions;
+        let (source, target) = join(
+            ensure(source, ports, &migration.source, migration),
+            ensure(target, ports, &migration.target, migration),
         )
         .await;
         Ok(Both {
@@ -61,39 +50,15 @@ impl Sessions {
     }
 
     /// The source alone: an undo must not wait for a target that is gone.
-    pub(crate) async fn source(
-        &mut self,
-        provider: &dyn DatabaseProvider,
-        catalog: &Catalog,
-        migration: &Migration,
-    ) -> Result<&dyn ControlledServer, Failure> {
-        let control = migration.control();
-        ensure(
-            &mut self.source,
-            provider,
-            catalog,
-            &migration.source,
-            &control,
-        )
-        .await
+    pub(super) async fn source(&mut self) -> Result<Arc<dyn ControlledServer>, Failure> {
+        let name = &self.migration.source;
+        ensure(&mut self.sessions.source, self.ports, name, self.migration).await
     }
 
     /// The target alone.
-    pub(crate) async fn target(
-        &mut self,
-        provider: &dyn DatabaseProvider,
-        catalog: &Catalog,
-        migration: &Migration,
-    ) -> Result<&dyn ControlledServer, Failure> {
-        let control = migration.control();
-        ensure(
-            &mut self.target,
-            provider,
-            catalog,
-            &migration.target,
-            &control,
-        )
-        .await
+    pub(super) async fn target(&mut self) -> Result<Arc<dyn ControlledServer>, Failure> {
+        let name = &self.migration.target;
+        ensure(&mut self.sessions.target, self.ports, name, self.migration).await
     }
 }
 
@@ -112,25 +77,23 @@ pub(super) async fn enter(
     }
 }
 
-async fn ensure<'a>(
-    slot: &'a mut Option<Box<dyn ControlledServer>>,
-    provider: &dyn DatabaseProvider,
-    catalog: &Catalog,
+async fn ensure(
+    slot: &mut Option<Arc<dyn ControlledServer>>,
+    ports: &Ports,
     name: &ServerName,
-    control: &ControlId,
-) -> Result<&'a dyn ControlledServer, Failure> {
-    if slot.is_none() {
-        let server = catalog.server(name).await?;
-        let attached = tokio::time::timeout(ATTACH, provider.attach(&server, control)).await;
-        *slot = Some(attached.map_err(|_elapsed| {
-            Failure::from(ProviderError::Unreachable {
-                server: name.clone(),
-                words: format!("no session within {ATTACH:?}"),
-            })
-        })??);
+    migration: &Migration,
+) -> Result<Arc<dyn ControlledServer>, Failure> {
+    if let Some(server) = slot {
+        return Ok(Arc::clone(server));
     }
-    slot.as_deref()
-        .ok_or_else(|| Failure::new(format!("no session to {name}")))
+    let server = ports.catalog.server(name).await?;
+    let control = migration.control();
+    let attached = timeout(ATTACH, ports.provider.attach(&server, &control)).await;
+    let attached = attached.map_err(|_elapsed| ProviderError::Unreachable {
+        server: name.clone(),
+        words: format!("no session within {ATTACH:?}"),
+    })??;
+    Ok(Arc::clone(slot.insert(attached.into())))
 }
 
 /// A server in the same region answers within milliseconds; one that needs longer cannot

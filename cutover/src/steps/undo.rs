@@ -102,10 +102,7 @@ fn silent(migration: &Migration, waited: Duration) -> Failure {
 async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String, Failure> {
     let record = prove::full_record(run.migration, true);
     let facts = run.migration.facts.clone();
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     let observed = target.observe().await?;
     match (observed.in_recovery, promote_asked) {
         (true, false) => Ok("the target is a standby".to_owned()),
@@ -117,7 +114,7 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
         ))),
         (false, true) => {
             let fork = observed.replayed.unwrap_or_default();
-            if prime::unwritten(target, &record, fork, &facts.exempt).await {
+            if prime::unwritten(&*target, &record, fork, &facts.exempt).await {
                 Ok("the target is a closed primary that nobody wrote to".to_owned())
             } else {
                 Err(Failure::unprovable(format!(
@@ -135,10 +132,7 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
 /// deadline must have passed on the target's clock.
 async fn cut_off(run: &mut Run<'_>) -> Result<String, Failure> {
     let deadline = run.migration.facts.promote_deadline;
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     let link = target.standby_link().await?;
     let slot = link.slot.filter(|_| link.restore_command.is_empty());
     let Some(slot) = slot else {
@@ -160,10 +154,7 @@ async fn cut_off(run: &mut Run<'_>) -> Result<String, Failure> {
         }
         sleep(POLL).await;
     }
-    let source = run
-        .sessions
-        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let source = run.source().await?;
     source.cut_off_standby(&slot).await?;
     Ok(format!(
         "the target is a standby, cut off from the source (slot {slot} dropped)"
@@ -195,14 +186,9 @@ async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
     let wait = run.settings.end_sessions;
     // Attaching ends the former session first: what it still had under way is decided when
     // the record is read.
-    run.sessions
-        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    run.source().await?;
     let closed = recorded(run, true).await?;
-    let source = run
-        .sessions
-        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let source = run.source().await?;
     let Some(closed) = closed else { return Ok(()) };
     source.restore_hba(&closed).await?;
     source.await_hba(false, wait).await?;
@@ -266,10 +252,7 @@ pub(super) async fn reverse(run: &mut Run<'_>, step: Step) -> Result<Proof, Fail
 async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
     let record = fence::record(run.migration, true);
     let wait = run.settings.end_sessions;
-    let source = run
-        .sessions
-        .source(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let source = run.source().await?;
     source.close(&record).await?;
     source.barrier().await?;
     source.end_sessions(&[], wait).await?;
@@ -277,16 +260,11 @@ async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
 }
 
 async fn reopen_target(run: &mut Run<'_>) -> Result<(), Failure> {
-    run.sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    run.target().await?;
     let closed = recorded(run, false).await?;
     let staying = run.migration.staying_closed();
     let wait = run.settings.end_sessions;
-    let target = run
-        .sessions
-        .target(&*run.ports.provider, &run.ports.catalog, run.migration)
-        .await?;
+    let target = run.target().await?;
     if let Some(closed) = closed {
         target.restore_hba(&closed).await?;
         target.await_hba(false, wait).await?;
