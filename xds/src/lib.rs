@@ -8,7 +8,8 @@
 //! ```
 //!
 //! It serves the aggregated discovery service, delta and state of the world, for clusters,
-//! endpoints, listeners, routes, secrets and runtime layers, and receives access logs and
+//! endpoints, listeners, routes (scoped and on demand too), filter configurations, secrets and
+//! runtime layers, and receives access logs and
 //! metrics. A client's known state moves on its ACK alone; refused content is not sent again
 //! until it changes; one response per type is on its way at any time, and the newest content
 //! wins; additions go out before removals.
@@ -16,9 +17,8 @@
 //! What it does **not** do: it builds no resource, the empty assignment of a cluster without
 //! endpoints apart, and looks into none except for the name under which a cluster asks for its
 //! endpoints. It keeps nothing over a restart: versions are hashes of content, so nothing that
-//! is unchanged is sent again, endpoints apart. It serves no other type (extensions, virtual
-//! hosts, scoped routes), no TTL, no `xdstp` locators and no service per type. And an
-//! acknowledgement means what it means in the protocol: each resource was valid taken alone,
+//! is unchanged is sent again, endpoints apart. It serves no TTL, no `xdstp` locators and no
+//! service per type. And an acknowledgement means what it means in the protocol: each resource was valid taken alone,
 //! not that a client's workers use it yet.
 
 mod cache;

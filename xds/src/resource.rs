@@ -5,24 +5,33 @@ use sha2::{Digest as _, Sha256};
 
 mod reference;
 
-/// The resource types that the server knows, in the order of the protocol's "make before
-/// break" rule.
+/// Every resource type that Envoy asks an aggregated discovery service for, roughly in the
+/// order of the protocol's "make before break" rule.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ResourceType {
     Cluster,
     Endpoints,
+    /// The configuration of one filter (ECDS).
+    Extension,
     Listener,
+    /// Which route configuration a request takes (SRDS).
+    ScopedRoute,
     Route,
+    /// One host of a route configuration, on demand (VHDS).
+    VirtualHost,
     Secret,
     Runtime,
 }
 
 impl ResourceType {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Cluster,
         Self::Endpoints,
+        Self::Extension,
         Self::Listener,
+        Self::ScopedRoute,
         Self::Route,
+        Self::VirtualHost,
         Self::Secret,
         Self::Runtime,
     ];
@@ -33,8 +42,13 @@ impl ResourceType {
         match self {
             Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            Self::Extension => "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            Self::ScopedRoute => {
+                "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+            }
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             Self::Runtime => "type.googleapis.com/envoy.service.runtime.v3.Runtime",
         }
@@ -58,8 +72,11 @@ impl fmt::Display for ResourceType {
         f.write_str(match self {
             Self::Cluster => "Cluster",
             Self::Endpoints => "ClusterLoadAssignment",
+            Self::Extension => "TypedExtensionConfig",
             Self::Listener => "Listener",
+            Self::ScopedRoute => "ScopedRouteConfiguration",
             Self::Route => "RouteConfiguration",
+            Self::VirtualHost => "VirtualHost",
             Self::Secret => "Secret",
             Self::Runtime => "Runtime",
         })

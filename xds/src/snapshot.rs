@@ -68,8 +68,11 @@ impl SnapshotBuilder {
         Ok(Snapshot(Arc::new([
             clusters,
             endpoints,
+            self.take(ResourceType::Extension)?,
             self.take(ResourceType::Listener)?,
+            self.take(ResourceType::ScopedRoute)?,
             self.take(ResourceType::Route)?,
+            self.take(ResourceType::VirtualHost)?,
             self.take(ResourceType::Secret)?,
             self.take(ResourceType::Runtime)?,
         ])))

@@ -366,13 +366,10 @@ impl Substream {
             if !self.subscription.covers(name) {
                 continue;
             }
-            let version = match self.kind {
-                ResourceType::Endpoints => None,
-                ResourceType::Cluster
-                | ResourceType::Listener
-                | ResourceType::Route
-                | ResourceType::Secret
-                | ResourceType::Runtime => Version::parse(version),
+            let version = if self.kind == ResourceType::Endpoints {
+                None
+            } else {
+                Version::parse(version)
             };
             let known = Known {
                 version,

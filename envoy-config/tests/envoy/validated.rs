@@ -121,7 +121,11 @@ fn as_static(resources: &[Rendered]) -> BootstrapMessage {
                 fixed.clusters.push(static_cluster(&name, Some(assignment)));
             }
             ResourceType::Runtime => {}
-            ResourceType::Route | ResourceType::Secret => panic!("{name} is a {kind}"),
+            ResourceType::Extension
+            | ResourceType::ScopedRoute
+            | ResourceType::Route
+            | ResourceType::VirtualHost
+            | ResourceType::Secret => panic!("{name} is a {kind}"),
         }
     }
     BootstrapMessage {

@@ -47,7 +47,7 @@ impl Substream {
         } else {
             self.take_part(set, phase, open)
         };
-        if matches!(taken, Taken::Nothing) && phase.is_last() {
+        if matches!(taken, Taken::Nothing) && phase.removes() {
             self.blocked_since = None;
             self.settle(set);
         }
@@ -59,7 +59,7 @@ impl Substream {
         let Some(outgoing) = self.choose(difference, phase, open) else {
             return Taken::Nothing;
         };
-        if !open && phase.waits() && !outgoing.is_empty() {
+        if !open && !outgoing.is_empty() {
             return Taken::Blocked;
         }
         Taken::Send {
@@ -234,7 +234,7 @@ impl Substream {
         if self.rejected.whole == Some(whole) && !self.answer_owed {
             return Taken::Nothing;
         }
-        if phase.waits() && !open {
+        if !open {
             return Taken::Blocked;
         }
         let outgoing = Outgoing {

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use crate::resource::ResourceType::{self, Cluster, Endpoints, Listener, Route, Runtime, Secret};
+use crate::resource::ResourceType::{
+    self, Cluster, Endpoints, Extension, Listener, Route, Runtime, ScopedRoute, Secret, VirtualHost,
+};
 
 /// One place in the order.
 #[derive(Debug)]
@@ -15,13 +17,18 @@ pub(super) struct Step {
     pub(super) after: &'static [ResourceType],
 }
 
+impl Step {
+    const fn new(kind: ResourceType, phase: Phase, after: &'static [ResourceType]) -> Self {
+        Self { kind, phase, after }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
-    /// Never waits.
     Upsert,
     Remove,
-    /// Removals beside additions: nothing refers to a listener or a route's name by
-    /// cluster, and an address changes hands between two listeners only within one response.
+    /// Removals beside additions: nothing that is sent later refers to the type by name, and
+    /// an address changes hands between two listeners only within one response.
     Both,
 }
 
@@ -30,64 +37,51 @@ impl Phase {
         matches!(self, Self::Upsert | Self::Both)
     }
 
+    /// A step that removes is the last one of its type.
     pub(super) const fn removes(self) -> bool {
         matches!(self, Self::Remove | Self::Both)
-    }
-
-    /// Whether the step can be blocked.
-    pub(super) const fn waits(self) -> bool {
-        !matches!(self, Self::Upsert)
-    }
-
-    /// Whether the type has no step after this one.
-    pub(super) const fn is_last(self) -> bool {
-        !matches!(self, Self::Upsert)
     }
 }
 
 /// Endpoints never wait for clusters: Envoy withholds the ACK of a changed cluster until its
-/// endpoints are there. Routes do not wait for listeners, for the same reason.
-pub(super) const ORDER: [Step; 8] = [
-    Step {
-        kind: Secret,
-        phase: Phase::Both,
-        after: &[],
-    },
-    Step {
-        kind: Runtime,
-        phase: Phase::Both,
-        after: &[],
-    },
-    Step {
-        kind: Cluster,
-        phase: Phase::Upsert,
-        after: &[],
-    },
-    Step {
-        kind: Endpoints,
-        phase: Phase::Upsert,
-        after: &[],
-    },
-    Step {
-        kind: Listener,
-        phase: Phase::Both,
-        after: &[Cluster, Endpoints],
-    },
-    Step {
-        kind: Route,
-        phase: Phase::Both,
-        after: &[Cluster, Endpoints],
-    },
-    Step {
-        kind: Cluster,
-        phase: Phase::Remove,
-        after: &[Endpoints, Listener, Route],
-    },
-    Step {
-        kind: Endpoints,
-        phase: Phase::Remove,
-        after: &[Cluster, Listener, Route],
-    },
+/// endpoints are there. Nor do secrets and routes wait for listeners, nor virtual hosts for
+/// routes, for the same reason: they follow what refers to them.
+pub(super) const ORDER: [Step; 13] = [
+    Step::new(Runtime, Phase::Both, &[]),
+    Step::new(Cluster, Phase::Upsert, &[]),
+    Step::new(Endpoints, Phase::Upsert, &[]),
+    Step::new(Extension, Phase::Upsert, &[Cluster, Endpoints]),
+    Step::new(Listener, Phase::Both, &[Cluster, Endpoints, Extension]),
+    Step::new(Secret, Phase::Upsert, &[]),
+    Step::new(ScopedRoute, Phase::Both, &[Cluster, Endpoints]),
+    Step::new(Route, Phase::Both, &[Cluster, Endpoints]),
+    Step::new(VirtualHost, Phase::Both, &[Cluster, Endpoints]),
+    Step::new(Extension, Phase::Remove, &[Listener]),
+    Step::new(
+        Cluster,
+        Phase::Remove,
+        &[
+            Endpoints,
+            Extension,
+            Listener,
+            ScopedRoute,
+            Route,
+            VirtualHost,
+        ],
+    ),
+    Step::new(
+        Endpoints,
+        Phase::Remove,
+        &[
+            Cluster,
+            Extension,
+            Listener,
+            ScopedRoute,
+            Route,
+            VirtualHost,
+        ],
+    ),
+    Step::new(Secret, Phase::Remove, &[Cluster, Extension, Listener]),
 ];
 
 /// How long an addition waits for acknowledgements of what it may refer to, once all of that
