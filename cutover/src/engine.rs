@@ -142,9 +142,11 @@ impl Engine {
         Ok(status)
     }
 
-    /// Gives up the way back and closes the source for good.
-    pub async fn complete(&self, name: &str) -> Result<Status, EngineError> {
-        self.ask(name, Wish::Complete).await?;
+    /// Gives up the way back and closes the source for good. `source_is_gone` is an
+    /// operator's word for a source that does not answer any more: without it a completion
+    /// wants to see the source closed.
+    pub async fn complete(&self, name: &str, source_is_gone: bool) -> Result<Status, EngineError> {
+        self.ask(name, Wish::Complete { source_is_gone }).await?;
         self.ended_in(name, State::Completed, "complete").await
     }
 

@@ -197,10 +197,14 @@ impl admin_server::Admin for Admin {
 
     async fn complete_migration(
         &self,
-        request: Request<v1::MigrationRequest>,
+        request: Request<v1::CompleteRequest>,
     ) -> Answer<v1::Migration> {
-        let name = request.into_inner().name;
-        let status = self.engine.complete(&name).await.map_err(refuse)?;
+        let v1::CompleteRequest {
+            name,
+            source_is_gone,
+        } = request.into_inner();
+        let completed = self.engine.complete(&name, source_is_gone).await;
+        let status = completed.map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))
     }
 

@@ -34,7 +34,7 @@ pub(super) enum Wish {
     Start,
     Switch,
     Rollback { accept_loss: bool },
-    Complete,
+    Complete { source_is_gone: bool },
     Cancel,
     Resolve(String),
 }

@@ -8,35 +8,52 @@ use super::{Failure, Proof, Run, fence, sessions::enter};
 pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let slots = run.migration.facts.slots.clone();
-    let end = run.settings.end_sessions;
-    let record = fence::record(run.migration, true);
     let former = run
         .migration
         .facts
         .closed_source
         .clone()
         .unwrap_or_default();
-    let both = run.both().await?;
-    both.target.open_databases(&moving).await?;
-    enter(&*both.source, &moving).await?;
-    both.source.disable_subscriptions(&moving).await?;
-    both.source.drop_subscriptions(&moving).await?;
-    both.source.close(&record).await?;
-    both.source.barrier().await?;
-    let ended = both.source.end_sessions(&[], end).await?;
+    let target = run.target().await?;
+    target.open_databases(&moving).await?;
+    let (closing, ended) = close_source_for_good(run, &moving).await?;
     // From here on a return to the bake finds no stream that could be armed again.
     run.migration.facts.stream_complete = false;
-    both.target.drop_slots(&slots).await?;
-    both.target.reopen(&former, &[]).await?;
-    both.target.unprepare(&moving).await?;
+    target.drop_slots(&slots).await?;
+    target.reopen(&former, &[]).await?;
+    target.unprepare(&moving).await?;
     Ok(Proof::new(
-        format!(
-            "{} is closed and kept, {} serves for good",
-            both.source.name(),
-            both.target.name()
-        ),
+        format!("{closing}, {} serves for good", target.name()),
         json!({ "sessions_ended": ended, "slots_dropped": slots.len() }),
     ))
+}
+
+/// The source refuses everybody, and no subscription is left on it; in words, with the
+/// number of sessions that ended. One that is gone for good keeps the fence that it has had
+/// since the switch, should it ever come back.
+async fn close_source_for_good(
+    run: &mut Run<'_>,
+    moving: &[String],
+) -> Result<(String, u64), Failure> {
+    let end = run.settings.end_sessions;
+    let record = fence::record(run.migration, true);
+    let source = match run.source().await {
+        Err(failure) if failure.unreachable && run.migration.facts.source_asserted_down => {
+            let words = format!(
+                "{} is left behind as it is: an operator asserted that it is down for good ({})",
+                run.migration.source, failure.words
+            );
+            return Ok((words, 0));
+        }
+        found => found?,
+    };
+    enter(&*source, moving).await?;
+    source.disable_subscriptions(moving).await?;
+    source.drop_subscriptions(moving).await?;
+    source.close(&record).await?;
+    source.barrier().await?;
+    let ended = source.end_sessions(&[], end).await?;
+    Ok((format!("{} is closed and kept", source.name()), ended))
 }
 
 /// What `start` made is taken back.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::try_join;
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
-use super::{Failure, Proof, Run, catch_up, sessions::enter};
+use super::{Failure, Proof, Run, arm::stream_health, catch_up, sessions::enter};
 use crate::{
     checks::Moment,
     engine::preflight,
@@ -93,13 +94,16 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         Err(_uncountable) if accepted => 0,
         counted => counted?,
     };
-    if at_risk > 0 && !run.migration.facts.accept_loss {
+    if at_risk > 0 && !accepted {
         return Err(Failure::new(format!(
             "going back now would lose {at_risk} committed transactions that the reverse stream \
              has not delivered; repair it, or accept the loss (migration rollback {} \
              --accept-loss)",
             run.migration.name
         )));
+    }
+    if !accepted {
+        await_small_lag(run).await?;
     }
     let membership = run.ports.data_plane.membership().await?;
     let missing = incomplete(&membership);
@@ -110,6 +114,27 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         ),
         json!({ "writes_at_risk": at_risk, "accept_loss": run.migration.facts.accept_loss }),
     ))
+}
+
+/// What the source has yet to apply must fit into the wait behind the hold, or clients would
+/// be parked for a switch that cannot end well. The target serves meanwhile.
+async fn await_small_lag(run: &mut Run<'_>) -> Result<(), Failure> {
+    let wait = run.settings.catch_up;
+    let deadline = Instant::now() + wait;
+    loop {
+        let health = stream_health(run).await?;
+        if !health.streaming || health.behind_bytes <= SMALL_LAG {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::new(format!(
+                "the source {} is {} bytes of WAL behind, and did not come closer than \
+                 {SMALL_LAG} within {wait:?}: nobody was held; ask again when it has caught up",
+                run.migration.source, health.behind_bytes
+            )));
+        }
+        sleep(POLL).await;
+    }
 }
 
 /// Committed transactions on the serving target that going back would lose, as far as
@@ -200,6 +225,9 @@ fn incomplete(membership: &Membership) -> Option<String> {
     Some(format!("sidecar {node} is not in step: {words}"))
 }
 
+/// In bytes of WAL; applied in some tens of milliseconds.
+const SMALL_LAG: u64 = 1 << 20;
+const POLL: Duration = Duration::from_millis(20);
 /// A standby that has not replayed some kilobytes within this time is not close enough
 /// to switch to.
 const SET_UP_REPLAY: Duration = Duration::from_secs(10);

@@ -8,7 +8,8 @@ use std::{collections::HashMap, process::ExitCode};
 use clap::{Args, Subcommand};
 use pointsman_catalog::ServerName;
 use pointsman_proto::v1::{
-    self, CreateMigrationRequest, ListMigrationsRequest, MigrationRequest, ResolveRequest,
+    self, CompleteRequest, CreateMigrationRequest, ListMigrationsRequest, MigrationRequest,
+    ResolveRequest,
 };
 
 use super::{
@@ -67,6 +68,9 @@ pub(super) enum Migration {
     Complete {
         /// The migration
         name: String,
+        /// Go on without the source should it not answer: you assert that it is down for good
+        #[arg(long)]
+        source_is_gone: bool,
     },
     /// Give up a migration whose target does not serve
     Cancel {
@@ -140,9 +144,17 @@ impl Migration {
                 let answer = admin.start_migration(MigrationRequest { name }).await;
                 return ended(global, answer, &["prepared"]);
             }
-            Self::Complete { name } => {
+            Self::Complete {
+                name,
+                source_is_gone,
+            } => {
                 let mut admin = client::connect(global).await?;
-                let answer = admin.complete_migration(MigrationRequest { name }).await;
+                let answer = admin
+                    .complete_migration(CompleteRequest {
+                        name,
+                        source_is_gone,
+                    })
+                    .await;
                 return ended(global, answer, &["completed"]);
             }
             Self::Cancel { name } => {

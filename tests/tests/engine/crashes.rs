@@ -218,7 +218,7 @@ async fn killed_in_the_bake_a_migration_is_completed_by_the_next_engine() -> Res
     world.switched().await?;
     world.kill().await?;
     world.take_over().await?;
-    let status = world.engine().complete("m").await?;
+    let status = world.engine().complete("m", false).await?;
     ensure!(
         status.migration.state == State::Completed,
         "{}",

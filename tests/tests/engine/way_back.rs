@@ -1,5 +1,7 @@
 //! The way back: when it waits, what it refuses, what it gives up.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use pointsman_cutover::{EngineError, Settings, Status, WayBackKind, machine::State};
 
@@ -187,10 +189,78 @@ async fn a_rollback_waits_for_a_stream_that_can_come_back() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_far_behind_is_waited_for_while_the_target_serves() -> Result<()> {
+    let world = World::new(Settings {
+        catch_up: Duration::from_millis(500),
+        ..Settings::default()
+    })
+    .await?;
+    world.switched().await?;
+    // The apply worker waits for this lock, which outlives the session: the source is armed
+    // and ends every session that is not the engine's.
+    let lock = "BEGIN; LOCK TABLE writes IN EXCLUSIVE MODE; PREPARE TRANSACTION 'lag'";
+    let source = world.pair.source.client("orders").await?;
+    source.batch_execute(lock).await?;
+    let target = world.pair.target.client("orders").await?;
+    let much = "INSERT INTO writes (client, number) SELECT 1, n FROM generate_series(1, 20000) n";
+    target.execute(much, &[]).await?;
+    let refusal = match world.engine().rollback("m", false).await {
+        Err(EngineError::Refused(words)) => words,
+        other => anyhow::bail!("{other:?}"),
+    };
+    ensure!(refusal.contains("bytes of WAL behind"), "{refusal}");
+    ensure!(world.routes().await?.0 == "served by green");
+    write(&world.pair.target, 1, 20_001).await?;
+
+    let unlocked = async || {
+        let source = world.pair.source.client("orders").await?;
+        Ok(source
+            .batch_execute("ROLLBACK PREPARED 'lag'")
+            .await
+            .is_ok())
+    };
+    eventually("the lock is gone", unlocked).await?;
+    let caught_up = async || {
+        let rows = rows(&world.pair.source, 1).await;
+        Ok(rows.is_ok_and(|rows| rows == 20_001))
+    };
+    eventually("the source has caught up", caught_up).await?;
+    let status = world.engine().rollback("m", false).await?;
+    ensure!(
+        status.migration.state == State::RolledBack,
+        "{}",
+        story(&status)
+    );
+    write(&world.pair.source, 1, 20_002).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_source_gone_for_good_an_operators_word_completes() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.switched().await?;
+    world.source_gate.sever();
+    let refusal = world.engine().complete("m", false).await;
+    ensure!(
+        matches!(&refusal, Err(EngineError::Refused(words)) if words.contains("blue")),
+        "{refusal:?}"
+    );
+    write(&world.pair.target, 1, 1).await?;
+    let status = world.engine().complete("m", true).await?;
+    println!("{}", story(&status));
+    ensure!(status.migration.state == State::Completed);
+    let slots = "SELECT count(*) FROM pg_replication_slots";
+    let target = world.pair.target.client("postgres").await?;
+    ensure!(target.query_one(slots, &[]).await?.get::<_, i64>(0) == 0);
+    // It keeps the fence that the switch gave it.
+    ensure!(write(&world.pair.source, 1, 2).await.is_err());
+    write(&world.pair.target, 1, 3).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_completed_migration_has_no_way_back_and_one_writer() -> Result<()> {
     let world = World::new(Settings::default()).await?;
     world.switched().await?;
-    let status = world.engine().complete("m").await?;
+    let status = world.engine().complete("m", false).await?;
     println!("{}", story(&status));
     ensure!(
         status.migration.state == State::Completed,

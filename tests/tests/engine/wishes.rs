@@ -19,7 +19,7 @@ async fn a_wish_out_of_turn_is_refused_and_changes_nothing() -> Result<()> {
         engine.start("m").await,
         engine.switch("m").await,
         engine.rollback("m", true).await,
-        engine.complete("m").await,
+        engine.complete("m", false).await,
         engine.resolve("m", "open-source").await,
     ] {
         let Err(error) = refused else {

@@ -60,7 +60,7 @@ impl Driver {
                 (Event::SwitchRequested, "a switch was asked for")
             }
             Wish::Rollback { accept_loss } => self.admit_rollback(*accept_loss)?,
-            Wish::Complete => (Event::CompleteRequested, "completion was asked for"),
+            Wish::Complete { source_is_gone } => self.admit_completion(*source_is_gone)?,
             Wish::Cancel => (Event::CancelRequested, "cancelling was asked for"),
             Wish::Resolve(choice) => self.admit_choice(choice)?,
         };
@@ -117,6 +117,20 @@ impl Driver {
         self.migration.facts.accept_loss = accept_loss;
         self.migration.cause = Some(words.to_owned());
         Ok((event, words))
+    }
+
+    fn admit_completion(
+        &mut self,
+        source_is_gone: bool,
+    ) -> Result<(Event, &'static str), EngineError> {
+        self.legal(Event::CompleteRequested)?;
+        self.migration.facts.source_asserted_down = source_is_gone;
+        let words = if source_is_gone {
+            "completion was asked for, asserting that the source is down for good"
+        } else {
+            "completion was asked for"
+        };
+        Ok((Event::CompleteRequested, words))
     }
 
     fn admit_choice(&mut self, choice: &str) -> Result<(Event, &'static str), EngineError> {
