@@ -107,12 +107,9 @@ impl SnapshotCache {
         }
     }
 
-    /// The sequence of the group's own snapshot, which is older than the cache's last one
-    /// when later publishes did not name the group.
-    pub(crate) fn sequence(&self, group: &Group) -> Option<Sequence> {
-        let shelf = self.existing(group)?;
-        let published = shelf.published.load();
-        published.as_ref().map(|found| found.sequence)
+    /// Where the group's newest snapshot stands, found once for many looks.
+    pub(crate) fn place(&self, group: &Group) -> Place {
+        Place(self.shelf(group))
     }
 
     /// Follows a group, whether it has a snapshot yet or not.
@@ -150,6 +147,19 @@ pub(crate) struct Published {
 struct Shelf {
     published: ArcSwapOption<Published>,
     sequence: watch::Sender<Sequence>,
+}
+
+/// See [`SnapshotCache::place`].
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Shelf>);
+
+impl Place {
+    /// The sequence of the group's own snapshot, which is older than the cache's last one
+    /// when later publishes did not name the group.
+    pub(crate) fn sequence(&self) -> Option<Sequence> {
+        let published = self.0.published.load();
+        published.as_ref().map(|found| found.sequence)
+    }
 }
 
 /// A stream's view of its group.
@@ -192,8 +202,8 @@ mod tests {
         let cache = SnapshotCache::new();
         let first = cache.publish(snapshots(&["a", "b"]));
         let second = cache.publish(snapshots(&["b"]));
-        assert_eq!(cache.sequence(&Group::new("a")), Some(first));
-        assert_eq!(cache.sequence(&Group::new("b")), Some(second));
+        assert_eq!(cache.place(&Group::new("a")).sequence(), Some(first));
+        assert_eq!(cache.place(&Group::new("b")).sequence(), Some(second));
         assert!(first < second);
     }
 

@@ -2,6 +2,7 @@
 
 mod convergence;
 mod ledger;
+mod record;
 mod status;
 
 use std::{
@@ -15,17 +16,15 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::{
-    convergence::Barrier,
-    ledger::{Ledger, StreamId},
-};
+use self::{convergence::Barrier, ledger::Ledger};
 pub use self::{
     convergence::{Convergence, Outcome, Policy},
-    status::NodeStatus,
+    status::{About, Delivery, NodeRecord, NodeStatus, time_of_day},
 };
 use crate::{
     cache::{Group, Sequence, SnapshotCache},
     node::{NodeDescription, NodeId},
+    peer::Peer,
     stream::Machine,
 };
 
@@ -49,7 +48,7 @@ impl Fleet {
     /// and shown, and no barrier waits for it.
     pub fn set_registered(&self, nodes: impl IntoIterator<Item = NodeId>) {
         let nodes: BTreeSet<_> = nodes.into_iter().collect();
-        self.ledger().set_registered(nodes);
+        self.ledger().set_registered(nodes, Instant::now());
         self.changed();
     }
 
@@ -59,7 +58,14 @@ impl Fleet {
         self.ledger().status()
     }
 
-    /// A number that grows with every change of [`Fleet::status`].
+    /// Everything on record about one node: also if it went and is not registered, for about
+    /// an hour.
+    #[must_use]
+    pub fn record(&self, node: &NodeId) -> Option<NodeRecord> {
+        self.ledger().record(node)
+    }
+
+    /// A number that grows with every change of [`Fleet::status`] that comes after this call.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -81,16 +87,21 @@ impl Fleet {
         let (barrier, decision) = Barrier::new(sequence, policy, Instant::now());
         let wait = Waiting {
             fleet: self,
-            id: self.ledger().begin(barrier),
+            barrier: self.ledger().begin(barrier, None),
         };
         // Past the deadline the answer is what there is.
         let _ = timeout_at(deadline, decision).await;
-        wait.fleet.ledger().conclude(wait.id, Instant::now())
+        wait.fleet.ledger().conclude(wait.barrier, Instant::now())
     }
 
-    pub(crate) fn connect(self: &Arc<Self>, node: NodeDescription, group: Group) -> Connection {
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        node: NodeDescription,
+        group: Group,
+        peer: Peer,
+    ) -> Connection {
         let id = node.id.clone();
-        let stream = self.ledger().connect(node, group, Instant::now());
+        let stream = self.ledger().connect(node, group, peer, Instant::now());
         self.changed();
         Connection {
             fleet: Arc::clone(self),
@@ -99,8 +110,12 @@ impl Fleet {
         }
     }
 
+    /// Called after the ledger was unlocked: whoever begins to watch and is not counted yet
+    /// reads the ledger later, and finds the change there.
     fn changed(&self) {
-        self.changes.send_modify(|number| *number += 1);
+        if self.changes.receiver_count() > 0 {
+            self.changes.send_modify(|number| *number += 1);
+        }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -120,13 +135,18 @@ impl fmt::Debug for Fleet {
 pub(crate) struct Connection {
     fleet: Arc<Fleet>,
     node: NodeId,
-    stream: StreamId,
+    /// The place of the stream's entry.
+    stream: usize,
 }
 
 impl Connection {
     /// Enters how the stream's client stands now.
     pub(crate) fn report(&self, machine: &mut Machine) {
-        self.fleet.ledger().report(&self.node, self.stream, machine);
+        // Worked out before the ledger is locked for everybody.
+        let (newest, synced_to) = (machine.newest(), machine.synced_to());
+        self.fleet
+            .ledger()
+            .report(self.stream, newest, synced_to, machine.changes());
         self.fleet.changed();
     }
 
@@ -137,7 +157,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.fleet.ledger().disconnect(&self.node, self.stream);
+        self.fleet.ledger().disconnect(self.stream, Instant::now());
         self.fleet.changed();
     }
 }
@@ -145,12 +165,12 @@ impl Drop for Connection {
 /// Takes its barrier out of the ledger, also when the waiting is given up.
 struct Waiting<'a> {
     fleet: &'a Fleet,
-    id: u64,
+    barrier: usize,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.fleet.ledger().forget(self.id);
+        self.fleet.ledger().end(self.barrier, Instant::now());
     }
 }
 

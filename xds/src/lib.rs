@@ -35,13 +35,15 @@ mod telemetry;
 mod fixture;
 
 pub use cache::{Group, Sequence, SnapshotCache};
-pub use fleet::{Convergence, Fleet, NodeStatus, Outcome, Policy};
+pub use fleet::{
+    About, Convergence, Delivery, Fleet, NodeRecord, NodeStatus, Outcome, Policy, time_of_day,
+};
 pub use node::{NodeDescription, NodeDirectory, NodeId, Refusal};
 pub use peer::{Identity, Peer};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
 pub use server::{Limits, ServeError, XdsServer};
 pub use snapshot::{Snapshot, SnapshotBuilder, SnapshotError};
-pub use stream::{Acknowledged, Sent, TypeState, TypeStatus};
+pub use stream::{Acknowledged, Nack, Sent, TypeState, TypeStatus};
 pub use telemetry::{
     AccessLogKind, MetricFamily, MetricKind, MetricSample, NoTelemetry, TcpAccessLog, TelemetrySink,
 };

@@ -4,6 +4,7 @@
 //! is composed.
 
 mod difference;
+mod nack;
 mod order;
 mod subscription;
 mod substream;
@@ -15,6 +16,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+pub use self::nack::Nack;
 use self::{
     difference::Taken,
     order::{ORDER, PATIENCE},
@@ -114,6 +116,8 @@ pub struct TypeStatus {
     pub sent: Option<Sent>,
     /// The last one that the client accepted.
     pub acknowledged: Option<Acknowledged>,
+    /// The last one that it refused, whether that stands or not.
+    pub refused: Option<Arc<Nack>>,
 }
 
 /// A request that ends the stream.
@@ -293,6 +297,7 @@ impl Machine {
                 state: substream.state(),
                 sent: substream.sent.clone(),
                 acknowledged: substream.acknowledged.clone(),
+                refused: substream.refused.clone(),
             })
     }
 

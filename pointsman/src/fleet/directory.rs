@@ -39,7 +39,7 @@ impl NodeDirectory for Publisher {
 }
 
 /// Where a node says that it listens.
-pub(super) fn said(node: &NodeDescription) -> Option<IpAddr> {
+fn said(node: &NodeDescription) -> Option<IpAddr> {
     node.metadata.get(LISTEN_METADATA)?.parse().ok()
 }
 

@@ -3,9 +3,10 @@
 use std::{net::IpAddr, sync::PoisonError};
 
 use pointsman_catalog::NodeId;
+use pointsman_envoy_config::LISTEN_METADATA;
 use pointsman_xds::{NodeStatus, TypeState};
 
-use super::{Publisher, directory, world};
+use super::{Publisher, world};
 
 /// One sidecar, as operators see it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -62,7 +63,14 @@ impl Publisher {
                     .ok()
                     .and_then(|id| known.registered.get(&id).copied());
                 let (state, words) = judge(status, registered);
-                let listen = registered.or_else(|| directory::said(status.description.as_ref()?));
+                let listen = registered.or_else(|| {
+                    status
+                        .about
+                        .as_ref()?
+                        .metadata(LISTEN_METADATA)?
+                        .parse()
+                        .ok()
+                });
                 NodeView {
                     id: status.id.to_string(),
                     listen,

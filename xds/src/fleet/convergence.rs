@@ -1,6 +1,6 @@
 //! Waiting for a fleet.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 
@@ -48,16 +48,40 @@ pub enum Outcome {
     Absent,
 }
 
-/// A wait in progress.
+/// A wait in progress. It counts, so that an acknowledgement changes one mark and two numbers,
+/// whatever the size of the fleet.
 #[derive(Debug)]
 pub(super) struct Barrier {
-    sequence: Sequence,
+    pub(super) sequence: Sequence,
     policy: Policy,
     began: Instant,
-    nodes: HashMap<NodeId, Outcome>,
+    /// By the node's place in the ledger.
+    marks: Vec<Mark>,
+    awaited: usize,
     tally: Tally,
     /// Gone once the wait is decided.
     decided: Option<oneshot::Sender<()>>,
+}
+
+/// What a barrier knows of a node.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Mark {
+    #[default]
+    NotAwaited,
+    /// For good, whatever comes after. Microseconds since the wait began.
+    Synced {
+        after_us: u32,
+    },
+    Now(Standing),
+}
+
+/// Where a node stands towards a sequence now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Standing {
+    Synced,
+    Refusing,
+    Lagging,
+    Absent,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,28 +102,46 @@ impl Barrier {
             sequence,
             policy,
             began,
-            nodes: HashMap::new(),
+            marks: Vec::new(),
+            awaited: 0,
             tally: Tally::default(),
             decided: Some(decided),
         };
         (barrier, decision)
     }
 
-    /// Enters where a node stands. Whoever had the content once counts for good, even if it
-    /// goes on to newer content, or away.
-    pub(super) fn enter(&mut self, node: NodeId, outcome: Outcome) {
-        if let Some(former) = self.nodes.get(&node) {
-            if matches!(former, Outcome::Synced { .. }) {
-                return;
-            }
+    /// Waits for the node at `place` too, which stands so now.
+    pub(super) fn await_node(&mut self, place: usize, standing: Standing) {
+        if self.marks.len() <= place {
+            self.marks.resize(place + 1, Mark::NotAwaited);
+        }
+        if self.marks[place] == Mark::NotAwaited {
+            self.awaited += 1;
+            self.mark(place, standing, self.began);
+        }
+    }
+
+    /// Enters where an awaited node stands. Whoever had the content once counts for good, even
+    /// if it goes on to newer content, or away.
+    pub(super) fn enter(&mut self, place: usize, standing: Standing, now: Instant) {
+        if let Mark::Now(former) = self.mark_of(place)
+            && former != standing
+        {
             if let Some(count) = self.tally.count(former) {
                 *count -= 1;
             }
+            self.mark(place, standing, now);
+            self.decide();
         }
-        if let Some(count) = self.tally.count(&outcome) {
-            *count += 1;
-        }
-        self.nodes.insert(node, outcome);
+    }
+
+    /// Whether an awaited node may still change what is known of it.
+    pub(super) fn is_open_for(&self, place: usize) -> bool {
+        matches!(self.mark_of(place), Mark::Now(_))
+    }
+
+    pub(super) fn mark_of(&self, place: usize) -> Mark {
+        self.marks.get(place).copied().unwrap_or_default()
     }
 
     /// Ends the wait if nothing can change its result any more.
@@ -112,26 +154,12 @@ impl Barrier {
         }
     }
 
-    pub(super) fn awaits(&self, node: &NodeId) -> bool {
-        self.nodes.contains_key(node)
-    }
-
-    pub(super) fn sequence(&self) -> Sequence {
-        self.sequence
-    }
-
-    pub(super) fn began(&self) -> Instant {
-        self.began
-    }
-
     pub(super) fn conclude(
         &self,
-        others: impl Iterator<Item = (NodeId, Outcome)>,
+        mut nodes: Vec<(NodeId, Outcome)>,
+        mut others: Vec<(NodeId, Outcome)>,
         now: Instant,
     ) -> Convergence {
-        let own = self.nodes.iter();
-        let mut nodes: Vec<_> = own.map(|(node, o)| (node.clone(), o.clone())).collect();
-        let mut others: Vec<_> = others.collect();
         nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         others.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Convergence {
@@ -142,9 +170,23 @@ impl Barrier {
         }
     }
 
+    fn mark(&mut self, place: usize, standing: Standing, now: Instant) {
+        if let Some(count) = self.tally.count(standing) {
+            *count += 1;
+        }
+        self.marks[place] = match standing {
+            Standing::Synced => {
+                let after = now.saturating_duration_since(self.began);
+                let after_us = u32::try_from(after.as_micros()).unwrap_or(u32::MAX);
+                Mark::Synced { after_us }
+            }
+            Standing::Refusing | Standing::Lagging | Standing::Absent => Mark::Now(standing),
+        };
+    }
+
     fn is_reached(&self) -> bool {
         match self.policy {
-            Policy::AllRegistered => self.tally.synced == self.nodes.len(),
+            Policy::AllRegistered => self.tally.synced == self.awaited,
             Policy::AllConnected => self.tally.lagging == 0,
             Policy::Percent(percent) => self.tally.synced >= self.share(percent),
         }
@@ -154,22 +196,22 @@ impl Barrier {
         match self.policy {
             Policy::AllRegistered => self.tally.refused > 0,
             Policy::AllConnected => false,
-            Policy::Percent(percent) => self.nodes.len() - self.tally.refused < self.share(percent),
+            Policy::Percent(percent) => self.awaited - self.tally.refused < self.share(percent),
         }
     }
 
     fn share(&self, percent: u8) -> usize {
-        (self.nodes.len() * usize::from(percent.min(100))).div_ceil(100)
+        (self.awaited * usize::from(percent.min(100))).div_ceil(100)
     }
 }
 
 impl Tally {
-    fn count(&mut self, outcome: &Outcome) -> Option<&mut usize> {
-        match outcome {
-            Outcome::Synced { .. } => Some(&mut self.synced),
-            Outcome::Nacked { .. } => Some(&mut self.refused),
-            Outcome::Lagging => Some(&mut self.lagging),
-            Outcome::Absent => None,
+    fn count(&mut self, standing: Standing) -> Option<&mut usize> {
+        match standing {
+            Standing::Synced => Some(&mut self.synced),
+            Standing::Refusing => Some(&mut self.refused),
+            Standing::Lagging => Some(&mut self.lagging),
+            Standing::Absent => None,
         }
     }
 }

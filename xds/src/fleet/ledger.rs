@@ -1,229 +1,368 @@
-//! One entry per open stream, and the barriers that wait for them. An acknowledgement costs
-//! one look-up and one comparison per barrier, whatever the size of the fleet.
+//! One entry per node and one per open stream, and the barriers that wait for them. An
+//! acknowledgement finds its entry by its place, writes into it, and changes one mark and two
+//! numbers per barrier: its cost does not grow with the fleet.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
+use slab::Slab;
 use tokio::time::Instant;
 
 use super::{
-    convergence::{Barrier, Convergence, Outcome},
-    status::NodeStatus,
+    convergence::{Barrier, Convergence, Mark, Outcome, Standing},
+    record::{self, Record},
+    status::{About, NodeRecord, NodeStatus},
 };
 use crate::{
-    cache::{Group, Sequence, SnapshotCache},
+    cache::{Group, Place, Sequence, SnapshotCache},
     node::{NodeDescription, NodeId},
-    resource::ResourceType,
-    stream::{Machine, TypeState, TypeStatus},
+    peer::Peer,
+    stream::{TypeState, TypeStatus},
 };
 
 #[derive(Debug)]
 pub(super) struct Ledger {
     cache: Arc<SnapshotCache>,
-    registered: BTreeSet<NodeId>,
-    /// Connected nodes. The newest stream comes last, and no list is empty.
-    nodes: HashMap<NodeId, Vec<Entry>>,
-    barriers: HashMap<u64, Barrier>,
-    last_id: u64,
+    nodes: Slab<Node>,
+    places: HashMap<NodeId, usize>,
+    streams: Slab<Stream>,
+    barriers: Slab<Barrier>,
+    /// Nodes that nobody registered and that went, in the order in which they did; they are
+    /// forgotten in time.
+    strangers: VecDeque<(usize, Instant)>,
+    /// Of the stream that came last: most clients of a fleet say the same of themselves.
+    about: Option<Arc<About>>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct StreamId(u64);
+#[derive(Debug)]
+struct Node {
+    id: NodeId,
+    registered: bool,
+    retired: Option<Instant>,
+    /// The places of its open streams, the newest last.
+    streams: Vec<usize>,
+    record: Record,
+}
 
 #[derive(Debug)]
-pub(super) struct Entry {
-    stream: StreamId,
-    description: NodeDescription,
+struct Stream {
+    node: usize,
+    peer: Peer,
+    about: Arc<About>,
     group: Group,
+    place: Place,
     since: Instant,
     /// The newest snapshot that the stream knows of.
     newest: Option<Sequence>,
     synced_to: Option<Sequence>,
-    types: [Option<TypeStatus>; ResourceType::ALL.len()],
+    types: Vec<TypeStatus>,
 }
 
 impl Ledger {
     pub(super) fn new(cache: Arc<SnapshotCache>) -> Self {
         Self {
             cache,
-            registered: BTreeSet::new(),
-            nodes: HashMap::new(),
-            barriers: HashMap::new(),
-            last_id: 0,
+            nodes: Slab::new(),
+            places: HashMap::new(),
+            streams: Slab::new(),
+            barriers: Slab::new(),
+            strangers: VecDeque::new(),
+            about: None,
         }
     }
 
-    pub(super) fn set_registered(&mut self, nodes: BTreeSet<NodeId>) {
-        self.registered = nodes;
+    pub(super) fn set_registered(&mut self, registered: BTreeSet<NodeId>, now: Instant) {
+        for (place, node) in &mut self.nodes {
+            let was = std::mem::replace(&mut node.registered, registered.contains(&node.id));
+            if was && !node.registered {
+                node.retired = Some(now);
+                if node.streams.is_empty() {
+                    let gone = *node.record.gone.get_or_insert(now);
+                    self.strangers.push_back((place, gone));
+                }
+            } else if node.registered {
+                node.retired = None;
+            }
+        }
+        for id in registered {
+            let place = self.intern(id);
+            self.nodes[place].registered = true;
+        }
+        self.forget_strangers(now);
     }
 
+    /// Returns the stream's place.
     pub(super) fn connect(
         &mut self,
         description: NodeDescription,
         group: Group,
+        peer: Peer,
         now: Instant,
-    ) -> StreamId {
-        let stream = StreamId(self.next_id());
-        let node = description.id.clone();
-        self.nodes.entry(node.clone()).or_default().push(Entry {
-            stream,
-            description,
+    ) -> usize {
+        let node = self.intern(description.id.clone());
+        let about = About::of(description, self.about.as_ref());
+        self.about = Some(Arc::clone(&about));
+        let stream = self.streams.insert(Stream {
+            node,
+            peer,
+            about,
+            place: self.cache.place(&group),
             group,
             since: now,
             newest: None,
             synced_to: None,
-            types: Default::default(),
+            types: Vec::new(),
         });
-        self.assess(&node, now);
+        let streams = &mut self.nodes[node].streams;
+        streams.reserve_exact(1);
+        streams.push(stream);
+        self.assess(node);
         stream
     }
 
-    pub(super) fn disconnect(&mut self, node: &NodeId, stream: StreamId) {
-        if let Some(entries) = self.nodes.get_mut(node) {
-            entries.retain(|entry| entry.stream != stream);
-            if entries.is_empty() {
-                self.nodes.remove(node);
-            }
-        }
-        self.assess(node, Instant::now());
-    }
-
-    pub(super) fn report(&mut self, node: &NodeId, stream: StreamId, machine: &mut Machine) {
-        let entries = self.nodes.get_mut(node).into_iter().flatten();
-        let Some(entry) = entries.into_iter().find(|entry| entry.stream == stream) else {
+    pub(super) fn disconnect(&mut self, stream: usize, now: Instant) {
+        let Some(ended) = self.streams.try_remove(stream) else {
             return;
         };
-        entry.newest = machine.newest();
-        entry.synced_to = machine.synced_to().or(entry.synced_to);
-        for status in machine.changes() {
-            let at = status.kind.index();
-            entry.types[at] = Some(status);
+        let node = &mut self.nodes[ended.node];
+        node.streams.retain(|open| *open != stream);
+        node.record.absorb(&ended.types, now);
+        if node.streams.is_empty() && !node.registered {
+            self.strangers.push_back((ended.node, now));
         }
-        self.assess(node, Instant::now());
+        self.assess(ended.node);
+        self.forget_strangers(now);
     }
 
-    pub(super) fn begin(&mut self, mut barrier: Barrier) -> u64 {
-        for node in &self.registered {
-            let outcome = self.outcome(node, &barrier, barrier.began());
-            barrier.enter(node.clone(), outcome);
+    /// Enters how the stream's client stands now: `changes` of types, and up to which snapshot
+    /// it has everything, if that is the newest one that it knows of.
+    pub(super) fn report(
+        &mut self,
+        stream: usize,
+        newest: Option<Sequence>,
+        synced_to: Option<Sequence>,
+        changes: impl Iterator<Item = TypeStatus>,
+    ) {
+        let Some(entry) = self.streams.get_mut(stream) else {
+            return;
+        };
+        entry.newest = newest;
+        entry.synced_to = synced_to.or(entry.synced_to);
+        let node = entry.node;
+        for status in changes {
+            if let Some(nack) = record::enter(&mut entry.types, status) {
+                self.nodes[node].record.refuse(nack);
+            }
+        }
+        self.assess(node);
+    }
+
+    /// Begins a wait, for the registered nodes or for those `among` whom it matters. Returns
+    /// its place.
+    pub(super) fn begin(
+        &mut self,
+        mut barrier: Barrier,
+        among: Option<&BTreeSet<NodeId>>,
+    ) -> usize {
+        let places: Vec<_> = match among {
+            Some(ids) => ids.iter().map(|id| self.intern(id.clone())).collect(),
+            None => {
+                let registered = self.nodes.iter().filter(|(_, node)| node.registered);
+                registered.map(|(place, _)| place).collect()
+            }
+        };
+        for place in places {
+            let standing = standing(&self.nodes[place], &self.streams, barrier.sequence);
+            barrier.await_node(place, standing);
         }
         barrier.decide();
-        let id = self.next_id();
-        self.barriers.insert(id, barrier);
-        id
+        self.barriers.insert(barrier)
     }
 
-    pub(super) fn conclude(&self, id: u64, now: Instant) -> Convergence {
-        let barrier = &self.barriers[&id];
-        let others = self
-            .nodes
-            .keys()
-            .filter(|node| !barrier.awaits(node))
-            .map(|node| (node.clone(), self.outcome(node, barrier, now)));
-        barrier.conclude(others, now)
+    pub(super) fn conclude(&self, barrier: usize, now: Instant) -> Convergence {
+        let barrier = &self.barriers[barrier];
+        let (mut nodes, mut others) = (Vec::new(), Vec::new());
+        for (place, node) in &self.nodes {
+            let mark = barrier.mark_of(place);
+            let outcome = match mark {
+                Mark::Synced { after_us } => Outcome::Synced {
+                    after: Duration::from_micros(after_us.into()),
+                },
+                Mark::Now(_) | Mark::NotAwaited => self.outcome(node, barrier.sequence),
+            };
+            if mark != Mark::NotAwaited {
+                nodes.push((node.id.clone(), outcome));
+            } else if !node.streams.is_empty() {
+                others.push((node.id.clone(), outcome));
+            }
+        }
+        barrier.conclude(nodes, others, now)
     }
 
-    pub(super) fn forget(&mut self, id: u64) {
-        self.barriers.remove(&id);
+    pub(super) fn end(&mut self, barrier: usize, now: Instant) {
+        self.barriers.try_remove(barrier);
+        self.forget_strangers(now);
     }
 
+    /// Every node that is registered or connected, by id.
     pub(super) fn status(&self) -> Vec<NodeStatus> {
-        let connected = self.nodes.keys();
-        let all: BTreeSet<_> = self.registered.iter().chain(connected).collect();
-        all.into_iter().map(|node| self.node_status(node)).collect()
+        let nodes = self.nodes.iter().map(|(_, node)| node);
+        let mut status: Vec<_> = nodes
+            .filter(|node| node.registered || !node.streams.is_empty())
+            .map(|node| self.node_status(node))
+            .collect();
+        status.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        status
+    }
+
+    pub(super) fn record(&self, id: &NodeId) -> Option<NodeRecord> {
+        let node = &self.nodes[*self.places.get(id)?];
+        let open = node.streams.iter().map(|stream| &self.streams[*stream]);
+        Some(NodeRecord {
+            status: self.node_status(node),
+            deliveries: node.record.with(open.flat_map(|stream| &stream.types)),
+            refusals: node.record.refusals(),
+        })
     }
 
     /// Nobody is connected and nobody waits.
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
-        self.nodes.is_empty() && self.barriers.is_empty()
+        self.streams.is_empty() && self.barriers.is_empty()
+    }
+
+    fn intern(&mut self, id: NodeId) -> usize {
+        if let Some(place) = self.places.get(&id) {
+            return *place;
+        }
+        let place = self.nodes.insert(Node {
+            id: id.clone(),
+            registered: false,
+            retired: None,
+            streams: Vec::new(),
+            record: Record::default(),
+        });
+        self.places.insert(id, place);
+        place
     }
 
     /// Tells each barrier where the node stands now.
-    fn assess(&mut self, node: &NodeId, now: Instant) {
-        // Taken out, since an outcome is worked out from the rest of the ledger.
-        let mut barriers = std::mem::take(&mut self.barriers);
-        for barrier in barriers.values_mut() {
-            if barrier.awaits(node) {
-                let outcome = self.outcome(node, barrier, now);
-                barrier.enter(node.clone(), outcome);
-                barrier.decide();
+    fn assess(&mut self, place: usize) {
+        let node = &self.nodes[place];
+        for (_, barrier) in &mut self.barriers {
+            if barrier.is_open_for(place) {
+                let standing = standing(node, &self.streams, barrier.sequence);
+                barrier.enter(place, standing, Instant::now());
             }
         }
-        self.barriers = barriers;
     }
 
-    fn outcome(&self, node: &NodeId, barrier: &Barrier, now: Instant) -> Outcome {
-        let Some(entries) = self.nodes.get(node) else {
-            return Outcome::Absent;
-        };
-        let after = now.saturating_duration_since(barrier.began());
-        let mut outcome = Outcome::Synced { after };
-        for entry in entries {
-            let required = self.required(&entry.group, barrier.sequence());
-            if entry.synced_to >= Some(required) {
-                continue;
-            }
-            outcome = Outcome::Lagging;
-            if entry.newest >= Some(required)
-                && let Some(refusal) = entry.refusal()
-            {
-                return refusal;
+    fn outcome(&self, node: &Node, sequence: Sequence) -> Outcome {
+        match standing(node, &self.streams, sequence) {
+            Standing::Synced => Outcome::Synced {
+                after: Duration::ZERO,
+            },
+            Standing::Lagging => Outcome::Lagging,
+            Standing::Absent => Outcome::Absent,
+            Standing::Refusing => {
+                let mut streams = node.streams.iter().map(|stream| &self.streams[*stream]);
+                streams
+                    .find_map(Stream::refusal)
+                    .unwrap_or(Outcome::Lagging)
             }
         }
-        outcome
     }
 
-    /// What a node of `group` must have to have the content that was current at `sequence`:
-    /// a group that later publishes left alone stands at an older one.
-    fn required(&self, group: &Group, sequence: Sequence) -> Sequence {
-        self.cache
-            .sequence(group)
-            .map_or(sequence, |newest| newest.min(sequence))
-    }
-
-    fn node_status(&self, node: &NodeId) -> NodeStatus {
-        let entries = self.nodes.get(node).map_or(&[][..], Vec::as_slice);
-        let newest = entries.last();
-        let synced = |entry: &Entry| {
-            let newest = self.cache.sequence(&entry.group);
-            newest.is_some() && entry.synced_to >= newest
+    fn node_status(&self, node: &Node) -> NodeStatus {
+        let streams = || node.streams.iter().map(|stream| &self.streams[*stream]);
+        let newest = streams().next_back();
+        let synced = |stream: &Stream| {
+            let newest = stream.place.sequence();
+            newest.is_some() && stream.synced_to >= newest
         };
         NodeStatus {
-            id: node.clone(),
-            registered: self.registered.contains(node),
-            streams: entries.len(),
-            group: newest.map(|entry| entry.group.clone()),
-            description: newest.map(|entry| entry.description.clone()),
-            connected_since: newest.map(|entry| entry.since),
-            types: newest
-                .map(|entry| entry.types.iter().flatten().cloned().collect())
-                .unwrap_or_default(),
-            synced_to: entries.iter().map(|entry| entry.synced_to).min().flatten(),
-            synced: !entries.is_empty() && entries.iter().all(synced),
+            id: node.id.clone(),
+            registered: node.registered,
+            retired: node.retired,
+            streams: node.streams.len(),
+            peers: streams().map(|stream| stream.peer.clone()).collect(),
+            gone: node.record.gone.filter(|_| node.streams.is_empty()),
+            group: newest.map(|stream| stream.group.clone()),
+            about: newest.map(|stream| Arc::clone(&stream.about)),
+            connected_since: newest.map(|stream| stream.since),
+            types: newest.map_or_else(Vec::new, |stream| stream.types.clone()),
+            synced_to: streams().map(|stream| stream.synced_to).min().flatten(),
+            synced: !node.streams.is_empty() && streams().all(synced),
+            refusals: node.record.refused(),
         }
     }
 
-    fn next_id(&mut self) -> u64 {
-        self.last_id += 1;
-        self.last_id
+    /// Not while anybody waits: a barrier knows nodes by their places.
+    pub(super) fn forget_strangers(&mut self, now: Instant) {
+        while self.barriers.is_empty()
+            && let Some((place, gone)) = self.strangers.front().copied()
+            && (self.strangers.len() > MAX_STRANGERS || now >= gone + REMEMBERED)
+        {
+            self.strangers.pop_front();
+            let node = self.nodes.get(place);
+            let still_gone = node.is_some_and(|node| {
+                !node.registered && node.streams.is_empty() && node.record.gone == Some(gone)
+            });
+            if still_gone {
+                let node = self.nodes.remove(place);
+                self.places.remove(&node.id);
+            }
+        }
     }
 }
 
-impl Entry {
+/// Where a node stands towards `sequence`. What it must have is the content that was current
+/// then: a group that later publishes left alone stands at an older one.
+fn standing(node: &Node, streams: &Slab<Stream>, sequence: Sequence) -> Standing {
+    if node.streams.is_empty() {
+        return Standing::Absent;
+    }
+    let mut standing = Standing::Synced;
+    for stream in &node.streams {
+        let stream = &streams[*stream];
+        if stream.synced_to >= Some(sequence) {
+            continue;
+        }
+        let newest = stream.place.sequence();
+        let required = newest.map_or(sequence, |newest| newest.min(sequence));
+        if stream.synced_to >= Some(required) {
+            continue;
+        }
+        if stream.newest >= Some(required) && stream.is_refusing() {
+            return Standing::Refusing;
+        }
+        standing = Standing::Lagging;
+    }
+    standing
+}
+
+impl Stream {
+    fn is_refusing(&self) -> bool {
+        let mut types = self.types.iter();
+        types.any(|status| matches!(status.state, TypeState::Nacked { .. }))
+    }
+
     fn refusal(&self) -> Option<Outcome> {
-        self.types
-            .iter()
-            .flatten()
-            .find_map(|status| match &status.state {
-                TypeState::Nacked { words, resources } => Some(Outcome::Nacked {
-                    kind: status.kind,
-                    resources: resources.clone(),
-                    words: Arc::clone(words),
-                }),
-                TypeState::NotSent | TypeState::Stale | TypeState::Synced => None,
-            })
+        self.types.iter().find_map(|status| match &status.state {
+            TypeState::Nacked { words, resources } => Some(Outcome::Nacked {
+                kind: status.kind,
+                resources: resources.clone(),
+                words: Arc::clone(words),
+            }),
+            TypeState::NotSent | TypeState::Stale | TypeState::Synced => None,
+        })
     }
 }
+
+/// How long a node that nobody registered is kept on record after it went.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+/// How many of them; names are free to make up.
+const MAX_STRANGERS: usize = 1024;

@@ -1,3 +1,6 @@
+mod cost;
+mod record;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
@@ -41,11 +44,19 @@ impl House {
 
     /// Connects a client that subscribes to the endpoints of `a`.
     fn sidecar(&self, id: &str) -> Sidecar {
+        self.sidecar_at(id, [127, 0, 0, 1])
+    }
+
+    fn sidecar_at(&self, id: &str, address: [u8; 4]) -> Sidecar {
         let group = Group::new("group");
+        let peer = Peer {
+            address: (address, 1).into(),
+            identity: None,
+        };
         let mut sidecar = Sidecar {
             machine: Machine::new(Transport::Delta, "server".into(), 10),
             watch: self.cache.subscribe(&group),
-            connection: self.fleet.connect(description(id), group),
+            connection: self.fleet.connect(description(id), group, peer),
             open: Vec::new(),
         };
         sidecar.request(Reply::default(), &["a".to_owned()]);
@@ -88,6 +99,24 @@ impl Sidecar {
             error: error.map(Into::into),
         };
         self.request(reply, &[]);
+    }
+}
+
+impl Sidecar {
+    /// The client accepts what it was sent, and the ledger has not heard of it.
+    fn acknowledge(&mut self) {
+        let response = self.open.pop().expect("something to answer");
+        let reply = Reply {
+            nonce: response.nonce.as_ref().to_owned(),
+            error: None,
+        };
+        let request = DeltaRequest {
+            reply,
+            ..DeltaRequest::default()
+        };
+        let now = Instant::now();
+        self.machine.delta(Endpoints, &request, now).unwrap();
+        self.open.extend(self.machine.advance(now));
     }
 }
 

@@ -116,7 +116,7 @@ impl<F: Form> Newcomer<F> {
         let mut session = Session {
             machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), ads.limits.names),
             watch: ads.cache.subscribe(&group),
-            connection: ads.fleet.connect(node, group),
+            connection: ads.fleet.connect(node, group, peer),
             inbound,
             outbox: VecDeque::new(),
             ads,

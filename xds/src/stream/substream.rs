@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Acknowledged, Reply, Sent, Transport,
+    Acknowledged, Nack, Reply, Sent, Transport,
     order::PATIENCE,
     subscription::{Change, Subscription},
 };
@@ -39,6 +39,7 @@ pub(super) struct Substream {
     pub(super) blocked_since: Option<Instant>,
     pub(super) sent: Option<Sent>,
     pub(super) acknowledged: Option<Acknowledged>,
+    pub(super) refused: Option<Arc<Nack>>,
     /// Which response of its sequence the last one was, from 0.
     nonces: Option<(Sequence, u32)>,
 }
@@ -128,6 +129,7 @@ impl Substream {
             blocked_since: None,
             sent: None,
             acknowledged: None,
+            refused: None,
             nonces: None,
         }
     }
@@ -184,7 +186,7 @@ impl Substream {
         self.standing = Standing::Open;
         match &reply.error {
             None => self.acknowledge(in_flight, now),
-            Some(words) => self.refuse(in_flight, words),
+            Some(words) => self.refuse(in_flight, words, now),
         }
         true
     }
@@ -313,8 +315,11 @@ impl Substream {
 
     /// A refusal covers the response, not its members, and a client may have taken the valid
     /// ones: of several, each is unknown from here on.
-    fn refuse(&mut self, in_flight: InFlight, words: &Arc<str>) {
-        self.rejected.words = Arc::clone(words);
+    fn refuse(&mut self, in_flight: InFlight, words: &Arc<str>, now: Instant) {
+        let names = in_flight.content.keys();
+        let nack = Nack::new(self.kind, in_flight.sequence, now, words, names);
+        self.rejected.words = Arc::clone(&nack.words);
+        self.refused = Some(Arc::new(nack));
         let alone = in_flight.content.len() == 1;
         let whole = self.is_whole();
         if whole {

@@ -1,0 +1,106 @@
+//! What is kept of a node from one stream to the next.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::status::{Delivery, NodeRecord};
+use crate::{
+    resource::ResourceType,
+    stream::{Nack, TypeStatus},
+};
+
+/// Fed by streams that end, and by refusals as they come. What an open stream sent last and
+/// what became of it stays in the stream's own entry until then: an acknowledgement must not
+/// write twice.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    deliveries: Vec<Delivery>,
+    refusals: VecDeque<Arc<Nack>>,
+    refused: u64,
+    /// When the last stream ended.
+    pub(super) gone: Option<Instant>,
+}
+
+impl Record {
+    pub(super) fn refuse(&mut self, nack: Arc<Nack>) {
+        if self.refusals.len() == NodeRecord::MAX_REFUSALS {
+            self.refusals.pop_front();
+        }
+        self.refusals.push_back(nack);
+        self.refused += 1;
+    }
+
+    /// Takes over what an ended stream had.
+    pub(super) fn absorb(&mut self, types: &[TypeStatus], now: Instant) {
+        self.deliveries = self.with(types.iter());
+        self.gone = Some(now);
+    }
+
+    /// By type: the newest of what is kept and of `open` streams.
+    pub(super) fn with<'a>(&self, open: impl Iterator<Item = &'a TypeStatus>) -> Vec<Delivery> {
+        let mut all: Vec<_> = self.deliveries.clone();
+        for status in open {
+            let Some(own) = all.iter_mut().find(|own| own.kind == status.kind) else {
+                all.push(Delivery::from(status));
+                continue;
+            };
+            own.merge(status);
+        }
+        all.retain(|delivery| delivery.sent.is_some());
+        all.sort_unstable_by_key(|delivery| delivery.kind.index());
+        all
+    }
+
+    pub(super) fn refusals(&self) -> Vec<Arc<Nack>> {
+        self.refusals.iter().cloned().collect()
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+impl Delivery {
+    fn merge(&mut self, status: &TypeStatus) {
+        newest(&mut self.sent, &status.sent, |sent| sent.at);
+        newest(&mut self.acknowledged, &status.acknowledged, |ack| ack.at);
+        newest(&mut self.refused, &status.refused, |nack| nack.at);
+    }
+}
+
+fn newest<T: Clone>(own: &mut Option<T>, other: &Option<T>, at: fn(&T) -> Instant) {
+    if other.as_ref().map(at) > own.as_ref().map(at) {
+        own.clone_from(other);
+    }
+}
+
+impl From<&TypeStatus> for Delivery {
+    fn from(status: &TypeStatus) -> Self {
+        Self {
+            kind: status.kind,
+            sent: status.sent.clone(),
+            acknowledged: status.acknowledged.clone(),
+            refused: status.refused.clone(),
+        }
+    }
+}
+
+/// How a node stands of one type on one stream.
+pub(super) fn enter(types: &mut Vec<TypeStatus>, status: TypeStatus) -> Option<Arc<Nack>> {
+    let index = |kind: ResourceType| kind.index();
+    let at = types.partition_point(|own| index(own.kind) < index(status.kind));
+    let nack = status.refused.clone();
+    let former = match types.get_mut(at) {
+        Some(own) if own.kind == status.kind => std::mem::replace(own, status).refused,
+        Some(_) | None => {
+            types.reserve_exact(1);
+            types.insert(at, status);
+            None
+        }
+    };
+    match (nack, former) {
+        (Some(nack), Some(former)) if Arc::ptr_eq(&nack, &former) => None,
+        (nack, _) => nack,
+    }
+}
