@@ -5,7 +5,9 @@ mod reader;
 
 use std::fmt;
 
-use crate::{Database, DatabaseName, Endpoint, FenceLevel, ListenPorts, Server, ServerName};
+use crate::{
+    Conninfo, Database, DatabaseName, Endpoint, FenceLevel, ListenPorts, Server, ServerName,
+};
 use conninfo::Purpose;
 use reader::{Field, Fields, Reader, Unique};
 
@@ -75,8 +77,8 @@ fn server<'a>(
     if let Some(endpoint) = &endpoint {
         endpoints.claim(reader, endpoint, "each server its own");
     }
-    let control = reader.required(&mut fields, "control", conninfo::ALLOWED);
-    let replication = reader.optional(&mut fields, "replication", conninfo::ALLOWED);
+    let control = reader.required(&mut fields, "control", Conninfo::FORM);
+    let replication = reader.optional(&mut fields, "replication", Conninfo::FORM);
     for (text, purpose) in control
         .iter()
         .map(|text| (text, Purpose::Control))

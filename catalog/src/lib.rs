@@ -5,6 +5,7 @@
 //! This crate knows nothing of Envoy, SQL or gRPC.
 
 mod catalog;
+mod conninfo;
 mod database;
 mod declaration;
 mod endpoint;
@@ -16,6 +17,7 @@ pub mod store;
 mod time;
 
 pub use catalog::{Applied, Catalog, CatalogError, Registered};
+pub use conninfo::Conninfo;
 pub use database::{Database, ListenPorts};
 pub use declaration::{Declaration, DeclarationError};
 pub use endpoint::{Endpoint, EndpointError};

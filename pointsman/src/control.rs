@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use pointsman_catalog::Server;
+use pointsman_catalog::{Conninfo, Server};
 use tokio_postgres::{Client, Config, NoTls};
 
 /// `server`'s control role in `datname`, at the server itself.
@@ -64,37 +64,19 @@ pub(crate) fn words(error: &anyhow::Error) -> String {
     }
 }
 
-/// A libpq keyword/value string, with `passfile=PATH` read: a file that holds the password.
 fn parse(conninfo: &str) -> anyhow::Result<Config> {
-    let (rest, passfile) = split_passfile(conninfo);
-    let mut config: Config = rest
+    let conninfo = Conninfo::parse(conninfo)
+        .and_then(Conninfo::with_password_read)
+        .map_err(|words| anyhow!(words))?;
+    let mut config: Config = conninfo
+        .render()
         .parse()
         // The error names the key, never a value.
         .map_err(|error: tokio_postgres::Error| anyhow!("cannot be read: {error}"))?;
-    if let Some(path) = passfile {
-        let password = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the password file {path}"))?;
-        config.password(password.trim_end_matches(['\r', '\n']));
-    }
     config
         .application_name(APPLICATION)
         .connect_timeout(CONNECT);
     Ok(config)
-}
-
-fn split_passfile(conninfo: &str) -> (String, Option<&str>) {
-    let mut passfile = None;
-    let rest: Vec<_> = conninfo
-        .split_whitespace()
-        .filter(|word| match word.strip_prefix("passfile=") {
-            Some(path) => {
-                passfile = Some(path);
-                false
-            }
-            None => true,
-        })
-        .collect();
-    (rest.join(" "), passfile)
 }
 
 /// Not the prefix of a migration's sessions, which its next leader ends.

@@ -1,14 +1,12 @@
 //! One connection, bounded in every wait.
 
-mod conninfo;
-
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use pointsman_catalog::{Server, ServerName};
+use pointsman_catalog::{Conninfo, Server, ServerName};
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::timeout,
@@ -17,7 +15,6 @@ use tokio_postgres::{
     Client, Config, NoTls, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql,
 };
 
-pub(super) use self::conninfo::Conninfo;
 use crate::ports::{ControlId, ProviderError, Refusal};
 
 /// Parameters of a statement.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use pointsman_catalog::Conninfo;
 use tokio::time::{Instant, sleep};
 
 use super::super::{
     record,
     server::SqlServer,
-    session::Conninfo,
     statements::{SUBSCRIPTION, create_subscription, identifier, limit_databases},
 };
 use crate::ports::{Armed, ControlledServer as _, ProviderError, SubscriptionSpec};

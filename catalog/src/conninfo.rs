@@ -1,0 +1,182 @@
+//! libpq keyword/value connection strings.
+//! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>
+//!
+//! No fault repeats a value: one of them may be the password.
+
+use std::{fmt, fs, iter::Peekable, str::Chars};
+
+/// The pairs of a connection string. Its `Debug` shows no value: one may be the password.
+pub struct Conninfo(Vec<(String, String)>);
+
+impl Conninfo {
+    /// What such a string looks like.
+    pub const FORM: &str = "\"host=HOST port=PORT user=ROLE …\"";
+
+    /// # Errors
+    /// What is wrong, in words that show no value.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Err(format!("empty; allowed: {}", Self::FORM));
+        }
+        if URIS.iter().any(|scheme| text.starts_with(scheme)) {
+            return Err(format!("a URI; allowed: {}", Self::FORM));
+        }
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        let mut rest = text.chars().peekable();
+        loop {
+            skip_spaces(&mut rest);
+            if rest.peek().is_none() {
+                return Ok(Self(pairs));
+            }
+            let keyword = keyword(&mut rest);
+            skip_spaces(&mut rest);
+            if rest.next() != Some('=') {
+                return Err(no_keyword(pairs.last().map(|(last, _)| &**last)));
+            }
+            skip_spaces(&mut rest);
+            let Some(value) = value(&mut rest) else {
+                return Err(format!("no closing quote after {keyword}='…"));
+            };
+            pairs.push((keyword, value));
+        }
+    }
+
+    /// The last value of `key`, as in libpq.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let found = self.0.iter().rev().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Replaces `key`.
+    #[must_use]
+    pub fn with(self, key: &str, value: &str) -> Self {
+        let mut pairs = self.without(&[key]);
+        pairs.0.push((key.to_owned(), value.to_owned()));
+        pairs
+    }
+
+    #[must_use]
+    pub fn without(mut self, keys: &[&str]) -> Self {
+        self.0.retain(|(name, _)| !keys.contains(&name.as_str()));
+        self
+    }
+
+    /// `passfile` is ours, not libpq's: the file's first line is the password.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn with_password_read(self) -> Result<Self, String> {
+        let Some(path) = self.get("passfile").map(str::to_owned) else {
+            return Ok(self);
+        };
+        let text = fs::read_to_string(&path)
+            .map_err(|error| format!("the password file {path} cannot be read: {error}"))?;
+        let password = text.lines().next().unwrap_or_default();
+        Ok(self.without(&["passfile"]).with("password", password))
+    }
+
+    /// The string again, every value quoted.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let pairs = self.0.iter().map(|(key, value)| {
+            let value = value.replace('\\', "\\\\").replace('\'', "\\'");
+            format!("{key}='{value}'")
+        });
+        pairs.collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl fmt::Debug for Conninfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.0.iter().map(|(key, _)| key);
+        f.debug_set().entries(keys).finish()
+    }
+}
+
+/// A word that may be the second half of a password; `last` is the keyword before it.
+fn no_keyword(last: Option<&str>) -> String {
+    match last {
+        Some(last) => format!(
+            "a word without '=' after {last}=…; allowed: {last}='…' for a value with spaces"
+        ),
+        None => format!("a word without '='; allowed: {}", Conninfo::FORM),
+    }
+}
+
+fn skip_spaces(rest: &mut Peekable<Chars<'_>>) {
+    while rest.next_if(char::is_ascii_whitespace).is_some() {}
+}
+
+fn keyword(rest: &mut Peekable<Chars<'_>>) -> String {
+    let mut keyword = String::new();
+    while let Some(c) = rest.next_if(|&c| c != '=' && !c.is_ascii_whitespace()) {
+        keyword.push(c);
+    }
+    keyword
+}
+
+/// A quoted or a bare value; a backslash takes the next character as it is. `None` for a quote
+/// that is not closed.
+fn value(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
+    let quoted = rest.next_if_eq(&'\'').is_some();
+    let mut value = String::new();
+    loop {
+        match rest.next_if(|c| quoted || !c.is_ascii_whitespace()) {
+            Some('\'') if quoted => return Some(value),
+            Some('\\') => value.extend(rest.next()),
+            Some(c) => value.push(c),
+            None if quoted => return None,
+            None => return Some(value),
+        }
+    }
+}
+
+/// What libpq takes for the beginning of a URI.
+const URIS: [&str; 2] = ["postgres://", "postgresql://"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_values_keep_their_blanks_quotes_and_backslashes() {
+        let info =
+            Conninfo::parse(r" host = 'a  b' user=o\'c password='it\'s \\ '  port=1").unwrap();
+        assert_eq!(info.get("host"), Some("a  b"));
+        assert_eq!(info.get("user"), Some("o'c"));
+        assert_eq!(info.get("password"), Some("it's \\ "));
+        assert_eq!(info.get("port"), Some("1"));
+        let again = Conninfo::parse(&info.render()).unwrap();
+        assert_eq!(again.render(), info.render());
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_keyword_counts() {
+        let info = Conninfo::parse("user=a user=b").unwrap();
+        assert_eq!(info.get("user"), Some("b"));
+        assert_eq!(info.with("user", "c").render(), "user='c'");
+    }
+
+    #[test]
+    fn words_about_a_malformed_string_show_none_of_it() {
+        for malformed in ["secret", "a='secret", "a b=secret"] {
+            let Err(words) = Conninfo::parse(malformed) else {
+                panic!("{malformed} was accepted");
+            };
+            assert!(!words.contains("secret"), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_password_file_becomes_the_password() {
+        let path = std::env::temp_dir().join(format!("conninfo-{}", std::process::id()));
+        fs::write(&path, "it's\nsecond line\n").unwrap();
+        let text = format!("user=a passfile='{}'", path.display());
+        let info = Conninfo::parse(&text).unwrap().with_password_read();
+        fs::remove_file(&path).unwrap();
+        let Ok(info) = info else { panic!("unreadable") };
+        assert_eq!(info.get("password"), Some("it's"));
+        assert_eq!(info.get("passfile"), None);
+    }
+}
