@@ -1,3 +1,5 @@
+mod stage;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -7,7 +9,8 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
-use crate::snapshot::Snapshot;
+use self::stage::Staged;
+use crate::{node::NodeId, snapshot::Snapshot};
 
 /// The nodes that share one snapshot.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -68,6 +71,8 @@ impl SnapshotCache {
     /// Makes these the snapshots of their groups, all under one sequence, and wakes their
     /// streams. Groups not named keep theirs. A snapshot whose resources have the versions
     /// that the nodes acknowledged already replaces the older bodies and sends nothing.
+    ///
+    /// What canaries of these groups were trying is taken away from them: this is newer.
     pub fn publish(&self, snapshots: BTreeMap<Group, Snapshot>) -> Sequence {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = Sequence(last.0 + 1);
@@ -77,6 +82,7 @@ impl SnapshotCache {
             shelf
                 .published
                 .store(Some(Arc::new(Published { sequence, snapshot })));
+            shelf.staged.store(None);
             changed.push(shelf);
         }
         *last = sequence;
@@ -112,13 +118,17 @@ impl SnapshotCache {
         Place(self.shelf(group))
     }
 
-    /// Follows a group, whether it has a snapshot yet or not.
-    pub(crate) fn subscribe(&self, group: &Group) -> Watch {
+    /// Follows a group on behalf of one of its nodes, whether it has a snapshot yet or not.
+    pub(crate) fn subscribe(&self, group: &Group, node: &NodeId) -> Watch {
         // Taken before the map is unlocked, or `remove` could drop the shelf in between.
         let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
         let shelf = Arc::clone(shelves.entry(group.clone()).or_default());
         let sequence = shelf.sequence.subscribe();
-        Watch { shelf, sequence }
+        Watch {
+            shelf,
+            sequence,
+            node: node.clone(),
+        }
     }
 
     fn existing(&self, group: &Group) -> Option<Arc<Shelf>> {
@@ -146,7 +156,21 @@ pub(crate) struct Published {
 #[derive(Debug, Default)]
 struct Shelf {
     published: ArcSwapOption<Published>,
+    /// What some of the group's nodes have instead.
+    staged: ArcSwapOption<Staged>,
     sequence: watch::Sender<Sequence>,
+}
+
+impl Shelf {
+    /// What `node` of the group must have.
+    fn of(&self, node: &NodeId) -> Option<Arc<Published>> {
+        if let Some(staged) = &*self.staged.load()
+            && staged.nodes.contains(node)
+        {
+            return Some(Arc::clone(&staged.published));
+        }
+        self.published.load_full()
+    }
 }
 
 /// See [`SnapshotCache::place`].
@@ -154,9 +178,14 @@ struct Shelf {
 pub(crate) struct Place(Arc<Shelf>);
 
 impl Place {
-    /// The sequence of the group's own snapshot, which is older than the cache's last one
-    /// when later publishes did not name the group.
-    pub(crate) fn sequence(&self) -> Option<Sequence> {
+    /// The sequence of the snapshot that `node` of the group must have, which is older than
+    /// the cache's last one when later publishes did not name the group.
+    pub(crate) fn sequence(&self, node: &NodeId) -> Option<Sequence> {
+        if let Some(staged) = &*self.0.staged.load()
+            && staged.nodes.contains(node)
+        {
+            return Some(staged.published.sequence);
+        }
         let published = self.0.published.load();
         published.as_ref().map(|found| found.sequence)
     }
@@ -167,13 +196,14 @@ impl Place {
 pub(crate) struct Watch {
     shelf: Arc<Shelf>,
     sequence: watch::Receiver<Sequence>,
+    node: NodeId,
 }
 
 impl Watch {
     /// The newest snapshot; whatever is published after this call ends [`Watch::changed`].
     pub(crate) fn newest(&mut self) -> Option<Arc<Published>> {
         self.sequence.borrow_and_update();
-        self.shelf.published.load_full()
+        self.shelf.of(&self.node)
     }
 
     /// Cancel-safe.
@@ -202,15 +232,21 @@ mod tests {
         let cache = SnapshotCache::new();
         let first = cache.publish(snapshots(&["a", "b"]));
         let second = cache.publish(snapshots(&["b"]));
-        assert_eq!(cache.place(&Group::new("a")).sequence(), Some(first));
-        assert_eq!(cache.place(&Group::new("b")).sequence(), Some(second));
+        assert_eq!(
+            cache.place(&Group::new("a")).sequence(&"n".into()),
+            Some(first)
+        );
+        assert_eq!(
+            cache.place(&Group::new("b")).sequence(&"n".into()),
+            Some(second)
+        );
         assert!(first < second);
     }
 
     #[tokio::test]
     async fn a_watch_sees_the_newest_of_several_publishes_once() {
         let cache = SnapshotCache::new();
-        let mut watch = cache.subscribe(&Group::new("a"));
+        let mut watch = cache.subscribe(&Group::new("a"), &"n".into());
         assert!(watch.newest().is_none());
         cache.publish(snapshots(&["a"]));
         let newest = cache.publish(snapshots(&["a"]));
@@ -224,7 +260,7 @@ mod tests {
         let cache = SnapshotCache::new();
         let group = Group::new("a");
         cache.publish(snapshots(&["a"]));
-        let mut watch = cache.subscribe(&group);
+        let mut watch = cache.subscribe(&group, &"n".into());
         watch.newest();
         cache.remove(&group);
         assert!(cache.snapshot(&group).is_none());

@@ -1,5 +1,6 @@
 //! Who should be there, who is, and what each has acknowledged.
 
+mod canary;
 mod convergence;
 mod ledger;
 mod record;
@@ -16,11 +17,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::{convergence::Barrier, ledger::Ledger};
 pub use self::{
+    canary::{Canary, Verdict},
     convergence::{Convergence, Outcome, Policy},
     status::{About, Delivery, NodeRecord, NodeStatus, time_of_day},
 };
+use self::{convergence::Barrier, ledger::Ledger};
 use crate::{
     cache::{Group, Sequence, SnapshotCache},
     node::{NodeDescription, NodeId},
@@ -30,6 +32,7 @@ use crate::{
 
 /// The acknowledgements of all nodes, against those that are registered.
 pub struct Fleet {
+    cache: Arc<SnapshotCache>,
     ledger: Mutex<Ledger>,
     changes: watch::Sender<u64>,
 }
@@ -39,7 +42,8 @@ impl Fleet {
     #[must_use]
     pub fn new(cache: Arc<SnapshotCache>) -> Self {
         Self {
-            ledger: Mutex::new(Ledger::new(cache)),
+            ledger: Mutex::new(Ledger::new(Arc::clone(&cache))),
+            cache,
             changes: watch::Sender::default(),
         }
     }
@@ -84,10 +88,21 @@ impl Fleet {
         policy: Policy,
         deadline: Instant,
     ) -> Convergence {
+        self.converge_among(None, sequence, policy, deadline).await
+    }
+
+    /// Waits for the named nodes in the place of those registered, or for these.
+    async fn converge_among(
+        &self,
+        nodes: Option<&BTreeSet<NodeId>>,
+        sequence: Sequence,
+        policy: Policy,
+        deadline: Instant,
+    ) -> Convergence {
         let (barrier, decision) = Barrier::new(sequence, policy, Instant::now());
         let wait = Waiting {
             fleet: self,
-            barrier: self.ledger().begin(barrier, None),
+            barrier: self.ledger().begin(barrier, nodes),
         };
         // Past the deadline the answer is what there is.
         let _ = timeout_at(deadline, decision).await;

@@ -36,7 +36,8 @@ mod fixture;
 
 pub use cache::{Group, Sequence, SnapshotCache};
 pub use fleet::{
-    About, Convergence, Delivery, Fleet, NodeRecord, NodeStatus, Outcome, Policy, time_of_day,
+    About, Canary, Convergence, Delivery, Fleet, NodeRecord, NodeStatus, Outcome, Policy, Verdict,
+    time_of_day,
 };
 pub use node::{NodeDescription, NodeDirectory, NodeId, Refusal};
 pub use peer::{Identity, Peer};

@@ -234,6 +234,11 @@ impl Ledger {
         self.streams.is_empty() && self.barriers.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn barriers_are_gone(&self) -> bool {
+        self.barriers.is_empty()
+    }
+
     fn intern(&mut self, id: NodeId) -> usize {
         if let Some(place) = self.places.get(&id) {
             return *place;
@@ -280,7 +285,7 @@ impl Ledger {
         let streams = || node.streams.iter().map(|stream| &self.streams[*stream]);
         let newest = streams().next_back();
         let synced = |stream: &Stream| {
-            let newest = stream.place.sequence();
+            let newest = stream.place.sequence(&node.id);
             newest.is_some() && stream.synced_to >= newest
         };
         NodeStatus {
@@ -331,7 +336,7 @@ fn standing(node: &Node, streams: &Slab<Stream>, sequence: Sequence) -> Standing
         if stream.synced_to >= Some(sequence) {
             continue;
         }
-        let newest = stream.place.sequence();
+        let newest = stream.place.sequence(&node.id);
         let required = newest.map_or(sequence, |newest| newest.min(sequence));
         if stream.synced_to >= Some(required) {
             continue;

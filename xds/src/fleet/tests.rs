@@ -1,3 +1,4 @@
+mod canary;
 mod cost;
 mod record;
 
@@ -55,7 +56,7 @@ impl House {
         };
         let mut sidecar = Sidecar {
             machine: Machine::new(Transport::Delta, "server".into(), 10),
-            watch: self.cache.subscribe(&group),
+            watch: self.cache.subscribe(&group, &id.into()),
             connection: self.fleet.connect(description(id), group, peer),
             open: Vec::new(),
         };

@@ -115,7 +115,7 @@ impl<F: Form> Newcomer<F> {
         debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
         let mut session = Session {
             machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), ads.limits.names),
-            watch: ads.cache.subscribe(&group),
+            watch: ads.cache.subscribe(&group, &node.id),
             connection: ads.fleet.connect(node, group, peer),
             inbound,
             outbox: VecDeque::new(),

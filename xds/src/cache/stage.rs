@@ -1,0 +1,115 @@
+//! A publish that some nodes try before all get it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError},
+};
+
+use super::{Group, Published, Sequence, Shelf, SnapshotCache};
+use crate::{node::NodeId, snapshot::Snapshot};
+
+/// What some nodes of a group have instead of the group's snapshot.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) published: Arc<Published>,
+    pub(super) nodes: Arc<BTreeSet<NodeId>>,
+}
+
+/// Snapshots that some nodes have and the others of their groups do not, until they are
+/// promoted or withdrawn; dropping the stage withdraws them. A publish to one of the groups
+/// ends it too: what is published is for everybody.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    cache: &'a SnapshotCache,
+    sequence: Sequence,
+    shelves: Vec<Arc<Shelf>>,
+}
+
+impl SnapshotCache {
+    /// Gives `snapshots` to the named nodes of their groups alone.
+    pub(crate) fn stage(
+        &self,
+        snapshots: BTreeMap<Group, Snapshot>,
+        nodes: Arc<BTreeSet<NodeId>>,
+    ) -> Stage<'_> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Sequence(last.0 + 1);
+        let sequence = *last;
+        let mut shelves = Vec::with_capacity(snapshots.len());
+        for (group, snapshot) in snapshots {
+            let shelf = self.shelf(&group);
+            shelf.staged.store(Some(Arc::new(Staged {
+                published: Arc::new(Published { sequence, snapshot }),
+                nodes: Arc::clone(&nodes),
+            })));
+            shelves.push(shelf);
+        }
+        wake(&shelves, sequence);
+        Stage {
+            cache: self,
+            sequence,
+            shelves,
+        }
+    }
+}
+
+impl Stage<'_> {
+    pub(crate) fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// Publishes to everybody what the canaries have: all of it, or nothing, if another publish
+    /// has come to one of the groups.
+    pub(crate) fn promote(mut self) -> bool {
+        let last = self.cache.last.lock();
+        let _last = last.unwrap_or_else(PoisonError::into_inner);
+        let staged: Option<Vec<_>> = self.shelves.iter().map(|shelf| self.own(shelf)).collect();
+        let Some(staged) = staged else {
+            return false;
+        };
+        let shelves = std::mem::take(&mut self.shelves);
+        for (shelf, staged) in shelves.iter().zip(staged) {
+            shelf.published.store(Some(Arc::clone(&staged.published)));
+            shelf.staged.store(None);
+        }
+        wake(&shelves, self.sequence);
+        true
+    }
+
+    /// What is staged there, if it is still this stage's.
+    fn own(&self, shelf: &Shelf) -> Option<Arc<Staged>> {
+        let staged = shelf.staged.load_full();
+        staged.filter(|staged| staged.published.sequence == self.sequence)
+    }
+}
+
+impl Drop for Stage<'_> {
+    /// The canaries get the former content back, under a new sequence: of a response's nonce
+    /// and of everything that waits, only what is newer counts.
+    fn drop(&mut self) {
+        let mut shelves = std::mem::take(&mut self.shelves);
+        let last = self.cache.last.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        shelves.retain(|shelf| self.own(shelf).is_some());
+        if shelves.is_empty() {
+            return;
+        }
+        *last = Sequence(last.0 + 1);
+        for shelf in &shelves {
+            if let Some(former) = shelf.published.load_full() {
+                shelf.published.store(Some(Arc::new(Published {
+                    sequence: *last,
+                    snapshot: former.snapshot.clone(),
+                })));
+            }
+            shelf.staged.store(None);
+        }
+        wake(&shelves, *last);
+    }
+}
+
+fn wake(shelves: &[Arc<Shelf>], sequence: Sequence) {
+    for shelf in shelves {
+        shelf.sequence.send_replace(sequence);
+    }
+}
