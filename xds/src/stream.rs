@@ -52,11 +52,13 @@ pub(crate) struct DeltaRequest {
     pub(crate) reply: Reply,
 }
 
-/// A state-of-the-world request, for one type. Its `version_info` decides nothing: an answer
-/// is known by its nonce, and a refusal by its error.
+/// A state-of-the-world request, for one type. An answer is known by its nonce, and a refusal
+/// by its error, never by the version.
 #[derive(Debug, Default)]
 pub(crate) struct SotwRequest {
     pub(crate) names: Vec<String>,
+    /// Counts in the first request: what the client kept from an earlier stream.
+    pub(crate) version: String,
     pub(crate) reply: Reply,
 }
 
@@ -211,6 +213,9 @@ impl Machine {
         self.touched[kind.index()] = true;
         substream.answer(&request.reply, now);
         let change = substream.subscription.replace(first, &request.names);
+        if first {
+            substream.claimed = Version::parse(&request.version);
+        }
         substream.apply(change, set.map(AsRef::as_ref));
         self.bound(kind)
     }
@@ -294,7 +299,7 @@ impl Machine {
             .filter(move |substream| touched[substream.kind.index()])
             .map(|substream| TypeStatus {
                 kind: substream.kind,
-                state: substream.state(),
+                state: self.state(substream),
                 sent: substream.sent.clone(),
                 acknowledged: substream.acknowledged.clone(),
                 refused: substream.refused.clone(),
@@ -328,9 +333,47 @@ impl Machine {
         }
     }
 
+    /// Where a type stood towards an older snapshot says nothing.
+    fn state(&self, substream: &Substream) -> TypeState {
+        let published = self.published.as_ref();
+        let newest = published.map(|published| published.snapshot.set(substream.kind).version());
+        match substream.standing {
+            Standing::Settled(version) if Some(version) == newest => TypeState::Synced,
+            Standing::Refused(version) if Some(version) == newest => TypeState::Nacked {
+                words: Arc::clone(&substream.rejected.words),
+                resources: substream.refused_names(),
+            },
+            Standing::Settled(_) | Standing::Refused(_) => TypeState::Stale,
+            Standing::Open if substream.sent.is_none() => TypeState::NotSent,
+            Standing::Open => TypeState::Stale,
+        }
+    }
+
+    /// A client that comes back asks for one type after the other, and may have everything of
+    /// the first ones: it is not done before it has asked for what it forwards by. One that
+    /// takes its clusters by wildcard is a proxy and takes its listeners, too.
+    fn has_only_begun(&self, published: &Published) -> bool {
+        let asked = |kind: ResourceType| self.substreams[kind.index()].started;
+        let exists = |kind: ResourceType| !published.snapshot.set(kind).is_empty();
+        let of_proxies = [ResourceType::Cluster, ResourceType::Listener];
+        let is_proxy = of_proxies.into_iter().any(|kind| {
+            let substream = &self.substreams[kind.index()];
+            substream.started && substream.subscription.is_wildcard()
+        });
+        if is_proxy {
+            return of_proxies
+                .into_iter()
+                .any(|kind| exists(kind) && !asked(kind));
+        }
+        FORWARDING.into_iter().any(exists) && !FORWARDING.into_iter().any(asked)
+    }
+
     /// A client that has its clusters and has not asked for their endpoints yet is not done,
     /// even if it has everything that it asked for so far.
     fn is_complete(&mut self, published: &Published) -> bool {
+        if self.has_only_begun(published) {
+            return false;
+        }
         let clusters = &self.substreams[ResourceType::Cluster.index()];
         if !clusters.started {
             return true;
@@ -383,16 +426,14 @@ impl Substream {
             self.known.insert(name.as_str().into(), known);
         }
     }
-
-    fn state(&self) -> TypeState {
-        match self.standing {
-            Standing::Settled(_) => TypeState::Synced,
-            Standing::Refused(_) => TypeState::Nacked {
-                words: Arc::clone(&self.rejected.words),
-                resources: self.refused_names(),
-            },
-            Standing::Open if self.sent.is_none() => TypeState::NotSent,
-            Standing::Open => TypeState::Stale,
-        }
-    }
 }
+
+/// What decides where a client sends its traffic, in contrast to what it runs with.
+const FORWARDING: [ResourceType; 6] = [
+    ResourceType::Cluster,
+    ResourceType::Endpoints,
+    ResourceType::Listener,
+    ResourceType::ScopedRoute,
+    ResourceType::Route,
+    ResourceType::VirtualHost,
+];

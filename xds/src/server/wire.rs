@@ -114,6 +114,7 @@ impl Form for StateOfTheWorld {
     ) -> Result<(), Violation> {
         let request = SotwRequest {
             names: request.resource_names,
+            version: request.version_info,
             reply: reply(request.response_nonce, request.error_detail),
         };
         machine.sotw(kind, &request, now)

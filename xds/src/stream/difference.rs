@@ -189,6 +189,7 @@ impl Substream {
     /// subscribed, and what is absent is deleted. What is to be deleted is therefore sent
     /// along for as long as other types may refer to it.
     fn take_whole(&mut self, set: &ResourceSet, phase: Phase, open: bool) -> Taken {
+        self.recognise(set);
         let mut content: BTreeMap<Arc<str>, Resource> = BTreeMap::new();
         let mut changed = Vec::new();
         for resource in set.iter().filter(|r| self.subscription.covers(r.name())) {
@@ -243,6 +244,27 @@ impl Substream {
             changed,
         };
         Taken::Send { outgoing, whole }
+    }
+
+    /// A client that comes back and subscribes to everything has what it says, if that is the
+    /// version of all there is. Of a client that names its resources the version tells nothing:
+    /// it may name others than before.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ack-and-resource-type-instance-version>
+    fn recognise(&mut self, set: &ResourceSet) {
+        let Some(claimed) = self.claimed.take() else {
+            return;
+        };
+        if !self.subscription.is_wildcard() || claimed != version_of(set.iter()) {
+            return;
+        }
+        for resource in set.iter() {
+            let known = Known {
+                version: Some(resource.version()),
+                resource: Some(resource.clone()),
+            };
+            self.known.insert(Arc::clone(resource.name()), known);
+        }
+        self.answer_owed = false;
     }
 
     /// Nothing is left to send: either the client has everything, or it has refused the rest.

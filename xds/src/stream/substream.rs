@@ -28,6 +28,8 @@ pub(super) struct Substream {
     pub(super) revision: u64,
     /// What the client has said that it has; moves on an ACK alone.
     pub(super) known: HashMap<Arc<str>, Known>,
+    /// State of the world: the version that the client says it kept, until that is compared.
+    pub(super) claimed: Option<Version>,
     /// To be sent, or said to be missing, whatever the client has.
     pub(super) owed: BTreeSet<Arc<str>>,
     /// A response is owed even if there is nothing to put in.
@@ -121,6 +123,7 @@ impl Substream {
             subscription: Subscription::default(),
             revision: 0,
             known: HashMap::new(),
+            claimed: None,
             owed: BTreeSet::new(),
             answer_owed: false,
             rejected: Rejected::default(),

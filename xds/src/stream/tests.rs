@@ -127,6 +127,23 @@ impl Client {
         self.advance()
     }
 
+    /// State of the world: the first request of a stream, with a version from an earlier one.
+    pub(super) fn return_with(
+        &mut self,
+        kind: ResourceType,
+        names: &[&str],
+        version: &str,
+    ) -> Vec<Response> {
+        let request = SotwRequest {
+            names: owned(names),
+            version: version.to_owned(),
+            ..SotwRequest::default()
+        };
+        self.names.insert(kind, owned(names));
+        self.machine.sotw(kind, &request, self.now).unwrap();
+        self.advance()
+    }
+
     pub(super) fn request(
         &mut self,
         kind: ResourceType,
@@ -149,6 +166,7 @@ impl Client {
                 let request = SotwRequest {
                     names: owned(names),
                     reply,
+                    ..SotwRequest::default()
                 };
                 self.machine.sotw(kind, &request, self.now).unwrap();
             }
@@ -157,7 +175,7 @@ impl Client {
     }
 
     pub(super) fn state(&self, kind: ResourceType) -> TypeState {
-        self.machine.substreams[kind.index()].state()
+        self.machine.state(&self.machine.substreams[kind.index()])
     }
 
     fn latest(&self, kind: ResourceType) -> String {

@@ -1,27 +1,22 @@
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+//! The server under test, in this process.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use pointsman_xds::{
-    Convergence, Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Peer,
-    Policy, Refusal, Resource, Sequence, Snapshot, SnapshotCache, XdsServer,
+    Convergence, Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId,
+    NodeStatus, Peer, Policy, Refusal, Resource, Sequence, Snapshot, SnapshotCache, XdsServer,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     task::JoinSet,
-    time::{Instant, interval, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::process::free_port;
+use crate::{process::free_port, traffic::DEADLINE};
 
-/// A server with one group, which expects one sidecar.
+/// A server with one group.
 pub(crate) struct ControlPlane {
     pub(crate) port: u16,
     cache: Arc<SnapshotCache>,
@@ -31,14 +26,19 @@ pub(crate) struct ControlPlane {
 }
 
 impl ControlPlane {
+    /// One that expects an Envoy called `sidecar`.
     pub(crate) async fn start() -> Self {
         Self::at(free_port()).await
     }
 
     pub(crate) async fn at(port: u16) -> Self {
+        Self::expecting(["sidecar"], port).await
+    }
+
+    pub(crate) async fn expecting(nodes: impl IntoIterator<Item = &str>, port: u16) -> Self {
         let cache = Arc::new(SnapshotCache::new());
         let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
-        fleet.set_registered([NodeId::from("sidecar")]);
+        fleet.set_registered(nodes.into_iter().map(NodeId::from));
         let stop = CancellationToken::new();
         let server = XdsServer::new(
             Arc::clone(&cache),
@@ -67,10 +67,43 @@ impl ControlPlane {
         self.cache.publish(BTreeMap::from([(group(), snapshot)]))
     }
 
+    /// What all nodes have made of a publish.
     pub(crate) async fn converge(&self, sequence: Sequence) -> Convergence {
-        let deadline = Instant::now() + DEADLINE;
+        self.converge_within(sequence, DEADLINE).await
+    }
+
+    pub(crate) async fn converge_within(
+        &self,
+        sequence: Sequence,
+        patience: Duration,
+    ) -> Convergence {
+        let deadline = Instant::now() + patience;
         let everybody = Policy::AllRegistered;
         self.fleet.converge(sequence, everybody, deadline).await
+    }
+
+    /// Publishes, and waits until all nodes have acknowledged it, promptly.
+    pub(crate) async fn flip(&self, resources: Vec<Resource>) -> Convergence {
+        let sequence = self.publish(resources);
+        let convergence = self.converge(sequence).await;
+        assert!(convergence.reached, "{convergence:?}");
+        assert!(convergence.took < PROMPT, "{convergence:?}");
+        convergence
+    }
+
+    /// How the one node stands.
+    pub(crate) fn status(&self) -> NodeStatus {
+        self.fleet.status().into_iter().next().unwrap()
+    }
+
+    /// Waits until the one node stands like that.
+    pub(crate) async fn stands(&self, mut so: impl FnMut(&NodeStatus) -> bool) {
+        let mut changes = self.fleet.watch();
+        let stands = changes.wait_for(|_| so(&self.status()));
+        let stands = timeout(DEADLINE, stands).await;
+        stands
+            .unwrap_or_else(|_| panic!("{:?}", self.status()))
+            .unwrap();
     }
 
     pub(crate) async fn stop(mut self) {
@@ -78,66 +111,6 @@ impl ControlPlane {
         let stopped = timeout(DEADLINE, self.serving.join_next()).await;
         stopped.unwrap().unwrap().unwrap();
     }
-}
-
-/// Says its name to every connection and closes it.
-pub(crate) struct Backend {
-    address: SocketAddr,
-    _accepting: JoinSet<()>,
-}
-
-impl Backend {
-    pub(crate) async fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port()));
-        let listener = listener.await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut accepting = JoinSet::new();
-        accepting.spawn(async move {
-            while let Ok((mut connection, _)) = listener.accept().await {
-                // Whoever is gone again needs no answer.
-                let _ = connection.write_all(name.as_bytes()).await;
-            }
-        });
-        Self {
-            address,
-            _accepting: accepting,
-        }
-    }
-
-    pub(crate) fn port(&self) -> u32 {
-        self.address.port().into()
-    }
-}
-
-/// Waits until the backend of this name is behind a port: Envoy acknowledges what its workers
-/// begin to use a little later.
-pub(crate) async fn answers(port: u16, name: &str) {
-    until(async || ask(port).await.ok().filter(|answer| answer == name)).await;
-}
-
-/// Waits until nobody listens at a port.
-pub(crate) async fn refused(port: u16) {
-    until(async || ask(port).await.err()).await;
-}
-
-async fn ask(port: u16) -> io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    let mut name = String::new();
-    stream.read_to_string(&mut name).await?;
-    Ok(name)
-}
-
-async fn until<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    let mut attempts = interval(Duration::from_millis(10));
-    let succeeded = timeout(DEADLINE, async {
-        loop {
-            attempts.tick().await;
-            if let Some(result) = attempt().await {
-                return result;
-            }
-        }
-    });
-    succeeded.await.expect("took too long")
 }
 
 fn group() -> Group {
@@ -154,5 +127,5 @@ impl NodeDirectory for Everybody {
     }
 }
 
-/// Above Envoy's 15 s, so that a test can tell that this is what it waited for.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// Envoy's own fetch timeout is 15 s: what waits for it has been left without an answer.
+const PROMPT: Duration = Duration::from_secs(5);

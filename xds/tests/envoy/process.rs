@@ -1,4 +1,7 @@
+//! Real Envoys, each in a process of its own.
+
 use std::{
+    io,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{self, Stdio},
@@ -7,33 +10,47 @@ use std::{
 
 use tokio::process::{Child, Command};
 
-#[derive(Clone, Copy, Debug)]
+use crate::admin;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Transport {
     Delta,
     StateOfTheWorld,
 }
 
-/// A running Envoy that is called `sidecar`; ends when it is dropped.
+pub(crate) const BOTH: [Transport; 2] = [Transport::Delta, Transport::StateOfTheWorld];
+
+/// A running Envoy; ends when it is dropped.
+#[derive(Debug)]
 pub(crate) struct Envoy {
     _process: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Envoy {
+    /// One that is called `sidecar` and is configured by the server at `xds`.
     pub(crate) fn start(xds: u16, transport: Transport) -> Self {
+        Self::named("sidecar", xds, transport)
+    }
+
+    pub(crate) fn named(node: &str, xds: u16, transport: Transport) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bootstrap.yaml");
         let api_type = match transport {
             Transport::Delta => "DELTA_GRPC",
             Transport::StateOfTheWorld => "GRPC",
         };
+        let admin = admin_socket(folder.path());
         let bootstrap = include_str!("bootstrap.yaml")
+            .replace("NODE_ID", node)
+            .replace("ADMIN_SOCKET", admin.to_str().unwrap())
             .replace("XDS_PORT", &xds.to_string())
             .replace("API_TYPE", api_type);
         std::fs::write(&file, bootstrap).unwrap();
         let process = Command::new(binary())
             .args(["--concurrency", "1", "--drain-time-s", "0"])
-            .args(["--use-dynamic-base-id", "--log-level", "error", "-c"])
+            .args(["--drain-strategy", "immediate", "--disable-hot-restart"])
+            .args(["--log-level", "error", "-c"])
             .arg(&file)
             .stdin(Stdio::null())
             .kill_on_drop(true)
@@ -41,9 +58,31 @@ impl Envoy {
             .unwrap();
         Self {
             _process: process,
-            _folder: folder,
+            folder,
         }
     }
+
+    /// What the admin interface says at a path.
+    pub(crate) async fn admin(&self, path: &str) -> io::Result<String> {
+        admin::get(&admin_socket(self.folder.path()), path).await
+    }
+
+    /// The sum of the counters and gauges whose names match a regular expression.
+    ///
+    /// # Panics
+    /// If none does, or the admin interface does not answer.
+    pub(crate) async fn stats(&self, filter: &str) -> u64 {
+        let text = self.admin(&format!("/stats?filter={filter}")).await;
+        let text = text.unwrap();
+        let values = text.lines().filter_map(|line| line.split_once(": "));
+        let mut values = values.map(|(_, value)| value.parse::<u64>().unwrap());
+        let first = values.next();
+        first.unwrap_or_else(|| panic!("no statistic matches {filter}")) + values.sum::<u64>()
+    }
+}
+
+fn admin_socket(folder: &Path) -> PathBuf {
+    folder.join("admin.sock")
 }
 
 /// A port at which nothing listens, given out once, below the range of outgoing connections.

@@ -52,6 +52,43 @@ fn x14_t17_the_first_request_is_initial_whatever_nonce_it_brings() {
 }
 
 #[test]
+fn a_wildcard_client_that_comes_back_with_the_version_of_everything_is_sent_nothing() {
+    let world = |content| [opaque(Listener, "a", content), opaque(Listener, "b", "1")];
+    let mut former = Client::sotw();
+    former.publish(world("1"));
+    let version = only(former.ask(Listener, &[])).version.to_string();
+
+    let mut client = Client::sotw();
+    client.publish(world("1"));
+    assert!(client.return_with(Listener, &[], &version).is_empty());
+    assert_eq!(client.machine.synced_to(), Some(Sequence::from(1)));
+    let changed = only(client.publish(world("2")));
+    assert_eq!(sent(&changed), ["a", "b"]);
+
+    let mut late = Client::sotw();
+    late.publish(world("2"));
+    assert_eq!(
+        sent(&only(late.return_with(Listener, &[], &version))),
+        ["a", "b"]
+    );
+}
+
+#[test]
+fn x14_a_version_says_nothing_of_named_resources() {
+    for kind in [Endpoints, Listener, Route] {
+        let mut client = Client::sotw();
+        client.publish([opaque(kind, "a", "1")]);
+        let version = only(client.ask(kind, &["a"])).version.to_string();
+        let mut client = Client::sotw();
+        client.publish([opaque(kind, "a", "1")]);
+        assert_eq!(
+            sent(&only(client.return_with(kind, &["a"], &version))),
+            ["a"]
+        );
+    }
+}
+
+#[test]
 fn x16_t22_listeners_and_clusters_are_complete_and_endpoints_are_what_changed() {
     let mut client = Client::sotw();
     let before = |b| {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     fixture::{assignment, eds_cluster, opaque},
-    resource::ResourceType::{Cluster, Endpoints, Listener},
+    resource::ResourceType::{Cluster, Endpoints, Listener, Runtime},
 };
 
 #[test]
@@ -77,4 +77,62 @@ fn types_are_told_when_they_may_have_changed_and_once() {
     let acknowledged = told[0].acknowledged.as_ref().unwrap();
     assert_eq!(acknowledged.after, Duration::from_millis(3));
     assert_eq!(acknowledged.nonce, first.nonce);
+}
+
+#[test]
+fn a_reconnected_client_is_not_synced_by_its_runtime_layer() {
+    let layer = opaque(Runtime, "layer", "1");
+    let version = layer.version().to_string();
+    let mut client = Client::delta();
+    client.publish([layer, eds_cluster("a", 1), assignment("a", 2)]);
+    let nothing = client.reconnect(Runtime, &["layer"], &[("layer", &version)]);
+    assert!(nothing.is_empty());
+    assert_eq!(client.state(Runtime), TypeState::Synced);
+    assert_eq!(client.machine.synced_to(), None);
+    let endpoints = only(client.reconnect(Endpoints, &["a"], &[]));
+    client.ack(&endpoints);
+    assert_eq!(client.machine.synced_to(), Some(Sequence::from(1)));
+}
+
+#[test]
+fn a_proxy_is_not_synced_before_it_has_asked_for_its_listeners() {
+    let cluster = opaque(Cluster, "a", "");
+    let version = cluster.version().to_string();
+    let listener = opaque(Listener, "front", "1");
+    let mut client = Client::delta();
+    client.publish([cluster, listener.clone()]);
+    let clusters = client.reconnect(Cluster, &[], &[("a", &version)]);
+    client.settle(clusters);
+    assert_eq!(client.state(Cluster), TypeState::Synced);
+    assert_eq!(client.machine.synced_to(), None);
+    let version = listener.version().to_string();
+    let listeners = client.reconnect(Listener, &[], &[("front", &version)]);
+    client.settle(listeners);
+    assert_eq!(client.machine.synced_to(), Some(Sequence::from(1)));
+}
+
+#[test]
+fn a_refusal_of_older_content_is_not_one_of_what_waits_to_be_sent() {
+    let mut client = Client::sotw();
+    let world = |port, listener| {
+        [
+            eds_cluster("a", 1),
+            assignment("a", port),
+            opaque(Listener, "front", listener),
+        ]
+    };
+    client.publish(world(1, "1"));
+    for (kind, names) in [(Cluster, &[][..]), (Endpoints, &["a"]), (Listener, &[])] {
+        let first = client.ask(kind, names);
+        client.settle(first);
+    }
+    let bad = only(client.publish(world(1, "bad")));
+    client.nack(&bad);
+    assert!(matches!(client.state(Listener), TypeState::Nacked { .. }));
+    let endpoints = only(client.publish(world(2, "2")));
+    assert_eq!(endpoints.kind, Endpoints);
+    assert_eq!(client.state(Listener), TypeState::Stale);
+    let listeners = only(client.ack(&endpoints));
+    client.ack(&listeners);
+    assert_eq!(client.state(Listener), TypeState::Synced);
 }

@@ -1,0 +1,107 @@
+//! New content, again and again.
+
+use std::time::Duration;
+
+use crate::{
+    control_plane::ControlPlane,
+    process::{BOTH, Envoy, free_port},
+    traffic::{Backend, answers},
+    world::World,
+};
+
+#[tokio::test]
+async fn a_flip_moves_connections_and_is_acknowledged() {
+    for transport in BOTH {
+        let (a, b) = (Backend::start('a').await, Backend::start('b').await);
+        let server = ControlPlane::start().await;
+        let mut world = World::new(free_port(), a.port());
+        server.publish(world.resources());
+        let _envoy = Envoy::start(server.port, transport);
+        answers(world.front, &a).await;
+        for backend in [&b, &a, &b] {
+            world.backend = backend.port();
+            server.flip(world.resources()).await;
+            answers(world.front, backend).await;
+        }
+    }
+}
+
+/// Every twenty-fifth flip changes the cluster too, which then warms anew.
+#[tokio::test]
+async fn five_hundred_flips_leave_nothing_refused_and_nothing_warming() {
+    for transport in BOTH {
+        let (a, b) = (Backend::start('a').await, Backend::start('b').await);
+        let server = ControlPlane::start().await;
+        let mut world = World::new(free_port(), a.port());
+        server.publish(world.resources());
+        let envoy = Envoy::start(server.port, transport);
+        answers(world.front, &a).await;
+        for (flip, backend) in (1..=500).zip([&b, &a].into_iter().cycle()) {
+            world.backend = backend.port();
+            world.connect_timeout = Duration::from_secs(1 + flip / 25);
+            server.flip(world.resources()).await;
+            if flip % 25 == 0 {
+                answers(world.front, backend).await;
+            }
+        }
+        assert_eq!(envoy.stats("update_rejected").await, 0);
+        assert_eq!(envoy.stats("init_fetch_timeout").await, 0);
+        assert_eq!(envoy.stats("cluster_manager.warming_clusters").await, 0);
+        assert_eq!(
+            envoy
+                .stats("listener_manager.total_listeners_warming")
+                .await,
+            0
+        );
+        let accepted = envoy.stats("cluster.db.update_success").await;
+        assert!(accepted >= 500, "{accepted}");
+        let dump = envoy.admin("/config_dump").await.unwrap();
+        assert!(dump.contains("dynamic_active_clusters"), "{dump}");
+        for trouble in ["dynamic_warming_clusters", "warming_state", "error_state"] {
+            assert!(!dump.contains(trouble), "{dump}");
+        }
+        let clusters = envoy.admin("/clusters").await.unwrap();
+        assert!(clusters.contains(&format!("db::127.0.0.1:{}::", a.port())));
+        assert!(!clusters.contains(&format!("db::127.0.0.1:{}::", b.port())));
+    }
+}
+
+/// A changed cluster warms anew, and Envoy withholds its ACK until the endpoints are there.
+#[tokio::test]
+async fn x43_a_changed_cluster_is_acknowledged_promptly() {
+    for transport in BOTH {
+        let backend = Backend::start('a').await;
+        let server = ControlPlane::start().await;
+        let mut world = World::new(free_port(), backend.port());
+        server.publish(world.resources());
+        let _envoy = Envoy::start(server.port, transport);
+        answers(world.front, &backend).await;
+        for seconds in 2..6 {
+            world.connect_timeout = Duration::from_secs(seconds);
+            server.flip(world.resources()).await;
+        }
+        answers(world.front, &backend).await;
+    }
+}
+
+/// Everything is replaced by one publish, the listener's name included, on the same port.
+#[tokio::test]
+async fn x42_one_publish_swaps_a_whole_world() {
+    for transport in BOTH {
+        let (a, b) = (Backend::start('a').await, Backend::start('b').await);
+        let server = ControlPlane::start().await;
+        let mut world = World::new(free_port(), a.port());
+        server.publish(world.resources());
+        let _envoy = Envoy::start(server.port, transport);
+        answers(world.front, &a).await;
+
+        world.cluster = "new".to_owned();
+        world.backend = b.port();
+        server.flip(world.resources()).await;
+        answers(world.front, &b).await;
+
+        world.listener = "renamed".to_owned();
+        server.flip(world.resources()).await;
+        answers(world.front, &b).await;
+    }
+}
