@@ -30,6 +30,8 @@ mod server;
 mod snapshot;
 mod stream;
 mod telemetry;
+#[cfg(feature = "tls")]
+mod tls;
 
 #[cfg(test)]
 mod fixture;
@@ -40,11 +42,15 @@ pub use fleet::{
     time_of_day,
 };
 pub use node::{NodeDescription, NodeDirectory, NodeId, Refusal};
-pub use peer::{Identity, Peer};
+pub use peer::{Identity, IdentityError, Peer, TrustDomain};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
 pub use server::{Limits, ServeError, XdsServer};
 pub use snapshot::{Snapshot, SnapshotBuilder, SnapshotError};
 pub use stream::{Acknowledged, Nack, Sent, TypeState, TypeStatus};
 pub use telemetry::{
     AccessLogKind, MetricFamily, MetricKind, MetricSample, NoTelemetry, TcpAccessLog, TelemetrySink,
+};
+#[cfg(feature = "tls")]
+pub use tls::{
+    HandshakeError, ServerTls, SvidError, TlsConnection, TlsError, TlsFiles, TlsIncoming,
 };

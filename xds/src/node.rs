@@ -6,7 +6,7 @@ use envoy_types::pb::{
     google::protobuf::value::Kind,
 };
 
-use crate::{cache::Group, peer::Peer};
+use crate::{cache::Group, peer::Peer, resource::ResourceType};
 
 /// What a client calls itself: `node.id`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -127,6 +127,18 @@ pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Refusal`] ends the stream with PERMISSION_DENIED.
     async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Group, Refusal>;
+
+    /// Whether telemetry that comes on `peer`'s connection may count as `node`'s.
+    ///
+    /// # Errors
+    /// [`Refusal`] ends the stream with PERMISSION_DENIED.
+    fn may_report(&self, _node: &NodeId, _peer: &Peer) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// An admitted node asked by name for something that its group does not have. The client
+    /// is answered the same whatever is done here: that it does not exist. Must not block.
+    fn asked_in_vain(&self, _node: &NodeId, _kind: ResourceType, _name: &str) {}
 }
 
 /// Why a node is not served; the client gets these words.

@@ -24,6 +24,8 @@ use self::{
     ads::{Ads, AdsService},
     telemetry::Telemetry,
 };
+#[cfg(feature = "tls")]
+use crate::tls::{ServerTls, TlsIncoming};
 use crate::{cache::SnapshotCache, fleet::Fleet, node::NodeDirectory, telemetry::TelemetrySink};
 
 /// What clients may cost.
@@ -77,6 +79,8 @@ pub struct XdsServer {
     directory: Arc<dyn NodeDirectory>,
     telemetry: Arc<dyn TelemetrySink>,
     limits: Limits,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl XdsServer {
@@ -94,6 +98,18 @@ impl XdsServer {
             directory,
             telemetry,
             limits,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Serves clients over mutual TLS only, and follows the changes of `tls`'s files.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<ServerTls>) -> Self {
+        Self {
+            tls: Some(tls),
+            ..self
         }
     }
 
@@ -113,6 +129,8 @@ impl XdsServer {
             directory,
             telemetry,
             limits,
+            #[cfg(feature = "tls")]
+            tls,
         } = self;
         let instance = instance();
         let (request_bytes, drain) = (limits.request_bytes, limits.drain);
@@ -123,6 +141,7 @@ impl XdsServer {
             .http2_keepalive_timeout(Some(limits.keepalive_timeout));
         let telemetry = Arc::new(Telemetry {
             sink: telemetry,
+            directory: Arc::clone(&directory),
             streams: Arc::new(Semaphore::new(limits.telemetry_streams)),
             first_message: limits.first_request,
             stop: stop.clone(),
@@ -137,18 +156,30 @@ impl XdsServer {
             stop: stop.clone(),
         }));
         let access_log = AccessLogServiceServer::from_arc(Arc::clone(&telemetry));
-        let serving = transport
+        let router = transport
             .add_service(
                 AggregatedDiscoveryServiceServer::new(ads).max_decoding_message_size(request_bytes),
             )
             .add_service(access_log.max_decoding_message_size(request_bytes))
             .add_service(
                 MetricsServiceServer::from_arc(telemetry).max_decoding_message_size(request_bytes),
-            )
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                stop.clone().cancelled_owned(),
             );
+        let stopped = stop.clone().cancelled_owned();
+        #[cfg(feature = "tls")]
+        let serving = async {
+            let Some(tls) = tls else {
+                return router
+                    .serve_with_incoming_shutdown(plain(listener), stopped)
+                    .await;
+            };
+            let incoming = TlsIncoming::new(listener, Arc::clone(&tls));
+            tokio::select! {
+                served = router.serve_with_incoming_shutdown(incoming, stopped) => served,
+                never = tls.watch(ServerTls::WATCH) => match never {},
+            }
+        };
+        #[cfg(not(feature = "tls"))]
+        let serving = router.serve_with_incoming_shutdown(plain(listener), stopped);
         info!(%instance, "serving xDS");
         let overdue = async {
             stop.cancelled().await;
@@ -162,6 +193,10 @@ impl XdsServer {
             }
         }
     }
+}
+
+fn plain(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// Why serving ended before it was told to.

@@ -74,7 +74,11 @@ impl Ads {
     }
 }
 
-fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+/// Of TLS, where there is any; a connection without it proves an address and no more.
+pub(super) fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+    if let Some(proven) = request.extensions().get::<Peer>() {
+        return Ok(proven.clone());
+    }
     let address = request
         .remote_addr()
         .ok_or_else(|| Status::internal("the connection has no address"))?;

@@ -23,14 +23,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::ads::peer;
 use crate::{
-    node::{NodeDescription, NodeId},
+    node::{NodeDescription, NodeDirectory, NodeId},
+    peer::Peer,
     telemetry::TelemetrySink,
 };
 
 #[derive(Debug)]
 pub(super) struct Telemetry {
     pub(super) sink: Arc<dyn TelemetrySink>,
+    pub(super) directory: Arc<dyn NodeDirectory>,
     pub(super) streams: Arc<Semaphore>,
     /// How long a stream may stay without its first message.
     pub(super) first_message: Duration,
@@ -43,6 +46,7 @@ impl AccessLogService for Telemetry {
         &self,
         request: Request<Streaming<StreamAccessLogsMessage>>,
     ) -> Result<Response<StreamAccessLogsResponse>, Status> {
+        let peer = peer(&request)?;
         let mut stream = self.open(request)?;
         let Some(mut message) = stream.first(self.first_message).await? else {
             return Ok(Response::new(StreamAccessLogsResponse {}));
@@ -51,7 +55,7 @@ impl AccessLogService for Telemetry {
             .identifier
             .take()
             .and_then(|identifier| identifier.node);
-        let reporter = self.reporter(node)?;
+        let reporter = self.reporter(node, &peer)?;
         loop {
             if let Some(LogEntries::TcpLogs(entries)) = message.log_entries {
                 for entry in entries.log_entry {
@@ -72,6 +76,7 @@ impl MetricsService for Telemetry {
         &self,
         request: Request<Streaming<StreamMetricsMessage>>,
     ) -> Result<Response<StreamMetricsResponse>, Status> {
+        let peer = peer(&request)?;
         let mut stream = self.open(request)?;
         let Some(mut message) = stream.first(self.first_message).await? else {
             return Ok(Response::new(StreamMetricsResponse {}));
@@ -80,7 +85,7 @@ impl MetricsService for Telemetry {
             .identifier
             .take()
             .and_then(|identifier| identifier.node);
-        let reporter = self.reporter(node)?;
+        let reporter = self.reporter(node, &peer)?;
         loop {
             let families = message.envoy_metrics.into_iter();
             self.sink
@@ -105,9 +110,12 @@ impl Telemetry {
         })
     }
 
-    fn reporter(&self, node: Option<Node>) -> Result<Reporter, Status> {
+    fn reporter(&self, node: Option<Node>, peer: &Peer) -> Result<Reporter, Status> {
         let node = NodeDescription::read(node.unwrap_or_default())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.directory
+            .may_report(&node.id, peer)
+            .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         Ok(Reporter {
             node: node.id,
             sink: Arc::clone(&self.sink),

@@ -1,0 +1,213 @@
+//! Mutual TLS: the client proves by its certificate who it is, and what is on disk can be
+//! renewed while streams stay open.
+
+mod connection;
+mod credentials;
+mod failure;
+mod incoming;
+mod refusals;
+mod svid;
+mod verifier;
+
+use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tracing::{error, info};
+
+pub use self::{
+    connection::TlsConnection,
+    credentials::{TlsError, TlsFiles},
+    failure::HandshakeError,
+    incoming::TlsIncoming,
+    svid::SvidError,
+};
+use self::{credentials::Credentials, refusals::Refusals, verifier::SvidVerifier};
+use crate::peer::Peer;
+
+/// A server's certificate and the authorities that it trusts.
+///
+/// TLS 1.3 with HTTP/2 only. A client must present an [X.509-SVID] signed by one of the
+/// authorities; every connection is verified in full, since nothing is kept to resume one.
+///
+/// [X.509-SVID]: https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md
+pub struct ServerTls {
+    files: TlsFiles,
+    /// What new connections are accepted with.
+    current: ArcSwap<Current>,
+    /// A handshake costs memory and time before anything is known of the client.
+    handshakes: Semaphore,
+    refusals: Refusals,
+}
+
+struct Current {
+    config: Arc<ServerConfig>,
+    digest: [u8; 32],
+}
+
+impl ServerTls {
+    /// How long a client may take for its handshake.
+    pub const HANDSHAKE: Duration = Duration::from_secs(5);
+    /// Handshakes that are under way at once; more wait for their turn.
+    pub const HANDSHAKES: usize = 512;
+    /// How often [`crate::XdsServer`] looks whether the files have changed.
+    pub const WATCH: Duration = Duration::from_secs(2);
+
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file that cannot be read or makes no sense.
+    pub async fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let credentials = Credentials::read(&files).await?;
+        let current = Current {
+            digest: credentials.digest,
+            config: Arc::new(server_config(credentials, &files)?),
+        };
+        Ok(Self {
+            files,
+            current: ArcSwap::from_pointee(current),
+            handshakes: Semaphore::new(Self::HANDSHAKES),
+            refusals: Refusals::default(),
+        })
+    }
+
+    /// Reads the files again, and says whether they differ from what is in use. Connections
+    /// that are open stay as they are; new ones are accepted with what the files hold now.
+    ///
+    /// # Errors
+    /// [`TlsError`]; what was in use before stays in use.
+    pub async fn reload(&self) -> Result<bool, TlsError> {
+        let credentials = Credentials::read(&self.files).await?;
+        if credentials.digest == self.current.load().digest {
+            return Ok(false);
+        }
+        let digest = credentials.digest;
+        let config = Arc::new(server_config(credentials, &self.files)?);
+        self.current.store(Arc::new(Current { config, digest }));
+        Ok(true)
+    }
+
+    /// Reloads whenever the files have changed, looking every `period`; never ends. Files
+    /// that make no sense are reported once, and again when they have changed.
+    pub async fn watch(&self, period: Duration) -> Infallible {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reported = None;
+        loop {
+            ticks.tick().await;
+            match self.reload().await {
+                Ok(false) => {}
+                Ok(true) => {
+                    reported = None;
+                    info!(certificate = %self.files.certificate.display(), "TLS files reloaded");
+                }
+                Err(refused) => {
+                    let words = refused.to_string();
+                    if reported.as_ref() != Some(&words) {
+                        error!("new TLS files are not used, and the former ones stay: {words}");
+                        reported = Some(words);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the client at the other end of `io` prove who it is. A client that does not is
+    /// named in the log.
+    ///
+    /// # Errors
+    /// [`HandshakeError`], after which `io` is of no use.
+    pub async fn accept<I>(
+        &self,
+        io: I,
+        address: SocketAddr,
+    ) -> Result<TlsConnection<I>, HandshakeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let accepted = self.handshake(io, address).await;
+        if let Err(refused) = &accepted {
+            self.refusals.report(address, refused);
+        }
+        accepted
+    }
+
+    /// Connections that did not prove who their client is, since the start.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refusals.count()
+    }
+
+    async fn handshake<I>(
+        &self,
+        io: I,
+        address: SocketAddr,
+    ) -> Result<TlsConnection<I>, HandshakeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let permit = self.handshakes.acquire().await;
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().config));
+        let accepting = acceptor.accept_with(io, |connection| {
+            connection.set_buffer_limit(Some(WRITE_BUFFER));
+        });
+        let stream = timeout(Self::HANDSHAKE, accepting)
+            .await
+            .map_err(|_| HandshakeError::TimedOut)??;
+        drop(permit);
+        let leaf = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .ok_or(HandshakeError::NoCertificate)?;
+        let identity = svid::identity(leaf)?;
+        Ok(TlsConnection::new(
+            stream,
+            Peer {
+                address,
+                identity: Some(identity),
+            },
+        ))
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+fn server_config(credentials: Credentials, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let Credentials {
+        chain,
+        key,
+        authorities,
+        digest: _,
+    } = credentials;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = SvidVerifier::new(authorities, files.trust_domain.clone(), &provider)
+        .map_err(|source| TlsError::authorities(files, source))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Provider)?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_single_cert(chain, key)
+        .map_err(|source| TlsError::key(files, source))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would skip the look at the certificate, and each ticket costs memory.
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// In bytes, what a connection whose client does not read holds back.
+const WRITE_BUFFER: usize = 16 << 10;

@@ -1,0 +1,82 @@
+use std::io;
+
+use rustls::{CertificateError, Error, OtherError};
+
+use super::{ServerTls, SvidError};
+
+/// Why a connection is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    #[error("it did not end its handshake within {} s", ServerTls::HANDSHAKE.as_secs())]
+    TimedOut,
+    #[error("it showed no certificate")]
+    NoCertificate,
+    #[error("its certificate has expired")]
+    Expired,
+    #[error("its certificate is not valid yet")]
+    NotYetValid,
+    #[error("its certificate was signed by nobody that this server trusts")]
+    Untrusted,
+    #[error(transparent)]
+    Svid(#[from] SvidError),
+    /// It broke a rule of TLS, or left.
+    #[error("the handshake failed: {0}")]
+    Failed(io::Error),
+}
+
+impl HandshakeError {
+    /// It left before it had said who it is, as probes do that only look whether anybody
+    /// listens.
+    pub(super) fn is_departure(&self) -> bool {
+        match self {
+            Self::Failed(error) => matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::BrokenPipe
+            ),
+            Self::TimedOut
+            | Self::NoCertificate
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Untrusted
+            | Self::Svid(_) => false,
+        }
+    }
+}
+
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> Self {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        match cause {
+            Some(Error::NoCertificatesPresented) => Self::NoCertificate,
+            Some(Error::InvalidCertificate(cause)) => {
+                of_certificate(cause).unwrap_or(Self::Failed(error))
+            }
+            Some(_) | None => Self::Failed(error),
+        }
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "TLS knows dozens of faults and adds to them; its own words say the rest"
+)]
+fn of_certificate(cause: &CertificateError) -> Option<HandshakeError> {
+    match cause {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            Some(HandshakeError::Expired)
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            Some(HandshakeError::NotYetValid)
+        }
+        // The second when a stranger calls itself by the name of an authority.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            Some(HandshakeError::Untrusted)
+        }
+        CertificateError::Other(OtherError(cause)) => {
+            cause.downcast_ref().copied().map(HandshakeError::Svid)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,90 @@
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::Stream;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Sleep, sleep},
+};
+use tracing::warn;
+
+use super::{ServerTls, TlsConnection};
+
+/// The connections of a listener that have proven who their client is, for any tonic server.
+/// A client that is slow with its handshake delays no other.
+pub struct TlsIncoming {
+    listener: TcpListener,
+    tls: Arc<ServerTls>,
+    handshakes: JoinSet<Option<TlsConnection<TcpStream>>>,
+    /// Set while the process has no more open files to give.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl TlsIncoming {
+    #[must_use]
+    pub fn new(listener: TcpListener, tls: Arc<ServerTls>) -> Self {
+        Self {
+            listener,
+            tls,
+            handshakes: JoinSet::new(),
+            pause: None,
+        }
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        if self.handshakes.len() >= ServerTls::HANDSHAKES {
+            // The end of one of them wakes this task.
+            return Poll::Pending;
+        }
+        match ready!(self.listener.poll_accept(cx)) {
+            Ok((stream, address)) => {
+                let tls = Arc::clone(&self.tls);
+                self.handshakes.spawn(async move {
+                    stream.set_nodelay(true).ok()?;
+                    tls.accept(stream, address).await.ok()
+                });
+            }
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                self.pause = Some(Box::pin(sleep(PAUSE)));
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Stream for TlsIncoming {
+    type Item = io::Result<TlsConnection<TcpStream>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        while self.poll_accept(cx).is_ready() {}
+        loop {
+            match ready!(self.handshakes.poll_join_next(cx)) {
+                Some(Ok(Some(connection))) => return Poll::Ready(Some(Ok(connection))),
+                Some(Ok(None) | Err(_)) => {}
+                // None is under way; the listener wakes this task.
+                None => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TlsIncoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsIncoming")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+const PAUSE: Duration = Duration::from_millis(100);

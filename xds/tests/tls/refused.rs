@@ -1,0 +1,81 @@
+//! Clients that do not prove who they are.
+
+use pointsman_xds::HandshakeError;
+use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
+use tokio::io::duplex;
+
+use crate::{
+    APP, House, address,
+    authority::{Authority, client, expired},
+};
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused() {
+    let house = House::open().await;
+    let words = house
+        .refusal(Some(&house.clients.sign(&expired(&[APP]))))
+        .await;
+    assert!(words.contains("expired"), "{words}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused() {
+    let house = House::open().await;
+    for stranger in [&Authority::new("clients"), &house.servers] {
+        let words = house.refusal(Some(&stranger.client(APP))).await;
+        assert!(words.contains("nobody that this server trusts"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_certificate_nobody_is_let_in() {
+    let house = House::open().await;
+    let words = house.refusal(None).await;
+    assert!(words.contains("no certificate"), "{words}");
+}
+
+#[tokio::test]
+async fn an_identity_of_another_trust_domain_is_refused() {
+    let house = House::open().await;
+    let foreign = house.clients.client("spiffe://example.com/app");
+    let words = house.refusal(Some(&foreign)).await;
+    assert!(words.contains("another trust domain"), "{words}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_names_none_or_two_is_refused() {
+    let house = House::open().await;
+    for (uris, expected) in [
+        (&[][..], "0 URI names"),
+        (&[APP, "spiffe://example.org/other"], "2 URI names"),
+        (&[APP, "https://example.org/app"], "2 URI names"),
+        (&["https://example.org/app"], "no SPIFFE ID"),
+        (&["spiffe://example.org/a/../b"], "no SPIFFE ID"),
+        (&["spiffe://example.org"], "nobody in it"),
+    ] {
+        let words = house
+            .refusal(Some(&house.clients.sign(&client(uris))))
+            .await;
+        assert!(words.contains(expected), "{uris:?}: {words}");
+    }
+}
+
+#[tokio::test]
+async fn an_authority_is_nobody() {
+    let house = House::open().await;
+    let mut authority = client(&[APP]);
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    house.refusal(Some(&house.clients.sign(&authority))).await;
+    let mut signing = client(&[APP]);
+    signing.key_usages.push(KeyUsagePurpose::KeyCertSign);
+    let words = house.refusal(Some(&house.clients.sign(&signing))).await;
+    assert!(words.contains("an authority's"), "{words}");
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_given_up() {
+    let house = House::open().await;
+    let (near, _far) = duplex(1024);
+    let error = house.tls.accept(near, address()).await.unwrap_err();
+    assert!(matches!(error, HandshakeError::TimedOut), "{error}");
+}

@@ -1,0 +1,91 @@
+//! Files that change while connections are open.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{
+    APP, House,
+    authority::{Authority, write},
+};
+
+#[tokio::test]
+async fn the_identity_of_a_client_is_known() {
+    let house = House::open().await;
+    let (server, _client) = house.connect(Some(&house.clients.client(APP))).await;
+    let server = server.unwrap();
+    let identity = server.peer().identity.as_ref().unwrap();
+    assert_eq!(identity.as_str(), APP);
+    assert_eq!(server.peer().address, crate::address());
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_to_new_clients_and_old_connections_stay() {
+    let house = House::open().await;
+    let app = house.clients.client(APP);
+    let (server, mut client) = house.connect(Some(&app)).await;
+    let mut server = server.unwrap();
+    let before = client.get_ref().1.peer_certificates().unwrap()[0].clone();
+    for _ in 0..50 {
+        write(house.folder.path(), &house.servers.server(), &house.clients);
+        assert!(house.tls.reload().await.unwrap());
+        assert!(!house.tls.reload().await.unwrap(), "nothing has changed");
+    }
+    let (_server, renewed) = house.connect(Some(&app)).await;
+    assert_ne!(renewed.get_ref().1.peer_certificates().unwrap()[0], before);
+    client.write_all(b"still here").await.unwrap();
+    client.flush().await.unwrap();
+    let mut heard = [0; 10];
+    server.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"still here");
+}
+
+#[tokio::test]
+async fn an_authority_that_is_taken_out_lets_nobody_in_any_more() {
+    let house = House::open().await;
+    let app = house.clients.client(APP);
+    assert!(house.connect(Some(&app)).await.0.is_ok());
+    let next = Authority::new("next");
+    write(house.folder.path(), &house.servers.server(), &next);
+    house.tls.reload().await.unwrap();
+    house.refusal(Some(&app)).await;
+    assert!(house.connect(Some(&next.client(APP))).await.0.is_ok());
+}
+
+#[tokio::test]
+async fn files_that_make_no_sense_leave_the_former_ones_in_use() {
+    let house = House::open().await;
+    let app = house.clients.client(APP);
+    let other = house.servers.server();
+    let folder = house.folder.path();
+    let good = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let (key, bundle) = (good("server.key"), good("clients.pem"));
+    for (name, broken, expected) in [
+        ("server.key", other.key.as_str(), "do not go together"),
+        ("server.key", "", "holds no private key"),
+        ("clients.pem", "", "holds no certificate"),
+        ("clients.pem", &other.key, "holds no certificate"),
+    ] {
+        std::fs::write(folder.join(name), broken).unwrap();
+        let words = house.tls.reload().await.unwrap_err().to_string();
+        assert!(words.contains(expected), "{words}");
+        assert!(words.contains(name), "{words}");
+        assert!(house.connect(Some(&app)).await.0.is_ok(), "{words}");
+        std::fs::write(folder.join("server.key"), &key).unwrap();
+        std::fs::write(folder.join("clients.pem"), &bundle).unwrap();
+    }
+    std::fs::remove_file(folder.join("server.pem")).unwrap();
+    let words = house.tls.reload().await.unwrap_err().to_string();
+    assert!(words.contains("server.pem cannot be read"), "{words}");
+    assert!(house.connect(Some(&app)).await.0.is_ok());
+}
+
+#[tokio::test]
+async fn neither_a_server_nor_its_errors_print_what_the_files_hold() {
+    let house = House::open().await;
+    let key = std::fs::read_to_string(house.folder.path().join("server.key")).unwrap();
+    let secret = key.lines().nth(1).unwrap();
+    std::fs::write(house.folder.path().join("clients.pem"), &key).unwrap();
+    let error = house.tls.reload().await.unwrap_err();
+    for text in [format!("{:?}", house.tls), format!("{error:?} {error}")] {
+        assert!(!text.contains(&secret[..16]), "{text}");
+    }
+}

@@ -1,0 +1,159 @@
+//! Discovery over TLS.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use envoy_types::pb::envoy::{
+    config::core::v3::Node,
+    service::discovery::v3::{
+        DeltaDiscoveryRequest,
+        aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+    },
+};
+use pointsman_xds::{
+    Fleet, Group, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, Refusal,
+    Resource, ResourceType, ServerTls, Snapshot, SnapshotCache, XdsServer,
+};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Identity as Shown},
+};
+
+use crate::{
+    APP,
+    authority::{Authority, Issued, write},
+};
+
+/// Serves `app` alone, and remembers who came.
+#[derive(Debug, Default)]
+struct Doorman(Mutex<Vec<Identity>>);
+
+#[async_trait]
+impl NodeDirectory for Doorman {
+    async fn admit(&self, _node: &NodeDescription, peer: &Peer) -> Result<Group, Refusal> {
+        let identity = peer.identity.clone().unwrap();
+        self.0.lock().unwrap().push(identity.clone());
+        match identity.path() {
+            "/app" => Ok(Group::new("app")),
+            _ => Err(Refusal(format!("{identity} is not served"))),
+        }
+    }
+}
+
+struct Served {
+    doorman: Arc<Doorman>,
+    port: u16,
+    servers: Authority,
+    clients: Authority,
+    _tasks: JoinSet<()>,
+}
+
+impl Served {
+    async fn open(folder: &Path) -> Self {
+        let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
+        let tls = ServerTls::load(write(folder, &servers.server(), &clients)).await;
+        let cache = Arc::new(SnapshotCache::new());
+        let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
+        let cluster = Resource::new(ResourceType::Cluster, "writer", vec![1].into());
+        let snapshot = Snapshot::builder().insert(cluster).build().unwrap();
+        cache.publish(BTreeMap::from([(Group::new("app"), snapshot)]));
+        let doorman = Arc::new(Doorman::default());
+        let server = XdsServer::new(
+            cache,
+            fleet,
+            Arc::clone(&doorman) as _,
+            Arc::new(NoTelemetry),
+            Limits::default(),
+        )
+        .with_tls(Arc::new(tls.unwrap()));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            server
+                .serve(listener, CancellationToken::new())
+                .await
+                .unwrap();
+        });
+        Self {
+            doorman,
+            port,
+            servers,
+            clients,
+            _tasks: tasks,
+        }
+    }
+
+    async fn ask(&self, certificate: Option<&Issued>) -> Result<String, Status> {
+        let mut tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(self.servers.pem()))
+            .domain_name("localhost");
+        if let Some(shown) = certificate {
+            tls = tls.identity(Shown::from_pem(&shown.certificate, &shown.key));
+        }
+        let channel = Channel::from_shared(format!("https://127.0.0.1:{}", self.port))
+            .unwrap()
+            .tls_config(tls)
+            .unwrap()
+            .connect_lazy();
+        let request = DeltaDiscoveryRequest {
+            node: Some(Node {
+                id: "sidecar".to_owned(),
+                ..Node::default()
+            }),
+            type_url: ResourceType::Cluster.type_url().to_owned(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        let requests =
+            tokio_stream::StreamExt::chain(tokio_stream::once(request), tokio_stream::pending());
+        let mut client = AggregatedDiscoveryServiceClient::new(channel);
+        let answer = async {
+            let mut stream = client
+                .delta_aggregated_resources(requests)
+                .await?
+                .into_inner();
+            let response = stream.message().await?.unwrap();
+            Ok(response.resources[0].name.clone())
+        };
+        timeout(PATIENCE, answer).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_directory_learns_who_the_client_has_proven_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::open(folder.path()).await;
+    let app = served.clients.client(APP);
+    assert_eq!(served.ask(Some(&app)).await.unwrap(), "writer");
+    let seen = served.doorman.0.lock().unwrap().clone();
+    assert_eq!(seen, [Identity::new(APP).unwrap()]);
+}
+
+#[tokio::test]
+async fn an_identity_that_is_not_served_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::open(folder.path()).await;
+    let other = served.clients.client("spiffe://example.org/other");
+    let refusal = served.ask(Some(&other)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn who_proves_nothing_reaches_no_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::open(folder.path()).await;
+    served.ask(None).await.unwrap_err();
+    let stranger = Authority::new("clients").client(APP);
+    served.ask(Some(&stranger)).await.unwrap_err();
+    assert!(served.doorman.0.lock().unwrap().is_empty());
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
