@@ -134,11 +134,7 @@ impl XdsServer {
         } = self;
         let instance = instance();
         let (request_bytes, drain) = (limits.request_bytes, limits.drain);
-        let mut transport = Server::builder()
-            .tcp_nodelay(true)
-            .max_concurrent_streams(limits.streams_per_connection)
-            .http2_keepalive_interval(Some(limits.keepalive_interval))
-            .http2_keepalive_timeout(Some(limits.keepalive_timeout));
+        let mut transport = transport(&limits);
         let telemetry = Arc::new(Telemetry {
             sink: telemetry,
             directory: Arc::clone(&directory),
@@ -193,6 +189,14 @@ impl XdsServer {
             }
         }
     }
+}
+
+fn transport(limits: &Limits) -> Server {
+    Server::builder()
+        .tcp_nodelay(true)
+        .max_concurrent_streams(limits.streams_per_connection)
+        .http2_keepalive_interval(Some(limits.keepalive_interval))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
 }
 
 fn plain(listener: TcpListener) -> TcpIncoming {
