@@ -18,6 +18,10 @@ mod gate;
 mod old_connections;
 #[path = "envoy/outages.rs"]
 mod outages;
+#[path = "envoy/patience.rs"]
+mod patience;
+#[path = "envoy/ports.rs"]
+mod ports;
 #[path = "envoy/process.rs"]
 mod process;
 #[path = "envoy/reconnects.rs"]

@@ -7,8 +7,10 @@ use pointsman_xds::Outcome;
 use crate::{
     control_plane::ControlPlane,
     gate::Gate,
-    process::{BOTH, Envoy, free_port},
-    traffic::{Backend, answers, until},
+    patience::until,
+    ports::free_port,
+    process::{BOTH, Envoy},
+    traffic::{Backend, answers},
     world::World,
 };
 

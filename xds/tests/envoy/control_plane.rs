@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{process::free_port, traffic::DEADLINE};
+use crate::{patience::DEADLINE, ports::free_port};
 
 /// A server with one group.
 pub(crate) struct ControlPlane {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::{
     control_plane::ControlPlane,
-    process::{BOTH, Envoy, free_port},
+    ports::free_port,
+    process::{BOTH, Envoy},
     traffic::{Backend, answers},
     world::World,
 };

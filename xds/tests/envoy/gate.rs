@@ -20,7 +20,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::process::free_port;
+use crate::ports::free_port;
 
 pub(crate) struct Gate {
     pub(crate) port: u16,

@@ -12,9 +12,11 @@ use pointsman_xds::{Resource, ResourceType};
 
 use crate::{
     control_plane::ControlPlane,
-    process::{BOTH, Envoy, free_port},
+    patience::until,
+    ports::free_port,
+    process::{BOTH, Envoy},
     resources::endpoints,
-    traffic::{Backend, Session, answers, until},
+    traffic::{Backend, Session, answers},
     world::{World, edited},
 };
 

@@ -23,9 +23,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    process::{BOTH, Envoy, free_port},
+    patience::until,
+    ports::free_port,
+    process::{BOTH, Envoy},
     standalone,
-    traffic::{Backend, Session, answers, refused, until},
+    traffic::{Backend, Session, answers, refused},
     world::World,
 };
 

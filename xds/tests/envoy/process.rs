@@ -2,10 +2,8 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{self, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    process::Stdio,
 };
 
 use tokio::process::{Child, Command};
@@ -83,22 +81,6 @@ impl Envoy {
 
 fn admin_socket(folder: &Path) -> PathBuf {
     folder.join("admin.sock")
-}
-
-/// A port at which nothing listens, given out once, below the range of outgoing connections.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 12_000;
-    const COUNT: u16 = 20_000;
-    // Other processes that look at the same time begin elsewhere.
-    let start = u16::try_from(process::id() % u32::from(COUNT)).unwrap();
-    (0..COUNT)
-        .map(|_| {
-            let next = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
-            FIRST + (start + next) % COUNT
-        })
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .expect("some port is free")
 }
 
 /// The binary named by `POINTSMAN_ENVOY`, or else the one that `tests/setup/envoy.sh` has

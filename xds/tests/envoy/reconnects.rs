@@ -11,7 +11,8 @@ use pointsman_xds::{Resource, ResourceType};
 use crate::{
     control_plane::ControlPlane,
     gate::Gate,
-    process::{BOTH, Envoy, free_port},
+    ports::free_port,
+    process::{BOTH, Envoy},
     resources::{cluster, endpoints},
     traffic::{Backend, answers, refused},
     world::{World, edited},

@@ -9,7 +9,8 @@ use pointsman_xds::{Convergence, Outcome, Resource, ResourceType, TypeState};
 
 use crate::{
     control_plane::ControlPlane,
-    process::{BOTH, Envoy, Transport, free_port},
+    ports::free_port,
+    process::{BOTH, Envoy, Transport},
     resources::{cluster, listener},
     traffic::{Backend, answers},
     world::{World, edited},

@@ -3,17 +3,19 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{interval, timeout},
+    time::timeout,
 };
 
-use crate::process::free_port;
+use crate::{
+    patience::{DEADLINE, until},
+    ports::free_port,
+};
 
 /// Says its name, one byte, to every connection and echoes what comes.
 pub(crate) struct Backend {
@@ -109,21 +111,3 @@ pub(crate) async fn refused(port: u16) {
     })
     .await;
 }
-
-/// For what only a look can tell.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let mut looks = interval(Duration::from_millis(10));
-    let seen = timeout(DEADLINE, async {
-        loop {
-            looks.tick().await;
-            if let Some(result) = look().await {
-                return result;
-            }
-        }
-    });
-    seen.await
-        .unwrap_or_else(|_| panic!("{what} did not come in {DEADLINE:?}"))
-}
-
-/// Above Envoy's 15 s, so that a test can tell that this is what it waited for.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
