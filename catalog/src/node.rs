@@ -13,4 +13,7 @@ pub struct Node {
     /// The address on which the sidecar's listeners listen.
     pub listen: IpAddr,
     pub registered_at: UnixMillis,
+    /// Whether it tries a change before the others get it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub canary: bool,
 }

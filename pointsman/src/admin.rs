@@ -68,10 +68,13 @@ impl admin_server::Admin for Admin {
         &self,
         _request: Request<v1::FleetStatusRequest>,
     ) -> Answer<Self::WatchFleetStream> {
-        let publisher = Arc::clone(&self.publisher);
-        let changes =
-            WatchStream::new(publisher.changes()).map(move |_change| Ok(fleet::status(&publisher)));
+        let changes = fleet::follow(Arc::clone(&self.publisher));
         Ok(Response::new(self.until_stopped(changes)))
+    }
+
+    async fn show_node(&self, request: Request<v1::ShowNodeRequest>) -> Answer<v1::NodeRecord> {
+        let node = request.into_inner().node;
+        Ok(Response::new(fleet::show(&self.publisher, &node)?))
     }
 
     async fn register_node(

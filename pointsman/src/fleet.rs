@@ -30,6 +30,7 @@ use tracing::{info, warn};
 
 use crate::chain::Chain;
 use addresses::Addresses;
+pub(crate) use view::{NodeView, TypeView, micros, service};
 use world::World;
 
 /// Publishes what the catalogue says to the sidecars, one change at a time.
@@ -50,6 +51,7 @@ pub(crate) struct Publisher {
 #[derive(Debug, Default)]
 struct Known {
     registered: BTreeMap<NodeId, IpAddr>,
+    canaries: BTreeSet<NodeId>,
     addresses: BTreeMap<ServerName, Vec<SocketAddr>>,
 }
 
@@ -272,6 +274,7 @@ impl Publisher {
         );
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known {
             registered,
+            canaries: world.canaries().clone(),
             addresses: world.addresses(),
         };
     }

@@ -16,9 +16,19 @@ pub enum Registered {
 }
 
 impl Catalog {
-    /// Registers a sidecar, or moves it to another listen address.
+    /// Registers a sidecar, or moves it to another listen address. Whether one that is
+    /// registered already is a canary stays as it is.
     pub async fn register(&self, node: Node) -> Result<Registered, CatalogError> {
         retried(|| self.try_register(&node)).await
+    }
+
+    /// Makes a registered sidecar a canary, or an ordinary one again. Says whether that changed
+    /// anything.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownNode`], with those that are registered.
+    pub async fn set_canary(&self, id: &NodeId, canary: bool) -> Result<bool, CatalogError> {
+        retried(|| self.try_set_canary(id, canary)).await
     }
 
     /// Takes a sidecar off the registry; barriers that begin from now on do not count it.
@@ -41,22 +51,44 @@ impl Catalog {
 
     async fn try_register(&self, node: &Node) -> Result<Registered, CatalogError> {
         let at = key(NODES, &node.id);
+        let mut node = node.clone();
         let (when, outcome) = match self.value::<Node>(&at).await? {
             None => (Precondition::Absent, Registered::New),
             Some((known, _)) if known.listen == node.listen => return Ok(Registered::Unchanged),
-            Some((_, revision)) => (Precondition::At(revision), Registered::Moved),
+            Some((known, revision)) => {
+                node.canary = known.canary;
+                (Precondition::At(revision), Registered::Moved)
+            }
         };
-        self.store.commit(vec![write(at, node, when)?]).await?;
+        self.store.commit(vec![write(at, &node, when)?]).await?;
         Ok(outcome)
+    }
+
+    async fn try_set_canary(&self, id: &NodeId, canary: bool) -> Result<bool, CatalogError> {
+        let at = key(NODES, id);
+        let Some((node, revision)) = self.value::<Node>(&at).await? else {
+            return Err(self.unknown_node(id).await?);
+        };
+        if node.canary == canary {
+            return Ok(false);
+        }
+        let node = Node { canary, ..node };
+        let write = write(at, &node, Precondition::At(revision))?;
+        self.store.commit(vec![write]).await?;
+        Ok(true)
+    }
+
+    async fn unknown_node(&self, id: &NodeId) -> Result<CatalogError, CatalogError> {
+        Ok(CatalogError::UnknownNode {
+            name: id.clone(),
+            known: self.names(NODES).await?,
+        })
     }
 
     async fn try_retire(&self, id: &NodeId) -> Result<(), CatalogError> {
         let at = key(NODES, id);
         let Some((_, revision)) = self.value::<Node>(&at).await? else {
-            return Err(CatalogError::UnknownNode {
-                name: id.clone(),
-                known: self.names(NODES).await?,
-            });
+            return Err(self.unknown_node(id).await?);
         };
         let write = Write {
             key: at,

@@ -62,6 +62,7 @@ fn node(name: &str, listen: &str) -> Node {
         id: NodeId::new(name).unwrap(),
         listen: listen.parse().unwrap(),
         registered_at: UnixMillis(1),
+        canary: false,
     }
 }
 
@@ -437,6 +438,7 @@ async fn a_sidecar_is_registered_moved_and_retired() {
     assert_eq!(register(node("sc0", "127.0.1.1")).await, Registered::New);
     let later = Node {
         registered_at: UnixMillis(2),
+        canary: false,
         ..node("sc0", "127.0.1.1")
     };
     assert_eq!(register(later).await, Registered::Unchanged);

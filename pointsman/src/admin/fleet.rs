@@ -1,29 +1,49 @@
+mod watch;
+
+use std::time::UNIX_EPOCH;
+
 use pointsman_catalog::{Node, NodeId, Registered, UnixMillis};
 use pointsman_cutover::ports::Convergence;
 use pointsman_proto::v1;
+use pointsman_xds::{Delivery, Nack, NodeRecord, time_of_day};
+use tokio::time::Instant;
 use tonic::Status;
 
+pub(super) use self::watch::follow;
 use super::{
     Admin,
     refusal::{invalid, refuse},
 };
-use crate::fleet::Publisher;
+use crate::fleet::{NodeView, Publisher, TypeView, micros, service};
 
 pub(super) fn status(publisher: &Publisher) -> v1::FleetStatusResponse {
-    let nodes = publisher
-        .nodes()
-        .into_iter()
-        .map(|node| v1::Node {
-            node: node.id,
-            listen: node.listen.map_or_else(String::new, |ip| ip.to_string()),
-            registered: node.registered,
-            connected: node.connected,
-            state: node.state.label().to_owned(),
-            words: node.words,
-            acked_ms_ago: node.acked_ms_ago,
-        })
-        .collect();
+    let nodes = publisher.nodes().into_iter().map(row).collect();
     v1::FleetStatusResponse { nodes }
+}
+
+pub(super) fn show(publisher: &Publisher, node: &str) -> Result<v1::NodeRecord, Status> {
+    let id = NodeId::new(node).map_err(invalid)?;
+    let (view, record) = publisher.node(&id).ok_or_else(|| {
+        Status::not_found(format!(
+            "no sidecar {id} is registered or was connected of late; look at `fleet status`"
+        ))
+    })?;
+    let NodeRecord {
+        status,
+        deliveries,
+        refusals,
+    } = record;
+    let about = status.about.as_ref();
+    Ok(v1::NodeRecord {
+        node: Some(row(view)),
+        user_agent: about.map_or_else(String::new, |about| about.user_agent.to_string()),
+        version: about.map_or_else(String::new, |about| about.user_agent_version.to_string()),
+        connected_ms: status.connected_since.map(unix_ms),
+        gone_ms: status.gone.map(unix_ms),
+        retired_ms: status.retired.map(unix_ms),
+        deliveries: deliveries.iter().map(delivery).collect(),
+        refusals: refusals.iter().map(|nack| refusal(nack)).collect(),
+    })
 }
 
 pub(super) async fn register(
@@ -38,11 +58,16 @@ pub(super) async fn register(
         ))
     })?;
     let node = Node {
-        id,
+        id: id.clone(),
         listen,
         registered_at: UnixMillis::now(),
+        canary: request.canary.unwrap_or_default(),
     };
     let outcome = admin.catalog.register(node).await.map_err(refuse)?;
+    if let Some(canary) = request.canary {
+        let changed = admin.catalog.set_canary(&id, canary);
+        changed.await.map_err(refuse)?;
+    }
     admin.publisher.refresh().await.map_err(refuse)?;
     Ok(match outcome {
         Registered::New => "new",
@@ -73,4 +98,70 @@ pub(super) fn convergence(convergence: Convergence) -> v1::Convergence {
         absent: names(convergence.absent),
         unregistered: names(convergence.unregistered),
     }
+}
+
+fn row(node: NodeView) -> v1::Node {
+    v1::Node {
+        node: node.id,
+        listen: node.listen.map_or_else(String::new, |ip| ip.to_string()),
+        registered: node.registered,
+        connected: node.streams > 0,
+        state: node.state.label().to_owned(),
+        words: node.words,
+        acked_ms_ago: node.acked_ms_ago,
+        types: node.types.into_iter().map(of_type).collect(),
+        ack_us: node.ack_us,
+        peers: node.peers.iter().map(ToString::to_string).collect(),
+        streams: u32::try_from(node.streams).unwrap_or(u32::MAX),
+        synced_to: node.synced_to,
+        refusals: node.refusals,
+        canary: node.canary,
+    }
+}
+
+fn of_type(of_type: TypeView) -> v1::NodeType {
+    v1::NodeType {
+        r#type: of_type.service.to_owned(),
+        state: of_type.state.label().to_owned(),
+        words: of_type.words,
+        resources: of_type.resources,
+        ack_us: of_type.ack_us,
+    }
+}
+
+fn delivery(delivery: &Delivery) -> v1::Delivery {
+    let Delivery {
+        kind,
+        sent,
+        acknowledged,
+        refused,
+    } = delivery;
+    let acked = acknowledged.as_ref();
+    v1::Delivery {
+        r#type: service(*kind).to_owned(),
+        sent_ms: sent.as_ref().map(|sent| unix_ms(sent.at)),
+        sent: sent.as_ref().map_or(0, |sent| sent.sequence.get()),
+        acked_ms: acked.map(|acked| unix_ms(acked.at)),
+        acked: acked.map_or(0, |acked| acked.sequence.get()),
+        ack_us: acked.map_or(0, |acked| micros(acked.after)),
+        version: acked.map_or_else(String::new, |acked| acked.version.to_string()),
+        refused_ms: refused.as_ref().map(|refused| unix_ms(refused.at)),
+    }
+}
+
+fn refusal(nack: &Nack) -> v1::NodeRefusal {
+    v1::NodeRefusal {
+        r#type: service(nack.kind).to_owned(),
+        publish: nack.sequence.get(),
+        at_ms: unix_ms(nack.at),
+        words: nack.words.to_string(),
+        resources: nack.resources.iter().map(ToString::to_string).collect(),
+        count: u64::try_from(nack.count).unwrap_or(u64::MAX),
+    }
+}
+
+fn unix_ms(at: Instant) -> u64 {
+    let since = time_of_day(at).duration_since(UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

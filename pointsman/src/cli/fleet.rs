@@ -1,24 +1,29 @@
+mod show;
+mod table;
+
 use std::{net::IpAddr, process::ExitCode};
 
 use clap::Subcommand;
 use pointsman_catalog::NodeId;
 use pointsman_proto::v1::{
-    FleetStatusRequest, FleetStatusResponse, RegisterNodeRequest, RetireNodeRequest,
+    FleetStatusRequest, RegisterNodeRequest, RetireNodeRequest, ShowNodeRequest,
 };
 
-use super::{
-    Format, Global, client,
-    output::{self, Table},
-};
+use super::{Format, Global, client, output};
 
 /// The registered sidecars
 #[derive(Debug, Subcommand)]
 pub(super) enum Fleet {
-    /// A row per sidecar: what it has acknowledged
+    /// A row per sidecar: what it has acknowledged, by type
     Status {
-        /// Print again at every change
+        /// Print again at every change, until Ctrl-C
         #[arg(long)]
         watch: bool,
+    },
+    /// One sidecar: what it was sent, acknowledged and refused, and when
+    Show {
+        /// The sidecar's name
+        node: NodeId,
     },
     /// Count a sidecar in every barrier from now on
     Register {
@@ -27,6 +32,12 @@ pub(super) enum Fleet {
         /// The address on which it listens for applications
         #[arg(long, value_name = "IP")]
         listen: IpAddr,
+        /// Let it try changes before the others get them
+        #[arg(long, conflicts_with = "no_canary")]
+        canary: bool,
+        /// Let it be an ordinary sidecar again
+        #[arg(long)]
+        no_canary: bool,
     },
     /// Count a sidecar no longer; it is served on as UNREGISTERED while it is connected
     Retire {
@@ -40,7 +51,16 @@ impl Fleet {
         match self {
             Self::Status { watch: false } => status(global).await?,
             Self::Status { watch: true } => watch(global).await?,
-            Self::Register { node, listen } => register(global, &node, listen).await?,
+            Self::Show { node } => show(global, &node).await?,
+            Self::Register {
+                node,
+                listen,
+                canary,
+                no_canary,
+            } => {
+                let canary = (canary || no_canary).then_some(canary);
+                register(global, &node, listen, canary).await?;
+            }
             Self::Retire { node } => retire(global, &node).await?,
         }
         Ok(ExitCode::SUCCESS)
@@ -54,10 +74,31 @@ async fn status(global: &Global) -> anyhow::Result<()> {
         .await
         .map_err(|status| client::refusal(&status))?
         .into_inner();
-    output::print(global.output, &status, || table(&status))
+    output::print(global.output, &status, || table::of(&status))
 }
 
+async fn show(global: &Global, node: &NodeId) -> anyhow::Result<()> {
+    let record = client::connect(global)
+        .await?
+        .show_node(ShowNodeRequest {
+            node: node.to_string(),
+        })
+        .await
+        .map_err(|status| client::refusal(&status))?
+        .into_inner();
+    output::print(global.output, &record, || show::words(&record))
+}
+
+/// Until Ctrl-C, or until nobody reads any more.
 async fn watch(global: &Global) -> anyhow::Result<()> {
+    tokio::select! {
+        watched = print_changes(global) => watched,
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        () = output::reader_gone() => Ok(()),
+    }
+}
+
+async fn print_changes(global: &Global) -> anyhow::Result<()> {
     let mut stream = client::connect(global)
         .await?
         .watch_fleet(FleetStatusRequest {})
@@ -70,31 +111,42 @@ async fn watch(global: &Global) -> anyhow::Result<()> {
         .map_err(|status| client::refusal(&status))?
     {
         match global.output {
-            Format::Table => output::line(&format!("{}\n", table(&status)))?,
+            Format::Table => output::line(&format!("{}\n", table::of(&status)))?,
             Format::Json => output::line(&serde_json::to_string(&status)?)?,
         }
     }
     Ok(())
 }
 
-async fn register(global: &Global, node: &NodeId, listen: IpAddr) -> anyhow::Result<()> {
+async fn register(
+    global: &Global,
+    node: &NodeId,
+    listen: IpAddr,
+    canary: Option<bool>,
+) -> anyhow::Result<()> {
     let registered = client::connect(global)
         .await?
         .register_node(RegisterNodeRequest {
             node: node.to_string(),
             listen: listen.to_string(),
+            canary,
         })
         .await
         .map_err(|status| client::refusal(&status))?
         .into_inner();
     output::print(global.output, &registered, || {
-        match registered.outcome.as_str() {
+        let words = match registered.outcome.as_str() {
             "unchanged" => format!("{node} was registered already, listening on {listen}"),
             "moved" => format!(
                 "{node} is to listen on {listen}: restart it with the bootstrap that `sidecar \
                  bootstrap` prints now"
             ),
             _ => format!("{node} is registered, listening on {listen}"),
+        };
+        match canary {
+            Some(true) => format!("{words}; it tries changes before the others"),
+            Some(false) => format!("{words}; it is no canary"),
+            None => words,
         }
     })
 }
@@ -111,69 +163,4 @@ async fn retire(global: &Global, node: &NodeId) -> anyhow::Result<()> {
     output::print(global.output, &retired, || {
         format!("{node} is retired: no barrier waits for it")
     })
-}
-
-fn table(status: &FleetStatusResponse) -> String {
-    let mut table = Table::new(["NODE", "LISTEN", "STATE", "ACKED", "WORDS"]);
-    for node in &status.nodes {
-        table.row([
-            node.node.clone(),
-            node.listen.clone(),
-            node.state.clone(),
-            node.acked_ms_ago
-                .map_or_else(|| "-".to_owned(), |ms| format!("{} ago", age(ms))),
-            node.words.clone(),
-        ]);
-    }
-    let registered = status.nodes.iter().filter(|node| node.registered).count();
-    let synced = status
-        .nodes
-        .iter()
-        .filter(|node| node.registered && node.state == "SYNCED")
-        .count();
-    format!("{table}\n{synced} of {registered} registered sidecars SYNCED")
-}
-
-fn age(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..120_000 => format!("{} s", ms / 1_000),
-        120_000..7_200_000 => format!("{} min", ms / 60_000),
-        _ => format!("{} h", ms / 3_600_000),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use pointsman_proto::v1::Node;
-
-    use super::*;
-
-    #[test]
-    fn the_table_counts_the_registered_fleet() {
-        let node =
-            |node: &str, registered, state: &str, acked_ms_ago: Option<u64>, words: &str| Node {
-                node: node.to_owned(),
-                listen: "127.0.0.11".to_owned(),
-                registered,
-                connected: acked_ms_ago.is_some(),
-                state: state.to_owned(),
-                words: words.to_owned(),
-                acked_ms_ago,
-            };
-        let status = FleetStatusResponse {
-            nodes: vec![
-                node("app-1", true, "SYNCED", Some(412), ""),
-                node("app-2", true, "ABSENT", None, "not connected"),
-                node(
-                    "stray",
-                    false,
-                    "UNREGISTERED",
-                    Some(95_000),
-                    "nobody registered it",
-                ),
-            ],
-        };
-        insta::assert_snapshot!(table(&status));
-    }
 }

@@ -4,6 +4,7 @@ use std::{fmt, io::Write as _};
 
 use comfy_table::presets::NOTHING;
 use serde::Serialize;
+use tokio::io::Interest;
 
 use super::Format;
 
@@ -27,11 +28,34 @@ pub(super) fn line(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until what reads our output is gone; for ever if that is no pipe.
+pub(super) async fn reader_gone() {
+    // Opened anew: without blocking, which the output itself must not become.
+    let pipe = tokio::net::unix::pipe::OpenOptions::new().open_sender("/dev/stdout");
+    match pipe {
+        Ok(pipe) if pipe.ready(Interest::ERROR).await.is_ok() => {}
+        Ok(_) | Err(_) => std::future::pending().await,
+    }
+}
+
 /// A table without lines: easy on the eye and on `awk`.
-pub(super) struct Table(comfy_table::Table);
+pub(super) struct Table(Columns);
 
 impl Table {
     pub(super) fn new<const N: usize>(header: [&str; N]) -> Self {
+        Self(Columns::new(header.to_vec()))
+    }
+
+    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.0.row(cells.into());
+    }
+}
+
+/// A table whose columns depend on what there is to show.
+pub(super) struct Columns(comfy_table::Table);
+
+impl Columns {
+    pub(super) fn new(header: Vec<&str>) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING).set_header(header);
         for column in table.column_iter_mut() {
@@ -40,14 +64,20 @@ impl Table {
         Self(table)
     }
 
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(super) fn row(&mut self, cells: Vec<String>) {
         self.0.add_row(cells);
+    }
+}
+
+impl fmt::Display for Columns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.trim_fmt())
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.trim_fmt())
+        fmt::Display::fmt(&self.0, f)
     }
 }
 

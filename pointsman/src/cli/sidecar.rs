@@ -56,6 +56,7 @@ impl Bootstrapping {
             .register_node(RegisterNodeRequest {
                 node: self.node.to_string(),
                 listen: self.listen.to_string(),
+                canary: None,
             })
             .await
             .map_err(|status| client::refusal(&status))?

@@ -73,7 +73,7 @@ impl DataPlane for Publisher {
             match view.state {
                 State::Synced | State::Unregistered => {}
                 State::Absent => membership.absent.push(node),
-                State::Stale | State::Nacked | State::NotSent => {
+                State::Stale | State::Lagging | State::Nacked | State::NotSent => {
                     membership.stale.push((node, view.words));
                 }
             }

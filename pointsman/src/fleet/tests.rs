@@ -43,6 +43,7 @@ impl House {
             id: NodeId::new("app-1").unwrap(),
             listen: ip(11),
             registered_at: UnixMillis(0),
+            canary: false,
         };
         catalog.register(node).await.unwrap();
         Self { catalog, _dir: dir }

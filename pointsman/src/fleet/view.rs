@@ -1,12 +1,17 @@
 //! The fleet, a row per sidecar.
 
-use std::{net::IpAddr, sync::PoisonError};
+mod judge;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::PoisonError,
+};
 
 use pointsman_catalog::NodeId;
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{NodeStatus, TypeState};
+use pointsman_xds::{NodeRecord, NodeStatus, ResourceType, TypeStatus};
 
-use super::{Publisher, world};
+use super::{Known, Publisher};
 
 /// One sidecar, as operators see it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,11 +19,30 @@ pub(crate) struct NodeView {
     pub(crate) id: String,
     pub(crate) listen: Option<IpAddr>,
     pub(crate) registered: bool,
-    pub(crate) connected: bool,
+    pub(crate) canary: bool,
     pub(crate) state: State,
-    /// Why the state is not [`State::Synced`].
+    /// Why the state is not [`State::Synced`], and what is odd besides.
     pub(crate) words: String,
+    pub(crate) types: Vec<TypeView>,
     pub(crate) acked_ms_ago: Option<u64>,
+    /// From sending to the newest acknowledgement.
+    pub(crate) ack_us: Option<u64>,
+    pub(crate) streams: usize,
+    /// Of the open streams, the newest last; of the last one if none is open.
+    pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) synced_to: Option<u64>,
+    pub(crate) refusals: u64,
+}
+
+/// One type that a sidecar subscribes to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct TypeView {
+    pub(crate) service: &'static str,
+    pub(crate) state: State,
+    /// Of a refusal.
+    pub(crate) words: String,
+    pub(crate) resources: Vec<String>,
+    pub(crate) ack_us: Option<u64>,
 }
 
 /// The worst that is to be said of a sidecar.
@@ -27,6 +51,8 @@ pub(crate) enum State {
     Synced,
     /// Sent and not acknowledged yet.
     Stale,
+    /// Sent, and not answered for a time in which every healthy sidecar answers.
+    Lagging,
     /// It refused what it was sent.
     Nacked,
     /// There is something that it was not sent yet.
@@ -43,6 +69,7 @@ impl State {
         match self {
             Self::Synced => "SYNCED",
             Self::Stale => "STALE",
+            Self::Lagging => "LAGGING",
             Self::Nacked => "NACKED",
             Self::NotSent => "NOT SENT",
             Self::Absent => "ABSENT",
@@ -54,34 +81,16 @@ impl State {
 impl Publisher {
     /// A row per sidecar, registered or connected.
     pub(crate) fn nodes(&self) -> Vec<NodeView> {
+        let status = self.fleet.status();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        self.fleet
-            .status()
-            .iter()
-            .map(|status| {
-                let registered = NodeId::new(status.id.as_str())
-                    .ok()
-                    .and_then(|id| known.registered.get(&id).copied());
-                let (state, words) = judge(status, registered);
-                let listen = registered.or_else(|| {
-                    status
-                        .about
-                        .as_ref()?
-                        .metadata(LISTEN_METADATA)?
-                        .parse()
-                        .ok()
-                });
-                NodeView {
-                    id: status.id.to_string(),
-                    listen,
-                    registered: status.registered,
-                    connected: status.connected(),
-                    state,
-                    words,
-                    acked_ms_ago: acked_ms_ago(status),
-                }
-            })
-            .collect()
+        status.iter().map(|status| view(status, &known)).collect()
+    }
+
+    /// A row with what is on record behind it; also of a sidecar that went.
+    pub(crate) fn node(&self, id: &NodeId) -> Option<(NodeView, NodeRecord)> {
+        let record = self.fleet.record(&id.as_str().into())?;
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        Some((view(&record.status, &known), record))
     }
 
     /// Connected nodes that nobody registered.
@@ -95,6 +104,48 @@ impl Publisher {
     }
 }
 
+fn view(status: &NodeStatus, known: &Known) -> NodeView {
+    let id = NodeId::new(status.id.as_str()).ok();
+    let registered = id.as_ref().and_then(|id| known.registered.get(id).copied());
+    let (state, words) = judge::node(status, registered);
+    NodeView {
+        id: status.id.to_string(),
+        listen: registered.or_else(|| said(status)),
+        registered: status.registered,
+        canary: id.is_some_and(|id| known.canaries.contains(&id)),
+        state,
+        words,
+        types: status.types.iter().map(type_view).collect(),
+        acked_ms_ago: acked_ms_ago(status),
+        ack_us: status.last_ack().map(micros),
+        streams: status.streams,
+        peers: status.peers.iter().map(|peer| peer.address).collect(),
+        synced_to: status.synced_to.map(|sequence| sequence.get()),
+        refusals: status.refusals,
+    }
+}
+
+fn type_view(status: &TypeStatus) -> TypeView {
+    let (words, resources) = judge::refusal(status);
+    TypeView {
+        service: service(status.kind),
+        state: judge::of_type(status),
+        words,
+        resources,
+        ack_us: status.acknowledged.as_ref().map(|ack| micros(ack.after)),
+    }
+}
+
+/// Where a node says that it listens.
+fn said(status: &NodeStatus) -> Option<IpAddr> {
+    status
+        .about
+        .as_ref()?
+        .metadata(LISTEN_METADATA)?
+        .parse()
+        .ok()
+}
+
 /// The newest acknowledgement of any type.
 fn acked_ms_ago(status: &NodeStatus) -> Option<u64> {
     let newest = status
@@ -105,60 +156,21 @@ fn acked_ms_ago(status: &NodeStatus) -> Option<u64> {
     Some(u64::try_from(newest.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The worst of its types, a refusal first: it does not go away by waiting.
-fn judge(status: &NodeStatus, listen: Option<IpAddr>) -> (State, String) {
-    if !status.connected() {
-        return (State::Absent, "registered and not connected".to_owned());
+/// The discovery service of a type, as Envoy's users call it.
+pub(crate) const fn service(kind: ResourceType) -> &'static str {
+    match kind {
+        ResourceType::Cluster => "CDS",
+        ResourceType::Endpoints => "EDS",
+        ResourceType::Extension => "ECDS",
+        ResourceType::Listener => "LDS",
+        ResourceType::ScopedRoute => "SRDS",
+        ResourceType::Route => "RDS",
+        ResourceType::VirtualHost => "VHDS",
+        ResourceType::Secret => "SDS",
+        ResourceType::Runtime => "RTDS",
     }
-    let (mut refused, mut missing, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
-    for of_type in &status.types {
-        let kind = of_type.kind;
-        match &of_type.state {
-            TypeState::Synced => {}
-            TypeState::NotSent => missing.push(kind.to_string()),
-            TypeState::Stale => waiting.push(kind.to_string()),
-            TypeState::Nacked { words, resources } => {
-                refused.push(format!("{kind} {}: {words}", resources.join(", ")));
-            }
-        }
-    }
-    let (state, words) = if !refused.is_empty() {
-        (State::Nacked, refused.join("; "))
-    } else if !missing.is_empty() || status.types.is_empty() {
-        (
-            State::NotSent,
-            format!("not sent yet: {}", missing.join(", ")),
-        )
-    } else if !waiting.is_empty() {
-        (
-            State::Stale,
-            format!("not acknowledged yet: {}", waiting.join(", ")),
-        )
-    } else if let (Some(served), Some(listen)) = (&status.group, listen)
-        && *served != world::group(listen)
-    {
-        (
-            State::Stale,
-            format!("still listens on {served}: restart it with its new bootstrap"),
-        )
-    } else if !status.synced {
-        (
-            State::Stale,
-            "an older stream of it is still open".to_owned(),
-        )
-    } else {
-        (State::Synced, String::new())
-    };
-    if status.registered {
-        return (state, words);
-    }
-    let also = if words.is_empty() {
-        String::new()
-    } else {
-        format!("; {}: {words}", state.label())
-    };
-    (
-        State::Unregistered,
-        format!("connected, and nobody registered it{also}"),
-    )
+}
+
+pub(crate) fn micros(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

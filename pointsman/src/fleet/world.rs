@@ -21,6 +21,8 @@ pub(super) struct World {
     databases: BTreeMap<DatabaseName, Database>,
     routes: BTreeMap<DatabaseName, Routes>,
     nodes: BTreeMap<NodeId, IpAddr>,
+    /// Those of `nodes` that try a change before the others.
+    canaries: BTreeSet<NodeId>,
     /// Where nodes listen that came since this process began: registered or not, moved or
     /// retired since, they must hear of every change while they are connected.
     admitted: BTreeSet<IpAddr>,
@@ -46,6 +48,7 @@ impl World {
             databases: BTreeMap::new(),
             routes: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            canaries: BTreeSet::new(),
             admitted: BTreeSet::new(),
             shared: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -62,6 +65,8 @@ impl World {
             .into_iter()
             .map(|database| (database.name.clone(), database))
             .collect();
+        let canaries = nodes.iter().filter(|node| node.canary);
+        self.canaries = canaries.map(|node| node.id.clone()).collect();
         self.nodes = nodes
             .into_iter()
             .map(|node| (node.id, node.listen))
@@ -212,6 +217,10 @@ impl World {
 
     pub(super) fn registered(&self) -> BTreeMap<NodeId, IpAddr> {
         self.nodes.clone()
+    }
+
+    pub(super) fn canaries(&self) -> &BTreeSet<NodeId> {
+        &self.canaries
     }
 
     pub(super) fn addresses(&self) -> BTreeMap<ServerName, Vec<SocketAddr>> {

@@ -129,7 +129,7 @@ impl Ledger {
         };
         let node = &mut self.nodes[ended.node];
         node.streams.retain(|open| *open != stream);
-        node.record.absorb(&ended.types, now);
+        node.record.absorb(&ended.types, ended.peer, now);
         if node.streams.is_empty() && !node.registered {
             self.strangers.push_back((ended.node, now));
         }
@@ -293,7 +293,11 @@ impl Ledger {
             registered: node.registered,
             retired: node.retired,
             streams: node.streams.len(),
-            peers: streams().map(|stream| stream.peer.clone()).collect(),
+            peers: if node.streams.is_empty() {
+                node.record.peer.iter().cloned().collect()
+            } else {
+                streams().map(|stream| stream.peer.clone()).collect()
+            },
             gone: node.record.gone.filter(|_| node.streams.is_empty()),
             group: newest.map(|stream| stream.group.clone()),
             about: newest.map(|stream| Arc::clone(&stream.about)),

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::status::{Delivery, NodeRecord};
 use crate::{
+    peer::Peer,
     resource::ResourceType,
     stream::{Nack, TypeStatus},
 };
@@ -18,8 +19,9 @@ pub(super) struct Record {
     deliveries: Vec<Delivery>,
     refusals: VecDeque<Arc<Nack>>,
     refused: u64,
-    /// When the last stream ended.
+    /// When the last stream ended, and who was at its other end.
     pub(super) gone: Option<Instant>,
+    pub(super) peer: Option<Peer>,
 }
 
 impl Record {
@@ -32,8 +34,9 @@ impl Record {
     }
 
     /// Takes over what an ended stream had.
-    pub(super) fn absorb(&mut self, types: &[TypeStatus], now: Instant) {
+    pub(super) fn absorb(&mut self, types: &[TypeStatus], peer: Peer, now: Instant) {
         self.deliveries = self.with(types.iter());
+        self.peer = Some(peer);
         self.gone = Some(now);
     }
 

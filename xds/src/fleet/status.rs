@@ -25,7 +25,7 @@ pub struct NodeStatus {
     pub retired: Option<Instant>,
     /// Open streams. More than one: it is reconnecting, or two clients use one id.
     pub streams: usize,
-    /// The other ends of the open streams, the newest last.
+    /// The other ends of the open streams, the newest last; of the last one, if none is open.
     pub peers: Vec<Peer>,
     /// When its last stream ended, if none is open now.
     pub gone: Option<Instant>,
@@ -66,6 +66,17 @@ impl NodeStatus {
             .filter_map(|status| status.acknowledged.as_ref())
             .max_by_key(|acknowledged| acknowledged.at)
             .map(|acknowledged| acknowledged.after)
+    }
+}
+
+impl TypeStatus {
+    /// Since when the last response that was sent is unanswered, if it is.
+    #[must_use]
+    pub fn unanswered_since(&self) -> Option<Instant> {
+        let sent = self.sent.as_ref()?;
+        let accepted = self.acknowledged.as_ref().map(|accepted| accepted.at);
+        let refused = self.refused.as_ref().map(|refused| refused.at);
+        (accepted.max(refused) < Some(sent.at)).then_some(sent.at)
     }
 }
 

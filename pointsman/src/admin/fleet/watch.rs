@@ -1,0 +1,73 @@
+//! The fleet, told again whenever something of it has changed.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{Stream, stream};
+use pointsman_proto::v1;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tonic::Status;
+
+use crate::fleet::Publisher;
+
+/// The fleet now, and again when it differs in more than the age of its acknowledgements. It
+/// looks at its own pace: ten thousand acknowledgements are not ten thousand tables.
+pub(in crate::admin) fn follow(
+    publisher: Arc<Publisher>,
+) -> impl Stream<Item = Result<v1::FleetStatusResponse, Status>> + Send {
+    let follower = Follower {
+        changes: publisher.changes(),
+        publisher,
+        told: None,
+        looked: Instant::now(),
+    };
+    stream::unfold(follower, |mut follower| async {
+        let status = follower.next().await;
+        Some((Ok(status), follower))
+    })
+}
+
+struct Follower {
+    publisher: Arc<Publisher>,
+    changes: watch::Receiver<u64>,
+    told: Option<v1::FleetStatusResponse>,
+    looked: Instant,
+}
+
+impl Follower {
+    async fn next(&mut self) -> v1::FleetStatusResponse {
+        loop {
+            if self.told.is_some() {
+                sleep_until(self.looked + PACE).await;
+                // Silence becomes LAGGING without any event.
+                let _ = timeout(TICK, self.changes.changed()).await;
+            }
+            self.looked = Instant::now();
+            self.changes.borrow_and_update();
+            let status = super::status(&self.publisher);
+            let told = ageless(&status);
+            if self.told.as_ref() != Some(&told) {
+                self.told = Some(told);
+                return status;
+            }
+        }
+    }
+}
+
+fn ageless(status: &v1::FleetStatusResponse) -> v1::FleetStatusResponse {
+    let mut status = status.clone();
+    for node in &mut status.nodes {
+        node.acked_ms_ago = None;
+        // How long it has been away or silent is in the words.
+        if node.state != "NACKED" {
+            node.words.clear();
+        }
+    }
+    status
+}
+
+/// A person reads no faster.
+const PACE: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_secs(1);

@@ -1,0 +1,171 @@
+use pointsman_proto::v1::{Delivery, Node, NodeRecord, NodeRefusal};
+
+use crate::cli::output::{Columns, clock, ms};
+
+/// Everything about one sidecar.
+pub(super) fn words(record: &NodeRecord) -> String {
+    let node = record.node.clone().unwrap_or_default();
+    let mut parts = vec![facts(record, &node)];
+    if !record.deliveries.is_empty() {
+        parts.push(deliveries(record, &node));
+    }
+    if !record.refusals.is_empty() {
+        parts.push(refusals(record, &node));
+    }
+    parts.join("\n\n")
+}
+
+fn facts(record: &NodeRecord, node: &Node) -> String {
+    let mut lines = vec![format!("{}: {}", node.node, node.state)];
+    if !node.words.is_empty() {
+        lines.push(format!("  {}", node.words));
+    }
+    let mut fact = |name: &str, value: String| {
+        if !value.is_empty() {
+            lines.push(format!("  {name:<10} {value}"));
+        }
+    };
+    let registered = match (node.registered, record.retired_ms) {
+        (true, _) if node.canary => "yes, as a canary".to_owned(),
+        (true, _) => "yes".to_owned(),
+        (false, Some(at)) => format!("no, retired {}", clock(at)),
+        (false, None) => "no".to_owned(),
+    };
+    fact("registered", registered);
+    fact("listen", node.listen.clone());
+    let connected = record.connected_ms.map_or_else(String::new, |since| {
+        let from = node.peers.join(", ");
+        format!("since {}, from {from}", clock(since))
+    });
+    fact("connected", connected);
+    let gone = record.gone_ms.map_or_else(String::new, |at| {
+        format!("{}, from {}", clock(at), node.peers.join(", "))
+    });
+    fact("gone", gone);
+    fact(
+        "client",
+        format!("{} {}", record.user_agent, record.version)
+            .trim()
+            .to_owned(),
+    );
+    let synced_to = node.synced_to.map(|publish| format!("publish {publish}"));
+    fact("synced to", synced_to.unwrap_or_default());
+    lines.join("\n")
+}
+
+fn deliveries(record: &NodeRecord, node: &Node) -> String {
+    let header = [
+        "TYPE", "STATE", "SENT", "PUBLISH", "ACKED", "PUBLISH", "ACK", "REFUSED",
+    ];
+    let mut table = Columns::new(header.to_vec());
+    for delivery in &record.deliveries {
+        table.row(delivered(delivery, node));
+    }
+    table.to_string()
+}
+
+fn delivered(delivery: &Delivery, node: &Node) -> Vec<String> {
+    let dash = || "-".to_owned();
+    let own = node.types.iter().find(|own| own.r#type == delivery.r#type);
+    let number = |at: Option<u64>, number: u64| at.map_or_else(dash, |_| number.to_string());
+    vec![
+        delivery.r#type.clone(),
+        own.map_or_else(dash, |own| own.state.clone()),
+        delivery.sent_ms.map_or_else(dash, clock),
+        number(delivery.sent_ms, delivery.sent),
+        delivery.acked_ms.map_or_else(dash, clock),
+        number(delivery.acked_ms, delivery.acked),
+        delivery
+            .acked_ms
+            .map_or_else(dash, |_| format!("{} ms", ms(delivery.ack_us))),
+        delivery.refused_ms.map_or_else(dash, clock),
+    ]
+}
+
+fn refusals(record: &NodeRecord, node: &Node) -> String {
+    let shown = record.refusals.len();
+    let mut lines = vec![match node.refusals {
+        all if all > shown as u64 => format!("refused {all} times, the last {shown}:"),
+        1 => "refused once:".to_owned(),
+        all => format!("refused {all} times:"),
+    }];
+    lines.extend(record.refusals.iter().map(refused));
+    lines.join("\n")
+}
+
+fn refused(refusal: &NodeRefusal) -> String {
+    let more = refusal.count - refusal.count.min(refusal.resources.len() as u64);
+    let mut resources = refusal.resources.join(", ");
+    if more > 0 {
+        resources = format!("{resources} and {more} more");
+    }
+    format!(
+        "  {}  {} of publish {}: {resources}\n    {}",
+        clock(refusal.at_ms),
+        refusal.r#type,
+        refusal.publish,
+        refusal.words.replace('\n', "\n    ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_proto::v1::NodeType;
+
+    use super::*;
+
+    #[test]
+    fn a_sidecar_is_shown_with_what_it_was_sent_and_refused() {
+        let at = 1_700_000_000_123;
+        let record = NodeRecord {
+            node: Some(Node {
+                node: "app-1".to_owned(),
+                listen: "127.0.0.11".to_owned(),
+                registered: true,
+                state: "NACKED".to_owned(),
+                words: "LDS writer.orders: cannot bind".to_owned(),
+                types: vec![NodeType {
+                    r#type: "LDS".to_owned(),
+                    state: "NACKED".to_owned(),
+                    ..NodeType::default()
+                }],
+                peers: vec!["10.0.0.5:41234".to_owned()],
+                synced_to: Some(41),
+                refusals: 12,
+                canary: true,
+                ..Node::default()
+            }),
+            user_agent: "envoy".to_owned(),
+            version: "1.40.0".to_owned(),
+            connected_ms: Some(at - 60_000),
+            deliveries: vec![
+                Delivery {
+                    r#type: "EDS".to_owned(),
+                    sent_ms: Some(at - 500),
+                    sent: 41,
+                    acked_ms: Some(at - 499),
+                    acked: 41,
+                    ack_us: 1_240,
+                    ..Delivery::default()
+                },
+                Delivery {
+                    r#type: "LDS".to_owned(),
+                    sent_ms: Some(at),
+                    sent: 42,
+                    refused_ms: Some(at + 2),
+                    ..Delivery::default()
+                },
+            ],
+            refusals: vec![NodeRefusal {
+                r#type: "LDS".to_owned(),
+                publish: 42,
+                at_ms: at + 2,
+                words: "cannot bind\nAddress already in use".to_owned(),
+                resources: vec!["writer.orders".to_owned()],
+                count: 3,
+            }],
+            ..NodeRecord::default()
+        };
+        insta::assert_snapshot!(words(&record));
+    }
+}

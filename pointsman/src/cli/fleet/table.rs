@@ -1,0 +1,156 @@
+use pointsman_proto::v1::{FleetStatusResponse, Node};
+
+use crate::cli::output::{Columns, ms};
+
+/// A row per sidecar, and a column per type that any of them subscribes to.
+pub(super) fn of(status: &FleetStatusResponse) -> String {
+    let types = types(status);
+    let mut header = vec!["NODE", "LISTEN", "STATE"];
+    header.extend(&types);
+    header.extend(["ACK", "LAST", "WORDS"]);
+    let mut table = Columns::new(header);
+    for node in &status.nodes {
+        let mut row = vec![node.node.clone(), node.listen.clone(), node.state.clone()];
+        row.extend(types.iter().map(|of_type| state(node, of_type)));
+        row.extend([
+            node.ack_us.map_or_else(dash, |us| format!("{} ms", ms(us))),
+            node.acked_ms_ago
+                .map_or_else(dash, |ms| format!("{} ago", age(ms))),
+            remarks(node),
+        ]);
+        table.row(row);
+    }
+    format!("{table}\n{}", summary(status))
+}
+
+/// In the order in which sidecars list them, which is the protocol's.
+fn types(status: &FleetStatusResponse) -> Vec<&str> {
+    let subscribed = |wanted: &str| {
+        let mut nodes = status.nodes.iter().flat_map(|node| &node.types);
+        nodes.any(|of_type| of_type.r#type == wanted)
+    };
+    ORDER
+        .into_iter()
+        .filter(|known| subscribed(known))
+        .collect()
+}
+
+fn remarks(node: &Node) -> String {
+    let words = shortened(&node.words);
+    match (node.canary, words.is_empty()) {
+        (true, true) => "canary".to_owned(),
+        (true, false) => format!("canary; {words}"),
+        (false, _) => words,
+    }
+}
+
+fn state(node: &Node, of_type: &str) -> String {
+    let own = node.types.iter().find(|own| own.r#type == of_type);
+    own.map_or_else(dash, |own| own.state.clone())
+}
+
+fn summary(status: &FleetStatusResponse) -> String {
+    let registered = status.nodes.iter().filter(|node| node.registered);
+    let (mut all, mut synced) = (0_usize, 0_usize);
+    for node in registered {
+        all += 1;
+        synced += usize::from(node.state == "SYNCED");
+    }
+    format!("{synced} of {all} registered sidecars SYNCED")
+}
+
+/// The first line of what may be an essay; `fleet show` and JSON have it whole.
+fn shortened(words: &str) -> String {
+    let line = words.lines().next().unwrap_or_default();
+    match line.char_indices().nth(MAX_WORDS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None if line.len() < words.len() => format!("{line}…"),
+        None => line.to_owned(),
+    }
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+pub(super) fn age(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
+}
+
+const ORDER: [&str; 9] = [
+    "CDS", "EDS", "ECDS", "LDS", "SRDS", "RDS", "VHDS", "SDS", "RTDS",
+];
+const MAX_WORDS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use pointsman_proto::v1::NodeType;
+
+    use super::*;
+
+    fn node(node: &str, state: &str, words: &str, types: &[(&str, &str)]) -> Node {
+        Node {
+            node: node.to_owned(),
+            listen: "127.0.0.11".to_owned(),
+            registered: state != "UNREGISTERED",
+            connected: !types.is_empty(),
+            state: state.to_owned(),
+            words: words.to_owned(),
+            types: types
+                .iter()
+                .map(|(of_type, state)| NodeType {
+                    r#type: (*of_type).to_owned(),
+                    state: (*state).to_owned(),
+                    ..NodeType::default()
+                })
+                .collect(),
+            ..Node::default()
+        }
+    }
+
+    #[test]
+    fn the_table_counts_the_registered_fleet() {
+        let synced = [("CDS", "SYNCED"), ("EDS", "SYNCED"), ("LDS", "SYNCED")];
+        let status = FleetStatusResponse {
+            nodes: vec![
+                Node {
+                    acked_ms_ago: Some(412),
+                    ack_us: Some(1_240),
+                    canary: true,
+                    ..node("app-1", "SYNCED", "", &synced)
+                },
+                node("app-2", "ABSENT", "registered and not connected", &[]),
+                Node {
+                    acked_ms_ago: Some(95_000),
+                    ack_us: Some(800),
+                    ..node(
+                        "app-3",
+                        "NACKED",
+                        "LDS writer.orders: Error adding/updating listener(s) writer.orders: \
+                         cannot bind '127.0.0.11:6432': Address already in use",
+                        &[("CDS", "SYNCED"), ("LDS", "NACKED"), ("RTDS", "SYNCED")],
+                    )
+                },
+                node(
+                    "stray",
+                    "UNREGISTERED",
+                    "connected, and nobody registered it",
+                    &synced,
+                ),
+            ],
+        };
+        insta::assert_snapshot!(of(&status));
+    }
+
+    #[test]
+    fn words_are_cut_between_characters() {
+        assert_eq!(shortened("no"), "no");
+        assert_eq!(shortened("one\ntwo"), "one…");
+        assert_eq!(shortened(&"ü".repeat(101)), format!("{}…", "ü".repeat(100)));
+    }
+}
