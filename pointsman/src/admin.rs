@@ -1,5 +1,6 @@
 //! The operator's API over gRPC. Errors become status codes here and nowhere else.
 
+pub(crate) mod access;
 mod database;
 mod fleet;
 mod migration;

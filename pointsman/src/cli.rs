@@ -36,6 +36,8 @@ struct Global {
         default_value = "http://127.0.0.1:18001"
     )]
     admin: String,
+    #[command(flatten)]
+    certificate: client::Certificate,
     /// How results are printed
     #[arg(long, global = true, value_enum, default_value_t)]
     output: Format,
@@ -142,6 +144,9 @@ mod tests {
     fn every_line_of_the_manual_parses() {
         for line in [
             "serve --data-dir d --init --config f --xds-listen 127.0.0.1:1 --admin-listen [::1]:2",
+            "serve --data-dir d --xds-plaintext-anywhere --admin-plaintext-anywhere",
+            "serve --data-dir d --trust-domain example.org --xds-tls-cert c --xds-tls-key k \
+             --xds-tls-client-ca a --admin-tls-cert c --admin-tls-key k --admin-tls-client-ca a",
             "sidecar bootstrap app-1 --listen 127.0.0.11 --xds cp:18000 --envoy-admin 127.0.0.1:9",
             "database apply dal.toml",
             "database list --output json",
@@ -163,9 +168,10 @@ mod tests {
             "migration cancel m",
             "migration resolve m --choice retry",
             "--admin http://127.0.0.1:1 migration list",
+            "--admin https://cp:1 --admin-cert c --admin-key k --admin-ca a fleet status",
             "recover --control host=127.0.0.1 --un-fence",
         ] {
-            let words = std::iter::once("pointsman").chain(line.split(' '));
+            let words = std::iter::once("pointsman").chain(line.split_whitespace());
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
     }
@@ -180,6 +186,13 @@ mod tests {
             ),
             ("sidecar bootstrap a --listen somewhere", "somewhere"),
             ("database", "Usage"),
+            ("serve --data-dir d --xds-tls-cert c", "--xds-tls-key"),
+            ("serve --data-dir d --admin-tls-key k", "--admin-tls-cert"),
+            (
+                "serve --data-dir d --trust-domain Example.org",
+                "trust domain",
+            ),
+            ("fleet status --admin-cert c", "--admin-key"),
         ] {
             let args = std::iter::once("pointsman").chain(line.split(' '));
             let error = Cli::try_parse_from(args).unwrap_err().to_string();

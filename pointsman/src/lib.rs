@@ -8,6 +8,7 @@ pub mod cli;
 mod control;
 mod fleet;
 mod flip;
+mod identity;
 mod observe;
 mod serve;
 mod settings;

@@ -3,6 +3,7 @@
 
 mod listeners;
 mod log;
+mod operators;
 mod signals;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -15,13 +16,13 @@ use pointsman_cutover::{
     providers::postgres::PostgresProvider,
 };
 use pointsman_proto::v1::admin_server::AdminServer;
-use pointsman_xds::{Limits, NoTelemetry, XdsServer};
+use pointsman_xds::{Limits, NoTelemetry, ServerTls, TlsFiles, XdsServer};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
 use tracing::info;
 
 use crate::{admin::Admin, alarms::WriteProbe, fleet::Publisher, flip::Flip, settings::Settings};
+use listeners::Exposure;
 use signals::Signals;
 
 /// How to serve.
@@ -33,8 +34,18 @@ pub(crate) struct Options {
     pub(crate) settings: Settings,
     pub(crate) xds_listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
-    /// The admin listener may be reached from other machines.
+    pub(crate) tls: Tls,
+    /// Sidecars may come from other machines without a certificate.
+    pub(crate) xds_anywhere: bool,
+    /// The admin listener may be reached from other machines without a certificate.
     pub(crate) admin_anywhere: bool,
+}
+
+/// The certificates of the two listeners; without one a listener speaks plain text.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    pub(crate) xds: Option<TlsFiles>,
+    pub(crate) admin: Option<TlsFiles>,
 }
 
 /// Serves until a signal ends it.
@@ -44,13 +55,23 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     log::init();
     let mut signals = Signals::new()?;
-    listeners::check_admin(options.admin_listen, options.admin_anywhere)?;
+    listeners::check_admin(Exposure {
+        address: options.admin_listen,
+        tls: options.tls.admin.is_some(),
+        plaintext_anywhere: options.admin_anywhere,
+    })?;
+    listeners::check_xds(Exposure {
+        address: options.xds_listen,
+        tls: options.tls.xds.is_some(),
+        plaintext_anywhere: options.xds_anywhere,
+    })?;
     // Before a new store is made: a start that fails must not leave one behind.
+    let tls = Loaded::read(&options.tls).await?;
     let xds = listeners::bind("sidecars", "--xds-listen", options.xds_listen).await?;
     let admin = listeners::bind("operators", "--admin-listen", options.admin_listen).await?;
     let store = open(&options).await?;
     let mut house = House::build(store, &options.settings).await?;
-    house.open(xds, admin).await?;
+    house.open(xds, admin, tls).await?;
 
     let ended = tokio::select! {
         () = signals.next() => None,
@@ -69,6 +90,29 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         Some(Some(Err(panic))) => Err(panic).context("a part of the control plane failed"),
         Some(Some(Ok(Ok(()))) | None) => bail!("a listener ended by itself"),
     }
+}
+
+/// What the files of [`Tls`] held.
+struct Loaded {
+    xds: Option<Arc<ServerTls>>,
+    admin: Option<Arc<ServerTls>>,
+}
+
+impl Loaded {
+    async fn read(tls: &Tls) -> anyhow::Result<Self> {
+        Ok(Self {
+            xds: load(tls.xds.as_ref(), "sidecars").await?,
+            admin: load(tls.admin.as_ref(), "operators").await?,
+        })
+    }
+}
+
+async fn load(files: Option<&TlsFiles>, whom: &str) -> anyhow::Result<Option<Arc<ServerTls>>> {
+    let Some(files) = files else { return Ok(None) };
+    let tls = ServerTls::load(files.clone())
+        .await
+        .with_context(|| format!("the listener for {whom} has no usable certificate"))?;
+    Ok(Some(Arc::new(tls)))
 }
 
 async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
@@ -127,7 +171,12 @@ impl House {
 
     /// Serves the sidecars, takes over what a former process left in flight, then serves
     /// operators, who so never see a migration missing.
-    async fn open(&mut self, xds: TcpListener, admin: TcpListener) -> anyhow::Result<()> {
+    async fn open(
+        &mut self,
+        xds: TcpListener,
+        admin: TcpListener,
+        tls: Loaded,
+    ) -> anyhow::Result<()> {
         let xds_address = xds.local_addr()?;
         let admin_address = admin.local_addr()?;
         let server = XdsServer::new(
@@ -137,6 +186,10 @@ impl House {
             Arc::new(NoTelemetry),
             Limits::default(),
         );
+        let server = match tls.xds {
+            Some(tls) => server.with_tls(tls),
+            None => server,
+        };
         let stop = self.stop.clone();
         self.tasks
             .spawn(async move { Ok(server.serve(xds, stop).await?) });
@@ -151,15 +204,12 @@ impl House {
             .await
             .context("the migrations in the store could not be taken over")?;
         let service = AdminServer::new(self.admin(xds_address));
-        let incoming = TcpIncoming::from(admin).with_nodelay(Some(true));
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            Server::builder()
-                .add_service(service)
-                .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-                .await
-                .context("the admin listener")
-        });
+        self.tasks.spawn(operators::serve(
+            admin,
+            tls.admin,
+            service,
+            self.stop.clone(),
+        ));
         let mut out = std::io::stdout();
         writeln!(out, "ready xds={xds_address} admin={admin_address}")?;
         out.flush()?;

@@ -1,3 +1,5 @@
+mod tls;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args;
@@ -26,6 +28,12 @@ pub(super) struct Serve {
     /// unencrypted
     #[arg(long)]
     admin_plaintext_anywhere: bool,
+    /// Allow an address for sidecars that is not loopback: whoever reaches it is told where
+    /// every database is, and passes for any sidecar, unencrypted
+    #[arg(long)]
+    xds_plaintext_anywhere: bool,
+    #[command(flatten)]
+    certificates: tls::Certificates,
 }
 
 impl Serve {
@@ -40,6 +48,8 @@ impl Serve {
             settings,
             xds_listen: self.xds_listen,
             admin_listen: self.admin_listen,
+            tls: self.certificates.into_options(),
+            xds_anywhere: self.xds_plaintext_anywhere,
             admin_anywhere: self.admin_plaintext_anywhere,
         })
         .await?;

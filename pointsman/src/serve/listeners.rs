@@ -33,13 +33,43 @@ const REMEDIES: [(ErrorKind, &str); 3] = [
     ),
 ];
 
-/// Whoever reaches the admin listener commands the fleet, and it has no TLS.
-pub(super) fn check_admin(address: SocketAddr, anywhere: bool) -> anyhow::Result<()> {
-    if !anywhere && !address.ip().is_loopback() {
+/// A listener and what protects it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exposure {
+    pub(super) address: SocketAddr,
+    /// Clients prove who they are.
+    pub(super) tls: bool,
+    /// The operator has said that plain text may leave this machine.
+    pub(super) plaintext_anywhere: bool,
+}
+
+impl Exposure {
+    fn is_admitted(self) -> bool {
+        self.tls || self.plaintext_anywhere || self.address.ip().is_loopback()
+    }
+}
+
+/// Whoever reaches the admin listener without a certificate commands the fleet.
+pub(super) fn check_admin(admin: Exposure) -> anyhow::Result<()> {
+    if !admin.is_admitted() {
         bail!(
-            "--admin-listen {address} is not a loopback address: whoever reaches it commands the \
-             fleet, unencrypted; listen on 127.0.0.1 and tunnel there, or say \
-             --admin-plaintext-anywhere"
+            "--admin-listen {} is not a loopback address: whoever reaches it commands the fleet, \
+             unencrypted; give it a certificate (--admin-tls-cert), or listen on 127.0.0.1 and \
+             tunnel there, or say --admin-plaintext-anywhere",
+            admin.address
+        );
+    }
+    Ok(())
+}
+
+/// Whoever reaches the sidecars' listener without a certificate is any sidecar it likes.
+pub(super) fn check_xds(xds: Exposure) -> anyhow::Result<()> {
+    if !xds.is_admitted() {
+        bail!(
+            "--xds-listen {} is not a loopback address: whoever reaches it is told where every \
+             database is, and passes for any sidecar, unencrypted; give it a certificate \
+             (--xds-tls-cert), or listen on 127.0.0.1, or say --xds-plaintext-anywhere",
+            xds.address
         );
     }
     Ok(())
@@ -68,10 +98,18 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_listener_stays_on_loopback_unless_told() {
-        let anywhere = "0.0.0.0:18001".parse().unwrap();
-        assert!(check_admin(anywhere, false).is_err());
-        assert!(check_admin(anywhere, true).is_ok());
-        assert!(check_admin("[::1]:18001".parse().unwrap(), false).is_ok());
+    fn plain_text_stays_on_loopback_unless_told() {
+        let at = |address: &str, tls, plaintext_anywhere| Exposure {
+            address: address.parse().unwrap(),
+            tls,
+            plaintext_anywhere,
+        };
+        for check in [check_admin, check_xds] {
+            assert!(check(at("0.0.0.0:1", false, false)).is_err());
+            assert!(check(at("192.0.2.1:1", false, false)).is_err());
+            assert!(check(at("0.0.0.0:1", false, true)).is_ok());
+            assert!(check(at("0.0.0.0:1", true, false)).is_ok());
+            assert!(check(at("[::1]:1", false, false)).is_ok());
+        }
     }
 }
