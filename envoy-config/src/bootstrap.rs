@@ -1,8 +1,11 @@
+mod tls;
+
 use std::net::{IpAddr, SocketAddr};
 
 use pointsman_catalog::{Endpoint, NodeId};
 use serde_json::{Value, json};
 
+pub use self::tls::{Secrets, TlsToControlPlane};
 use crate::names::{CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER};
 
 /// How a sidecar is started, besides `-c <bootstrap>`. Without drain time a listener that
@@ -33,6 +36,8 @@ pub struct Bootstrap {
     /// Envoy's own admin interface, which has no authentication.
     pub admin: Option<SocketAddr>,
     pub transport: Transport,
+    /// Plain text when absent.
+    pub tls: Option<TlsToControlPlane>,
     /// Connections from applications, parked ones included, above which it refuses.
     pub max_downstream_connections: u32,
 }
@@ -128,6 +133,9 @@ impl Bootstrap {
                 } }] }],
             },
         });
+        if let Some(tls) = &self.tls {
+            cluster["transport_socket"] = tls.transport_socket();
+        }
         if host.parse::<IpAddr>().is_err() {
             cluster["type"] = json!("STRICT_DNS");
             // The default tries IPv6 first and nothing else when there is any answer.
@@ -183,6 +191,7 @@ mod tests {
             xds: xds.parse().unwrap(),
             admin: Some("127.0.0.1:9901".parse().unwrap()),
             transport: Transport::Delta,
+            tls: None,
             max_downstream_connections: 10_000,
         }
     }
@@ -208,6 +217,26 @@ mod tests {
         };
         let file: Value = serde_json::from_str(&closed.render()).unwrap();
         assert!(file.get("admin").is_none());
+    }
+
+    #[test]
+    fn a_sidecar_with_a_certificate_speaks_tls_1_3_to_the_control_plane_alone() {
+        let plain: Value = serde_json::from_str(&bootstrap("127.0.0.1:18000").render()).unwrap();
+        let proven = Bootstrap {
+            tls: Some(TlsToControlPlane {
+                certificate: "/run/sds/certificate.json".into(),
+                authorities: "/run/sds/authorities.json".into(),
+                server: "spiffe://example.org/pointsman/control-plane".to_owned(),
+            }),
+            ..bootstrap("127.0.0.1:18000")
+        };
+        let mut proven: Value = serde_json::from_str(&proven.render()).unwrap();
+        let cluster = proven["static_resources"]["clusters"][0]
+            .as_object_mut()
+            .unwrap();
+        let socket = cluster.remove("transport_socket").unwrap();
+        insta::assert_snapshot!(format!("{socket:#}"));
+        assert_eq!(proven, plain);
     }
 
     #[test]

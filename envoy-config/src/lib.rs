@@ -10,7 +10,7 @@ mod hold;
 mod names;
 pub mod resources;
 
-pub use bootstrap::{ARGUMENTS, Bootstrap, LISTEN_METADATA, Transport};
+pub use bootstrap::{ARGUMENTS, Bootstrap, LISTEN_METADATA, Secrets, TlsToControlPlane, Transport};
 pub use hold::MAX_HOLD;
 pub use names::{
     ACCESS_LOG_NAME, CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER, cluster_of_stat_name,

@@ -29,6 +29,8 @@ pub(crate) struct Admin {
     pub(crate) flip: Flip,
     /// Where sidecars reach the control plane.
     pub(crate) xds: String,
+    /// The name of its certificate there; empty on plain text.
+    pub(crate) xds_identity: String,
     /// Ends the streams, which would outlive every graceful stop otherwise.
     pub(crate) stop: CancellationToken,
 }
@@ -86,6 +88,7 @@ impl admin_server::Admin for Admin {
         Ok(Response::new(v1::RegisterNodeResponse {
             outcome,
             xds: self.xds.clone(),
+            identity: self.xds_identity.clone(),
         }))
     }
 

@@ -5,11 +5,12 @@
 //! spiffe://<trust domain>/pointsman/sidecar/<node>      at the listener for sidecars
 //! spiffe://<trust domain>/pointsman/operator/<name>     at the admin listener: everything
 //! spiffe://<trust domain>/pointsman/viewer/<name>       at the admin listener: reading
-//! spiffe://<trust domain>/pointsman/control-plane       the control plane itself
 //! ```
+//!
+//! The control plane itself may have any name; the bootstrap of a sidecar tells it which.
 
 use pointsman_catalog::NodeId;
-use pointsman_xds::{Identity, TrustDomain};
+use pointsman_xds::Identity;
 
 /// What somebody at the admin listener may do.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -44,11 +45,6 @@ pub(crate) fn sidecar(identity: &Identity) -> Option<NodeId> {
         ("sidecar", node) => NodeId::new(node).ok(),
         _ => None,
     }
-}
-
-/// The name by which sidecars know the control plane.
-pub(crate) fn control_plane(trust_domain: &TrustDomain) -> String {
-    format!("spiffe://{trust_domain}/pointsman/control-plane")
 }
 
 /// Kind and name, of a path with exactly these two.

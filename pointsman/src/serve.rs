@@ -16,7 +16,7 @@ use pointsman_cutover::{
     providers::postgres::PostgresProvider,
 };
 use pointsman_proto::v1::admin_server::AdminServer;
-use pointsman_xds::{Limits, NoTelemetry, ServerTls, TlsFiles, XdsServer};
+use pointsman_xds::{Identity, Limits, NoTelemetry, ServerTls, TlsFiles, XdsServer};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -94,16 +94,34 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
 /// What the files of [`Tls`] held.
 struct Loaded {
-    xds: Option<Arc<ServerTls>>,
+    /// With the name in its certificate.
+    xds: Option<(Arc<ServerTls>, Identity)>,
     admin: Option<Arc<ServerTls>>,
 }
 
 impl Loaded {
     async fn read(tls: &Tls) -> anyhow::Result<Self> {
+        let xds = match load(tls.xds.as_ref(), "sidecars").await? {
+            None => None,
+            Some(tls) => {
+                let identity = tls.identity().context(
+                    "the certificate of --xds-tls-cert has no SPIFFE ID, and sidecars know the \
+                     control plane by nothing else: have one made with the URI name \
+                     spiffe://<trust domain>/pointsman/control-plane",
+                )?;
+                Some((tls, identity))
+            }
+        };
         Ok(Self {
-            xds: load(tls.xds.as_ref(), "sidecars").await?,
+            xds,
             admin: load(tls.admin.as_ref(), "operators").await?,
         })
+    }
+
+    /// The name by which sidecars know the control plane.
+    fn xds_identity(&self) -> String {
+        let named = self.xds.as_ref();
+        named.map_or_else(String::new, |(_, identity)| identity.to_string())
     }
 }
 
@@ -186,8 +204,9 @@ impl House {
             Arc::new(NoTelemetry),
             Limits::default(),
         );
+        let identity = tls.xds_identity();
         let server = match tls.xds {
-            Some(tls) => server.with_tls(tls),
+            Some((tls, _identity)) => server.with_tls(tls),
             None => server,
         };
         let stop = self.stop.clone();
@@ -203,7 +222,7 @@ impl House {
             .resume()
             .await
             .context("the migrations in the store could not be taken over")?;
-        let service = AdminServer::new(self.admin(xds_address));
+        let service = AdminServer::new(self.admin(xds_address, identity));
         self.tasks.spawn(operators::serve(
             admin,
             tls.admin,
@@ -217,7 +236,7 @@ impl House {
         Ok(())
     }
 
-    fn admin(&self, xds: SocketAddr) -> Admin {
+    fn admin(&self, xds: SocketAddr, xds_identity: String) -> Admin {
         Admin {
             catalog: Arc::clone(&self.catalog),
             publisher: Arc::clone(&self.publisher),
@@ -235,6 +254,7 @@ impl House {
             } else {
                 xds.to_string()
             },
+            xds_identity,
             stop: self.stop.clone(),
         }
     }

@@ -29,7 +29,7 @@ pub use self::{
     svid::SvidError,
 };
 use self::{credentials::Credentials, refusals::Refusals, verifier::SvidVerifier};
-use crate::peer::Peer;
+use crate::peer::{Identity, Peer};
 
 /// A server's certificate and the authorities that it trusts.
 ///
@@ -49,6 +49,19 @@ pub struct ServerTls {
 struct Current {
     config: Arc<ServerConfig>,
     digest: [u8; 32],
+    /// Of the server's own certificate.
+    identity: Option<Identity>,
+}
+
+impl Current {
+    fn new(credentials: Credentials, files: &TlsFiles) -> Result<Self, TlsError> {
+        let leaf = credentials.chain.first();
+        Ok(Self {
+            digest: credentials.digest,
+            identity: leaf.and_then(|leaf| svid::identity(leaf).ok()),
+            config: Arc::new(server_config(credentials, files)?),
+        })
+    }
 }
 
 impl ServerTls {
@@ -65,13 +78,9 @@ impl ServerTls {
     /// [`TlsError`] names the file that cannot be read or makes no sense.
     pub async fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let credentials = Credentials::read(&files).await?;
-        let current = Current {
-            digest: credentials.digest,
-            config: Arc::new(server_config(credentials, &files)?),
-        };
         Ok(Self {
+            current: ArcSwap::from_pointee(Current::new(credentials, &files)?),
             files,
-            current: ArcSwap::from_pointee(current),
             handshakes: Semaphore::new(Self::HANDSHAKES),
             refusals: Refusals::default(),
         })
@@ -87,9 +96,8 @@ impl ServerTls {
         if credentials.digest == self.current.load().digest {
             return Ok(false);
         }
-        let digest = credentials.digest;
-        let config = Arc::new(server_config(credentials, &self.files)?);
-        self.current.store(Arc::new(Current { config, digest }));
+        let current = Current::new(credentials, &self.files)?;
+        self.current.store(Arc::new(current));
         Ok(true)
     }
 
@@ -136,6 +144,13 @@ impl ServerTls {
             self.refusals.report(address, refused);
         }
         accepted
+    }
+
+    /// The name in the server's own certificate, by which clients can know it; `None` if that
+    /// is no SVID.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.current.load().identity.clone()
     }
 
     /// Connections that did not prove who their client is, since the start.

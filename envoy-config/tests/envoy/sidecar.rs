@@ -31,6 +31,7 @@ impl Sidecar {
             xds: xds.to_string().parse().unwrap(),
             admin: None,
             transport,
+            tls: None,
             max_downstream_connections: 1000,
         };
         std::fs::write(&file, bootstrap.render()).unwrap();

@@ -48,6 +48,7 @@ async fn the_bootstrap_is_accepted() {
             xds: xds.parse().unwrap(),
             admin: Some("127.0.0.1:9901".parse().unwrap()),
             transport,
+            tls: None,
             max_downstream_connections: 10_000,
         };
         let words = validate("bootstrap.json", bootstrap.render().as_bytes()).await;

@@ -1,3 +1,5 @@
+mod tls;
+
 use std::{
     io::Write as _,
     net::{IpAddr, SocketAddr},
@@ -38,6 +40,8 @@ pub(super) struct Bootstrapping {
     /// Client connections that the sidecar accepts at most
     #[arg(long, value_name = "N", default_value_t = MAX_CONNECTIONS)]
     max_connections: u32,
+    #[command(flatten)]
+    certificate: tls::Certificate,
 }
 
 impl Sidecar {
@@ -68,6 +72,7 @@ impl Bootstrapping {
                  which one this sidecar reaches it",
             )?,
         };
+        let tls = self.certificate.into_bootstrap(registered.identity)?;
         let bootstrap = Bootstrap {
             node: self.node,
             listen: self.listen,
@@ -78,6 +83,7 @@ impl Bootstrapping {
             } else {
                 Transport::Delta
             },
+            tls,
             max_downstream_connections: self.max_connections,
         };
         writeln!(std::io::stdout(), "{}", bootstrap.render())?;
