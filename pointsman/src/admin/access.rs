@@ -110,12 +110,13 @@ fn needed(method: &str) -> Role {
 }
 
 /// What changes nothing, neither here nor in a sidecar or server.
-const READING: [&str; 7] = [
+const READING: [&str; 8] = [
     "DryRun",
     "FleetStatus",
     "GetMigration",
     "ListDatabases",
     "ListMigrations",
+    "ShowNode",
     "WatchFleet",
     "WatchMigration",
 ];
