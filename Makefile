@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-switch
+.PHONY: help setup demo test lint bench-switch bench-envoys
 
 CARGO ?= cargo
 PROGRAMS := --workspace --bins
@@ -40,3 +40,6 @@ lint: ## Formatting, clippy, documentation, dependency rules
 bench-switch: setup ## Twenty switches each way against the bare floor; ends in target/bench/switch.json
 	$(CARGO) build --release $(PROGRAMS)
 	@POINTSMAN_BIN=target/release/pointsman target/release/bench_switch
+
+bench-envoys: setup ## A flip until a hundred real Envoys have acknowledged it; ends in target/bench/envoys.json
+	$(CARGO) bench --package pointsman-xds --bench envoys

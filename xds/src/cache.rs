@@ -1,4 +1,3 @@
-mod published;
 mod stage;
 
 use std::{
@@ -10,8 +9,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
-pub(crate) use self::published::Published;
-use self::{published::Compared, stage::Staged};
+use self::stage::Staged;
 use crate::{node::NodeId, snapshot::Snapshot};
 
 /// The nodes that share one snapshot.
@@ -57,6 +55,19 @@ impl fmt::Display for Sequence {
 
 /// What every group must have now. Readers never wait for a publish, a publish never waits
 /// for a stream.
+///
+/// ```
+/// use pointsman_xds::{Group, Resource, ResourceType, Snapshot, SnapshotCache};
+///
+/// let cache = SnapshotCache::new();
+/// let edge = Group::new("edge");
+/// let layer = Resource::new(ResourceType::Runtime, "layer", b"\x0a\x05layer"[..].into());
+/// let first = cache.publish([(edge.clone(), Snapshot::builder().insert(layer).build()?)].into());
+/// let second = cache.publish([(edge.clone(), Snapshot::builder().build()?)].into());
+/// assert!(first < second);
+/// assert!(cache.snapshot(&edge).unwrap().set(ResourceType::Runtime).is_empty());
+/// # Ok::<(), pointsman_xds::SnapshotError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct SnapshotCache {
     shelves: RwLock<HashMap<Group, Arc<Shelf>>>,
@@ -79,12 +90,11 @@ impl SnapshotCache {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = Sequence(last.0 + 1);
         let mut changed = Vec::with_capacity(snapshots.len());
-        let mut compared = Compared::default();
         for (group, snapshot) in snapshots {
             let shelf = self.shelf(&group);
-            let former = shelf.published.load();
-            let published = Published::new(sequence, snapshot, former.as_deref(), &mut compared);
-            shelf.published.store(Some(Arc::new(published)));
+            shelf
+                .published
+                .store(Some(Arc::new(Published { sequence, snapshot })));
             shelf.staged.store(None);
             changed.push(shelf);
         }
@@ -145,6 +155,13 @@ impl SnapshotCache {
             Arc::clone(shelves.entry(group.clone()).or_default())
         })
     }
+}
+
+/// A snapshot and the publish that it came with.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) sequence: Sequence,
+    pub(crate) snapshot: Snapshot,
 }
 
 /// One group's place. It carries the number through the watch and the content beside it: a

@@ -82,6 +82,31 @@ impl Fleet {
     /// A node has a snapshot when what it acknowledged last equals the content, for each type
     /// that it subscribes to, and nothing is on its way to it: whether anything had to be
     /// sent or not. A node with several open streams has what all of them have.
+    ///
+    /// A client asks for one type after the other. If the snapshot holds both clusters and
+    /// listeners, one that takes either by wildcard does not have it before it has asked for
+    /// both; and one that has asked for nothing by which it sends traffic does not have a
+    /// snapshot that holds such.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use pointsman_xds::{Fleet, Group, NodeId, Outcome, Policy, Snapshot, SnapshotCache};
+    /// use tokio::time::{Duration, Instant};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pointsman_xds::SnapshotError> {
+    /// let cache = Arc::new(SnapshotCache::new());
+    /// let fleet = Fleet::new(Arc::clone(&cache));
+    /// fleet.set_registered([NodeId::from("sidecar-1")]);
+    /// let sequence = cache.publish([(Group::new("edge"), Snapshot::builder().build()?)].into());
+    ///
+    /// let deadline = Instant::now() + Duration::from_millis(20);
+    /// let convergence = fleet.converge(sequence, Policy::AllRegistered, deadline).await;
+    /// assert!(!convergence.reached);
+    /// assert_eq!(convergence.nodes, [(NodeId::from("sidecar-1"), Outcome::Absent)]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn converge(
         &self,
         sequence: Sequence,

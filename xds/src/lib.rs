@@ -36,6 +36,11 @@ mod tls;
 #[cfg(test)]
 mod fixture;
 
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use cache::{Group, Sequence, SnapshotCache};
 pub use fleet::{
     About, Canary, Convergence, Delivery, Fleet, NodeRecord, NodeStatus, Outcome, Policy, Verdict,

@@ -366,10 +366,7 @@ impl Stream {
                 resources: resources.clone(),
                 words: Arc::clone(words),
             }),
-            TypeState::NotSent
-            | TypeState::Stale
-            | TypeState::Lagging { .. }
-            | TypeState::Synced => None,
+            TypeState::NotSent | TypeState::Stale | TypeState::Synced => None,
         })
     }
 }

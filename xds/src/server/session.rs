@@ -13,12 +13,8 @@ use tracing::debug;
 
 use super::{ads::Ads, wire::Form};
 use crate::{
-    cache::Watch,
-    fleet::Connection,
-    node::NodeDescription,
-    peer::Peer,
-    resource::ResourceType,
-    stream::{Machine, Terms},
+    cache::Watch, fleet::Connection, node::NodeDescription, peer::Peer, resource::ResourceType,
+    stream::Machine,
 };
 
 /// A stream whose client has been admitted.
@@ -117,9 +113,8 @@ impl<F: Form> Newcomer<F> {
             .map_err(|_| Status::unavailable("the node could not be admitted in time"))?
             .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
-        let terms = Terms::new(&node, F::TRANSPORT, ads.limits.names, ads.limits.answer);
         let mut session = Session {
-            machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms),
+            machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), ads.limits.names),
             watch: ads.cache.subscribe(&group, &node.id),
             connection: ads.fleet.connect(node, group, peer),
             inbound,
@@ -185,9 +180,7 @@ impl<F: Form> Session<F> {
             ));
         }
         let Some(kind) = ResourceType::from_type_url(type_url) else {
-            if self.machine.unserved(type_url) {
-                debug!(node = %self.connection.node(), type_url, "a type that is not served");
-            }
+            debug!(node = %self.connection.node(), type_url, "a type that is not served");
             return Ok(());
         };
         F::enter(&mut self.machine, kind, request, Instant::now())
