@@ -1,3 +1,4 @@
+mod published;
 mod stage;
 
 use std::{
@@ -9,7 +10,8 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
-use self::stage::Staged;
+pub(crate) use self::published::Published;
+use self::{published::Compared, stage::Staged};
 use crate::{node::NodeId, snapshot::Snapshot};
 
 /// The nodes that share one snapshot.
@@ -90,11 +92,12 @@ impl SnapshotCache {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = Sequence(last.0 + 1);
         let mut changed = Vec::with_capacity(snapshots.len());
+        let mut compared = Compared::default();
         for (group, snapshot) in snapshots {
             let shelf = self.shelf(&group);
-            shelf
-                .published
-                .store(Some(Arc::new(Published { sequence, snapshot })));
+            let former = shelf.published.load();
+            let published = Published::new(sequence, snapshot, former.as_deref(), &mut compared);
+            shelf.published.store(Some(Arc::new(published)));
             shelf.staged.store(None);
             changed.push(shelf);
         }
@@ -155,13 +158,6 @@ impl SnapshotCache {
             Arc::clone(shelves.entry(group.clone()).or_default())
         })
     }
-}
-
-/// A snapshot and the publish that it came with.
-#[derive(Debug)]
-pub(crate) struct Published {
-    pub(crate) sequence: Sequence,
-    pub(crate) snapshot: Snapshot,
 }
 
 /// One group's place. It carries the number through the watch and the content beside it: a

@@ -1,5 +1,7 @@
 //! Small resources for tests.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::{
     cluster::v3::{
@@ -14,7 +16,18 @@ use envoy_types::pb::envoy::config::{
 };
 use prost::Message as _;
 
-use crate::resource::{Resource, ResourceType};
+use crate::{
+    resource::{Resource, ResourceType},
+    stream::Terms,
+};
+
+/// Those of Envoy, without a time to live.
+pub(crate) const TERMS: Terms = Terms {
+    names: 100,
+    answer: Duration::from_secs(20),
+    legacy_wildcard: true,
+    ttl: false,
+};
 
 /// A cluster that takes its endpoints from EDS; another `timeout_s` is another content.
 pub(crate) fn eds_cluster(name: &str, timeout_s: i64) -> Resource {

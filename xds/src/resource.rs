@@ -1,137 +1,34 @@
-use std::{collections::BTreeMap, fmt, sync::Arc};
+mod kind;
+mod reference;
+mod set;
+mod version;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
-mod reference;
-
-/// Every resource type that Envoy asks an aggregated discovery service for, roughly in the
-/// order of the protocol's "make before break" rule.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum ResourceType {
-    Cluster,
-    Endpoints,
-    /// The configuration of one filter (ECDS).
-    Extension,
-    Listener,
-    /// Which route configuration a request takes (SRDS).
-    ScopedRoute,
-    Route,
-    /// One host of a route configuration, on demand (VHDS).
-    VirtualHost,
-    Secret,
-    Runtime,
-}
-
-impl ResourceType {
-    pub const ALL: [Self; 9] = [
-        Self::Cluster,
-        Self::Endpoints,
-        Self::Extension,
-        Self::Listener,
-        Self::ScopedRoute,
-        Self::Route,
-        Self::VirtualHost,
-        Self::Secret,
-        Self::Runtime,
-    ];
-
-    /// The `type_url` of requests and responses, and of each `Any` inside them.
-    #[must_use]
-    pub const fn type_url(self) -> &'static str {
-        match self {
-            Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-            Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-            Self::Extension => "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-            Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
-            Self::ScopedRoute => {
-                "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
-            }
-            Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-            Self::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
-            Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-            Self::Runtime => "type.googleapis.com/envoy.service.runtime.v3.Runtime",
-        }
-    }
-
-    /// The type of a `type_url`, if the server knows it.
-    #[must_use]
-    pub fn from_type_url(type_url: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.type_url() == type_url)
-    }
-
-    pub(crate) const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl fmt::Display for ResourceType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cluster => "Cluster",
-            Self::Endpoints => "ClusterLoadAssignment",
-            Self::Extension => "TypedExtensionConfig",
-            Self::Listener => "Listener",
-            Self::ScopedRoute => "ScopedRouteConfiguration",
-            Self::Route => "RouteConfiguration",
-            Self::VirtualHost => "VirtualHost",
-            Self::Secret => "Secret",
-            Self::Runtime => "Runtime",
-        })
-    }
-}
-
-/// A hash of content: 128 bits of SHA-256, on the wire 32 hexadecimal digits. A server that
-/// restarts, or a second one, so gives the same content the same version.
-#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Version(u128);
-
-impl Version {
-    fn of(content: &[u8]) -> Self {
-        Self::finish(Sha256::new_with_prefix(content))
-    }
-
-    fn finish(hash: Sha256) -> Self {
-        let mut prefix = [0; 16];
-        prefix.copy_from_slice(&hash.finalize()[..16]);
-        Self(u128::from_be_bytes(prefix))
-    }
-
-    /// Reads what [`fmt::Display`] writes; anything else is another server's version.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let hexadecimal = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !hexadecimal {
-            return None;
-        }
-        u128::from_str_radix(text, 16).ok().map(Self)
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+use self::reference::Reference;
+pub(crate) use self::set::{Change, WILDCARD, version_of};
+pub use self::{
+    kind::ResourceType,
+    set::{ResourceSet, ResourceSetError},
+    version::Version,
+};
 
 /// One named, versioned, encoded resource. A clone shares everything.
 #[derive(Clone)]
 pub struct Resource(Arc<Content>);
 
+#[derive(Clone)]
 struct Content {
     kind: ResourceType,
     name: Arc<str>,
     version: Version,
+    /// What it adds to the version of its set.
+    share: Version,
     body: Bytes,
-    /// For a cluster: the assignment that it takes from EDS.
-    endpoints: Option<Arc<str>>,
+    ttl: Option<Duration>,
+    references: Box<[Reference]>,
 }
 
 impl Resource {
@@ -151,6 +48,20 @@ impl Resource {
         seed: &[u8],
     ) -> Self {
         Self::build(kind, name.into(), Version::of(seed), body)
+    }
+
+    /// Lets clients drop the resource when they have not heard of it for `ttl`, which is
+    /// reckoned in whole milliseconds, at least one. Clients that cannot are not told; the others
+    /// are reminded of it every half of that time. Another `ttl` makes another version.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ttl>
+    #[must_use]
+    pub fn with_ttl(self, ttl: Duration) -> Self {
+        let ttl = Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
+        let mut content = Arc::unwrap_or_clone(self.0);
+        content.version = content.version.living(ttl.as_secs(), ttl.subsec_nanos());
+        content.share = content.version.under(&content.name);
+        content.ttl = Some(ttl);
+        Self(Arc::new(content))
     }
 
     #[must_use]
@@ -174,23 +85,52 @@ impl Resource {
         &self.0.body
     }
 
+    /// How long a client may keep it without hearing of it.
+    #[must_use]
+    pub fn ttl(&self) -> Option<Duration> {
+        self.0.ttl
+    }
+
+    /// For a cluster: the assignment that it takes from EDS.
     pub(crate) fn endpoints(&self) -> Option<&Arc<str>> {
-        self.0.endpoints.as_ref()
+        self.references()
+            .find(|(kind, _)| *kind == ResourceType::Endpoints)
+            .map(|(_, name)| name)
+    }
+
+    /// The resources that a client asks for because of this one, and waits for before it uses
+    /// it.
+    pub(crate) fn references(&self) -> impl Iterator<Item = (ResourceType, &Arc<str>)> {
+        self.0.references.iter().map(|(kind, name)| (*kind, name))
+    }
+
+    fn share(&self) -> Version {
+        self.0.share
     }
 
     fn build(kind: ResourceType, name: Arc<str>, version: Version, body: Bytes) -> Self {
-        let endpoints = (kind == ResourceType::Cluster)
-            .then(|| reference::endpoints_of_cluster(&body, &name))
-            .flatten();
         Self(Arc::new(Content {
+            share: version.under(&name),
+            references: reference::of(kind, &name, &body),
+            ttl: None,
             kind,
             name,
             version,
             body,
-            endpoints,
         }))
     }
 }
+
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: &Content, b: &Content| {
+            a.version == b.version && a.name == b.name && a.kind == b.kind
+        };
+        Arc::ptr_eq(&self.0, &other.0) || same(&self.0, &other.0)
+    }
+}
+
+impl Eq for Resource {}
 
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,123 +143,6 @@ impl fmt::Debug for Resource {
         write!(f, "{kind} {name}@{version}")
     }
 }
-
-/// All resources of one type, by name. Built once and shared: by groups that have the same
-/// ones, and by every stream.
-#[derive(Clone)]
-pub struct ResourceSet {
-    kind: ResourceType,
-    resources: BTreeMap<Arc<str>, Resource>,
-    version: Version,
-}
-
-impl ResourceSet {
-    /// # Errors
-    /// [`ResourceSetError`], naming the resource that does not fit.
-    pub fn new(
-        kind: ResourceType,
-        resources: impl IntoIterator<Item = Resource>,
-    ) -> Result<Self, ResourceSetError> {
-        let mut by_name = BTreeMap::new();
-        for resource in resources {
-            let name = Arc::clone(resource.name());
-            if resource.kind() != kind {
-                return Err(ResourceSetError::Kind {
-                    name,
-                    kind,
-                    found: resource.kind(),
-                });
-            }
-            if name.is_empty() || &*name == WILDCARD {
-                return Err(ResourceSetError::Name { name, kind });
-            }
-            if by_name.insert(Arc::clone(&name), resource).is_some() {
-                return Err(ResourceSetError::Duplicate { name, kind });
-            }
-        }
-        Ok(Self::of(kind, by_name))
-    }
-
-    #[must_use]
-    pub fn kind(&self) -> ResourceType {
-        self.kind
-    }
-
-    /// Changes if and only if the version of a resource in it does, or their names do.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Resource> {
-        self.resources.get(name)
-    }
-
-    /// By name, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = &Resource> {
-        self.resources.values()
-    }
-
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.resources.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.resources.is_empty()
-    }
-
-    pub(crate) fn of(kind: ResourceType, resources: BTreeMap<Arc<str>, Resource>) -> Self {
-        let version = version_of(resources.values());
-        Self {
-            kind,
-            resources,
-            version,
-        }
-    }
-
-    pub(crate) fn resources(&self) -> &BTreeMap<Arc<str>, Resource> {
-        &self.resources
-    }
-}
-
-impl fmt::Debug for ResourceSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-/// One version for many resources, which must come in the order of their names.
-pub(crate) fn version_of<'a>(resources: impl Iterator<Item = &'a Resource>) -> Version {
-    let mut hash = Sha256::new();
-    for resource in resources {
-        // The length keeps one name's end apart from the next one's beginning.
-        hash.update((resource.name().len() as u64).to_be_bytes());
-        hash.update(resource.name().as_bytes());
-        hash.update(resource.version().0.to_be_bytes());
-    }
-    Version::finish(hash)
-}
-
-/// Why resources do not make a set.
-#[derive(Debug, thiserror::Error)]
-pub enum ResourceSetError {
-    #[error("two resources of type {kind} are called {name}")]
-    Duplicate { name: Arc<str>, kind: ResourceType },
-    #[error("{name:?} cannot be the name of a {kind}: it is empty or the wildcard")]
-    Name { name: Arc<str>, kind: ResourceType },
-    #[error("{name} is a {found} and cannot be in a set of type {kind}")]
-    Kind {
-        name: Arc<str>,
-        kind: ResourceType,
-        found: ResourceType,
-    },
-}
-
-/// The name that subscribes to everything.
-pub(crate) const WILDCARD: &str = "*";
 
 #[cfg(test)]
 mod tests {
@@ -345,17 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn a_version_survives_the_wire_and_a_foreign_one_is_none() {
-        let version = Version::of(b"content");
-        assert_eq!(Version::parse(&version.to_string()), Some(version));
-        assert_eq!(Version::parse("7"), None);
-        assert_eq!(Version::parse("+0000000000000000000000000000000"), None);
-    }
-
-    #[test]
-    fn a_set_refuses_a_name_twice() {
-        let a = Resource::new(ResourceType::Route, "a", Bytes::new());
-        let error = ResourceSet::new(ResourceType::Route, [a.clone(), a]).unwrap_err();
-        assert!(matches!(error, ResourceSetError::Duplicate { .. }));
+    fn another_time_to_live_is_another_version() {
+        let plain = Resource::new(ResourceType::Route, "a", Bytes::from_static(b"1"));
+        let brief = plain.clone().with_ttl(Duration::from_secs(1));
+        let again = plain.clone().with_ttl(Duration::from_secs(1));
+        assert_ne!(plain.version(), brief.version());
+        assert_eq!(brief.version(), again.version());
+        let none = plain.with_ttl(Duration::ZERO);
+        assert_eq!(none.ttl(), Some(Duration::from_millis(1)));
     }
 }

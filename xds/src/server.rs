@@ -46,6 +46,9 @@ pub struct Limits {
     pub first_request: Duration,
     /// How long [`NodeDirectory::admit`] may take.
     pub admission: Duration,
+    /// How long a response may stay unanswered before its client counts as lagging. Envoy may
+    /// withhold the ACK of a cluster for 15 s.
+    pub answer: Duration,
     /// How long a connection may be silent before it is asked for a sign of life.
     pub keepalive_interval: Duration,
     /// How long the sign of life may take; then the connection is closed.
@@ -64,6 +67,7 @@ impl Default for Limits {
             names: 1 << 16,
             first_request: Duration::from_secs(10),
             admission: Duration::from_secs(5),
+            answer: Duration::from_secs(20),
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(5),

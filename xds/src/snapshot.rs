@@ -1,15 +1,23 @@
-use std::{collections::BTreeMap, sync::Arc};
+mod completion;
 
-use bytes::Bytes;
-use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
-use prost::Message as _;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::resource::{Resource, ResourceSet, ResourceSetError, ResourceType};
 
 /// The immutable set of resources that one group of nodes must have. A clone shares
 /// everything.
 #[derive(Clone, Debug)]
-pub struct Snapshot(Arc<[Arc<ResourceSet>; ResourceType::ALL.len()]>);
+pub struct Snapshot(Arc<Content>);
+
+#[derive(Debug)]
+struct Content {
+    sets: [Arc<ResourceSet>; ResourceType::ALL.len()],
+    /// The assignments that [`SnapshotBuilder::build`] has added.
+    filled: Arc<BTreeSet<Arc<str>>>,
+}
 
 impl Snapshot {
     #[must_use]
@@ -17,28 +25,46 @@ impl Snapshot {
         SnapshotBuilder::default()
     }
 
+    /// Begins with everything that is in this one. What the builder then changes is all that
+    /// building, publishing and sending the new one costs.
+    #[must_use]
+    pub fn to_builder(&self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            base: Some(self.clone()),
+            ..SnapshotBuilder::default()
+        }
+    }
+
     /// The resources of one type; share them with another snapshot by
     /// [`SnapshotBuilder::share`].
     #[must_use]
     pub fn set(&self, kind: ResourceType) -> &Arc<ResourceSet> {
-        &self.0[kind.index()]
+        &self.0.sets[kind.index()]
     }
 }
 
 /// Collects resources; nothing is checked before [`SnapshotBuilder::build`].
 #[derive(Debug, Default)]
 pub struct SnapshotBuilder {
-    shared: BTreeMap<ResourceType, Arc<ResourceSet>>,
-    added: BTreeMap<ResourceType, Vec<Resource>>,
+    base: Option<Snapshot>,
+    edits: BTreeMap<ResourceType, Edits>,
+}
+
+/// What becomes of one type.
+#[derive(Debug, Default)]
+struct Edits {
+    /// In the place of what the base holds.
+    shared: Option<Arc<ResourceSet>>,
+    added: Vec<Resource>,
+    removed: BTreeSet<Arc<str>>,
 }
 
 impl SnapshotBuilder {
+    /// Adds a resource, or puts it in the place of the one with its name that the builder began
+    /// with or took by [`SnapshotBuilder::share`].
     #[must_use]
     pub fn insert(mut self, resource: Resource) -> Self {
-        self.added
-            .entry(resource.kind())
-            .or_default()
-            .push(resource);
+        self.edit(resource.kind()).added.push(resource);
         self
     }
 
@@ -47,11 +73,20 @@ impl SnapshotBuilder {
         resources.into_iter().fold(self, Self::insert)
     }
 
-    /// Takes a whole set that other snapshots have too. The last one of a type counts;
-    /// inserted resources of the type come on top of it.
+    /// Leaves out what the builder began with or took by [`SnapshotBuilder::share`] under this
+    /// name; a resource that is inserted stays. A name that is not there is fine.
+    #[must_use]
+    pub fn remove(mut self, kind: ResourceType, name: &str) -> Self {
+        self.edit(kind).removed.insert(name.into());
+        self
+    }
+
+    /// Takes a whole set that other snapshots have too, in the place of what the builder began
+    /// with. The last one of a type counts.
     #[must_use]
     pub fn share(mut self, set: Arc<ResourceSet>) -> Self {
-        self.shared.insert(set.kind(), set);
+        let kind = set.kind();
+        self.edit(kind).shared = Some(set);
         self
     }
 
@@ -62,58 +97,52 @@ impl SnapshotBuilder {
     /// # Errors
     /// [`SnapshotError`], naming the resource that does not fit.
     pub fn build(mut self) -> Result<Snapshot, SnapshotError> {
-        let clusters = self.take(ResourceType::Cluster)?;
-        let endpoints = self.take(ResourceType::Endpoints)?;
-        let endpoints = complete(&clusters, endpoints);
-        Ok(Snapshot(Arc::new([
-            clusters,
-            endpoints,
-            self.take(ResourceType::Extension)?,
-            self.take(ResourceType::Listener)?,
-            self.take(ResourceType::ScopedRoute)?,
-            self.take(ResourceType::Route)?,
-            self.take(ResourceType::VirtualHost)?,
-            self.take(ResourceType::Secret)?,
-            self.take(ResourceType::Runtime)?,
-        ])))
+        let base = self.base.take();
+        let mut sets = Vec::with_capacity(ResourceType::ALL.len());
+        for kind in ResourceType::ALL {
+            let former = base.as_ref().map(|base| base.set(kind));
+            let edits = self.edits.remove(&kind).unwrap_or_default();
+            sets.push(edits.apply(kind, former)?);
+        }
+        let mut sets: [_; ResourceType::ALL.len()] =
+            std::array::from_fn(|at| Arc::clone(&sets[at]));
+        let clusters = Arc::clone(&sets[ResourceType::Cluster.index()]);
+        let endpoints = &mut sets[ResourceType::Endpoints.index()];
+        let filled = completion::complete(base.as_ref(), &clusters, endpoints)?;
+        Ok(Snapshot(Arc::new(Content { sets, filled })))
     }
 
-    fn take(&mut self, kind: ResourceType) -> Result<Arc<ResourceSet>, SnapshotError> {
-        let added = self.added.remove(&kind);
-        Ok(match (self.shared.remove(&kind), added) {
-            (Some(shared), None) => shared,
-            (Some(shared), Some(added)) => {
-                let all = shared.iter().cloned().chain(added);
-                Arc::new(ResourceSet::new(kind, all)?)
-            }
-            (None, added) => Arc::new(ResourceSet::new(kind, added.unwrap_or_default())?),
-        })
+    fn edit(&mut self, kind: ResourceType) -> &mut Edits {
+        self.edits.entry(kind).or_default()
     }
 }
 
-/// Adds an empty assignment for each EDS cluster that has none.
-fn complete(clusters: &ResourceSet, endpoints: Arc<ResourceSet>) -> Arc<ResourceSet> {
-    let missing: Vec<_> = clusters
-        .iter()
-        .filter_map(Resource::endpoints)
-        .filter(|name| endpoints.get(name).is_none())
-        .collect();
-    if missing.is_empty() {
-        return endpoints;
-    }
-    let mut all = endpoints.resources().clone();
-    for name in missing {
-        let empty = ClusterLoadAssignment {
-            cluster_name: name.as_ref().to_owned(),
-            ..Default::default()
+impl Edits {
+    fn apply(
+        self,
+        kind: ResourceType,
+        base: Option<&Arc<ResourceSet>>,
+    ) -> Result<Arc<ResourceSet>, ResourceSetError> {
+        let Some(origin) = self.shared.or_else(|| base.cloned()) else {
+            return Ok(Arc::new(ResourceSet::new(kind, self.added)?));
         };
-        let body = Bytes::from(empty.encode_to_vec());
-        all.insert(
-            Arc::clone(name),
-            Resource::new(ResourceType::Endpoints, Arc::clone(name), body),
-        );
+        if self.added.is_empty() && self.removed.is_empty() {
+            return Ok(origin);
+        }
+        let mut set = ResourceSet::clone(&origin);
+        for name in &self.removed {
+            set.remove(name);
+        }
+        let mut seen = BTreeSet::new();
+        for resource in self.added {
+            let name = Arc::clone(resource.name());
+            if !seen.insert(Arc::clone(&name)) {
+                return Err(ResourceSetError::Duplicate { name, kind });
+            }
+            set.insert(resource)?;
+        }
+        Ok(Arc::new(set))
     }
-    Arc::new(ResourceSet::of(ResourceType::Endpoints, all))
 }
 
 /// Why a snapshot could not be built; a snapshot builds whole or not at all.
@@ -122,50 +151,4 @@ fn complete(clusters: &ResourceSet, endpoints: Arc<ResourceSet>) -> Arc<Resource
 pub struct SnapshotError(#[from] ResourceSetError);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::{assignment, eds_cluster, eds_cluster_of_service};
-
-    #[test]
-    fn x47_an_eds_cluster_without_endpoints_gets_an_empty_assignment() {
-        let snapshot = Snapshot::builder()
-            .insert(eds_cluster("a", 1))
-            .insert(eds_cluster_of_service("b", "service"))
-            .insert(assignment("a", 5432))
-            .build()
-            .unwrap();
-        let endpoints = snapshot.set(ResourceType::Endpoints);
-        let names: Vec<_> = endpoints.iter().map(|r| &**r.name()).collect();
-        assert_eq!(names, ["a", "service"]);
-        let filled = endpoints.get("service").unwrap();
-        let filled = ClusterLoadAssignment::decode(filled.body().clone()).unwrap();
-        assert_eq!(filled.cluster_name, "service");
-        assert!(filled.endpoints.is_empty());
-    }
-
-    #[test]
-    fn a_shared_set_stays_one_object() {
-        let set =
-            Arc::new(ResourceSet::new(ResourceType::Endpoints, [assignment("a", 1)]).unwrap());
-        let snapshot = Snapshot::builder()
-            .share(Arc::clone(&set))
-            .insert(eds_cluster("a", 1))
-            .build()
-            .unwrap();
-        assert!(Arc::ptr_eq(snapshot.set(ResourceType::Endpoints), &set));
-    }
-
-    #[test]
-    fn a_snapshot_with_a_name_twice_does_not_build() {
-        let error = Snapshot::builder()
-            .insert(assignment("a", 1))
-            .insert(assignment("a", 2))
-            .build()
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the resources do not make a snapshot: two resources of type \
-             ClusterLoadAssignment are called a"
-        );
-    }
-}
+mod tests;

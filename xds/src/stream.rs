@@ -3,124 +3,47 @@
 //! world share everything except how a request changes the subscription and how a response
 //! is composed.
 
+mod answer;
+mod completeness;
 mod difference;
+mod heartbeat;
+mod message;
 mod nack;
 mod order;
+mod rebase;
+mod status;
 mod subscription;
 mod substream;
+mod terms;
+mod unserved;
+mod whole;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
-pub use self::nack::Nack;
 use self::{
+    completeness::Completeness,
     difference::Taken,
-    order::{ORDER, PATIENCE},
-    substream::{Known, Outgoing, Progress, Standing, Substream},
+    order::{ORDER, PATIENCE, Step},
+    substream::{Outgoing, Progress, Standing, Substream},
+    unserved::Unserved,
+};
+pub(crate) use self::{
+    message::{DeltaRequest, Reply, Response, SotwRequest, Transport},
+    terms::Terms,
+};
+pub use self::{
+    nack::Nack,
+    status::{Acknowledged, Sent, TypeState, TypeStatus},
 };
 use crate::{
     cache::{Published, Sequence},
     resource::{Resource, ResourceType, Version},
 };
-
-/// The two forms of the protocol.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Transport {
-    Delta,
-    StateOfTheWorld,
-}
-
-/// The answer to a response that a request carries.
-#[derive(Debug, Default)]
-pub(crate) struct Reply {
-    /// Empty if the request answers nothing.
-    pub(crate) nonce: String,
-    /// Present if and only if the client refused the response.
-    pub(crate) error: Option<Arc<str>>,
-}
-
-/// A delta request, for one type.
-#[derive(Debug, Default)]
-pub(crate) struct DeltaRequest {
-    pub(crate) subscribe: Vec<String>,
-    pub(crate) unsubscribe: Vec<String>,
-    pub(crate) initial_versions: HashMap<String, String>,
-    pub(crate) reply: Reply,
-}
-
-/// A state-of-the-world request, for one type. An answer is known by its nonce, and a refusal
-/// by its error, never by the version.
-#[derive(Debug, Default)]
-pub(crate) struct SotwRequest {
-    pub(crate) names: Vec<String>,
-    /// Counts in the first request: what the client kept from an earlier stream.
-    pub(crate) version: String,
-    pub(crate) reply: Reply,
-}
-
-/// A response for one type, cut from one snapshot.
-#[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) kind: ResourceType,
-    pub(crate) nonce: Arc<str>,
-    pub(crate) version: Version,
-    pub(crate) resources: Vec<Resource>,
-    /// Delta only.
-    pub(crate) removed: Vec<Arc<str>>,
-}
-
-/// A response that was put on its way.
-#[derive(Clone, Debug)]
-pub struct Sent {
-    pub nonce: Arc<str>,
-    pub sequence: Sequence,
-    pub at: Instant,
-}
-
-/// A response that the client accepted.
-#[derive(Clone, Debug)]
-pub struct Acknowledged {
-    pub nonce: Arc<str>,
-    /// Of the set that the response was cut from or, in state of the world, of its content.
-    pub version: Version,
-    pub sequence: Sequence,
-    pub at: Instant,
-    /// From sending to the ACK.
-    pub after: Duration,
-}
-
-/// How a client stands towards the newest snapshot, for one type.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum TypeState {
-    /// Nothing was sent yet and something should be.
-    NotSent,
-    /// Something is on its way, or waits for its turn.
-    Stale,
-    /// It refused, with these words, what it should have. No names: the whole type.
-    Nacked {
-        words: Arc<str>,
-        resources: Vec<Arc<str>>,
-    },
-    /// It has acknowledged all of it.
-    Synced,
-}
-
-/// One type on one stream.
-#[derive(Clone, Debug)]
-pub struct TypeStatus {
-    pub kind: ResourceType,
-    pub state: TypeState,
-    /// The last response that was put on its way.
-    pub sent: Option<Sent>,
-    /// The last one that the client accepted.
-    pub acknowledged: Option<Acknowledged>,
-    /// The last one that it refused, whether that stands or not.
-    pub refused: Option<Arc<Nack>>,
-}
 
 /// A request that ends the stream.
 #[derive(Debug, thiserror::Error)]
@@ -129,38 +52,58 @@ pub(crate) enum Violation {
     TooManyNames { kind: ResourceType, limit: usize },
 }
 
+/// By type, from the first request for it on.
+type Substreams = [Option<Box<Substream>>; ResourceType::ALL.len()];
+
 #[derive(Debug)]
 pub(crate) struct Machine {
+    transport: Transport,
     /// Names this start of this server in every nonce.
     instance: Arc<str>,
-    max_names: usize,
+    terms: Terms,
     published: Option<Arc<Published>>,
-    substreams: [Substream; ResourceType::ALL.len()],
-    /// By type: whether its standing may have changed since it was last asked for.
-    touched: [bool; ResourceType::ALL.len()],
-    /// Whether the endpoints of all subscribed clusters are subscribed, for the version of
-    /// clusters and the two revisions that it was worked out for.
-    complete: Option<(Version, u64, u64, bool)>,
+    substreams: Substreams,
+    /// By type, one bit each: whether its standing may have changed since it was last asked for.
+    touched: u16,
+    completeness: Completeness,
+    unserved: Unserved,
 }
 
 impl Machine {
-    pub(crate) fn new(transport: Transport, instance: Arc<str>, max_names: usize) -> Self {
+    pub(crate) fn new(transport: Transport, instance: Arc<str>, terms: Terms) -> Self {
         Self {
+            transport,
             instance,
-            max_names,
+            terms,
             published: None,
-            substreams: ResourceType::ALL.map(|kind| Substream::new(kind, transport)),
-            touched: [false; ResourceType::ALL.len()],
-            complete: None,
+            substreams: Default::default(),
+            touched: 0,
+            completeness: Completeness::default(),
+            unserved: Unserved::default(),
         }
     }
 
     /// The newest snapshot of the client's group.
     pub(crate) fn publish(&mut self, published: Arc<Published>) {
-        self.published = Some(published);
-        for (touched, substream) in self.touched.iter_mut().zip(&self.substreams) {
-            *touched |= substream.started;
+        for kind in ResourceType::ALL {
+            let at = kind.index();
+            let Some(substream) = self.substreams[at].as_deref_mut() else {
+                continue;
+            };
+            let from = substream.version();
+            let changes = from.and_then(|from| published.changes(kind, from));
+            if !substream.rebase(published.snapshot.set(kind), changes) {
+                continue;
+            }
+            self.touched |= 1 << at;
+            if kind == ResourceType::Cluster
+                && let Some(clusters) = self.substreams[at].as_deref()
+            {
+                let endpoints = self.substreams[ResourceType::Endpoints.index()].as_deref();
+                self.completeness.follow(changes, clusters, endpoints);
+            }
         }
+        self.published = Some(published);
     }
 
     /// # Errors
@@ -171,24 +114,32 @@ impl Machine {
         request: &DeltaRequest,
         now: Instant,
     ) -> Result<(), Violation> {
-        let set = self.published.as_ref().map(|p| p.snapshot.set(kind));
-        let substream = &mut self.substreams[kind.index()];
-        self.touched[kind.index()] = true;
+        let first = self.open(kind);
+        let all = first && self.terms.legacy_wildcard;
+        let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
+            return Ok(());
+        };
         substream.answer(&request.reply, now);
-        let first = !substream.started;
-        let mut change =
-            substream
-                .subscription
-                .change(first, &request.subscribe, &request.unsubscribe);
+        let base = substream.base.clone();
+        let mut change = substream.subscription.change(
+            all,
+            &request.subscribe,
+            &request.unsubscribe,
+            base.as_deref(),
+        );
         if first {
             substream.remember(&request.initial_versions);
             // What the client lists is compared, not answered anew, except endpoints.
-            let known = &substream.known;
             if kind != ResourceType::Endpoints {
-                change.asked.retain(|name| !known.contains_key(name));
+                let listed = &request.initial_versions;
+                change
+                    .asked
+                    .retain(|asked| !listed.contains_key(&*asked.name));
             }
         }
-        substream.apply(change, set.map(AsRef::as_ref));
+        let dropped = change.dropped;
+        substream.apply(first, change);
+        self.changed(kind, dropped);
         self.bound(kind)
     }
 
@@ -200,9 +151,10 @@ impl Machine {
         request: &SotwRequest,
         now: Instant,
     ) -> Result<(), Violation> {
-        let set = self.published.as_ref().map(|p| p.snapshot.set(kind));
-        let substream = &mut self.substreams[kind.index()];
-        let first = !substream.started;
+        let first = self.open(kind);
+        let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
+            return Ok(());
+        };
         if !first {
             let latest = substream.sent.as_ref().map_or("", |sent| &*sent.nonce);
             if request.reply.nonce != latest {
@@ -210,14 +162,24 @@ impl Machine {
                 return Ok(());
             }
         }
-        self.touched[kind.index()] = true;
         substream.answer(&request.reply, now);
-        let change = substream.subscription.replace(first, &request.names);
+        let base = substream.base.clone();
+        let all = self.terms.legacy_wildcard;
+        let change = substream
+            .subscription
+            .replace(first, all, &request.names, base.as_deref());
+        let dropped = change.dropped;
         if first {
             substream.claimed = Version::parse(&request.version);
         }
-        substream.apply(change, set.map(AsRef::as_ref));
+        substream.apply(first, change);
+        self.changed(kind, dropped);
         self.bound(kind)
+    }
+
+    /// A request for a type that is not served: it gets no answer. Says whether that is news.
+    pub(crate) fn unserved(&mut self, type_url: &str) -> bool {
+        self.unserved.note(type_url)
     }
 
     /// Everything that may go out now, in order.
@@ -225,50 +187,28 @@ impl Machine {
         let Some(published) = self.published.clone() else {
             return Vec::new();
         };
+        self.note_time(now);
         let mut responses = Vec::new();
         let mut progress = [Progress::Done; ResourceType::ALL.len()];
         for step in &ORDER {
-            let at = step.kind.index();
-            let set = published.snapshot.set(step.kind);
-            let substream = &mut self.substreams[at];
-            if !substream.started || substream.is_done_with(set) {
-                continue;
-            }
-            if substream.in_flight.is_some() {
-                progress[at] = substream.progress(set);
-                continue;
-            }
-            let awaited = step.after.iter().map(|kind| progress[kind.index()]);
-            let awaited = awaited.max().unwrap_or(Progress::Done);
-            let patient = awaited == Progress::Sent && step.phase.upserts();
-            let open = match awaited {
-                Progress::Done => true,
-                Progress::Sent => patient && substream.is_out_of_patience(now),
-                Progress::Unsent => false,
-            };
-            match substream.take(set, step.phase, open) {
-                Taken::Nothing => {}
-                Taken::Blocked => {
-                    progress[at] = Progress::Unsent;
-                    substream.blocked_since =
-                        patient.then(|| substream.blocked_since.unwrap_or(now));
-                }
-                Taken::Send { outgoing, whole } => {
-                    self.touched[at] = true;
-                    responses.push(self.send(step.kind, outgoing, whole, &published, now));
-                    progress[at] = self.substreams[at].progress(set);
-                }
-            }
+            responses.extend(self.step(step, &published, &mut progress, now));
         }
+        let substreams = self.substreams.iter_mut().flatten();
+        responses.extend(
+            substreams.filter_map(|substream| substream.heartbeat(&published, &self.instance, now)),
+        );
         responses
     }
 
     /// When [`Machine::advance`] must be called again although nothing has come in.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.substreams
-            .iter()
-            .filter_map(|substream| substream.blocked_since)
-            .map(|since| since + PATIENCE)
+        let substreams = self.substreams.iter().flatten();
+        substreams
+            .flat_map(|substream| {
+                let patience = substream.blocked_since.map(|since| since + PATIENCE);
+                [patience, substream.beat, self.answer_due(substream)]
+            })
+            .flatten()
             .filter(|due| *due > now)
             .min()
     }
@@ -276,14 +216,15 @@ impl Machine {
     /// The sequence whose content the client has acknowledged in full, if that is the newest
     /// one, for every type that it subscribes to.
     pub(crate) fn synced_to(&mut self) -> Option<Sequence> {
-        let published = self.published.clone()?;
-        let mut started = self.substreams.iter().filter(|s| s.started).peekable();
-        started.peek()?;
-        let settled = started.all(|substream| {
-            let version = published.snapshot.set(substream.kind).version();
-            substream.standing == Standing::Settled(version)
-        });
-        (settled && self.is_complete(&published)).then_some(published.sequence)
+        let published = self.published.as_ref()?;
+        let newest = published.sequence;
+        let mut substreams = self.substreams.iter().flatten().peekable();
+        substreams.peek()?;
+        let settled = substreams.all(|substream| substream.standing == Standing::Settled);
+        (settled
+            && !completeness::has_only_begun(&self.substreams, published)
+            && self.completeness.is_complete(&self.substreams))
+        .then_some(newest)
     }
 
     /// The sequence of the newest snapshot.
@@ -294,16 +235,107 @@ impl Machine {
     /// The types whose standing may have changed since the last call, each with it.
     pub(crate) fn changes(&mut self) -> impl Iterator<Item = TypeStatus> {
         let touched = std::mem::take(&mut self.touched);
-        self.substreams
-            .iter()
-            .filter(move |substream| touched[substream.kind.index()])
-            .map(|substream| TypeStatus {
-                kind: substream.kind,
-                state: self.state(substream),
-                sent: substream.sent.clone(),
-                acknowledged: substream.acknowledged.clone(),
-                refused: substream.refused.clone(),
-            })
+        let substreams = self.substreams.iter().enumerate();
+        substreams
+            .filter(move |(at, _)| touched & (1 << at) != 0)
+            .filter_map(|(_, substream)| substream.as_deref())
+            .map(Substream::status)
+    }
+
+    /// Says whether this is the first request for the type.
+    fn open(&mut self, kind: ResourceType) -> bool {
+        let place = &mut self.substreams[kind.index()];
+        if place.is_some() {
+            return false;
+        }
+        let published = self.published.as_ref();
+        let base = published.map(|published| Arc::clone(published.snapshot.set(kind)));
+        *place = Some(Box::new(Substream::new(kind, self.transport, base)));
+        true
+    }
+
+    /// A request has changed what is subscribed of a type.
+    fn changed(&mut self, kind: ResourceType, dropped: bool) {
+        self.touched |= 1 << kind.index();
+        match kind {
+            ResourceType::Endpoints if !dropped => {
+                if let Some(endpoints) = self.substreams[kind.index()].as_deref() {
+                    self.completeness.widen(endpoints);
+                }
+            }
+            ResourceType::Cluster | ResourceType::Endpoints => self.completeness.forget(),
+            ResourceType::Extension
+            | ResourceType::Listener
+            | ResourceType::ScopedRoute
+            | ResourceType::Route
+            | ResourceType::VirtualHost
+            | ResourceType::Secret
+            | ResourceType::Runtime => {}
+        }
+    }
+
+    fn note_time(&mut self, now: Instant) {
+        for at in 0..self.substreams.len() {
+            let late = self.substreams[at]
+                .as_deref()
+                .and_then(|substream| self.answer_due(substream))
+                .is_some_and(|due| due <= now);
+            let Some(substream) = self.substreams[at].as_deref_mut() else {
+                continue;
+            };
+            substream.renew_whole(now);
+            if late && let Some(in_flight) = &mut substream.in_flight {
+                in_flight.overdue = true;
+                self.touched |= 1 << at;
+            }
+        }
+    }
+
+    fn answer_due(&self, substream: &Substream) -> Option<Instant> {
+        let in_flight = substream.in_flight.as_ref()?;
+        let sent = substream.sent.as_ref()?;
+        (!in_flight.overdue).then(|| sent.at + self.terms.answer)
+    }
+
+    fn step(
+        &mut self,
+        step: &Step,
+        published: &Published,
+        progress: &mut [Progress; ResourceType::ALL.len()],
+        now: Instant,
+    ) -> Option<Response> {
+        let at = step.kind.index();
+        let substream = self.substreams[at].as_deref_mut()?;
+        if substream.standing != Standing::Open || progress[at] != Progress::Done {
+            return None;
+        }
+        if substream.in_flight.is_some() {
+            progress[at] = substream.progress();
+            return None;
+        }
+        let awaited = step.after.iter().map(|kind| progress[kind.index()]);
+        let awaited = awaited.max().unwrap_or(Progress::Done);
+        let patient = awaited == Progress::Sent && step.phase.upserts();
+        let open = match awaited {
+            Progress::Done => true,
+            Progress::Sent => patient && substream.is_out_of_patience(now),
+            Progress::Unsent => false,
+        };
+        match substream.take(step.phase, open) {
+            Taken::Nothing => None,
+            Taken::Blocked => {
+                progress[at] = Progress::Unsent;
+                substream.blocked_since = patient.then(|| substream.blocked_since.unwrap_or(now));
+                None
+            }
+            Taken::Send { outgoing, whole } => {
+                let response = self.send(step.kind, outgoing, whole, published, now);
+                progress[at] = self.substreams[at]
+                    .as_ref()
+                    .map_or(Progress::Done, |substream| substream.progress());
+                response
+            }
+        }
     }
 
     fn send(
@@ -313,127 +345,40 @@ impl Machine {
         version: Version,
         published: &Published,
         now: Instant,
-    ) -> Response {
-        let substream = &mut self.substreams[kind.index()];
+    ) -> Option<Response> {
+        self.touched |= 1 << kind.index();
+        let substream = self.substreams[kind.index()].as_deref_mut()?;
         let nonce = substream.send(&outgoing, version, published, &self.instance, now);
-        if kind == ResourceType::Cluster {
-            // A cluster that was sent warms anew, and waits for its endpoints.
-            let endpoints = &mut self.substreams[ResourceType::Endpoints.index()];
-            for name in outgoing.changed.iter().filter_map(Resource::endpoints) {
-                endpoints.void(name);
-                self.touched[ResourceType::Endpoints.index()] = true;
+        let ttl = self.terms.ttl && outgoing.resources.iter().any(|r| r.ttl().is_some());
+        if ttl {
+            substream.schedule_beat(&outgoing.resources, now);
+        }
+        // What was sent warms anew, and waits for what it refers to.
+        let changed = outgoing.changed.as_ref().unwrap_or(&outgoing.resources);
+        for (kind, name) in changed.iter().flat_map(Resource::references) {
+            if let Some(referred) = self.substreams[kind.index()].as_deref_mut() {
+                referred.void(name);
+                self.touched |= 1 << kind.index();
             }
         }
-        Response {
+        Some(Response {
             kind,
             nonce,
             version,
             resources: outgoing.resources,
             removed: outgoing.removed,
-        }
-    }
-
-    /// Where a type stood towards an older snapshot says nothing.
-    fn state(&self, substream: &Substream) -> TypeState {
-        let published = self.published.as_ref();
-        let newest = published.map(|published| published.snapshot.set(substream.kind).version());
-        match substream.standing {
-            Standing::Settled(version) if Some(version) == newest => TypeState::Synced,
-            Standing::Refused(version) if Some(version) == newest => TypeState::Nacked {
-                words: Arc::clone(&substream.rejected.words),
-                resources: substream.refused_names(),
-            },
-            Standing::Settled(_) | Standing::Refused(_) => TypeState::Stale,
-            Standing::Open if substream.sent.is_none() => TypeState::NotSent,
-            Standing::Open => TypeState::Stale,
-        }
-    }
-
-    /// A client that comes back asks for one type after the other, and may have everything of
-    /// the first ones: it is not done before it has asked for what it forwards by. One that
-    /// takes its clusters by wildcard is a proxy and takes its listeners, too.
-    fn has_only_begun(&self, published: &Published) -> bool {
-        let asked = |kind: ResourceType| self.substreams[kind.index()].started;
-        let exists = |kind: ResourceType| !published.snapshot.set(kind).is_empty();
-        let of_proxies = [ResourceType::Cluster, ResourceType::Listener];
-        let is_proxy = of_proxies.into_iter().any(|kind| {
-            let substream = &self.substreams[kind.index()];
-            substream.started && substream.subscription.is_wildcard()
-        });
-        if is_proxy {
-            return of_proxies
-                .into_iter()
-                .any(|kind| exists(kind) && !asked(kind));
-        }
-        FORWARDING.into_iter().any(exists) && !FORWARDING.into_iter().any(asked)
-    }
-
-    /// A client that has its clusters and has not asked for their endpoints yet is not done,
-    /// even if it has everything that it asked for so far.
-    fn is_complete(&mut self, published: &Published) -> bool {
-        if self.has_only_begun(published) {
-            return false;
-        }
-        let clusters = &self.substreams[ResourceType::Cluster.index()];
-        if !clusters.started {
-            return true;
-        }
-        let endpoints = &self.substreams[ResourceType::Endpoints.index()];
-        let set = published.snapshot.set(ResourceType::Cluster);
-        let key = (set.version(), clusters.revision, endpoints.revision);
-        if let Some((version, ours, theirs, complete)) = self.complete
-            && (version, ours, theirs) == key
-        {
-            return complete;
-        }
-        let complete = set
-            .iter()
-            .filter(|cluster| clusters.subscription.covers(cluster.name()))
-            .filter_map(Resource::endpoints)
-            .all(|name| endpoints.subscription.covers(name));
-        self.complete = Some((key.0, key.1, key.2, complete));
-        complete
+            heartbeat: false,
+            ttl,
+        })
     }
 
     fn bound(&self, kind: ResourceType) -> Result<(), Violation> {
-        let names = self.substreams[kind.index()].subscription.names().len();
-        let limit = self.max_names;
+        let substream = self.substreams[kind.index()].as_ref();
+        let names = substream.map_or(0, |substream| substream.subscription.names().len());
+        let limit = self.terms.names;
         if names > limit {
             return Err(Violation::TooManyNames { kind, limit });
         }
         Ok(())
     }
 }
-
-impl Substream {
-    /// `initial_resource_versions`: what the client kept from an earlier stream. Endpoints
-    /// are sent on a new stream whatever the client has, since Envoy may hold them for a
-    /// cluster that it is warming anew.
-    fn remember(&mut self, versions: &HashMap<String, String>) {
-        for (name, version) in versions {
-            if !self.subscription.covers(name) {
-                continue;
-            }
-            let version = if self.kind == ResourceType::Endpoints {
-                None
-            } else {
-                Version::parse(version)
-            };
-            let known = Known {
-                version,
-                resource: None,
-            };
-            self.known.insert(name.as_str().into(), known);
-        }
-    }
-}
-
-/// What decides where a client sends its traffic, in contrast to what it runs with.
-const FORWARDING: [ResourceType; 6] = [
-    ResourceType::Cluster,
-    ResourceType::Endpoints,
-    ResourceType::Listener,
-    ResourceType::ScopedRoute,
-    ResourceType::Route,
-    ResourceType::VirtualHost,
-];

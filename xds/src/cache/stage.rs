@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{Group, Published, Sequence, Shelf, SnapshotCache};
+use super::{Group, Published, Sequence, Shelf, SnapshotCache, published::Compared};
 use crate::{node::NodeId, snapshot::Snapshot};
 
 /// What some nodes of a group have instead of the group's snapshot.
@@ -36,10 +36,13 @@ impl SnapshotCache {
         *last = Sequence(last.0 + 1);
         let sequence = *last;
         let mut shelves = Vec::with_capacity(snapshots.len());
+        let mut compared = Compared::default();
         for (group, snapshot) in snapshots {
             let shelf = self.shelf(&group);
+            let former = shelf.published.load();
+            let published = Published::new(sequence, snapshot, former.as_deref(), &mut compared);
             shelf.staged.store(Some(Arc::new(Staged {
-                published: Arc::new(Published { sequence, snapshot }),
+                published: Arc::new(published),
                 nodes: Arc::clone(&nodes),
             })));
             shelves.push(shelf);
@@ -97,10 +100,7 @@ impl Drop for Stage<'_> {
         *last = Sequence(last.0 + 1);
         for shelf in &shelves {
             if let Some(former) = shelf.published.load_full() {
-                shelf.published.store(Some(Arc::new(Published {
-                    sequence: *last,
-                    snapshot: former.snapshot.clone(),
-                })));
+                shelf.published.store(Some(Arc::new(former.again(*last))));
             }
             shelf.staged.store(None);
         }

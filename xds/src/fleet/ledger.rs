@@ -366,7 +366,10 @@ impl Stream {
                 resources: resources.clone(),
                 words: Arc::clone(words),
             }),
-            TypeState::NotSent | TypeState::Stale | TypeState::Synced => None,
+            TypeState::NotSent
+            | TypeState::Stale
+            | TypeState::Lagging { .. }
+            | TypeState::Synced => None,
         })
     }
 }

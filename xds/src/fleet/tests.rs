@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::{
-    fixture::assignment,
+    fixture::{TERMS, assignment},
     resource::ResourceType::Endpoints,
     snapshot::Snapshot,
     stream::{DeltaRequest, Reply, Response, Transport, TypeState},
@@ -55,7 +55,7 @@ impl House {
             identity: None,
         };
         let mut sidecar = Sidecar {
-            machine: Machine::new(Transport::Delta, "server".into(), 10),
+            machine: Machine::new(Transport::Delta, "server".into(), TERMS),
             watch: self.cache.subscribe(&group, &id.into()),
             connection: self.fleet.connect(description(id), group, peer),
             open: Vec::new(),

@@ -13,8 +13,12 @@ use tracing::debug;
 
 use super::{ads::Ads, wire::Form};
 use crate::{
-    cache::Watch, fleet::Connection, node::NodeDescription, peer::Peer, resource::ResourceType,
-    stream::Machine,
+    cache::Watch,
+    fleet::Connection,
+    node::NodeDescription,
+    peer::Peer,
+    resource::ResourceType,
+    stream::{Machine, Terms},
 };
 
 /// A stream whose client has been admitted.
@@ -113,8 +117,9 @@ impl<F: Form> Newcomer<F> {
             .map_err(|_| Status::unavailable("the node could not be admitted in time"))?
             .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
+        let terms = Terms::new(&node, F::TRANSPORT, ads.limits.names, ads.limits.answer);
         let mut session = Session {
-            machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), ads.limits.names),
+            machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms),
             watch: ads.cache.subscribe(&group, &node.id),
             connection: ads.fleet.connect(node, group, peer),
             inbound,
@@ -180,7 +185,9 @@ impl<F: Form> Session<F> {
             ));
         }
         let Some(kind) = ResourceType::from_type_url(type_url) else {
-            debug!(node = %self.connection.node(), type_url, "a type that is not served");
+            if self.machine.unserved(type_url) {
+                debug!(node = %self.connection.node(), type_url, "a type that is not served");
+            }
             return Ok(());
         };
         F::enter(&mut self.machine, kind, request, Instant::now())

@@ -1,14 +1,18 @@
 //! The messages of the two forms of the protocol, to and from the machine's words.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use envoy_types::pb::{
     envoy::{
         config::core::v3::{ControlPlane, Node},
         service::discovery::v3 as discovery,
     },
-    google::{protobuf::Any, rpc},
+    google::{
+        protobuf::{Any, Duration as ProtoDuration},
+        rpc,
+    },
 };
+use prost::{Message as _, Name as _};
 use tokio::time::Instant;
 
 use crate::{
@@ -74,7 +78,8 @@ impl Form for Delta {
             .map(|resource| discovery::Resource {
                 name: resource.name().as_ref().to_owned(),
                 version: resource.version().to_string(),
-                resource: Some(any(resource)),
+                resource: (!response.heartbeat).then(|| any(resource)),
+                ttl: resource.ttl().filter(|_| response.ttl).map(duration),
                 ..Default::default()
             });
         let removed = response.removed.iter().map(|name| name.as_ref().to_owned());
@@ -121,9 +126,16 @@ impl Form for StateOfTheWorld {
     }
 
     fn encode(response: Response, identifier: &str) -> Self::Response {
+        let resources = response.resources.iter().map(|resource| {
+            if response.ttl {
+                wrapped(resource, response.heartbeat)
+            } else {
+                any(resource)
+            }
+        });
         discovery::DiscoveryResponse {
             version_info: response.version.to_string(),
-            resources: response.resources.iter().map(any).collect(),
+            resources: resources.collect(),
             type_url: response.kind.type_url().to_owned(),
             nonce: response.nonce.as_ref().to_owned(),
             control_plane: control_plane(identifier),
@@ -152,6 +164,29 @@ fn any(resource: &Resource) -> Any {
     Any {
         type_url: resource.kind().type_url().to_owned(),
         value: resource.body().to_vec(),
+    }
+}
+
+/// State of the world has no other place for a time to live.
+fn wrapped(resource: &Resource, heartbeat: bool) -> Any {
+    let inside = discovery::Resource {
+        name: resource.name().as_ref().to_owned(),
+        version: resource.version().to_string(),
+        resource: (!heartbeat).then(|| any(resource)),
+        ttl: resource.ttl().map(duration),
+        ..Default::default()
+    };
+    Any {
+        type_url: discovery::Resource::type_url(),
+        value: inside.encode_to_vec(),
+    }
+}
+
+/// Times to live are reckoned in whole milliseconds.
+fn duration(ttl: Duration) -> ProtoDuration {
+    ProtoDuration {
+        seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(ttl.subsec_nanos()).unwrap_or_default(),
     }
 }
 

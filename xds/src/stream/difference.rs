@@ -1,13 +1,14 @@
-//! What one type owes its client, cut from one snapshot.
+//! What one type owes its client, cut from one snapshot. Only the names that are open are looked
+//! at.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Transport,
     order::Phase,
-    substream::{Known, Outgoing, Standing, Substream},
+    substream::{Entry, Known, Outgoing, Standing, Substream, Verdict},
 };
-use crate::resource::{Resource, ResourceSet, Version, version_of};
+use crate::resource::{Resource, Version};
 
 /// What a step of the order finds.
 #[derive(Debug)]
@@ -41,21 +42,21 @@ enum Suspect {
 impl Substream {
     /// What may go out in `phase`; `open` says whether the types that this step waits for are
     /// acknowledged. Nothing may be in flight.
-    pub(super) fn take(&mut self, set: &ResourceSet, phase: Phase, open: bool) -> Taken {
+    pub(super) fn take(&mut self, phase: Phase, open: bool) -> Taken {
         let taken = if self.is_whole() {
-            self.take_whole(set, phase, open)
+            self.take_whole(phase, open)
         } else {
-            self.take_part(set, phase, open)
+            self.take_part(phase, open)
         };
         if matches!(taken, Taken::Nothing) && phase.removes() {
             self.blocked_since = None;
-            self.settle(set);
+            self.settle();
         }
         taken
     }
 
-    fn take_part(&mut self, set: &ResourceSet, phase: Phase, open: bool) -> Taken {
-        let difference = self.difference(set);
+    fn take_part(&mut self, phase: Phase, open: bool) -> Taken {
+        let difference = self.difference();
         let Some(outgoing) = self.choose(difference, phase, open) else {
             return Taken::Nothing;
         };
@@ -64,7 +65,7 @@ impl Substream {
         }
         Taken::Send {
             outgoing,
-            whole: set.version(),
+            whole: self.version().unwrap_or(Version::EMPTY),
         }
     }
 
@@ -77,9 +78,11 @@ impl Substream {
             suspects,
         } = found;
         let removes = !removals.is_empty();
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = Outgoing {
+            partial: !suspects.is_empty(),
+            ..Outgoing::default()
+        };
         if phase.upserts() {
-            outgoing.changed.clone_from(&upserts);
             outgoing.resources = upserts;
             outgoing.removed = missing;
         }
@@ -89,10 +92,10 @@ impl Substream {
         if !outgoing.is_empty() {
             return Some(outgoing);
         }
+        outgoing.partial = suspects.len() > 1;
         for suspect in suspects {
             match suspect {
                 Suspect::Upsert(resource) if phase.upserts() => {
-                    outgoing.changed.push(resource.clone());
                     outgoing.resources.push(resource);
                     return Some(outgoing);
                 }
@@ -109,188 +112,89 @@ impl Substream {
         (self.answer_owed && !later).then_some(outgoing)
     }
 
-    fn difference(&mut self, set: &ResourceSet) -> Difference {
-        self.forget_outdated(set);
+    /// Names that turn out to be settled are closed.
+    fn difference(&mut self) -> Difference {
         let mut found = Difference::default();
-        if self.subscription.is_wildcard() {
-            for resource in set.iter() {
-                self.compare(resource, &mut found);
+        let Self {
+            open,
+            base,
+            transport,
+            ..
+        } = self;
+        open.retain(|name, entry| {
+            let current = base.as_ref().and_then(|base| base.get(name));
+            entry.forget_outdated(current.map(Resource::version));
+            match current {
+                Some(resource) => found.compare(resource, entry),
+                // A name that has vanished is forgotten, so that its return is sent.
+                None if *transport == Transport::StateOfTheWorld => false,
+                None => found.compare_absent(name, entry),
             }
-        } else {
-            for name in self.subscription.names() {
-                if let Some(resource) = set.get(name) {
-                    self.compare(resource, &mut found);
-                }
-            }
-        }
-        if self.transport == Transport::Delta {
-            self.compare_absent(set, &mut found);
+        });
+        if self.open.is_empty() {
+            // An empty map may keep its last node.
+            self.open.clear();
         }
         found
     }
 
-    fn compare(&self, resource: &Resource, found: &mut Difference) {
-        let name = resource.name();
-        let version = Some(resource.version());
-        if !self.owed.contains(name) {
-            let known = self.known.get(name).and_then(|known| known.version);
-            if known == version || self.rejected.names.get(name) == Some(&version) {
-                return;
-            }
-        }
-        if self.rejected.suspects.get(name) == Some(&version) {
-            found.suspects.push(Suspect::Upsert(resource.clone()));
-        } else {
-            found.upserts.push(resource.clone());
-        }
-    }
-
-    fn compare_absent(&self, set: &ResourceSet, found: &mut Difference) {
-        for name in &self.owed {
-            if set.get(name).is_none() {
-                found.missing.push(Arc::clone(name));
-            }
-        }
-        for name in self.known.keys() {
-            if set.get(name).is_some()
-                || self.owed.contains(name)
-                || self.rejected.names.get(name) == Some(&None)
-            {
-                continue;
-            }
-            if self.rejected.suspects.get(name) == Some(&None) {
-                found.suspects.push(Suspect::Removal(Arc::clone(name)));
-            } else {
-                found.removals.push(Arc::clone(name));
-            }
-        }
-        found.removals.sort_unstable();
-    }
-
-    /// A refusal holds for the content that was refused, no longer. In state of the world,
-    /// where only clusters and listeners can be taken away, a name that has vanished is
-    /// forgotten, so that its return is sent.
-    fn forget_outdated(&mut self, set: &ResourceSet) {
-        let current = |name: &Arc<str>| set.get(name).map(Resource::version);
-        let rejected = &mut self.rejected;
-        rejected
-            .names
-            .retain(|name, version| current(name) == *version);
-        rejected
-            .suspects
-            .retain(|name, version| current(name) == *version);
-        if self.transport == Transport::StateOfTheWorld {
-            self.known.retain(|name, _| set.get(name).is_some());
-            self.owed.retain(|name| set.get(name).is_some());
-        }
-    }
-
-    /// State of the world, clusters and listeners: a response holds everything that is
-    /// subscribed, and what is absent is deleted. What is to be deleted is therefore sent
-    /// along for as long as other types may refer to it.
-    fn take_whole(&mut self, set: &ResourceSet, phase: Phase, open: bool) -> Taken {
-        self.recognise(set);
-        let mut content: BTreeMap<Arc<str>, Resource> = BTreeMap::new();
-        let mut changed = Vec::new();
-        for resource in set.iter().filter(|r| self.subscription.covers(r.name())) {
-            let known = self.known.get(resource.name());
-            if known.and_then(|known| known.version) != Some(resource.version()) {
-                changed.push(resource.clone());
-            }
-            content.insert(Arc::clone(resource.name()), resource.clone());
-        }
-        let mut departing = Vec::new();
-        let mut doubtful = false;
-        for (name, known) in &self.known {
-            if content.contains_key(name) {
-                continue;
-            }
-            match known {
-                Known {
-                    version: Some(_),
-                    resource: Some(resource),
-                } => {
-                    departing.push(resource.clone());
-                }
-                // Refused once, beside others: it must not go out again for order's sake.
-                Known { .. } => doubtful = true,
-            }
-        }
-        let changes = doubtful || !changed.is_empty();
-        let due = match phase {
-            Phase::Upsert => changes || (self.answer_owed && departing.is_empty()),
-            Phase::Both => changes || !departing.is_empty() || self.answer_owed,
-            // Changes that are still due here were refused; they do not go out as removals.
-            Phase::Remove => !departing.is_empty() && !changes,
-        };
-        if !due {
-            return Taken::Nothing;
-        }
-        if phase == Phase::Upsert {
-            for resource in departing {
-                content.insert(Arc::clone(resource.name()), resource);
-            }
-        }
-        let whole = version_of(content.values());
-        if self.rejected.whole == Some(whole) && !self.answer_owed {
-            return Taken::Nothing;
-        }
-        if !open {
-            return Taken::Blocked;
-        }
-        let outgoing = Outgoing {
-            resources: content.into_values().collect(),
-            removed: Vec::new(),
-            changed,
-        };
-        Taken::Send { outgoing, whole }
-    }
-
-    /// A client that comes back and subscribes to everything has what it says, if that is the
-    /// version of all there is. Of a client that names its resources the version tells nothing:
-    /// it may name others than before.
-    /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ack-and-resource-type-instance-version>
-    fn recognise(&mut self, set: &ResourceSet) {
-        let Some(claimed) = self.claimed.take() else {
-            return;
-        };
-        if !self.subscription.is_wildcard() || claimed != version_of(set.iter()) {
-            return;
-        }
-        for resource in set.iter() {
-            let known = Known {
-                version: Some(resource.version()),
-                resource: Some(resource.clone()),
-            };
-            self.known.insert(Arc::clone(resource.name()), known);
-        }
-        self.answer_owed = false;
-    }
-
     /// Nothing is left to send: either the client has everything, or it has refused the rest.
-    fn settle(&mut self, set: &ResourceSet) {
-        let refused = if self.is_whole() {
-            // Unless the whole was refused, it would have been sent.
-            set.iter()
-                .filter(|resource| self.subscription.covers(resource.name()))
-                .any(|resource| {
-                    let known = self.known.get(resource.name());
-                    known.and_then(|known| known.version) != Some(resource.version())
-                })
-                || self.known.keys().any(|name| set.get(name).is_none())
+    fn settle(&mut self) {
+        self.standing = if self.open.is_empty() {
+            Standing::Settled
         } else {
-            !self.rejected.names.is_empty()
-        };
-        self.standing = if refused {
-            Standing::Refused(set.version())
-        } else {
-            Standing::Settled(set.version())
+            Standing::Refused
         };
     }
 }
 
-impl Outgoing {
-    fn is_empty(&self) -> bool {
-        self.resources.is_empty() && self.removed.is_empty()
+impl Entry {
+    /// A refusal holds for the content that was refused, no longer.
+    fn forget_outdated(&mut self, current: Option<Version>) {
+        match self.verdict {
+            Verdict::None => {}
+            Verdict::Suspect(version) | Verdict::Refused(version) => {
+                if version != current {
+                    self.verdict = Verdict::None;
+                }
+            }
+        }
+    }
+}
+
+impl Difference {
+    /// Says whether the name stays open.
+    fn compare(&mut self, resource: &Resource, entry: &Entry) -> bool {
+        if !entry.owed {
+            if entry.known.is(resource.version()) {
+                return false;
+            }
+            if matches!(entry.verdict, Verdict::Refused(_)) {
+                return true;
+            }
+        }
+        if matches!(entry.verdict, Verdict::Suspect(_)) {
+            self.suspects.push(Suspect::Upsert(resource.clone()));
+        } else {
+            self.upserts.push(resource.clone());
+        }
+        true
+    }
+
+    /// Says whether the name stays open.
+    fn compare_absent(&mut self, name: &Arc<str>, entry: &Entry) -> bool {
+        if entry.owed {
+            self.missing.push(Arc::clone(name));
+            return true;
+        }
+        if matches!(entry.known, Known::Nothing) {
+            return false;
+        }
+        match entry.verdict {
+            Verdict::None => self.removals.push(Arc::clone(name)),
+            Verdict::Suspect(_) => self.suspects.push(Suspect::Removal(Arc::clone(name))),
+            Verdict::Refused(_) => {}
+        }
+        true
     }
 }

@@ -1,15 +1,16 @@
 //! Which names a client wants of one type, and what a request changes about it.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#how-the-client-specifies-what-resources-to-return>
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 
-use crate::resource::WILDCARD;
+use crate::resource::{ResourceSet, WILDCARD};
 
 /// The names of one type that a client wants.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
+    /// Sorted, each once.
+    names: Vec<Arc<str>>,
     wildcard: bool,
-    names: BTreeSet<Arc<str>>,
     /// State of the world: a name was given at some time, `*` included, so that an empty list
     /// means "nothing" from then on.
     named: bool,
@@ -19,98 +20,184 @@ pub(super) struct Subscription {
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Change {
     /// Names that must be answered whatever the client has.
-    pub(super) asked: Vec<Arc<str>>,
+    pub(super) asked: Vec<Asked>,
     /// The wildcard was asked for, and needs an answer even if that is empty.
     pub(super) asked_all: bool,
+    /// The wildcard is in force and was not.
+    pub(super) widened: bool,
     /// Something is no longer wanted.
     pub(super) dropped: bool,
 }
 
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Asked {
+    pub(super) name: Arc<str>,
+    /// Neither the name nor the wildcard was subscribed before.
+    pub(super) new: bool,
+}
+
 impl Subscription {
     /// Delta. Subscribing comes before unsubscribing, so a name in both lists ends
-    /// unsubscribed.
+    /// unsubscribed. `all` says that a first request without names asks for everything; names
+    /// that `set` has are taken from there, so that all streams share them.
     pub(super) fn change(
         &mut self,
-        first: bool,
+        all: bool,
         subscribe: &[String],
         unsubscribe: &[String],
+        set: Option<&ResourceSet>,
     ) -> Change {
-        let mut change = Change::default();
-        if first && subscribe.is_empty() {
-            self.wildcard = true;
-            change.asked_all = true;
-        }
-        for name in subscribe {
-            if name == WILDCARD {
-                self.wildcard = true;
-                change.asked_all = true;
-            } else {
-                change.asked.push(self.add(name));
-            }
-        }
-        for name in unsubscribe {
-            if name == WILDCARD {
-                change.dropped |= std::mem::take(&mut self.wildcard);
-                change.asked_all = false;
-            } else if let Some(name) = self.names.take(name.as_str()) {
-                change.asked.retain(|asked| *asked != name);
-                if self.wildcard {
-                    // Whether the wildcard covers the name, only the server knows: it says so.
-                    change.asked.push(name);
-                } else {
-                    change.dropped = true;
-                }
-            }
-        }
+        let former = self.wildcard;
+        let star = |names: &[String]| names.iter().any(|name| name == WILDCARD);
+        let asked_all = (all && subscribe.is_empty()) || star(subscribe);
+        let left = star(unsubscribe);
+        self.wildcard = (former || asked_all) && !left;
+        let mut change = Change {
+            asked_all: asked_all && !left,
+            widened: self.wildcard && !former,
+            dropped: former && left,
+            ..Change::default()
+        };
+        self.subscribe(subscribe, former, set, &mut change);
+        self.unsubscribe(unsubscribe, &mut change);
         change
     }
 
-    /// State of the world: `names` replaces what was wanted before.
-    pub(super) fn replace(&mut self, first: bool, names: &[String]) -> Change {
+    /// State of the world: `names` replaces what was wanted before. `all` says that no names,
+    /// and none ever, ask for everything.
+    pub(super) fn replace(
+        &mut self,
+        first: bool,
+        all: bool,
+        names: &[String],
+        set: Option<&ResourceSet>,
+    ) -> Change {
+        let former = self.wildcard;
         self.named |= !names.is_empty();
-        let wildcard = if self.named {
-            names.iter().any(|name| name == WILDCARD)
-        } else {
-            true
-        };
+        let star = names.iter().any(|name| name == WILDCARD);
+        self.wildcard = if self.named { star } else { all };
         let mut change = Change {
-            asked_all: wildcard && (first || !self.wildcard),
-            dropped: self.wildcard && !wildcard,
+            asked_all: self.wildcard && (first || !former),
+            widened: self.wildcard && !former,
+            dropped: former && !self.wildcard,
             ..Change::default()
         };
-        self.wildcard = wildcard;
-        let mut former = std::mem::take(&mut self.names);
-        for name in names.iter().filter(|name| *name != WILDCARD) {
-            if let Some(name) = former.take(name.as_str()) {
-                self.names.insert(name);
-            } else if !self.names.contains(name.as_str()) {
-                change.asked.push(self.add(name));
-            }
+        let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+        wanted.retain(|name| *name != WILDCARD);
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted
+            .iter()
+            .copied()
+            .eq(self.names.iter().map(AsRef::as_ref))
+        {
+            return change;
         }
-        change.dropped |= !former.is_empty();
+        let mut before = std::mem::take(&mut self.names).into_iter().peekable();
+        for name in wanted {
+            while before.next_if(|had| **had < *name).is_some() {
+                change.dropped = true;
+            }
+            let had = before.next_if(|had| **had == *name);
+            let kept = had.unwrap_or_else(|| {
+                let asked = shared(name, set);
+                change.asked.push(Asked {
+                    name: Arc::clone(&asked),
+                    new: !former,
+                });
+                asked
+            });
+            self.names.push(kept);
+        }
+        change.dropped |= before.next().is_some();
         change
     }
 
     pub(super) fn covers(&self, name: &str) -> bool {
-        self.wildcard || self.names.contains(name)
+        self.wildcard || self.position(name).is_ok()
+    }
+
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.position(name).is_ok()
     }
 
     pub(super) fn is_wildcard(&self) -> bool {
         self.wildcard
     }
 
-    pub(super) fn names(&self) -> &BTreeSet<Arc<str>> {
+    pub(super) fn names(&self) -> &[Arc<str>] {
         &self.names
     }
 
-    fn add(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.names.get(name) {
-            return Arc::clone(known);
+    fn subscribe(
+        &mut self,
+        subscribe: &[String],
+        wildcard: bool,
+        set: Option<&ResourceSet>,
+        change: &mut Change,
+    ) {
+        let mut wanted: Vec<&str> = subscribe.iter().map(String::as_str).collect();
+        wanted.retain(|name| *name != WILDCARD);
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut added = Vec::new();
+        for name in wanted {
+            let had = self.position(name).map(|at| Arc::clone(&self.names[at]));
+            let new = !wildcard && had.is_err();
+            let name = had.unwrap_or_else(|_| {
+                added.push(shared(name, set));
+                Arc::clone(&added[added.len() - 1])
+            });
+            change.asked.push(Asked { name, new });
         }
-        let name = Arc::<str>::from(name);
-        self.names.insert(Arc::clone(&name));
-        name
+        if added.is_empty() {
+            return;
+        }
+        self.names.reserve_exact(added.len());
+        self.names.extend(added);
+        // Two sorted runs, which the sort merges.
+        self.names.sort();
     }
+
+    fn unsubscribe(&mut self, unsubscribe: &[String], change: &mut Change) {
+        let unwanted: BTreeSet<&str> = unsubscribe.iter().map(String::as_str).collect();
+        let gone: Vec<_> = unwanted
+            .iter()
+            .filter_map(|name| self.position(name).ok())
+            .collect();
+        let Some(first) = gone.first() else {
+            return;
+        };
+        change
+            .asked
+            .retain(|asked| !unwanted.contains(&*asked.name));
+        let mut at = *first;
+        let mut gone = gone.into_iter().peekable();
+        let tail = self.names.split_off(at);
+        for name in tail {
+            if gone.next_if_eq(&at).is_none() {
+                self.names.push(name);
+            } else if self.wildcard {
+                // Whether the wildcard covers the name, only the server knows: it says so.
+                change.asked.push(Asked { name, new: false });
+            } else {
+                change.dropped = true;
+            }
+            at += 1;
+        }
+        self.names.shrink_to_fit();
+    }
+
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        self.names
+            .binary_search_by(|have| -> Ordering { (**have).cmp(name) })
+    }
+}
+
+/// The name as the resource has it, or a copy.
+fn shared(name: &str, set: Option<&ResourceSet>) -> Arc<str> {
+    let resource = set.and_then(|set| set.get(name));
+    resource.map_or_else(|| name.into(), |resource| Arc::clone(resource.name()))
 }
 
 #[cfg(test)]
@@ -123,9 +210,9 @@ mod tests {
 
     fn delta(first: &[&str], later: &[(&[&str], &[&str])]) -> Subscription {
         let mut subscription = Subscription::default();
-        subscription.change(true, &list(first), &[]);
+        subscription.change(true, &list(first), &[], None);
         for (subscribe, unsubscribe) in later {
-            subscription.change(false, &list(subscribe), &list(unsubscribe));
+            subscription.change(false, &list(subscribe), &list(unsubscribe), None);
         }
         subscription
     }
@@ -150,7 +237,7 @@ mod tests {
     #[test]
     fn t03_a_name_in_both_lists_ends_unsubscribed() {
         let mut subscription = delta(&["b"], &[]);
-        let change = subscription.change(false, &list(&["a"]), &list(&["a"]));
+        let change = subscription.change(false, &list(&["a"]), &list(&["a"]), None);
         assert!(!subscription.covers("a"));
         assert!(change.asked.is_empty());
     }
@@ -158,7 +245,7 @@ mod tests {
     #[test]
     fn t03_a_star_in_both_lists_subscribes_to_nothing() {
         let mut subscription = Subscription::default();
-        let change = subscription.change(true, &list(&["*"]), &list(&["*"]));
+        let change = subscription.change(true, &list(&["*"]), &list(&["*"]), None);
         assert!(!subscription.covers("a"));
         assert!(!change.asked_all);
     }
@@ -166,18 +253,18 @@ mod tests {
     #[test]
     fn x29_unsubscribing_what_was_not_subscribed_changes_nothing() {
         let mut subscription = delta(&[], &[]);
-        let change = subscription.change(false, &[], &list(&["a"]));
+        let change = subscription.change(false, &[], &list(&["a"]), None);
         assert_eq!(change, Change::default());
     }
 
     #[test]
     fn x18_x19_an_empty_list_is_the_wildcard_until_a_name_was_given() {
         let mut subscription = Subscription::default();
-        assert!(subscription.replace(true, &[]).asked_all);
-        subscription.replace(false, &[]);
+        assert!(subscription.replace(true, true, &[], None).asked_all);
+        subscription.replace(false, true, &[], None);
         assert!(subscription.is_wildcard());
-        subscription.replace(false, &list(&["*"]));
-        let change = subscription.replace(false, &[]);
+        subscription.replace(false, true, &list(&["*"]), None);
+        let change = subscription.replace(false, true, &[], None);
         assert!(!subscription.is_wildcard());
         assert!(change.dropped);
     }
@@ -185,8 +272,8 @@ mod tests {
     #[test]
     fn x20_the_wildcard_can_be_left_for_a_name() {
         let mut subscription = Subscription::default();
-        subscription.replace(true, &list(&["*", "a"]));
-        let change = subscription.replace(false, &list(&["a"]));
+        subscription.replace(true, true, &list(&["*", "a"]), None);
+        let change = subscription.replace(false, true, &list(&["a"]), None);
         assert!(subscription.covers("a") && !subscription.covers("b"));
         assert!(change.asked.is_empty() && change.dropped);
     }
@@ -194,8 +281,8 @@ mod tests {
     #[test]
     fn x21_dropping_a_name_asks_for_nothing() {
         let mut subscription = Subscription::default();
-        subscription.replace(true, &list(&["a", "b"]));
-        let change = subscription.replace(false, &list(&["b"]));
+        subscription.replace(true, true, &list(&["a", "b"]), None);
+        let change = subscription.replace(false, true, &list(&["b"]), None);
         assert!(change.asked.is_empty() && change.dropped && !change.asked_all);
     }
 }

@@ -1,5 +1,5 @@
-//! One type on one stream: what the client wants, what it has acknowledged, what is on its
-//! way. Nothing here crosses types.
+//! One type on one stream: what the client wants, what it has, what is on its way. Nothing here
+//! crosses types.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,79 +9,104 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Acknowledged, Nack, Reply, Sent, Transport,
+    Acknowledged, Nack, Sent, Transport, TypeState, TypeStatus,
     order::PATIENCE,
     subscription::{Change, Subscription},
 };
 use crate::{
-    cache::{Published, Sequence},
+    cache::Published,
     resource::{Resource, ResourceSet, ResourceType, Version},
 };
 
+/// Most of it is empty most of the time: a client that has everything costs its names and
+/// this.
 #[derive(Debug)]
 pub(super) struct Substream {
     pub(super) kind: ResourceType,
     pub(super) transport: Transport,
-    pub(super) started: bool,
-    pub(super) subscription: Subscription,
-    /// Grows with each change of the subscription.
-    pub(super) revision: u64,
-    /// What the client has said that it has; moves on an ACK alone.
-    pub(super) known: HashMap<Arc<str>, Known>,
-    /// State of the world: the version that the client says it kept, until that is compared.
-    pub(super) claimed: Option<Version>,
-    /// To be sent, or said to be missing, whatever the client has.
-    pub(super) owed: BTreeSet<Arc<str>>,
+    pub(super) standing: Standing,
     /// A response is owed even if there is nothing to put in.
     pub(super) answer_owed: bool,
-    pub(super) rejected: Rejected,
-    pub(super) in_flight: Option<InFlight>,
-    pub(super) standing: Standing,
+    /// Which response of its sequence the last one was, from 0.
+    repeat: u32,
+    pub(super) subscription: Subscription,
+    /// What the newest snapshot holds, if there is one.
+    pub(super) base: Option<Arc<ResourceSet>>,
+    /// The names that are not settled. Under every other name that the client wants it has
+    /// acknowledged what `base` holds.
+    pub(super) open: BTreeMap<Arc<str>, Entry>,
+    /// State of the world: the version that the client says it kept, until that is compared.
+    pub(super) claimed: Option<Version>,
+    /// State of the world, types that are always sent whole: the whole that was refused.
+    pub(super) refused_whole: Option<Version>,
+    pub(super) in_flight: Option<Box<InFlight>>,
     /// Since when content waits for other types, all sent, to be acknowledged.
     pub(super) blocked_since: Option<Instant>,
+    /// When the client must hear of what would otherwise end its time to live.
+    pub(super) beat: Option<Instant>,
     pub(super) sent: Option<Sent>,
     pub(super) acknowledged: Option<Acknowledged>,
     pub(super) refused: Option<Arc<Nack>>,
-    /// Which response of its sequence the last one was, from 0.
-    nonces: Option<(Sequence, u32)>,
 }
 
-/// What the client has under a name.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
-    /// `None`: something, but not known to be anything of ours.
-    pub(super) version: Option<Version>,
-    /// Kept where an unchanged resource has to be sent again beside changed ones.
-    pub(super) resource: Option<Resource>,
+/// A name that is not settled.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry {
+    pub(super) known: Known,
+    /// To be sent, or said to be missing, whatever the client has.
+    pub(super) owed: bool,
+    pub(super) verdict: Verdict,
 }
 
-/// Content that the client refused, and what it said.
-#[derive(Debug, Default)]
-pub(super) struct Rejected {
-    /// By name: the version (`None`: the removal) that was refused when it came alone.
-    pub(super) names: HashMap<Arc<str>, Option<Version>>,
-    /// By name: the version that was refused beside others. Any of them may have been the
-    /// cause, and the rest may be in use: each is sent once more, alone.
-    pub(super) suspects: HashMap<Arc<str>, Option<Version>>,
-    /// State of the world, types that are always sent whole: the whole that was refused.
-    pub(super) whole: Option<Version>,
-    pub(super) words: Arc<str>,
+/// What the client has said that it has under a name; moves on an ACK alone.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Known {
+    #[default]
+    Nothing,
+    /// Something, but not known to be anything of ours.
+    Unknown,
+    Version(Version),
+    Resource(Resource),
 }
 
-/// A response that has not been answered.
+impl Known {
+    pub(super) fn is(&self, version: Version) -> bool {
+        match self {
+            Self::Nothing | Self::Unknown => false,
+            Self::Version(known) => *known == version,
+            Self::Resource(resource) => resource.version() == version,
+        }
+    }
+}
+
+/// What the client said of content; `None`: of its removal. It holds for that content, no
+/// longer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Verdict {
+    #[default]
+    None,
+    /// Refused beside others. Any of them may have been the cause, and the rest may be in use:
+    /// each is sent once more, alone.
+    Suspect(Option<Version>),
+    /// Refused when it came alone.
+    Refused(Option<Version>),
+}
+
+/// The last response that was sent, while it is not answered.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    pub(super) nonce: Arc<str>,
-    pub(super) sequence: Sequence,
-    pub(super) sent_at: Instant,
-    /// `None`: said to be removed or missing.
-    pub(super) content: BTreeMap<Arc<str>, Option<Resource>>,
+    pub(super) resources: Vec<Resource>,
+    pub(super) removed: Vec<Arc<str>>,
     /// Names whose acknowledgement says nothing any more.
     pub(super) void: BTreeSet<Arc<str>>,
     /// The version of the whole content.
     pub(super) version: Version,
-    /// The version of the set that it was cut from.
-    pub(super) cut_from: Version,
+    /// Something has come up since that must be sent too.
+    pub(super) outdated: bool,
+    /// Not answered in time.
+    pub(super) overdue: bool,
+    /// It says that the client may keep what it has, and nothing else.
+    pub(super) heartbeat: bool,
 }
 
 /// How the client stands towards the newest snapshot.
@@ -89,10 +114,10 @@ pub(super) struct InFlight {
 pub(super) enum Standing {
     /// To be worked out, or under way.
     Open,
-    /// It has everything of the set with this version.
-    Settled(Version),
-    /// It has everything of the set with this version that it did not refuse.
-    Refused(Version),
+    /// It has everything.
+    Settled,
+    /// It has everything that it did not refuse.
+    Refused,
 }
 
 /// How far a type is, towards the newest snapshot; what follows in the order looks at this.
@@ -110,30 +135,41 @@ pub(super) enum Progress {
 pub(super) struct Outgoing {
     pub(super) resources: Vec<Resource>,
     pub(super) removed: Vec<Arc<str>>,
-    /// Those of `resources` that the client does not have in this version.
-    pub(super) changed: Vec<Resource>,
+    /// Those of `resources` that the client does not have in this version; all, if `None`.
+    pub(super) changed: Option<Vec<Resource>>,
+    /// More is to follow.
+    pub(super) partial: bool,
+}
+
+impl Outgoing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.removed.is_empty()
+    }
 }
 
 impl Substream {
-    pub(super) fn new(kind: ResourceType, transport: Transport) -> Self {
+    pub(super) fn new(
+        kind: ResourceType,
+        transport: Transport,
+        base: Option<Arc<ResourceSet>>,
+    ) -> Self {
         Self {
             kind,
             transport,
-            started: false,
-            subscription: Subscription::default(),
-            revision: 0,
-            known: HashMap::new(),
-            claimed: None,
-            owed: BTreeSet::new(),
-            answer_owed: false,
-            rejected: Rejected::default(),
-            in_flight: None,
             standing: Standing::Open,
+            answer_owed: false,
+            repeat: 0,
+            subscription: Subscription::default(),
+            base,
+            open: BTreeMap::new(),
+            claimed: None,
+            refused_whole: None,
+            in_flight: None,
             blocked_since: None,
+            beat: None,
             sent: None,
             acknowledged: None,
             refused: None,
-            nonces: None,
         }
     }
 
@@ -143,66 +179,83 @@ impl Substream {
             && matches!(self.kind, ResourceType::Cluster | ResourceType::Listener)
     }
 
-    /// Enters a change of the subscription. `set` is the newest snapshot's, if there is one.
-    pub(super) fn apply(&mut self, change: Change, set: Option<&ResourceSet>) {
-        let first = !std::mem::replace(&mut self.started, true);
+    pub(super) fn get(&self, name: &str) -> Option<&Resource> {
+        self.base.as_ref()?.get(name)
+    }
+
+    /// `initial_resource_versions`: what the client kept from an earlier stream. Endpoints
+    /// are sent on a new stream whatever the client has, since Envoy may hold them for a
+    /// cluster that it is warming anew.
+    pub(super) fn remember(&mut self, versions: &HashMap<String, String>) {
+        for (name, version) in versions {
+            if !self.subscription.covers(name) {
+                continue;
+            }
+            let ours = if self.kind == ResourceType::Endpoints {
+                None
+            } else {
+                Version::parse(version)
+            };
+            let entry = Entry {
+                known: ours.map_or(Known::Unknown, Known::Version),
+                ..Entry::default()
+            };
+            self.open.insert(name.as_str().into(), entry);
+        }
+    }
+
+    /// Enters a change of the subscription.
+    pub(super) fn apply(&mut self, first: bool, change: Change) {
         if !first && change == Change::default() {
             return;
         }
-        self.revision += 1;
-        self.standing = Standing::Open;
+        self.reopen();
+        if change.widened
+            && let Some(base) = &self.base
+        {
+            let names = base.iter().map(Resource::name);
+            for name in names.filter(|name| !self.subscription.has_name(name)) {
+                self.open.entry(Arc::clone(name)).or_default();
+            }
+        }
         if change.asked_all {
             self.answer_owed = true;
             // Asked for a second time, everything is sent again. The first time, the client
             // gets what it does not have.
-            if !first && let Some(set) = set {
-                self.owed.extend(set.resources().keys().cloned());
+            if !first && !self.is_whole() {
+                self.owe_all();
             }
         }
         if self.is_whole() {
             self.answer_owed |= first || !change.asked.is_empty();
-        } else {
-            self.owed.extend(change.asked);
+        }
+        for asked in change.asked {
+            let owed = !self.is_whole();
+            if asked.new {
+                self.open.entry(Arc::clone(&asked.name)).or_default();
+            }
+            if owed {
+                self.entry(&asked.name).owed = true;
+            }
         }
         if change.dropped {
             let subscription = &self.subscription;
-            self.known.retain(|name, _| subscription.covers(name));
-            self.owed.retain(|name| subscription.covers(name));
-            self.rejected
-                .names
-                .retain(|name, _| subscription.covers(name));
-            self.rejected
-                .suspects
-                .retain(|name, _| subscription.covers(name));
+            self.open.retain(|name, _| subscription.covers(name));
         }
-    }
-
-    /// Enters the client's answer to a response. An answer to anything but the response in
-    /// flight says nothing about content.
-    pub(super) fn answer(&mut self, reply: &Reply, now: Instant) -> bool {
-        let Some(in_flight) = self
-            .in_flight
-            .take_if(|in_flight| *in_flight.nonce == *reply.nonce)
-        else {
-            return false;
-        };
-        self.standing = Standing::Open;
-        match &reply.error {
-            None => self.acknowledge(in_flight, now),
-            Some(words) => self.refuse(in_flight, words, now),
-        }
-        true
     }
 
     /// The client is about to forget what it has under `name`: it must get it again, and
     /// what is on its way will not count.
     pub(super) fn void(&mut self, name: &Arc<str>) {
-        if !self.started || !self.subscription.covers(name) {
+        if !self.subscription.covers(name) {
             return;
         }
-        self.standing = Standing::Open;
-        self.known.remove(name);
-        self.owed.insert(Arc::clone(name));
+        self.reopen();
+        let entry = Entry {
+            owed: true,
+            ..Entry::default()
+        };
+        self.open.insert(Arc::clone(name), entry);
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.void.insert(Arc::clone(name));
         }
@@ -214,51 +267,63 @@ impl Substream {
         outgoing: &Outgoing,
         whole: Version,
         published: &Published,
-        instance: &str,
+        instance: &Arc<str>,
         now: Instant,
     ) -> Arc<str> {
-        let sequence = published.sequence;
-        let nonce = self.next_nonce(instance, sequence);
-        let sent = outgoing
-            .resources
-            .iter()
-            .map(|resource| (Arc::clone(resource.name()), Some(resource.clone())));
-        let removed = outgoing.removed.iter().map(|name| (Arc::clone(name), None));
-        let content: BTreeMap<_, _> = sent.chain(removed).collect();
-        for name in content.keys() {
-            self.owed.remove(name);
+        let sent = outgoing.resources.iter().map(Resource::name);
+        for name in sent.chain(&outgoing.removed) {
+            if let Some(entry) = self.open.get_mut(name) {
+                entry.owed = false;
+            }
         }
         self.answer_owed = false;
         self.blocked_since = None;
         self.standing = Standing::Open;
+        self.in_flight = Some(Box::new(InFlight {
+            resources: outgoing.resources.clone(),
+            removed: outgoing.removed.clone(),
+            void: BTreeSet::new(),
+            version: whole,
+            outdated: outgoing.partial,
+            overdue: false,
+            heartbeat: false,
+        }));
+        self.number(published, instance, now)
+    }
+
+    /// Takes note of a response that is sent now; returns its nonce.
+    ///
+    /// The sequence makes an ACK name its publish by itself; what follows the point keeps
+    /// several responses of one sequence apart.
+    pub(super) fn number(
+        &mut self,
+        published: &Published,
+        instance: &Arc<str>,
+        now: Instant,
+    ) -> Arc<str> {
+        let sequence = published.sequence;
+        let again = self
+            .sent
+            .as_ref()
+            .is_some_and(|sent| sent.sequence == sequence);
+        self.repeat = if again { self.repeat + 1 } else { 0 };
+        let first = published.nonce(instance);
+        let nonce = match self.repeat {
+            0 => first,
+            repeat => format!("{first}.{repeat}").into(),
+        };
         self.sent = Some(Sent {
             nonce: Arc::clone(&nonce),
             sequence,
             at: now,
         });
-        self.in_flight = Some(InFlight {
-            nonce: Arc::clone(&nonce),
-            sequence,
-            sent_at: now,
-            content,
-            void: BTreeSet::new(),
-            version: whole,
-            cut_from: published.snapshot.set(self.kind).version(),
-        });
         nonce
     }
 
-    pub(super) fn progress(&self, set: &ResourceSet) -> Progress {
-        let all_sent = self.owed.is_empty()
-            && self.rejected.suspects.is_empty()
-            && self
-                .in_flight
-                .as_ref()
-                .is_some_and(|in_flight| in_flight.cut_from == set.version());
-        if all_sent {
-            Progress::Sent
-        } else {
-            Progress::Unsent
+    pub(super) fn progress(&self) -> Progress {
+        match &self.in_flight {
+            Some(in_flight) if !in_flight.outdated => Progress::Sent,
+            Some(_) | None => Progress::Unsent,
         }
     }
 
@@ -267,101 +332,70 @@ impl Substream {
             .is_some_and(|since| now >= since + PATIENCE)
     }
 
-    /// Whether nothing can have changed since the standing was worked out.
-    pub(super) fn is_done_with(&self, set: &ResourceSet) -> bool {
+    pub(super) fn status(&self) -> TypeStatus {
+        TypeStatus {
+            kind: self.kind,
+            state: self.state(),
+            sent: self.sent.clone(),
+            acknowledged: self.acknowledged.clone(),
+            refused: self.refused.clone(),
+        }
+    }
+
+    pub(super) fn state(&self) -> TypeState {
         match self.standing {
-            Standing::Open => false,
-            Standing::Settled(version) | Standing::Refused(version) => version == set.version(),
+            Standing::Settled => TypeState::Synced,
+            Standing::Refused => TypeState::Nacked {
+                words: self
+                    .refused
+                    .as_ref()
+                    .map_or_else(|| "".into(), |nack| Arc::clone(&nack.words)),
+                resources: self.refused_names(),
+            },
+            Standing::Open => match (&self.in_flight, &self.sent) {
+                (Some(in_flight), Some(sent)) if in_flight.overdue => {
+                    TypeState::Lagging { since: sent.at }
+                }
+                (_, None) => TypeState::NotSent,
+                _ => TypeState::Stale,
+            },
+        }
+    }
+
+    /// The entry of a name that the client wants, made if the name was settled.
+    pub(super) fn entry(&mut self, name: &Arc<str>) -> &mut Entry {
+        let base = self.base.as_ref();
+        self.open.entry(Arc::clone(name)).or_insert_with(|| {
+            let settled = base.and_then(|base| base.get(name)).cloned();
+            Entry {
+                known: settled.map_or(Known::Nothing, Known::Resource),
+                ..Entry::default()
+            }
+        })
+    }
+
+    /// Whatever was worked out must be worked out anew, and what is on its way is not all.
+    pub(super) fn reopen(&mut self) {
+        self.standing = Standing::Open;
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.outdated = true;
+        }
+    }
+
+    fn owe_all(&mut self) {
+        let names = self.base.iter().flat_map(|base| base.iter());
+        let names: Vec<_> = names.map(|resource| Arc::clone(resource.name())).collect();
+        for name in names {
+            self.entry(&name).owed = true;
         }
     }
 
     /// The names that the client refused and that are still what it should have.
-    pub(super) fn refused_names(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<_> = self.rejected.names.keys().map(Arc::clone).collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn acknowledge(&mut self, in_flight: InFlight, now: Instant) {
-        let whole = self.is_whole();
-        if whole {
-            self.known.clear();
-            self.rejected.whole = None;
-        }
-        for (name, resource) in in_flight.content {
-            self.rejected.names.remove(&name);
-            self.rejected.suspects.remove(&name);
-            match resource {
-                Some(resource)
-                    if self.subscription.covers(&name) && !in_flight.void.contains(&name) =>
-                {
-                    let known = Known {
-                        version: Some(resource.version()),
-                        resource: whole.then_some(resource),
-                    };
-                    self.known.insert(name, known);
-                }
-                Some(_) => {}
-                None => {
-                    self.known.remove(&name);
-                }
-            }
-        }
-        self.acknowledged = Some(Acknowledged {
-            nonce: in_flight.nonce,
-            version: in_flight.version,
-            sequence: in_flight.sequence,
-            at: now,
-            after: now.saturating_duration_since(in_flight.sent_at),
-        });
-    }
-
-    /// A refusal covers the response, not its members, and a client may have taken the valid
-    /// ones: of several, each is unknown from here on.
-    fn refuse(&mut self, in_flight: InFlight, words: &Arc<str>, now: Instant) {
-        let names = in_flight.content.keys();
-        let nack = Nack::new(self.kind, in_flight.sequence, now, words, names);
-        self.rejected.words = Arc::clone(&nack.words);
-        self.refused = Some(Arc::new(nack));
-        let alone = in_flight.content.len() == 1;
-        let whole = self.is_whole();
-        if whole {
-            self.rejected.whole = Some(in_flight.version);
-        }
-        for (name, resource) in in_flight.content {
-            if !self.subscription.covers(&name) {
-                continue;
-            }
-            let version = resource.as_ref().map(Resource::version);
-            if alone && !whole {
-                self.rejected.suspects.remove(&name);
-                self.rejected.names.insert(name, version);
-                continue;
-            }
-            if !alone {
-                let unknown = Known {
-                    version: None,
-                    resource: None,
-                };
-                self.known.insert(Arc::clone(&name), unknown);
-            }
-            if !whole {
-                self.rejected.suspects.insert(name, version);
-            }
-        }
-    }
-
-    /// The sequence makes an ACK name its publish by itself; what follows the point keeps
-    /// several responses of one sequence apart.
-    fn next_nonce(&mut self, instance: &str, sequence: Sequence) -> Arc<str> {
-        let repeat = match self.nonces {
-            Some((last, repeat)) if last == sequence => repeat + 1,
-            Some(_) | None => 0,
-        };
-        self.nonces = Some((sequence, repeat));
-        match repeat {
-            0 => format!("{instance}-{sequence}").into(),
-            repeat => format!("{instance}-{sequence}.{repeat}").into(),
-        }
+    fn refused_names(&self) -> Vec<Arc<str>> {
+        self.open
+            .iter()
+            .filter(|(_, entry)| matches!(entry.verdict, Verdict::Refused(_)))
+            .map(|(name, _)| Arc::clone(name))
+            .collect()
     }
 }

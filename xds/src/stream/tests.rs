@@ -6,12 +6,12 @@ mod refusal;
 mod sotw;
 mod standing;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::*;
-use crate::{cache::Published, resource::Resource, snapshot::Snapshot};
+use crate::{cache::Published, fixture::TERMS, resource::Resource, snapshot::Snapshot};
 
 /// A client whose requests go straight into a machine.
 pub(super) struct Client {
@@ -26,7 +26,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(transport: Transport) -> Self {
         Self {
-            machine: Machine::new(transport, "server".into(), 100),
+            machine: Machine::new(transport, "server".into(), TERMS),
             transport,
             now: Instant::now(),
             sequence: 0,
@@ -48,10 +48,11 @@ impl Client {
     ) -> Vec<Response> {
         self.sequence += 1;
         let snapshot = Snapshot::builder().extend(resources).build().unwrap();
-        self.machine.publish(Arc::new(Published {
-            sequence: Sequence::from(self.sequence),
-            snapshot,
-        }));
+        let sequence = Sequence::from(self.sequence);
+        let former = self.machine.published.take();
+        let published = Published::after(sequence, snapshot, former.as_deref());
+        self.machine.published = former;
+        self.machine.publish(Arc::new(published));
         self.advance()
     }
 
@@ -175,12 +176,16 @@ impl Client {
     }
 
     pub(super) fn state(&self, kind: ResourceType) -> TypeState {
-        self.machine.state(&self.machine.substreams[kind.index()])
+        self.machine.substreams[kind.index()]
+            .as_ref()
+            .unwrap()
+            .state()
     }
 
     fn latest(&self, kind: ResourceType) -> String {
-        let sent = &self.machine.substreams[kind.index()].sent;
-        sent.as_ref()
+        let substream = self.machine.substreams[kind.index()].as_ref();
+        substream
+            .and_then(|substream| substream.sent.as_ref())
             .map(|sent| sent.nonce.as_ref().to_owned())
             .unwrap_or_default()
     }

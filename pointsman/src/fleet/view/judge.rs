@@ -33,6 +33,7 @@ pub(super) fn of_type(status: &TypeStatus) -> State {
     match &status.state {
         TypeState::Synced => State::Synced,
         TypeState::NotSent => State::NotSent,
+        TypeState::Lagging { .. } => State::Lagging,
         TypeState::Stale if is_lagging(status) => State::Lagging,
         TypeState::Stale => State::Stale,
         TypeState::Nacked { .. } => State::Nacked,
@@ -46,7 +47,9 @@ pub(super) fn refusal(status: &TypeStatus) -> (String, Vec<String>) {
             let names = resources.iter().map(ToString::to_string);
             (words.to_string(), names.collect())
         }
-        TypeState::Synced | TypeState::NotSent | TypeState::Stale => Default::default(),
+        TypeState::Synced | TypeState::NotSent | TypeState::Stale | TypeState::Lagging { .. } => {
+            Default::default()
+        }
     }
 }
 

@@ -1,0 +1,214 @@
+//! All resources of one type, as a persistent map: an edited copy shares all that it does not
+//! change, so that neither making it nor comparing it with its origin grows with the whole.
+
+mod chunks;
+
+use std::{fmt, sync::Arc};
+
+use self::chunks::Chunks;
+use super::{Resource, ResourceType, Version};
+
+/// All resources of one type, by name. Built once and shared: by groups that have the same
+/// ones, and by every stream. A clone shares everything.
+#[derive(Clone)]
+pub struct ResourceSet {
+    kind: ResourceType,
+    resources: Chunks,
+    version: Version,
+    /// How many have a time to live.
+    mortal: usize,
+}
+
+/// How one name differs between two sets.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) before: Option<Resource>,
+    pub(crate) after: Option<Resource>,
+}
+
+impl Change {
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.after
+            .as_ref()
+            .or(self.before.as_ref())
+            .map(Resource::name)
+    }
+}
+
+impl ResourceSet {
+    /// # Errors
+    /// [`ResourceSetError`], naming the resource that does not fit.
+    pub fn new(
+        kind: ResourceType,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Self, ResourceSetError> {
+        let mut resources: Vec<_> = resources.into_iter().collect();
+        resources
+            .iter()
+            .try_for_each(|resource| fits(kind, resource))?;
+        resources.sort_by(|a, b| a.name().cmp(b.name()));
+        if let Some(pair) = resources
+            .windows(2)
+            .find(|pair| pair[0].name() == pair[1].name())
+        {
+            let name = Arc::clone(pair[0].name());
+            return Err(ResourceSetError::Duplicate { name, kind });
+        }
+        Ok(Self {
+            kind,
+            version: version_of(&resources),
+            mortal: resources
+                .iter()
+                .filter(|resource| resource.ttl().is_some())
+                .count(),
+            resources: Chunks::from_sorted(resources),
+        })
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> ResourceType {
+        self.kind
+    }
+
+    /// Changes if and only if the version of a resource in it does, or their names do.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Resource> {
+        self.resources.get(name)
+    }
+
+    /// By name, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.iter()
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.resources.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.resources.len() == 0
+    }
+
+    /// Adds a resource, or puts it in the place of the one with its name.
+    ///
+    /// # Errors
+    /// [`ResourceSetError`], if it does not fit; then nothing has changed.
+    pub fn insert(&mut self, resource: Resource) -> Result<(), ResourceSetError> {
+        fits(self.kind, &resource)?;
+        self.version = self.version.plus(resource.share());
+        self.mortal += usize::from(resource.ttl().is_some());
+        if let Some(former) = self.resources.insert(resource) {
+            self.forget(&former);
+        }
+        Ok(())
+    }
+
+    /// Takes a resource out.
+    pub fn remove(&mut self, name: &str) -> Option<Resource> {
+        let former = self.resources.remove(name)?;
+        self.forget(&former);
+        Some(former)
+    }
+
+    pub(crate) fn has_ttls(&self) -> bool {
+        self.mortal > 0
+    }
+
+    /// What has changed since `former`, by name, ascending. What both share is not looked at.
+    pub(crate) fn changes_since(&self, former: &Self) -> Vec<Change> {
+        if self.version == former.version {
+            return Vec::new();
+        }
+        self.resources.changes_since(&former.resources)
+    }
+
+    fn forget(&mut self, former: &Resource) {
+        self.version = self.version.minus(former.share());
+        self.mortal -= usize::from(former.ttl().is_some());
+    }
+}
+
+impl fmt::Debug for ResourceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// One version for many resources.
+pub(crate) fn version_of<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Version {
+    resources
+        .into_iter()
+        .fold(Version::EMPTY, |sum, resource| sum.plus(resource.share()))
+}
+
+fn fits(kind: ResourceType, resource: &Resource) -> Result<(), ResourceSetError> {
+    let name = Arc::clone(resource.name());
+    let found = resource.kind();
+    if found != kind {
+        return Err(ResourceSetError::Kind { name, kind, found });
+    }
+    if name.is_empty() || &*name == WILDCARD {
+        return Err(ResourceSetError::Name { name, kind });
+    }
+    Ok(())
+}
+
+/// Why resources do not make a set.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceSetError {
+    #[error("two resources of type {kind} are called {name}")]
+    Duplicate { name: Arc<str>, kind: ResourceType },
+    #[error("{name:?} cannot be the name of a {kind}: it is empty or the wildcard")]
+    Name { name: Arc<str>, kind: ResourceType },
+    #[error("{name} is a {found} and cannot be in a set of type {kind}")]
+    Kind {
+        name: Arc<str>,
+        kind: ResourceType,
+        found: ResourceType,
+    },
+}
+
+/// The name that subscribes to everything.
+pub(crate) const WILDCARD: &str = "*";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::opaque;
+
+    #[test]
+    fn a_set_refuses_a_name_twice() {
+        let a = opaque(ResourceType::Route, "a", "");
+        let error = ResourceSet::new(ResourceType::Route, [a.clone(), a]).unwrap_err();
+        assert!(matches!(error, ResourceSetError::Duplicate { .. }));
+    }
+
+    #[test]
+    fn an_edited_set_has_the_version_of_one_made_anew() {
+        let route = |name: &str, content| opaque(ResourceType::Route, name, content);
+        let [a, b, c] = ["a", "b", "c"].map(|name| route(name, "1"));
+        let mut edited = ResourceSet::new(ResourceType::Route, [a.clone(), b]).unwrap();
+        let before = edited.clone();
+        edited.remove("b");
+        edited.insert(c.clone()).unwrap();
+        edited.insert(route("a", "2")).unwrap();
+        let anew = ResourceSet::new(ResourceType::Route, [route("a", "2"), c.clone()]).unwrap();
+        assert_eq!(edited.version(), anew.version());
+        edited.insert(a).unwrap();
+        edited.insert(route("b", "1")).unwrap();
+        edited.remove("c");
+        assert_eq!(edited.version(), before.version());
+        assert!(
+            edited
+                .insert(opaque(ResourceType::Secret, "s", ""))
+                .is_err()
+        );
+    }
+}

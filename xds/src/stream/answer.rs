@@ -1,0 +1,123 @@
+//! The client's answer to a response: the only thing that moves what it is known to have.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    Acknowledged, Nack, Reply,
+    substream::{InFlight, Known, Standing, Substream, Verdict},
+};
+use crate::resource::Resource;
+
+impl Substream {
+    /// Enters an answer. One to anything but the response in flight says nothing about content.
+    pub(super) fn answer(&mut self, reply: &Reply, now: Instant) {
+        let answered = |latest: &Self| {
+            let latest = latest.sent.as_ref();
+            latest.is_some_and(|sent| *sent.nonce == *reply.nonce)
+        };
+        if !answered(self) {
+            return;
+        }
+        let Some(in_flight) = self.in_flight.take() else {
+            return;
+        };
+        if in_flight.heartbeat {
+            // It carried nothing that could be had or refused.
+            return;
+        }
+        self.standing = Standing::Open;
+        match &reply.error {
+            None => self.acknowledge(*in_flight, now),
+            Some(words) => self.refuse(&in_flight, words, now),
+        }
+    }
+
+    fn acknowledge(&mut self, in_flight: InFlight, now: Instant) {
+        let version = in_flight.version;
+        if self.is_whole() {
+            self.acknowledge_whole(&in_flight.resources);
+        } else {
+            self.acknowledge_part(in_flight);
+        }
+        self.acknowledged = self.sent.as_ref().map(|sent| Acknowledged {
+            nonce: Arc::clone(&sent.nonce),
+            version,
+            sequence: sent.sequence,
+            at: now,
+            after: now.saturating_duration_since(sent.at),
+        });
+    }
+
+    fn acknowledge_part(&mut self, in_flight: InFlight) {
+        let InFlight {
+            resources,
+            removed,
+            void,
+            ..
+        } = in_flight;
+        let accepted = resources.into_iter().map(|resource| {
+            let name = Arc::clone(resource.name());
+            (name, Known::Resource(resource))
+        });
+        let gone = removed.into_iter().map(|name| (name, Known::Nothing));
+        for (name, known) in accepted.chain(gone) {
+            if void.contains(&name) {
+                continue;
+            }
+            // Without an entry the name is not wanted any more.
+            if let Some(entry) = self.open.get_mut(&name) {
+                entry.known = known;
+                entry.verdict = Verdict::None;
+            }
+        }
+    }
+
+    /// What the client has is what was sent, and nothing else.
+    fn acknowledge_whole(&mut self, content: &[Resource]) {
+        self.refused_whole = None;
+        for (name, entry) in &mut self.open {
+            let sent = content.binary_search_by(|resource| resource.name().cmp(name));
+            entry.known = sent.map_or(Known::Nothing, |at| Known::Resource(content[at].clone()));
+        }
+    }
+
+    /// A refusal covers the response, not its members, and a client may have taken the valid
+    /// ones: of several, each is unknown from here on.
+    fn refuse(&mut self, in_flight: &InFlight, words: &Arc<str>, now: Instant) {
+        let removed = in_flight.removed.iter().map(|name| (name, None));
+        let sent = in_flight.resources.iter();
+        let content: Vec<_> = sent
+            .map(|resource| (resource.name(), Some(resource.version())))
+            .chain(removed)
+            .collect();
+        if let Some(sent) = &self.sent {
+            let names = content.iter().map(|(name, _)| *name);
+            let nack = Nack::new(self.kind, sent.sequence, now, words, names);
+            self.refused = Some(Arc::new(nack));
+        }
+        let alone = content.len() == 1;
+        let whole = self.is_whole();
+        if whole {
+            self.refused_whole = Some(in_flight.version);
+            if alone {
+                return;
+            }
+        }
+        for (name, version) in content {
+            if !self.subscription.covers(name) {
+                continue;
+            }
+            let entry = self.entry(name);
+            if alone {
+                entry.verdict = Verdict::Refused(version);
+                continue;
+            }
+            entry.known = Known::Unknown;
+            if !whole {
+                entry.verdict = Verdict::Suspect(version);
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+use std::time::Duration;
+
+use super::Transport;
+use crate::node::NodeDescription;
+
+/// What holds for one client as long as its stream is open.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// Names that it may subscribe to, by type.
+    pub(crate) names: usize,
+    /// How long a response may stay unanswered before the client lags.
+    pub(crate) answer: Duration,
+    /// Whether a first request without names asks for everything.
+    pub(crate) legacy_wildcard: bool,
+    /// Whether it drops a resource when its time to live is over.
+    pub(crate) ttl: bool,
+}
+
+impl Terms {
+    /// The clients of gRPC never mean everything when they name nothing, and could not say so
+    /// otherwise; all others get the wildcard that Envoy asks for.
+    pub(crate) fn new(
+        node: &NodeDescription,
+        transport: Transport,
+        names: usize,
+        answer: Duration,
+    ) -> Self {
+        let has = |feature: &str| node.client_features.iter().any(|has| has == feature);
+        let ttl = match transport {
+            Transport::Delta => has(TTL),
+            Transport::StateOfTheWorld => has(TTL) && has(WRAPPED),
+        };
+        Self {
+            names,
+            answer,
+            legacy_wildcard: !node.user_agent.starts_with("gRPC"),
+            ttl,
+        }
+    }
+}
+
+/// <https://www.envoyproxy.io/docs/envoy/latest/api/client_features>
+const TTL: &str = "xds.config.supports-resource-ttl";
+const WRAPPED: &str = "xds.config.supports-resource-in-sotw";

@@ -1,0 +1,103 @@
+//! State of the world, clusters and listeners: a response holds everything that is subscribed,
+//! and what is absent is deleted. What is to be deleted is therefore sent along for as long as
+//! other types may refer to it.
+
+use std::sync::Arc;
+
+use super::{
+    difference::Taken,
+    order::Phase,
+    substream::{Known, Outgoing, Substream},
+};
+use crate::resource::{Resource, version_of};
+
+/// How what the client has differs from what it must have.
+#[derive(Debug, Default)]
+struct Difference {
+    /// Something must be sent that it does not have.
+    changes: bool,
+    /// What it has and must lose.
+    departing: Vec<Resource>,
+}
+
+impl Substream {
+    pub(super) fn take_whole(&mut self, phase: Phase, open: bool) -> Taken {
+        self.recognise();
+        let Difference { changes, departing } = self.whole_difference();
+        let due = match phase {
+            Phase::Upsert => changes || (self.answer_owed && departing.is_empty()),
+            Phase::Both => changes || !departing.is_empty() || self.answer_owed,
+            // Changes that are still due here were refused; they do not go out as removals.
+            Phase::Remove => !departing.is_empty() && !changes,
+        };
+        if !due {
+            return Taken::Nothing;
+        }
+        let mut resources = self.wanted();
+        if phase == Phase::Upsert && !departing.is_empty() {
+            resources.extend(departing);
+            resources.sort_by(|a, b| a.name().cmp(b.name()));
+        }
+        let whole = version_of(&resources);
+        if self.refused_whole == Some(whole) && !self.answer_owed {
+            return Taken::Nothing;
+        }
+        if !open {
+            return Taken::Blocked;
+        }
+        let changed = resources
+            .iter()
+            .filter(|resource| self.is_changed(resource.name()));
+        let outgoing = Outgoing {
+            changed: Some(changed.cloned().collect()),
+            resources,
+            ..Outgoing::default()
+        };
+        Taken::Send { outgoing, whole }
+    }
+
+    /// A client that comes back and subscribes to everything has what it says, if that is the
+    /// version of all there is. Of a client that names its resources the version tells nothing:
+    /// it may name others than before.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ack-and-resource-type-instance-version>
+    fn recognise(&mut self) {
+        let claimed = self.claimed.take();
+        if claimed.is_some() && claimed == self.version() && self.subscription.is_wildcard() {
+            self.open.clear();
+            self.answer_owed = false;
+        }
+    }
+
+    /// Names that turn out to be settled are closed.
+    fn whole_difference(&mut self) -> Difference {
+        let mut found = Difference::default();
+        let Self { open, base, .. } = self;
+        open.retain(|name, entry| {
+            match (base.as_ref().and_then(|base| base.get(name)), &entry.known) {
+                (Some(current), known) if known.is(current.version()) => return false,
+                (None, Known::Nothing) => return false,
+                (None, Known::Resource(resource)) => found.departing.push(resource.clone()),
+                // What is unknown was refused once, beside others: it must not go out again
+                // for order's sake.
+                (Some(_), _) | (None, Known::Unknown | Known::Version(_)) => found.changes = true,
+            }
+            true
+        });
+        found
+    }
+
+    fn wanted(&self) -> Vec<Resource> {
+        let Some(base) = &self.base else {
+            return Vec::new();
+        };
+        if self.subscription.is_wildcard() {
+            return base.iter().cloned().collect();
+        }
+        let names = self.subscription.names().iter();
+        names.filter_map(|name| base.get(name)).cloned().collect()
+    }
+
+    fn is_changed(&self, name: &Arc<str>) -> bool {
+        self.open.contains_key(name) && self.get(name).is_some()
+    }
+}
