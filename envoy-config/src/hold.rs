@@ -14,6 +14,12 @@ const MAX_HOLD_MILLIS: u32 = 30_000;
 /// directory, so `connect` fails at once.
 pub(crate) const UNREACHABLE_PIPE: &str = "/dev/null/pointsman-hold";
 
+/// Whether a sidecar's words on a failed connect attempt mean that the connection is parked:
+/// in a hold every attempt fails.
+pub fn is_parked(failure: &str) -> bool {
+    failure.contains(UNREACHABLE_PIPE)
+}
+
 pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(10);
 
 /// Bounds how late a parked connection hears of its release.

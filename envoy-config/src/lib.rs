@@ -11,9 +11,9 @@ mod names;
 pub mod resources;
 
 pub use bootstrap::{ARGUMENTS, Bootstrap, LISTEN_METADATA, Secrets, TlsToControlPlane, Transport};
-pub use hold::MAX_HOLD;
+pub use hold::{MAX_HOLD, is_parked};
 pub use names::{
     ACCESS_LOG_NAME, CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER, cluster_of_stat_name,
-    probe_name, route_name, stat_name,
+    probe_name, probed_database, route_name, route_of_name, stat_name,
 };
 pub use resources::{BuildError, Rendered, ServedDatabase};

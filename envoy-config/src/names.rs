@@ -39,6 +39,22 @@ pub fn cluster_of_stat_name(stat_name: &str) -> String {
     stat_name.replace('/', ".")
 }
 
+/// The route whose name [`route_name`] made; `None` for any other name.
+pub fn route_of_name(name: &str) -> Option<(Role, DatabaseName)> {
+    let (role, database) = name.split_once('.')?;
+    let role = match role {
+        "writer" => Role::Writer,
+        "reader" => Role::Reader,
+        _ => return None,
+    };
+    Some((role, DatabaseName::new(database).ok()?))
+}
+
+/// The database whose probe's name [`probe_name`] made; `None` for any other name.
+pub fn probed_database(name: &str) -> Option<DatabaseName> {
+    DatabaseName::new(name.strip_prefix("probe.")?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +66,20 @@ mod tests {
             assert!(!stat_name(&name).contains('.'), "{name}");
             assert_eq!(cluster_of_stat_name(&stat_name(&name)), name);
         }
+    }
+
+    #[test]
+    fn a_name_leads_back_to_its_route_and_no_other_does() {
+        let database = DatabaseName::new("shop.orders_1-eu").unwrap();
+        for role in [Role::Writer, Role::Reader] {
+            let name = route_name(role, &database);
+            assert_eq!(route_of_name(&name), Some((role, database.clone())));
+        }
+        let probe = probe_name(&database);
+        assert_eq!(probed_database(&probe), Some(database));
+        for foreign in [&probe, "xds", "writer", "writer.", "writer.Orders"] {
+            assert_eq!(route_of_name(foreign), None, "{foreign}");
+        }
+        assert_eq!(probed_database("writer.orders"), None);
     }
 }

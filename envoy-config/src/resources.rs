@@ -100,7 +100,7 @@ pub fn of_database(
     Ok(vec![
         cluster::eds(&writer),
         cluster::eds(&reader),
-        cluster::eds(&probe),
+        cluster::probe(&probe),
         endpoints::of_route(&writer, &routes.writer, addresses, now)?,
         endpoints::of_route(&reader, &routes.reader, addresses, now)?,
         endpoints::of_probe(&probe, probe_targets, addresses)?,

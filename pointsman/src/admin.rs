@@ -5,6 +5,7 @@ mod database;
 mod fleet;
 mod migration;
 mod refusal;
+mod usage;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -16,7 +17,7 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::{fleet::Publisher, flip::Flip};
+use crate::{evidence::SessionCensus, fleet::Publisher, flip::Flip};
 use refusal::{invalid, refuse};
 
 /// Answers operators.
@@ -24,6 +25,7 @@ use refusal::{invalid, refuse};
 pub(crate) struct Admin {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) publisher: Arc<Publisher>,
+    pub(crate) census: Arc<SessionCensus>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) provider: Arc<dyn DatabaseProvider>,
     pub(crate) flip: Flip,
@@ -64,20 +66,20 @@ impl admin_server::Admin for Admin {
         &self,
         _request: Request<v1::FleetStatusRequest>,
     ) -> Answer<v1::FleetStatusResponse> {
-        Ok(Response::new(fleet::status(&self.publisher)))
+        Ok(Response::new(fleet::status(&self.publisher, &self.census)))
     }
 
     async fn watch_fleet(
         &self,
         _request: Request<v1::FleetStatusRequest>,
     ) -> Answer<Self::WatchFleetStream> {
-        let changes = fleet::follow(Arc::clone(&self.publisher));
+        let changes = fleet::follow(Arc::clone(&self.publisher), Arc::clone(&self.census));
         Ok(Response::new(self.until_stopped(changes)))
     }
 
     async fn show_node(&self, request: Request<v1::ShowNodeRequest>) -> Answer<v1::NodeRecord> {
         let node = request.into_inner().node;
-        Ok(Response::new(fleet::show(&self.publisher, &node)?))
+        Ok(Response::new(fleet::show(&self.publisher, &self.census, &node)?))
     }
 
     async fn register_node(

@@ -4,6 +4,8 @@
 mod addresses;
 mod data_plane;
 mod directory;
+mod holds;
+mod probes;
 mod view;
 mod world;
 
@@ -23,13 +25,15 @@ use pointsman_cutover::ports::{DataPlaneError, Publication};
 use pointsman_xds::{Fleet, NodeStatus, SnapshotCache};
 use tokio::{
     sync::{Mutex, Notify, watch},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::chain::Chain;
 use addresses::Addresses;
+use holds::Holds;
+pub(crate) use probes::Probed;
 pub(crate) use view::{NodeView, TypeView, micros, service};
 use world::World;
 
@@ -53,6 +57,8 @@ struct Known {
     registered: BTreeMap<NodeId, IpAddr>,
     canaries: BTreeSet<NodeId>,
     addresses: BTreeMap<ServerName, Vec<SocketAddr>>,
+    holds: Holds,
+    probes: BTreeMap<DatabaseName, Probed>,
 }
 
 /// Why the sidecars go on with what they have.
@@ -156,6 +162,7 @@ impl Publisher {
             .map(|(name, routes)| (name.clone(), routes.epoch))
             .collect();
         let sequence = self.cache.publish(snapshots).get();
+        self.note_holds(&routes);
         world.adopt(routes, rendered);
         drop(world);
         self.held.notify_one();
@@ -170,10 +177,12 @@ impl Publisher {
         ticks.reset();
         loop {
             let next_end = self.next_hold_end().await;
+            let next_probe_end = self.next_probe_end().await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.held.notified() => {}
                 () = until(next_end) => self.end_holds().await,
+                () = until_instant(next_probe_end) => self.end_probes().await,
                 _ = ticks.tick() => self.resolve().await,
             }
         }
@@ -198,6 +207,14 @@ impl Publisher {
     pub(crate) fn addresses(&self, server: &ServerName) -> Vec<SocketAddr> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.addresses.get(server).cloned().unwrap_or_default()
+    }
+
+    /// The server whose endpoint resolves to `address`.
+    pub(crate) fn server_at(&self, address: SocketAddr) -> Option<ServerName> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = known.addresses.iter();
+        let found = servers.find(|(_, addresses)| addresses.contains(&address));
+        found.map(|(server, _)| server.clone())
     }
 
     /// Grows with every change of the fleet.
@@ -272,11 +289,12 @@ impl Publisher {
                 .keys()
                 .map(|id| pointsman_xds::NodeId::new(id.as_str())),
         );
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known {
-            registered,
-            canaries: world.canaries().clone(),
-            addresses: world.addresses(),
-        };
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.registered = registered;
+        known.canaries.clone_from(world.canaries());
+        known.addresses = world.addresses();
+        drop(known);
+        self.note_holds(world.routes());
     }
 
     fn send(&self, world: &World) -> Result<u64, String> {
@@ -296,6 +314,13 @@ async fn until(end: Option<UnixMillis>) {
     match end {
         // One millisecond more: the clock counts whole ones, and at `end` the hold is over.
         Some(end) => sleep(end.since(UnixMillis::now()) + Duration::from_millis(1)).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until_instant(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
         None => std::future::pending().await,
     }
 }

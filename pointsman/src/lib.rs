@@ -6,6 +6,7 @@ mod alarms;
 mod chain;
 pub mod cli;
 mod control;
+mod evidence;
 mod fleet;
 mod flip;
 mod identity;

@@ -16,12 +16,15 @@ use pointsman_cutover::{
     providers::postgres::PostgresProvider,
 };
 use pointsman_proto::v1::admin_server::AdminServer;
-use pointsman_xds::{Identity, Limits, NoTelemetry, ServerTls, TlsFiles, XdsServer};
+use pointsman_xds::{Identity, Limits, ServerTls, TlsFiles, XdsServer};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::{admin::Admin, alarms::WriteProbe, fleet::Publisher, flip::Flip, settings::Settings};
+use crate::{
+    admin::Admin, alarms::WriteProbe, evidence::SessionCensus, fleet::Publisher, flip::Flip,
+    settings::Settings,
+};
 use listeners::Exposure;
 use signals::Signals;
 
@@ -153,6 +156,7 @@ async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
 struct House {
     catalog: Arc<Catalog>,
     publisher: Arc<Publisher>,
+    census: Arc<SessionCensus>,
     provider: Arc<dyn DatabaseProvider>,
     engine: Arc<Engine>,
     barrier_deadline: Duration,
@@ -179,6 +183,7 @@ impl House {
         Ok(Self {
             engine: Engine::new(ports, settings.engine),
             catalog,
+            census: Arc::new(SessionCensus::new(Arc::clone(&publisher))),
             publisher,
             provider,
             barrier_deadline: settings.engine.barrier_deadline,
@@ -201,7 +206,7 @@ impl House {
             self.publisher.cache(),
             self.publisher.fleet(),
             Arc::clone(&self.publisher) as _,
-            Arc::new(NoTelemetry),
+            Arc::clone(&self.census) as _,
             Limits::default(),
         );
         let identity = tls.xds_identity();
@@ -240,6 +245,7 @@ impl House {
         Admin {
             catalog: Arc::clone(&self.catalog),
             publisher: Arc::clone(&self.publisher),
+            census: Arc::clone(&self.census),
             engine: Arc::clone(&self.engine),
             provider: Arc::clone(&self.provider),
             flip: Flip {

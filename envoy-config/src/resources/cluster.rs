@@ -1,10 +1,16 @@
 use std::time::Duration;
 
 use envoy_types::pb::envoy::{
-    config::cluster::v3::{
-        CircuitBreakers, Cluster, TrackClusterStats, UpstreamConnectionOptions,
-        circuit_breakers::Thresholds,
-        cluster::{ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig},
+    config::{
+        cluster::v3::{
+            CircuitBreakers, Cluster, TrackClusterStats, UpstreamConnectionOptions,
+            circuit_breakers::Thresholds,
+            cluster::{ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig},
+        },
+        core::v3::{
+            HealthCheck,
+            health_check::{HealthChecker, TcpHealthCheck},
+        },
     },
     r#type::v3::Percent,
 };
@@ -19,7 +25,41 @@ use crate::names::stat_name;
 
 /// The cluster `name`; its endpoints come by EDS, and nothing else of it ever changes.
 pub(super) fn eds(name: &str) -> Rendered {
-    let cluster = Cluster {
+    rendered(cluster(name))
+}
+
+/// A cluster that carries no traffic and tries each of its endpoints by connecting to it.
+/// Without endpoints it does nothing.
+pub(super) fn probe(name: &str) -> Rendered {
+    rendered(Cluster {
+        health_checks: vec![connect_check()],
+        ..cluster(name)
+    })
+}
+
+fn rendered(cluster: Cluster) -> Rendered {
+    let body = cluster.encode_to_vec();
+    Rendered::new(ResourceType::Cluster, &cluster.name, body)
+}
+
+/// A TCP connection that is closed as soon as it stands: PostgreSQL starts a backend for it,
+/// and says nothing in its log.
+fn connect_check() -> HealthCheck {
+    HealthCheck {
+        timeout: duration(CONNECT_TIMEOUT),
+        interval: duration(PROBE_INTERVAL),
+        // By default a cluster without traffic is tried once a minute.
+        no_traffic_interval: duration(PROBE_INTERVAL),
+        unhealthy_interval: duration(PROBE_RETRY),
+        unhealthy_threshold: uint32(1),
+        healthy_threshold: uint32(1),
+        health_checker: Some(HealthChecker::TcpHealthCheck(TcpHealthCheck::default())),
+        ..HealthCheck::default()
+    }
+}
+
+fn cluster(name: &str) -> Cluster {
+    Cluster {
         name: name.to_owned(),
         alt_stat_name: stat_name(name),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
@@ -55,11 +95,16 @@ pub(super) fn eds(name: &str) -> Rendered {
             ..UpstreamConnectionOptions::default()
         }),
         ..Cluster::default()
-    };
-    Rendered::new(ResourceType::Cluster, name, cluster.encode_to_vec())
+    }
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Each try costs the server a process, and a fleet makes as many as it has sidecars.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Between tries of an endpoint that was not reached.
+const PROBE_RETRY: Duration = Duration::from_secs(1);
 
 /// Out of the way: the sidecar's overload manager limits connections where they arrive,
 /// and the default of 1024 would refuse connections that are merely parked.

@@ -39,6 +39,8 @@ use crate::{
 pub(super) fn tcp(name: &str, at: SocketAddr) -> Rendered {
     let listener = Listener {
         name: name.to_owned(),
+        // By default its statistics are called after its address.
+        stat_prefix: stat_name(name),
         address: Some(socket_address(at)),
         filter_chains: vec![FilterChain {
             filters: vec![Filter {

@@ -5,6 +5,7 @@ use envoy_types::pb::{
         config::{
             accesslog::v3::access_log,
             cluster::v3::Cluster,
+            core::v3::HealthCheck,
             endpoint::v3::ClusterLoadAssignment,
             listener::v3::{Listener, filter},
         },
@@ -160,6 +161,18 @@ fn a_refused_route_has_no_endpoint() {
 fn a_cluster_gets_its_endpoints_by_eds() {
     let cluster = cluster::eds("writer.orders");
     insta::assert_snapshot!(readable::<Cluster>(&cluster.body));
+}
+
+#[test]
+fn a_probe_cluster_tries_its_endpoints_and_is_like_the_others_apart_from_that() {
+    let probe = Cluster::decode(cluster::probe("probe.orders").body).unwrap();
+    let check = probe.health_checks[0].encode_to_vec();
+    insta::assert_snapshot!(readable::<HealthCheck>(&check));
+    let alike = Cluster {
+        health_checks: Vec::new(),
+        ..probe
+    };
+    assert_eq!(alike.encode_to_vec(), cluster::eds("probe.orders").body);
 }
 
 #[test]

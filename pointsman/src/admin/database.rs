@@ -5,6 +5,7 @@ use tonic::Status;
 use super::{
     Admin,
     refusal::{invalid, refuse},
+    usage,
 };
 use crate::observe::{self, Observed};
 
@@ -43,7 +44,14 @@ pub(super) async fn list(admin: &Admin, only: &str) -> Result<v1::ListDatabasesR
     Ok(v1::ListDatabasesResponse {
         databases: databases
             .iter()
-            .map(|database| database_message(database, routes.get(&database.name)))
+            .map(|database| v1::Database {
+                usage: if only.is_empty() {
+                    Vec::new()
+                } else {
+                    usage::of_database(admin, database)
+                },
+                ..database_message(database, routes.get(&database.name))
+            })
             .collect(),
         servers: servers
             .iter()
@@ -78,6 +86,7 @@ fn database_message(database: &Database, routes: Option<&Routes>) -> v1::Databas
         reader: routes.map(|routes| route_message(&routes.reader)),
         writer_port: database.listen.writer.into(),
         reader_port: database.listen.reader.into(),
+        usage: Vec::new(),
     }
 }
 

@@ -13,15 +13,29 @@ pub(super) use self::watch::follow;
 use super::{
     Admin,
     refusal::{invalid, refuse},
+    usage,
 };
-use crate::fleet::{NodeView, Publisher, TypeView, micros, service};
+use crate::{
+    evidence::SessionCensus,
+    fleet::{NodeView, Publisher, TypeView, micros, service},
+};
 
-pub(super) fn status(publisher: &Publisher) -> v1::FleetStatusResponse {
-    let nodes = publisher.nodes().into_iter().map(row).collect();
+pub(super) fn status(publisher: &Publisher, census: &SessionCensus) -> v1::FleetStatusResponse {
+    let nodes = publisher.nodes().into_iter();
+    let nodes = nodes
+        .map(|node| v1::Node {
+            usage: Some(usage::of_node(publisher, census, &node.id)),
+            ..row(node)
+        })
+        .collect();
     v1::FleetStatusResponse { nodes }
 }
 
-pub(super) fn show(publisher: &Publisher, node: &str) -> Result<v1::NodeRecord, Status> {
+pub(super) fn show(
+    publisher: &Publisher,
+    census: &SessionCensus,
+    node: &str,
+) -> Result<v1::NodeRecord, Status> {
     let id = NodeId::new(node).map_err(invalid)?;
     let (view, record) = publisher.node(&id).ok_or_else(|| {
         Status::not_found(format!(
@@ -35,7 +49,10 @@ pub(super) fn show(publisher: &Publisher, node: &str) -> Result<v1::NodeRecord, 
     } = record;
     let about = status.about.as_ref();
     Ok(v1::NodeRecord {
-        node: Some(row(view)),
+        node: Some(v1::Node {
+            usage: Some(usage::of_node(publisher, census, &view.id)),
+            ..row(view)
+        }),
         user_agent: about.map_or_else(String::new, |about| about.user_agent.to_string()),
         version: about.map_or_else(String::new, |about| about.user_agent_version.to_string()),
         connected_ms: status.connected_since.map(unix_ms),
@@ -116,6 +133,7 @@ fn row(node: NodeView) -> v1::Node {
         synced_to: node.synced_to,
         refusals: node.refusals,
         canary: node.canary,
+        usage: None,
     }
 }
 

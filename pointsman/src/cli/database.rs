@@ -119,7 +119,61 @@ fn tables(found: &v1::ListDatabasesResponse) -> String {
             ),
         ]);
     }
-    format!("{databases}\n\n{servers}")
+    let usage = found.databases.iter().flat_map(|found| &found.usage);
+    match usage_table(usage) {
+        Some(usage) => format!("{databases}\n\n{servers}\n\n{usage}"),
+        None => format!("{databases}\n\n{servers}"),
+    }
+}
+
+/// A row per sidecar and route; `None` when nothing was asked for.
+fn usage_table<'a>(usage: impl Iterator<Item = &'a v1::RouteUsage>) -> Option<String> {
+    let mut usage = usage.peekable();
+    usage.peek()?;
+    let mut table = Table::new([
+        "SIDECAR",
+        "ROLE",
+        "SESSIONS",
+        "PARKED",
+        "FAILURES",
+        "CONNECT",
+        "ENDPOINTS",
+        "WORDS",
+    ]);
+    for route in usage {
+        let words = [route.unknown.as_str(), route.last_failure.as_str()];
+        let words: Vec<_> = words.into_iter().filter(|said| !said.is_empty()).collect();
+        table.row([
+            route.node.clone(),
+            route.role.clone(),
+            output::number(route.sessions),
+            output::number(route.parked),
+            output::number(route.connect_failures),
+            route
+                .connect_us
+                .map_or_else(|| "-".to_owned(), |us| format!("{} ms", output::ms(us))),
+            endpoints(route),
+            words.join("; "),
+        ]);
+    }
+    Some(table.to_string())
+}
+
+fn endpoints(route: &v1::RouteUsage) -> String {
+    let used = route.endpoints.iter().filter(|used| used.sessions > 0);
+    let mut words: Vec<_> = used
+        .map(|used| {
+            let name = if used.server.is_empty() {
+                &used.address
+            } else {
+                &used.server
+            };
+            format!("{} {name}", used.sessions)
+        })
+        .collect();
+    let unplaced = route.unplaced.filter(|&count| count > 0);
+    words.extend(unplaced.map(|count| format!("{count} not told yet")));
+    words.join(", ")
 }
 
 fn known(known: bool, text: String) -> String {
@@ -174,6 +228,31 @@ mod tests {
                 }),
                 writer_port: 6432,
                 reader_port: 6433,
+                usage: vec![
+                    v1::RouteUsage {
+                        node: "app-1".to_owned(),
+                        role: "writer".to_owned(),
+                        sessions: Some(7),
+                        parked: Some(3),
+                        connect_failures: Some(12),
+                        last_failure: "10.0.0.2:5432: Connection refused".to_owned(),
+                        connect_us: Some(1_250),
+                        endpoints: vec![v1::EndpointUsage {
+                            address: "10.0.0.1:5432".to_owned(),
+                            server: "blue".to_owned(),
+                            sessions: 5,
+                            ..v1::EndpointUsage::default()
+                        }],
+                        unplaced: Some(2),
+                        ..v1::RouteUsage::default()
+                    },
+                    v1::RouteUsage {
+                        node: "app-2".to_owned(),
+                        role: "writer".to_owned(),
+                        unknown: "it has not reported for 12 s".to_owned(),
+                        ..v1::RouteUsage::default()
+                    },
+                ],
             }],
             servers: vec![
                 v1::Server {

@@ -81,6 +81,11 @@ impl fmt::Display for Table {
     }
 }
 
+/// A number, or a dash where nobody can say.
+pub(super) fn number(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
 /// An absolute time, as people read it.
 pub(super) fn clock(unix_ms: u64) -> String {
     i64::try_from(unix_ms)

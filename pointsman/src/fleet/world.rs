@@ -11,7 +11,7 @@ use pointsman_catalog::{
 use pointsman_envoy_config::{ServedDatabase, resources};
 use pointsman_xds::{Group, Resource, ResourceSet, ResourceType, Snapshot, SnapshotBuilder};
 
-use super::addresses::Addresses;
+use super::{addresses::Addresses, probes::Probed};
 
 /// What is published: the catalogue as it was read, and the resources made of it.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct World {
     nodes: BTreeMap<NodeId, IpAddr>,
     /// Those of `nodes` that try a change before the others.
     canaries: BTreeSet<NodeId>,
+    /// What sidecars are asked to try.
+    pub(super) probes: BTreeMap<DatabaseName, Probed>,
     /// Where nodes listen that came since this process began: registered or not, moved or
     /// retired since, they must hear of every change while they are connected.
     admitted: BTreeSet<IpAddr>,
@@ -49,6 +51,7 @@ impl World {
             routes: BTreeMap::new(),
             nodes: BTreeMap::new(),
             canaries: BTreeSet::new(),
+            probes: BTreeMap::new(),
             admitted: BTreeSet::new(),
             shared: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -143,6 +146,20 @@ impl World {
         Ok(())
     }
 
+    /// Draws one database anew.
+    pub(super) fn render_one(
+        &mut self,
+        name: &DatabaseName,
+        now: UnixMillis,
+    ) -> Result<(), String> {
+        let Some(routes) = self.routes.get(name) else {
+            return Err(format!("{name} is not in the catalogue"));
+        };
+        let drawn = self.draw(name, routes, &self.addresses(), now)?;
+        self.shared.insert(name.clone(), drawn);
+        Ok(())
+    }
+
     /// Whether any database is drawn as held, and until when the first one is.
     pub(super) fn next_hold_end(&self) -> Option<UnixMillis> {
         self.shared
@@ -215,6 +232,10 @@ impl World {
         self.nodes.get(node).copied()
     }
 
+    pub(super) fn routes(&self) -> &BTreeMap<DatabaseName, Routes> {
+        &self.routes
+    }
+
     pub(super) fn registered(&self) -> BTreeMap<NodeId, IpAddr> {
         self.nodes.clone()
     }
@@ -240,7 +261,7 @@ impl World {
         let served = ServedDatabase {
             database,
             routes,
-            probe_targets: &candidates(database, addresses),
+            probe_targets: &self.tried(name, addresses),
         };
         let rendered =
             resources::of_database(&served, addresses, now).map_err(|error| error.to_string())?;
@@ -251,6 +272,18 @@ impl World {
                 .filter_map(|route| held_until(route, now))
                 .min(),
         })
+    }
+
+    /// The server that sidecars try by way of `database`'s probe; one that has lost its address
+    /// cannot be tried, which is no reason to serve nothing.
+    fn tried(
+        &self,
+        database: &DatabaseName,
+        addresses: &BTreeMap<ServerName, Vec<SocketAddr>>,
+    ) -> Vec<ServerName> {
+        let tried = self.probes.get(database).map(|probed| &probed.server);
+        let tried = tried.filter(|server| addresses.contains_key(*server));
+        tried.into_iter().cloned().collect()
     }
 
     fn draw_listeners(&self, listen: IpAddr) -> Result<Arc<ResourceSet>, String> {
@@ -274,22 +307,6 @@ fn held_until(route: &Route, now: UnixMillis) -> Option<UnixMillis> {
         Route::Hold { until, .. } if *until > now => Some(*until),
         Route::Hold { .. } | Route::Serve { .. } | Route::Refuse => None,
     }
-}
-
-/// The declared servers that sidecars can try; one without an address cannot be tried, which
-/// is no reason to serve nothing.
-fn candidates(
-    database: &Database,
-    addresses: &BTreeMap<ServerName, Vec<SocketAddr>>,
-) -> Vec<ServerName> {
-    let mut candidates: Vec<_> = std::iter::once(&database.writer)
-        .chain(&database.readers)
-        .filter(|server| addresses.contains_key(server))
-        .cloned()
-        .collect();
-    candidates.sort_unstable();
-    candidates.dedup();
-    candidates
 }
 
 /// What nodes say of themselves is not proven: somebody could come with one address after the

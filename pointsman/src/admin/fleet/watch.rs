@@ -10,16 +10,18 @@ use tokio::{
 };
 use tonic::Status;
 
-use crate::fleet::Publisher;
+use crate::{evidence::SessionCensus, fleet::Publisher};
 
 /// The fleet now, and again when it differs in more than the age of its acknowledgements. It
 /// looks at its own pace: ten thousand acknowledgements are not ten thousand tables.
 pub(in crate::admin) fn follow(
     publisher: Arc<Publisher>,
+    census: Arc<SessionCensus>,
 ) -> impl Stream<Item = Result<v1::FleetStatusResponse, Status>> + Send {
     let follower = Follower {
         changes: publisher.changes(),
         publisher,
+        census,
         told: None,
         looked: Instant::now(),
     };
@@ -31,6 +33,7 @@ pub(in crate::admin) fn follow(
 
 struct Follower {
     publisher: Arc<Publisher>,
+    census: Arc<SessionCensus>,
     changes: watch::Receiver<u64>,
     told: Option<v1::FleetStatusResponse>,
     looked: Instant,
@@ -46,7 +49,7 @@ impl Follower {
             }
             self.looked = Instant::now();
             self.changes.borrow_and_update();
-            let status = super::status(&self.publisher);
+            let status = super::status(&self.publisher, &self.census);
             let told = ageless(&status);
             if self.told.as_ref() != Some(&told) {
                 self.told = Some(told);
@@ -63,6 +66,9 @@ fn ageless(status: &v1::FleetStatusResponse) -> v1::FleetStatusResponse {
         // How long it has been away or silent is in the words.
         if node.state != "NACKED" {
             node.words.clear();
+        }
+        if let Some(usage) = &mut node.usage {
+            usage.unknown.clear();
         }
     }
     status

@@ -1,22 +1,26 @@
-use pointsman_proto::v1::{FleetStatusResponse, Node};
+use pointsman_proto::v1::{FleetStatusResponse, Node, NodeUsage, Probe};
 
-use crate::cli::output::{Columns, ms};
+use crate::cli::output::{Columns, ms, number};
 
 /// A row per sidecar, and a column per type that any of them subscribes to.
 pub(super) fn of(status: &FleetStatusResponse) -> String {
     let types = types(status);
     let mut header = vec!["NODE", "LISTEN", "STATE"];
     header.extend(&types);
-    header.extend(["ACK", "LAST", "WORDS"]);
+    header.extend(["ACK", "LAST", "SESSIONS", "PARKED", "FAILURES", "WORDS"]);
     let mut table = Columns::new(header);
     for node in &status.nodes {
+        let usage = node.usage.clone().unwrap_or_default();
         let mut row = vec![node.node.clone(), node.listen.clone(), node.state.clone()];
         row.extend(types.iter().map(|of_type| state(node, of_type)));
         row.extend([
             node.ack_us.map_or_else(dash, |us| format!("{} ms", ms(us))),
             node.acked_ms_ago
                 .map_or_else(dash, |ms| format!("{} ago", age(ms))),
-            remarks(node),
+            number(usage.sessions),
+            number(usage.parked),
+            number(usage.connect_failures),
+            remarks(node, &usage),
         ]);
         table.row(row);
     }
@@ -35,13 +39,24 @@ fn types(status: &FleetStatusResponse) -> Vec<&str> {
         .collect()
 }
 
-fn remarks(node: &Node) -> String {
-    let words = shortened(&node.words);
-    match (node.canary, words.is_empty()) {
-        (true, true) => "canary".to_owned(),
-        (true, false) => format!("canary; {words}"),
-        (false, _) => words,
+/// What it acknowledged, what it reports, and the servers that it tries.
+fn remarks(node: &Node, usage: &NodeUsage) -> String {
+    let canary = if node.canary { "canary" } else { "" };
+    let mut words = vec![canary.to_owned(), shortened(&node.words)];
+    // Of one that is not connected nothing else is to be expected.
+    if node.connected {
+        words.push(usage.unknown.clone());
     }
+    words.extend(usage.probes.iter().map(|probe| {
+        let Probe {
+            database,
+            server,
+            result,
+        } = probe;
+        format!("{server} by probe.{database}: {result}")
+    }));
+    words.retain(|words| !words.is_empty());
+    words.join("; ")
 }
 
 fn state(node: &Node, of_type: &str) -> String {
@@ -122,6 +137,17 @@ mod tests {
                     acked_ms_ago: Some(412),
                     ack_us: Some(1_240),
                     canary: true,
+                    usage: Some(NodeUsage {
+                        sessions: Some(7),
+                        parked: Some(3),
+                        connect_failures: Some(0),
+                        probes: vec![Probe {
+                            database: "orders".to_owned(),
+                            server: "green".to_owned(),
+                            result: "reached".to_owned(),
+                        }],
+                        ..NodeUsage::default()
+                    }),
                     ..node("app-1", "SYNCED", "", &synced)
                 },
                 node("app-2", "ABSENT", "registered and not connected", &[]),
@@ -136,12 +162,18 @@ mod tests {
                         &[("CDS", "SYNCED"), ("LDS", "NACKED"), ("RTDS", "SYNCED")],
                     )
                 },
-                node(
-                    "stray",
-                    "UNREGISTERED",
-                    "connected, and nobody registered it",
-                    &synced,
-                ),
+                Node {
+                    usage: Some(NodeUsage {
+                        unknown: "it has not reported for 12 s".to_owned(),
+                        ..NodeUsage::default()
+                    }),
+                    ..node(
+                        "stray",
+                        "UNREGISTERED",
+                        "connected, and nobody registered it",
+                        &synced,
+                    )
+                },
             ],
         };
         insta::assert_snapshot!(of(&status));

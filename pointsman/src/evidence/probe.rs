@@ -1,0 +1,87 @@
+//! Whether a sidecar reaches the server that it was asked to try.
+
+use tokio::time::Instant;
+
+use super::report::ProbeStatistics;
+
+/// What a sidecar's last try came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tried {
+    Reached,
+    /// Refused, reset, filtered, or no answer within a second: the sidecar does not tell which.
+    NotReached,
+}
+
+/// The newest result of one sidecar's tries of one database's probe.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Probe {
+    newest: Option<(Tried, Instant)>,
+}
+
+impl Probe {
+    /// Takes one flush, whose counters say what was tried since the one before.
+    pub(super) fn take(&mut self, found: ProbeStatistics, now: Instant) {
+        let ProbeStatistics {
+            endpoints,
+            healthy,
+            successes,
+            failures,
+        } = found;
+        if endpoints == 0 {
+            self.newest = None;
+        } else if healthy == endpoints && successes > 0 {
+            self.newest = Some((Tried::Reached, now));
+        } else if healthy < endpoints && failures > 0 {
+            self.newest = Some((Tried::NotReached, now));
+        }
+        // Otherwise nothing was tried, or an endpoint that came just now waits for its first.
+    }
+
+    /// The newest result, if it is of a try after `since`.
+    pub(super) fn after(&self, since: Instant) -> Option<Tried> {
+        let (tried, at) = self.newest?;
+        (at > since).then_some(tried)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn flush(endpoints: u64, healthy: u64, successes: u64, failures: u64) -> ProbeStatistics {
+        ProbeStatistics {
+            endpoints,
+            healthy,
+            successes,
+            failures,
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_before_a_try_has_ended() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut probe = Probe::default();
+        probe.take(flush(1, 0, 0, 0), at(10));
+        assert_eq!(probe.after(start), None);
+        probe.take(flush(1, 1, 1, 0), at(20));
+        assert_eq!(probe.after(start), Some(Tried::Reached));
+        probe.take(flush(1, 1, 0, 0), at(30));
+        assert_eq!(probe.after(at(25)), None, "older than what was asked for");
+        probe.take(flush(1, 0, 0, 1), at(40));
+        assert_eq!(probe.after(at(25)), Some(Tried::NotReached));
+        probe.take(flush(0, 0, 0, 0), at(50));
+        assert_eq!(probe.after(start), None, "nothing is tried any more");
+    }
+
+    #[test]
+    fn one_address_of_several_that_is_not_reached_counts() {
+        let start = Instant::now();
+        let mut probe = Probe::default();
+        let now = start + Duration::from_millis(1);
+        probe.take(flush(2, 1, 1, 1), now);
+        assert_eq!(probe.after(start), Some(Tried::NotReached));
+    }
+}

@@ -1,0 +1,339 @@
+//! From Envoy's names to ours. Statistics are called as Envoy 1.40 sends them.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use pointsman_catalog::{DatabaseName, Role};
+use pointsman_envoy_config::{
+    cluster_of_stat_name, is_parked, probed_database, route_name, route_of_name,
+};
+use pointsman_xds::{AccessLogKind, MetricFamily, MetricSample, TcpAccessLog};
+
+/// One route of one database.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct RouteKey {
+    pub(crate) database: DatabaseName,
+    pub(crate) role: Role,
+}
+
+/// What an access-log entry says of a connection that a sidecar has accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Connection {
+    /// Made of the stream id: the same in all entries of one connection.
+    pub(super) id: u64,
+    pub(super) route: RouteKey,
+    pub(super) state: ConnectionState,
+    pub(super) received_bytes: u64,
+    pub(super) sent_bytes: u64,
+}
+
+/// Where a connection stands by its newest entry.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum ConnectionState {
+    /// To this endpoint.
+    Open(SocketAddr),
+    /// Open, or still trying to reach the endpoint for the reason given: the entry alone does
+    /// not tell.
+    OpenOrTrying(SocketAddr, String),
+    /// Over; with the reason if the last attempt to connect failed.
+    Ended {
+        endpoint: Option<SocketAddr>,
+        failure: Option<String>,
+        lasted: Option<Duration>,
+    },
+}
+
+/// One flush of a sidecar's statistics. What it does not mention was never used: zero.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Statistics {
+    /// Of the Envoy process, in seconds.
+    pub(super) uptime: Option<u64>,
+    pub(super) routes: BTreeMap<RouteKey, RouteStatistics>,
+    pub(super) probes: BTreeMap<DatabaseName, ProbeStatistics>,
+}
+
+/// Gauges as they are, counters since the flush before.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct RouteStatistics {
+    /// Connections that applications have to the listener.
+    pub(super) downstream: u64,
+    /// Connections to servers, those being made included.
+    pub(super) upstream: u64,
+    /// Connections to servers being made.
+    pub(super) connecting: u64,
+    /// Attempts to connect that failed; in a hold every attempt does.
+    pub(super) connect_failures: u64,
+    /// Connections made, and the milliseconds that took, all together.
+    pub(super) connects: u64,
+    pub(super) connect_ms: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct ProbeStatistics {
+    pub(super) endpoints: u64,
+    pub(super) healthy: u64,
+    pub(super) successes: u64,
+    pub(super) failures: u64,
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&route_name(self.role, &self.database))
+    }
+}
+
+/// `None` for what says nothing of a session: parked connections are counted by statistics.
+pub(super) fn connection(entry: TcpAccessLog) -> Option<Connection> {
+    let (role, database) = route_of_name(&entry.upstream_cluster)?;
+    let failed = entry.flags.contains(&"UF");
+    let state = match entry.kind {
+        AccessLogKind::UpstreamConnected => ConnectionState::Open(entry.upstream_address?),
+        AccessLogKind::Periodic if !failed || moved_bytes(&entry) => {
+            ConnectionState::Open(entry.upstream_address?)
+        }
+        // The flag of a former attempt stays with a connection that stands since.
+        AccessLogKind::Periodic => {
+            ConnectionState::OpenOrTrying(entry.upstream_address?, entry.failure)
+        }
+        AccessLogKind::Ended => {
+            let failed = failed && !moved_bytes(&entry) && !is_parked(&entry.failure);
+            ConnectionState::Ended {
+                endpoint: entry.upstream_address,
+                failure: failed.then_some(entry.failure),
+                lasted: entry.duration,
+            }
+        }
+        AccessLogKind::Started | AccessLogKind::Other => return None,
+    };
+    Some(Connection {
+        id: id(&entry.stream_id),
+        route: RouteKey { database, role },
+        state,
+        received_bytes: entry.received_bytes,
+        sent_bytes: entry.sent_bytes,
+    })
+}
+
+/// A server that speaks is one that was reached.
+fn moved_bytes(entry: &TcpAccessLog) -> bool {
+    entry.sent_bytes > 0
+}
+
+fn id(stream_id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    stream_id.hash(&mut hasher);
+    hasher.finish()
+}
+
+pub(super) fn statistics(families: Vec<MetricFamily>) -> Statistics {
+    let mut statistics = Statistics::default();
+    for family in families {
+        for sample in &family.samples {
+            statistics.take(&family.name, sample);
+        }
+    }
+    statistics
+}
+
+impl Statistics {
+    fn take(&mut self, name: &str, sample: &MetricSample) {
+        if let Some(rest) = name.strip_prefix("listener.") {
+            self.take_listener(rest, sample);
+        } else if let Some(what) = name.strip_prefix("cluster.") {
+            let cluster = label(sample, "envoy.cluster_name").map(cluster_of_stat_name);
+            if let Some(cluster) = cluster {
+                self.take_cluster(&cluster, what, sample);
+            }
+        } else if name == "server.uptime" {
+            self.uptime = Some(whole(sample));
+        }
+    }
+
+    /// Our listeners have names where Envoy expects addresses, so those are no labels.
+    fn take_listener(&mut self, rest: &str, sample: &MetricSample) {
+        let Some(listener) = rest.strip_suffix(".downstream_cx_active") else {
+            return;
+        };
+        if let Some(route) = self.route(&cluster_of_stat_name(listener)) {
+            route.downstream = whole(sample);
+        }
+    }
+
+    fn take_cluster(&mut self, cluster: &str, what: &str, sample: &MetricSample) {
+        if let Some(database) = probed_database(cluster) {
+            let probe = self.probes.entry(database).or_default();
+            match what {
+                "membership_total" => probe.endpoints = whole(sample),
+                "membership_healthy" => probe.healthy = whole(sample),
+                "health_check.success" => probe.successes = whole(sample),
+                "health_check.failure" => probe.failures = whole(sample),
+                _ => {}
+            }
+        } else if let Some(route) = self.route(cluster) {
+            match what {
+                "upstream_cx_active" => route.upstream = whole(sample),
+                "upstream_rq_pending_active" => route.connecting = whole(sample),
+                "upstream_cx_connect_fail" => route.connect_failures = whole(sample),
+                "upstream_cx_connect_ms" => {
+                    route.connects = sample.count;
+                    route.connect_ms = sample.value;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn route(&mut self, name: &str) -> Option<&mut RouteStatistics> {
+        let (role, database) = route_of_name(name)?;
+        Some(self.routes.entry(RouteKey { database, role }).or_default())
+    }
+}
+
+fn label<'a>(sample: &'a MetricSample, name: &str) -> Option<&'a str> {
+    let found = sample.labels.iter().find(|(label, _)| label == name)?;
+    Some(&found.1)
+}
+
+/// A count, which travels as a float. What is none is zero.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast from a float saturates"
+)]
+fn whole(sample: &MetricSample) -> u64 {
+    sample.value as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_xds::MetricKind;
+
+    use super::*;
+
+    fn entry(kind: AccessLogKind) -> TcpAccessLog {
+        TcpAccessLog {
+            kind,
+            stream_id: "6980a527".to_owned(),
+            upstream_cluster: "writer.orders".to_owned(),
+            upstream_address: Some(([127, 0, 0, 1], 5432).into()),
+            downstream_address: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+            duration: None,
+            attempts: 1,
+            flags: Vec::new(),
+            failure: String::new(),
+        }
+    }
+
+    fn state(entry: TcpAccessLog) -> Option<ConnectionState> {
+        connection(entry).map(|connection| connection.state)
+    }
+
+    #[test]
+    fn a_parked_connection_is_no_session() {
+        let parked = TcpAccessLog {
+            upstream_address: None,
+            attempts: 175,
+            flags: vec!["UF"],
+            failure: "immediate connect error: Not a directory|remote \
+                      address:/dev/null/pointsman-hold"
+                .to_owned(),
+            ..entry(AccessLogKind::Periodic)
+        };
+        assert_eq!(state(parked.clone()), None);
+        let ended = TcpAccessLog {
+            kind: AccessLogKind::Ended,
+            ..parked
+        };
+        let Some(ConnectionState::Ended { failure: None, .. }) = state(ended) else {
+            panic!("a hold is no failure");
+        };
+    }
+
+    #[test]
+    fn an_address_on_a_failed_attempt_is_no_session() {
+        let trying = TcpAccessLog {
+            flags: vec!["UF"],
+            failure: "delayed connect error: Connection refused".to_owned(),
+            ..entry(AccessLogKind::Periodic)
+        };
+        let Some(ConnectionState::OpenOrTrying(_, words)) = state(trying.clone()) else {
+            panic!("it is not told apart");
+        };
+        assert_eq!(words, "delayed connect error: Connection refused");
+        // A session that was parked once keeps the flag for its life.
+        let spoke = TcpAccessLog {
+            sent_bytes: 1,
+            ..trying
+        };
+        assert!(matches!(state(spoke), Some(ConnectionState::Open(_))));
+    }
+
+    #[test]
+    fn statistics_are_found_under_the_names_that_envoy_sends() {
+        let sample = |name: &str, labels: &[(&str, &str)], value: f64| MetricFamily {
+            name: name.to_owned(),
+            kind: MetricKind::Gauge,
+            samples: vec![MetricSample {
+                labels: labels
+                    .iter()
+                    .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+                value,
+                count: 2,
+            }],
+        };
+        let writer = [("envoy.cluster_name", "writer/shop/orders")];
+        let probe = [("envoy.cluster_name", "probe/shop/orders")];
+        let found = statistics(vec![
+            sample("server.uptime", &[], 12.0),
+            sample(
+                "listener.writer/shop/orders.downstream_cx_active",
+                &[],
+                10.0,
+            ),
+            sample("listener.writer/shop/orders.downstream_cx_total", &[], 99.0),
+            sample("cluster.upstream_cx_active", &writer, 8.0),
+            sample("cluster.upstream_rq_pending_active", &writer, 1.0),
+            sample("cluster.upstream_cx_connect_fail", &writer, 40.0),
+            sample("cluster.upstream_cx_connect_ms", &writer, 3.0),
+            sample(
+                "cluster.upstream_cx_active",
+                &[("envoy.cluster_name", "xds")],
+                3.0,
+            ),
+            sample("cluster.membership_total", &probe, 1.0),
+            sample("cluster.health_check.failure", &probe, 1.0),
+        ]);
+        let database = DatabaseName::new("shop.orders").unwrap();
+        let writer = RouteKey {
+            database: database.clone(),
+            role: Role::Writer,
+        };
+        let route = RouteStatistics {
+            downstream: 10,
+            upstream: 8,
+            connecting: 1,
+            connect_failures: 40,
+            connects: 2,
+            connect_ms: 3.0,
+        };
+        let probe = ProbeStatistics {
+            endpoints: 1,
+            failures: 1,
+            ..ProbeStatistics::default()
+        };
+        let expected = Statistics {
+            uptime: Some(12),
+            routes: [(writer, route)].into(),
+            probes: [(database, probe)].into(),
+        };
+        assert_eq!(found, expected);
+    }
+}
