@@ -34,12 +34,12 @@ use futures_util::{
     future::{BoxFuture, join_all},
     stream,
 };
-use pointsman_catalog::{DatabaseName, Server, ServerName, UnixMillis};
+use pointsman_catalog::{DatabaseName, NodeId, Server, ServerName, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     migration::{Fate, PlannedDatabase},
-    ports::{Inspector, Membership},
+    ports::{Inspector, Membership, Reached},
 };
 use check::Check;
 
@@ -64,6 +64,8 @@ pub struct CheckContext<'a> {
     pub planned_slots: &'a [String],
     /// The fleet, or why it could not be read.
     pub membership: &'a Result<Membership, String>,
+    /// What each registered sidecar says of trying the target.
+    pub reached: &'a BTreeMap<NodeId, Reached>,
     /// What the control plane knows of itself.
     pub control: &'a ControlPlane,
     /// The operator gives up the lossless way back.
@@ -155,6 +157,7 @@ pub async fn run(ctx: &CheckContext<'_>) -> Report {
     let (servers, databases) = futures_util::join!(join_all(servers), databases);
     let mut findings: Vec<_> = servers.into_iter().chain(databases).flatten().collect();
     findings.push(fleet::membership(ctx));
+    findings.push(fleet::target_reachable(ctx));
     let position = |finding: &Finding| ALL.iter().position(|check| check.id == finding.id);
     findings.sort_by_key(position);
     Report {
@@ -180,7 +183,7 @@ async fn in_closed_database(ctx: &CheckContext<'_>, datname: &str) -> Vec<Findin
 }
 
 /// Every check, in the order of reports.
-const ALL: [Check; 19] = [
+const ALL: [Check; 20] = [
     identity::SAME_SYSTEM,
     source::SUBSCRIPTIONS,
     room::ROOM,
@@ -194,6 +197,7 @@ const ALL: [Check; 19] = [
     reverse::ALWAYS_TRIGGERS,
     replica::STREAMING,
     fleet::MEMBERSHIP,
+    fleet::TARGET_REACHABLE,
     control::READY,
     writers::REPLICATION_WRITERS,
     databases::EVERY_DATABASE,

@@ -22,7 +22,7 @@ use crate::{
     lease,
     machine::{Direction, State},
     migration::{Fate, Migration},
-    ports::{AlarmSource, DataPlane, DatabaseProvider},
+    ports::{AlarmSource, DataPlane, DatabaseProvider, Evidence},
 };
 
 use driver::{Driver, Request, Wish};
@@ -38,6 +38,7 @@ pub struct Ports {
     pub data_plane: Arc<dyn DataPlane>,
     pub provider: Arc<dyn DatabaseProvider>,
     pub alarms: Vec<Arc<dyn AlarmSource>>,
+    pub evidence: Arc<dyn Evidence>,
 }
 
 /// What `migration create` asks for.

@@ -3,6 +3,7 @@
 mod alarm;
 mod data_plane;
 mod database;
+mod evidence;
 
 pub use alarm::{Alarm, AlarmSource, AlarmSubject};
 pub use data_plane::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication};
@@ -12,3 +13,4 @@ pub use database::{
     Refusal, Replay, ReverseSlot, SequenceValue, SlotProgress, StandbyLink, SubscriptionSpec,
     UserCommits,
 };
+pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};

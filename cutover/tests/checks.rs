@@ -20,7 +20,7 @@ use pointsman_catalog::{DatabaseName, NodeId, Server, ServerName};
 use pointsman_cutover::{
     checks::{self, CheckContext, ControlPlane, Finding, Moment, Outcome, Report, Verdict},
     migration::{Fate, PlannedDatabase},
-    ports::{DatabaseProvider, Inspector, Membership, ProviderError},
+    ports::{DatabaseProvider, Inspector, Membership, ProviderError, Reached},
     providers::postgres::PostgresProvider,
 };
 use serde_json::{Map, Value};
@@ -383,6 +383,7 @@ impl Setting {
             readers: &self.readers,
             planned_slots: &[],
             membership: &membership,
+            reached: &[(NodeId::new("sidecar-1").unwrap(), Reached::Yes)].into(),
             control: &ControlPlane::default(),
             accept_loss: self.accept_loss,
             moment,
@@ -449,6 +450,6 @@ fn ids(findings: &[Finding]) -> Vec<&str> {
 fn all_ids() -> Vec<&'static str> {
     vec![
         "ID", "C30", "C32", "C33", "C37", "C41", "C55", "C56", "C57", "C60", "C63", "C66", "C74",
-        "C81", "S1", "S4", "S9", "S10", "C85",
+        "C76", "C81", "S1", "S4", "S9", "S10", "C85",
     ]
 }

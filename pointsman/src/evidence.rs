@@ -14,8 +14,10 @@ mod node;
 mod probe;
 mod report;
 mod route;
+mod witness;
 
 pub(crate) use census::SessionCensus;
 pub(crate) use node::{Freshness, NodeUsage};
 pub(crate) use probe::Tried;
 pub(crate) use route::{EndpointUsage, RouteUsage};
+pub(crate) use witness::Witness;

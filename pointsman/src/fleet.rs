@@ -203,6 +203,15 @@ impl Publisher {
             .collect()
     }
 
+    /// The registered sidecars, and whether each is connected.
+    pub(crate) fn registered(&self) -> BTreeMap<NodeId, bool> {
+        let status = self.fleet.status().into_iter();
+        let registered = status.filter(|node| node.registered);
+        registered
+            .filter_map(|node| Some((NodeId::new(node.id.as_str()).ok()?, node.connected())))
+            .collect()
+    }
+
     /// What `server`'s endpoint resolved to.
     pub(crate) fn addresses(&self, server: &ServerName) -> Vec<SocketAddr> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

@@ -22,7 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    admin::Admin, alarms::WriteProbe, evidence::SessionCensus, fleet::Publisher, flip::Flip,
+    admin::Admin,
+    alarms::WriteProbe,
+    evidence::{SessionCensus, Witness},
+    fleet::Publisher,
+    flip::Flip,
     settings::Settings,
 };
 use listeners::Exposure;
@@ -174,7 +178,10 @@ impl House {
             .context("the fleet's configuration could not be restored")?;
         let provider: Arc<dyn DatabaseProvider> = Arc::new(PostgresProvider);
         let probe = WriteProbe::new(Arc::clone(&catalog), Arc::clone(&publisher), settings.probe);
+        let census = Arc::new(SessionCensus::new(Arc::clone(&publisher)));
+        let witness = Witness::new(Arc::clone(&publisher), Arc::clone(&census));
         let ports = Ports {
+            evidence: Arc::new(witness),
             catalog: Arc::clone(&catalog),
             data_plane: Arc::clone(&publisher) as Arc<dyn DataPlane>,
             provider: Arc::clone(&provider),
@@ -183,7 +190,7 @@ impl House {
         Ok(Self {
             engine: Engine::new(ports, settings.engine),
             catalog,
-            census: Arc::new(SessionCensus::new(Arc::clone(&publisher))),
+            census,
             publisher,
             provider,
             barrier_deadline: settings.engine.barrier_deadline,

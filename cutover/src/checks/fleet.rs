@@ -1,4 +1,6 @@
-//! The registered sidecars against the connected ones.
+//! The registered sidecars against the connected ones, and what they reach.
+
+use std::collections::BTreeMap;
 
 use pointsman_catalog::NodeId;
 use serde_json::json;
@@ -8,13 +10,59 @@ use super::{
     CheckContext, Finding,
     check::{Check, Judgement, count},
 };
-use crate::ports::Membership;
+use crate::ports::{Membership, Reached};
 
 pub(super) const MEMBERSHIP: Check = Check::block("C74", "fleet.membership");
+
+pub(super) const TARGET_REACHABLE: Check = Check::block("C76", "fleet.target-reachable");
 
 pub(super) fn membership(ctx: &CheckContext<'_>) -> Finding {
     let judgement = ctx.membership.as_ref().map(judge).map_err(Clone::clone);
     MEMBERSHIP.finding(ctx, "fleet", Instant::now(), judgement)
+}
+
+pub(super) fn target_reachable(ctx: &CheckContext<'_>) -> Finding {
+    let judgement = judge_reached(ctx.target.name.as_str(), ctx.reached);
+    TARGET_REACHABLE.finding(ctx, "fleet", Instant::now(), judgement)
+}
+
+/// A sidecar that gets no connection to the target would have none for its applications after
+/// the flip. One that does not say is no better: nothing is held yet, so there is time to ask.
+fn judge_reached(target: &str, reached: &BTreeMap<NodeId, Reached>) -> Result<Judgement, String> {
+    let (mut cannot, mut silent) = (Vec::new(), Vec::new());
+    for (node, reached) in reached {
+        match reached {
+            Reached::Yes => {}
+            Reached::No(words) => cannot.push((node, words)),
+            Reached::Unknown(words) => silent.push((node, words)),
+        }
+    }
+    let all = count(reached.len(), "sidecar");
+    let mut judgement = if let Some((first, words)) = cannot.first() {
+        Judgement::fail(
+            format!(
+                "{} of {all} cannot reach {target} ({}); {first}: {words}",
+                cannot.len(),
+                list(cannot.iter().map(|(node, _)| *node))
+            ),
+            "let them through to its endpoint: routes, firewalls or security groups of both \
+             ends, listen_addresses of the target",
+        )
+    } else if let Some((first, words)) = silent.first() {
+        return Err(format!(
+            "{} of {all} did not say whether they reach {target} ({}); {first}: {words}",
+            silent.len(),
+            list(silent.iter().map(|(node, _)| *node))
+        ));
+    } else if reached.is_empty() {
+        Judgement::pass(format!("no sidecar is registered that could try {target}"))
+    } else {
+        Judgement::pass(format!("{all} reached {target}"))
+    };
+    let evidence = reached.iter();
+    let evidence = evidence.map(|(node, reached)| json!({ "node": node, "target": reached }));
+    judgement.evidence.extend(evidence);
+    Ok(judgement)
 }
 
 /// What is counted on is the registry, never the connections.
@@ -66,8 +114,8 @@ fn judge(membership: &Membership) -> Judgement {
     judgement
 }
 
-fn list(nodes: &[NodeId]) -> String {
-    let names: Vec<_> = nodes.iter().map(NodeId::as_str).collect();
+fn list<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
+    let names: Vec<_> = nodes.into_iter().map(NodeId::as_str).collect();
     names.join(", ")
 }
 
@@ -116,6 +164,31 @@ mod tests {
             assert_eq!(judgement.result, Judged::Fail);
             assert!(judgement.says.contains('b'), "{judgement:?}");
         }
+    }
+
+    #[test]
+    fn a_sidecar_that_cannot_reach_the_target_fails_by_name_and_so_does_a_silent_one() {
+        let of = |node: &str, reached: Reached| (NodeId::new(node).unwrap(), reached);
+        let whole = BTreeMap::from([of("a", Reached::Yes), of("b", Reached::Yes)]);
+        let passed = judge_reached("green", &whole).unwrap();
+        assert_eq!(passed.result, Judged::Pass);
+        assert_eq!(passed.evidence.len(), 2);
+
+        let silent = Reached::Unknown("it has not reported for 4 s".to_owned());
+        let silent = BTreeMap::from([of("a", Reached::Yes), of("c", silent)]);
+        let words = judge_reached("green", &silent).unwrap_err();
+        assert!(words.contains("(c); c: it has not reported"), "{words}");
+
+        let refused = Reached::No("refused".to_owned());
+        let refused = BTreeMap::from([of("a", refused), of("b", Reached::Yes)]);
+        let judgement = judge_reached("green", &refused).unwrap();
+        assert_eq!(judgement.result, Judged::Fail);
+        assert!(
+            judgement
+                .says
+                .starts_with("1 of 2 sidecars cannot reach green (a)"),
+            "{judgement:?}"
+        );
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Gathers what the checks look at.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use pointsman_catalog::NodeId;
 
 use super::{EngineError, Ports};
 use crate::{
     Settings,
     checks::{self, CheckContext, ControlPlane, Moment, Report},
     migration::{Migration, PlannedDatabase},
+    ports::Reached,
 };
 
 /// Runs every check against the servers as they are now; nothing is changed.
@@ -36,6 +39,7 @@ pub(crate) async fn run(
         .filter(|(name, _)| migration.databases.iter().any(|moved| moved.name == *name))
         .map(|(name, routes)| (name, routes.reader.serving().to_vec()))
         .collect();
+    let reached = reach(ports, migration).await;
     let membership = ports.data_plane.membership().await;
     let context = CheckContext {
         source: &source,
@@ -48,6 +52,7 @@ pub(crate) async fn run(
         readers: &readers,
         planned_slots: &[],
         membership: &membership.map_err(|error| error.to_string()),
+        reached: &reached,
         control: &ControlPlane::default(),
         accept_loss: migration.facts.accept_loss,
         moment,
@@ -55,3 +60,19 @@ pub(crate) async fn run(
     };
     Ok(checks::run(&context).await)
 }
+
+/// Has the sidecars try the target. One database's probe is enough: all of them are on the
+/// same server, and each try costs it a process.
+async fn reach(ports: &Ports, migration: &Migration) -> BTreeMap<NodeId, Reached> {
+    let Some(database) = migration.databases.first() else {
+        return BTreeMap::new();
+    };
+    ports
+        .evidence
+        .reach(&database.name, &migration.target, REACH)
+        .await
+}
+
+/// A sidecar tries at once, at least every 5 s, and reports twice a second. Nobody waits
+/// meanwhile: nothing is held yet.
+const REACH: Duration = Duration::from_secs(10);

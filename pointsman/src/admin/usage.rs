@@ -2,7 +2,6 @@
 
 use pointsman_catalog::{Database, NodeId, Role};
 use pointsman_proto::v1;
-use tokio::time::Instant;
 
 use super::Admin;
 use crate::{
@@ -129,12 +128,8 @@ fn probes(publisher: &Publisher, census: &SessionCensus, node: &NodeId) -> Vec<v
 
 /// Empty while the numbers are known.
 fn unknown(usage: Option<&NodeUsage>) -> String {
-    match usage.map(|usage| usage.freshness) {
-        Some(Freshness::Fresh) => String::new(),
-        Some(Freshness::UnknownSince(since)) => {
-            let age = Instant::now().duration_since(since).as_secs();
-            format!("it has not reported for {age} s")
-        }
+    match usage {
+        Some(usage) => usage.unknown().unwrap_or_default(),
         None => "it has not reported yet".to_owned(),
     }
 }

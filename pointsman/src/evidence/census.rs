@@ -55,7 +55,7 @@ impl SessionCensus {
         database: &DatabaseName,
         since: Instant,
     ) -> Option<Tried> {
-        self.read(node, |census| census.tried(database, since))?
+        self.read(node, |census| census.tried(database, since, Instant::now()))?
     }
 
     fn read<T>(&self, node: &NodeId, look: impl FnOnce(&NodeCensus) -> T) -> Option<T> {

@@ -179,8 +179,13 @@ impl NodeCensus {
     }
 
     /// What it said of its tries of a database's probe after `since`.
-    pub(super) fn tried(&self, database: &DatabaseName, since: Instant) -> Option<Tried> {
-        self.probes.get(database)?.after(since)
+    pub(super) fn tried(
+        &self,
+        database: &DatabaseName,
+        since: Instant,
+        now: Instant,
+    ) -> Option<Tried> {
+        self.probes.get(database)?.after(since, now)
     }
 
     fn failed(&mut self, key: &RouteKey, endpoint: SocketAddr, words: &str) {

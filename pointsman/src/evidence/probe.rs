@@ -1,5 +1,7 @@
 //! Whether a sidecar reaches the server that it was asked to try.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::report::ProbeStatistics;
@@ -37,17 +39,18 @@ impl Probe {
         // Otherwise nothing was tried, or an endpoint that came just now waits for its first.
     }
 
-    /// The newest result, if it is of a try after `since`.
-    pub(super) fn after(&self, since: Instant) -> Option<Tried> {
+    /// The newest result, if it is of a try after `since` and not of long ago.
+    pub(super) fn after(&self, since: Instant, now: Instant) -> Option<Tried> {
         let (tried, at) = self.newest?;
-        (at > since).then_some(tried)
+        (at > since && now.duration_since(at) <= COUNTS_FOR).then_some(tried)
     }
 }
 
+/// An endpoint that was reached is tried again after 5 s; one result may be lost.
+const COUNTS_FOR: Duration = Duration::from_secs(12);
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn flush(endpoints: u64, healthy: u64, successes: u64, failures: u64) -> ProbeStatistics {
@@ -65,15 +68,25 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut probe = Probe::default();
         probe.take(flush(1, 0, 0, 0), at(10));
-        assert_eq!(probe.after(start), None);
+        assert_eq!(probe.after(start, at(10)), None);
         probe.take(flush(1, 1, 1, 0), at(20));
-        assert_eq!(probe.after(start), Some(Tried::Reached));
+        assert_eq!(probe.after(start, at(25)), Some(Tried::Reached));
+        assert_eq!(probe.after(start, at(20_000)), None, "it is too old");
         probe.take(flush(1, 1, 0, 0), at(30));
-        assert_eq!(probe.after(at(25)), None, "older than what was asked for");
+        let asked = at(25);
+        assert_eq!(
+            probe.after(asked, at(30)),
+            None,
+            "tried before it was asked"
+        );
         probe.take(flush(1, 0, 0, 1), at(40));
-        assert_eq!(probe.after(at(25)), Some(Tried::NotReached));
+        assert_eq!(probe.after(asked, at(40)), Some(Tried::NotReached));
         probe.take(flush(0, 0, 0, 0), at(50));
-        assert_eq!(probe.after(start), None, "nothing is tried any more");
+        assert_eq!(
+            probe.after(start, at(50)),
+            None,
+            "nothing is tried any more"
+        );
     }
 
     #[test]
@@ -82,6 +95,6 @@ mod tests {
         let mut probe = Probe::default();
         let now = start + Duration::from_millis(1);
         probe.take(flush(2, 1, 1, 1), now);
-        assert_eq!(probe.after(start), Some(Tried::NotReached));
+        assert_eq!(probe.after(start, now), Some(Tried::NotReached));
     }
 }

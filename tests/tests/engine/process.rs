@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use pointsman_catalog::{Catalog, DatabaseName, RouteChange, store::EmbeddedStore};
 use pointsman_cutover::{
     Engine, Ports, Settings,
-    ports::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication},
+    ports::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, NoEvidence, Publication},
     providers::postgres::PostgresProvider,
 };
 use tokio::{
@@ -87,6 +87,7 @@ impl Process {
             data_plane: fleet.clone(),
             provider: Arc::new(PostgresProvider),
             alarms: Vec::new(),
+            evidence: Arc::new(NoEvidence),
         };
         Ok(Self {
             runtime: Builder::new_multi_thread()

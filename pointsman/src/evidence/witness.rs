@@ -1,0 +1,158 @@
+//! What sidecars report, in the engine's words.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use pointsman_catalog::{DatabaseName, NodeId, Role, ServerName};
+use pointsman_cutover::ports::{Evidence, Reached, SessionsOn};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Freshness, NodeUsage, SessionCensus, Tried};
+use crate::fleet::Publisher;
+
+/// Joins the census with the registry and with the addresses of servers.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    publisher: Arc<Publisher>,
+    census: Arc<SessionCensus>,
+}
+
+impl Witness {
+    pub(crate) fn new(publisher: Arc<Publisher>, census: Arc<SessionCensus>) -> Self {
+        Self { publisher, census }
+    }
+
+    /// What each registered sidecar has said of its tries after `since`.
+    fn said(&self, database: &DatabaseName, since: Instant) -> BTreeMap<NodeId, Reached> {
+        let registered = self.publisher.registered().into_iter();
+        registered
+            .map(|(node, connected)| {
+                let reached = if connected {
+                    match self.census.tried(&node, database, since) {
+                        Some(Tried::Reached) => Reached::Yes,
+                        Some(Tried::NotReached) => Reached::No(NOT_REACHED.to_owned()),
+                        None => Reached::Unknown(self.silence(&node)),
+                    }
+                } else {
+                    Reached::Unknown(ABSENT.to_owned())
+                };
+                (node, reached)
+            })
+            .collect()
+    }
+
+    /// Why `node` has not said anything.
+    fn silence(&self, node: &NodeId) -> String {
+        let usage = self.census.usage(node);
+        let unknown = usage.map_or_else(never, |usage| usage.unknown());
+        unknown.unwrap_or_else(|| "it reports, and has not tried yet".to_owned())
+    }
+}
+
+#[async_trait]
+impl Evidence for Witness {
+    fn sessions(&self, databases: &[DatabaseName], server: &ServerName) -> SessionsOn {
+        let addresses = self.publisher.addresses(server);
+        let mut found = SessionsOn::default();
+        for (node, connected) in self.publisher.registered() {
+            let usage = self.census.usage(&node);
+            let unknown = match &usage {
+                _ if !connected => Some(ABSENT.to_owned()),
+                None => never(),
+                Some(usage) => usage.unknown(),
+            };
+            if let Some(words) = unknown {
+                found.unknown.insert(node, words);
+                continue;
+            }
+            let routes: Vec<_> = usage
+                .iter()
+                .flat_map(|usage| routes(usage, databases))
+                .collect();
+            let open = routes
+                .iter()
+                .flat_map(|route| &route.endpoints)
+                .filter(|(address, _)| addresses.contains(address))
+                .map(|(_, endpoint)| endpoint.sessions)
+                .sum();
+            let unplaced: u64 = routes.iter().map(|route| route.unplaced).sum();
+            if unplaced > 0 {
+                let words = format!("{unplaced} sessions whose endpoint it has not told yet");
+                found.unknown.insert(node.clone(), words);
+            }
+            if open > 0 {
+                found.open.insert(node, open);
+            }
+        }
+        found
+    }
+
+    async fn reach(
+        &self,
+        database: &DatabaseName,
+        server: &ServerName,
+        patience: Duration,
+    ) -> BTreeMap<NodeId, Reached> {
+        let mut changes = self.census.changes();
+        let since = match self.publisher.probe(database, server).await {
+            Ok(since) => since,
+            Err(words) => {
+                let unasked = |(node, _connected)| (node, Reached::Unknown(words.clone()));
+                return self
+                    .publisher
+                    .registered()
+                    .into_iter()
+                    .map(unasked)
+                    .collect();
+            }
+        };
+        let deadline = Instant::now() + patience;
+        loop {
+            changes.mark_unchanged();
+            let said = self.said(database, since);
+            let waits = said
+                .values()
+                .any(|reached| matches!(reached, Reached::Unknown(words) if *words != ABSENT));
+            if !waits {
+                return said;
+            }
+            match timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return said,
+            }
+        }
+    }
+}
+
+/// Both routes of each of `databases`.
+fn routes<'a>(
+    usage: &'a NodeUsage,
+    databases: &'a [DatabaseName],
+) -> impl Iterator<Item = &'a super::RouteUsage> {
+    databases
+        .iter()
+        .flat_map(|database| [(database, Role::Writer), (database, Role::Reader)])
+        .filter_map(|(database, role)| usage.route(database, role))
+}
+
+impl NodeUsage {
+    /// Why the numbers are unknown; `None` while they are known.
+    pub(crate) fn unknown(&self) -> Option<String> {
+        match self.freshness {
+            Freshness::Fresh => None,
+            Freshness::UnknownSince(since) => {
+                let age = since.elapsed().as_secs();
+                Some(format!("it has not reported for {age} s"))
+            }
+        }
+    }
+}
+
+fn never() -> Option<String> {
+    Some("it has not reported yet".to_owned())
+}
+
+const ABSENT: &str = "it is not connected";
+
+/// Envoy counts all causes together.
+const NOT_REACHED: &str = "its connection was refused, reset, or not answered within 1 s";
