@@ -5,6 +5,8 @@
 mod crashes;
 #[path = "end_to_end/cut_off.rs"]
 mod cut_off;
+#[path = "end_to_end/evidence.rs"]
+mod evidence;
 #[path = "end_to_end/fleet.rs"]
 mod fleet;
 #[path = "end_to_end/flip.rs"]

@@ -142,8 +142,11 @@ pub(super) fn statistics(families: Vec<MetricFamily>) -> Statistics {
 
 impl Statistics {
     fn take(&mut self, name: &str, sample: &MetricSample) {
-        if let Some(rest) = name.strip_prefix("listener.") {
-            self.take_listener(rest, sample);
+        if name == "listener.downstream_cx_active" {
+            let listener = label(sample, "envoy.listener_address").map(cluster_of_stat_name);
+            if let Some(route) = listener.and_then(|name| self.route(&name)) {
+                route.downstream = whole(sample);
+            }
         } else if let Some(what) = name.strip_prefix("cluster.") {
             let cluster = label(sample, "envoy.cluster_name").map(cluster_of_stat_name);
             if let Some(cluster) = cluster {
@@ -151,16 +154,6 @@ impl Statistics {
             }
         } else if name == "server.uptime" {
             self.uptime = Some(whole(sample));
-        }
-    }
-
-    /// Our listeners have names where Envoy expects addresses, so those are no labels.
-    fn take_listener(&mut self, rest: &str, sample: &MetricSample) {
-        let Some(listener) = rest.strip_suffix(".downstream_cx_active") else {
-            return;
-        };
-        if let Some(route) = self.route(&cluster_of_stat_name(listener)) {
-            route.downstream = whole(sample);
         }
     }
 
@@ -290,15 +283,12 @@ mod tests {
             }],
         };
         let writer = [("envoy.cluster_name", "writer/shop/orders")];
+        let listener = [("envoy.listener_address", "writer/shop/orders")];
         let probe = [("envoy.cluster_name", "probe/shop/orders")];
         let found = statistics(vec![
             sample("server.uptime", &[], 12.0),
-            sample(
-                "listener.writer/shop/orders.downstream_cx_active",
-                &[],
-                10.0,
-            ),
-            sample("listener.writer/shop/orders.downstream_cx_total", &[], 99.0),
+            sample("listener.downstream_cx_active", &listener, 10.0),
+            sample("listener.downstream_cx_total", &listener, 99.0),
             sample("cluster.upstream_cx_active", &writer, 8.0),
             sample("cluster.upstream_rq_pending_active", &writer, 1.0),
             sample("cluster.upstream_cx_connect_fail", &writer, 40.0),

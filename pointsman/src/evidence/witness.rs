@@ -28,11 +28,7 @@ impl Witness {
         registered
             .map(|(node, connected)| {
                 let reached = if connected {
-                    match self.census.tried(&node, database, since) {
-                        Some(Tried::Reached) => Reached::Yes,
-                        Some(Tried::NotReached) => Reached::No(NOT_REACHED.to_owned()),
-                        None => Reached::Unknown(self.silence(&node)),
-                    }
+                    self.said_by(&node, database, since)
                 } else {
                     Reached::Unknown(ABSENT.to_owned())
                 };
@@ -41,11 +37,20 @@ impl Witness {
             .collect()
     }
 
-    /// Why `node` has not said anything.
-    fn silence(&self, node: &NodeId) -> String {
-        let usage = self.census.usage(node);
-        let unknown = usage.map_or_else(never, |usage| usage.unknown());
-        unknown.unwrap_or_else(|| "it reports, and has not tried yet".to_owned())
+    /// What a silent sidecar reached before may be out of its reach by now.
+    fn said_by(&self, node: &NodeId, database: &DatabaseName, since: Instant) -> Reached {
+        let unknown = self
+            .census
+            .usage(node)
+            .map_or_else(never, |usage| usage.unknown());
+        if let Some(words) = unknown {
+            return Reached::Unknown(words);
+        }
+        match self.census.tried(node, database, since) {
+            Some(Tried::Reached) => Reached::Yes,
+            Some(Tried::NotReached) => Reached::No(NOT_REACHED.to_owned()),
+            None => Reached::Unknown("it reports, and has not tried yet".to_owned()),
+        }
     }
 }
 
