@@ -79,7 +79,11 @@ impl admin_server::Admin for Admin {
 
     async fn show_node(&self, request: Request<v1::ShowNodeRequest>) -> Answer<v1::NodeRecord> {
         let node = request.into_inner().node;
-        Ok(Response::new(fleet::show(&self.publisher, &self.census, &node)?))
+        Ok(Response::new(fleet::show(
+            &self.publisher,
+            &self.census,
+            &node,
+        )?))
     }
 
     async fn register_node(
