@@ -4,15 +4,23 @@ mod stage;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 pub(crate) use self::published::Published;
 use self::{published::Compared, stage::Staged};
-use crate::{node::NodeId, snapshot::Snapshot};
+use crate::{
+    bell::{Bell, Rope},
+    node::NodeId,
+    snapshot::Snapshot,
+};
 
 /// The nodes that share one snapshot.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -75,6 +83,9 @@ pub struct SnapshotCache {
     shelves: RwLock<HashMap<Group, Arc<Shelf>>>,
     /// The last sequence given out; held while a publish is under way.
     last: Mutex<Sequence>,
+    /// Places whose streams are to be woken.
+    due: Mutex<Vec<Arc<Shelf>>>,
+    stirred: Notify,
 }
 
 impl SnapshotCache {
@@ -83,9 +94,10 @@ impl SnapshotCache {
         Self::default()
     }
 
-    /// Makes these the snapshots of their groups, all under one sequence, and wakes their
-    /// streams. Groups not named keep theirs. A snapshot whose resources have the versions
-    /// that the nodes acknowledged already replaces the older bodies and sends nothing.
+    /// Makes these the snapshots of their groups, all under one sequence, and has the server
+    /// wake their streams: the call takes as long for ten thousand as for one. Groups not
+    /// named keep theirs. A snapshot whose resources have the versions that the nodes
+    /// acknowledged already replaces the older bodies and sends nothing.
     ///
     /// What canaries of these groups were trying is taken away from them: this is newer.
     pub fn publish(&self, snapshots: BTreeMap<Group, Snapshot>) -> Sequence {
@@ -102,11 +114,7 @@ impl SnapshotCache {
             changed.push(shelf);
         }
         *last = sequence;
-        // Wake only when every group has its snapshot, so that whoever sees the sequence in
-        // one group finds it in the others.
-        for shelf in changed {
-            shelf.sequence.send_replace(sequence);
-        }
+        self.wake(changed);
         sequence
     }
 
@@ -123,7 +131,7 @@ impl SnapshotCache {
         let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(shelf) = shelves.get(group) {
             shelf.published.store(None);
-            if shelf.sequence.receiver_count() == 0 {
+            if Arc::strong_count(shelf) == 1 {
                 shelves.remove(group);
             }
         }
@@ -139,12 +147,39 @@ impl SnapshotCache {
         // Taken before the map is unlocked, or `remove` could drop the shelf in between.
         let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
         let shelf = Arc::clone(shelves.entry(group.clone()).or_default());
-        let sequence = shelf.sequence.subscribe();
         Watch {
+            rope: Rope::new(shelf.bell.clone()),
             shelf,
-            sequence,
+            seen: 0,
             node: node.clone(),
         }
+    }
+
+    /// Wakes the streams of what was published, for as long as it is polled. Without it no
+    /// stream learns of anything.
+    pub(crate) async fn distribute(&self) {
+        loop {
+            self.stirred.notified().await;
+            let due = std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner));
+            for shelf in due {
+                // First, so that a publish from here on is due again.
+                shelf.due.store(false, Ordering::Release);
+                shelf.bell.ring().await;
+            }
+        }
+    }
+
+    /// To be called when each of the shelves has its new content, so that whoever sees a
+    /// sequence in one group finds it in the others.
+    fn wake(&self, mut shelves: Vec<Arc<Shelf>>) {
+        for shelf in &shelves {
+            shelf.changes.fetch_add(1, Ordering::Release);
+        }
+        // One that is still due from an earlier publish is there once for both.
+        shelves.retain(|shelf| !shelf.due.swap(true, Ordering::AcqRel));
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.append(&mut shelves);
+        self.stirred.notify_one();
     }
 
     fn existing(&self, group: &Group) -> Option<Arc<Shelf>> {
@@ -160,14 +195,17 @@ impl SnapshotCache {
     }
 }
 
-/// One group's place. It carries the number through the watch and the content beside it: a
-/// slow reader finds the newest content, never a backlog.
+/// One group's place. Who is woken compares the number of changes and takes the content: a
+/// slow reader finds the newest, never a backlog.
 #[derive(Debug, Default)]
 struct Shelf {
     published: ArcSwapOption<Published>,
     /// What some of the group's nodes have instead.
     staged: ArcSwapOption<Staged>,
-    sequence: watch::Sender<Sequence>,
+    changes: AtomicU64,
+    bell: Bell,
+    /// Whether the bell is about to be rung.
+    due: AtomicBool,
 }
 
 impl Shelf {
@@ -204,28 +242,34 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Watch {
     shelf: Arc<Shelf>,
-    sequence: watch::Receiver<Sequence>,
+    rope: Rope,
+    /// Changes that were seen.
+    seen: u64,
     node: NodeId,
 }
 
 impl Watch {
-    /// The newest snapshot; whatever is published after this call ends [`Watch::changed`].
+    /// The newest snapshot; [`Watch::poll_changed`] tells what is published after this call.
     pub(crate) fn newest(&mut self) -> Option<Arc<Published>> {
-        self.sequence.borrow_and_update();
+        self.seen = self.shelf.changes.load(Ordering::Acquire);
         self.shelf.of(&self.node)
     }
 
-    /// Cancel-safe.
-    pub(crate) async fn changed(&mut self) {
-        if self.sequence.changed().await.is_err() {
-            // The shelf, which holds the sender, is ours: it cannot have gone.
-            std::future::pending::<()>().await;
+    /// Ready when something was published since [`Watch::newest`] was asked.
+    pub(crate) fn poll_changed(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.rope.hold(cx.waker());
+        if self.shelf.changes.load(Ordering::Acquire) == self.seen {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
 
     fn snapshots(groups: &[&str]) -> BTreeMap<Group, Snapshot> {
@@ -259,9 +303,10 @@ mod tests {
         assert!(watch.newest().is_none());
         cache.publish(snapshots(&["a"]));
         let newest = cache.publish(snapshots(&["a"]));
-        watch.changed().await;
+        poll_fn(|cx| watch.poll_changed(cx)).await;
         assert_eq!(watch.newest().unwrap().sequence, newest);
-        assert!(!watch.sequence.has_changed().unwrap());
+        let changed = poll_fn(|cx| Poll::Ready(watch.poll_changed(cx))).await;
+        assert!(changed.is_pending());
     }
 
     #[tokio::test]
@@ -274,7 +319,7 @@ mod tests {
         cache.remove(&group);
         assert!(cache.snapshot(&group).is_none());
         cache.publish(snapshots(&["a"]));
-        watch.changed().await;
+        poll_fn(|cx| watch.poll_changed(cx)).await;
         assert!(watch.newest().is_some());
     }
 }

@@ -21,8 +21,10 @@
 //! service per type. And an acknowledgement means what it means in the protocol: each resource was valid taken alone,
 //! not that a client's workers use it yet.
 
+mod bell;
 mod cache;
 mod fleet;
+mod http2;
 mod node;
 mod peer;
 mod resource;

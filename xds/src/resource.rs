@@ -1,9 +1,15 @@
+mod encoded;
 mod kind;
 mod reference;
 mod set;
 mod version;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -29,6 +35,9 @@ struct Content {
     body: Bytes,
     ttl: Option<Duration>,
     references: Box<[Reference]>,
+    /// As a field of a response that says no time to live, delta and state of the world, from
+    /// the first time on that it is sent.
+    encoded: [OnceLock<Bytes>; 2],
 }
 
 impl Resource {
@@ -61,6 +70,7 @@ impl Resource {
         content.version = content.version.living(ttl.as_secs(), ttl.subsec_nanos());
         content.share = content.version.under(&content.name);
         content.ttl = Some(ttl);
+        content.encoded = Default::default();
         Self(Arc::new(content))
     }
 
@@ -104,6 +114,25 @@ impl Resource {
         self.0.references.iter().map(|(kind, name)| (*kind, name))
     }
 
+    /// The whole field `resources` of a delta response that holds this resource, with its
+    /// time to live if the client `takes_ttl`, and without its content in a `heartbeat`.
+    pub(crate) fn delta_field(&self, takes_ttl: bool, heartbeat: bool) -> Cow<'_, Bytes> {
+        let ttl = self.ttl().filter(|_| takes_ttl);
+        if heartbeat || ttl.is_some() {
+            return Cow::Owned(encoded::delta(self, ttl, heartbeat));
+        }
+        Cow::Borrowed(self.0.encoded[0].get_or_init(|| encoded::delta(self, None, false)))
+    }
+
+    /// The same of a state-of-the-world response.
+    pub(crate) fn sotw_field(&self, takes_ttl: bool, heartbeat: bool) -> Cow<'_, Bytes> {
+        if heartbeat || takes_ttl {
+            let ttl = self.ttl();
+            return Cow::Owned(encoded::wrapped(self, ttl, heartbeat));
+        }
+        Cow::Borrowed(self.0.encoded[1].get_or_init(|| encoded::state_of_the_world(self)))
+    }
+
     fn share(&self) -> Version {
         self.0.share
     }
@@ -117,6 +146,7 @@ impl Resource {
             name,
             version,
             body,
+            encoded: Default::default(),
         }))
     }
 }

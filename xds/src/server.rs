@@ -1,79 +1,38 @@
-//! The sockets: gRPC services round the pure parts.
+//! The sockets: services round the pure parts.
 
-mod ads;
+mod accept;
+mod bridge;
+mod discovery;
+mod grpc;
+mod limits;
+mod methods;
+mod port;
 mod session;
 mod telemetry;
 mod wire;
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use envoy_types::pb::envoy::service::{
     accesslog::v3::access_log_service_server::AccessLogServiceServer,
-    discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer,
     metrics::v3::metrics_service_server::MetricsServiceServer,
 };
-use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::service::Routes;
 use tracing::{debug, info};
 
-use self::{
-    ads::{Ads, AdsService},
-    telemetry::Telemetry,
-};
+pub use self::limits::Limits;
+use self::{accept::Front, discovery::Ads, telemetry::Telemetry};
 #[cfg(feature = "tls")]
-use crate::tls::{ServerTls, TlsIncoming};
-use crate::{cache::SnapshotCache, fleet::Fleet, node::NodeDirectory, telemetry::TelemetrySink};
-
-/// What clients may cost.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Discovery streams that are open at once; one more is refused with RESOURCE_EXHAUSTED.
-    pub streams: usize,
-    /// Telemetry streams that are open at once. Envoy opens one per worker and one for
-    /// metrics.
-    pub telemetry_streams: usize,
-    /// Streams of any kind on one connection.
-    pub streams_per_connection: u32,
-    /// In bytes, of one message from a client. Envoy's node alone is about 61 kB.
-    pub request_bytes: usize,
-    /// Names that one stream subscribes to, by type.
-    pub names: usize,
-    /// How long an open stream may stay without its first request.
-    pub first_request: Duration,
-    /// How long [`NodeDirectory::admit`] may take.
-    pub admission: Duration,
-    /// How long a response may stay unanswered before its client counts as lagging. Envoy may
-    /// withhold the ACK of a cluster for 15 s.
-    pub answer: Duration,
-    /// How long a connection may be silent before it is asked for a sign of life.
-    pub keepalive_interval: Duration,
-    /// How long the sign of life may take; then the connection is closed.
-    pub keepalive_timeout: Duration,
-    /// How long open streams may take to end when the server stops.
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            streams: 20_000,
-            telemetry_streams: 40_000,
-            streams_per_connection: 64,
-            request_bytes: 4 << 20,
-            names: 1 << 16,
-            first_request: Duration::from_secs(10),
-            admission: Duration::from_secs(5),
-            answer: Duration::from_secs(20),
-            keepalive_interval: Duration::from_secs(10),
-            keepalive_timeout: Duration::from_secs(5),
-            drain: Duration::from_secs(5),
-        }
-    }
-}
+use crate::tls::ServerTls;
+use crate::{
+    cache::SnapshotCache, fleet::Fleet, http2::Stop, node::NodeDirectory, telemetry::TelemetrySink,
+};
 
 /// Serves snapshots to clients and collects what they answer.
 #[derive(Debug)]
@@ -83,6 +42,7 @@ pub struct XdsServer {
     directory: Arc<dyn NodeDirectory>,
     telemetry: Arc<dyn TelemetrySink>,
     limits: Limits,
+    routes: Routes,
     #[cfg(feature = "tls")]
     tls: Option<Arc<ServerTls>>,
 }
@@ -102,6 +62,7 @@ impl XdsServer {
             directory,
             telemetry,
             limits,
+            routes: Routes::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -117,100 +78,93 @@ impl XdsServer {
         }
     }
 
+    /// Serves these gRPC services on the same port, in place of what was given before. Their
+    /// requests carry the client's [`crate::Peer`] as an extension. Discovery, access logs and
+    /// metrics are served in any case and must not be among them.
+    #[must_use]
+    pub fn with_routes(mut self, routes: Routes) -> Self {
+        self.routes = routes;
+        self
+    }
+
     /// Serves until `stop`: then no new stream is accepted, open ones end with UNAVAILABLE,
-    /// and what has not ended after [`Limits::drain`] is left behind.
+    /// and what has not ended after [`Limits::drain`] is cut off.
     ///
     /// # Errors
-    /// [`ServeError`] if the transport fails; a client's failure ends its own streams alone.
+    /// [`ServeError`] if the listener fails for good; a client's failure ends its own streams
+    /// alone.
     pub async fn serve(
         self,
         listener: TcpListener,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
+        let drain = self.limits.drain;
+        let cache = Arc::clone(&self.cache);
+        let mut beside = JoinSet::new();
+        beside.spawn(async move { cache.distribute().await });
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.clone() {
+            beside.spawn(async move { match tls.watch(ServerTls::WATCH).await {} });
+        }
+        let front = Arc::new(self.front(stop.clone()));
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            error = Arc::clone(&front).accept(listener) => Err(ServeError(error)),
+        };
+        front.stop().await;
+        if timeout(drain + MARGIN, front.drained()).await.is_err() {
+            debug!("connections are still open: left behind");
+        }
+        accepted
+    }
+
+    fn front(self, stop: CancellationToken) -> Front {
         let Self {
             cache,
             fleet,
             directory,
             telemetry,
             limits,
+            routes,
             #[cfg(feature = "tls")]
             tls,
         } = self;
         let instance = instance();
-        let (request_bytes, drain) = (limits.request_bytes, limits.drain);
-        let mut transport = transport(&limits);
+        info!(%instance, "serving xDS");
         let telemetry = Arc::new(Telemetry {
             sink: telemetry,
             directory: Arc::clone(&directory),
             streams: Arc::new(Semaphore::new(limits.telemetry_streams)),
             first_message: limits.first_request,
-            stop: stop.clone(),
+            stop,
         });
-        let ads = AdsService(Arc::new(Ads {
+        let access_log = AccessLogServiceServer::from_arc(Arc::clone(&telemetry));
+        let metrics = MetricsServiceServer::from_arc(telemetry);
+        let routes = routes
+            .add_service(access_log.max_decoding_message_size(limits.request_bytes))
+            .add_service(metrics.max_decoding_message_size(limits.request_bytes));
+        let ads = Arc::new(Ads {
             cache,
             fleet,
             directory,
-            instance: instance.as_str().into(),
+            control_plane: wire::control_plane(&instance),
+            instance: instance.into(),
             streams: Arc::new(Semaphore::new(limits.streams)),
             limits: Arc::new(limits),
-            stop: stop.clone(),
-        }));
-        let access_log = AccessLogServiceServer::from_arc(Arc::clone(&telemetry));
-        let router = transport
-            .add_service(
-                AggregatedDiscoveryServiceServer::new(ads).max_decoding_message_size(request_bytes),
-            )
-            .add_service(access_log.max_decoding_message_size(request_bytes))
-            .add_service(
-                MetricsServiceServer::from_arc(telemetry).max_decoding_message_size(request_bytes),
-            );
-        let stopped = stop.clone().cancelled_owned();
+            stop: Arc::new(Stop::default()),
+        });
+        let front = Front::new(ads, routes.prepare());
         #[cfg(feature = "tls")]
-        let serving = async {
-            let Some(tls) = tls else {
-                return router
-                    .serve_with_incoming_shutdown(plain(listener), stopped)
-                    .await;
-            };
-            let incoming = TlsIncoming::new(listener, Arc::clone(&tls));
-            tokio::select! {
-                served = router.serve_with_incoming_shutdown(incoming, stopped) => served,
-                never = tls.watch(ServerTls::WATCH) => match never {},
-            }
-        };
-        #[cfg(not(feature = "tls"))]
-        let serving = router.serve_with_incoming_shutdown(plain(listener), stopped);
-        info!(%instance, "serving xDS");
-        let overdue = async {
-            stop.cancelled().await;
-            sleep(drain).await;
-        };
-        tokio::select! {
-            served = serving => served.map_err(ServeError),
-            () = overdue => {
-                debug!("clients keep their connections open: left behind");
-                Ok(())
-            }
-        }
+        let front = front.with_tls(tls);
+        front
     }
-}
-
-fn transport(limits: &Limits) -> Server {
-    Server::builder()
-        .tcp_nodelay(true)
-        .max_concurrent_streams(limits.streams_per_connection)
-        .http2_keepalive_interval(Some(limits.keepalive_interval))
-        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-}
-
-fn plain(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// Why serving ended before it was told to.
 #[derive(Debug, thiserror::Error)]
-#[error("the transport for discovery streams failed")]
-pub struct ServeError(#[source] tonic::transport::Error);
+#[error("no connection could be accepted for a minute")]
+pub struct ServeError(#[source] io::Error);
 
 /// Names this start of this server: neither a restart nor a second server gives out a nonce
 /// that this one gave out.
@@ -220,3 +174,6 @@ fn instance() -> String {
         .unwrap_or_default();
     format!("{:x}.{:x}", start.as_nanos(), std::process::id())
 }
+
+/// What connections that are cut off need to find that out.
+const MARGIN: Duration = Duration::from_millis(500);

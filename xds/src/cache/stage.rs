@@ -47,7 +47,7 @@ impl SnapshotCache {
             })));
             shelves.push(shelf);
         }
-        wake(&shelves, sequence);
+        self.wake(shelves.clone());
         Stage {
             cache: self,
             sequence,
@@ -75,7 +75,7 @@ impl Stage<'_> {
             shelf.published.store(Some(Arc::clone(&staged.published)));
             shelf.staged.store(None);
         }
-        wake(&shelves, self.sequence);
+        self.cache.wake(shelves);
         true
     }
 
@@ -104,12 +104,6 @@ impl Drop for Stage<'_> {
             }
             shelf.staged.store(None);
         }
-        wake(&shelves, *last);
-    }
-}
-
-fn wake(shelves: &[Arc<Shelf>], sequence: Sequence) {
-    for shelf in shelves {
-        shelf.sequence.send_replace(sequence);
+        self.cache.wake(shelves);
     }
 }

@@ -1,208 +1,142 @@
-//! One discovery stream: inputs from the socket and the cache into the machine, its responses
-//! back, its standing into the fleet.
+//! An admitted discovery stream: requests and publishes into the machine, its responses out,
+//! its standing into the fleet.
 
-use std::{collections::VecDeque, sync::Arc};
-
-use futures_util::{Stream, stream};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, sleep_until, timeout},
+use std::{
+    collections::VecDeque,
+    marker::PhantomData,
+    sync::Arc,
+    task::{Context, Poll},
 };
-use tonic::{Status, Streaming};
+
+use tokio::time::Instant;
+use tonic::Status;
 use tracing::debug;
 
-use super::{ads::Ads, wire::Form};
+use super::{discovery::Ads, wire::Form};
 use crate::{
-    cache::Watch,
+    cache::{Group, Watch},
     fleet::Connection,
+    http2::Chunks,
     node::NodeDescription,
     peer::Peer,
     resource::ResourceType,
-    stream::{Machine, Terms},
+    stream::{Machine, Response, Terms},
 };
 
-/// A stream whose client has been admitted.
-pub(super) struct Session<F: Form> {
-    inbound: Streaming<F::Request>,
+pub(super) struct Session<F> {
     machine: Machine,
     watch: Watch,
     connection: Connection,
-    outbox: VecDeque<F::Response>,
+    outbox: VecDeque<Response>,
+    /// Something has come in since the machine was last asked for responses.
+    stirred: bool,
+    /// The client's standing may have changed since it was last reported.
+    unreported: bool,
+    /// When the machine must be asked although nothing has come in.
+    due: Option<Instant>,
     ads: Arc<Ads>,
-    _permit: OwnedSemaphorePermit,
-}
-
-/// What happens next on an open stream.
-enum Event<R> {
-    Stopping,
-    Published,
-    Request(R),
-    /// The client has gone, or has nothing more to say.
-    Closed,
-    /// Something has waited long enough.
-    Due,
-}
-
-/// The response stream. It is the task: whoever polls it drives the session, and a client that
-/// does not read is not worked for.
-pub(super) fn responses<F: Form>(
-    ads: Arc<Ads>,
-    inbound: Streaming<F::Request>,
-    peer: Peer,
-    permit: OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<F::Response, Status>> + Send {
-    let newcomer = Newcomer::<F> {
-        ads,
-        inbound,
-        peer,
-        permit,
-    };
-    let state = State::New(Box::new(newcomer));
-    stream::unfold(state, |mut state| async {
-        loop {
-            match state {
-                State::New(newcomer) => match newcomer.open().await {
-                    Ok(Some(session)) => state = State::Open(Box::new(session)),
-                    Ok(None) => return None,
-                    Err(status) => return Some((Err(status), State::Ended)),
-                },
-                State::Open(mut session) => match session.next().await {
-                    Ok(Some(response)) => return Some((Ok(response), State::Open(session))),
-                    Ok(None) => return None,
-                    Err(status) => return Some((Err(status), State::Ended)),
-                },
-                State::Ended => return None,
-            }
-        }
-    })
-}
-
-enum State<F: Form> {
-    New(Box<Newcomer<F>>),
-    Open(Box<Session<F>>),
-    Ended,
-}
-
-/// A stream that has not said whose it is.
-struct Newcomer<F: Form> {
-    ads: Arc<Ads>,
-    inbound: Streaming<F::Request>,
-    peer: Peer,
-    permit: OwnedSemaphorePermit,
-}
-
-impl<F: Form> Newcomer<F> {
-    /// Reads the first request and asks whether its node may be served.
-    async fn open(self) -> Result<Option<Session<F>>, Status> {
-        let Self {
-            ads,
-            mut inbound,
-            peer,
-            permit,
-        } = self;
-        let first = tokio::select! {
-            biased;
-            () = ads.stop.cancelled() => return Err(stopping()),
-            first = timeout(ads.limits.first_request, inbound.message()) => first,
-        };
-        let mut request = match first {
-            Ok(Ok(Some(request))) => request,
-            Ok(Ok(None) | Err(_)) => return Ok(None),
-            Err(_) => return Err(Status::deadline_exceeded("no first request came")),
-        };
-        let node = NodeDescription::read(F::node(&mut request).unwrap_or_default())
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let group = timeout(ads.limits.admission, ads.directory.admit(&node, &peer))
-            .await
-            .map_err(|_| Status::unavailable("the node could not be admitted in time"))?
-            .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
-        debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
-        let terms = Terms::new(&node, F::TRANSPORT, ads.limits.names, ads.limits.answer);
-        let mut session = Session {
-            machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms),
-            watch: ads.cache.subscribe(&group, &node.id),
-            connection: ads.fleet.connect(node, group, peer),
-            inbound,
-            outbox: VecDeque::new(),
-            ads,
-            _permit: permit,
-        };
-        session.load();
-        session.enter(request)?;
-        session.advance();
-        Ok(Some(session))
-    }
+    form: PhantomData<F>,
 }
 
 impl<F: Form> Session<F> {
-    async fn next(&mut self) -> Result<Option<F::Response>, Status> {
-        loop {
-            if let Some(response) = self.outbox.pop_front() {
-                return Ok(Some(response));
+    pub(super) fn new(ads: &Arc<Ads>, node: NodeDescription, peer: Peer, group: Group) -> Self {
+        debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
+        let limits = &ads.limits;
+        let terms = Terms::new(&node, F::TRANSPORT, limits.names, limits.answer);
+        let mut session = Self {
+            machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms),
+            watch: ads.cache.subscribe(&group, &node.id),
+            connection: ads.fleet.connect(node, group, peer),
+            outbox: VecDeque::new(),
+            stirred: true,
+            unreported: true,
+            due: None,
+            ads: Arc::clone(ads),
+            form: PhantomData,
+        };
+        session.load();
+        session
+    }
+
+    /// Enters a request. `own` is the type of a service that serves it alone.
+    ///
+    /// # Errors
+    /// A status that ends the stream.
+    pub(super) fn enter(
+        &mut self,
+        request: F::Request,
+        own: Option<ResourceType>,
+        now: Instant,
+    ) -> Result<(), Status> {
+        let type_url = F::type_url(&request);
+        let kind = ResourceType::from_type_url(type_url);
+        let kind = match own {
+            None if type_url.is_empty() => {
+                let words = "a request of an aggregated stream must carry a type_url";
+                return Err(Status::invalid_argument(words));
             }
-            match self.event().await {
-                Event::Stopping => return Err(stopping()),
-                Event::Closed => return Ok(None),
-                Event::Published => self.load(),
-                Event::Request(request) => self.enter(request)?,
-                Event::Due => {}
+            Some(own) if type_url.is_empty() || kind == Some(own) => own,
+            Some(own) => {
+                let words = format!("this service serves {own}, not {type_url:?}");
+                return Err(Status::invalid_argument(words));
             }
-            self.advance();
+            None => {
+                let Some(kind) = kind else {
+                    if self.machine.unserved(type_url) {
+                        let node = self.connection.node();
+                        debug!(%node, type_url, "a type that is not served");
+                    }
+                    return Ok(());
+                };
+                kind
+            }
+        };
+        self.stirred = true;
+        self.unreported = true;
+        F::enter(&mut self.machine, kind, request, now)
+            .map_err(|violation| Status::resource_exhausted(violation.to_string()))
+    }
+
+    /// The next response. What was published is looked at first: the newest content goes out,
+    /// however much the client talks.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Chunks> {
+        if self.outbox.is_empty() {
+            if self.watch.poll_changed(cx).is_ready() {
+                self.load();
+            }
+            if self.stirred || self.due.is_some_and(|due| due <= now) {
+                self.stirred = false;
+                self.outbox.extend(self.machine.advance(now));
+                self.due = self.machine.deadline(now);
+                self.unreported = true;
+            }
+            self.report();
+        }
+        match self.outbox.pop_front() {
+            Some(response) => Poll::Ready(F::encode(&response, &self.ads.control_plane)),
+            None => {
+                self.outbox = VecDeque::new();
+                Poll::Pending
+            }
         }
     }
 
-    /// Publishes come before requests: they are few, and a client that talks without pause
-    /// must not keep the newest content from being sent.
-    async fn event(&mut self) -> Event<F::Request> {
-        let due = self.machine.deadline(Instant::now());
-        tokio::select! {
-            biased;
-            () = self.ads.stop.cancelled() => Event::Stopping,
-            () = self.watch.changed() => Event::Published,
-            message = self.inbound.message() => match message {
-                Ok(Some(request)) => Event::Request(request),
-                Ok(None) => Event::Closed,
-                Err(status) => {
-                    debug!(node = %self.connection.node(), %status, "discovery stream broke");
-                    Event::Closed
-                }
-            },
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
+    /// Enters the client's standing in the fleet.
+    pub(super) fn report(&mut self) {
+        if std::mem::take(&mut self.unreported) {
+            self.connection.report(&mut self.machine);
         }
+    }
+
+    /// When to poll although nothing has come in.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.due
     }
 
     fn load(&mut self) {
         if let Some(published) = self.watch.newest() {
             self.machine.publish(published);
+            self.stirred = true;
         }
     }
-
-    fn enter(&mut self, request: F::Request) -> Result<(), Status> {
-        let type_url = F::type_url(&request);
-        if type_url.is_empty() {
-            return Err(Status::invalid_argument(
-                "a request of an aggregated stream must carry a type_url",
-            ));
-        }
-        let Some(kind) = ResourceType::from_type_url(type_url) else {
-            if self.machine.unserved(type_url) {
-                debug!(node = %self.connection.node(), type_url, "a type that is not served");
-            }
-            return Ok(());
-        };
-        F::enter(&mut self.machine, kind, request, Instant::now())
-            .map_err(|violation| Status::resource_exhausted(violation.to_string()))
-    }
-
-    fn advance(&mut self) {
-        for response in self.machine.advance(Instant::now()) {
-            self.outbox
-                .push_back(F::encode(response, &self.ads.instance));
-        }
-        self.connection.report(&mut self.machine);
-    }
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the server is stopping")
 }

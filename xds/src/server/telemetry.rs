@@ -23,7 +23,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::ads::peer;
 use crate::{
     node::{NodeDescription, NodeDirectory, NodeId},
     peer::Peer,
@@ -121,6 +120,12 @@ impl Telemetry {
             sink: Arc::clone(&self.sink),
         })
     }
+}
+
+/// Whose connection the request came on.
+fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+    let peer = request.extensions().get::<Peer>().cloned();
+    peer.ok_or_else(|| Status::internal("the connection has no peer"))
 }
 
 struct Inbound<M> {

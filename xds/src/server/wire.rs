@@ -1,32 +1,32 @@
 //! The messages of the two forms of the protocol, to and from the machine's words.
+//!
+//! A request is decoded only as far as it is read: Envoy's node has some 60 kB of extensions,
+//! and it is looked at once per stream.
 
-use std::{sync::Arc, time::Duration};
+mod encode;
+mod request;
 
-use envoy_types::pb::{
-    envoy::{
-        config::core::v3::{ControlPlane, Node},
-        service::discovery::v3 as discovery,
-    },
-    google::{
-        protobuf::{Any, Duration as ProtoDuration},
-        rpc,
-    },
-};
-use prost::{Message as _, Name as _};
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::{ControlPlane, Node};
+use prost::{DecodeError, Message};
 use tokio::time::Instant;
 
+use self::request::{DeltaNode, DeltaRequestWire, SotwNode, SotwRequestWire};
 use crate::{
+    http2::Chunks,
     resource::{Resource, ResourceType},
-    stream::{DeltaRequest, Machine, Reply, Response, SotwRequest, Transport, Violation},
+    stream::{Machine, Response, Transport, Violation},
 };
 
 /// One form of the protocol.
 pub(super) trait Form: Send + 'static {
     const TRANSPORT: Transport;
-    type Request: Send + 'static;
-    type Response: Send + 'static;
+    type Request: Message + Default;
 
-    fn node(request: &mut Self::Request) -> Option<Node>;
+    /// The node in an encoded request.
+    fn node(request: &[u8]) -> Result<Node, DecodeError>;
 
     fn type_url(request: &Self::Request) -> &str;
 
@@ -37,7 +37,8 @@ pub(super) trait Form: Send + 'static {
         now: Instant,
     ) -> Result<(), Violation>;
 
-    fn encode(response: Response, identifier: &str) -> Self::Response;
+    /// A response as a framed gRPC message. `control_plane` is what [`control_plane`] gives.
+    fn encode(response: &Response, control_plane: &[u8]) -> Chunks;
 }
 
 #[derive(Debug)]
@@ -45,11 +46,10 @@ pub(super) struct Delta;
 
 impl Form for Delta {
     const TRANSPORT: Transport = Transport::Delta;
-    type Request = discovery::DeltaDiscoveryRequest;
-    type Response = discovery::DeltaDiscoveryResponse;
+    type Request = DeltaRequestWire;
 
-    fn node(request: &mut Self::Request) -> Option<Node> {
-        request.node.take()
+    fn node(request: &[u8]) -> Result<Node, DecodeError> {
+        DeltaNode::decode(request).map(|request| request.node.unwrap_or_default().into())
     }
 
     fn type_url(request: &Self::Request) -> &str {
@@ -62,36 +62,11 @@ impl Form for Delta {
         request: Self::Request,
         now: Instant,
     ) -> Result<(), Violation> {
-        let request = DeltaRequest {
-            subscribe: request.resource_names_subscribe,
-            unsubscribe: request.resource_names_unsubscribe,
-            initial_versions: request.initial_resource_versions,
-            reply: reply(request.response_nonce, request.error_detail),
-        };
-        machine.delta(kind, &request, now)
+        machine.delta(kind, &request.into(), now)
     }
 
-    fn encode(response: Response, identifier: &str) -> Self::Response {
-        let resources = response
-            .resources
-            .iter()
-            .map(|resource| discovery::Resource {
-                name: resource.name().as_ref().to_owned(),
-                version: resource.version().to_string(),
-                resource: (!response.heartbeat).then(|| any(resource)),
-                ttl: resource.ttl().filter(|_| response.ttl).map(duration),
-                ..Default::default()
-            });
-        let removed = response.removed.iter().map(|name| name.as_ref().to_owned());
-        discovery::DeltaDiscoveryResponse {
-            system_version_info: response.version.to_string(),
-            resources: resources.collect(),
-            type_url: response.kind.type_url().to_owned(),
-            removed_resources: removed.collect(),
-            nonce: response.nonce.as_ref().to_owned(),
-            control_plane: control_plane(identifier),
-            ..Default::default()
-        }
+    fn encode(response: &Response, control_plane: &[u8]) -> Chunks {
+        encode::response(response, &DELTA, control_plane)
     }
 }
 
@@ -100,11 +75,10 @@ pub(super) struct StateOfTheWorld;
 
 impl Form for StateOfTheWorld {
     const TRANSPORT: Transport = Transport::StateOfTheWorld;
-    type Request = discovery::DiscoveryRequest;
-    type Response = discovery::DiscoveryResponse;
+    type Request = SotwRequestWire;
 
-    fn node(request: &mut Self::Request) -> Option<Node> {
-        request.node.take()
+    fn node(request: &[u8]) -> Result<Node, DecodeError> {
+        SotwNode::decode(request).map(|request| request.node.unwrap_or_default().into())
     }
 
     fn type_url(request: &Self::Request) -> &str {
@@ -117,38 +91,40 @@ impl Form for StateOfTheWorld {
         request: Self::Request,
         now: Instant,
     ) -> Result<(), Violation> {
-        let request = SotwRequest {
-            names: request.resource_names,
-            version: request.version_info,
-            reply: reply(request.response_nonce, request.error_detail),
-        };
-        machine.sotw(kind, &request, now)
+        machine.sotw(kind, &request.into(), now)
     }
 
-    fn encode(response: Response, identifier: &str) -> Self::Response {
-        let resources = response.resources.iter().map(|resource| {
-            if response.ttl {
-                wrapped(resource, response.heartbeat)
-            } else {
-                any(resource)
-            }
-        });
-        discovery::DiscoveryResponse {
-            version_info: response.version.to_string(),
-            resources: resources.collect(),
-            type_url: response.kind.type_url().to_owned(),
-            nonce: response.nonce.as_ref().to_owned(),
-            control_plane: control_plane(identifier),
-            ..Default::default()
-        }
+    fn encode(response: &Response, control_plane: &[u8]) -> Chunks {
+        encode::response(response, &SOTW, control_plane)
     }
 }
 
-fn reply(nonce: String, error: Option<rpc::Status>) -> Reply {
-    Reply {
-        nonce,
-        error: error.map(|error| words(error.message)),
-    }
+/// Where the two forms of response differ. Version, type and nonce have the same numbers.
+/// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto>
+struct Layout {
+    resource: fn(&Resource, takes_ttl: bool, heartbeat: bool) -> Cow<'_, Bytes>,
+    removed: Option<u32>,
+    control_plane: u32,
+}
+
+const DELTA: Layout = Layout {
+    resource: Resource::delta_field,
+    removed: Some(6),
+    control_plane: 7,
+};
+
+const SOTW: Layout = Layout {
+    resource: Resource::sotw_field,
+    removed: None,
+    control_plane: 6,
+};
+
+/// The value of a response's field that names the serving instance.
+pub(super) fn control_plane(identifier: &str) -> Vec<u8> {
+    let control_plane = ControlPlane {
+        identifier: identifier.to_owned(),
+    };
+    control_plane.encode_length_delimited_to_vec()
 }
 
 /// A client's words, cut to what can be kept and shown.
@@ -160,42 +136,9 @@ fn words(mut message: String) -> Arc<str> {
     message.into()
 }
 
-fn any(resource: &Resource) -> Any {
-    Any {
-        type_url: resource.kind().type_url().to_owned(),
-        value: resource.body().to_vec(),
-    }
-}
-
-/// State of the world has no other place for a time to live.
-fn wrapped(resource: &Resource, heartbeat: bool) -> Any {
-    let inside = discovery::Resource {
-        name: resource.name().as_ref().to_owned(),
-        version: resource.version().to_string(),
-        resource: (!heartbeat).then(|| any(resource)),
-        ttl: resource.ttl().map(duration),
-        ..Default::default()
-    };
-    Any {
-        type_url: discovery::Resource::type_url(),
-        value: inside.encode_to_vec(),
-    }
-}
-
-/// Times to live are reckoned in whole milliseconds.
-fn duration(ttl: Duration) -> ProtoDuration {
-    ProtoDuration {
-        seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(ttl.subsec_nanos()).unwrap_or_default(),
-    }
-}
-
-fn control_plane(identifier: &str) -> Option<ControlPlane> {
-    Some(ControlPlane {
-        identifier: identifier.to_owned(),
-    })
-}
-
 /// In bytes. Envoy says a line or two per refused resource; a thousand of them are enough to
 /// find the cause.
 const MAX_WORDS: usize = 4096;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! What goes out.
+
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+use super::Connection;
+use crate::http2::{
+    exchange::Service,
+    frame::{self, ErrorCode},
+    stream::HIGH_WATER,
+};
+
+impl<S: Service> Connection<S> {
+    /// Drives every request as far as it goes without the client.
+    pub(in crate::http2) fn drive(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let count = self.streams.len();
+        let mut done = false;
+        for place in 0..count {
+            let at = (self.turn + place) % count;
+            self.drive_stream(at, cx, now);
+            done |= self.streams[at].done;
+        }
+        if self.is_full() {
+            self.turn = self.turn.wrapping_add(1);
+        }
+        if done {
+            self.sweep();
+        }
+    }
+
+    /// Whether nothing more is framed, and nothing read, before the socket takes something.
+    pub(in crate::http2) fn is_full(&self) -> bool {
+        self.output.len() >= HIGH_WATER
+    }
+
+    /// When a request must be driven although nothing has happened.
+    pub(in crate::http2) fn deadline(&self) -> Option<Instant> {
+        // One that waits for its client is not driven.
+        let driven = self.streams.iter().filter(|s| s.is_writable(&self.output));
+        driven.filter_map(|stream| stream.exchange.deadline()).min()
+    }
+
+    fn drive_stream(&mut self, at: usize, cx: &mut Context<'_>, now: Instant) {
+        let stream = &mut self.streams[at];
+        loop {
+            for _ in 0..stream.flush(&mut self.output, &mut self.send_window) {
+                self.calm.excuse();
+            }
+            if stream.done {
+                return;
+            }
+            if !stream.is_writable(&self.output) {
+                stream.exchange.rest();
+                break;
+            }
+            match stream.exchange.poll(cx, now) {
+                Poll::Ready(part) => stream.take(part, &mut self.output),
+                Poll::Pending => break,
+            }
+        }
+        stream.credit(0, &mut self.output);
+    }
+
+    /// Forgets the requests that are over.
+    fn sweep(&mut self) {
+        for at in (0..self.streams.len()).rev() {
+            if !self.streams[at].done {
+                continue;
+            }
+            let stream = self.streams.swap_remove(at);
+            if !stream.client_done {
+                // The client may stop sending: nobody listens.
+                frame::put_reset(self.output.tail(), stream.id, ErrorCode::NoError);
+                self.remember(stream.id);
+            }
+        }
+        if self.streams.is_empty() {
+            self.streams = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// So many in a second, and as many at once after a pause.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// From one to the next.
+    step: Duration,
+    burst: u32,
+    /// When all that were let through would have been, at an even pace.
+    even: Instant,
+}
+
+impl Pace {
+    pub(super) fn new(per_second: u32, now: Instant) -> Self {
+        let burst = per_second.max(1);
+        Self {
+            step: Duration::from_secs(1) / burst,
+            burst,
+            even: now,
+        }
+    }
+
+    /// Ends when the next one may pass.
+    pub(super) async fn wait(&mut self) {
+        let now = Instant::now();
+        let due = self.next(now);
+        if due > now {
+            sleep_until(due).await;
+        }
+    }
+
+    /// When the next one may pass, which it then does.
+    fn next(&mut self, now: Instant) -> Instant {
+        self.even = self.even.max(now) + self.step;
+        self.even
+            .checked_sub(self.step * self.burst)
+            .map_or(now, |due| due.max(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_at_once_and_the_rest_evenly() {
+        let start = Instant::now();
+        let mut pace = Pace::new(10, start);
+        assert!((0..10).all(|_| pace.next(start) == start));
+        assert_eq!(pace.next(start), start + Duration::from_millis(100));
+        assert_eq!(pace.next(start), start + Duration::from_millis(200));
+        let later = start + Duration::from_secs(10);
+        assert!((0..10).all(|_| pace.next(later) == later));
+        assert!(pace.next(later) > later);
+    }
+}

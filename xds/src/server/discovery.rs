@@ -1,0 +1,263 @@
+//! One discovery stream on a connection: its messages in and out, and the admission of its
+//! node.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use prost::{DecodeError, Message as _};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+use tonic::Status;
+
+use super::{Limits, grpc, session::Session, wire::Form};
+use crate::{
+    cache::{Group, SnapshotCache},
+    fleet::Fleet,
+    http2::{Exchange, Part, Stop},
+    node::{NodeDescription, NodeDirectory},
+    peer::Peer,
+    resource::ResourceType,
+};
+
+/// What every discovery stream shares.
+#[derive(Debug)]
+pub(super) struct Ads {
+    pub(super) cache: Arc<SnapshotCache>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) directory: Arc<dyn NodeDirectory>,
+    pub(super) instance: Arc<str>,
+    /// The instance as a field of responses.
+    pub(super) control_plane: Vec<u8>,
+    pub(super) streams: Arc<Semaphore>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) stop: Arc<Stop>,
+}
+
+/// A discovery stream.
+pub(super) struct Discovery<F: Form> {
+    ads: Arc<Ads>,
+    /// Of a service that serves one type alone.
+    kind: Option<ResourceType>,
+    state: State<F>,
+    deframer: grpc::Deframer,
+    /// Bytes that the client may send again.
+    released: usize,
+    /// Bytes of messages that wait for the admission.
+    withheld: usize,
+    begun: bool,
+    /// The client has said all.
+    finished: bool,
+    failure: Option<Box<Status>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+enum State<F: Form> {
+    New { peer: Peer, due: Instant },
+    Admitting(Box<Admitting<F>>),
+    Open(Box<Session<F>>),
+    Ended,
+}
+
+/// A stream that has named its node.
+struct Admitting<F: Form> {
+    answer: Answer,
+    first: F::Request,
+    /// What came after the first request.
+    backlog: Vec<Box<[u8]>>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Admitted, Status>> + Send>>;
+
+struct Admitted {
+    node: NodeDescription,
+    peer: Peer,
+    group: Group,
+}
+
+impl<F: Form> Discovery<F> {
+    /// # Errors
+    /// A status, if the stream cannot be taken.
+    pub(super) fn open(
+        ads: &Arc<Ads>,
+        kind: Option<ResourceType>,
+        peer: Peer,
+        now: Instant,
+    ) -> Result<Self, Status> {
+        if ads.stop.has_begun() {
+            return Err(stopping());
+        }
+        let permit = Arc::clone(&ads.streams)
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted("too many discovery streams are open"))?;
+        let due = now + ads.limits.first_request;
+        Ok(Self {
+            ads: Arc::clone(ads),
+            kind,
+            state: State::New { peer, due },
+            deframer: grpc::Deframer::default(),
+            released: 0,
+            withheld: 0,
+            begun: false,
+            finished: false,
+            failure: None,
+            _permit: permit,
+        })
+    }
+
+    fn message(&mut self, message: &[u8], now: Instant) -> Result<(), Status> {
+        match &mut self.state {
+            State::Open(session) => session.enter(decoded::<F>(message)?, self.kind, now),
+            State::Admitting(admitting) => {
+                self.withheld += message.len();
+                admitting.backlog.push(message.into());
+                Ok(())
+            }
+            State::New { .. } => self.first(message),
+            State::Ended => Ok(()),
+        }
+    }
+
+    fn first(&mut self, message: &[u8]) -> Result<(), Status> {
+        let first = decoded::<F>(message)?;
+        let node = NodeDescription::read(F::node(message).map_err(unreadable)?)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let State::New { peer, .. } = std::mem::replace(&mut self.state, State::Ended) else {
+            return Ok(());
+        };
+        self.state = State::Admitting(Box::new(Admitting {
+            answer: Box::pin(admit(Arc::clone(&self.ads), node, peer)),
+            first,
+            backlog: Vec::new(),
+        }));
+        Ok(())
+    }
+
+    fn poll_admission(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), Status>> {
+        let State::Admitting(admitting) = &mut self.state else {
+            return Poll::Ready(Ok(()));
+        };
+        let admitted = ready!(admitting.answer.as_mut().poll(cx))?;
+        let State::Admitting(admitting) = std::mem::replace(&mut self.state, State::Ended) else {
+            return Poll::Ready(Ok(()));
+        };
+        let Admitted { node, peer, group } = admitted;
+        let mut session = Session::new(&self.ads, node, peer, group);
+        session.enter(admitting.first, self.kind, now)?;
+        for message in admitting.backlog {
+            session.enter(decoded::<F>(&message)?, self.kind, now)?;
+        }
+        self.withheld = 0;
+        self.state = State::Open(Box::new(session));
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next part, or the status that ends the stream.
+    fn next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Part, Status>> {
+        if let Some(status) = self.failure.take() {
+            return Poll::Ready(Err(*status));
+        }
+        if self.ads.stop.has_begun() {
+            return Poll::Ready(Err(stopping()));
+        }
+        if self.incomplete_until().is_some_and(|until| until <= now) {
+            return Poll::Ready(Err(Status::deadline_exceeded("no whole request came")));
+        }
+        if !self.begun {
+            self.begun = true;
+            return Poll::Ready(Ok(Part::Head(grpc::head())));
+        }
+        ready!(self.poll_admission(cx, now))?;
+        if let State::Open(session) = &mut self.state
+            && let Poll::Ready(response) = session.poll(cx, now)
+        {
+            return Poll::Ready(Ok(Part::Body(response)));
+        }
+        if self.finished {
+            return Poll::Ready(Err(grpc::ok()));
+        }
+        Poll::Pending
+    }
+
+    /// When a request must have come whole, if one is awaited.
+    fn incomplete_until(&self) -> Option<Instant> {
+        match self.state {
+            State::New { due, .. } => Some(due),
+            State::Admitting(_) | State::Open(_) | State::Ended => {
+                let since = self.deframer.incomplete_since()?;
+                Some(since + self.ads.limits.first_request)
+            }
+        }
+    }
+}
+
+impl<F: Form> Exchange for Discovery<F> {
+    fn receive(&mut self, data: &[u8], now: Instant) {
+        self.released += data.len();
+        if self.failure.is_some() {
+            return;
+        }
+        let limit = self.ads.limits.request_bytes;
+        let mut deframer = std::mem::take(&mut self.deframer);
+        let received = deframer.push(data, limit, now, |message| self.message(message, now));
+        self.deframer = deframer;
+        self.failure = received.err().map(Box::new);
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    fn released(&mut self) -> usize {
+        let released = self.released.saturating_sub(self.withheld);
+        self.released -= released;
+        released
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Part> {
+        let part = ready!(self.next(cx, now)).unwrap_or_else(|status| {
+            self.state = State::Ended;
+            Part::End(grpc::end(&status, !self.begun))
+        });
+        Poll::Ready(part)
+    }
+
+    fn rest(&mut self) {
+        if let State::Open(session) = &mut self.state {
+            session.report();
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let session = match &self.state {
+            State::Open(session) => session.deadline(),
+            State::New { .. } | State::Admitting(_) | State::Ended => None,
+        };
+        session.into_iter().chain(self.incomplete_until()).min()
+    }
+}
+
+async fn admit(ads: Arc<Ads>, node: NodeDescription, peer: Peer) -> Result<Admitted, Status> {
+    let group = timeout(ads.limits.admission, ads.directory.admit(&node, &peer))
+        .await
+        .map_err(|_| Status::unavailable("the node could not be admitted in time"))?
+        .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
+    Ok(Admitted { node, peer, group })
+}
+
+fn decoded<F: Form>(message: &[u8]) -> Result<F::Request, Status> {
+    F::Request::decode(message).map_err(unreadable)
+}
+
+fn unreadable(error: DecodeError) -> Status {
+    Status::internal(format!("a request does not decode: {error}"))
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the server is stopping")
+}

@@ -1,0 +1,67 @@
+use std::time::Duration;
+
+/// What clients may cost.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections that are open at once. More wait in the listener's queue until one closes.
+    pub connections: usize,
+    /// Connections that are taken up within a second, and at once after a pause. More wait in
+    /// the listener's queue: nobody is turned away for good.
+    pub connections_per_second: u32,
+    /// Discovery streams that are open at once; one more is refused with RESOURCE_EXHAUSTED.
+    pub streams: usize,
+    /// Telemetry streams that are open at once. Envoy opens one per worker and one for
+    /// metrics.
+    pub telemetry_streams: usize,
+    /// Streams of any kind on one connection.
+    pub streams_per_connection: u32,
+    /// In bytes, of one message from a client. Envoy's node alone is about 61 kB.
+    pub request_bytes: usize,
+    /// In bytes, of the header fields of one request, 32 more counted for each.
+    pub header_bytes: u32,
+    /// Names that one stream subscribes to, by type.
+    pub names: usize,
+    /// How long a connection may stay without its first stream, an open stream without its
+    /// first request, and a request without its end.
+    pub first_request: Duration,
+    /// How long [`crate::NodeDirectory::admit`] may take.
+    pub admission: Duration,
+    /// How long a response may stay unanswered before its client counts as lagging. Envoy may
+    /// withhold the ACK of a cluster for 15 s.
+    pub answer: Duration,
+    /// How long a connection may be silent before it is asked for a sign of life.
+    pub keepalive_interval: Duration,
+    /// How long the sign of life may take; then the connection is closed.
+    pub keepalive_timeout: Duration,
+    /// How long a client may take nothing of what waits for it; then the connection is closed.
+    pub write: Duration,
+    /// How long a connection is used: then the client is asked to open another, and has
+    /// [`Limits::drain`] for it. A quarter more or less, so that connections which opened
+    /// together do not close together.
+    pub connection_age: Option<Duration>,
+    /// How long open streams may take to end when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 40_000,
+            connections_per_second: 10_000,
+            streams: 20_000,
+            telemetry_streams: 40_000,
+            streams_per_connection: 64,
+            request_bytes: 4 << 20,
+            header_bytes: 16 << 10,
+            names: 1 << 16,
+            first_request: Duration::from_secs(10),
+            admission: Duration::from_secs(5),
+            answer: Duration::from_secs(20),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(5),
+            write: Duration::from_secs(20),
+            connection_age: None,
+            drain: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Requests, as far as they are read.
+//! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto>
+
+use std::collections::HashMap;
+
+use envoy_types::pb::{
+    envoy::config::core::v3::{Node, node::UserAgentVersionType},
+    google::protobuf::Struct,
+};
+
+use super::words;
+use crate::stream::{DeltaRequest, Reply, SotwRequest};
+
+/// `DeltaDiscoveryRequest` without its node.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(in crate::server) struct DeltaRequestWire {
+    #[prost(string, tag = "2")]
+    pub(super) type_url: String,
+    #[prost(string, repeated, tag = "3")]
+    subscribe: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    unsubscribe: Vec<String>,
+    #[prost(map = "string, string", tag = "5")]
+    initial_versions: HashMap<String, String>,
+    #[prost(string, tag = "6")]
+    nonce: String,
+    #[prost(message, optional, tag = "7")]
+    error: Option<ErrorDetail>,
+}
+
+/// `DiscoveryRequest` without its node.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(in crate::server) struct SotwRequestWire {
+    #[prost(string, tag = "1")]
+    version: String,
+    #[prost(string, repeated, tag = "3")]
+    names: Vec<String>,
+    #[prost(string, tag = "4")]
+    pub(super) type_url: String,
+    #[prost(string, tag = "5")]
+    nonce: String,
+    #[prost(message, optional, tag = "6")]
+    error: Option<ErrorDetail>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct DeltaNode {
+    #[prost(message, optional, tag = "1")]
+    pub(super) node: Option<NodeHead>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct SotwNode {
+    #[prost(message, optional, tag = "2")]
+    pub(super) node: Option<NodeHead>,
+}
+
+/// `google.rpc.Status`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ErrorDetail {
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+/// `envoy.config.core.v3.Node`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct NodeHead {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    cluster: String,
+    #[prost(message, optional, tag = "3")]
+    metadata: Option<Struct>,
+    #[prost(string, tag = "6")]
+    user_agent_name: String,
+    #[prost(oneof = "UserAgentVersionType", tags = "7, 8")]
+    user_agent_version: Option<UserAgentVersionType>,
+    #[prost(string, repeated, tag = "10")]
+    client_features: Vec<String>,
+}
+
+impl From<NodeHead> for Node {
+    fn from(head: NodeHead) -> Self {
+        Self {
+            id: head.id,
+            cluster: head.cluster,
+            metadata: head.metadata,
+            user_agent_name: head.user_agent_name,
+            user_agent_version_type: head.user_agent_version,
+            client_features: head.client_features,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<DeltaRequestWire> for DeltaRequest {
+    fn from(request: DeltaRequestWire) -> Self {
+        Self {
+            subscribe: request.subscribe,
+            unsubscribe: request.unsubscribe,
+            initial_versions: request.initial_versions,
+            reply: reply(request.nonce, request.error),
+        }
+    }
+}
+
+impl From<SotwRequestWire> for SotwRequest {
+    fn from(request: SotwRequestWire) -> Self {
+        Self {
+            names: request.names,
+            version: request.version,
+            reply: reply(request.nonce, request.error),
+        }
+    }
+}
+
+fn reply(nonce: String, error: Option<ErrorDetail>) -> Reply {
+    Reply {
+        nonce,
+        error: error.map(|error| words(error.message)),
+    }
+}

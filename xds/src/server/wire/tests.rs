@@ -1,0 +1,108 @@
+use envoy_types::pb::envoy::{
+    config::core::v3::Extension,
+    service::discovery::v3::{
+        DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    },
+};
+
+use super::*;
+use crate::{
+    fixture::{assignment, eds_cluster},
+    server::grpc,
+};
+
+fn node() -> Node {
+    Node {
+        id: "sidecar".to_owned(),
+        cluster: "house".to_owned(),
+        user_agent_name: "envoy".to_owned(),
+        client_features: vec!["xds.config.supports-resource-ttl".to_owned()],
+        ..Node::default()
+    }
+}
+
+fn whole(mut chunks: Chunks) -> Vec<u8> {
+    let mut message = Vec::new();
+    while let Some(chunk) = chunks.take(usize::MAX) {
+        message.extend_from_slice(&chunk);
+    }
+    let length = message.len() - grpc::PREFIX;
+    let length = u32::try_from(length).unwrap().to_be_bytes();
+    assert_eq!(message[..grpc::PREFIX], [&[0], &length[..]].concat());
+    message.split_off(grpc::PREFIX)
+}
+
+fn response(resources: Vec<Resource>) -> Response {
+    Response {
+        kind: resources[0].kind(),
+        nonce: "start-7".into(),
+        version: resources[0].version(),
+        resources,
+        removed: vec!["gone".into()],
+        heartbeat: false,
+        ttl: false,
+    }
+}
+
+#[test]
+fn a_delta_response_is_what_the_protocol_says_small_or_large() {
+    let control_plane = control_plane("instance");
+    for count in [1, 100] {
+        let resources: Vec<_> = (0..count).map(|port| assignment("a", port)).collect();
+        let response = response(resources.clone());
+        let encoded = whole(Delta::encode(&response, &control_plane));
+        let decoded = DeltaDiscoveryResponse::decode(&*encoded).unwrap();
+        assert_eq!(decoded.system_version_info, response.version.to_string());
+        assert_eq!(decoded.type_url, response.kind.type_url());
+        assert_eq!(decoded.nonce, "start-7");
+        assert_eq!(decoded.removed_resources, ["gone"]);
+        assert_eq!(decoded.control_plane.unwrap().identifier, "instance");
+        assert_eq!(decoded.resources.len(), resources.len());
+        for (entry, resource) in decoded.resources.iter().zip(&resources) {
+            assert_eq!(entry.name, **resource.name());
+            assert_eq!(entry.version, resource.version().to_string());
+            let any = entry.resource.as_ref().unwrap();
+            assert_eq!(any.type_url, resource.kind().type_url());
+            assert_eq!(any.value, resource.body()[..]);
+        }
+    }
+}
+
+#[test]
+fn a_state_of_the_world_response_is_what_the_protocol_says() {
+    let response = response(vec![eds_cluster("a", 1)]);
+    let control_plane = control_plane("instance");
+    let encoded = whole(StateOfTheWorld::encode(&response, &control_plane));
+    let decoded = DiscoveryResponse::decode(&*encoded).unwrap();
+    assert_eq!(decoded.version_info, response.version.to_string());
+    assert_eq!(decoded.nonce, "start-7");
+    assert_eq!(decoded.control_plane.unwrap().identifier, "instance");
+    assert_eq!(decoded.resources[0].type_url, decoded.type_url);
+    assert_eq!(decoded.resources[0].value, response.resources[0].body()[..]);
+}
+
+#[test]
+fn a_request_is_read_as_far_as_it_counts() {
+    let mut full = node();
+    full.extensions = vec![Extension::default(); 100];
+    let request = DeltaDiscoveryRequest {
+        node: Some(full.clone()),
+        type_url: "type".to_owned(),
+        response_nonce: "nonce".to_owned(),
+        resource_names_subscribe: vec!["a".to_owned()],
+        ..DeltaDiscoveryRequest::default()
+    };
+    let encoded = request.encode_to_vec();
+    assert_eq!(Delta::node(&encoded).unwrap(), node());
+    let read = DeltaRequestWire::decode(&*encoded).unwrap();
+    assert_eq!(Delta::type_url(&read), "type");
+    let request = DiscoveryRequest {
+        node: Some(full),
+        type_url: "type".to_owned(),
+        ..DiscoveryRequest::default()
+    };
+    let encoded = request.encode_to_vec();
+    assert_eq!(StateOfTheWorld::node(&encoded).unwrap(), node());
+    let read = SotwRequestWire::decode(&*encoded).unwrap();
+    assert_eq!(StateOfTheWorld::type_url(&read), "type");
+}
