@@ -1,8 +1,8 @@
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, UnixMillis};
+use crate::{DatabaseName, NodeId, UnixMillis};
 
 /// A registered sidecar. The registry, not the set of connections, is the
 /// denominator of every barrier.
@@ -16,4 +16,7 @@ pub struct Node {
     /// Whether it tries a change before the others get it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub canary: bool,
+    /// The databases that exist for it; `None` for every one, also those declared later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub databases: Option<BTreeSet<DatabaseName>>,
 }

@@ -155,6 +155,10 @@ mod tests {
             "fleet show app-1",
             "fleet register app-1 --listen 127.0.0.11 --canary",
             "fleet register app-1 --listen 127.0.0.11 --no-canary",
+            "fleet register app-1 --listen 127.0.0.11 --database orders --database billing",
+            "fleet register app-1 --listen 127.0.0.11 --all-databases",
+            "sidecar bootstrap app-1 --listen 127.0.0.11 --tls-cert c --tls-key k --tls-ca a \
+             --tls-sds-dir d --database orders",
             "fleet retire app-1",
             "flip orders --to green --force",
             "migration create m --source blue --target green --fate legacy=moves --fate x=stays-closed",

@@ -2,10 +2,12 @@
 //! become convergence.
 
 mod addresses;
+mod audience;
 mod data_plane;
 mod directory;
 mod holds;
 mod probes;
+mod tries;
 mod view;
 mod world;
 
@@ -32,8 +34,12 @@ use tracing::{info, warn};
 
 use crate::chain::Chain;
 use addresses::Addresses;
+use audience::Audience;
+pub(crate) use directory::Proven;
 use holds::Holds;
 pub(crate) use probes::Probed;
+use tries::Tries;
+pub(crate) use tries::TryView;
 pub(crate) use view::{NodeView, TypeView, micros, service};
 use world::World;
 
@@ -49,12 +55,14 @@ pub(crate) struct Publisher {
     known: RwLock<Known>,
     /// A hold was published: its end must be watched.
     held: Notify,
+    /// What somebody asked for and may not have.
+    tries: Tries,
 }
 
 /// The registry and the addresses, as last published.
 #[derive(Debug, Default)]
 struct Known {
-    registered: BTreeMap<NodeId, IpAddr>,
+    registered: BTreeMap<NodeId, Audience>,
     canaries: BTreeSet<NodeId>,
     addresses: BTreeMap<ServerName, Vec<SocketAddr>>,
     holds: Holds,
@@ -87,6 +95,7 @@ impl Publisher {
             world: Mutex::new(World::new(addresses)),
             known: RwLock::default(),
             held: Notify::new(),
+            tries: Tries::default(),
         };
         publisher
             .refresh()
@@ -197,7 +206,7 @@ impl Publisher {
             .filter(NodeStatus::connected)
             .filter_map(|node| {
                 let id = NodeId::new(node.id.as_str()).ok()?;
-                let listen = *known.registered.get(&id)?;
+                let listen = known.registered.get(&id)?.listen;
                 Some((id, listen))
             })
             .collect()
@@ -224,6 +233,11 @@ impl Publisher {
         let mut servers = known.addresses.iter();
         let found = servers.find(|(_, addresses)| addresses.contains(&address));
         found.map(|(server, _)| server.clone())
+    }
+
+    /// What somebody asked for and may not have, since this process began.
+    pub(crate) fn refused_tries(&self) -> Vec<TryView> {
+        self.tries.list()
     }
 
     /// Grows with every change of the fleet.

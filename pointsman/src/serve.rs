@@ -16,7 +16,7 @@ use pointsman_cutover::{
     providers::postgres::PostgresProvider,
 };
 use pointsman_proto::v1::admin_server::AdminServer;
-use pointsman_xds::{Identity, Limits, ServerTls, TlsFiles, XdsServer};
+use pointsman_xds::{Identity, Limits, NodeDirectory, ServerTls, TlsFiles, XdsServer};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -25,7 +25,7 @@ use crate::{
     admin::Admin,
     alarms::WriteProbe,
     evidence::{SessionCensus, Witness},
-    fleet::Publisher,
+    fleet::{Proven, Publisher},
     flip::Flip,
     settings::Settings,
 };
@@ -209,10 +209,14 @@ impl House {
     ) -> anyhow::Result<()> {
         let xds_address = xds.local_addr()?;
         let admin_address = admin.local_addr()?;
+        let directory: Arc<dyn NodeDirectory> = match tls.xds {
+            Some(_) => Arc::new(Proven(Arc::clone(&self.publisher))),
+            None => Arc::clone(&self.publisher) as _,
+        };
         let server = XdsServer::new(
             self.publisher.cache(),
             self.publisher.fleet(),
-            Arc::clone(&self.publisher) as _,
+            directory,
             Arc::clone(&self.census) as _,
             Limits::default(),
         );

@@ -1,8 +1,10 @@
 //! The registered sidecars: the denominator of every barrier.
 
+use std::collections::BTreeSet;
+
 use super::{Catalog, CatalogError, NODES, key, retried, write};
 use crate::{
-    Node, NodeId,
+    DatabaseName, Node, NodeId,
     store::{Precondition, Write},
 };
 
@@ -13,11 +15,13 @@ pub enum Registered {
     Unchanged,
     /// Its listen address is another one now.
     Moved,
+    /// Other databases exist for it now; [`Catalog::entitle`] did that.
+    Changed,
 }
 
 impl Catalog {
     /// Registers a sidecar, or moves it to another listen address. Whether one that is
-    /// registered already is a canary stays as it is.
+    /// registered already is a canary, and which databases exist for it, stays as it is.
     pub async fn register(&self, node: Node) -> Result<Registered, CatalogError> {
         retried(|| self.try_register(&node)).await
     }
@@ -29,6 +33,23 @@ impl Catalog {
     /// [`CatalogError::UnknownNode`], with those that are registered.
     pub async fn set_canary(&self, id: &NodeId, canary: bool) -> Result<bool, CatalogError> {
         retried(|| self.try_set_canary(id, canary)).await
+    }
+
+    /// Says which databases exist for a registered sidecar, `None` for all. Says whether that
+    /// changed anything.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownNode`], with those that are registered;
+    /// [`CatalogError::UnknownDatabase`], with those that are declared.
+    pub async fn entitle(
+        &self,
+        id: &NodeId,
+        databases: Option<BTreeSet<DatabaseName>>,
+    ) -> Result<bool, CatalogError> {
+        for name in databases.iter().flatten() {
+            self.database(name).await?;
+        }
+        retried(|| self.try_entitle(id, databases.as_ref())).await
     }
 
     /// Takes a sidecar off the registry; barriers that begin from now on do not count it.
@@ -57,6 +78,7 @@ impl Catalog {
             Some((known, _)) if known.listen == node.listen => return Ok(Registered::Unchanged),
             Some((known, revision)) => {
                 node.canary = known.canary;
+                node.databases = known.databases;
                 (Precondition::At(revision), Registered::Moved)
             }
         };
@@ -65,15 +87,33 @@ impl Catalog {
     }
 
     async fn try_set_canary(&self, id: &NodeId, canary: bool) -> Result<bool, CatalogError> {
+        self.try_change(id, |node| node.canary = canary).await
+    }
+
+    async fn try_entitle(
+        &self,
+        id: &NodeId,
+        databases: Option<&BTreeSet<DatabaseName>>,
+    ) -> Result<bool, CatalogError> {
+        self.try_change(id, |node| node.databases = databases.cloned())
+            .await
+    }
+
+    async fn try_change(
+        &self,
+        id: &NodeId,
+        change: impl FnOnce(&mut Node),
+    ) -> Result<bool, CatalogError> {
         let at = key(NODES, id);
         let Some((node, revision)) = self.value::<Node>(&at).await? else {
             return Err(self.unknown_node(id).await?);
         };
-        if node.canary == canary {
+        let mut changed = node.clone();
+        change(&mut changed);
+        if changed == node {
             return Ok(false);
         }
-        let node = Node { canary, ..node };
-        let write = write(at, &node, Precondition::At(revision))?;
+        let write = write(at, &changed, Precondition::At(revision))?;
         self.store.commit(vec![write]).await?;
         Ok(true)
     }

@@ -63,6 +63,7 @@ fn node(name: &str, listen: &str) -> Node {
         listen: listen.parse().unwrap(),
         registered_at: UnixMillis(1),
         canary: false,
+        databases: None,
     }
 }
 

@@ -1,8 +1,8 @@
 mod watch;
 
-use std::time::UNIX_EPOCH;
+use std::{collections::BTreeSet, time::UNIX_EPOCH};
 
-use pointsman_catalog::{Node, NodeId, Registered, UnixMillis};
+use pointsman_catalog::{DatabaseName, Node, NodeId, Registered, UnixMillis};
 use pointsman_cutover::ports::Convergence;
 use pointsman_proto::v1;
 use pointsman_xds::{Delivery, Nack, NodeRecord, time_of_day};
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     evidence::SessionCensus,
-    fleet::{NodeView, Publisher, TypeView, micros, service},
+    fleet::{NodeView, Publisher, TryView, TypeView, micros, service},
 };
 
 pub(super) fn status(publisher: &Publisher, census: &SessionCensus) -> v1::FleetStatusResponse {
@@ -28,7 +28,10 @@ pub(super) fn status(publisher: &Publisher, census: &SessionCensus) -> v1::Fleet
             ..row(node)
         })
         .collect();
-    v1::FleetStatusResponse { nodes }
+    v1::FleetStatusResponse {
+        nodes,
+        refused_tries: publisher.refused_tries().into_iter().map(tried).collect(),
+    }
 }
 
 pub(super) fn show(
@@ -74,13 +77,25 @@ pub(super) async fn register(
             request.listen
         ))
     })?;
+    let wanted = entitlement(admin, &id, request).await?;
     let node = Node {
         id: id.clone(),
         listen,
         registered_at: UnixMillis::now(),
         canary: request.canary.unwrap_or_default(),
+        databases: wanted.clone().unwrap_or_default(),
     };
-    let outcome = admin.catalog.register(node).await.map_err(refuse)?;
+    let mut outcome = admin.catalog.register(node).await.map_err(refuse)?;
+    if let Some(databases) = wanted
+        && admin
+            .catalog
+            .entitle(&id, databases)
+            .await
+            .map_err(refuse)?
+        && outcome == Registered::Unchanged
+    {
+        outcome = Registered::Changed;
+    }
     if let Some(canary) = request.canary {
         let changed = admin.catalog.set_canary(&id, canary);
         changed.await.map_err(refuse)?;
@@ -90,8 +105,39 @@ pub(super) async fn register(
         Registered::New => "new",
         Registered::Unchanged => "unchanged",
         Registered::Moved => "moved",
+        Registered::Changed => "changed",
     }
     .to_owned())
+}
+
+/// The databases that shall exist for a node, `Some(None)` for all; `None` leaves it as it is.
+async fn entitlement(
+    admin: &Admin,
+    id: &NodeId,
+    request: &v1::RegisterNodeRequest,
+) -> Result<Option<Option<BTreeSet<DatabaseName>>>, Status> {
+    if request.all_databases {
+        return Ok(Some(None));
+    }
+    let names: BTreeSet<_> = request
+        .databases
+        .iter()
+        .map(|name| DatabaseName::new(name.as_str()))
+        .collect::<Result<_, _>>()
+        .map_err(invalid)?;
+    for name in &names {
+        admin.catalog.database(name).await.map_err(refuse)?;
+    }
+    if !names.is_empty() {
+        return Ok(Some(Some(names)));
+    }
+    let proven = !admin.xds_identity.is_empty();
+    if proven && admin.catalog.node(id).await.map_err(refuse)?.is_none() {
+        return Err(invalid(format_args!(
+            "which databases may {id} see? Say --database NAME for each, or --all-databases"
+        )));
+    }
+    Ok(None)
 }
 
 pub(super) async fn retire(admin: &Admin, node: &str) -> Result<(), Status> {
@@ -134,6 +180,19 @@ fn row(node: NodeView) -> v1::Node {
         refusals: node.refusals,
         canary: node.canary,
         usage: None,
+        databases: node.databases.map(|names| v1::Databases {
+            names: names.into_iter().map(String::from).collect(),
+        }),
+    }
+}
+
+fn tried(line: TryView) -> v1::RefusedTry {
+    v1::RefusedTry {
+        whom: line.whom,
+        words: line.words,
+        count: line.of.count,
+        first_ms: line.of.first.0,
+        last_ms: line.of.last.0,
     }
 }
 

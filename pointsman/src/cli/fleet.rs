@@ -3,8 +3,8 @@ mod table;
 
 use std::{net::IpAddr, process::ExitCode};
 
-use clap::Subcommand;
-use pointsman_catalog::NodeId;
+use clap::{Args, Subcommand};
+use pointsman_catalog::{DatabaseName, NodeId};
 use pointsman_proto::v1::{
     FleetStatusRequest, RegisterNodeRequest, RetireNodeRequest, ShowNodeRequest,
 };
@@ -38,12 +38,35 @@ pub(super) enum Fleet {
         /// Let it be an ordinary sidecar again
         #[arg(long)]
         no_canary: bool,
+        #[command(flatten)]
+        entitlement: Entitlement,
     },
     /// Count a sidecar no longer; it is served on as UNREGISTERED while it is connected
     Retire {
         /// The sidecar's name
         node: NodeId,
     },
+}
+
+/// Which databases exist for a sidecar
+#[derive(Args, Clone, Debug)]
+pub(super) struct Entitlement {
+    /// A database that exists for it, besides others named so; all else does not
+    #[arg(
+        long = "database",
+        value_name = "NAME",
+        conflicts_with = "all_databases"
+    )]
+    databases: Vec<DatabaseName>,
+    /// Let every database exist for it, also those declared later
+    #[arg(long)]
+    pub(super) all_databases: bool,
+}
+
+impl Entitlement {
+    pub(super) fn names(&self) -> Vec<String> {
+        self.databases.iter().map(ToString::to_string).collect()
+    }
 }
 
 impl Fleet {
@@ -57,9 +80,10 @@ impl Fleet {
                 listen,
                 canary,
                 no_canary,
+                entitlement,
             } => {
                 let canary = (canary || no_canary).then_some(canary);
-                register(global, &node, listen, canary).await?;
+                register(global, &node, listen, canary, entitlement).await?;
             }
             Self::Retire { node } => retire(global, &node).await?,
         }
@@ -123,6 +147,7 @@ async fn register(
     node: &NodeId,
     listen: IpAddr,
     canary: Option<bool>,
+    entitlement: Entitlement,
 ) -> anyhow::Result<()> {
     let registered = client::connect(global)
         .await?
@@ -130,6 +155,8 @@ async fn register(
             node: node.to_string(),
             listen: listen.to_string(),
             canary,
+            databases: entitlement.names(),
+            all_databases: entitlement.all_databases,
         })
         .await
         .map_err(|status| client::refusal(&status))?
@@ -141,6 +168,9 @@ async fn register(
                 "{node} is to listen on {listen}: restart it with the bootstrap that `sidecar \
                  bootstrap` prints now"
             ),
+            "changed" => {
+                format!("{node}, listening on {listen}, is told of other databases from now on")
+            }
             _ => format!("{node} is registered, listening on {listen}"),
         };
         match canary {

@@ -12,7 +12,7 @@ use pointsman_catalog::{Endpoint, NodeId};
 use pointsman_envoy_config::{Bootstrap, Transport};
 use pointsman_proto::v1::RegisterNodeRequest;
 
-use super::{Global, client};
+use super::{Global, client, fleet::Entitlement};
 
 /// Sidecars' own configuration
 #[derive(Debug, Subcommand)]
@@ -41,6 +41,8 @@ pub(super) struct Bootstrapping {
     #[arg(long, value_name = "N", default_value_t = MAX_CONNECTIONS)]
     max_connections: u32,
     #[command(flatten)]
+    entitlement: Entitlement,
+    #[command(flatten)]
     certificate: tls::Certificate,
 }
 
@@ -61,6 +63,8 @@ impl Bootstrapping {
                 node: self.node.to_string(),
                 listen: self.listen.to_string(),
                 canary: None,
+                databases: self.entitlement.names(),
+                all_databases: self.entitlement.all_databases,
             })
             .await
             .map_err(|status| client::refusal(&status))?

@@ -1,3 +1,5 @@
+mod entitled;
+
 use std::time::Duration;
 
 use pointsman_catalog::{Declaration, Node, Route, store::EmbeddedStore};
@@ -5,6 +7,7 @@ use pointsman_cutover::ports::DataPlane as _;
 use pointsman_xds::{Group, NodeDescription, NodeDirectory as _, Peer, ResourceType, Version};
 
 use super::*;
+use audience::Audience;
 
 /// A control plane's store with two databases and one registered sidecar.
 struct House {
@@ -44,6 +47,7 @@ impl House {
             listen: ip(11),
             registered_at: UnixMillis(0),
             canary: false,
+            databases: None,
         };
         catalog.register(node).await.unwrap();
         Self { catalog, _dir: dir }
@@ -52,6 +56,10 @@ impl House {
     async fn publisher(&self) -> Arc<Publisher> {
         Publisher::restore(Arc::clone(&self.catalog)).await.unwrap()
     }
+}
+
+fn group_on(last: u8) -> Group {
+    Audience::of_all(ip(last)).group()
 }
 
 fn ip(last: u8) -> IpAddr {
@@ -98,7 +106,7 @@ fn node(id: &str, listen: Option<&str>) -> NodeDescription {
 
 /// What the group on 127.0.0.`last` has of `name`: version and encoded message.
 fn assignment(publisher: &Publisher, last: u8, name: &str) -> (Version, Vec<u8>) {
-    let snapshot = publisher.cache.snapshot(&world::group(ip(last))).unwrap();
+    let snapshot = publisher.cache.snapshot(&group_on(last)).unwrap();
     let found = snapshot.set(ResourceType::Endpoints).get(name).unwrap();
     (found.version(), found.body().to_vec())
 }
@@ -107,7 +115,7 @@ fn assignment(publisher: &Publisher, last: u8, name: &str) -> (Version, Vec<u8>)
 async fn everything_of_the_store_is_published_before_anybody_is_served() {
     let house = House::new().await;
     let publisher = house.publisher().await;
-    let snapshot = publisher.cache.snapshot(&world::group(ip(11))).unwrap();
+    let snapshot = publisher.cache.snapshot(&group_on(11)).unwrap();
     for (kind, count) in [
         (ResourceType::Listener, 4),
         (ResourceType::Cluster, 6),
@@ -121,14 +129,14 @@ async fn everything_of_the_store_is_published_before_anybody_is_served() {
 async fn a_publish_changes_only_what_it_names() {
     let house = House::new().await;
     let publisher = house.publisher().await;
-    let before = publisher.cache.snapshot(&world::group(ip(11))).unwrap();
+    let before = publisher.cache.snapshot(&group_on(11)).unwrap();
     let billing = assignment(&publisher, 11, "writer.billing");
     let orders_before = assignment(&publisher, 11, "writer.orders");
 
     let green = Route::serve(vec![server("green")]);
     let publication = publisher.publish(&writer(green)).await.unwrap();
 
-    let after = publisher.cache.snapshot(&world::group(ip(11))).unwrap();
+    let after = publisher.cache.snapshot(&group_on(11)).unwrap();
     assert_eq!(publication.epochs[&orders()].0, 2);
     for kind in [ResourceType::Listener, ResourceType::Cluster] {
         assert_eq!(before.set(kind).version(), after.set(kind).version());
@@ -170,7 +178,7 @@ async fn a_hold_keeps_its_version_while_it_runs_and_refuses_past_its_end() {
     let mut world = publisher.world.lock().await;
     let drawn = |world: &World| {
         let snapshots = world.snapshots(&BTreeMap::new()).unwrap();
-        let endpoints = snapshots[&world::group(ip(11))].set(ResourceType::Endpoints);
+        let endpoints = snapshots[&group_on(11)].set(ResourceType::Endpoints);
         endpoints.get("writer.orders").unwrap().clone()
     };
     let routes = house.catalog.publish(&writer(hold(until))).await.unwrap();
@@ -191,7 +199,7 @@ async fn a_hold_keeps_its_version_while_it_runs_and_refuses_past_its_end() {
         .rendered(&writer(Route::Refuse), until)
         .map(|drawn| world.snapshots(&drawn).unwrap())
         .unwrap();
-    let refusing = &refusing[&world::group(ip(11))];
+    let refusing = &refusing[&group_on(11)];
     let refusing = refusing.set(ResourceType::Endpoints).get("writer.orders");
     assert_eq!(drawn(&world).body(), refusing.unwrap().body());
     assert_eq!(world.next_hold_end(), None);
@@ -241,7 +249,7 @@ async fn a_stranger_is_served_where_it_says_that_it_listens() {
         .publish(&writer(Route::serve(vec![server("green")])))
         .await
         .unwrap();
-    let (own, other) = (world::group(ip(11)), world::group(ip(99)));
+    let (own, other) = (group_on(11), group_on(99));
     let endpoints = |group| {
         let snapshot = publisher.cache.snapshot(group).unwrap();
         Arc::clone(snapshot.set(ResourceType::Endpoints))
@@ -273,10 +281,7 @@ async fn the_registry_outweighs_what_a_node_says_of_itself() {
     let house = House::new().await;
     let publisher = house.publisher().await;
     let said = node("app-1", Some("127.0.0.99"));
-    assert_eq!(
-        publisher.admit(&said, &peer()).await.unwrap(),
-        world::group(ip(11))
-    );
+    assert_eq!(publisher.admit(&said, &peer()).await.unwrap(), group_on(11));
 }
 
 #[tokio::test]

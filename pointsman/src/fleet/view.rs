@@ -3,15 +3,16 @@
 mod judge;
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::PoisonError,
 };
 
-use pointsman_catalog::NodeId;
+use pointsman_catalog::{DatabaseName, NodeId};
 use pointsman_envoy_config::LISTEN_METADATA;
 use pointsman_xds::{NodeRecord, NodeStatus, ResourceType, TypeStatus};
 
-use super::{Known, Publisher};
+use super::{Known, Publisher, audience::Audience};
 
 /// One sidecar, as operators see it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,6 +21,8 @@ pub(crate) struct NodeView {
     pub(crate) listen: Option<IpAddr>,
     pub(crate) registered: bool,
     pub(crate) canary: bool,
+    /// Those that exist for it; `None` is all.
+    pub(crate) databases: Option<BTreeSet<DatabaseName>>,
     pub(crate) state: State,
     /// Why the state is not [`State::Synced`], and what is odd besides.
     pub(crate) words: String,
@@ -106,11 +109,14 @@ impl Publisher {
 
 fn view(status: &NodeStatus, known: &Known) -> NodeView {
     let id = NodeId::new(status.id.as_str()).ok();
-    let registered = id.as_ref().and_then(|id| known.registered.get(id).copied());
+    let registered = id.as_ref().and_then(|id| known.registered.get(id));
     let (state, words) = judge::node(status, registered);
     NodeView {
+        databases: registered.and_then(Audience::databases).cloned(),
         id: status.id.to_string(),
-        listen: registered.or_else(|| said(status)),
+        listen: registered
+            .map(|audience| audience.listen)
+            .or_else(|| said(status)),
         registered: status.registered,
         canary: id.is_some_and(|id| known.canaries.contains(&id)),
         state,

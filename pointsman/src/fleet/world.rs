@@ -1,6 +1,6 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -11,7 +11,7 @@ use pointsman_catalog::{
 use pointsman_envoy_config::{ServedDatabase, resources};
 use pointsman_xds::{Group, Resource, ResourceSet, ResourceType, Snapshot, SnapshotBuilder};
 
-use super::{addresses::Addresses, probes::Probed};
+use super::{addresses::Addresses, audience::Audience, probes::Probed};
 
 /// What is published: the catalogue as it was read, and the resources made of it.
 #[derive(Debug)]
@@ -20,18 +20,18 @@ pub(super) struct World {
     servers: Vec<Server>,
     databases: BTreeMap<DatabaseName, Database>,
     routes: BTreeMap<DatabaseName, Routes>,
-    nodes: BTreeMap<NodeId, IpAddr>,
+    nodes: BTreeMap<NodeId, Audience>,
     /// Those of `nodes` that try a change before the others.
     canaries: BTreeSet<NodeId>,
     /// What sidecars are asked to try.
     pub(super) probes: BTreeMap<DatabaseName, Probed>,
-    /// Where nodes listen that came since this process began: registered or not, moved or
-    /// retired since, they must hear of every change while they are connected.
-    admitted: BTreeSet<IpAddr>,
-    /// Clusters and load assignments, by database; the same for every node.
+    /// Of the nodes that came since this process began: registered or not, moved or retired
+    /// since, they must hear of every change while they are connected.
+    admitted: BTreeSet<Audience>,
+    /// Clusters and load assignments, by database; the same for every node that it exists for.
     shared: BTreeMap<DatabaseName, Drawn>,
-    /// By the address on which a group of nodes listens.
-    listeners: BTreeMap<IpAddr, Arc<ResourceSet>>,
+    /// By who is told of them.
+    listeners: BTreeMap<Audience, Arc<ResourceSet>>,
 }
 
 /// The resources of one database.
@@ -72,7 +72,7 @@ impl World {
         self.canaries = canaries.map(|node| node.id.clone()).collect();
         self.nodes = nodes
             .into_iter()
-            .map(|node| (node.id, node.listen))
+            .map(|node| (node.id.clone(), Audience::from(node)))
             .collect();
         Ok(())
     }
@@ -86,10 +86,10 @@ impl World {
             .filter(|(name, _)| self.databases.contains_key(name))
             .map(|(name, routes)| Ok((name.clone(), self.draw(name, routes, &addresses, now)?)))
             .collect::<Result<_, String>>()?;
-        let groups: BTreeSet<_> = self.nodes.values().chain(&self.admitted).copied().collect();
-        let listeners = groups
+        let audiences: BTreeSet<_> = self.nodes.values().chain(&self.admitted).collect();
+        let listeners = audiences
             .into_iter()
-            .map(|listen| Ok((listen, self.draw_listeners(listen)?)))
+            .map(|audience| Ok((audience.clone(), self.draw_listeners(audience)?)))
             .collect::<Result<_, String>>()?;
         self.shared = shared;
         self.listeners = listeners;
@@ -168,15 +168,15 @@ impl World {
             .min()
     }
 
-    /// Serves nodes that listen on `listen` from now on. Says whether that is news.
+    /// Serves nodes of `audience` from now on. Says whether that is news.
     ///
     /// # Errors
     /// Words for whoever asks, when there are too many already.
-    pub(super) fn admit(&mut self, listen: IpAddr) -> Result<bool, String> {
-        if self.admitted.contains(&listen) {
+    pub(super) fn admit(&mut self, audience: &Audience) -> Result<bool, String> {
+        if self.admitted.contains(audience) {
             return Ok(false);
         }
-        let known = self.listeners.contains_key(&listen);
+        let known = self.listeners.contains_key(audience);
         if !known {
             if self.listeners.len() >= MAX_GROUPS {
                 return Err(format!(
@@ -184,59 +184,81 @@ impl World {
                      to forget those that are not in use any more"
                 ));
             }
-            let listeners = self.draw_listeners(listen)?;
-            self.listeners.insert(listen, listeners);
+            let listeners = self.draw_listeners(audience)?;
+            self.listeners.insert(audience.clone(), listeners);
         }
-        self.admitted.insert(listen);
+        self.admitted.insert(audience.clone());
         Ok(!known)
     }
 
-    /// One snapshot per group, with `instead` in the place of what is drawn of its databases.
+    /// One snapshot per group that `instead` concerns, with that in the place of what is drawn
+    /// of its databases; one for each group if it is empty.
     pub(super) fn snapshots(
         &self,
         instead: &BTreeMap<DatabaseName, Drawn>,
     ) -> Result<BTreeMap<Group, Snapshot>, String> {
-        let drawn = self
-            .shared
-            .iter()
-            .flat_map(|(name, drawn)| &instead.get(name).unwrap_or(drawn).resources)
-            .cloned();
-        // Sets that all groups share stay one object, so that a publish compares them once.
-        let common = Snapshot::builder()
-            .extend(drawn)
-            .insert(resources::runtime_layer().into())
+        // What many groups share stays one object, so that a publish compares it once.
+        let mut shared: BTreeMap<_, Snapshot> = BTreeMap::new();
+        let mut snapshots = BTreeMap::new();
+        for (audience, listeners) in &self.listeners {
+            let concerned = instead.keys().any(|name| audience.includes(name));
+            if !concerned && !instead.is_empty() {
+                continue;
+            }
+            let databases = audience.databases();
+            let common = match shared.entry(databases) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(self.common(databases, instead)?),
+            };
+            let snapshot = [
+                ResourceType::Cluster,
+                ResourceType::Endpoints,
+                ResourceType::Runtime,
+            ]
+            .into_iter()
+            .map(|kind| Arc::clone(common.set(kind)))
+            .fold(Snapshot::builder(), SnapshotBuilder::share)
+            .share(Arc::clone(listeners))
             .build()
             .map_err(|error| error.to_string())?;
-        let kinds = [
-            ResourceType::Cluster,
-            ResourceType::Endpoints,
-            ResourceType::Runtime,
-        ];
-        self.listeners
-            .iter()
-            .map(|(listen, listeners)| {
-                let snapshot = kinds
-                    .into_iter()
-                    .map(|kind| Arc::clone(common.set(kind)))
-                    .fold(Snapshot::builder(), SnapshotBuilder::share)
-                    .share(Arc::clone(listeners))
-                    .build()
-                    .map_err(|error| error.to_string())?;
-                Ok((group(*listen), snapshot))
-            })
-            .collect()
+            snapshots.insert(audience.group(), snapshot);
+        }
+        Ok(snapshots)
     }
 
-    /// Where `node` listens, if it is registered.
-    pub(super) fn listen(&self, node: &NodeId) -> Option<IpAddr> {
-        self.nodes.get(node).copied()
+    /// What all are told alike for whom these databases exist.
+    fn common(
+        &self,
+        databases: Option<&BTreeSet<DatabaseName>>,
+        instead: &BTreeMap<DatabaseName, Drawn>,
+    ) -> Result<Snapshot, String> {
+        let drawn: Vec<_> = match databases {
+            None => self.shared.iter().collect(),
+            Some(names) => names
+                .iter()
+                .filter_map(|name| self.shared.get_key_value(name))
+                .collect(),
+        };
+        let drawn = drawn
+            .into_iter()
+            .flat_map(|(name, drawn)| &instead.get(name).unwrap_or(drawn).resources);
+        Snapshot::builder()
+            .extend(drawn.cloned())
+            .insert(resources::runtime_layer().into())
+            .build()
+            .map_err(|error| error.to_string())
     }
 
     pub(super) fn routes(&self) -> &BTreeMap<DatabaseName, Routes> {
         &self.routes
     }
 
-    pub(super) fn registered(&self) -> BTreeMap<NodeId, IpAddr> {
+    /// What `node` is told of, if it is registered.
+    pub(super) fn audience(&self, node: &NodeId) -> Option<Audience> {
+        self.nodes.get(node).cloned()
+    }
+
+    pub(super) fn registered(&self) -> BTreeMap<NodeId, Audience> {
         self.nodes.clone()
     }
 
@@ -286,19 +308,16 @@ impl World {
         tried.into_iter().cloned().collect()
     }
 
-    fn draw_listeners(&self, listen: IpAddr) -> Result<Arc<ResourceSet>, String> {
-        let rendered = resources::listeners(listen, self.databases.values())
-            .map_err(|error| error.to_string())?;
+    fn draw_listeners(&self, audience: &Audience) -> Result<Arc<ResourceSet>, String> {
+        let databases = self.databases.values();
+        let databases = databases.filter(|database| audience.includes(&database.name));
+        let rendered =
+            resources::listeners(audience.listen, databases).map_err(|error| error.to_string())?;
         let listeners = rendered.into_iter().map(Resource::from);
         ResourceSet::new(ResourceType::Listener, listeners)
             .map(Arc::new)
             .map_err(|error| error.to_string())
     }
-}
-
-/// Nodes with one listen address share their snapshot.
-pub(super) fn group(listen: IpAddr) -> Group {
-    Group::new(listen.to_string())
 }
 
 /// When a route that is held now stops being so; a hold that is over is none.

@@ -33,6 +33,11 @@ fn facts(record: &NodeRecord, node: &Node) -> String {
     };
     fact("registered", registered);
     fact("listen", node.listen.clone());
+    let databases = node.databases.as_ref();
+    fact(
+        "databases",
+        databases.map_or_else(|| "all".to_owned(), |databases| databases.names.join(", ")),
+    );
     let connected = record.connected_ms.map_or_else(String::new, |since| {
         let from = node.peers.join(", ");
         format!("since {}, from {from}", clock(since))

@@ -1,4 +1,4 @@
-use pointsman_proto::v1::{FleetStatusResponse, Node, NodeUsage, Probe};
+use pointsman_proto::v1::{FleetStatusResponse, Node, NodeUsage, Probe, RefusedTry};
 
 use crate::cli::output::{Columns, ms, number};
 
@@ -24,7 +24,22 @@ pub(super) fn of(status: &FleetStatusResponse) -> String {
         ]);
         table.row(row);
     }
-    format!("{table}\n{}", summary(status))
+    let mut text = format!("{table}\n{}", summary(status));
+    for refused in &status.refused_tries {
+        text.push_str(&line(refused));
+    }
+    text
+}
+
+fn line(refused: &RefusedTry) -> String {
+    let RefusedTry {
+        whom, words, count, ..
+    } = refused;
+    let times = match count {
+        1 => "once".to_owned(),
+        more => format!("{more} times"),
+    };
+    format!("\nrefused {times}: {whom}: {words}")
 }
 
 /// In the order in which sidecars list them, which is the protocol's.
@@ -175,6 +190,12 @@ mod tests {
                     )
                 },
             ],
+            refused_tries: vec![RefusedTry {
+                whom: "spiffe://example.org/pointsman/sidecar/app-1".to_owned(),
+                words: "it said that it is app-2".to_owned(),
+                count: 2,
+                ..RefusedTry::default()
+            }],
         };
         insta::assert_snapshot!(of(&status));
     }

@@ -51,8 +51,8 @@ impl Certificate {
             );
         }
         let folder = self.tls_sds_dir.unwrap_or_else(|| {
-            let folder = certificate.parent().unwrap_or(Path::new(""));
-            folder.to_owned()
+            let folder = certificate.parent().map(Path::to_owned);
+            folder.unwrap_or_default()
         });
         let secrets = Secrets {
             certificate,

@@ -1,18 +1,18 @@
 //! What is to be said of a sidecar, and in which words.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use pointsman_xds::{NodeStatus, TypeState, TypeStatus};
 
 use super::{State, service};
-use crate::fleet::world;
+use crate::fleet::audience::Audience;
 
 /// The worst of its types, a refusal first: it does not go away by waiting.
-pub(super) fn node(status: &NodeStatus, listen: Option<IpAddr>) -> (State, String) {
+pub(super) fn node(status: &NodeStatus, registered: Option<&Audience>) -> (State, String) {
     if !status.connected() {
         return (State::Absent, away(status));
     }
-    let (state, words) = connected(status, listen);
+    let (state, words) = connected(status, registered);
     let mut words: Vec<_> = Some(words)
         .filter(|words| !words.is_empty())
         .into_iter()
@@ -53,7 +53,7 @@ pub(super) fn refusal(status: &TypeStatus) -> (String, Vec<String>) {
     }
 }
 
-fn connected(status: &NodeStatus, listen: Option<IpAddr>) -> (State, String) {
+fn connected(status: &NodeStatus, registered: Option<&Audience>) -> (State, String) {
     let of = |state: State| {
         let types = status.types.iter();
         types.filter(move |of_type| self::of_type(of_type) == state)
@@ -102,10 +102,10 @@ fn connected(status: &NodeStatus, listen: Option<IpAddr>) -> (State, String) {
         let words = format!("not acknowledged yet: {}", names(State::Stale));
         return (State::Stale, words);
     }
-    if let (Some(served), Some(listen)) = (&status.group, listen)
-        && *served != world::group(listen)
+    if let (Some(served), Some(audience)) = (&status.group, registered)
+        && *served != audience.group()
     {
-        let words = format!("still listens on {served}: restart it with its new bootstrap");
+        let words = format!("still served as {served}: restart it with its new bootstrap");
         return (State::Stale, words);
     }
     if !status.synced {

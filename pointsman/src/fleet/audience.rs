@@ -1,0 +1,82 @@
+use std::{collections::BTreeSet, fmt::Write as _, net::IpAddr};
+
+use pointsman_catalog::{DatabaseName, Node};
+use pointsman_xds::Group;
+
+/// What sidecars have in common that are told the same: where they listen, and which
+/// databases exist for them.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Audience {
+    pub(crate) listen: IpAddr,
+    /// `None` is all, also those that are declared later.
+    databases: Option<BTreeSet<DatabaseName>>,
+}
+
+impl Audience {
+    /// Those for whom every database exists.
+    pub(crate) const fn of_all(listen: IpAddr) -> Self {
+        Self {
+            listen,
+            databases: None,
+        }
+    }
+
+    pub(super) const fn databases(&self) -> Option<&BTreeSet<DatabaseName>> {
+        self.databases.as_ref()
+    }
+
+    pub(super) fn includes(&self, database: &DatabaseName) -> bool {
+        self.databases
+            .as_ref()
+            .is_none_or(|databases| databases.contains(database))
+    }
+
+    pub(super) fn group(&self) -> Group {
+        let mut name = self.listen.to_string();
+        let mut separator = ' ';
+        for database in self.databases.iter().flatten() {
+            // Writing to a string does not fail.
+            let _ = write!(name, "{separator}{database}");
+            separator = ',';
+        }
+        if self.databases.as_ref().is_some_and(BTreeSet::is_empty) {
+            name.push_str(" -");
+        }
+        Group::new(name)
+    }
+}
+
+impl From<Node> for Audience {
+    fn from(node: Node) -> Self {
+        Self {
+            listen: node.listen,
+            databases: node.databases,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audience(databases: Option<&[&str]>) -> Audience {
+        let name = |name: &&str| DatabaseName::new(*name).unwrap();
+        Audience {
+            listen: IpAddr::from([127, 0, 0, 1]),
+            databases: databases.map(|names| names.iter().map(name).collect()),
+        }
+    }
+
+    #[test]
+    fn whoever_is_told_something_else_is_of_another_group() {
+        let all = [
+            None,
+            Some(&[][..]),
+            Some(&["a"]),
+            Some(&["b"]),
+            Some(&["a", "b"]),
+        ];
+        let groups: BTreeSet<_> = all.map(|names| audience(names).group()).into();
+        assert_eq!(groups.len(), all.len(), "{groups:?}");
+    }
+}
