@@ -35,7 +35,7 @@ mod telemetry;
 #[cfg(feature = "tls")]
 mod tls;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod fixture;
 
 /// The example of the README, compiled.

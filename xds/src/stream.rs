@@ -8,6 +8,8 @@ mod completeness;
 mod difference;
 mod heartbeat;
 mod message;
+#[cfg(any(test, fuzzing))]
+mod model;
 mod nack;
 mod order;
 mod rebase;

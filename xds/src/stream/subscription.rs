@@ -36,6 +36,18 @@ pub(super) struct Asked {
     pub(super) new: bool,
 }
 
+impl Change {
+    /// State of the world: a name is not given any more. The wildcard, if it has come instead,
+    /// asks for it again.
+    fn lose(&mut self, name: Arc<str>) {
+        if self.widened {
+            self.asked.push(Asked { name, new: false });
+        } else {
+            self.dropped = true;
+        }
+    }
+}
+
 impl Subscription {
     /// Delta. Subscribing comes before unsubscribing, so a name in both lists ends
     /// unsubscribed. `all` says that a first request without names asks for everything; names
@@ -95,8 +107,8 @@ impl Subscription {
         }
         let mut before = std::mem::take(&mut self.names).into_iter().peekable();
         for name in wanted {
-            while before.next_if(|had| **had < *name).is_some() {
-                change.dropped = true;
+            while let Some(had) = before.next_if(|had| **had < *name) {
+                change.lose(had);
             }
             let had = before.next_if(|had| **had == *name);
             let kept = had.unwrap_or_else(|| {
@@ -109,7 +121,7 @@ impl Subscription {
             });
             self.names.push(kept);
         }
-        change.dropped |= before.next().is_some();
+        before.for_each(|had| change.lose(had));
         change
     }
 

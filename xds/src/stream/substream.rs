@@ -210,14 +210,7 @@ impl Substream {
             return;
         }
         self.reopen();
-        if change.widened
-            && let Some(base) = &self.base
-        {
-            let names = base.iter().map(Resource::name);
-            for name in names.filter(|name| !self.subscription.has_name(name)) {
-                self.open.entry(Arc::clone(name)).or_default();
-            }
-        }
+        self.open_new(&change);
         if change.asked_all {
             self.answer_owed = true;
             // Asked for a second time, everything is sent again. The first time, the client
@@ -228,13 +221,8 @@ impl Substream {
         }
         if self.is_whole() {
             self.answer_owed |= first || !change.asked.is_empty();
-        }
-        for asked in change.asked {
-            let owed = !self.is_whole();
-            if asked.new {
-                self.open.entry(Arc::clone(&asked.name)).or_default();
-            }
-            if owed {
+        } else {
+            for asked in &change.asked {
                 self.entry(&asked.name).owed = true;
             }
         }
@@ -379,6 +367,24 @@ impl Substream {
         self.standing = Standing::Open;
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.outdated = true;
+        }
+    }
+
+    /// What was not wanted before is not known to be there, whatever `base` holds.
+    fn open_new(&mut self, change: &Change) {
+        for asked in change.asked.iter().filter(|asked| asked.new) {
+            self.open.entry(Arc::clone(&asked.name)).or_default();
+        }
+        if !change.widened {
+            return;
+        }
+        let former = change.asked.iter().filter(|asked| !asked.new);
+        let former: BTreeSet<_> = former.map(|asked| &asked.name).collect();
+        let all = self.base.iter().flat_map(|base| base.iter());
+        for name in all.map(Resource::name) {
+            if !self.subscription.has_name(name) && !former.contains(name) {
+                self.open.entry(Arc::clone(name)).or_default();
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod delta;
 mod order;
+mod property;
 mod refusal;
 mod sotw;
 mod standing;

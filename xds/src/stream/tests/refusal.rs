@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     fixture::{assignment, opaque},
-    resource::ResourceType::{Cluster, Endpoints, Listener, Route},
+    resource::ResourceType::{Cluster, Endpoints, Listener, Route, Runtime},
 };
 
 fn routes(versions: &[(&str, &str)]) -> Vec<Resource> {
@@ -147,4 +147,16 @@ fn a_refused_addition_does_not_hinder_its_own_undo() {
     assert_eq!(sent(&undo), ["old"]);
     assert!(client.ack(&undo).is_empty());
     assert_eq!(client.machine.synced_to(), Some(Sequence::from(3)));
+}
+
+#[test]
+fn a_name_asked_for_together_with_everything_is_not_taken_for_known() {
+    let mut client = Client::sotw();
+    client.publish([]);
+    client.ask(Runtime, &["a"]);
+    client.publish([opaque(Runtime, "b", "1")]);
+    let bad = only(client.ask(Runtime, &["a", "b", "*"]));
+    client.nack(&bad);
+    assert!(matches!(client.state(Runtime), TypeState::Nacked { .. }));
+    assert_eq!(client.machine.synced_to(), None);
 }

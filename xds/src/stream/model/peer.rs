@@ -1,0 +1,399 @@
+//! One type on one stream: what the client has, what the server may believe that it has, and
+//! what the server may send.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::{
+    view::{Told, View},
+    world::World,
+};
+use crate::{
+    resource::{ResourceType, Version},
+    snapshot::Snapshot,
+    stream::{Response, Transport},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    /// As the client has sent it, and as it has arrived.
+    pub(super) client: View,
+    pub(super) server: View,
+    /// What the client has accepted and has not forgotten.
+    pub(super) held: BTreeMap<String, Version>,
+    /// It refused a response with this among others, and may have taken it.
+    pub(super) tainted: BTreeSet<String>,
+    /// Of the last response that it accepted.
+    pub(super) accepted: String,
+    /// What the server may believe.
+    known: BTreeMap<String, Version>,
+    /// Something, but not known what.
+    unknown: BTreeSet<String>,
+    owed: BTreeSet<String>,
+    answer_owed: bool,
+    claimed: Option<Version>,
+    /// By name: what was refused when it came alone.
+    refused: BTreeMap<String, Option<Version>>,
+    pub(super) in_flight: Option<Flight>,
+    pub(super) nonces: Vec<String>,
+    /// The nonce of the last response that reached the client.
+    pub(super) received: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Flight {
+    nonce: String,
+    resources: BTreeMap<String, Version>,
+    removed: BTreeSet<String>,
+    void: BTreeSet<String>,
+}
+
+impl Peer {
+    pub(super) fn latest(&self) -> &str {
+        self.nonces.last().map_or("", String::as_str)
+    }
+
+    /// All that the client wants, as state of the world has said it so far.
+    pub(super) fn list(&self) -> Vec<String> {
+        if self.client.is_legacy() {
+            Vec::new()
+        } else {
+            self.full_list()
+        }
+    }
+
+    /// All that the client wants, in full.
+    pub(super) fn full_list(&self) -> Vec<String> {
+        let all = self.client.wildcard.then(|| "*".to_owned());
+        all.into_iter()
+            .chain(self.client.names.iter().cloned())
+            .collect()
+    }
+
+    /// Only the client remembers anything.
+    pub(super) fn reconnected(&mut self) -> &Self {
+        *self = Self {
+            client: std::mem::take(&mut self.client),
+            held: std::mem::take(&mut self.held),
+            accepted: std::mem::take(&mut self.accepted),
+            ..Self::default()
+        };
+        self
+    }
+
+    /// State of the world: the version that a first request brings counts if it is that of
+    /// everything.
+    pub(super) fn claim(&mut self, version: &str) {
+        self.claimed = Version::parse(version).filter(|_| self.server.wildcard);
+    }
+
+    /// Once there is something to compare it with.
+    pub(super) fn recognise(&mut self, kind: ResourceType, snapshot: &Snapshot) {
+        let claimed = self.claimed.take();
+        if claimed == Some(snapshot.set(kind).version()) {
+            self.known = self.held.clone();
+        }
+    }
+
+    /// A request has arrived.
+    pub(super) fn asked(
+        &mut self,
+        kind: ResourceType,
+        whole: bool,
+        told: Told,
+        listed: &BTreeMap<String, Version>,
+        snapshot: Option<&Snapshot>,
+    ) {
+        if told.first {
+            for (name, version) in listed.iter().filter(|(name, _)| self.server.covers(name)) {
+                if kind == ResourceType::Endpoints {
+                    self.unknown.insert(name.clone());
+                } else {
+                    self.known.insert(name.clone(), *version);
+                }
+            }
+        }
+        self.answer_owed |= told.answer || (whole && (told.first || !told.names.is_empty()));
+        let listed = |name: &String| {
+            told.first && kind != ResourceType::Endpoints && listed.contains_key(name)
+        };
+        self.owed
+            .extend(told.names.into_iter().filter(|name| !listed(name)));
+        if told.all_again
+            && let Some(snapshot) = snapshot
+        {
+            let names = snapshot
+                .set(kind)
+                .iter()
+                .map(|resource| resource.name().to_string());
+            self.owed.extend(names);
+        }
+        let server = &self.server;
+        self.known.retain(|name, _| server.covers(name));
+        self.unknown.retain(|name| server.covers(name));
+        self.owed.retain(|name| server.covers(name));
+        self.refused.retain(|name, _| server.covers(name));
+    }
+
+    /// An answer has arrived; a stale one says nothing.
+    pub(super) fn answered(&mut self, nonce: &str, refused: bool, whole: bool) {
+        let Some(flight) = self.in_flight.take_if(|flight| flight.nonce == nonce) else {
+            return;
+        };
+        let alone = flight.resources.len() + flight.removed.len() == 1;
+        if !refused && whole {
+            self.known.clear();
+            self.unknown.clear();
+        }
+        let sent = flight
+            .resources
+            .iter()
+            .map(|(name, version)| (name, Some(*version)));
+        for (name, version) in sent.chain(flight.removed.iter().map(|name| (name, None))) {
+            if !self.server.covers(name) {
+                continue;
+            }
+            match (refused, version) {
+                (false, _) if flight.void.contains(name) => {}
+                (false, version) => {
+                    self.unknown.remove(name);
+                    self.refused.remove(name);
+                    match version {
+                        Some(version) => self.known.insert(name.clone(), version),
+                        None => self.known.remove(name),
+                    };
+                }
+                (true, version) if alone => {
+                    self.refused.insert(name.clone(), version);
+                }
+                (true, _) => {
+                    self.known.remove(name);
+                    self.refused.remove(name);
+                    self.unknown.insert(name.clone());
+                }
+            }
+        }
+    }
+
+    pub(super) fn published(
+        &mut self,
+        kind: ResourceType,
+        snapshot: &Snapshot,
+        transport: Transport,
+        whole: bool,
+    ) {
+        let current = |name: &String| {
+            snapshot
+                .set(kind)
+                .get(name)
+                .map(|resource| resource.version())
+        };
+        self.refused
+            .retain(|name, version| current(name) == *version);
+        if transport == Transport::StateOfTheWorld && !whole {
+            self.known.retain(|name, _| current(name).is_some());
+            self.unknown.retain(|name| current(name).is_some());
+        }
+    }
+
+    /// The client is about to forget its endpoints.
+    pub(super) fn void(&mut self, name: &str) {
+        if !self.server.started || !self.server.covers(name) {
+            return;
+        }
+        self.known.remove(name);
+        self.unknown.remove(name);
+        self.owed.insert(name.to_owned());
+        if let Some(flight) = &mut self.in_flight {
+            flight.void.insert(name.to_owned());
+        }
+    }
+
+    /// Holds a response against everything that may be sent now. Returns what the client
+    /// warms because of it.
+    pub(super) fn emitted(
+        &mut self,
+        response: &Response,
+        snapshot: &Snapshot,
+        whole: bool,
+    ) -> Result<Vec<String>, String> {
+        let set = snapshot.set(response.kind);
+        let resources: BTreeMap<_, _> = response
+            .resources
+            .iter()
+            .map(|resource| (resource.name().to_string(), resource.version()))
+            .collect();
+        let removed: BTreeSet<_> = response.removed.iter().map(ToString::to_string).collect();
+        self.shape(response, &resources, &removed)?;
+        if whole {
+            let mut wanted = set
+                .iter()
+                .filter(|resource| self.server.covers(resource.name()));
+            ensure(
+                wanted.all(|r| resources.contains_key(&**r.name())),
+                "X16: the whole is not whole",
+            )?;
+        }
+        let mut changed = Vec::new();
+        for (name, version) in &resources {
+            let current = set.get(name).map(|resource| resource.version());
+            let known = self.known.get(name) == Some(version);
+            let departing = whole && current.is_none() && known;
+            ensure(
+                departing || current == Some(*version),
+                "X52: not of the newest snapshot",
+            )?;
+            ensure(self.server.covers(name), "X10: sent unasked")?;
+            ensure(
+                whole || !known || self.owed.contains(name),
+                "X6: sent again",
+            )?;
+            let refused = !whole && self.refused.get(name) == Some(&Some(*version));
+            ensure(
+                !refused || self.owed.contains(name),
+                "X23: refused and sent again",
+            )?;
+            // X45: sending is enough, except beside what has to be sent along.
+            if !whole || !known {
+                changed.push(name.clone());
+            }
+        }
+        for name in &removed {
+            ensure(set.get(name).is_none(), "a served resource is removed")?;
+            ensure(self.server.covers(name), "X30: removed unasked")?;
+            let had = self.known.contains_key(name) || self.unknown.contains(name);
+            ensure(had || self.owed.contains(name), "X33: removed again")?;
+        }
+        let names = resources.keys().chain(&removed);
+        let owed = &mut self.owed;
+        names.for_each(|name| {
+            owed.remove(name);
+        });
+        self.answer_owed = false;
+        self.nonces.push(response.nonce.to_string());
+        self.in_flight = Some(Flight {
+            nonce: response.nonce.to_string(),
+            resources,
+            removed,
+            void: BTreeSet::new(),
+        });
+        Ok(changed)
+    }
+
+    fn shape(
+        &self,
+        response: &Response,
+        resources: &BTreeMap<String, Version>,
+        removed: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        ensure(
+            self.in_flight.is_none(),
+            "two responses of a type are in flight",
+        )?;
+        ensure(self.server.started, "X3: a type that nobody asked for")?;
+        let nonce = &*response.nonce;
+        let fresh = !nonce.is_empty() && self.nonces.iter().all(|former| former != nonce);
+        ensure(fresh, "X4: a nonce is empty or comes again")?;
+        let names: HashSet<_> = resources.keys().chain(removed).collect();
+        let count = response.resources.len() + response.removed.len();
+        ensure(names.len() == count, "X7: a name occurs twice")?;
+        ensure(
+            count > 0 || self.answer_owed || removed_all(self, resources),
+            "X12: an empty response",
+        )
+    }
+
+    /// The client has a response; says whether it refuses it.
+    pub(super) fn receive(&mut self, response: &Response, world: &World, whole: bool) -> bool {
+        let names = response
+            .resources
+            .iter()
+            .map(|resource| resource.name().to_string());
+        if response
+            .resources
+            .iter()
+            .any(|resource| world.is_bad(resource.version()))
+        {
+            if response.resources.len() + response.removed.len() > 1 {
+                self.tainted.extend(names);
+            }
+            return true;
+        }
+        if whole {
+            self.held.clear();
+            self.tainted.clear();
+        }
+        self.accepted = response.version.to_string();
+        for resource in &response.resources {
+            let name = resource.name().to_string();
+            self.tainted.remove(&name);
+            self.held.insert(name, resource.version());
+        }
+        for name in &response.removed {
+            self.held.remove(&**name);
+            self.tainted.remove(&**name);
+        }
+        false
+    }
+
+    /// Where state of the world loses names in a request that crosses a response, an empty list
+    /// may come to mean everything at the server.
+    pub(super) fn wants(&self, name: &str) -> bool {
+        self.server.covers(name) && self.client.covers(name)
+    }
+
+    pub(super) fn is_understood(&self) -> bool {
+        let nothing = self.client.names.is_empty() && !self.client.wildcard;
+        nothing || self.agrees()
+    }
+
+    pub(super) fn agrees(&self) -> bool {
+        let [client, server] = [&self.client, &self.server];
+        client.wildcard == server.wildcard && client.names == server.names
+    }
+
+    /// The client has changed what it wants. The version that it accepted is of something else.
+    /// What it does not want any more it forgets, if it can be sure that the server hears of
+    /// that: a request of state of the world may be passed over.
+    pub(super) fn forget(&mut self, transport: Transport) {
+        self.accepted.clear();
+        if transport == Transport::StateOfTheWorld {
+            return;
+        }
+        let client = &self.client;
+        self.held.retain(|name, _| client.covers(name));
+        self.tainted.retain(|name| client.covers(name));
+    }
+
+    /// Whether the client has exactly what `snapshot` says, whatever the server believes.
+    pub(super) fn has_all(
+        &self,
+        kind: ResourceType,
+        snapshot: &Snapshot,
+        exact: bool,
+    ) -> Result<(), String> {
+        let set = snapshot.set(kind);
+        for resource in set.iter().filter(|resource| self.wants(resource.name())) {
+            let held = self.held.get(&**resource.name());
+            let tainted = self.tainted.contains(&**resource.name());
+            if held != Some(&resource.version()) || tainted {
+                return Err(format!(
+                    "{resource:?} is {held:?} at the client, tainted: {tainted}"
+                ));
+            }
+        }
+        let extra = self
+            .held
+            .keys()
+            .find(|name| exact && self.wants(name) && set.get(name).is_none());
+        extra.map_or(Ok(()), |name| Err(format!("{kind} {name} should be gone")))
+    }
+}
+
+/// State of the world deletes the last one by an empty response.
+fn removed_all(peer: &Peer, resources: &BTreeMap<String, Version>) -> bool {
+    resources.is_empty() && !(peer.known.is_empty() && peer.unknown.is_empty())
+}
+
+pub(super) fn ensure(holds: bool, rule: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(rule.to_owned()) }
+}

@@ -1,0 +1,103 @@
+//! What is served, and what a client makes of it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::Choices;
+use crate::{
+    fixture::{assignment, eds_cluster, opaque},
+    resource::{
+        Resource,
+        ResourceType::{self, Cluster, Endpoints, Listener, Route, Runtime},
+        Version,
+    },
+    snapshot::Snapshot,
+};
+
+pub(super) const KINDS: [ResourceType; 5] = [Cluster, Endpoints, Listener, Route, Runtime];
+
+/// One of them is never served.
+pub(super) const NAMES: [&str; 4] = ["a", "b", "c", "missing"];
+
+const SERVED: usize = 3;
+
+/// The content of this number is refused by every client.
+const BAD: u32 = 3;
+
+#[derive(Debug)]
+pub(super) struct World {
+    made: HashMap<(ResourceType, usize, u32), Resource>,
+    bad: HashSet<Version>,
+    /// By type and name: the number of the content that is there now.
+    now: BTreeMap<(ResourceType, usize), u32>,
+    snapshot: Option<Snapshot>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let mut made = HashMap::new();
+        let mut bad = HashSet::new();
+        for kind in KINDS {
+            for name in 0..SERVED {
+                for number in 0..=BAD {
+                    let resource = make(kind, NAMES[name], number);
+                    if number == BAD {
+                        bad.insert(resource.version());
+                    }
+                    made.insert((kind, name, number), resource);
+                }
+            }
+        }
+        Self {
+            made,
+            bad,
+            now: BTreeMap::new(),
+            snapshot: None,
+        }
+    }
+
+    /// Changes some of what is served; returns the next snapshot.
+    pub(super) fn turn(&mut self, choices: &mut impl Choices) -> Snapshot {
+        for _ in 0..=choices.below(4) {
+            let place = (KINDS[choices.below(KINDS.len())], choices.below(SERVED));
+            match choices.below(8) {
+                0 | 1 => self.now.remove(&place),
+                2 => self.now.insert(place, BAD),
+                other => {
+                    let number = u32::try_from(other).unwrap_or_default() % BAD;
+                    self.now.insert(place, number)
+                }
+            };
+        }
+        let all = self.now.iter();
+        let resources =
+            all.map(|((kind, name), number)| self.made[&(*kind, *name, *number)].clone());
+        let resources: Vec<_> = resources.collect();
+        // Built on the former one, or anew: either must do.
+        let builder = match &self.snapshot {
+            Some(former) if choices.below(2) == 0 => {
+                let served = |kind| NAMES[..SERVED].iter().map(move |name| (kind, *name));
+                let all = KINDS.into_iter().flat_map(served);
+                all.fold(former.to_builder(), |builder, (kind, name)| {
+                    builder.remove(kind, name)
+                })
+            }
+            Some(_) | None => Snapshot::builder(),
+        };
+        let snapshot = builder.extend(resources).build();
+        let snapshot = snapshot.unwrap_or_else(|error| unreachable!("{error}"));
+        self.snapshot = Some(snapshot.clone());
+        snapshot
+    }
+
+    pub(super) fn is_bad(&self, version: Version) -> bool {
+        self.bad.contains(&version)
+    }
+}
+
+fn make(kind: ResourceType, name: &str, number: u32) -> Resource {
+    match kind {
+        Cluster => eds_cluster(name, i64::from(number) + 1),
+        Endpoints => assignment(name, number + 1),
+        _ => opaque(kind, name, &number.to_string()),
+    }
+}
