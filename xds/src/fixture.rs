@@ -27,6 +27,7 @@ pub(crate) const TERMS: Terms = Terms {
     answer: Duration::from_secs(20),
     legacy_wildcard: true,
     ttl: false,
+    alone: false,
 };
 
 /// A cluster that takes its endpoints from EDS; another `timeout_s` is another content.

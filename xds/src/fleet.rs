@@ -86,7 +86,8 @@ impl Fleet {
     /// A client asks for one type after the other. If the snapshot holds both clusters and
     /// listeners, one that takes either by wildcard does not have it before it has asked for
     /// both; and one that has asked for nothing by which it sends traffic does not have a
-    /// snapshot that holds such.
+    /// snapshot that holds such. That goes for aggregated streams: of a client that comes back
+    /// with a stream for each type, those count that are open.
     ///
     /// ```
     /// # use std::sync::Arc;

@@ -223,10 +223,10 @@ impl Machine {
         let mut substreams = self.substreams.iter().flatten().peekable();
         substreams.peek()?;
         let settled = substreams.all(|substream| substream.standing == Standing::Settled);
-        (settled
-            && !completeness::has_only_begun(&self.substreams, published)
-            && self.completeness.is_complete(&self.substreams))
-        .then_some(newest)
+        let complete = self.terms.alone
+            || (!completeness::has_only_begun(&self.substreams, published)
+                && self.completeness.is_complete(&self.substreams));
+        (settled && complete).then_some(newest)
     }
 
     /// The sequence of the newest snapshot.

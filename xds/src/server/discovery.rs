@@ -147,7 +147,7 @@ impl<F: Form> Discovery<F> {
             return Poll::Ready(Ok(()));
         };
         let Admitted { node, peer, group } = admitted;
-        let mut session = Session::new(&self.ads, node, peer, group);
+        let mut session = Session::new(&self.ads, self.kind, node, peer, group);
         session.enter(admitting.first, self.kind, now)?;
         for message in admitting.backlog {
             session.enter(decoded::<F>(&message)?, self.kind, now)?;

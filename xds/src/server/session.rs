@@ -39,10 +39,20 @@ pub(super) struct Session<F> {
 }
 
 impl<F: Form> Session<F> {
-    pub(super) fn new(ads: &Arc<Ads>, node: NodeDescription, peer: Peer, group: Group) -> Self {
+    /// `own` is the type of a service that serves it alone.
+    pub(super) fn new(
+        ads: &Arc<Ads>,
+        own: Option<ResourceType>,
+        node: NodeDescription,
+        peer: Peer,
+        group: Group,
+    ) -> Self {
         debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
         let limits = &ads.limits;
-        let terms = Terms::new(&node, F::TRANSPORT, limits.names, limits.answer);
+        let terms = Terms {
+            alone: own.is_some(),
+            ..Terms::new(&node, F::TRANSPORT, limits.names, limits.answer)
+        };
         let mut session = Self {
             machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms),
             watch: ads.cache.subscribe(&group, &node.id),

@@ -14,6 +14,8 @@ pub(crate) struct Terms {
     pub(crate) legacy_wildcard: bool,
     /// Whether it drops a resource when its time to live is over.
     pub(crate) ttl: bool,
+    /// Whether its stream is for one type, so that what it asks for elsewhere is not seen here.
+    pub(crate) alone: bool,
 }
 
 impl Terms {
@@ -35,6 +37,7 @@ impl Terms {
             answer,
             legacy_wildcard: !node.user_agent.starts_with("gRPC"),
             ttl,
+            alone: false,
         }
     }
 }

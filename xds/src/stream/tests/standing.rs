@@ -136,3 +136,23 @@ fn a_refusal_of_older_content_is_not_one_of_what_waits_to_be_sent() {
     client.ack(&listeners);
     assert_eq!(client.state(Listener), TypeState::Synced);
 }
+
+#[test]
+fn a_stream_for_one_type_is_synced_by_that_type() {
+    for kind in [Cluster, Runtime] {
+        let mut client = Client::delta();
+        let terms = Terms {
+            alone: true,
+            ..TERMS
+        };
+        client.machine = Machine::new(Transport::Delta, "server".into(), terms);
+        client.publish([
+            eds_cluster("a", 1),
+            opaque(Listener, "front", "1"),
+            opaque(Runtime, "layer", "1"),
+        ]);
+        let first = client.ask(kind, &["a", "layer"]);
+        client.settle(first);
+        assert_eq!(client.machine.synced_to(), Some(Sequence::from(1)));
+    }
+}
