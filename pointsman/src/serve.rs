@@ -243,6 +243,7 @@ impl House {
             admin,
             tls.admin,
             service,
+            Arc::clone(&self.publisher),
             self.stop.clone(),
         ));
         let mut out = std::io::stdout();

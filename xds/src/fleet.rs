@@ -59,7 +59,13 @@ impl Fleet {
     /// Every node that is registered or connected, by id.
     #[must_use]
     pub fn status(&self) -> Vec<NodeStatus> {
-        self.ledger().status()
+        self.status_of(|_| true)
+    }
+
+    /// Of those, the nodes that are `wanted`.
+    #[must_use]
+    pub fn status_of(&self, wanted: impl Fn(&NodeId) -> bool) -> Vec<NodeStatus> {
+        self.ledger().status(wanted)
     }
 
     /// Everything on record about one node: also if it went and is not registered, for about

@@ -51,7 +51,7 @@ pub use fleet::{
 pub use node::{NodeDescription, NodeDirectory, NodeId, Refusal};
 pub use peer::{Identity, IdentityError, Peer, TrustDomain};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
-pub use server::{Limits, ServeError, XdsServer};
+pub use server::{ClientStatus, Limits, ServeError, XdsServer};
 pub use snapshot::{Snapshot, SnapshotBuilder, SnapshotError};
 pub use stream::{Acknowledged, Nack, Sent, TypeState, TypeStatus};
 pub use telemetry::{

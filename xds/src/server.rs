@@ -2,6 +2,7 @@
 
 mod accept;
 mod bridge;
+mod csds;
 mod discovery;
 mod grpc;
 mod limits;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{debug, info};
 
-pub use self::limits::Limits;
+pub use self::{csds::ClientStatus, limits::Limits};
 use self::{accept::Front, discovery::Ads, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;

@@ -4,6 +4,8 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+#[path = "ads/csds.rs"]
+mod csds;
 #[path = "ads/delta.rs"]
 mod delta;
 #[path = "ads/house.rs"]

@@ -2,28 +2,38 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use pointsman_proto::v1::admin_server::AdminServer;
-use pointsman_xds::{ServerTls, TlsIncoming};
+use pointsman_xds::{ClientStatus, ServerTls, TlsIncoming};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
-use crate::admin::{
-    Admin,
-    access::{Access, Guarded},
+use crate::{
+    admin::{
+        Admin,
+        access::{Access, Guarded},
+    },
+    fleet::Publisher,
 };
 
-/// Serves operators until `stop`.
+/// Serves operators until `stop`: the admin API and, for Envoy's own tools, the client status
+/// discovery service. That one is not on the sidecars' listener: they have no business with each
+/// other's state.
 pub(super) async fn serve(
     listener: TcpListener,
     tls: Option<Arc<ServerTls>>,
     service: AdminServer<Admin>,
+    publisher: Arc<Publisher>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let (fleet, cache) = (publisher.fleet(), publisher.cache());
+    // Whoever passes the guard may ask.
+    let status = ClientStatus::service(fleet, cache, |_peer| Ok(()), stop.clone());
     let stopped = stop.cancelled_owned();
     let Some(tls) = tls else {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         return Server::builder()
             .add_service(Guarded::new(service, Access::Open))
+            .add_service(Guarded::new(status, Access::Open))
             .serve_with_incoming_shutdown(incoming, stopped)
             .await
             .context("the admin listener");
@@ -31,6 +41,7 @@ pub(super) async fn serve(
     let incoming = TlsIncoming::new(listener, Arc::clone(&tls));
     let serving = Server::builder()
         .add_service(Guarded::new(service, Access::ByCertificate))
+        .add_service(Guarded::new(status, Access::ByCertificate))
         .serve_with_incoming_shutdown(incoming, stopped);
     tokio::select! {
         served = serving => served.context("the admin listener"),

@@ -208,10 +208,11 @@ impl Ledger {
     }
 
     /// Every node that is registered or connected, by id.
-    pub(super) fn status(&self) -> Vec<NodeStatus> {
+    pub(super) fn status(&self, wanted: impl Fn(&NodeId) -> bool) -> Vec<NodeStatus> {
         let nodes = self.nodes.iter().map(|(_, node)| node);
         let mut status: Vec<_> = nodes
             .filter(|node| node.registered || !node.streams.is_empty())
+            .filter(|node| wanted(&node.id))
             .map(|node| self.node_status(node))
             .collect();
         status.sort_unstable_by(|a, b| a.id.cmp(&b.id));

@@ -69,17 +69,6 @@ impl NodeStatus {
     }
 }
 
-impl TypeStatus {
-    /// Since when the last response that was sent is unanswered, if it is.
-    #[must_use]
-    pub fn unanswered_since(&self) -> Option<Instant> {
-        let sent = self.sent.as_ref()?;
-        let accepted = self.acknowledged.as_ref().map(|accepted| accepted.at);
-        let refused = self.refused.as_ref().map(|refused| refused.at);
-        (accepted.max(refused) < Some(sent.at)).then_some(sent.at)
-    }
-}
-
 /// Everything that is on record about one node, over its reconnects.
 #[derive(Clone, Debug)]
 pub struct NodeRecord {

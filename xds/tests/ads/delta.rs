@@ -26,7 +26,7 @@ pub(crate) fn subscribe(kind: ResourceType, names: &[&str]) -> DeltaDiscoveryReq
     }
 }
 
-fn ack(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
+pub(crate) fn ack(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
         type_url: response.type_url.clone(),
         response_nonce: response.nonce.clone(),

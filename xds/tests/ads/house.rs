@@ -190,7 +190,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     timeout(PATIENCE, future).await.expect("took too long")
 }
 
-async fn free_port() -> TcpListener {
+pub(crate) async fn free_port() -> TcpListener {
     // Below the range from which the kernel gives ports to clients.
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
     for port in first..32_768 {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pointsman_xds::{NodeStatus, TypeState, TypeStatus};
+use tokio::time::Instant;
 
 use super::{State, service};
 use crate::fleet::audience::Audience;
@@ -34,7 +35,6 @@ pub(super) fn of_type(status: &TypeStatus) -> State {
         TypeState::Synced => State::Synced,
         TypeState::NotSent => State::NotSent,
         TypeState::Lagging { .. } => State::Lagging,
-        TypeState::Stale if is_lagging(status) => State::Lagging,
         TypeState::Stale => State::Stale,
         TypeState::Nacked { .. } => State::Nacked,
     }
@@ -75,9 +75,7 @@ fn connected(status: &NodeStatus, registered: Option<&Audience>) -> (State, Stri
     if !refused.is_empty() {
         return (State::Nacked, refused.join("; "));
     }
-    let silent = of(State::Lagging)
-        .filter_map(TypeStatus::unanswered_since)
-        .min();
+    let silent = of(State::Lagging).filter_map(lagging_since).min();
     if let Some(since) = silent {
         let words = format!(
             "no answer for {}: {}",
@@ -163,9 +161,13 @@ fn shared(status: &NodeStatus) -> Option<String> {
     Some(words)
 }
 
-fn is_lagging(status: &TypeStatus) -> bool {
-    let since = status.unanswered_since();
-    since.is_some_and(|since| since.elapsed() >= ANSWER_WITHIN)
+fn lagging_since(status: &TypeStatus) -> Option<Instant> {
+    match status.state {
+        TypeState::Lagging { since } => Some(since),
+        TypeState::NotSent | TypeState::Stale | TypeState::Nacked { .. } | TypeState::Synced => {
+            None
+        }
+    }
 }
 
 fn age(time: Duration) -> String {
@@ -176,7 +178,3 @@ fn age(time: Duration) -> String {
         seconds => format!("{} h", seconds / 3_600),
     }
 }
-
-/// A healthy sidecar answers within milliseconds, one that is starved within a second or two;
-/// Envoy itself withholds an answer for 15 s at most, while it waits for endpoints.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);

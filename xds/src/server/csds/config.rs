@@ -1,0 +1,134 @@
+use std::time::UNIX_EPOCH;
+
+use envoy_types::pb::{
+    envoy::{
+        admin::v3::{ClientResourceStatus, UpdateFailureState},
+        config::core::v3::{Node, node::UserAgentVersionType},
+        service::status::v3::{ClientConfig, ConfigStatus, client_config::GenericXdsConfig},
+    },
+    google::protobuf::{Any, Timestamp},
+};
+use tokio::time::Instant;
+
+use crate::{
+    fleet::{NodeStatus, time_of_day},
+    resource::{Resource, ResourceType},
+    snapshot::Snapshot,
+    stream::{TypeState, TypeStatus},
+};
+
+/// One node's configuration; `None` if it would have more than `limit` bytes. With `snapshot`,
+/// what the node must have, it has an entry per resource.
+pub(super) fn of(
+    status: &NodeStatus,
+    snapshot: Option<&Snapshot>,
+    limit: usize,
+) -> Option<ClientConfig> {
+    let mut entries = Vec::new();
+    let mut bytes = 0;
+    for of_type in &status.types {
+        let set = snapshot.map(|snapshot| snapshot.set(of_type.kind));
+        match set.filter(|set| !set.is_empty()) {
+            None => entries.push(of_whole(of_type)),
+            Some(set) => {
+                for resource in set.iter() {
+                    bytes += resource.body().len();
+                    if bytes > limit {
+                        return None;
+                    }
+                    entries.push(of_one(of_type, resource));
+                }
+            }
+        }
+    }
+    Some(ClientConfig {
+        node: Some(node(status)),
+        generic_xds_configs: entries,
+        ..ClientConfig::default()
+    })
+}
+
+fn node(status: &NodeStatus) -> Node {
+    let mut node = Node {
+        id: status.id.to_string(),
+        ..Node::default()
+    };
+    if let Some(about) = &status.about {
+        node.cluster = about.cluster.to_string();
+        node.user_agent_name = about.user_agent.to_string();
+        let version = about.user_agent_version.to_string();
+        node.user_agent_version_type = Some(UserAgentVersionType::UserAgentVersion(version));
+    }
+    node
+}
+
+fn of_whole(status: &TypeStatus) -> GenericXdsConfig {
+    let refuses = matches!(status.state, TypeState::Nacked { .. });
+    let acknowledged = status.acknowledged.as_ref();
+    GenericXdsConfig {
+        version_info: acknowledged.map_or_else(String::new, |own| own.version.to_string()),
+        ..entry(status, refuses)
+    }
+}
+
+fn of_one(status: &TypeStatus, resource: &Resource) -> GenericXdsConfig {
+    let refuses = match &status.state {
+        // No names: the whole type.
+        TypeState::Nacked { resources, .. } => {
+            resources.is_empty() || resources.contains(resource.name())
+        }
+        TypeState::NotSent
+        | TypeState::Stale
+        | TypeState::Lagging { .. }
+        | TypeState::Synced => false,
+    };
+    let shown = resource.kind() != ResourceType::Secret;
+    GenericXdsConfig {
+        name: resource.name().to_string(),
+        version_info: resource.version().to_string(),
+        xds_config: shown.then(|| Any {
+            type_url: resource.kind().type_url().to_owned(),
+            value: resource.body().to_vec(),
+        }),
+        ..entry(status, refuses)
+    }
+}
+
+/// What all entries of a type have in common. Where something of the type is refused, the rest
+/// of it is in use.
+fn entry(status: &TypeStatus, refuses: bool) -> GenericXdsConfig {
+    let acknowledged = status.acknowledged.as_ref();
+    let known = match acknowledged {
+        Some(_) => ClientResourceStatus::Acked,
+        None => ClientResourceStatus::Requested,
+    };
+    let (config, client) = match status.state {
+        TypeState::Nacked { .. } if refuses => (ConfigStatus::Error, ClientResourceStatus::Nacked),
+        TypeState::Nacked { .. } | TypeState::Synced => (ConfigStatus::Synced, known),
+        TypeState::NotSent => (ConfigStatus::NotSent, known),
+        TypeState::Stale | TypeState::Lagging { .. } => (ConfigStatus::Stale, known),
+    };
+    let refused = status.refused.as_ref().filter(|_| refuses);
+    GenericXdsConfig {
+        type_url: status.kind.type_url().to_owned(),
+        last_updated: acknowledged.map(|own| timestamp(own.at)),
+        config_status: config.into(),
+        client_status: client.into(),
+        error_state: refused.map(|nack| UpdateFailureState {
+            last_update_attempt: Some(timestamp(nack.at)),
+            details: nack.words.to_string(),
+            ..UpdateFailureState::default()
+        }),
+        ..GenericXdsConfig::default()
+    }
+}
+
+fn timestamp(at: Instant) -> Timestamp {
+    let since = time_of_day(at)
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
+    }
+}
