@@ -6,7 +6,9 @@ mod database;
 mod evidence;
 
 pub use alarm::{Alarm, AlarmSource, AlarmSubject};
-pub use data_plane::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication};
+pub use data_plane::{
+    Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
+};
 pub use database::{
     Armed, Breach, Closed, ControlId, ControlledServer, DatabaseProvider, DatabaseSettings, Exempt,
     FenceRecord, Inspector, Marker, Observation, PromoteAnswer, PromoteGuard, ProviderError,

@@ -75,7 +75,7 @@ pub fn shared(
     addresses: &Addresses,
     now: UnixMillis,
 ) -> Result<Vec<Rendered>, BuildError> {
-    let mut resources = vec![runtime::layer()];
+    let mut resources = vec![runtime::layer(None)];
     for database in databases {
         resources.extend(of_database(database, addresses, now)?);
     }
@@ -107,9 +107,10 @@ pub fn of_database(
     ])
 }
 
-/// The runtime layer that every sidecar asks for, whatever databases there are.
-pub fn runtime_layer() -> Rendered {
-    runtime::layer()
+/// The runtime layer that every sidecar asks for, whatever databases there are. A sidecar acts
+/// on nothing in it: another `rehearsal` is a change to try how the fleet takes changes.
+pub fn runtime_layer(rehearsal: Option<UnixMillis>) -> Rendered {
+    runtime::layer(rehearsal)
 }
 
 /// The listeners of sidecars that listen on `listen`.

@@ -7,6 +7,7 @@ mod data_plane;
 mod directory;
 mod holds;
 mod probes;
+mod rehearsal;
 mod tries;
 mod view;
 mod world;

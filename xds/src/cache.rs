@@ -15,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
 pub(crate) use self::published::Published;
+pub(crate) use self::stage::Stage;
 use self::{published::Compared, stage::Staged};
 use crate::{
     bell::{Bell, Rope},

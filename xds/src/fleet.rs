@@ -18,7 +18,7 @@ use tokio::{
 };
 
 pub use self::{
-    canary::{Canary, Verdict},
+    canary::{Canary, Trial, Verdict},
     convergence::{Convergence, Outcome, Policy},
     status::{About, Delivery, NodeRecord, NodeStatus, time_of_day},
 };

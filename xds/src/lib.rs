@@ -45,8 +45,8 @@ struct Readme;
 
 pub use cache::{Group, Sequence, SnapshotCache};
 pub use fleet::{
-    About, Canary, Convergence, Delivery, Fleet, NodeRecord, NodeStatus, Outcome, Policy, Verdict,
-    time_of_day,
+    About, Canary, Convergence, Delivery, Fleet, NodeRecord, NodeStatus, Outcome, Policy, Trial,
+    Verdict, time_of_day,
 };
 pub use node::{NodeDescription, NodeDirectory, NodeId, Refusal};
 pub use peer::{Identity, IdentityError, Peer, TrustDomain};

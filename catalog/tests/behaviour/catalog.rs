@@ -439,7 +439,6 @@ async fn a_sidecar_is_registered_moved_and_retired() {
     assert_eq!(register(node("sc0", "127.0.1.1")).await, Registered::New);
     let later = Node {
         registered_at: UnixMillis(2),
-        canary: false,
         ..node("sc0", "127.0.1.1")
     };
     assert_eq!(register(later).await, Registered::Unchanged);
@@ -451,6 +450,24 @@ async fn a_sidecar_is_registered_moved_and_retired() {
     catalog.retire(&id).await.unwrap();
     assert_eq!(catalog.node(&id).await.unwrap(), None);
     assert_eq!(catalog.nodes().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_canary_stays_one_when_it_moves() {
+    let (catalog, _dir) = empty();
+    let id = NodeId::new("sc0").unwrap();
+    let unknown = catalog.set_canary(&id, true).await.unwrap_err();
+    assert_eq!(
+        unknown.to_string(),
+        "there is no sidecar sc0; registered: none"
+    );
+    catalog.register(node("sc0", "127.0.1.1")).await.unwrap();
+    assert!(catalog.set_canary(&id, true).await.unwrap());
+    assert!(!catalog.set_canary(&id, true).await.unwrap());
+    catalog.register(node("sc0", "127.0.1.2")).await.unwrap();
+    assert!(catalog.node(&id).await.unwrap().unwrap().canary);
+    catalog.set_canary(&id, false).await.unwrap();
+    assert!(!catalog.node(&id).await.unwrap().unwrap().canary);
 }
 
 #[tokio::test]

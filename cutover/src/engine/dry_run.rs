@@ -11,7 +11,7 @@ use crate::{
     Settings,
     machine::{Command, Direction, Step},
     migration::Migration,
-    ports::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication},
+    ports::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal},
     providers::postgres::{DryRun, Plan},
     steps::{self, Run, Sessions},
 };
@@ -99,6 +99,14 @@ impl DataPlane for PaperDataPlane {
             reached: true,
             ..Convergence::default()
         }
+    }
+
+    async fn rehearse(&self, deadline: Duration) -> Result<Rehearsal, DataPlaneError> {
+        self.plan.note(format!(
+            "publish a change that moves nothing, to the canaries first; wait for every \
+             registered sidecar, at most {deadline:?}"
+        ));
+        Ok(Rehearsal::default())
     }
 
     async fn membership(&self) -> Result<Membership, DataPlaneError> {

@@ -23,6 +23,11 @@ pub trait DataPlane: fmt::Debug + Send + Sync {
         deadline: Duration,
     ) -> Convergence;
 
+    /// Sends every sidecar a change that moves nothing, the canaries first, as a publish
+    /// would be sent; waits at most `deadline` for the canaries, then for all registered ones.
+    /// Who would refuse or miss a real change shows it here.
+    async fn rehearse(&self, deadline: Duration) -> Result<Rehearsal, DataPlaneError>;
+
     /// The registered fleet against the connected one.
     async fn membership(&self) -> Result<Membership, DataPlaneError>;
 }
@@ -60,6 +65,15 @@ pub struct Convergence {
     pub unregistered: Vec<NodeId>,
 }
 
+/// What became of a change that moves nothing.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rehearsal {
+    /// Of the sidecars that tried it first; `None` if there are no such.
+    pub canaries: Option<Convergence>,
+    /// `None` if a canary stopped it: nobody else was sent it.
+    pub fleet: Option<Convergence>,
+}
+
 /// Who should be there, and who is.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Membership {
@@ -78,6 +92,12 @@ pub enum DataPlaneError {
     /// The store refused or failed.
     #[error("the new routes could not be recorded")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Something else was published each time before the canaries had answered.
+    #[error(
+        "the canaries could not try a change: other changes were published meanwhile, {0} times; \
+         try again"
+    )]
+    Disturbed(usize),
     /// The routes do not make a whole snapshot.
     #[error("the new routes cannot be rendered: {0}")]
     Render(String),

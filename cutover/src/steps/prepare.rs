@@ -6,14 +6,16 @@ use futures_util::future::try_join;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{Failure, Proof, Run, arm::stream_health, catch_up, sessions::enter};
+use super::{
+    Failure, Proof, Run, arm::stream_health, catch_up, routes::convergence_words, sessions::enter,
+};
 use crate::{
     checks::Moment,
     engine::preflight,
     lease,
     machine::Direction,
     migration::Migration,
-    ports::{ControlledServer, Membership, Observation},
+    ports::{ControlledServer, Membership, Observation, Rehearsal},
 };
 
 /// `start`: the source gets what a switch needs, and the target has replayed it.
@@ -70,14 +72,23 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     if let Some(words) = incomplete(&membership) {
         return Err(Failure::new(words));
     }
+    let deadline = run.settings.barrier_deadline;
+    let rehearsal = run.ports.data_plane.rehearse(deadline).await?;
+    if let Some(words) = vetoed(&rehearsal, deadline) {
+        return Err(Failure::new(words));
+    }
     run.migration.facts.source_timeline = source.timeline;
     Ok(Proof::new(
         format!(
-            "{} checks pass, {} sidecars are in step",
+            "{} checks pass, {} sidecars are in step and took a change that moves nothing",
             report.findings.len(),
             membership.registered.len()
         ),
-        json!({ "timeline": source.timeline, "sidecars": membership.registered }),
+        json!({
+            "timeline": source.timeline,
+            "sidecars": membership.registered,
+            "rehearsal": rehearsal,
+        }),
     ))
 }
 
@@ -199,6 +210,23 @@ fn expect_pair(
             "target {to} is a standby, not the writer to go back from"
         ))),
     }
+}
+
+/// Who would not take a real change in time, in words.
+fn vetoed(rehearsal: &Rehearsal, deadline: Duration) -> Option<String> {
+    let Rehearsal { canaries, fleet } = rehearsal;
+    if let Some(canaries) = canaries.as_ref().filter(|canaries| !canaries.reached) {
+        return Some(format!(
+            "not every canary took a change that moves nothing within {deadline:?}, and no other \
+             sidecar was sent it: {}",
+            convergence_words(canaries)
+        ));
+    }
+    let fleet = fleet.as_ref().filter(|fleet| !fleet.reached)?;
+    Some(format!(
+        "not every registered sidecar took a change that moves nothing within {deadline:?}: {}",
+        convergence_words(fleet)
+    ))
 }
 
 /// What keeps the fleet from being counted on, in words.

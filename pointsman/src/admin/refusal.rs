@@ -66,6 +66,7 @@ impl Refusal for DataPlaneError {
         match self {
             Self::Store(_) => Code::Unavailable,
             Self::Render(_) => Code::FailedPrecondition,
+            Self::Disturbed(_) => Code::Aborted,
         }
     }
 }

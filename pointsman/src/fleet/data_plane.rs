@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use pointsman_catalog::{DatabaseName, NodeId, RouteChange};
 use pointsman_cutover::ports::{
-    Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication,
+    Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
 };
 use pointsman_xds::{Outcome, Policy, Sequence};
 use tokio::time::Instant;
@@ -34,30 +34,11 @@ impl DataPlane for Publisher {
             .fleet
             .converge(sequence, policy, Instant::now() + deadline)
             .await;
-        let mut convergence = Convergence {
-            reached: found.reached,
-            ..Convergence::default()
-        };
-        for (node, outcome) in found.nodes {
-            // Every registered name is of our alphabet.
-            let Ok(node) = NodeId::new(node.as_str()) else {
-                continue;
-            };
-            match outcome {
-                Outcome::Synced { .. } => convergence.acknowledged.push(node),
-                Outcome::Nacked { words, .. } => {
-                    convergence.refused.push((node, words.to_string()));
-                }
-                Outcome::Lagging => convergence.lagging.push(node),
-                Outcome::Absent => convergence.absent.push(node),
-            }
-        }
-        convergence.unregistered = found
-            .others
-            .into_iter()
-            .filter_map(|(node, _outcome)| NodeId::new(node.as_str()).ok())
-            .collect();
-        convergence
+        convergence_of(found)
+    }
+
+    async fn rehearse(&self, deadline: Duration) -> Result<Rehearsal, DataPlaneError> {
+        self.rehearsal(deadline).await
     }
 
     async fn membership(&self) -> Result<Membership, DataPlaneError> {
@@ -80,4 +61,32 @@ impl DataPlane for Publisher {
         }
         Ok(membership)
     }
+}
+
+/// What the library found, in the engine's words.
+pub(super) fn convergence_of(found: pointsman_xds::Convergence) -> Convergence {
+    let mut convergence = Convergence {
+        reached: found.reached,
+        ..Convergence::default()
+    };
+    for (node, outcome) in found.nodes {
+        // Every registered name is of our alphabet.
+        let Ok(node) = NodeId::new(node.as_str()) else {
+            continue;
+        };
+        match outcome {
+            Outcome::Synced { .. } => convergence.acknowledged.push(node),
+            Outcome::Nacked { words, .. } => {
+                convergence.refused.push((node, words.to_string()));
+            }
+            Outcome::Lagging => convergence.lagging.push(node),
+            Outcome::Absent => convergence.absent.push(node),
+        }
+    }
+    convergence.unregistered = found
+        .others
+        .into_iter()
+        .filter_map(|(node, _outcome)| NodeId::new(node.as_str()).ok())
+        .collect();
+    convergence
 }

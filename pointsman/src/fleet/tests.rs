@@ -322,6 +322,48 @@ async fn a_new_address_is_a_new_publish_and_no_new_epoch() {
     assert_eq!(routes[&orders()].epoch.0, 1);
 }
 
+/// The runtime layer that the group on 127.0.0.11 has.
+fn layer(publisher: &Publisher) -> Version {
+    let snapshot = publisher.cache.snapshot(&world::group(ip(11))).unwrap();
+    snapshot.set(ResourceType::Runtime).version()
+}
+
+#[tokio::test]
+async fn a_rehearsal_changes_a_number_that_nobody_looks_at_and_names_who_is_missing() {
+    let house = House::new().await;
+    let publisher = house.publisher().await;
+    let (before, orders_before) = (
+        layer(&publisher),
+        assignment(&publisher, 11, "writer.orders"),
+    );
+    let rehearsal = publisher.rehearse(Duration::ZERO).await.unwrap();
+    assert!(rehearsal.canaries.is_none());
+    let fleet = rehearsal.fleet.unwrap();
+    assert!(!fleet.reached);
+    assert_eq!(fleet.absent, [NodeId::new("app-1").unwrap()]);
+    let after = layer(&publisher);
+    assert_ne!(after, before);
+    assert_eq!(assignment(&publisher, 11, "writer.orders"), orders_before);
+    assert_eq!(house.catalog.routes().await.unwrap()[&orders()].epoch.0, 1);
+    // What is published next does not take it back.
+    publisher.refresh().await.unwrap();
+    assert_eq!(layer(&publisher), after);
+}
+
+#[tokio::test]
+async fn a_canary_that_does_not_answer_keeps_a_rehearsal_from_everybody_else() {
+    let house = House::new().await;
+    let canary = NodeId::new("app-1").unwrap();
+    house.catalog.set_canary(&canary, true).await.unwrap();
+    let publisher = house.publisher().await;
+    let before = layer(&publisher);
+    let rehearsal = publisher.rehearse(Duration::ZERO).await.unwrap();
+    assert_eq!(rehearsal.canaries.unwrap().absent, [canary]);
+    assert!(rehearsal.fleet.is_none());
+    assert_eq!(layer(&publisher), before);
+    assert!(publisher.nodes()[0].canary);
+}
+
 fn peer() -> Peer {
     Peer {
         address: ([127, 0, 0, 1], 1).into(),

@@ -23,6 +23,8 @@ pub(super) struct World {
     nodes: BTreeMap<NodeId, Audience>,
     /// Those of `nodes` that try a change before the others.
     canaries: BTreeSet<NodeId>,
+    /// The change that moves nothing which the fleet last took.
+    pub(super) rehearsed: Option<UnixMillis>,
     /// What sidecars are asked to try.
     pub(super) probes: BTreeMap<DatabaseName, Probed>,
     /// Of the nodes that came since this process began: registered or not, moved or retired
@@ -51,6 +53,7 @@ impl World {
             routes: BTreeMap::new(),
             nodes: BTreeMap::new(),
             canaries: BTreeSet::new(),
+            rehearsed: None,
             probes: BTreeMap::new(),
             admitted: BTreeSet::new(),
             shared: BTreeMap::new(),
@@ -197,6 +200,19 @@ impl World {
         &self,
         instead: &BTreeMap<DatabaseName, Drawn>,
     ) -> Result<BTreeMap<Group, Snapshot>, String> {
+        self.composed(instead, self.rehearsed)
+    }
+
+    /// What every group has, but for a change that moves nothing.
+    pub(super) fn rehearsing(&self, now: UnixMillis) -> Result<BTreeMap<Group, Snapshot>, String> {
+        self.composed(&BTreeMap::new(), Some(now))
+    }
+
+    fn composed(
+        &self,
+        instead: &BTreeMap<DatabaseName, Drawn>,
+        rehearsal: Option<UnixMillis>,
+    ) -> Result<BTreeMap<Group, Snapshot>, String> {
         // What many groups share stays one object, so that a publish compares it once.
         let mut shared: BTreeMap<_, Snapshot> = BTreeMap::new();
         let mut snapshots = BTreeMap::new();
@@ -208,7 +224,7 @@ impl World {
             let databases = audience.databases();
             let common = match shared.entry(databases) {
                 Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(self.common(databases, instead)?),
+                Entry::Vacant(entry) => entry.insert(self.common(databases, instead, rehearsal)?),
             };
             let snapshot = [
                 ResourceType::Cluster,
@@ -231,6 +247,7 @@ impl World {
         &self,
         databases: Option<&BTreeSet<DatabaseName>>,
         instead: &BTreeMap<DatabaseName, Drawn>,
+        rehearsal: Option<UnixMillis>,
     ) -> Result<Snapshot, String> {
         let drawn: Vec<_> = match databases {
             None => self.shared.iter().collect(),
@@ -244,7 +261,7 @@ impl World {
             .flat_map(|(name, drawn)| &instead.get(name).unwrap_or(drawn).resources);
         Snapshot::builder()
             .extend(drawn.cloned())
-            .insert(resources::runtime_layer().into())
+            .insert(resources::runtime_layer(rehearsal).into())
             .build()
             .map_err(|error| error.to_string())
     }

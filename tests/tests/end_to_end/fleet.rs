@@ -80,3 +80,60 @@ async fn an_unregistered_sidecar_is_served_and_shown_and_blocks_a_switch() -> Re
     house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }
+
+/// A sidecar that is stuck is SYNCED until something is sent to it. A canary that is, keeps a
+/// switch from beginning before any other sidecar, server or client has noticed anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_is_stuck_keeps_a_switch_from_beginning() -> Result<()> {
+    let house = House::ready(options(GateOptions::default())).await?;
+    let canary = sidecar_name(0);
+    let orders = house.lab.databases.first().context("a database")?;
+    let listen = house.lab.writer(0, orders).ip().to_string();
+    let register = [
+        "fleet", "register", &canary, "--listen", &listen, "--canary",
+    ];
+    house.cli_ok(&register).await?;
+    house.lab.synced().await?;
+    let other = sidecar_name(1);
+    let before = house.layer_of(&other).await?;
+
+    house.lab.sidecars[0].freeze();
+    let began = house.now();
+    let switch = house.cli(&["migration", "switch", NAME]).await?;
+    ensure!(switch.code == Some(1), "{switch:?}");
+    ensure!(switch.stderr.contains("canary"), "{switch:?}");
+    ensure!(
+        switch.stderr.contains(&format!("silent: {canary}")),
+        "{switch:?}"
+    );
+    house.settled("undone").await?;
+    ensure!(
+        house.layer_of(&other).await? == before,
+        "the other was sent it"
+    );
+
+    house.lab.sidecars[0].thaw();
+    house.lab.synced().await?;
+    house.switch().await?;
+    ensure!(
+        house.layer_of(&other).await? != before,
+        "the other was not sent it"
+    );
+    let errors = house.workload.record().errors_between(began, house.now());
+    println!("{errors} errors of clients, at a switch with one refusal before it");
+    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    Ok(())
+}
+
+impl House {
+    /// The publish with the runtime layer that a sidecar was sent last.
+    async fn layer_of(&self, sidecar: &str) -> Result<u64> {
+        let show = ["fleet", "show", sidecar];
+        let record = self.lab.control_plane.cli_json(&show).await?;
+        let deliveries = record["deliveries"].as_array().context("deliveries")?;
+        let layer = deliveries.iter().find(|one| one["type"] == "RTDS");
+        layer
+            .and_then(|layer| layer["sent"].as_u64())
+            .with_context(|| format!("no runtime layer was sent: {record}"))
+    }
+}

@@ -14,7 +14,10 @@ use async_trait::async_trait;
 use pointsman_catalog::{Catalog, DatabaseName, RouteChange, store::EmbeddedStore};
 use pointsman_cutover::{
     Engine, Ports, Settings,
-    ports::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, NoEvidence, Publication},
+    ports::{
+        Barrier, Convergence, DataPlane, DataPlaneError, Membership, NoEvidence, Publication,
+        Rehearsal,
+    },
     providers::postgres::PostgresProvider,
 };
 use tokio::{
@@ -59,6 +62,10 @@ impl DataPlane for Acknowledging {
             reached: true,
             ..Convergence::default()
         }
+    }
+
+    async fn rehearse(&self, _: Duration) -> Result<Rehearsal, DataPlaneError> {
+        Ok(Rehearsal::default())
     }
 
     async fn membership(&self) -> Result<Membership, DataPlaneError> {

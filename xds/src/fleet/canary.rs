@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Convergence, Fleet, Policy};
 use crate::{
-    cache::{Group, Sequence},
+    cache::{Group, Sequence, Stage},
     node::NodeId,
     snapshot::Snapshot,
 };
@@ -34,24 +34,48 @@ pub enum Verdict {
     Superseded,
 }
 
+/// A publish that its canaries are trying; dropping it gives them the former content back.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    fleet: &'a Fleet,
+    stage: Stage<'a>,
+    canaries: Arc<BTreeSet<NodeId>>,
+}
+
 impl Fleet {
-    /// Publishes `snapshots` to `canaries` first. Once each of them has acknowledged, all nodes
-    /// of the groups get them; with the first refusal, or at the deadline, the canaries get the
-    /// former content back. Dropping the future withdraws too. Without canaries all get it at
-    /// once.
+    /// Gives `snapshots` to `canaries` alone, until [`Trial::decide`] has decided. A publish to
+    /// one of the groups after this call ends the trial: it is newer, and for everybody.
     ///
     /// A canary whose group is not among `snapshots` has nothing to try and stands in nobody's
     /// way, if it is connected.
-    pub async fn publish_canary(
+    #[must_use]
+    pub fn stage(
         &self,
         snapshots: BTreeMap<Group, Snapshot>,
-        canaries: &BTreeSet<NodeId>,
-        deadline: Instant,
-    ) -> Canary {
-        let stage = self.cache.stage(snapshots, Arc::new(canaries.clone()));
+        canaries: BTreeSet<NodeId>,
+    ) -> Trial<'_> {
+        let canaries = Arc::new(canaries);
+        Trial {
+            stage: self.cache.stage(snapshots, Arc::clone(&canaries)),
+            fleet: self,
+            canaries,
+        }
+    }
+}
+
+impl Trial<'_> {
+    /// Publishes to all once each canary has acknowledged, at once if there is none; with the
+    /// first refusal, or at the deadline, the canaries get the former content back.
+    pub async fn decide(self, deadline: Instant) -> Canary {
+        let Self {
+            fleet,
+            stage,
+            canaries,
+        } = self;
         let sequence = stage.sequence();
-        let convergence = self
-            .converge_among(Some(canaries), sequence, Policy::AllRegistered, deadline)
+        let policy = Policy::AllRegistered;
+        let convergence = fleet
+            .converge_among(Some(&canaries), sequence, policy, deadline)
             .await;
         let verdict = if !convergence.reached {
             drop(stage);

@@ -11,9 +11,7 @@ impl House {
     async fn canary(&self, port: u32, canaries: &[&str], deadline: Instant) -> Canary {
         let canaries = canaries.iter().map(|id| NodeId::from(*id)).collect();
         let snapshots = Self::snapshots(port);
-        self.fleet
-            .publish_canary(snapshots, &canaries, deadline)
-            .await
+        self.fleet.stage(snapshots, canaries).decide(deadline).await
     }
 }
 

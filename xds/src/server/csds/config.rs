@@ -77,10 +77,9 @@ fn of_one(status: &TypeStatus, resource: &Resource) -> GenericXdsConfig {
         TypeState::Nacked { resources, .. } => {
             resources.is_empty() || resources.contains(resource.name())
         }
-        TypeState::NotSent
-        | TypeState::Stale
-        | TypeState::Lagging { .. }
-        | TypeState::Synced => false,
+        TypeState::NotSent | TypeState::Stale | TypeState::Lagging { .. } | TypeState::Synced => {
+            false
+        }
     };
     let shown = resource.kind() != ResourceType::Secret;
     GenericXdsConfig {
