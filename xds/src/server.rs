@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{debug, info};
 
-pub use self::{csds::ClientStatus, limits::Limits};
 use self::{accept::Front, discovery::Ads, telemetry::Telemetry};
+pub use self::{csds::ClientStatus, limits::Limits};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{

@@ -324,7 +324,7 @@ async fn a_new_address_is_a_new_publish_and_no_new_epoch() {
 
 /// The runtime layer that the group on 127.0.0.11 has.
 fn layer(publisher: &Publisher) -> Version {
-    let snapshot = publisher.cache.snapshot(&world::group(ip(11))).unwrap();
+    let snapshot = publisher.cache.snapshot(&group_on(11)).unwrap();
     snapshot.set(ResourceType::Runtime).version()
 }
 
