@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-switch bench-envoys
+.PHONY: help setup demo test lint bench-switch bench-envoys bench-fanout
 
 CARGO ?= cargo
 PROGRAMS := --workspace --bins
@@ -43,3 +43,12 @@ bench-switch: setup ## Twenty switches each way against the bare floor; ends in 
 
 bench-envoys: setup ## A flip until a hundred real Envoys have acknowledged it; ends in target/bench/envoys.json
 	$(CARGO) bench --package pointsman-xds --bench envoys
+
+# The peer is a program of its own in another language; without its compiler it is left out.
+bench-fanout: ## One change to 10,000 streams, against go-control-plane and a floor; ends in target/bench/fanout.json
+	@mkdir -p target/bench && rm -f target/bench/go-control-plane
+	@if go version >/dev/null 2>&1; then \
+		cd tests/peers/go-control-plane && go build -o $(CURDIR)/target/bench/go-control-plane .; \
+	else echo 'Go is not installed: go-control-plane is left out'; fi
+	$(CARGO) build --release -p pointsman-tests --bin bench_fanout
+	@target/release/bench_fanout

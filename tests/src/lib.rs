@@ -3,6 +3,7 @@
 pub mod bare;
 pub mod bench;
 pub mod demo;
+pub mod fanout;
 pub mod lab;
 pub mod migration;
 pub mod result_file;

@@ -1,0 +1,67 @@
+//! `make bench-fanout`; `POINTSMAN_BENCH_STREAMS` sets how many streams each server has
+//! (10,000), `POINTSMAN_BENCH_ROUNDS` how many changes it is timed with (30).
+//!
+//! With words it is one of the processes that the benchmark consists of.
+
+use std::env;
+use std::io::{Write, stdout};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use pointsman_tests::fanout::{self, Extent};
+use pointsman_tests::result_file::ResultFile;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match play(&words).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn play(words: &[&str]) -> anyhow::Result<()> {
+    match *words {
+        [] => measure().await,
+        ["client"] => fanout::client::run(),
+        ["floor"] => fanout::floor::run(),
+        ["ours", databases] => fanout::ours::run(databases.parse()?).await,
+        _ => bail!("no role of the benchmark: {words:?}"),
+    }
+}
+
+async fn measure() -> anyhow::Result<()> {
+    let file = ResultFile::fresh(RESULT)?;
+    let extent = Extent {
+        streams: number(STREAMS, 10_000, 200)?,
+        rounds: number(ROUNDS, 30, 1)?,
+    };
+    let report = fanout::run(extent, Path::new(PEER), tell).await?;
+    file.write(&report)?;
+    tell(&format!("{report}\n{RESULT}"));
+    Ok(())
+}
+
+fn number(name: &str, default: usize, least: usize) -> anyhow::Result<usize> {
+    let Ok(text) = env::var(name) else {
+        return Ok(default);
+    };
+    let number = text.parse().ok().filter(|number| *number >= least);
+    number.with_context(|| format!("{name}={text}: must be a number from {least}"))
+}
+
+fn tell(line: &str) {
+    // Whoever closes the pipe does not want to hear the rest.
+    writeln!(stdout().lock(), "{line}").ok();
+}
+
+const RESULT: &str = "target/bench/fanout.json";
+/// Where the Makefile puts the peer, if it can build it.
+const PEER: &str = "target/bench/go-control-plane";
+const STREAMS: &str = "POINTSMAN_BENCH_STREAMS";
+const ROUNDS: &str = "POINTSMAN_BENCH_ROUNDS";

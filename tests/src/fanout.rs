@@ -1,0 +1,98 @@
+//! One endpoint change to thousands of delta ADS streams: by `pointsman-xds`, by
+//! go-control-plane, and by a floor that only writes and counts.
+
+pub mod client;
+mod comparison;
+mod content;
+mod control;
+mod figure;
+pub mod floor;
+pub mod ours;
+mod report;
+mod rig;
+mod variants;
+mod wire;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use self::comparison::Contender;
+pub use self::comparison::Extent;
+pub use self::figure::Figure;
+use self::figure::rounded;
+pub use self::report::{Databases, Goal, PublishCall, Report, Side, Stuck};
+use self::rig::Server;
+
+/// Measures everything; `tell` hears how far it is. `peer` is the program of go-control-plane.
+///
+/// # Errors
+/// A client got something wrong, a stream broke, or ACKs are missing.
+pub async fn run(
+    extent: Extent,
+    peer: &Path,
+    mut tell: impl FnMut(&str),
+) -> anyhow::Result<Report> {
+    let Extent { streams, rounds } = extent;
+    let (servers, skipped) = servers(peer);
+    let mut contenders = Vec::new();
+    for (name, server) in servers {
+        tell(&format!("{name}: connecting {streams} clients"));
+        contenders.push(Contender::start(name, &server, streams).await?);
+    }
+    let sides = comparison::run(&mut contenders, extent, &mut tell).await?;
+    contenders.retain(|contender| contender.name == OURS);
+    let (ours, floor) = (sides[OURS], sides[FLOOR]);
+    let acks = |side: &Side| side.push_to_all_acks_ms.median;
+    let peers = [SNAPSHOT, LINEAR]
+        .into_iter()
+        .filter_map(|name| sides.get(name));
+    let best = peers.map(acks).reduce(f64::min);
+    tell("clients that do not read");
+    let mut contender = contenders.pop().context("nothing of ours")?;
+    let stuck = variants::stuck(&mut contender.rig).await?;
+    drop(contender);
+    tell("few streams");
+    let publish_call = variants::publish_call(rounds, streams, ours.publish_call_ms).await?;
+    tell("many databases");
+    let databases = variants::databases(streams).await?;
+    let report = Report {
+        streams,
+        rounds,
+        skipped,
+        all_acks_vs_gcp_best: best.map(|best| rounded(acks(&ours) / best)),
+        all_acks_vs_floor: rounded(acks(&ours) / acks(&floor)),
+        servers: sides,
+        publish_call,
+        stuck,
+        databases,
+        goals: Vec::new(),
+    };
+    Ok(report.with_goals(&ours))
+}
+
+fn servers(peer: &Path) -> (Vec<(&'static str, Server)>, Option<String>) {
+    let mut servers = vec![
+        (OURS, Server::Ours { databases: 1 }),
+        (FLOOR, Server::Floor),
+    ];
+    if !peer.exists() {
+        let reason = format!(
+            "go-control-plane: there is no {} (is Go installed?)",
+            peer.display()
+        );
+        return (servers, Some(reason));
+    }
+    let go = |cache| Server::Go {
+        program: PathBuf::from(peer),
+        cache,
+    };
+    servers.push((SNAPSHOT, go("snapshot")));
+    servers.push((LINEAR, go("linear")));
+    (servers, None)
+}
+
+const OURS: &str = "pointsman";
+const FLOOR: &str = "floor";
+const SNAPSHOT: &str = "go_control_plane_snapshot";
+const LINEAR: &str = "go_control_plane_linear";

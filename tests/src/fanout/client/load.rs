@@ -1,0 +1,230 @@
+//! All connections, and what is waited for.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, ensure};
+use mio::Registry;
+
+use super::connection::{Connection, Shared};
+use crate::fanout::control::{answer, now};
+
+#[derive(Debug)]
+pub(super) struct Load {
+    registry: Registry,
+    shared: Shared,
+    slots: Vec<Slot>,
+    /// Increases with the content.
+    version: u32,
+    /// Where connections still to be made begin, and where all of them go.
+    next: usize,
+    address: Option<SocketAddr>,
+    /// Connections that were begun and have not subscribed, or not got anything.
+    unready: usize,
+    stuck: usize,
+    waiting: Waiting,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    connection: Option<Connection>,
+    /// The version of the content that it has.
+    has: u32,
+    reading: Reading,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    Yes,
+    /// Not for now.
+    Stalled,
+    Never,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Nothing,
+    /// Until every connection has its content.
+    Synced {
+        began: u64,
+    },
+    /// Until the first `counted` connections have the new content; when each got it.
+    Round {
+        counted: usize,
+        at: Vec<u64>,
+    },
+    /// Until those that were stalled have the newest content.
+    Resumed,
+    /// Until those that never read have subscribed.
+    Stuck,
+}
+
+impl Load {
+    pub(super) fn new(registry: Registry) -> Self {
+        Self {
+            registry,
+            shared: Shared::new(),
+            slots: Vec::new(),
+            version: 0,
+            next: 0,
+            address: None,
+            unready: 0,
+            stuck: 0,
+            waiting: Waiting::Nothing,
+        }
+    }
+
+    pub(super) fn set_content(&mut self, content: Vec<u8>) {
+        self.shared.content = content;
+        self.version += 1;
+    }
+
+    pub(super) fn connect(&mut self, address: SocketAddr, count: usize) -> anyhow::Result<()> {
+        self.address = Some(address);
+        self.slots
+            .resize_with(self.slots.len() + count, Slot::default);
+        self.waiting = Waiting::Synced { began: now() };
+        self.connect_some()
+    }
+
+    /// Drops every connection at once and makes all of them anew.
+    pub(super) fn storm(&mut self) -> anyhow::Result<()> {
+        ensure!(self.unready == 0, "there are connections in the making");
+        let began = now();
+        for slot in &mut self.slots {
+            slot.connection.take().map_or(Ok(()), Connection::abort)?;
+            slot.has = 0;
+        }
+        self.next = 0;
+        self.waiting = Waiting::Synced { began };
+        self.connect_some()
+    }
+
+    /// Connections that subscribe and then never read anything.
+    pub(super) fn connect_stuck(
+        &mut self,
+        address: SocketAddr,
+        count: usize,
+    ) -> anyhow::Result<()> {
+        self.address = Some(address);
+        let never = || Slot {
+            reading: Reading::Never,
+            ..Slot::default()
+        };
+        self.slots.resize_with(self.slots.len() + count, never);
+        self.stuck = count;
+        self.waiting = Waiting::Stuck;
+        self.connect_some()
+    }
+
+    pub(super) fn begin_round(&mut self, counted: usize) {
+        let at = Vec::with_capacity(counted);
+        self.waiting = Waiting::Round { counted, at };
+    }
+
+    pub(super) fn stall(&mut self, from: usize) {
+        for slot in self.slots.iter_mut().skip(from) {
+            slot.reading = Reading::Stalled;
+        }
+    }
+
+    pub(super) fn resume(&mut self) -> anyhow::Result<()> {
+        self.waiting = Waiting::Resumed;
+        for number in 0..self.slots.len() {
+            if self.slots[number].reading == Reading::Stalled {
+                self.slots[number].reading = Reading::Yes;
+                self.handle(number, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something has happened to a connection.
+    pub(super) fn handle(&mut self, number: usize, writable: bool) -> anyhow::Result<()> {
+        let slot = self
+            .slots
+            .get_mut(number)
+            .context("an unknown connection")?;
+        let Some(connection) = &mut slot.connection else {
+            return Ok(());
+        };
+        let stream = || format!("stream {number}");
+        if writable && connection.write(&mut self.shared).with_context(stream)? {
+            if slot.reading == Reading::Never {
+                self.unready -= 1;
+                self.stuck -= 1;
+            }
+            return Ok(());
+        }
+        if slot.reading != Reading::Yes {
+            return Ok(());
+        }
+        // Before the ACK goes out: the server must not have it first.
+        let arrived = now();
+        if connection.read(&mut self.shared).with_context(stream)? == 0 {
+            return Ok(());
+        }
+        if slot.has == 0 {
+            self.unready -= 1;
+        }
+        let is_news = slot.has != self.version;
+        slot.has = self.version;
+        if let Waiting::Round { counted, at } = &mut self.waiting
+            && is_news
+            && number < *counted
+        {
+            at.push(arrived);
+        }
+        Ok(())
+    }
+
+    /// Goes on connecting, and answers when what is waited for has come.
+    pub(super) fn tell(&mut self) -> anyhow::Result<()> {
+        self.connect_some()?;
+        let connected = self.next == self.slots.len();
+        let line = match &self.waiting {
+            Waiting::Synced { began } if connected && self.unready == 0 => {
+                format!("synced {began} {}", now())
+            }
+            Waiting::Round { counted, at } if at.len() == *counted => {
+                // They are in the order of time.
+                let last = at.last().context("a round of no connections")?;
+                let (median, p99) = (at[at.len() / 2], at[at.len() * 99 / 100]);
+                format!("received {median} {p99} {last}")
+            }
+            Waiting::Resumed if self.all_have_the_newest() => "resumed".to_owned(),
+            Waiting::Stuck if connected && self.stuck == 0 => "stuck".to_owned(),
+            Waiting::Nothing
+            | Waiting::Synced { .. }
+            | Waiting::Round { .. }
+            | Waiting::Resumed
+            | Waiting::Stuck => return Ok(()),
+        };
+        self.waiting = Waiting::Nothing;
+        answer(&line)
+    }
+
+    fn connect_some(&mut self) -> anyhow::Result<()> {
+        let Some(address) = self.address else {
+            return Ok(());
+        };
+        while self.unready < AT_ONCE && self.next < self.slots.len() {
+            let connection = Connection::begin(&self.registry, self.next, address)?;
+            self.slots[self.next].connection = Some(connection);
+            self.next += 1;
+            self.unready += 1;
+        }
+        Ok(())
+    }
+
+    fn all_have_the_newest(&self) -> bool {
+        let mut reading = self
+            .slots
+            .iter()
+            .filter(|slot| slot.reading == Reading::Yes);
+        reading.all(|slot| slot.has == self.version)
+    }
+}
+
+/// Connections in the making: no more than a listener's backlog holds.
+const AT_ONCE: usize = 1000;
