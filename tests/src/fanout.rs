@@ -1,6 +1,7 @@
 //! One endpoint change to thousands of delta ADS streams: by `pointsman-xds`, by
 //! go-control-plane, and by a floor that only writes and counts.
 
+mod certificates;
 pub mod client;
 mod comparison;
 mod content;
@@ -21,7 +22,7 @@ use self::comparison::Contender;
 pub use self::comparison::Extent;
 pub use self::figure::Figure;
 use self::figure::rounded;
-pub use self::report::{Databases, Goal, PublishCall, Report, Side, Stuck};
+pub use self::report::{Databases, Goal, Mtls, PublishCall, Report, Side, Stuck};
 use self::rig::Server;
 
 /// Measures everything; `tell` hears how far it is. `peer` is the program of go-control-plane.
@@ -56,6 +57,8 @@ pub async fn run(
     let publish_call = variants::publish_call(rounds, streams, ours.publish_call_ms).await?;
     tell("many databases");
     let databases = variants::databases(streams).await?;
+    tell("mutual TLS");
+    let mtls = variants::mtls(rounds, streams).await?;
     let report = Report {
         streams,
         rounds,
@@ -66,16 +69,14 @@ pub async fn run(
         publish_call,
         stuck,
         databases,
+        mtls,
         goals: Vec::new(),
     };
     Ok(report.with_goals(&ours))
 }
 
 fn servers(peer: &Path) -> (Vec<(&'static str, Server)>, Option<String>) {
-    let mut servers = vec![
-        (OURS, Server::Ours { databases: 1 }),
-        (FLOOR, Server::Floor),
-    ];
+    let mut servers = vec![(OURS, Server::OURS), (FLOOR, Server::Floor)];
     if !peer.exists() {
         let reason = format!(
             "go-control-plane: there is no {} (is Go installed?)",

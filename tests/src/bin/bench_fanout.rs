@@ -28,9 +28,13 @@ async fn main() -> ExitCode {
 async fn play(words: &[&str]) -> anyhow::Result<()> {
     match *words {
         [] => measure().await,
-        ["client"] => fanout::client::run(),
+        ["client"] => fanout::client::run(None),
+        ["client", folder] => fanout::client::run(Some(Path::new(folder))),
         ["floor"] => fanout::floor::run(),
-        ["ours", databases] => fanout::ours::run(databases.parse()?).await,
+        ["ours", databases] => fanout::ours::run(databases.parse()?, None).await,
+        ["ours", databases, folder] => {
+            fanout::ours::run(databases.parse()?, Some(Path::new(folder))).await
+        }
         _ => bail!("no role of the benchmark: {words:?}"),
     }
 }

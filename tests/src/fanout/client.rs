@@ -16,28 +16,34 @@
 
 mod connection;
 mod load;
+mod transport;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use anyhow::Context;
 use mio::{Events, Poll, Token, Waker};
 
+use self::connection::Shared;
 use self::load::Load;
+use super::certificates;
 use super::control::{answer, from_hex, listen, open_many_files};
 
-/// Runs the load until the standard input ends.
+/// Runs the load until the standard input ends; over mutual TLS, if there is a folder with
+/// certificates.
 ///
 /// # Errors
 /// A stream broke or brought something wrong: said in words on the standard output too.
-pub fn run() -> anyhow::Result<()> {
+pub fn run(certificates: Option<&Path>) -> anyhow::Result<()> {
     open_many_files()?;
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), COMMANDS)?;
     let (sender, commands) = mpsc::channel();
     listen(move |line| sender.send(line).is_ok() && waker.wake().is_ok());
-    let load = Load::new(poll.registry().try_clone()?);
+    let tls = certificates.map(certificates::client).transpose()?;
+    let load = Load::new(poll.registry().try_clone()?, Shared::new(tls));
     let ended = serve(poll, load, &commands);
     if let Err(error) = &ended {
         answer(&format!("broken {error:#}"))?;

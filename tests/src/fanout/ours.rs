@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,14 +25,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::certificates;
 use super::content::{self, NAME};
 use super::control::{answer, cpu, from_hex, listen, now, open_many_files};
 
-/// Serves a catalogue of so many databases until the standard input ends.
+/// Serves a catalogue of so many databases until the standard input ends; over mutual TLS, if
+/// there is a folder with certificates.
 ///
 /// # Errors
 /// The server failed, or a fleet did not acknowledge in time.
-pub async fn run(databases: usize) -> anyhow::Result<()> {
+pub async fn run(databases: usize, certificates: Option<&Path>) -> anyhow::Result<()> {
     open_many_files()?;
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -40,13 +43,16 @@ pub async fn run(databases: usize) -> anyhow::Result<()> {
     let cache = Arc::new(SnapshotCache::new());
     let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
     let directory = Arc::new(OneGroup(Group::new("fleet")));
-    let server = XdsServer::new(
+    let mut server = XdsServer::new(
         Arc::clone(&cache),
         Arc::clone(&fleet),
         Arc::clone(&directory) as Arc<dyn NodeDirectory>,
         Arc::new(NoTelemetry),
         Limits::default(),
     );
+    if let Some(folder) = certificates {
+        server = server.with_tls(Arc::new(certificates::server(folder).await?));
+    }
     let (sender, mut commands) = mpsc::unbounded_channel();
     listen(move |line| sender.send(line).is_ok());
     let stop = CancellationToken::new();

@@ -27,6 +27,7 @@ pub struct Report {
     pub publish_call: PublishCall,
     pub stuck: Stuck,
     pub databases: Databases,
+    pub mtls: Mtls,
     pub goals: Vec<Goal>,
 }
 
@@ -84,6 +85,18 @@ pub struct Databases {
     pub cpu_us_few: f64,
     pub cpu_us_many: f64,
     pub cpu_ratio: f64,
+}
+
+/// Pointsman with mutual TLS.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Mtls {
+    pub streams: usize,
+    pub push_to_all_acks_ms: Figure,
+    pub cpu_us_per_push: Figure,
+    pub rss_kb_per_idle_stream: f64,
+    pub rss_kb_per_used_stream: f64,
+    /// Until all clients had connected, with a whole handshake each, and were synced.
+    pub connect_s: f64,
 }
 
 impl Report {

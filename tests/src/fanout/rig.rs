@@ -5,7 +5,7 @@ mod helper;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use tokio::time::sleep;
 
 use self::helper::Helper;
@@ -27,6 +27,14 @@ pub(super) enum Server {
     },
 }
 
+impl Server {
+    /// With one database, in plain text.
+    pub(super) const OURS: Self = Self::Ours {
+        databases: 1,
+        certificates: None,
+    };
+}
+
 /// A server with its clients connected.
 #[derive(Debug)]
 pub(super) struct Rig {
@@ -38,6 +46,7 @@ pub(super) struct Rig {
     version: u16,
     /// Resident bytes of the server before the first client.
     empty: u64,
+    connect_s: f64,
 }
 
 /// What one change cost. Times count from the moment when the server was told of it.
@@ -57,13 +66,26 @@ pub(super) struct Push {
 impl Rig {
     /// Starts a server and connects so many clients to it.
     pub(super) async fn start(server: &Server, streams: usize) -> anyhow::Result<Self> {
+        let mut client = vec!["client"];
         let mut server = match server {
-            Server::Ours { databases } => Helper::of_us(&["ours", &databases.to_string()])?,
+            Server::Ours {
+                databases,
+                certificates,
+            } => {
+                let databases = databases.to_string();
+                let mut role = vec!["ours", &databases];
+                if let Some(folder) = certificates {
+                    let folder = folder.to_str().context("a folder that is no text")?;
+                    role.push(folder);
+                    client.push(folder);
+                }
+                Helper::of_us(&role)?
+            }
             Server::Floor => Helper::of_us(&["floor"])?,
             Server::Go { program, cache } => Helper::start(program, &["-cache", cache])?,
         };
         let address = server.hear_text("listening").await?;
-        let client = Helper::of_us(&["client"])?;
+        let client = Helper::of_us(&client)?;
         let mut rig = Self {
             server,
             client,
@@ -71,6 +93,7 @@ impl Rig {
             streams,
             version: 0,
             empty: 0,
+            connect_s: 0.0,
         };
         let content = rig.next_content();
         // Nobody is there to acknowledge it.
@@ -82,7 +105,8 @@ impl Rig {
         let address = &rig.address;
         let connect = format!("connect {address} {streams} {content}");
         rig.client.tell(&connect).await?;
-        rig.client.hear::<2>("synced").await?;
+        let [began, synced] = rig.client.hear("synced").await?;
+        rig.connect_s = ms(began, synced) / 1e3;
         rig.server.hear::<1>("acked").await?;
         Ok(rig)
     }
@@ -160,6 +184,11 @@ impl Rig {
     pub(super) async fn resident_quiet(&self) -> anyhow::Result<u64> {
         sleep(QUIET).await;
         self.server.resident()
+    }
+
+    /// How long it took until all clients had connected and were synced.
+    pub(super) fn connect_s(&self) -> f64 {
+        self.connect_s
     }
 
     pub(super) fn streams(&self) -> usize {

@@ -1,9 +1,12 @@
 //! Pointsman alone, under conditions that must not matter.
 
-use super::figure::{Figure, median, rounded};
-use super::report::{Databases, PublishCall, Stuck};
-use super::rig::{Rig, Server};
 use anyhow::Context;
+use tempfile::TempDir;
+
+use super::certificates;
+use super::figure::{Figure, median, rounded};
+use super::report::{Databases, Mtls, PublishCall, Stuck};
+use super::rig::{Rig, Server};
 
 /// Times the call that publishes, with few streams instead of `many`.
 pub(super) async fn publish_call(
@@ -11,7 +14,7 @@ pub(super) async fn publish_call(
     many_streams: usize,
     many_ms: Figure,
 ) -> anyhow::Result<PublishCall> {
-    let mut rig = Rig::start(&Server::Ours { databases: 1 }, FEW_STREAMS).await?;
+    let mut rig = Rig::start(&Server::OURS, FEW_STREAMS).await?;
     let mut calls = Vec::new();
     for _ in 0..rounds {
         calls.push(rig.push(FEW_STREAMS).await?.call_ms);
@@ -67,8 +70,12 @@ async fn p99(rig: &mut Rig, counted: usize) -> anyhow::Result<Vec<f64>> {
 
 /// One database beside none and beside thousands of others, in turns.
 pub(super) async fn databases(streams: usize) -> anyhow::Result<Databases> {
-    let mut one = Rig::start(&Server::Ours { databases: 1 }, streams).await?;
-    let mut many = Rig::start(&Server::Ours { databases: MANY }, streams).await?;
+    let mut one = Rig::start(&Server::OURS, streams).await?;
+    let full = Server::Ours {
+        databases: MANY,
+        certificates: None,
+    };
+    let mut many = Rig::start(&full, streams).await?;
     let (mut few, mut lot) = (Vec::new(), Vec::new());
     for pair in 0..WARM_UP + PAIRS {
         // Whoever comes second finds the processor warm.
@@ -96,6 +103,35 @@ pub(super) async fn databases(streams: usize) -> anyhow::Result<Databases> {
         cpu_us_few: value(median(few.iter().map(|push| push.cpu_us)))?,
         cpu_us_many: value(median(lot.iter().map(|push| push.cpu_us)))?,
         cpu_ratio: value(median(pairs().map(|(a, b)| b.cpu_us / a.cpu_us)))?,
+    })
+}
+
+/// Every client shows a certificate.
+pub(super) async fn mtls(rounds: usize, streams: usize) -> anyhow::Result<Mtls> {
+    let folder = TempDir::new()?;
+    certificates::make(folder.path())?;
+    let server = Server::Ours {
+        databases: 1,
+        certificates: Some(folder.path().to_owned()),
+    };
+    let mut rig = Rig::start(&server, streams).await?;
+    let idle = rig.resident_kb_per_stream().await?;
+    for _ in 0..WARM_UP {
+        rig.push(streams).await?;
+    }
+    let (mut acks, mut cpu) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let push = rig.push(streams).await?;
+        acks.push(push.acks_ms);
+        cpu.push(push.cpu_us);
+    }
+    Ok(Mtls {
+        streams,
+        push_to_all_acks_ms: Figure::of(acks).context("no round")?,
+        cpu_us_per_push: Figure::of(cpu).context("no round")?,
+        rss_kb_per_idle_stream: rounded(idle),
+        rss_kb_per_used_stream: rounded(rig.resident_kb_per_stream().await?),
+        connect_s: rounded(rig.connect_s()),
     })
 }
 

@@ -1,14 +1,16 @@
 //! One stream on its own connection.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use rustix::net::sockopt::{set_socket_linger, socket_error};
+use rustls::ClientConfig;
 
+use super::transport::Transport;
 use crate::fanout::content;
 use crate::fanout::wire::{self, Frame};
 
@@ -17,6 +19,7 @@ use crate::fanout::wire::{self, Frame};
 pub(super) struct Shared {
     /// What a response must bring now.
     pub(super) content: Vec<u8>,
+    tls: Option<Arc<ClientConfig>>,
     /// Where bytes are read to and written from; empty between two calls.
     input: Box<[u8]>,
     output: Vec<u8>,
@@ -26,8 +29,10 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Connection {
     number: usize,
-    socket: TcpStream,
+    socket: Transport,
     open: bool,
+    /// It has not read for a while, and may find older content before the newest.
+    behind: bool,
     /// Bytes that the socket did not take.
     unsent: Vec<u8>,
     /// The beginning of a frame, and of a message.
@@ -41,9 +46,10 @@ pub(super) struct Connection {
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(tls: Option<Arc<ClientConfig>>) -> Self {
         Self {
             content: Vec::new(),
+            tls,
             input: vec![0; 64 << 10].into_boxed_slice(),
             output: Vec::new(),
             message: Vec::new(),
@@ -55,17 +61,17 @@ impl Connection {
     /// Begins to connect; the node is named by `number`.
     pub(super) fn begin(
         registry: &Registry,
+        shared: &Shared,
         number: usize,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
-        let mut socket = TcpStream::connect(address).context("connecting")?;
-        socket.set_nodelay(true)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut socket, Token(number), interest)?;
+        let tls = shared.tls.as_ref();
+        let socket = Transport::begin(registry, Token(number), address, tls);
         Ok(Self {
             number,
-            socket,
+            socket: socket.context("connecting")?,
             open: false,
+            behind: false,
             unsent: Vec::new(),
             partial_frame: Vec::new(),
             partial_message: Vec::new(),
@@ -88,6 +94,7 @@ impl Connection {
             if !unsent.is_empty() {
                 self.send(&unsent)?;
             }
+            self.socket.flush().context("writing")?;
             return Ok(false);
         }
         if let Err(error) = socket_error(&self.socket)? {
@@ -111,7 +118,12 @@ impl Connection {
         Ok(true)
     }
 
-    /// Reads what has come and answers it. Returns how many right responses there were.
+    /// From here on it does not read for a while.
+    pub(super) fn fall_behind(&mut self) {
+        self.behind = true;
+    }
+
+    /// Reads what has come and answers it. Returns how many responses had the newest content.
     pub(super) fn read(&mut self, shared: &mut Shared) -> anyhow::Result<usize> {
         let mut input = std::mem::take(&mut shared.input);
         let mut responses = 0;
@@ -121,8 +133,7 @@ impl Connection {
                 Ok(0) => bail!("the server closed the connection"),
                 Ok(length) => {
                     responses += self.take(&input[..length], shared)?;
-                    // A short read has emptied the socket.
-                    if length < input.len() {
+                    if self.socket.is_empty_after(length, input.len()) {
                         break;
                     }
                 }
@@ -134,6 +145,7 @@ impl Connection {
         if !shared.output.is_empty() {
             self.send(&shared.output)?;
         }
+        self.behind &= responses == 0;
         Ok(responses)
     }
 
@@ -208,11 +220,13 @@ impl Connection {
         }
         let mut responses = 0;
         while let Some((response, length)) = wire::first_message(rest) {
-            let nonce = content::read_response(response, &shared.content).context("a response")?;
+            let delivery = content::read_response(response).context("a response")?;
+            let newest = delivery.body == shared.content;
+            ensure!(newest || self.behind, "a response brings old content");
             shared.message.clear();
-            content::put_ack(&mut shared.message, nonce);
+            content::put_ack(&mut shared.message, delivery.nonce);
             self.put_message(&mut shared.output, &shared.message)?;
-            responses += 1;
+            responses += usize::from(newest);
             rest = &rest[length..];
         }
         self.partial_message = rest.to_vec();

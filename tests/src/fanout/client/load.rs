@@ -60,10 +60,10 @@ enum Waiting {
 }
 
 impl Load {
-    pub(super) fn new(registry: Registry) -> Self {
+    pub(super) fn new(registry: Registry, shared: Shared) -> Self {
         Self {
             registry,
-            shared: Shared::new(),
+            shared,
             slots: Vec::new(),
             version: 0,
             next: 0,
@@ -125,6 +125,9 @@ impl Load {
     pub(super) fn stall(&mut self, from: usize) {
         for slot in self.slots.iter_mut().skip(from) {
             slot.reading = Reading::Stalled;
+            if let Some(connection) = &mut slot.connection {
+                connection.fall_behind();
+            }
         }
     }
 
@@ -209,7 +212,7 @@ impl Load {
             return Ok(());
         };
         while self.unready < AT_ONCE && self.next < self.slots.len() {
-            let connection = Connection::begin(&self.registry, self.next, address)?;
+            let connection = Connection::begin(&self.registry, &self.shared, self.next, address)?;
             self.slots[self.next].connection = Some(connection);
             self.next += 1;
             self.unready += 1;

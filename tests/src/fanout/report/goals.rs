@@ -61,6 +61,11 @@ pub(crate) fn goals(report: &Report, ours: &Side) -> Vec<Goal> {
         )
         .in_the_end(6.0),
         Goal::new(
+            "RSS of an idle stream with mutual TLS, kB",
+            report.mtls.rss_kb_per_idle_stream,
+            40.0,
+        ),
+        Goal::new(
             "publish call, with many streams by with few",
             call.many_ms.median / call.few_ms.median,
             GROWTH,
