@@ -18,6 +18,8 @@ pub(super) enum Server {
     /// With so many databases in its catalogue.
     Ours {
         databases: usize,
+        /// A folder of certificates: with mutual TLS.
+        certificates: Option<PathBuf>,
     },
     Floor,
     /// The peer's program and which of its caches.
