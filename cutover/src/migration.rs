@@ -111,6 +111,12 @@ pub struct Facts {
 }
 
 impl Migration {
+    /// The databases that applications know by name.
+    pub fn catalogued(&self) -> Vec<DatabaseName> {
+        let databases = self.databases.iter();
+        databases.map(|database| database.name.clone()).collect()
+    }
+
     /// The PostgreSQL names of every database that moves, catalogued or not.
     pub fn moving(&self) -> Vec<String> {
         let fated = self

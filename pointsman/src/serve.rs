@@ -23,7 +23,7 @@ use tracing::info;
 
 use crate::{
     admin::Admin,
-    alarms::WriteProbe,
+    alarms::{ConnectFailures, WriteProbe},
     evidence::{SessionCensus, Witness},
     fleet::{Proven, Publisher},
     flip::Flip,
@@ -179,13 +179,18 @@ impl House {
         let provider: Arc<dyn DatabaseProvider> = Arc::new(PostgresProvider);
         let probe = WriteProbe::new(Arc::clone(&catalog), Arc::clone(&publisher), settings.probe);
         let census = Arc::new(SessionCensus::new(Arc::clone(&publisher)));
+        let sidecars = ConnectFailures::new(
+            Arc::clone(&publisher),
+            Arc::clone(&census),
+            settings.connect_failures,
+        );
         let witness = Witness::new(Arc::clone(&publisher), Arc::clone(&census));
         let ports = Ports {
             evidence: Arc::new(witness),
             catalog: Arc::clone(&catalog),
             data_plane: Arc::clone(&publisher) as Arc<dyn DataPlane>,
             provider: Arc::clone(&provider),
-            alarms: vec![Arc::new(probe)],
+            alarms: vec![Arc::new(probe), Arc::new(sidecars)],
         };
         Ok(Self {
             engine: Engine::new(ports, settings.engine),

@@ -5,13 +5,14 @@ use std::{fmt, ops::RangeInclusive, path::Path, time::Duration};
 use anyhow::{Context as _, anyhow};
 use toml::de::{DeTable, DeValue};
 
-use crate::alarms::ProbeSettings;
+use crate::alarms::{ConnectFailureSettings, ProbeSettings};
 
 /// What an operator can set.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) engine: pointsman_cutover::Settings,
     pub(crate) probe: ProbeSettings,
+    pub(crate) connect_failures: ConnectFailureSettings,
 }
 
 impl Settings {
@@ -209,6 +210,31 @@ const FIELDS: &[Field] = &[
         range: 50..=60_000,
         apply: |settings, number| settings.probe.timeout = ms(number),
     },
+    Field {
+        section: "alarm",
+        name: "connect_failures",
+        about: "failed connects in a second from which a sidecar counts as failing",
+        range: 1..=100_000,
+        apply: |settings, number| {
+            settings.connect_failures.per_second = u32::try_from(number).unwrap_or(u32::MAX);
+        },
+    },
+    Field {
+        section: "alarm",
+        name: "failing_percent",
+        about: "how many of the sidecars must fail at once to raise the alarm, in percent",
+        range: 1..=100,
+        apply: |settings, number| {
+            settings.connect_failures.percent = u32::try_from(number).unwrap_or(u32::MAX);
+        },
+    },
+    Field {
+        section: "alarm",
+        name: "failing_ms",
+        about: "how long they must fail without a pause, in milliseconds",
+        range: 1_000..=600_000,
+        apply: |settings, number| settings.connect_failures.lasting = ms(number),
+    },
 ];
 
 #[cfg(test)]
@@ -230,7 +256,8 @@ mod tests {
         let text = "[hold]\nbudget_ms = 8000\nsettle_ms = 50\nquiet_ms = 200\n\
                     [barrier]\ndeadline_ms = 1500\n[switch]\ncatch_up_ms = 2500\n\
                     promote_ms = 4000\n[alarm]\ninterval_ms = 100\nfailures = 5\n\
-                    timeout_ms = 700\n";
+                    timeout_ms = 700\nconnect_failures = 9\nfailing_percent = 50\n\
+                    failing_ms = 7000\n";
         let settings = Settings::parse(text).unwrap();
         assert_eq!(settings.engine.hold_budget, ms(8000));
         assert_eq!(settings.engine.settle, ms(50));
@@ -241,6 +268,9 @@ mod tests {
         assert_eq!(settings.probe.interval, ms(100));
         assert_eq!(settings.probe.failures, 5);
         assert_eq!(settings.probe.timeout, ms(700));
+        let sidecars = settings.connect_failures;
+        assert_eq!((sidecars.per_second, sidecars.percent), (9, 50));
+        assert_eq!(sidecars.lasting, ms(7000));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Engine, EngineError, Handle, Ports,
-    status::{Status, StreamView},
+    status::{BakeView, Status},
 };
 use crate::{
     Settings,
@@ -58,7 +58,7 @@ pub(super) struct Driver {
     revision: Revision,
     entries: Arc<Vec<Entry>>,
     sessions: Sessions,
-    view: StreamView,
+    view: BakeView,
     /// Lines that the next durable write takes along.
     unwritten: Vec<Line>,
     taken_over: bool,
@@ -77,7 +77,7 @@ impl Driver {
         entries: Vec<Entry>,
     ) -> Self {
         let entries = Arc::new(entries);
-        let view = StreamView::default();
+        let view = BakeView::default();
         let status = Status::new(&migration, Arc::clone(&entries), &view);
         let (requests_in, requests) = mpsc::channel(PENDING_REQUESTS);
         Self {

@@ -7,6 +7,7 @@ use crate::{
     journal::Entry,
     machine::{Direction, ReverseStream, State, Step},
     migration::Migration,
+    ports::SessionsOn,
 };
 
 /// Where a migration stands, for operators.
@@ -17,6 +18,10 @@ pub struct Status {
     pub headline: String,
     pub way_back: WayBack,
     pub choices: Vec<Choice>,
+    /// In a bake: the sessions that sidecars report on the old writer.
+    pub old_writer: Option<SessionsOn>,
+    /// In a bake: why an alarm could not fire now.
+    pub alarm_troubles: Vec<String>,
     /// The journal, oldest first.
     pub entries: Arc<Vec<Entry>>,
 }
@@ -56,16 +61,22 @@ pub struct Choice {
     pub words: String,
 }
 
-/// What the driver last saw of the reverse stream.
+/// What the driver last saw in a bake.
 #[derive(Clone, Debug, Default)]
-pub(super) struct StreamView {
+pub(super) struct BakeView {
     pub(super) behind_bytes: u64,
     pub(super) writes_at_risk: Option<u64>,
+    pub(super) old_writer: Option<SessionsOn>,
+    pub(super) alarm_troubles: Vec<String>,
 }
 
 impl Status {
-    pub(super) fn new(migration: &Migration, entries: Arc<Vec<Entry>>, view: &StreamView) -> Self {
+    pub(super) fn new(migration: &Migration, entries: Arc<Vec<Entry>>, view: &BakeView) -> Self {
+        let baking = matches!(migration.state, State::Baking { .. });
+        let seen = Some(view).filter(|_| baking);
         Self {
+            old_writer: seen.and_then(|view| view.old_writer.clone()),
+            alarm_troubles: seen.map_or_else(Vec::new, |view| view.alarm_troubles.clone()),
             headline: headline(migration),
             way_back: way_back(migration, view),
             choices: choices(migration),
@@ -138,7 +149,7 @@ fn headline(migration: &Migration) -> String {
     }
 }
 
-fn way_back(migration: &Migration, view: &StreamView) -> WayBack {
+fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
     match migration.state {
         State::Switching {
             direction: Direction::Forward,
@@ -178,7 +189,7 @@ fn way_back(migration: &Migration, view: &StreamView) -> WayBack {
     }
 }
 
-fn way_back_of_bake(migration: &Migration, reverse: ReverseStream, view: &StreamView) -> WayBack {
+fn way_back_of_bake(migration: &Migration, reverse: ReverseStream, view: &BakeView) -> WayBack {
     match reverse {
         ReverseStream::Arming => way(
             WayBackKind::ArmAndSwitch,

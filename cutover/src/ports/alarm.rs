@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug)]
 pub struct AlarmSubject {
     pub databases: Vec<DatabaseName>,
+    /// Names the bake: an alarm that watches again after it fired watches the same one.
+    pub bake: String,
 }
 
 /// Why a rollback should start, in words for the record.
@@ -22,4 +24,9 @@ pub struct Alarm {
 pub trait AlarmSource: fmt::Debug + Send + Sync {
     /// Resolves when the alarm fires, or with `None` once `stop` is cancelled.
     async fn watch(&self, subject: &AlarmSubject, stop: CancellationToken) -> Option<Alarm>;
+
+    /// Why it could not fire now although it watches `subject`, in words for the operator.
+    fn troubles(&self, _subject: &AlarmSubject) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Failure, Proof, Run, answered};
 use crate::{
+    machine::Direction,
     migration::Migration,
     ports::{Closed, ControlledServer, FenceRecord, Marker, Refusal, ReverseSlot},
 };
@@ -15,6 +16,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.settings.end_sessions;
     let record = record(run.migration, true);
     let databases = run.migration.moving();
+    let reported = run.reported(Direction::Forward);
     let both = run.both().await?;
     // Sessions on the standby survive a promotion and could write after it, so they end
     // now, while the source's do; new readers are held already.
@@ -36,9 +38,10 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     facts.closed_source = Some(source.closed);
     Ok(Proof::new(
         format!(
-            "{} is closed: {} sessions ended, new ones refused",
+            "{} is closed: {} sessions ended ({} by the sidecars' word), new ones refused",
             both.source.name(),
-            source.ended
+            source.ended,
+            reported.count()
         ),
         json!({
             "token": {
@@ -49,6 +52,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
                 "epoch": record.epoch,
             },
             "sessions_ended": source.ended,
+            "sessions_reported": reported,
             "sessions_ended_on_target": ended_on_target,
             "refusal": source.refusal,
         }),
@@ -59,6 +63,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.settings.end_sessions;
     let record = record(run.migration, false);
     let databases = run.migration.moving();
+    let reported = run.reported(Direction::Reverse);
     let target = run.target().await?;
     let slots = run.migration.facts.slots.clone();
     let fenced = close_and_empty(&*target, &record, &slots, &databases, deadline).await?;
@@ -69,11 +74,17 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     facts.closed_target = Some(fenced.closed);
     Ok(Proof::new(
         format!(
-            "{} is closed: {} sessions ended, new ones refused",
+            "{} is closed: {} sessions ended ({} by the sidecars' word), new ones refused",
             target.name(),
-            fenced.ended
+            fenced.ended,
+            reported.count()
         ),
-        json!({ "lsn": marker.lsn, "sessions_ended": fenced.ended, "refusal": fenced.refusal }),
+        json!({
+            "lsn": marker.lsn,
+            "sessions_ended": fenced.ended,
+            "sessions_reported": reported,
+            "refusal": fenced.refusal,
+        }),
     ))
 }
 

@@ -43,8 +43,13 @@ pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof
     // use it yet; the fence is the proof, this wait only spares clients an error.
     sleep(run.settings.settle).await;
     let left = await_quiet(run, direction, clock).await?;
+    let reported = run.reported(direction);
     Ok(Proof::new(
-        convergence_words(&convergence),
+        format!(
+            "{}; on {} by their word: {reported}",
+            convergence_words(&convergence),
+            run.leaving(direction)
+        ),
         json!({
             "sequence": publication.sequence,
             "epochs": publication.epochs,
@@ -53,6 +58,7 @@ pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof
             "hold_since_ms": since,
             "hold_until_ms": until,
             "newcomers_left": left,
+            "sessions_reported": reported,
         }),
     ))
 }

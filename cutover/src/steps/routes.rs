@@ -7,7 +7,7 @@ use pointsman_catalog::{DatabaseName, Role, Route, RouteChange, Routes, ServerNa
 use super::{Failure, Run};
 use crate::{
     machine::Direction,
-    ports::{Barrier, Convergence, Publication},
+    ports::{Barrier, Convergence, Publication, SessionsOn},
 };
 
 impl Run<'_> {
@@ -17,6 +17,13 @@ impl Run<'_> {
             Direction::Forward => &self.migration.source,
             Direction::Reverse => &self.migration.target,
         }
+    }
+
+    /// The sessions on that server, by the sidecars' word.
+    pub(super) fn reported(&self, direction: Direction) -> SessionsOn {
+        let databases = self.migration.catalogued();
+        let server = self.leaving(direction);
+        self.ports.evidence.sessions(&databases, server)
     }
 
     /// Parks new connections of every database, writers' and readers', until `until`.

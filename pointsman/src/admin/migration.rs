@@ -66,6 +66,10 @@ pub(super) fn message(status: &Standing) -> v1::Migration {
                 words: choice.words.clone(),
             })
             .collect(),
+        old_writer: status.old_writer.as_ref().map_or_else(String::new, |left| {
+            format!("{left} on {}, by the sidecars' word", migration.source)
+        }),
+        alarm_troubles: status.alarm_troubles.clone(),
         timeline: status.entries.iter().map(entry).collect(),
     }
 }

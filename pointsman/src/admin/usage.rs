@@ -36,7 +36,9 @@ pub(super) fn of_database(admin: &Admin, database: &Database) -> Vec<v1::RouteUs
     let nodes = nodes.filter_map(|view| NodeId::new(view.id).ok());
     nodes
         .flat_map(|node| {
-            let usage = admin.census.usage(&node);
+            let usage = admin
+                .census
+                .usage_of(&node, std::slice::from_ref(&database.name));
             [Role::Writer, Role::Reader].map(|role| of_route(admin, database, &node, role, &usage))
         })
         .collect()

@@ -1,6 +1,7 @@
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -22,6 +23,19 @@ pub(crate) struct WriteProbe {
     catalog: Arc<Catalog>,
     fleet: Arc<Publisher>,
     settings: ProbeSettings,
+    /// By database, of the bake that is watched.
+    standings: Mutex<BTreeMap<DatabaseName, Standing>>,
+}
+
+/// What came of the probes of one database in one bake.
+#[derive(Debug, Default)]
+struct Standing {
+    bake: String,
+    /// A write has succeeded in this bake.
+    armed: bool,
+    /// One after the other, up to now.
+    failed: u32,
+    last_failure: String,
 }
 
 /// How often is tried, and when the alarm fires.
@@ -58,15 +72,15 @@ impl WriteProbe {
             catalog,
             fleet,
             settings,
+            standings: Mutex::default(),
         }
     }
 
     /// Probes `database` until it has failed often enough.
-    async fn follow(&self, database: &DatabaseName) -> Alarm {
+    async fn follow(&self, database: &DatabaseName, bake: &str) -> Alarm {
         let mut ticks = interval(self.settings.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = 0_usize;
-        let mut failed = 0;
         let mut blind = false;
         loop {
             ticks.tick().await;
@@ -82,17 +96,38 @@ impl WriteProbe {
             blind = false;
             turn = turn.wrapping_add(1);
             let (node, listen) = &sidecars[turn % sidecars.len()];
-            match self.probe(database, *listen).await {
-                Ok(()) => failed = 0,
-                Err(error) => {
-                    failed += 1;
-                    debug!(%database, %node, failed, error = %control::words(&error), "write probe failed");
-                    if failed >= self.settings.failures {
-                        return self.alarm(database, node, &error);
-                    }
+            let outcome = self.probe(database, *listen).await;
+            let fires = self.standing(database, bake, |standing| match &outcome {
+                Ok(()) => standing.succeeded(),
+                Err(error) => standing.failed(control::words(error), self.settings.failures),
+            });
+            if let Err(error) = outcome {
+                debug!(%database, %node, error = %control::words(&error), "write probe failed");
+                if fires {
+                    return self.alarm(database, node, &error);
                 }
             }
         }
+    }
+
+    fn standing<T>(
+        &self,
+        database: &DatabaseName,
+        bake: &str,
+        look: impl FnOnce(&mut Standing) -> T,
+    ) -> T {
+        let mut standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let standing = standings.entry(database.clone()).or_default();
+        if standing.bake != bake {
+            *standing = Standing {
+                bake: bake.to_owned(),
+                ..Standing::default()
+            };
+        }
+        look(standing)
     }
 
     fn alarm(&self, database: &DatabaseName, node: &NodeId, error: &anyhow::Error) -> Alarm {
@@ -134,13 +169,30 @@ impl WriteProbe {
     }
 }
 
+impl Standing {
+    /// Says that the alarm does not fire.
+    fn succeeded(&mut self) -> bool {
+        self.armed = true;
+        self.failed = 0;
+        false
+    }
+
+    /// Says whether the alarm fires. Before the first success it does not: a way in that was
+    /// never passed would take every switch back.
+    fn failed(&mut self, words: String, limit: u32) -> bool {
+        self.failed = self.failed.saturating_add(1);
+        self.last_failure = words;
+        self.armed && self.failed >= limit
+    }
+}
+
 #[async_trait]
 impl AlarmSource for WriteProbe {
     async fn watch(&self, subject: &AlarmSubject, stop: CancellationToken) -> Option<Alarm> {
         let mut probes: FuturesUnordered<_> = subject
             .databases
             .iter()
-            .map(|database| self.follow(database))
+            .map(|database| self.follow(database, &subject.bake))
             .collect();
         tokio::select! {
             () = stop.cancelled() => None,
@@ -151,6 +203,27 @@ impl AlarmSource for WriteProbe {
                 None
             }
         }
+    }
+
+    fn troubles(&self, subject: &AlarmSubject) -> Vec<String> {
+        let standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let unarmed = subject.databases.iter().filter_map(|database| {
+            let standing = standings.get(database)?;
+            let never = standing.bake == subject.bake
+                && !standing.armed
+                && standing.failed >= self.settings.failures;
+            never.then(|| {
+                format!(
+                    "the write probe of {database} does not watch: no write has succeeded since \
+                     the switch; the last one: {}",
+                    standing.last_failure
+                )
+            })
+        });
+        unarmed.collect()
     }
 }
 
@@ -166,3 +239,23 @@ async fn write(config: &tokio_postgres::Config) -> anyhow::Result<()> {
 /// One row of its own, beside the engine's, in the table that set-up makes.
 const WRITE: &str = "INSERT INTO pointsman.probe (id, value) VALUES (2, $1) \
                      ON CONFLICT (id) DO UPDATE SET value = excluded.value";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_that_never_succeeded_does_not_fire() {
+        let mut standing = Standing::default();
+        let failed = |standing: &mut Standing| standing.failed("refused".to_owned(), 3);
+        assert!(!(0..9).any(|_| failed(&mut standing)));
+        assert_eq!(standing.failed, 9);
+        assert!(!standing.succeeded());
+        assert_eq!(
+            [(); 4].map(|()| failed(&mut standing)),
+            [false, false, true, true]
+        );
+        standing.succeeded();
+        assert!(!failed(&mut standing), "only failures in a row count");
+    }
+}

@@ -48,6 +48,11 @@ impl SessionCensus {
         self.read(node, |census| census.usage(Instant::now()))
     }
 
+    /// The same of these databases alone.
+    pub(crate) fn usage_of(&self, node: &NodeId, databases: &[DatabaseName]) -> Option<NodeUsage> {
+        self.read(node, |census| census.usage_of(databases, Instant::now()))
+    }
+
     /// What `node` said of its tries of `database`'s probe after `since`.
     pub(crate) fn tried(
         &self,

@@ -178,6 +178,23 @@ impl NodeCensus {
         }
     }
 
+    /// Like [`Self::usage`], of these databases alone.
+    pub(super) fn usage_of(&self, databases: &[DatabaseName], now: Instant) -> NodeUsage {
+        let keys = databases.iter().flat_map(|database| {
+            [Role::Writer, Role::Reader].map(|role| RouteKey {
+                database: database.clone(),
+                role,
+            })
+        });
+        NodeUsage {
+            freshness: self.freshness(now),
+            routes: keys
+                .filter_map(|key| Some((key.clone(), self.routes.get(&key)?.usage())))
+                .collect(),
+            left_out: self.left_out,
+        }
+    }
+
     /// What it said of its tries of a database's probe after `since`.
     pub(super) fn tried(
         &self,

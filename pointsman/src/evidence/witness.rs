@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use pointsman_catalog::{DatabaseName, NodeId, Role, ServerName};
+use pointsman_catalog::{DatabaseName, NodeId, ServerName};
 use pointsman_cutover::ports::{Evidence, Reached, SessionsOn};
 use tokio::time::{Instant, timeout_at};
 
@@ -41,7 +41,7 @@ impl Witness {
     fn said_by(&self, node: &NodeId, database: &DatabaseName, since: Instant) -> Reached {
         let unknown = self
             .census
-            .usage(node)
+            .usage_of(node, &[])
             .map_or_else(never, |usage| usage.unknown());
         if let Some(words) = unknown {
             return Reached::Unknown(words);
@@ -60,7 +60,7 @@ impl Evidence for Witness {
         let addresses = self.publisher.addresses(server);
         let mut found = SessionsOn::default();
         for (node, connected) in self.publisher.registered() {
-            let usage = self.census.usage(&node);
+            let usage = self.census.usage_of(&node, databases);
             let unknown = match &usage {
                 _ if !connected => Some(ABSENT.to_owned()),
                 None => never(),
@@ -70,17 +70,14 @@ impl Evidence for Witness {
                 found.unknown.insert(node, words);
                 continue;
             }
-            let routes: Vec<_> = usage
-                .iter()
-                .flat_map(|usage| routes(usage, databases))
-                .collect();
+            let routes = usage.iter().flat_map(|usage| usage.routes.values());
             let open = routes
-                .iter()
+                .clone()
                 .flat_map(|route| &route.endpoints)
                 .filter(|(address, _)| addresses.contains(address))
                 .map(|(_, endpoint)| endpoint.sessions)
                 .sum();
-            let unplaced: u64 = routes.iter().map(|route| route.unplaced).sum();
+            let unplaced: u64 = routes.map(|route| route.unplaced).sum();
             if unplaced > 0 {
                 let words = format!("{unplaced} sessions whose endpoint it has not told yet");
                 found.unknown.insert(node.clone(), words);
@@ -127,17 +124,6 @@ impl Evidence for Witness {
             }
         }
     }
-}
-
-/// Both routes of each of `databases`.
-fn routes<'a>(
-    usage: &'a NodeUsage,
-    databases: &'a [DatabaseName],
-) -> impl Iterator<Item = &'a super::RouteUsage> {
-    databases
-        .iter()
-        .flat_map(|database| [(database, Role::Writer), (database, Role::Reader)])
-        .filter_map(|(database, role)| usage.route(database, role))
 }
 
 impl NodeUsage {

@@ -17,6 +17,7 @@ use super::{Driver, micros};
 use crate::{
     journal::{EntryKind, JournalError},
     machine::{Command, Event, ReverseStream, State},
+    migration::Migration,
     ports::{Alarm, AlarmSubject},
     steps,
 };
@@ -31,12 +32,17 @@ impl Driver {
         let quiet = CancellationToken::new();
         let _quiet_at_end = quiet.clone().drop_guard();
         let mut watchers = JoinSet::new();
-        let mut alarms = self.watch_alarms(&quiet, &mut watchers);
+        let subject = AlarmSubject {
+            databases: self.migration.catalogued(),
+            bake: format!("{}/{}", self.migration.name, self.migration.switches),
+        };
+        let mut alarms = self.watch_alarms(&subject, &quiet, &mut watchers);
         let mut failing_since: Option<Instant> = None;
         while !self.stop.is_cancelled() {
             let State::Baking { reverse, rollback } = self.migration.state else {
                 return Ok(());
             };
+            self.look_around(&subject);
             let wait = match reverse {
                 ReverseStream::Arming => {
                     if self.arm().await? {
@@ -65,14 +71,11 @@ impl Driver {
 
     fn watch_alarms(
         &self,
+        subject: &AlarmSubject,
         quiet: &CancellationToken,
         watchers: &mut JoinSet<()>,
     ) -> mpsc::Receiver<Alarm> {
         let (fired, alarms) = mpsc::channel(1);
-        let databases = self.migration.databases.iter();
-        let subject = AlarmSubject {
-            databases: databases.map(|database| database.name.clone()).collect(),
-        };
         for source in &self.ports.alarms {
             let source = Arc::clone(source);
             let (fired, quiet, subject) = (fired.clone(), quiet.clone(), subject.clone());
@@ -151,6 +154,16 @@ impl Driver {
             self.change(Event::ReverseStreamLapsed, words).await?;
         }
         Ok(())
+    }
+
+    /// What the sidecars still have on the old writer, and what keeps alarms from firing.
+    fn look_around(&mut self, subject: &AlarmSubject) {
+        let Migration { source, .. } = &self.migration;
+        let left = self.ports.evidence.sessions(&subject.databases, source);
+        self.view.old_writer = Some(left);
+        let alarms = self.ports.alarms.iter();
+        self.view.alarm_troubles = alarms.flat_map(|alarm| alarm.troubles(subject)).collect();
+        self.show();
     }
 
     /// What going back would lose now, as far as it can be counted.

@@ -52,6 +52,10 @@ pub(super) fn summary(migration: &Migration) -> String {
     if let Some(way_back) = &migration.way_back {
         line("way back", &way_back.words);
     }
+    line("old writer", &migration.old_writer);
+    for trouble in &migration.alarm_troubles {
+        line("alarm", trouble);
+    }
     if migration.state == "switching" && migration.hold_until_ms != 0 {
         line("held until", &output::clock(migration.hold_until_ms));
     }
