@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::support::{CLOSING, NAME, SOON, connect, options, tell};
+use super::support::{CLOSING, House, NAME, SOON, connect, options, tell};
 
 /// How fresh the numbers are to be.
 const FRESH: Duration = Duration::from_secs(1);
@@ -195,5 +195,51 @@ async fn every_sidecar_tries_the_target_before_a_switch() -> Result<()> {
         "trying a server leaves lines in its log: {}",
         lab.pair.target.log_tail()
     );
+    Ok(())
+}
+
+/// The write probe is kept out of it: it would see a writer that is down, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn sidecars_that_cannot_reach_the_new_writer_raise_an_alarm() -> Result<()> {
+    let settings = "[alarm]\nfailures = 1000\nfailing_ms = 1000\n".to_owned();
+    let mut house = House::ready(LabOptions {
+        settings,
+        ..options(GateOptions::default())
+    })
+    .await?;
+    house.switch().await?;
+    house.proven().await?;
+    let status = house
+        .until("the old writer is seen to be empty", |status| {
+            let left = status["old_writer"].as_str();
+            left == Some("0 sessions on blue, by the sidecars' word")
+        })
+        .await?;
+    let hold = status["timeline"].as_array().into_iter().flatten();
+    let mut hold = hold.filter(|entry| entry["step"] == "hold" && entry["event"] == "done");
+    let reported = &hold.next().context("no hold")?["evidence"]["sessions_reported"];
+    for number in 0..2 {
+        let open = reported["open"][sidecar_name(number)].as_u64();
+        ensure!(open.is_some_and(|open| open > 0), "{reported}");
+    }
+
+    house.lab.pair.target.crash().await?;
+    let status = house
+        .until("the alarm has fired", |status| {
+            let cause = status["cause"].as_str();
+            cause.is_some_and(|cause| cause.starts_with("alarm of the sidecars"))
+        })
+        .await?;
+    let cause = status["cause"].as_str().unwrap_or_default();
+    tell(cause);
+    for word in ["writer of", "2 of 2 sidecars", "sc0: ", "sc1: "] {
+        ensure!(cause.contains(word), "{word}: {cause}");
+    }
+
+    // A target that is down cannot be gone back from without loss.
+    house.lab.pair.target.start().await?;
+    house.proven().await?;
+    house.roll_back().await?;
+    house.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     Ok(())
 }
