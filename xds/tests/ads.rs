@@ -12,6 +12,8 @@ mod delta;
 mod house;
 #[path = "ads/lifecycle.rs"]
 mod lifecycle;
+#[path = "ads/services.rs"]
+mod services;
 #[path = "ads/sotw.rs"]
 mod sotw;
 #[path = "ads/telemetry.rs"]

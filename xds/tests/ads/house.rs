@@ -35,18 +35,26 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming, service::Routes, transport::Channel};
 
 pub(crate) struct House {
     pub(crate) cache: Arc<SnapshotCache>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) stop: CancellationToken,
     pub(crate) server: JoinSet<Result<(), ServeError>>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl House {
     pub(crate) async fn open(telemetry: Arc<dyn TelemetrySink>) -> Self {
+        Self::open_with(telemetry, Limits::default(), Routes::default()).await
+    }
+
+    pub(crate) async fn open_with(
+        telemetry: Arc<dyn TelemetrySink>,
+        limits: Limits,
+        routes: Routes,
+    ) -> Self {
         let cache = Arc::new(SnapshotCache::new());
         let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
         fleet.set_registered([NodeId::from("sidecar")]);
@@ -58,8 +66,9 @@ impl House {
             Arc::clone(&fleet),
             Arc::new(Directory),
             telemetry,
-            Limits::default(),
-        );
+            limits,
+        )
+        .with_routes(routes);
         let mut tasks = JoinSet::new();
         tasks.spawn(server.serve(listener, stop.clone()));
         Self {

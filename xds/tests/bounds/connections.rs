@@ -1,0 +1,78 @@
+use std::{sync::Arc, time::Duration};
+
+use pointsman_xds::{Limits, NoTelemetry, ResourceType};
+use tokio::time::Instant;
+use tonic::service::Routes;
+
+use crate::{
+    house::{House, soon},
+    wire::{DATA, HEADERS, Wire, field, subscribe},
+};
+
+async fn house(limits: Limits) -> House {
+    let house = House::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await;
+    house.publish(0);
+    house
+}
+
+async fn served(house: &House) -> Wire {
+    let mut wire = Wire::greet(house).await;
+    wire.open(1).await;
+    wire.message(1, &subscribe(ResourceType::Cluster, &[]))
+        .await;
+    wire.read_kind(DATA).await.unwrap();
+    wire
+}
+
+#[tokio::test]
+async fn t27_a_rush_of_clients_is_spread_out_and_nobody_is_turned_away() {
+    let house = house(Limits {
+        connections_per_second: 100,
+        ..Limits::default()
+    })
+    .await;
+    let began = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..150 {
+        clients.push(served(&house).await);
+    }
+    assert!(began.elapsed() >= Duration::from_millis(400));
+    assert_eq!(house.fleet.status()[0].streams, 150);
+}
+
+#[tokio::test]
+async fn t27_a_client_beyond_the_limit_of_connections_waits_for_a_place() {
+    let house = house(Limits {
+        connections: 2,
+        ..Limits::default()
+    })
+    .await;
+    let first = served(&house).await;
+    let _second = served(&house).await;
+    let mut waiting = Wire::connect(&house).await;
+    let silence = waiting.0.get_ref().readable();
+    let silence = tokio::time::timeout(Duration::from_millis(100), silence).await;
+    assert!(silence.is_err(), "the third is served beside the others");
+    drop(first);
+    // The server's settings.
+    soon(waiting.read()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_beyond_the_limit_is_refused_and_a_closed_one_makes_room() {
+    let house = house(Limits {
+        streams: 1,
+        ..Limits::default()
+    })
+    .await;
+    let first = served(&house).await;
+    let mut second = Wire::greet(&house).await;
+    second.open(1).await;
+    let refused = second.read_kind(HEADERS).await.unwrap();
+    assert_eq!(field(&refused, "grpc-status").as_deref(), Some("8"));
+    let mut changes = house.fleet.watch();
+    drop(first);
+    let gone = changes.wait_for(|_| house.fleet.status()[0].streams == 0);
+    soon(gone).await.unwrap();
+    served(&house).await;
+}

@@ -1,0 +1,94 @@
+use std::{sync::Arc, time::Duration};
+
+use pointsman_xds::{Limits, NoTelemetry, ResourceType};
+use tonic::service::Routes;
+
+use crate::{
+    house::{House, soon},
+    wire::{DATA, HEADERS, PING, Wire, field, grpc, subscribe},
+};
+
+async fn house(limits: Limits) -> House {
+    House::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await
+}
+
+fn brief() -> Limits {
+    Limits {
+        first_request: Duration::from_millis(100),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_speak_http2_is_sent_away() {
+    let house = house(Limits::default()).await;
+    let mut wire = Wire::connect(&house).await;
+    wire.send(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await;
+    assert_eq!(wire.read_to_the_end().await, Some(1));
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_for_nothing_ends() {
+    let house = house(brief()).await;
+    let mut silent = Wire::connect(&house).await;
+    assert_eq!(silent.read_to_the_end().await, Some(0));
+    let mut greeted = Wire::greet(&house).await;
+    assert_eq!(greeted.read_to_the_end().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_stream_without_its_first_request_ends_and_so_does_half_a_request() {
+    let house = house(brief()).await;
+    let mut wire = Wire::greet(&house).await;
+    wire.open(1).await;
+    wire.open(3).await;
+    let whole = grpc(&subscribe(ResourceType::Cluster, &[]));
+    wire.frame(DATA, 0, 3, &whole[..whole.len() - 1]).await;
+    let mut ended = Vec::new();
+    while ended.len() < 2 {
+        let frame = wire.read_kind(HEADERS).await.unwrap();
+        if let Some(status) = field(&frame, "grpc-status") {
+            assert_eq!(status, "4", "DEADLINE_EXCEEDED");
+            ended.push(frame.stream);
+        }
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, [1, 3]);
+}
+
+#[tokio::test]
+async fn t26_a_client_that_has_gone_without_a_word_is_found_by_keepalive() {
+    let house = house(Limits {
+        keepalive_interval: Duration::from_millis(100),
+        keepalive_timeout: Duration::from_millis(100),
+        ..Limits::default()
+    })
+    .await;
+    house.publish(0);
+    let mut changes = house.fleet.watch();
+    let mut wire = Wire::greet(&house).await;
+    wire.open(1).await;
+    wire.message(1, &subscribe(ResourceType::Cluster, &[]))
+        .await;
+    wire.read_kind(DATA).await.unwrap();
+    let ping = wire.read_kind(PING).await.unwrap();
+    // It is there for as long as it answers.
+    wire.frame(PING, 1, 0, &ping.payload).await;
+    wire.read_kind(PING).await.unwrap();
+    assert_eq!(house.fleet.status()[0].streams, 1);
+    let gone = changes.wait_for(|_| house.fleet.status()[0].streams == 0);
+    soon(gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_is_used_no_longer_than_it_may_be() {
+    let house = house(Limits {
+        connection_age: Some(Duration::from_millis(100)),
+        drain: Duration::from_millis(100),
+        ..Limits::default()
+    })
+    .await;
+    let mut wire = Wire::greet(&house).await;
+    wire.open(1).await;
+    assert_eq!(wire.read_to_the_end().await, Some(0));
+}

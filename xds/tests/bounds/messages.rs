@@ -1,0 +1,136 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use pointsman_xds::{Group, Limits, NoTelemetry, Resource, ResourceType, Snapshot};
+use prost::Message as _;
+use tonic::service::Routes;
+
+use crate::{
+    house::House,
+    wire::{DATA, HEADERS, PING, WINDOW_UPDATE, Wire, field, framed, grpc, subscribe},
+};
+
+async fn house(limits: Limits) -> House {
+    House::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await
+}
+
+fn listener(size: usize) -> Snapshot {
+    let body = Bytes::from(vec![7; size]);
+    let listener = Resource::new(ResourceType::Listener, "large", body);
+    Snapshot::builder().insert(listener).build().unwrap()
+}
+
+/// Reads a message, and allows the server this many bytes more whenever it has used them up.
+async fn read_message(wire: &mut Wire, step: u32) -> Vec<u8> {
+    let (mut message, mut unused) = (Vec::new(), 65_535);
+    loop {
+        let data = wire.read_kind(DATA).await.unwrap().payload;
+        assert!(data.len() <= unused, "more than was allowed");
+        unused -= data.len();
+        message.extend_from_slice(&data);
+        if message.len() >= 5 {
+            let length = u32::from_be_bytes(message[1..5].try_into().unwrap());
+            if message.len() == 5 + length as usize {
+                return message.split_off(5);
+            }
+        }
+        if unused == 0 {
+            let increment = step.to_be_bytes();
+            wire.frame(WINDOW_UPDATE, 0, 0, &increment).await;
+            wire.frame(WINDOW_UPDATE, 0, 1, &increment).await;
+            unused = step as usize;
+        }
+    }
+}
+
+#[tokio::test]
+async fn t29_a_response_above_4_mib_gets_through_an_exhausted_window() {
+    let house = house(Limits::default()).await;
+    let snapshot = listener(5 << 20);
+    house
+        .cache
+        .publish(BTreeMap::from([(Group::new("all"), snapshot)]));
+    let mut wire = Wire::greet(&house).await;
+    wire.open(1).await;
+    wire.message(1, &subscribe(ResourceType::Listener, &["large"]))
+        .await;
+    let message = read_message(&mut wire, 10_000).await;
+    let response = DeltaDiscoveryResponse::decode(&*message).unwrap();
+    let body = &response.resources[0].resource.as_ref().unwrap().value;
+    assert_eq!(body.len(), 5 << 20);
+    assert!(body.iter().all(|byte| *byte == 7));
+}
+
+#[tokio::test]
+async fn t29_a_request_is_taken_up_to_the_limit_and_refused_above_it() {
+    let house = house(Limits {
+        request_bytes: 1 << 20,
+        ..Limits::default()
+    })
+    .await;
+    house.publish(0);
+    let mut wire = Wire::greet(&house).await;
+    wire.open(1).await;
+    let mut request = subscribe(ResourceType::Endpoints, &["writer"]);
+    // What is unsubscribed without having been subscribed counts for nothing.
+    request.resource_names_unsubscribe = vec!["n".repeat(100); 10_000];
+    let message = grpc(&request);
+    assert!(message.len() < 1 << 20);
+    let mut allowed = 65_535;
+    for data in message.chunks(16_384) {
+        while allowed < data.len() {
+            let update = wire.read_kind(WINDOW_UPDATE).await.unwrap();
+            if update.stream == 1 {
+                let more = u32::from_be_bytes(update.payload.try_into().unwrap());
+                allowed += more as usize;
+            }
+        }
+        allowed -= data.len();
+        wire.frame(DATA, 0, 1, data).await;
+    }
+    wire.read_kind(DATA).await.unwrap();
+    let above = [&[0], &((1_u32 << 20) + 1).to_be_bytes()[..]].concat();
+    wire.frame(DATA, 0, 1, &above).await;
+    let refused = wire.read_kind(HEADERS).await.unwrap();
+    assert_eq!(field(&refused, "grpc-status").as_deref(), Some("8"));
+}
+
+#[tokio::test]
+async fn garbage_for_a_request_ends_its_stream_alone() {
+    let house = house(Limits::default()).await;
+    house.publish(0);
+    let mut wire = Wire::greet(&house).await;
+    wire.open(1).await;
+    wire.open(3).await;
+    wire.frame(DATA, 0, 1, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff])
+        .await;
+    wire.message(3, &subscribe(ResourceType::Cluster, &[]))
+        .await;
+    let mut ended = None;
+    let served = loop {
+        let frame = wire.read().await.unwrap();
+        if frame.kind == DATA {
+            break frame.stream;
+        }
+        if frame.kind == HEADERS && frame.stream == 1 {
+            ended = field(&frame, "grpc-status").or(ended);
+        }
+    };
+    assert_eq!((served, ended.as_deref()), (3, Some("13")));
+}
+
+#[tokio::test]
+async fn t25_a_flood_of_pings_ends_the_connection_with_a_word() {
+    let house = house(Limits::default()).await;
+    let mut wire = Wire::greet(&house).await;
+    wire.open(1).await;
+    for _ in 0..3_000 {
+        wire.send(&framed(PING, 0, 0, &[0; 8])).await;
+        let answer = wire.read().await;
+        if answer.is_ok_and(|frame| frame.kind == 7) {
+            return;
+        }
+    }
+    panic!("it may go on for ever");
+}
