@@ -222,6 +222,13 @@ impl Publisher {
             .collect()
     }
 
+    /// Whether `database` exists for a registered sidecar.
+    pub(crate) fn sees(&self, node: &NodeId, database: &DatabaseName) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let audience = known.registered.get(node);
+        audience.is_some_and(|audience| audience.includes(database))
+    }
+
     /// What `server`'s endpoint resolved to.
     pub(crate) fn addresses(&self, server: &ServerName) -> Vec<SocketAddr> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

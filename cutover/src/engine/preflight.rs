@@ -2,14 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pointsman_catalog::NodeId;
-
 use super::{EngineError, Ports};
 use crate::{
     Settings,
     checks::{self, CheckContext, ControlPlane, Moment, Report},
     migration::{Migration, PlannedDatabase},
-    ports::Reached,
 };
 
 /// Runs every check against the servers as they are now; nothing is changed.
@@ -39,7 +36,10 @@ pub(crate) async fn run(
         .filter(|(name, _)| migration.databases.iter().any(|moved| moved.name == *name))
         .map(|(name, routes)| (name, routes.reader.serving().to_vec()))
         .collect();
-    let reached = reach(ports, migration).await;
+    let reached = ports
+        .evidence
+        .reach(&migration.catalogued(), &migration.target, REACH)
+        .await;
     let membership = ports.data_plane.membership().await;
     let context = CheckContext {
         source: &source,
@@ -59,18 +59,6 @@ pub(crate) async fn run(
         bake: settings.bake,
     };
     Ok(checks::run(&context).await)
-}
-
-/// Has the sidecars try the target. One database's probe is enough: all of them are on the
-/// same server, and each try costs it a process.
-async fn reach(ports: &Ports, migration: &Migration) -> BTreeMap<NodeId, Reached> {
-    let Some(database) = migration.databases.first() else {
-        return BTreeMap::new();
-    };
-    ports
-        .evidence
-        .reach(&database.name, &migration.target, REACH)
-        .await
 }
 
 /// A sidecar tries at once, at least every 5 s, and reports twice a second. Nobody waits

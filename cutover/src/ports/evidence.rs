@@ -11,11 +11,11 @@ pub trait Evidence: fmt::Debug + Send + Sync {
     /// The sessions of `databases`, writers' and readers', that are open on `server` now.
     fn sessions(&self, databases: &[DatabaseName], server: &ServerName) -> SessionsOn;
 
-    /// Has every registered sidecar try `server` by way of `database`'s probe, and waits until
-    /// each has said what came of it, at most `patience`.
+    /// Has every registered sidecar for which one of `databases` exists try `server`, and waits
+    /// until each has said what came of it, at most `patience`.
     async fn reach(
         &self,
-        database: &DatabaseName,
+        databases: &[DatabaseName],
         server: &ServerName,
         patience: Duration,
     ) -> BTreeMap<NodeId, Reached>;
@@ -52,7 +52,7 @@ impl Evidence for NoEvidence {
 
     async fn reach(
         &self,
-        _database: &DatabaseName,
+        _databases: &[DatabaseName],
         _server: &ServerName,
         _patience: Duration,
     ) -> BTreeMap<NodeId, Reached> {

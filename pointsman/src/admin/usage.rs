@@ -115,6 +115,7 @@ fn of_route(
 fn probes(publisher: &Publisher, census: &SessionCensus, node: &NodeId) -> Vec<v1::Probe> {
     let probed = publisher.probed().into_iter();
     probed
+        .filter(|(database, _)| publisher.sees(node, database))
         .map(|(database, probed)| v1::Probe {
             result: match census.tried(node, &database, probed.since) {
                 Some(Tried::Reached) => "reached",

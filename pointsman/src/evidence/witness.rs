@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use pointsman_catalog::{DatabaseName, NodeId, ServerName};
 use pointsman_cutover::ports::{Evidence, Reached, SessionsOn};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Freshness, NodeUsage, SessionCensus, Tried};
 use crate::fleet::Publisher;
@@ -22,19 +22,45 @@ impl Witness {
         Self { publisher, census }
     }
 
-    /// What each registered sidecar has said of its tries after `since`.
-    fn said(&self, database: &DatabaseName, since: Instant) -> BTreeMap<NodeId, Reached> {
-        let registered = self.publisher.registered().into_iter();
-        registered
-            .map(|(node, connected)| {
-                let reached = if connected {
-                    self.said_by(&node, database, since)
-                } else {
-                    Reached::Unknown(ABSENT.to_owned())
-                };
-                (node, reached)
-            })
-            .collect()
+    /// What each sidecar has said of its tries.
+    fn said(&self, asked: &BTreeMap<NodeId, Asked>) -> BTreeMap<NodeId, Reached> {
+        let connected = self.publisher.registered();
+        let said = |(node, asked): (&NodeId, &Asked)| {
+            let reached = match &asked.since {
+                Err(words) => Reached::Unknown(words.clone()),
+                Ok(since) if connected.get(node) == Some(&true) => {
+                    self.said_by(node, &asked.database, *since)
+                }
+                Ok(_) => Reached::Unknown(ABSENT.to_owned()),
+            };
+            (node.clone(), reached)
+        };
+        asked.iter().map(said).collect()
+    }
+
+    /// Begins to try `server`, each sidecar by one probe that exists for it: all of
+    /// `databases` are on that server, and each try costs it a process.
+    async fn ask(
+        &self,
+        databases: &[DatabaseName],
+        server: &ServerName,
+    ) -> BTreeMap<NodeId, Asked> {
+        let mut since: BTreeMap<&DatabaseName, Result<Instant, String>> = BTreeMap::new();
+        let mut asked = BTreeMap::new();
+        for node in self.publisher.registered().into_keys() {
+            let mut seen = databases.iter();
+            let Some(database) = seen.find(|database| self.publisher.sees(&node, database)) else {
+                continue;
+            };
+            if !since.contains_key(database) {
+                since.insert(database, self.publisher.probe(database, server).await);
+            }
+            if let Some(since) = since.get(database).cloned() {
+                let database = database.clone();
+                asked.insert(node, Asked { database, since });
+            }
+        }
+        asked
     }
 
     /// What a silent sidecar reached before may be out of its reach by now.
@@ -54,12 +80,22 @@ impl Witness {
     }
 }
 
+/// By which probe a sidecar tries, and since when; or why it could not be told.
+struct Asked {
+    database: DatabaseName,
+    since: Result<Instant, String>,
+}
+
 #[async_trait]
 impl Evidence for Witness {
     fn sessions(&self, databases: &[DatabaseName], server: &ServerName) -> SessionsOn {
         let addresses = self.publisher.addresses(server);
         let mut found = SessionsOn::default();
         for (node, connected) in self.publisher.registered() {
+            let mut seen = databases.iter();
+            if !seen.any(|database| self.publisher.sees(&node, database)) {
+                continue;
+            }
             let usage = self.census.usage_of(&node, databases);
             let unknown = match &usage {
                 _ if !connected => Some(ABSENT.to_owned()),
@@ -91,35 +127,26 @@ impl Evidence for Witness {
 
     async fn reach(
         &self,
-        database: &DatabaseName,
+        databases: &[DatabaseName],
         server: &ServerName,
         patience: Duration,
     ) -> BTreeMap<NodeId, Reached> {
         let mut changes = self.census.changes();
-        let since = match self.publisher.probe(database, server).await {
-            Ok(since) => since,
-            Err(words) => {
-                let unasked = |(node, _connected)| (node, Reached::Unknown(words.clone()));
-                return self
-                    .publisher
-                    .registered()
-                    .into_iter()
-                    .map(unasked)
-                    .collect();
-            }
-        };
+        let asked = self.ask(databases, server).await;
         let deadline = Instant::now() + patience;
         loop {
             changes.mark_unchanged();
-            let said = self.said(database, since);
-            let waits = said
-                .values()
-                .any(|reached| matches!(reached, Reached::Unknown(words) if *words != ABSENT));
-            if !waits {
+            let said = self.said(&asked);
+            let waits = |(node, reached): (&NodeId, &Reached)| {
+                let told = asked.get(node).is_some_and(|asked| asked.since.is_ok());
+                told && matches!(reached, Reached::Unknown(words) if *words != ABSENT)
+            };
+            if !said.iter().any(waits) {
                 return said;
             }
+            let looked = Instant::now();
             match timeout_at(deadline, changes.changed()).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => sleep_until(looked + PACE).await,
                 Ok(Err(_)) | Err(_) => return said,
             }
         }
@@ -142,6 +169,9 @@ impl NodeUsage {
 fn never() -> Option<String> {
     Some("it has not reported yet".to_owned())
 }
+
+/// A fleet reports thousands of times a second; each look takes all of them.
+const PACE: Duration = Duration::from_millis(50);
 
 const ABSENT: &str = "it is not connected";
 
