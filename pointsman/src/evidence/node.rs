@@ -137,7 +137,7 @@ impl NodeCensus {
         for (key, numbers) in found.routes {
             let held = held(&key.database);
             if let Some((_, route)) = self.route(&key) {
-                route.take(numbers, held);
+                route.take(numbers, held, now);
             }
         }
         for (name, numbers) in found.probes.into_iter().take(MAX_ROUTES) {
@@ -218,9 +218,10 @@ impl NodeCensus {
         }
         let room = self.sessions.len() < MAX_SESSIONS;
         let counted = self.route(&connection.route).and_then(|(key, route)| {
-            let usage = route.endpoint(endpoint).filter(|_| room)?;
-            usage.sessions += 1;
-            Some(key)
+            if room {
+                route.session_opened(endpoint, now)?;
+            }
+            room.then_some(key)
         });
         let Some(route) = counted else {
             self.left_out += 1;
@@ -446,6 +447,19 @@ mod tests {
         }
         node.statistics(flush(13, gauges(3, 3, 0)), |_| false, at(4.5));
         assert_eq!(usage(&node, at(4.5)).unplaced, 0);
+    }
+
+    #[test]
+    fn a_session_whose_entry_is_on_the_way_is_not_missing() {
+        let (mut node, at) = node();
+        for second in 0..9 {
+            let start = f64::from(second);
+            node.statistics(flush(1, gauges(1, 1, 0)), |_| false, at(start));
+            let id = u64::try_from(second).unwrap();
+            node.connection(&entry(id, ConnectionState::Open(blue())), at(start + 0.1));
+            node.connection(&entry(id, ended(None)), at(start + 0.6));
+            assert_eq!(usage(&node, at(start + 0.6)).unplaced, 0, "{second}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use tokio::time::Instant;
+
 use super::report::RouteStatistics;
 
 /// What passes through one sidecar by one route.
@@ -42,13 +44,17 @@ pub(super) struct RouteCensus {
     ended: u32,
     ended_time: Duration,
     endpoints: BTreeMap<SocketAddr, EndpointUsage>,
-    /// Sessions in the gauges and in no entry, at the last two flushes.
-    missing: [u64; 2],
+    /// Sessions in the gauges and in no entry, at the last flush.
+    missing: u64,
+    /// Sessions of which an entry came soon after it.
+    late: u64,
+    flushed: Option<Instant>,
+    unplaced: u64,
 }
 
 impl RouteCensus {
     /// Takes one flush. `held`: failures are those of a hold's retries.
-    pub(super) fn take(&mut self, found: RouteStatistics, held: bool) {
+    pub(super) fn take(&mut self, found: RouteStatistics, held: bool, now: Instant) {
         if !held {
             self.connect_failures += found.connect_failures;
         }
@@ -58,7 +64,12 @@ impl RouteCensus {
         }
         self.gauges = found;
         let missing = self.standing().saturating_sub(self.placed());
-        self.missing = [self.missing[1], missing];
+        // An entry comes up to a tenth of a second after what it tells of, so what it told of
+        // was not missing.
+        self.unplaced = self.missing.saturating_sub(self.late).min(missing);
+        self.missing = missing;
+        self.late = 0;
+        self.flushed = Some(now);
     }
 
     /// The endpoint, if there is room to count it.
@@ -69,6 +80,16 @@ impl RouteCensus {
             self.endpoints.remove(&idle);
         }
         Some(self.endpoints.entry(at).or_default())
+    }
+
+    /// Counts a session, if there is room for its endpoint.
+    pub(super) fn session_opened(&mut self, at: SocketAddr, now: Instant) -> Option<()> {
+        self.endpoint(at)?.sessions += 1;
+        let flushed = self.flushed;
+        if flushed.is_some_and(|flushed| now.duration_since(flushed) <= ENTRY_DELAY) {
+            self.late += 1;
+        }
+        Some(())
     }
 
     pub(super) fn session_ended(&mut self, at: SocketAddr) {
@@ -89,7 +110,8 @@ impl RouteCensus {
 
     pub(super) fn forget_sessions(&mut self) {
         self.endpoints.clear();
-        self.missing = [0; 2];
+        self.missing = 0;
+        self.unplaced = 0;
     }
 
     pub(super) fn usage(&self) -> RouteUsage {
@@ -101,9 +123,7 @@ impl RouteCensus {
             connect_time: self.connect_time,
             session_time: (self.ended > 0).then(|| self.ended_time / self.ended),
             endpoints: self.endpoints.clone(),
-            // An entry comes up to a tenth of a second after what it tells of, so what is
-            // missing at one flush only is not missing.
-            unplaced: self.missing[0].min(self.missing[1]),
+            unplaced: self.unplaced,
         }
     }
 
@@ -120,6 +140,9 @@ impl RouteCensus {
 fn precise(count: u64) -> f64 {
     count as f64
 }
+
+/// How long an access-log entry may stay in the sidecar and on the way.
+const ENTRY_DELAY: Duration = Duration::from_millis(250);
 
 /// A route has a handful of endpoints; names that resolve differently each time would add up.
 const MAX_ENDPOINTS: usize = 64;

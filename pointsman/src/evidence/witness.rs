@@ -115,7 +115,7 @@ impl Evidence for Witness {
                 .sum();
             let unplaced: u64 = routes.map(|route| route.unplaced).sum();
             if unplaced > 0 {
-                let words = format!("{unplaced} sessions whose endpoint it has not told yet");
+                let words = format!("{unplaced} more whose endpoint it has not told yet");
                 found.unknown.insert(node.clone(), words);
             }
             if open > 0 {

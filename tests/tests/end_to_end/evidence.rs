@@ -201,7 +201,8 @@ async fn every_sidecar_tries_the_target_before_a_switch() -> Result<()> {
 /// The write probe is kept out of it: it would see a writer that is down, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn sidecars_that_cannot_reach_the_new_writer_raise_an_alarm() -> Result<()> {
-    let settings = "[alarm]\nfailures = 1000\nfailing_ms = 1000\n".to_owned();
+    let settings =
+        "[alarm]\nfailures = 1000\nfailing_percent = 100\nfailing_ms = 1000\n".to_owned();
     let mut house = House::ready(LabOptions {
         settings,
         ..options(GateOptions::default())
