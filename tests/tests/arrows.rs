@@ -44,8 +44,17 @@ fn reaches_none(package: &str, banned: &[&str]) -> Result<()> {
 }
 
 #[test]
-fn the_xds_library_knows_no_database_no_disk_and_none_of_us() -> Result<()> {
-    reaches_none("pointsman-xds", &["redb", "tokio-postgres", "pointsman-*"])
+fn the_xds_library_knows_no_database_no_disk_no_cloud_and_none_of_us() -> Result<()> {
+    let banned = [
+        "redb",
+        "tokio-postgres",
+        "postgres-*",
+        "aws-sdk-*",
+        "aws-config",
+        "aws-smithy-*",
+        "pointsman-*",
+    ];
+    reaches_none("pointsman-xds", &banned)
 }
 
 #[test]

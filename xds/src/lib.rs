@@ -7,19 +7,27 @@
 //!   Fleet::converge(sequence, policy, deadline) ◄── ledger ◄── ACK, NACK ◄─────────┘
 //! ```
 //!
-//! It serves the aggregated discovery service, delta and state of the world, for clusters,
-//! endpoints, listeners, routes (scoped and on demand too), filter configurations, secrets and
-//! runtime layers, and receives access logs and
-//! metrics. A client's known state moves on its ACK alone; refused content is not sent again
-//! until it changes; one response per type is on its way at any time, and the newest content
-//! wins; additions go out before removals.
+//! It serves the aggregated discovery service and the services for one type, in delta and in
+//! state of the world, for every type of [`ResourceType`], and receives access logs and metrics.
+//! A client's known state moves on its ACK alone; refused content is not sent again until it
+//! changes; one response per type is on its way at any time, and the newest content wins;
+//! additions go out before removals. Other gRPC services can stand beside it on the same port
+//! ([`XdsServer::with_routes`]).
 //!
 //! What it does **not** do: it builds no resource, the empty assignment of a cluster without
-//! endpoints apart, and looks into none except for the name under which a cluster asks for its
-//! endpoints. It keeps nothing over a restart: versions are hashes of content, so nothing that
-//! is unchanged is sent again, endpoints apart. It serves no TTL, no `xdstp` locators and no
-//! service per type. And an acknowledgement means what it means in the protocol: each resource was valid taken alone,
+//! endpoints apart, and looks into none except for the names by which clusters and listeners
+//! ask for others. It keeps nothing over a restart: versions are hashes of content, so that
+//! nothing unchanged is sent again but endpoints and, in state of the world, what is subscribed
+//! by name. It knows no `xdstp` locators and answers no single requests (`Fetch…`, REST). And
+//! an acknowledgement means what it means in the protocol: each resource was valid taken alone,
 //! not that a client's workers use it yet.
+//!
+//! Beside others, its guarantees, its bounds: the README.
+//!
+//! # Features
+//!
+//! Both on by default. `tls`: mutual TLS with SPIFFE identities. `csds`: the fleet's state over
+//! the client status discovery service.
 
 mod bell;
 mod cache;
@@ -51,7 +59,9 @@ pub use fleet::{
 pub use node::{NodeDescription, NodeDirectory, NodeId, Refusal};
 pub use peer::{Identity, IdentityError, Peer, TrustDomain};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
-pub use server::{ClientStatus, Limits, ServeError, XdsServer};
+#[cfg(feature = "csds")]
+pub use server::ClientStatus;
+pub use server::{Limits, ServeError, XdsServer};
 pub use snapshot::{Snapshot, SnapshotBuilder, SnapshotError};
 pub use stream::{Acknowledged, Nack, Sent, TypeState, TypeStatus};
 pub use telemetry::{

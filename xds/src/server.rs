@@ -2,6 +2,7 @@
 
 mod accept;
 mod bridge;
+#[cfg(feature = "csds")]
 mod csds;
 mod discovery;
 mod grpc;
@@ -27,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{debug, info};
 
+#[cfg(feature = "csds")]
+pub use self::csds::ClientStatus;
+pub use self::limits::Limits;
 use self::{accept::Front, discovery::Ads, telemetry::Telemetry};
-pub use self::{csds::ClientStatus, limits::Limits};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{
@@ -36,6 +39,48 @@ use crate::{
 };
 
 /// Serves snapshots to clients and collects what they answer.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use pointsman_xds::{
+///     Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, Refusal,
+///     SnapshotCache, XdsServer,
+/// };
+/// use tokio::net::TcpListener;
+/// use tokio_util::sync::CancellationToken;
+///
+/// /// Who may be served, and with which snapshot.
+/// #[derive(Debug)]
+/// struct Edge;
+///
+/// #[async_trait::async_trait]
+/// impl NodeDirectory for Edge {
+///     async fn admit(&self, node: &NodeDescription, _: &Peer) -> Result<Group, Refusal> {
+///         match &*node.cluster {
+///             "edge" => Ok(Group::new("edge")),
+///             other => Err(Refusal(format!("{other} is served elsewhere"))),
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = Arc::new(SnapshotCache::new());
+/// let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
+/// let server = XdsServer::new(
+///     cache,
+///     fleet,
+///     Arc::new(Edge),
+///     Arc::new(NoTelemetry),
+///     Limits::default(),
+/// );
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let stop = CancellationToken::new();
+/// # stop.cancel();
+/// server.serve(listener, stop).await?; // until somebody calls `stop.cancel()`
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct XdsServer {
     cache: Arc<SnapshotCache>,

@@ -4,6 +4,7 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+#[cfg(feature = "csds")]
 #[path = "ads/csds.rs"]
 mod csds;
 #[path = "ads/delta.rs"]

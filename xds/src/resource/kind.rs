@@ -4,17 +4,23 @@ use std::fmt;
 /// order of the protocol's "make before break" rule.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ResourceType {
+    /// CDS.
     Cluster,
+    /// The endpoints of one cluster, a `ClusterLoadAssignment` (EDS).
     Endpoints,
     /// The configuration of one filter (ECDS).
     Extension,
+    /// LDS.
     Listener,
     /// Which route configuration a request takes (SRDS).
     ScopedRoute,
+    /// A `RouteConfiguration` (RDS).
     Route,
     /// One host of a route configuration, on demand (VHDS).
     VirtualHost,
+    /// TLS certificates and what they are verified by (SDS).
     Secret,
+    /// A layer of runtime settings (RTDS).
     Runtime,
 }
 
