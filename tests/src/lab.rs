@@ -5,6 +5,7 @@
 //! started here ends on drop, and also when this process is killed. Set
 //! `POINTSMAN_LAB_KEEP` to keep the files, logs among them.
 
+pub mod authority;
 pub mod control_plane;
 pub mod envoy;
 mod fleet;

@@ -256,6 +256,11 @@ impl Watch {
         self.shelf.of(&self.node)
     }
 
+    /// The newest snapshot, which may still be told as a change.
+    pub(crate) fn current(&self) -> Option<Arc<Published>> {
+        self.shelf.of(&self.node)
+    }
+
     /// Ready when something was published since [`Watch::newest`] was asked.
     pub(crate) fn poll_changed(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.rope.hold(cx.waker());

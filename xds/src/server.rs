@@ -11,6 +11,7 @@ mod methods;
 mod port;
 mod session;
 mod telemetry;
+mod vain;
 mod wire;
 
 use std::{

@@ -1,7 +1,7 @@
 //! The real `pointsman`: its server, and its command line.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -48,7 +48,17 @@ pub struct ControlPlane {
     log: PathBuf,
     xds: Port,
     admin: Port,
+    security: Security,
     process: Option<Serving>,
+}
+
+/// More flags; without any, everything is plain text on loopback.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// Of `serve`.
+    pub serve: Vec<OsString>,
+    /// Of every other verb; then the admin address is one with https.
+    pub verbs: Vec<OsString>,
 }
 
 /// A server that said it is ready.
@@ -63,6 +73,11 @@ impl ControlPlane {
     /// Makes a new store below `folder` and serves; `settings` is the text of the
     /// configuration file.
     pub async fn start(folder: &Path, settings: &str) -> Result<Self> {
+        Self::start_with(folder, settings, Security::default()).await
+    }
+
+    /// The same, with these flags.
+    pub async fn start_with(folder: &Path, settings: &str, security: Security) -> Result<Self> {
         let config = folder.join("pointsman.toml");
         fs::write(&config, settings)?;
         let mut control_plane = Self {
@@ -72,6 +87,7 @@ impl ControlPlane {
             log: folder.join("pointsman.log"),
             xds: Port::reserve()?,
             admin: Port::reserve()?,
+            security,
             process: None,
         };
         control_plane.serve(&["--init"]).await?;
@@ -99,6 +115,7 @@ impl ControlPlane {
             .arg("--config")
             .arg(&self.config)
             .args(["--xds-listen", &xds, "--admin-listen", &admin])
+            .args(&self.security.serve)
             .args(more)
             .pipe_stdout()
             .start()?;
@@ -165,10 +182,15 @@ impl ControlPlane {
     /// A verb of the command line, for this server; not run yet.
     #[must_use]
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let scheme = match self.security.verbs.is_empty() {
+            true => "http",
+            false => "https",
+        };
         let mut command = Command::new(&self.binary);
         command
             .arg("--admin")
-            .arg(format!("http://{}", self.admin()))
+            .arg(format!("{scheme}://{}", self.admin()))
+            .args(&self.security.verbs)
             .args(args)
             .stdin(Stdio::null())
             .kill_on_drop(true);
@@ -177,7 +199,23 @@ impl ControlPlane {
 
     /// Runs a verb to its end, whatever that is.
     pub async fn cli(&self, args: &[&str]) -> Result<Output> {
-        let output = timeout(VERB_DEADLINE, self.command(args).output())
+        Self::run(self.command(args), args).await
+    }
+
+    /// The same without any of [`Security::verbs`]: as somebody else, or as nobody.
+    pub async fn plain_cli(&self, args: &[&str]) -> Result<Output> {
+        let mut command = Command::new(&self.binary);
+        command
+            .arg("--admin")
+            .arg(format!("https://{}", self.admin()))
+            .args(args)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        Self::run(command, args).await
+    }
+
+    async fn run(mut command: Command, args: &[&str]) -> Result<Output> {
+        let output = timeout(VERB_DEADLINE, command.output())
             .await
             .with_context(|| format!("pointsman {args:?}: no end after {VERB_DEADLINE:?}"))??;
         Ok(Output {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::debug;
 
-use super::{discovery::Ads, wire::Form};
+use super::{discovery::Ads, vain::Vain, wire::Form};
 use crate::{
     cache::{Group, Watch},
     fleet::Connection,
@@ -34,6 +34,7 @@ pub(super) struct Session<F> {
     unreported: bool,
     /// When the machine must be asked although nothing has come in.
     due: Option<Instant>,
+    vain: Vain,
     ads: Arc<Ads>,
     form: PhantomData<F>,
 }
@@ -61,6 +62,7 @@ impl<F: Form> Session<F> {
             stirred: true,
             unreported: true,
             due: None,
+            vain: Vain::default(),
             ads: Arc::clone(ads),
             form: PhantomData,
         };
@@ -103,6 +105,7 @@ impl<F: Form> Session<F> {
         };
         self.stirred = true;
         self.unreported = true;
+        self.tell_vain(kind, F::names(&request));
         F::enter(&mut self.machine, kind, request, now)
             .map_err(|violation| Status::resource_exhausted(violation.to_string()))
     }
@@ -141,6 +144,18 @@ impl<F: Form> Session<F> {
     /// When to poll although nothing has come in.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// Names that do not exist for the node are answered like any other that does not exist;
+    /// the directory hears of them.
+    fn tell_vain(&mut self, kind: ResourceType, names: &[String]) {
+        let Some(current) = self.watch.current().filter(|_| !names.is_empty()) else {
+            return;
+        };
+        let (node, directory) = (self.connection.node(), &self.ads.directory);
+        self.vain.tell(kind, names, &current.snapshot, |name| {
+            directory.asked_in_vain(node, kind, name);
+        });
     }
 
     fn load(&mut self) {

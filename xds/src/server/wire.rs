@@ -30,6 +30,9 @@ pub(super) trait Form: Send + 'static {
 
     fn type_url(request: &Self::Request) -> &str;
 
+    /// What the request asks for by name.
+    fn names(request: &Self::Request) -> &[String];
+
     fn enter(
         machine: &mut Machine,
         kind: ResourceType,
@@ -54,6 +57,10 @@ impl Form for Delta {
 
     fn type_url(request: &Self::Request) -> &str {
         &request.type_url
+    }
+
+    fn names(request: &Self::Request) -> &[String] {
+        &request.subscribe
     }
 
     fn enter(
@@ -83,6 +90,10 @@ impl Form for StateOfTheWorld {
 
     fn type_url(request: &Self::Request) -> &str {
         &request.type_url
+    }
+
+    fn names(request: &Self::Request) -> &[String] {
+        &request.names
     }
 
     fn enter(

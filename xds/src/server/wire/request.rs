@@ -17,7 +17,7 @@ pub(in crate::server) struct DeltaRequestWire {
     #[prost(string, tag = "2")]
     pub(super) type_url: String,
     #[prost(string, repeated, tag = "3")]
-    subscribe: Vec<String>,
+    pub(super) subscribe: Vec<String>,
     #[prost(string, repeated, tag = "4")]
     unsubscribe: Vec<String>,
     #[prost(map = "string, string", tag = "5")]
@@ -34,7 +34,7 @@ pub(in crate::server) struct SotwRequestWire {
     #[prost(string, tag = "1")]
     version: String,
     #[prost(string, repeated, tag = "3")]
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
     #[prost(string, tag = "4")]
     pub(super) type_url: String,
     #[prost(string, tag = "5")]

@@ -1,0 +1,102 @@
+//! Certificates made for a lab.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    SanType, date_time_ymd,
+};
+
+/// The trust domain of every identity in a lab.
+pub const TRUST_DOMAIN: &str = "lab.example";
+
+/// Whoever trusts it trusts what it signs.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, PEM, on disk.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// What a certificate says.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a> {
+    /// Of the SPIFFE ID, without the trust domain: `/pointsman/viewer/bob`.
+    pub path: &'a str,
+    pub expired: bool,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Ok(Self {
+            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)?,
+        })
+    }
+
+    /// Its own certificate, PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// Writes its certificate to `path`.
+    pub fn write(&self, path: PathBuf) -> Result<PathBuf> {
+        fs::write(&path, self.pem())?;
+        Ok(path)
+    }
+
+    /// A certificate for localhost, too, below `folder`. What is there already is replaced by
+    /// a rename, as whoever rotates certificates does.
+    pub fn issue(&self, folder: &Path, name: &str, claims: Claims<'_>) -> Result<Issued> {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names)?;
+        let uri = format!("spiffe://{TRUST_DOMAIN}{}", claims.path);
+        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        if claims.expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2020, 1, 2);
+        }
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Issued {
+            key: replace(folder.join(format!("{name}.key")), &key.serialize_pem())?,
+            certificate: replace(folder.join(format!("{name}.pem")), &certificate.pem())?,
+        })
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Claims<'a> {
+    #[must_use]
+    pub const fn of(path: &'a str) -> Self {
+        Self {
+            path,
+            expired: false,
+        }
+    }
+}
+
+fn replace(path: PathBuf, text: &str) -> Result<PathBuf> {
+    let next = path.with_extension("next");
+    fs::write(&next, text)?;
+    fs::rename(&next, &path)?;
+    Ok(path)
+}

@@ -1,0 +1,162 @@
+//! A control plane with certificates on both sides, and two databases.
+
+use std::{
+    ffi::OsString,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use pointsman_tests::lab::{
+    authority::{Authority, Claims, Issued, TRUST_DOMAIN},
+    control_plane::{ControlPlane, Output, Security},
+    ports::Port,
+    scratch::Scratch,
+};
+
+pub(crate) struct House {
+    pub(crate) control_plane: ControlPlane,
+    /// Signs the control plane's own certificates.
+    pub(crate) servers: Authority,
+    pub(crate) sidecars: Authority,
+    pub(crate) operators: Authority,
+    /// Where applications reach the writers of orders and of billing.
+    pub(crate) writers: [Port; 2],
+    scratch: Scratch,
+    _readers: [Port; 2],
+}
+
+impl House {
+    /// `app-1` may see orders, `app-2` everything.
+    pub(crate) async fn open() -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let folder = scratch.path();
+        let servers = Authority::new("servers")?;
+        let sidecars = Authority::new("sidecars")?;
+        let operators = Authority::new("operators")?;
+        let security = security(folder, &servers, &sidecars, &operators)?;
+        let house = Self {
+            control_plane: ControlPlane::start_with(folder, "", security).await?,
+            servers,
+            sidecars,
+            operators,
+            writers: [Port::reserve()?, Port::reserve()?],
+            _readers: [Port::reserve()?, Port::reserve()?],
+            scratch,
+        };
+        house.declare().await?;
+        let register = ["fleet", "register", "app-1", "--listen", "127.0.0.1"];
+        house
+            .ok(&[&register[..], &["--database", "orders"]].concat())
+            .await?;
+        let register = ["fleet", "register", "app-2", "--listen", "127.0.0.2"];
+        house
+            .ok(&[&register[..], &["--all-databases"]].concat())
+            .await?;
+        Ok(house)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// What a sidecar of this name shows.
+    pub(crate) fn sidecar(&self, node: &str) -> Result<Issued> {
+        let path = format!("/pointsman/sidecar/{node}");
+        self.sidecars.issue(self.folder(), node, Claims::of(&path))
+    }
+
+    pub(crate) async fn ok(&self, args: &[&str]) -> Result<String> {
+        self.control_plane.cli_ok(args).await
+    }
+
+    /// Runs a verb as whoever has this certificate.
+    pub(crate) async fn verb_as(&self, whom: &Issued, args: &[&str]) -> Result<Output> {
+        let mut all = Vec::new();
+        for (flag, file) in [
+            ("--admin-cert", &whom.certificate),
+            ("--admin-key", &whom.key),
+        ] {
+            all.extend([flag.to_owned(), file.display().to_string()]);
+        }
+        let ca = self.folder().join("servers.pem");
+        all.extend(["--admin-ca".to_owned(), ca.display().to_string()]);
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let all: Vec<_> = all.iter().map(String::as_str).collect();
+        self.control_plane.plain_cli(&all).await
+    }
+
+    /// The refused tries as `fleet status` shows them: who, and what.
+    pub(crate) async fn tries(&self) -> Result<Vec<(String, String)>> {
+        let status = self.control_plane.cli_json(&["fleet", "status"]).await?;
+        let tries = status["refused_tries"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(tries
+            .iter()
+            .map(|of| (text(&of["whom"]), text(&of["words"])))
+            .collect())
+    }
+
+    pub(crate) fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder().join("pointsman.log"))?)
+    }
+
+    pub(crate) fn xds(&self) -> SocketAddr {
+        self.control_plane.xds()
+    }
+
+    async fn declare(&self) -> Result<()> {
+        let [orders, billing] = self.writers.each_ref().map(Port::number);
+        let [orders_reader, billing_reader] = self._readers.each_ref().map(Port::number);
+        let declaration = self.folder().join("dal.toml");
+        let text = format!(
+            "[servers.blue]\nendpoint = \"127.0.0.1:1\"\ncontrol = \"host=127.0.0.1 user=postgres\"\n\
+             [databases.orders]\nwriter = \"blue\"\nreaders = [\"blue\"]\n\
+             listen = {{ writer = {orders}, reader = {orders_reader} }}\n\
+             [databases.billing]\nwriter = \"blue\"\nreaders = [\"blue\"]\n\
+             listen = {{ writer = {billing}, reader = {billing_reader} }}\n"
+        );
+        fs::write(&declaration, text)?;
+        let path = declaration.display().to_string();
+        self.ok(&["database", "apply", &path]).await?;
+        Ok(())
+    }
+}
+
+fn security(
+    folder: &Path,
+    servers: &Authority,
+    sidecars: &Authority,
+    operators: &Authority,
+) -> Result<Security> {
+    let server = servers.issue(folder, "server", Claims::of("/pointsman/control-plane"))?;
+    let ann = operators.issue(folder, "ann", Claims::of("/pointsman/operator/ann"))?;
+    let of_servers = servers.write(folder.join("servers.pem"))?;
+    let of_sidecars = sidecars.write(folder.join("sidecars.pem"))?;
+    let of_operators = operators.write(folder.join("operators.pem"))?;
+    let pair = |flag: &str, value: &PathBuf| [OsString::from(flag), value.into()];
+    let mut serve = vec!["--trust-domain".into(), TRUST_DOMAIN.into()];
+    for (flag, file) in [
+        ("--xds-tls-cert", &server.certificate),
+        ("--xds-tls-key", &server.key),
+        ("--xds-tls-client-ca", &of_sidecars),
+        ("--admin-tls-cert", &server.certificate),
+        ("--admin-tls-key", &server.key),
+        ("--admin-tls-client-ca", &of_operators),
+    ] {
+        serve.extend(pair(flag, file));
+    }
+    let verbs = [
+        pair("--admin-cert", &ann.certificate),
+        pair("--admin-key", &ann.key),
+        pair("--admin-ca", &of_servers),
+    ];
+    Ok(Security {
+        serve,
+        verbs: verbs.into_iter().flatten().collect(),
+    })
+}

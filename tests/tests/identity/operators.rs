@@ -1,0 +1,92 @@
+//! Who reads and who commands.
+
+use anyhow::Result;
+use pointsman_tests::lab::authority::{Authority, Claims};
+
+use super::house::House;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_reads_and_cannot_flip() -> Result<()> {
+    let house = House::open().await?;
+    let claims = Claims::of("/pointsman/viewer/bob");
+    let bob = house.operators.issue(house.folder(), "bob", claims)?;
+    let status = house.verb_as(&bob, &["fleet", "status"]).await?;
+    assert_eq!(status.code, Some(0), "{status:?}");
+    for (args, method) in [
+        (&["flip", "orders", "--to", "blue", "--force"][..], "Flip"),
+        (&["fleet", "retire", "app-2"], "RetireNode"),
+        (
+            &[
+                "fleet",
+                "register",
+                "app-1",
+                "--listen",
+                "127.0.0.1",
+                "--all-databases",
+            ],
+            "RegisterNode",
+        ),
+        (&["migration", "switch", "m"], "SwitchMigration"),
+        (&["migration", "rollback", "m"], "RollbackMigration"),
+    ] {
+        let refused = house.verb_as(&bob, args).await?;
+        assert_eq!(refused.code, Some(1), "{args:?}: {refused:?}");
+        for words in [
+            "/pointsman/viewer/bob (viewer)",
+            method,
+            "the role operator",
+        ] {
+            assert!(refused.stderr.contains(words), "{args:?}: {refused:?}");
+        }
+        let log = house.log()?;
+        let line = log.lines().find(|line| {
+            line.contains("refused") && line.contains("viewer/bob") && line.contains(method)
+        });
+        assert!(line.is_some(), "{method} is not on the record\n{log}");
+    }
+    let shown = house.ok(&["fleet", "show", "app-1"]).await?;
+    assert!(shown.contains("orders"), "{shown}");
+    assert!(!shown.contains("databases  all"), "{shown}");
+    let log = house.log()?;
+    let commanded = log
+        .lines()
+        .any(|line| line.contains("/pointsman/operator/ann") && line.contains("RegisterNode"));
+    assert!(
+        commanded,
+        "the operator's commands are not on the record\n{log}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_signs_for_sidecars_makes_no_operator() -> Result<()> {
+    let house = House::open().await?;
+    let ann = Claims::of("/pointsman/operator/ann");
+    let stranger = Authority::new("operators")?;
+    let expired = Claims {
+        expired: true,
+        ..ann
+    };
+    let folder = house.folder();
+    for (whom, why) in [
+        (
+            house.sidecars.issue(folder, "x1", ann)?,
+            "nobody that this server trusts",
+        ),
+        (
+            stranger.issue(folder, "x2", ann)?,
+            "nobody that this server trusts",
+        ),
+        (house.operators.issue(folder, "x3", expired)?, "has expired"),
+    ] {
+        let refused = house.verb_as(&whom, &["fleet", "status"]).await?;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(!refused.stdout.contains("app-1"), "{refused:?}");
+        let log = house.log()?;
+        assert!(log.contains(why), "{why}\n{log}");
+    }
+    let plain = house.control_plane.plain_cli(&["fleet", "status"]).await?;
+    assert_eq!(plain.code, Some(1), "{plain:?}");
+    assert!(plain.stderr.contains("--admin-cert"), "{plain:?}");
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! A real Envoy that proves who it is.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result};
+use pointsman_tests::lab::{envoy::Sidecar, ports::Port};
+use tokio::{
+    net::TcpStream,
+    time::{interval, timeout},
+};
+
+use super::house::House;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_gets_its_listeners_over_mutual_tls_and_its_certificate_rotates() -> Result<()> {
+    let mut house = House::open().await?;
+    let shown = house.sidecar("app-1")?;
+    let admin = Port::reserve()?;
+    let bootstrap = house
+        .ok(&[
+            "sidecar",
+            "bootstrap",
+            "app-1",
+            "--listen",
+            "127.0.0.1",
+            "--envoy-admin",
+            &admin.on_loopback().to_string(),
+            "--tls-cert",
+            &shown.certificate.display().to_string(),
+            "--tls-key",
+            &shown.key.display().to_string(),
+            "--tls-ca",
+            &house.folder().join("servers.pem").display().to_string(),
+        ])
+        .await?;
+    let mut sidecar = Sidecar::start("app-1", house.folder(), &bootstrap, admin).await?;
+    let [orders, billing] = house.writers.each_ref().map(Port::on_loopback);
+    sidecar.listening(orders).await?;
+    until_synced(&house).await?;
+    assert!(!accepts(billing).await, "billing does not exist for app-1");
+
+    // The next certificate is used for the next connection: that to a new control plane.
+    house.sidecar("app-1")?;
+    house.control_plane.restart().await?;
+    until_synced(&house).await?;
+    assert!(accepts(orders).await);
+    sidecar.kill().await
+}
+
+async fn accepts(address: SocketAddr) -> bool {
+    TcpStream::connect(address).await.is_ok()
+}
+
+async fn until_synced(house: &House) -> Result<()> {
+    let synced = async {
+        let mut looks = interval(Duration::from_millis(100));
+        loop {
+            looks.tick().await;
+            let status = house.control_plane.cli_json(&["fleet", "status"]).await?;
+            if status["nodes"][0]["state"] == "SYNCED" {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    let log = || house.log().unwrap_or_default();
+    timeout(PATIENCE, synced).await.with_context(log)?
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
