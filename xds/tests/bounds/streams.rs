@@ -14,11 +14,13 @@ use crate::{
 };
 
 /// Opens `count` streams one after the other, some at a time, each to its first response.
-async fn come_and_go(house: &House, count: u32) {
+async fn come_and_go(house: &House, node: u32, count: u32) {
     let mut wire = Wire::greet(house).await;
     let wide = (1_u32 << 30).to_be_bytes();
     wire.frame(WINDOW_UPDATE, 0, 0, &wide).await;
-    let request = grpc(&subscribe(ResourceType::Endpoints, &["writer"]));
+    let mut request = subscribe(ResourceType::Endpoints, &["writer"]);
+    request.node.as_mut().unwrap().id = format!("sidecar-{node}");
+    let request = grpc(&request);
     let streams: Vec<u32> = (0..count).map(|number| 2 * number + 1).collect();
     for batch in streams.chunks(50) {
         let mut bytes = Vec::new();
@@ -46,9 +48,9 @@ async fn t28_streams_that_come_and_go_leave_nothing_behind() {
     house.publish(0);
     let rounds = async |connections: u32, streams: u32| {
         let mut clients = JoinSet::new();
-        for _ in 0..connections {
+        for node in 0..connections {
             let house = Arc::clone(&house);
-            clients.spawn(async move { come_and_go(&house, streams).await });
+            clients.spawn(async move { come_and_go(&house, node, streams).await });
         }
         while let Some(client) = clients.join_next().await {
             client.unwrap();
@@ -58,7 +60,7 @@ async fn t28_streams_that_come_and_go_leave_nothing_behind() {
     let (memory, tasks) = (resident(), alive());
     rounds(20, 5_000).await;
     let mut changes = house.fleet.watch();
-    let gone = changes.wait_for(|_| house.fleet.status()[0].streams == 0);
+    let gone = changes.wait_for(|_| house.fleet.status().iter().all(|node| node.streams == 0));
     soon(gone).await.unwrap();
     let grown = resident().saturating_sub(memory);
     assert!(
