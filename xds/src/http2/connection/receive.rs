@@ -157,7 +157,7 @@ impl<S: Service> Connection<S> {
     }
 
     fn headers(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Failure> {
-        if header.stream % 2 == 0 {
+        if header.stream.is_multiple_of(2) {
             return Err(protocol("a client's streams have odd numbers"));
         }
         let mut fragment = frame::unpadded(header, payload)

@@ -72,7 +72,7 @@ mod tests {
         let mut decoder = super::super::Decoder::new(4096);
         decoder
             .decode(&block, |name, value| {
-                fields.push((name.to_vec(), value.to_vec()))
+                fields.push((name.to_vec(), value.to_vec()));
             })
             .unwrap();
         assert_eq!(fields[0], (b":status".to_vec(), b"200".to_vec()));

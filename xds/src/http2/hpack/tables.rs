@@ -5,13 +5,16 @@ use std::collections::VecDeque;
 /// Fields that were indexed on the way, the newest first.
 #[derive(Debug)]
 pub(super) struct DynamicTable {
-    fields: VecDeque<(Box<[u8]>, Box<[u8]>)>,
+    fields: VecDeque<Field>,
     size: usize,
     /// What the encoder has chosen.
     max_size: usize,
     /// What it may choose, in bytes as section 4.1 counts them.
     limit: usize,
 }
+
+/// Name and value.
+type Field = (Box<[u8]>, Box<[u8]>);
 
 impl DynamicTable {
     pub(super) const fn new() -> Self {
