@@ -45,6 +45,8 @@ mod tls;
 
 #[cfg(any(test, fuzzing))]
 mod fixture;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 
 /// The example of the README, compiled.
 #[cfg(doctest)]

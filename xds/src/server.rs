@@ -5,6 +5,8 @@ mod bridge;
 #[cfg(feature = "csds")]
 mod csds;
 mod discovery;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod grpc;
 mod limits;
 mod methods;

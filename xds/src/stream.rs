@@ -9,7 +9,7 @@ mod difference;
 mod heartbeat;
 mod message;
 #[cfg(any(test, fuzzing))]
-mod model;
+pub(crate) mod model;
 mod nack;
 mod order;
 mod rebase;
