@@ -53,9 +53,9 @@ pub(super) const ORDER: [Step; 13] = [
     Step::new(Extension, Phase::Upsert, &[Cluster, Endpoints]),
     Step::new(Listener, Phase::Both, &[Cluster, Endpoints, Extension]),
     Step::new(Secret, Phase::Upsert, &[]),
-    Step::new(ScopedRoute, Phase::Both, &[Cluster, Endpoints]),
-    Step::new(Route, Phase::Both, &[Cluster, Endpoints]),
-    Step::new(VirtualHost, Phase::Both, &[Cluster, Endpoints]),
+    Step::new(ScopedRoute, Phase::Both, &[Cluster, Endpoints, Extension]),
+    Step::new(Route, Phase::Both, &[Cluster, Endpoints, Extension]),
+    Step::new(VirtualHost, Phase::Both, &[Cluster, Endpoints, Extension]),
     Step::new(Extension, Phase::Remove, &[Listener]),
     Step::new(
         Cluster,

@@ -1,11 +1,15 @@
 //! The protocol's rules (X) and the traps other servers fell into (T), on the machine alone.
 
 mod delta;
+mod every;
+mod lists;
 mod order;
 mod property;
 mod refusal;
 mod sotw;
 mod standing;
+mod ttl;
+mod warming;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -224,6 +228,6 @@ pub(super) fn story(responses: &[Response]) -> Vec<String> {
         .collect()
 }
 
-fn owned(names: &[&str]) -> Vec<String> {
+pub(super) fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }

@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::{
 
 use super::*;
 use crate::{
-    fixture::{assignment, eds_cluster},
+    fixture::{assignment, eds_cluster, opaque},
     server::grpc,
 };
 
@@ -105,4 +105,44 @@ fn a_request_is_read_as_far_as_it_counts() {
     assert_eq!(StateOfTheWorld::node(&encoded).unwrap(), node());
     let read = SotwRequestWire::decode(&*encoded).unwrap();
     assert_eq!(StateOfTheWorld::type_url(&read), "type");
+}
+
+#[test]
+fn x08_every_any_has_the_type_of_its_response() {
+    let control_plane = control_plane("instance");
+    for resource in ResourceType::ALL.map(|kind| opaque(kind, "a", "1")) {
+        let response = response(vec![resource]);
+        let encoded = whole(Delta::encode(&response, &control_plane));
+        let delta = DeltaDiscoveryResponse::decode(&*encoded).unwrap();
+        let any = delta.resources[0].resource.as_ref().unwrap();
+        assert_eq!(any.type_url, delta.type_url);
+        let encoded = whole(StateOfTheWorld::encode(&response, &control_plane));
+        let sotw = DiscoveryResponse::decode(&*encoded).unwrap();
+        assert_eq!(sotw.resources[0].type_url, sotw.type_url);
+        assert_eq!(sotw.type_url, response.kind.type_url());
+    }
+}
+
+#[test]
+fn x53_a_response_names_the_serving_instance() {
+    let control_plane = control_plane("instance");
+    let response = response(vec![assignment("a", 1)]);
+    let encoded = whole(Delta::encode(&response, &control_plane));
+    let delta = DeltaDiscoveryResponse::decode(&*encoded).unwrap();
+    assert_eq!(delta.control_plane.unwrap().identifier, "instance");
+    let encoded = whole(StateOfTheWorld::encode(&response, &control_plane));
+    let sotw = DiscoveryResponse::decode(&*encoded).unwrap();
+    assert_eq!(sotw.control_plane.unwrap().identifier, "instance");
+}
+
+#[test]
+fn x54_no_errors_of_single_resources_are_sent() {
+    let control_plane = control_plane("instance");
+    let response = response(vec![assignment("a", 1)]);
+    let encoded = whole(Delta::encode(&response, &control_plane));
+    let delta = DeltaDiscoveryResponse::decode(&*encoded).unwrap();
+    assert!(delta.resource_errors.is_empty());
+    let encoded = whole(StateOfTheWorld::encode(&response, &control_plane));
+    let sotw = DiscoveryResponse::decode(&*encoded).unwrap();
+    assert!(sotw.resource_errors.is_empty());
 }

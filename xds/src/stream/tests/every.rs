@@ -1,0 +1,231 @@
+//! What holds for every variant of the protocol.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    fixture::{assignment, opaque},
+    resource::ResourceType::{
+        Cluster, Endpoints, Extension, Listener, Route, Runtime, ScopedRoute, Secret, VirtualHost,
+    },
+};
+
+const BOTH: [Transport; 2] = [Transport::Delta, Transport::StateOfTheWorld];
+
+#[test]
+fn x03_an_answer_for_one_type_says_nothing_about_another() {
+    for transport in BOTH {
+        let mut client = Client::new(transport);
+        client.publish([opaque(Listener, "a", "1"), opaque(Route, "a", "1")]);
+        let listeners = only(client.ask(Listener, &["a"]));
+        let routes = only(client.ask(Route, &["a"]));
+        // One snapshot, so even one nonce: only the type tells them apart.
+        assert_eq!(listeners.nonce, routes.nonce);
+        assert!(client.nack(&listeners).is_empty());
+        assert_eq!(client.state(Route), TypeState::Stale);
+        assert!(client.ack(&routes).is_empty());
+        assert_eq!(client.state(Route), TypeState::Synced);
+        assert!(matches!(client.state(Listener), TypeState::Nacked { .. }));
+    }
+}
+
+#[test]
+fn x04_no_nonce_comes_twice_for_a_type_and_none_means_anything_elsewhere() {
+    for transport in BOTH {
+        let mut client = Client::new(transport);
+        client.publish([assignment("a", 1), assignment("b", 1)]);
+        let mut nonces = BTreeSet::new();
+        for names in [&["a"][..], &["a", "b"], &["a"], &["a", "b"]] {
+            for response in client.ask(Endpoints, names) {
+                assert!(!response.nonce.is_empty());
+                client.ack(&response);
+                assert!(nonces.insert(response.nonce));
+            }
+        }
+        assert!(nonces.len() >= 3);
+        let mut elsewhere = Client::new(transport);
+        elsewhere.publish([assignment("a", 1)]);
+        let other = only(elsewhere.ask(Endpoints, &["a"]));
+        let mut waiting = Client::new(transport);
+        waiting.publish([]);
+        waiting.publish([assignment("a", 1)]);
+        let own = only(waiting.ask(Endpoints, &["a"]));
+        assert_ne!(own.nonce, other.nonce);
+        waiting.ack(&other);
+        assert_eq!(waiting.state(Endpoints), TypeState::Stale);
+    }
+}
+
+#[test]
+fn x05_only_an_error_refuses_whatever_the_version_says() {
+    let mut client = Client::sotw();
+    client.publish([assignment("a", 1)]);
+    let first = only(client.ask(Endpoints, &["a"]));
+    let request = |error: Option<Arc<str>>| SotwRequest {
+        names: vec!["a".to_owned()],
+        version: "an older one".to_owned(),
+        reply: Reply {
+            nonce: first.nonce.as_ref().to_owned(),
+            error,
+        },
+    };
+    client
+        .machine
+        .sotw(Endpoints, &request(None), client.now)
+        .unwrap();
+    assert!(client.advance().is_empty());
+    assert_eq!(client.state(Endpoints), TypeState::Synced);
+    let mut other = Client::sotw();
+    other.publish([assignment("a", 1)]);
+    other.ask(Endpoints, &["a"]);
+    other
+        .machine
+        .sotw(Endpoints, &request(Some("".into())), other.now)
+        .unwrap();
+    assert!(other.advance().is_empty());
+    assert!(matches!(other.state(Endpoints), TypeState::Nacked { .. }));
+}
+
+#[test]
+fn x06_what_the_client_holds_is_not_sent_again() {
+    for transport in BOTH {
+        let mut client = Client::new(transport);
+        let world = |b| [opaque(Route, "a", "1"), opaque(Route, "b", b)];
+        client.publish(world("1"));
+        let first = client.ask(Route, &["a", "b"]);
+        client.settle(first);
+        assert!(client.publish(world("1")).is_empty());
+        let changed = only(client.publish(world("2")));
+        assert_eq!(sent(&changed), ["b"]);
+    }
+}
+
+#[test]
+fn x07_no_name_occurs_twice_however_often_it_is_asked_for() {
+    for transport in BOTH {
+        let mut client = Client::new(transport);
+        client.publish([opaque(Listener, "a", "1"), opaque(Listener, "b", "1")]);
+        let response = only(client.ask(Listener, &["a", "*", "a", "b", "a"]));
+        assert_eq!(sent(&response), ["a", "b"]);
+    }
+}
+
+#[test]
+fn x09_a_name_that_does_not_exist_is_remembered_and_pushed_when_it_does() {
+    for transport in BOTH {
+        let mut client = Client::new(transport);
+        client.publish([]);
+        let nothing = client.ask(Route, &["born later"]);
+        client.settle(nothing);
+        let born = only(client.publish([opaque(Route, "born later", "1")]));
+        assert_eq!(sent(&born), ["born later"]);
+    }
+}
+
+#[test]
+fn x10_nothing_is_sent_unasked() {
+    for transport in BOTH {
+        let mut client = Client::new(transport);
+        let all = ResourceType::ALL.map(|kind| opaque(kind, "a", "1"));
+        client.publish(all.into_iter().chain([opaque(Route, "b", "1")]));
+        let only_one = only(client.ask(Route, &["b"]));
+        assert_eq!(sent(&only_one), ["b"]);
+        assert!(client.ack(&only_one).is_empty());
+    }
+}
+
+#[test]
+fn x52_a_response_is_cut_from_the_newest_snapshot_alone() {
+    for transport in BOTH {
+        let mut client = Client::new(transport);
+        let world = |version| [opaque(Route, "a", version), opaque(Route, "b", version)];
+        client.publish(world("1"));
+        let first = only(client.ask(Route, &["a", "b"]));
+        client.publish(world("2"));
+        client.publish(world("3"));
+        let newest = only(client.ack(&first));
+        let expected = world("3").map(|resource| resource.version());
+        assert!(newest.resources.iter().map(Resource::version).eq(expected));
+        assert_eq!(client.machine.synced_to(), None);
+        client.ack(&newest);
+        assert_eq!(client.machine.synced_to(), Some(Sequence::from(3)));
+    }
+}
+
+#[test]
+fn every_type_is_served_in_its_place_of_the_order() {
+    for transport in BOTH {
+        let mut client = Client::new(transport);
+        client.publish([]);
+        for kind in ResourceType::ALL {
+            let nothing = client.ask(kind, &["a"]);
+            client.settle(nothing);
+        }
+        let all = client.publish(ResourceType::ALL.map(|kind| opaque(kind, "a", "1")));
+        let kinds: Vec<_> = client
+            .settle(all)
+            .iter()
+            .map(|response| response.kind)
+            .collect();
+        let place = |kind| kinds.iter().position(|found| *found == kind).unwrap();
+        assert_eq!(kinds.len(), ResourceType::ALL.len(), "{kinds:?}");
+        let order = [
+            Cluster,
+            Endpoints,
+            Extension,
+            Listener,
+            ScopedRoute,
+            Route,
+            VirtualHost,
+        ];
+        assert!(order.is_sorted_by_key(|kind| place(*kind)), "{kinds:?}");
+        assert!(place(Secret) < kinds.len() && place(Runtime) < kinds.len());
+    }
+}
+
+#[test]
+fn virtual_hosts_are_asked_for_one_by_one() {
+    let mut client = Client::delta();
+    let hosts = ["r/a", "r/b", "r/c"].map(|name| opaque(VirtualHost, name, "1"));
+    client.publish(hosts);
+    for name in ["r/a", "r/c"] {
+        let host = only(client.ask(VirtualHost, &[name]));
+        assert_eq!(sent(&host), [name]);
+        client.ack(&host);
+    }
+    let unknown = only(client.ask(VirtualHost, &["r/d"]));
+    assert_eq!(removed(&unknown), ["r/d"]);
+}
+
+#[test]
+fn a_type_that_is_not_served_is_mentioned_once_and_costs_a_bounded_amount() {
+    let mut client = Client::delta();
+    assert!(client.machine.unserved("type.googleapis.com/other"));
+    assert!(!client.machine.unserved("type.googleapis.com/other"));
+    assert!(!client.machine.unserved(&"x".repeat(10_000)));
+    let told = (0..1000).filter(|n| client.machine.unserved(&n.to_string()));
+    assert!(told.count() < 10);
+}
+
+#[test]
+fn who_does_not_answer_in_time_lags_until_the_answer_comes() {
+    for transport in BOTH {
+        let mut client = Client::new(transport);
+        client.publish([assignment("a", 1)]);
+        let began = client.now;
+        let first = only(client.ask(Endpoints, &["a"]));
+        let due = client.machine.deadline(client.now).unwrap();
+        assert_eq!(due, began + TERMS.answer);
+        client.now = due - Duration::from_millis(1);
+        assert!(client.advance().is_empty());
+        assert_eq!(client.state(Endpoints), TypeState::Stale);
+        assert!(client.machine.changes().count() > 0);
+        client.now = due;
+        assert!(client.advance().is_empty());
+        assert_eq!(client.state(Endpoints), TypeState::Lagging { since: began });
+        assert_eq!(client.machine.changes().count(), 1);
+        assert_eq!(client.machine.deadline(client.now), None);
+        client.ack(&first);
+        assert_eq!(client.state(Endpoints), TypeState::Synced);
+    }
+}
