@@ -54,12 +54,12 @@ fn stream<F: Form>(mut bytes: &[u8]) {
         former = Some(Arc::clone(&published));
         machine.publish(published);
         if let Ok(request) = F::Request::decode(encoded) {
-            match ResourceType::from_type_url(F::type_url(&request)) {
-                Some(kind) if F::enter(machine, kind, request, now).is_err() => return,
-                Some(_) => {}
-                None => {
-                    machine.unserved(F::type_url(&request));
-                }
+            let Some(kind) = ResourceType::from_type_url(F::type_url(&request)) else {
+                machine.unserved(F::type_url(&request));
+                continue;
+            };
+            if F::enter(machine, kind, request, now).is_err() {
+                return;
             }
         }
         let sent = machine.advance(now);

@@ -1,5 +1,6 @@
 //! The protocol's rules (X) and the traps other servers fell into (T), on the machine alone.
 
+mod cost;
 mod delta;
 mod every;
 mod lists;
@@ -51,8 +52,12 @@ impl Client {
         &mut self,
         resources: impl IntoIterator<Item = Resource>,
     ) -> Vec<Response> {
-        self.sequence += 1;
         let snapshot = Snapshot::builder().extend(resources).build().unwrap();
+        self.show(snapshot)
+    }
+
+    pub(super) fn show(&mut self, snapshot: Snapshot) -> Vec<Response> {
+        self.sequence += 1;
         let sequence = Sequence::from(self.sequence);
         let former = self.machine.published.take();
         let published = Published::after(sequence, snapshot, former.as_deref());
@@ -230,4 +235,15 @@ pub(super) fn story(responses: &[Response]) -> Vec<String> {
 
 pub(super) fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+impl Substream {
+    /// Bytes that are only this stream's, without the allocator's own.
+    fn heap(&self) -> usize {
+        assert!(self.open.is_empty() && self.in_flight.is_none() && self.refused.is_none());
+        let nonces = self.sent.iter().map(|sent| sent.nonce.len() + 16);
+        size_of::<Self>()
+            + self.subscription.names().len() * size_of::<Arc<str>>()
+            + nonces.sum::<usize>()
+    }
 }
