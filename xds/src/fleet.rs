@@ -2,6 +2,7 @@
 
 mod canary;
 mod convergence;
+mod entry;
 mod ledger;
 mod record;
 mod status;

@@ -158,8 +158,7 @@ impl Machine {
             return Ok(());
         };
         if !first {
-            let latest = substream.sent.as_ref().map_or("", |sent| &*sent.nonce);
-            if request.reply.nonce != latest {
+            if request.reply.nonce != substream.latest_nonce().unwrap_or_default() {
                 // It crossed a response. The client repeats its names when it answers that.
                 return Ok(());
             }

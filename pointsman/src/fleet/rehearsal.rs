@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use pointsman_catalog::UnixMillis;
-use pointsman_cutover::ports::{DataPlaneError, Rehearsal};
+use pointsman_cutover::ports::{Convergence, DataPlaneError, Rehearsal};
 use pointsman_xds::{NodeId, Policy, Verdict};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -24,7 +24,11 @@ impl Publisher {
             let trial = self.fleet.stage(snapshots, canaries);
             drop(world);
             let canary = trial.decide(Instant::now() + deadline).await;
-            let canaries = tried.then(|| convergence_of(canary.convergence));
+            // The others are not unregistered: they were not asked.
+            let canaries = tried.then(|| Convergence {
+                unregistered: Vec::new(),
+                ..convergence_of(canary.convergence)
+            });
             match canary.verdict {
                 Verdict::Superseded => info!("the canaries' trial was overtaken by a publish"),
                 Verdict::Withdrawn => {

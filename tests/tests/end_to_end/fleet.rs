@@ -106,6 +106,7 @@ async fn a_canary_that_is_stuck_keeps_a_switch_from_beginning() -> Result<()> {
         switch.stderr.contains(&format!("silent: {canary}")),
         "{switch:?}"
     );
+    ensure!(!switch.stderr.contains(&other), "{switch:?}");
     house.settled("undone").await?;
     ensure!(
         house.layer_of(&other).await? == before,

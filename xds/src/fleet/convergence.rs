@@ -54,7 +54,7 @@ pub enum Outcome {
 pub(super) struct Barrier {
     pub(super) sequence: Sequence,
     policy: Policy,
-    began: Instant,
+    pub(super) began: Instant,
     /// By the node's place in the ledger.
     marks: Vec<Mark>,
     awaited: usize,

@@ -13,14 +13,15 @@ use tokio::time::Instant;
 
 use super::{
     convergence::{Barrier, Convergence, Mark, Outcome, Standing},
+    entry::{Node, Stream, standing},
     record::{self, Record},
     status::{About, NodeRecord, NodeStatus},
 };
 use crate::{
-    cache::{Group, Place, Sequence, SnapshotCache},
+    cache::{Group, Sequence, SnapshotCache},
     node::{NodeDescription, NodeId},
     peer::Peer,
-    stream::{TypeState, TypeStatus},
+    stream::TypeStatus,
 };
 
 #[derive(Debug)]
@@ -35,30 +36,6 @@ pub(super) struct Ledger {
     strangers: VecDeque<(usize, Instant)>,
     /// Of the stream that came last: most clients of a fleet say the same of themselves.
     about: Option<Arc<About>>,
-}
-
-#[derive(Debug)]
-struct Node {
-    id: NodeId,
-    registered: bool,
-    retired: Option<Instant>,
-    /// The places of its open streams, the newest last.
-    streams: Vec<usize>,
-    record: Record,
-}
-
-#[derive(Debug)]
-struct Stream {
-    node: usize,
-    peer: Peer,
-    about: Arc<About>,
-    group: Group,
-    place: Place,
-    since: Instant,
-    /// The newest snapshot that the stream knows of.
-    newest: Option<Sequence>,
-    synced_to: Option<Sequence>,
-    types: Vec<TypeStatus>,
 }
 
 impl Ledger {
@@ -168,7 +145,7 @@ impl Ledger {
         among: Option<&BTreeSet<NodeId>>,
     ) -> usize {
         let places: Vec<_> = match among {
-            Some(ids) => ids.iter().map(|id| self.intern(id.clone())).collect(),
+            Some(ids) => ids.iter().map(|id| self.name(id, barrier.began)).collect(),
             None => {
                 let registered = self.nodes.iter().filter(|(_, node)| node.registered);
                 registered.map(|(place, _)| place).collect()
@@ -238,6 +215,17 @@ impl Ledger {
     #[cfg(test)]
     pub(super) fn barriers_are_gone(&self) -> bool {
         self.barriers.is_empty()
+    }
+
+    /// A node that may never have been here; if so, it is one that went.
+    fn name(&mut self, id: &NodeId, now: Instant) -> usize {
+        let known = self.places.contains_key(id);
+        let place = self.intern(id.clone());
+        if !known {
+            self.nodes[place].record.gone = Some(now);
+            self.strangers.push_back((place, now));
+        }
+        place
     }
 
     fn intern(&mut self, id: NodeId) -> usize {
@@ -326,52 +314,6 @@ impl Ledger {
                 self.places.remove(&node.id);
             }
         }
-    }
-}
-
-/// Where a node stands towards `sequence`. What it must have is the content that was current
-/// then: a group that later publishes left alone stands at an older one.
-fn standing(node: &Node, streams: &Slab<Stream>, sequence: Sequence) -> Standing {
-    if node.streams.is_empty() {
-        return Standing::Absent;
-    }
-    let mut standing = Standing::Synced;
-    for stream in &node.streams {
-        let stream = &streams[*stream];
-        if stream.synced_to >= Some(sequence) {
-            continue;
-        }
-        let newest = stream.place.sequence(&node.id);
-        let required = newest.map_or(sequence, |newest| newest.min(sequence));
-        if stream.synced_to >= Some(required) {
-            continue;
-        }
-        if stream.newest >= Some(required) && stream.is_refusing() {
-            return Standing::Refusing;
-        }
-        standing = Standing::Lagging;
-    }
-    standing
-}
-
-impl Stream {
-    fn is_refusing(&self) -> bool {
-        let mut types = self.types.iter();
-        types.any(|status| matches!(status.state, TypeState::Nacked { .. }))
-    }
-
-    fn refusal(&self) -> Option<Outcome> {
-        self.types.iter().find_map(|status| match &status.state {
-            TypeState::Nacked { words, resources } => Some(Outcome::Nacked {
-                kind: status.kind,
-                resources: resources.clone(),
-                words: Arc::clone(words),
-            }),
-            TypeState::NotSent
-            | TypeState::Stale
-            | TypeState::Lagging { .. }
-            | TypeState::Synced => None,
-        })
     }
 }
 

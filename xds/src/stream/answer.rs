@@ -13,11 +13,7 @@ use crate::resource::Resource;
 impl Substream {
     /// Enters an answer. One to anything but the response in flight says nothing about content.
     pub(super) fn answer(&mut self, reply: &Reply, now: Instant) {
-        let answered = |latest: &Self| {
-            let latest = latest.sent.as_ref();
-            latest.is_some_and(|sent| *sent.nonce == *reply.nonce)
-        };
-        if !answered(self) {
+        if self.latest_nonce() != Some(&*reply.nonce) {
             return;
         }
         let Some(in_flight) = self.in_flight.take() else {
@@ -42,7 +38,6 @@ impl Substream {
             self.acknowledge_part(in_flight);
         }
         self.acknowledged = self.sent.as_ref().map(|sent| Acknowledged {
-            nonce: Arc::clone(&sent.nonce),
             version,
             sequence: sent.sequence,
             at: now,

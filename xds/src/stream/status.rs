@@ -13,7 +13,6 @@ use crate::{
 /// A response that was put on its way.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    pub nonce: Arc<str>,
     pub sequence: Sequence,
     pub at: Instant,
 }
@@ -21,7 +20,6 @@ pub struct Sent {
 /// A response that the client accepted.
 #[derive(Clone, Debug)]
 pub struct Acknowledged {
-    pub nonce: Arc<str>,
     /// Of the set that the response was cut from or, in state of the world, of its content.
     pub version: Version,
     pub sequence: Sequence,

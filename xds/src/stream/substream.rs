@@ -45,6 +45,9 @@ pub(super) struct Substream {
     /// When the client must hear of what would otherwise end its time to live.
     pub(super) beat: Option<Instant>,
     pub(super) sent: Option<Sent>,
+    /// Of that response. Streams share it: it is not for the fleet, which would pass its count
+    /// of users from core to core with every ACK.
+    nonce: Option<Arc<str>>,
     pub(super) acknowledged: Option<Acknowledged>,
     pub(super) refused: Option<Arc<Nack>>,
 }
@@ -168,6 +171,7 @@ impl Substream {
             blocked_since: None,
             beat: None,
             sent: None,
+            nonce: None,
             acknowledged: None,
             refused: None,
         }
@@ -300,12 +304,14 @@ impl Substream {
             0 => first,
             repeat => format!("{first}.{repeat}").into(),
         };
-        self.sent = Some(Sent {
-            nonce: Arc::clone(&nonce),
-            sequence,
-            at: now,
-        });
+        self.sent = Some(Sent { sequence, at: now });
+        self.nonce = Some(Arc::clone(&nonce));
         nonce
+    }
+
+    /// Of the last response that was sent.
+    pub(super) fn latest_nonce(&self) -> Option<&str> {
+        self.nonce.as_deref()
     }
 
     pub(super) fn progress(&self) -> Progress {

@@ -195,9 +195,9 @@ impl Client {
     fn latest(&self, kind: ResourceType) -> String {
         let substream = self.machine.substreams[kind.index()].as_ref();
         substream
-            .and_then(|substream| substream.sent.as_ref())
-            .map(|sent| sent.nonce.as_ref().to_owned())
+            .and_then(|substream| substream.latest_nonce())
             .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -241,9 +241,7 @@ impl Substream {
     /// Bytes that are only this stream's, without the allocator's own.
     fn heap(&self) -> usize {
         assert!(self.open.is_empty() && self.in_flight.is_none() && self.refused.is_none());
-        let nonces = self.sent.iter().map(|sent| sent.nonce.len() + 16);
-        size_of::<Self>()
-            + self.subscription.names().len() * size_of::<Arc<str>>()
-            + nonces.sum::<usize>()
+        let nonce = self.latest_nonce().map_or(0, |nonce| nonce.len() + 16);
+        size_of::<Self>() + self.subscription.names().len() * size_of::<Arc<str>>() + nonce
     }
 }

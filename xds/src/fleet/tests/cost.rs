@@ -42,6 +42,12 @@ async fn an_acknowledgement_of_one_of_ten_thousand_nodes() {
         nanos.push(took.as_nanos() / NODES as u128);
         assert!(barrier.await.reached);
     }
+    println!(
+        "in the ledger: {} bytes a node, {} a stream, {} a type of one",
+        size_of::<entry::Node>(),
+        size_of::<entry::Stream>(),
+        size_of::<crate::stream::TypeStatus>()
+    );
     nanos.sort_unstable();
     let (first, median, last) = (nanos[0], nanos[ROUNDS / 2], nanos[ROUNDS - 1]);
     println!(

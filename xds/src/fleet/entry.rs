@@ -1,0 +1,88 @@
+//! A node and its streams, as the ledger keeps them.
+
+use std::sync::Arc;
+
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::{
+    convergence::{Outcome, Standing},
+    record::Record,
+    status::About,
+};
+use crate::{
+    cache::{Group, Place, Sequence},
+    node::NodeId,
+    peer::Peer,
+    stream::{TypeState, TypeStatus},
+};
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) registered: bool,
+    pub(super) retired: Option<Instant>,
+    /// The places of its open streams, the newest last.
+    pub(super) streams: Vec<usize>,
+    pub(super) record: Record,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) node: usize,
+    pub(super) peer: Peer,
+    pub(super) about: Arc<About>,
+    pub(super) group: Group,
+    pub(super) place: Place,
+    pub(super) since: Instant,
+    /// The newest snapshot that the stream knows of.
+    pub(super) newest: Option<Sequence>,
+    pub(super) synced_to: Option<Sequence>,
+    pub(super) types: Vec<TypeStatus>,
+}
+
+/// Where a node stands towards `sequence`. What it must have is the content that was current
+/// then: a group that later publishes left alone stands at an older one.
+pub(super) fn standing(node: &Node, streams: &Slab<Stream>, sequence: Sequence) -> Standing {
+    if node.streams.is_empty() {
+        return Standing::Absent;
+    }
+    let mut standing = Standing::Synced;
+    for stream in &node.streams {
+        let stream = &streams[*stream];
+        if stream.synced_to >= Some(sequence) {
+            continue;
+        }
+        let newest = stream.place.sequence(&node.id);
+        let required = newest.map_or(sequence, |newest| newest.min(sequence));
+        if stream.synced_to >= Some(required) {
+            continue;
+        }
+        if stream.newest >= Some(required) && stream.is_refusing() {
+            return Standing::Refusing;
+        }
+        standing = Standing::Lagging;
+    }
+    standing
+}
+
+impl Stream {
+    fn is_refusing(&self) -> bool {
+        let mut types = self.types.iter();
+        types.any(|status| matches!(status.state, TypeState::Nacked { .. }))
+    }
+
+    pub(super) fn refusal(&self) -> Option<Outcome> {
+        self.types.iter().find_map(|status| match &status.state {
+            TypeState::Nacked { words, resources } => Some(Outcome::Nacked {
+                kind: status.kind,
+                resources: resources.clone(),
+                words: Arc::clone(words),
+            }),
+            TypeState::NotSent
+            | TypeState::Stale
+            | TypeState::Lagging { .. }
+            | TypeState::Synced => None,
+        })
+    }
+}
