@@ -50,5 +50,5 @@ bench-fanout: ## One change to 10,000 streams, against go-control-plane and a fl
 	@if go version >/dev/null 2>&1; then \
 		cd tests/peers/go-control-plane && go build -o $(CURDIR)/target/bench/go-control-plane .; \
 	else echo 'Go is not installed: go-control-plane is left out'; fi
-	$(CARGO) build --release -p pointsman-tests --bin bench_fanout
+	$(CARGO) build --release --workspace --bin bench_fanout
 	@target/release/bench_fanout
