@@ -52,52 +52,61 @@ pub(crate) enum Part {
     End(Vec<u8>),
 }
 
-/// Bytes in pieces, which may be shared with other streams.
+/// Bytes in pieces, which may be shared with other streams. Most often it is one piece.
 #[derive(Debug, Default)]
-pub(crate) struct Chunks(VecDeque<Bytes>);
+pub(crate) struct Chunks {
+    /// Empty if there is nothing.
+    first: Bytes,
+    others: VecDeque<Bytes>,
+}
 
 impl Chunks {
     /// An empty one is left out: there would be nothing to take.
     pub(crate) fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
-            self.0.push_back(chunk);
+        if self.first.is_empty() {
+            self.first = chunk;
+        } else if !chunk.is_empty() {
+            self.others.push_back(chunk);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.first.is_empty()
     }
 
     /// Takes the first bytes, at most `limit`.
     pub(crate) fn take(&mut self, limit: usize) -> Option<Bytes> {
-        let first = self.0.front_mut()?;
-        if first.len() > limit {
-            return Some(first.split_to(limit));
+        if self.first.is_empty() {
+            return None;
         }
-        let first = self.0.pop_front();
-        if self.0.is_empty() {
-            self.0 = VecDeque::new();
+        if self.first.len() > limit {
+            return Some(self.first.split_to(limit));
         }
-        first
+        let next = self.others.pop_front().unwrap_or_default();
+        if self.others.is_empty() {
+            self.others = VecDeque::new();
+        }
+        Some(std::mem::replace(&mut self.first, next))
     }
 
     /// The number of bytes, counted no further than `limit`.
     pub(super) fn length(&self, limit: usize) -> usize {
-        let mut length = 0;
-        for chunk in &self.0 {
-            length += chunk.len();
+        let mut length = self.first.len();
+        for chunk in &self.others {
             if length >= limit {
-                return limit;
+                break;
             }
+            length += chunk.len();
         }
-        length
+        length.min(limit)
     }
 }
 
 impl From<Bytes> for Chunks {
-    fn from(chunk: Bytes) -> Self {
-        let mut chunks = Self(VecDeque::with_capacity(1));
-        chunks.push(chunk);
-        chunks
+    fn from(first: Bytes) -> Self {
+        Self {
+            first,
+            others: VecDeque::new(),
+        }
     }
 }

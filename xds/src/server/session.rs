@@ -2,10 +2,10 @@
 //! its standing into the fleet.
 
 use std::{
-    collections::VecDeque,
     marker::PhantomData,
     sync::Arc,
     task::{Context, Poll},
+    vec,
 };
 
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ pub(super) struct Session<F> {
     machine: Machine,
     watch: Watch,
     connection: Connection,
-    outbox: VecDeque<Response>,
+    outbox: vec::IntoIter<Response>,
     /// Something has come in since the machine was last asked for responses.
     stirred: bool,
     /// The client's standing may have changed since it was last reported.
@@ -58,7 +58,7 @@ impl<F: Form> Session<F> {
             machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms),
             watch: ads.cache.subscribe(&group, &node.id),
             connection: ads.fleet.connect(node, group, peer),
-            outbox: VecDeque::new(),
+            outbox: Vec::new().into_iter(),
             stirred: true,
             unreported: true,
             due: None,
@@ -113,22 +113,22 @@ impl<F: Form> Session<F> {
     /// The next response. What was published is looked at first: the newest content goes out,
     /// however much the client talks.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Chunks> {
-        if self.outbox.is_empty() {
+        if self.outbox.len() == 0 {
             if self.watch.poll_changed(cx).is_ready() {
                 self.load();
             }
             if self.stirred || self.due.is_some_and(|due| due <= now) {
                 self.stirred = false;
-                self.outbox.extend(self.machine.advance(now));
+                self.outbox = self.machine.advance(now).into_iter();
                 self.due = self.machine.deadline(now);
                 self.unreported = true;
             }
             self.report();
         }
-        match self.outbox.pop_front() {
+        match self.outbox.next() {
             Some(response) => Poll::Ready(F::encode(&response, &self.ads.control_plane)),
             None => {
-                self.outbox = VecDeque::new();
+                self.outbox = Vec::new().into_iter();
                 Poll::Pending
             }
         }

@@ -1,9 +1,9 @@
 //! A response: a short head of its own, and the resources as they were encoded for everybody.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use bytes::Bytes;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use super::Layout;
 use crate::{http2::Chunks, server::grpc, stream::Response};
@@ -15,10 +15,17 @@ pub(super) fn response(response: &Response, layout: &Layout, control_plane: &[u8
         .map(|resource| (layout.resource)(resource, response.ttl, response.heartbeat));
     let shared: usize = fields.clone().map(|field| field.len()).sum();
     let small = shared <= COPIED;
-    let room = if small { HEAD + shared } else { HEAD };
-    let mut head = Vec::with_capacity(room);
-    head.resize(grpc::PREFIX, 0);
-    text(&mut head, VERSION, &version(response));
+    let own = own_length(response, layout, control_plane);
+    // Exactly as much as is needed, so that it becomes shareable as it is.
+    let room = if small { own + shared } else { own };
+    let mut head = Vec::with_capacity(grpc::PREFIX + room);
+    // A message of 4 GiB is beyond any client's limit; it will say so.
+    let length = u32::try_from(own + shared).unwrap_or(u32::MAX);
+    head.push(0);
+    head.extend_from_slice(&length.to_be_bytes());
+    begin(&mut head, VERSION, VERSION_LENGTH);
+    // Writing to memory does not fail.
+    let _ = write!(head, "{}", response.version);
     text(&mut head, TYPE_URL, response.kind.type_url());
     text(&mut head, NONCE, &response.nonce);
     if let Some(number) = layout.removed {
@@ -28,10 +35,6 @@ pub(super) fn response(response: &Response, layout: &Layout, control_plane: &[u8
     }
     encode_key(layout.control_plane, WireType::LengthDelimited, &mut head);
     head.extend_from_slice(control_plane);
-    let length = head.len() - grpc::PREFIX + shared;
-    // A message of 4 GiB is beyond any client's limit; it will say so.
-    let length = u32::try_from(length).unwrap_or(u32::MAX);
-    head[1..grpc::PREFIX].copy_from_slice(&length.to_be_bytes());
     if small {
         fields.for_each(|field| head.extend_from_slice(&field));
         return Bytes::from(head).into();
@@ -41,24 +44,36 @@ pub(super) fn response(response: &Response, layout: &Layout, control_plane: &[u8
     chunks
 }
 
-fn version(response: &Response) -> String {
-    let mut version = String::with_capacity(32);
-    // Writing to a string does not fail.
-    let _ = write!(version, "{}", response.version);
-    version
+/// Of the fields that are the response's own, in bytes.
+fn own_length(response: &Response, layout: &Layout, control_plane: &[u8]) -> usize {
+    let field = |length: usize| KEY + encoded_len_varint(length as u64) + length;
+    let removed = response.removed.iter().map(|name| field(name.len()));
+    let removed: usize = layout.removed.map_or(0, |_| removed.sum());
+    let texts = [
+        VERSION_LENGTH,
+        response.kind.type_url().len(),
+        response.nonce.len(),
+    ];
+    texts.into_iter().map(field).sum::<usize>() + removed + KEY + control_plane.len()
 }
 
 fn text(out: &mut Vec<u8>, number: u32, text: &str) {
-    encode_key(number, WireType::LengthDelimited, out);
-    encode_varint(text.len() as u64, out);
+    begin(out, number, text.len());
     out.extend_from_slice(text.as_bytes());
+}
+
+fn begin(out: &mut Vec<u8>, number: u32, length: usize) {
+    encode_key(number, WireType::LengthDelimited, out);
+    encode_varint(length as u64, out);
 }
 
 const VERSION: u32 = 1;
 const TYPE_URL: u32 = 4;
 const NONCE: u32 = 5;
 
-/// In bytes: what the fields of a response that are its own usually need.
-const HEAD: usize = 256;
+/// In bytes, of a field's number and form: all numbers are below 16.
+const KEY: usize = 1;
+/// In bytes: a version as text.
+const VERSION_LENGTH: usize = 32;
 /// In bytes: up to here one piece is cheaper than several shared ones.
 const COPIED: usize = 2048;
