@@ -145,6 +145,7 @@ impl Publisher {
             .map_err(RefreshError::Render)?;
         self.know(&world);
         self.send(&world).map_err(RefreshError::Render)?;
+        self.dismiss_changed();
         Ok(())
     }
 
@@ -270,6 +271,8 @@ impl Publisher {
 
     /// A new address of the same endpoint is a new publish, not a new epoch.
     async fn resolve(&self) {
+        // Again, for who was being admitted while the registry changed.
+        self.dismiss_changed();
         let endpoints = match self.endpoints().await {
             Ok(endpoints) => endpoints,
             Err(error) => {

@@ -138,6 +138,21 @@ impl SnapshotCache {
         }
     }
 
+    /// Ends the streams that `node` has in `group` now, with UNAVAILABLE: it comes again and is
+    /// admitted anew. For a node that may no longer have what its group has.
+    pub fn dismiss(&self, group: &Group, node: &NodeId) {
+        let Some(shelf) = self.existing(group) else {
+            return;
+        };
+        let before = shelf.changes.load(Ordering::Acquire) + 1;
+        shelf.dismissed.rcu(|dismissed| {
+            let mut dismissed = dismissed.as_deref().cloned().unwrap_or_default();
+            dismissed.insert(node.clone(), before);
+            Some(Arc::new(dismissed))
+        });
+        self.wake(vec![shelf]);
+    }
+
     /// Where the group's newest snapshot stands, found once for many looks.
     pub(crate) fn place(&self, group: &Group) -> Place {
         Place(self.shelf(group))
@@ -150,6 +165,7 @@ impl SnapshotCache {
         let shelf = Arc::clone(shelves.entry(group.clone()).or_default());
         Watch {
             rope: Rope::new(shelf.bell.clone()),
+            born: shelf.changes.load(Ordering::Acquire),
             shelf,
             seen: 0,
             node: node.clone(),
@@ -203,6 +219,8 @@ struct Shelf {
     published: ArcSwapOption<Published>,
     /// What some of the group's nodes have instead.
     staged: ArcSwapOption<Staged>,
+    /// Nodes whose streams end, if they began before that change.
+    dismissed: ArcSwapOption<BTreeMap<NodeId, u64>>,
     changes: AtomicU64,
     bell: Bell,
     /// Whether the bell is about to be rung.
@@ -244,6 +262,8 @@ impl Place {
 pub(crate) struct Watch {
     shelf: Arc<Shelf>,
     rope: Rope,
+    /// Changes before it began.
+    born: u64,
     /// Changes that were seen.
     seen: u64,
     node: NodeId,
@@ -259,6 +279,13 @@ impl Watch {
     /// The newest snapshot, which may still be told as a change.
     pub(crate) fn current(&self) -> Option<Arc<Published>> {
         self.shelf.of(&self.node)
+    }
+
+    /// Whether the stream must end; [`Watch::poll_changed`] tells of that, too.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        let dismissed = self.shelf.dismissed.load();
+        let before = dismissed.as_ref().and_then(|nodes| nodes.get(&self.node));
+        before.is_some_and(|before| self.born < *before)
     }
 
     /// Ready when something was published since [`Watch::newest`] was asked.
@@ -284,6 +311,21 @@ mod tests {
             .iter()
             .map(|name| (Group::new(*name), empty()))
             .collect()
+    }
+
+    #[test]
+    fn who_is_dismissed_may_come_again() {
+        let cache = SnapshotCache::new();
+        let group = Group::new("a");
+        cache.publish(snapshots(&["a"]));
+        let subscribe = |node: &str| cache.subscribe(&group, &node.into());
+        let (first, other) = (subscribe("n"), subscribe("other"));
+        cache.dismiss(&group, &"n".into());
+        let again = subscribe("n");
+        assert!(first.is_dismissed());
+        assert!(!other.is_dismissed() && !again.is_dismissed());
+        cache.dismiss(&group, &"n".into());
+        assert!(again.is_dismissed());
     }
 
     #[test]

@@ -31,6 +31,12 @@ impl Audience {
             .is_none_or(|databases| databases.contains(database))
     }
 
+    /// Whether those of `group` listen on the same address.
+    pub(super) fn listens_as(&self, group: &Group) -> bool {
+        let name = group.to_string();
+        name.split(' ').next() == Some(&self.listen.to_string())
+    }
+
     pub(super) fn group(&self) -> Group {
         let mut name = self.listen.to_string();
         let mut separator = ' ';

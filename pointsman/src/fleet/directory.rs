@@ -1,6 +1,9 @@
 //! Who is served, and as what.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError},
+};
 
 use async_trait::async_trait;
 use pointsman_catalog::{NodeId, UnixMillis};
@@ -110,6 +113,31 @@ impl Proven {
 }
 
 impl Publisher {
+    /// Ends the streams of nodes for which something else exists now; they come again at once
+    /// and are told of that. One that is retired is not served again, if it has a certificate.
+    pub(super) fn dismiss_changed(&self) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        for status in self.fleet.status() {
+            let Some(served) = &status.group else {
+                continue;
+            };
+            let id = NodeId::new(status.id.as_str()).ok();
+            let audience = id.as_ref().and_then(|id| known.registered.get(id));
+            let is_proven = status.peers.iter().any(|peer| peer.identity.is_some());
+            let has_changed = match audience {
+                None => is_proven,
+                // Over plain text a sidecar that moves is restarted with its new bootstrap.
+                Some(audience) => {
+                    *served != audience.group() && (is_proven || audience.listens_as(served))
+                }
+            };
+            if status.connected() && has_changed {
+                info!(node = %status.id, %served, "what exists for it has changed: it is to come again");
+                self.cache.dismiss(served, &status.id);
+            }
+        }
+    }
+
     /// Makes sure that a group has its snapshot, and names it.
     fn serve(
         &self,

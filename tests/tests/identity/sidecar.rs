@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use pointsman_tests::lab::{envoy::Sidecar, ports::Port};
+use serde_json::Value;
 use tokio::{
     net::TcpStream,
     time::{interval, timeout},
@@ -44,6 +45,23 @@ async fn a_sidecar_gets_its_listeners_over_mutual_tls_and_its_certificate_rotate
     house.control_plane.restart().await?;
     until_synced(&house).await?;
     assert!(accepts(orders).await);
+
+    // It is told at once when something else exists for it.
+    let register = ["fleet", "register", "app-1", "--listen", "127.0.0.1"];
+    house
+        .ok(&[&register[..], &["--database", "billing"]].concat())
+        .await?;
+    sidecar.listening(billing).await?;
+    until_synced(&house).await?;
+    assert!(!accepts(orders).await, "orders exists for app-1 no longer");
+
+    // And is served no longer once it is retired.
+    house.ok(&["fleet", "retire", "app-1"]).await?;
+    until(&house, |_| {
+        let log = house.log().unwrap_or_default();
+        log.contains("refused: nobody registered it")
+    })
+    .await?;
     sidecar.kill().await
 }
 
@@ -52,12 +70,16 @@ async fn accepts(address: SocketAddr) -> bool {
 }
 
 async fn until_synced(house: &House) -> Result<()> {
+    until(house, |status| status["nodes"][0]["state"] == "SYNCED").await
+}
+
+async fn until(house: &House, holds: impl Fn(&Value) -> bool) -> Result<()> {
     let synced = async {
         let mut looks = interval(Duration::from_millis(100));
         loop {
             looks.tick().await;
             let status = house.control_plane.cli_json(&["fleet", "status"]).await?;
-            if status["nodes"][0]["state"] == "SYNCED" {
+            if holds(&status) {
                 return anyhow::Ok(());
             }
         }

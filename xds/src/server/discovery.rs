@@ -173,10 +173,15 @@ impl<F: Form> Discovery<F> {
             return Poll::Ready(Ok(Part::Head(grpc::head())));
         }
         ready!(self.poll_admission(cx, now))?;
-        if let State::Open(session) = &mut self.state
-            && let Poll::Ready(response) = session.poll(cx, now)
-        {
-            return Poll::Ready(Ok(Part::Body(response)));
+        if let State::Open(session) = &mut self.state {
+            let polled = session.poll(cx, now);
+            if session.is_dismissed() {
+                let words = "what this node may have has changed: come again";
+                return Poll::Ready(Err(Status::unavailable(words)));
+            }
+            if let Poll::Ready(response) = polled {
+                return Poll::Ready(Ok(Part::Body(response)));
+            }
         }
         if self.finished {
             return Poll::Ready(Err(grpc::ok()));

@@ -134,6 +134,11 @@ impl<F: Form> Session<F> {
         }
     }
 
+    /// Whether the node must be admitted anew.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.watch.is_dismissed()
+    }
+
     /// Enters the client's standing in the fleet.
     pub(super) fn report(&mut self) {
         if std::mem::take(&mut self.unreported) {
