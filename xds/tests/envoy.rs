@@ -6,6 +6,10 @@
 
 #[path = "envoy/admin.rs"]
 mod admin;
+#[cfg(feature = "tls")]
+#[path = "tls/authority.rs"]
+#[expect(dead_code, reason = "another test needs the rest")]
+mod authority;
 #[path = "envoy/barriers.rs"]
 mod barriers;
 #[path = "envoy/control_plane.rs"]
@@ -30,6 +34,9 @@ mod reconnects;
 mod refusals;
 #[path = "../examples/flip/resources.rs"]
 mod resources;
+#[cfg(feature = "tls")]
+#[path = "envoy/secrets.rs"]
+mod secrets;
 #[path = "../examples/standalone.rs"]
 #[expect(dead_code, reason = "an example's `main` is called by nobody here")]
 mod standalone;

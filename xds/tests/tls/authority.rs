@@ -24,6 +24,12 @@ pub(crate) struct Issued {
     pub(crate) key: String,
 }
 
+impl Issued {
+    pub(crate) fn leaf(&self) -> CertificateDer<'static> {
+        der(&self.certificate)
+    }
+}
+
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
