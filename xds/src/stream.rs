@@ -157,11 +157,9 @@ impl Machine {
         let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
             return Ok(());
         };
-        if !first {
-            if request.reply.nonce != substream.latest_nonce().unwrap_or_default() {
-                // It crossed a response. The client repeats its names when it answers that.
-                return Ok(());
-            }
+        if !first && request.reply.nonce != substream.latest_nonce().unwrap_or_default() {
+            // It crossed a response. The client repeats its names when it answers that.
+            return Ok(());
         }
         substream.answer(&request.reply, now);
         let base = substream.base.clone();

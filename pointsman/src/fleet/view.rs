@@ -10,7 +10,7 @@ use std::{
 
 use pointsman_catalog::{DatabaseName, NodeId};
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{NodeRecord, NodeStatus, ResourceType, TypeStatus};
+use pointsman_xds::{NodeRecord, NodeStatus, ResourceType, Sequence, TypeStatus};
 
 use super::{Known, Publisher, audience::Audience};
 
@@ -126,7 +126,7 @@ fn view(status: &NodeStatus, known: &Known) -> NodeView {
         ack_us: status.last_ack().map(micros),
         streams: status.streams,
         peers: status.peers.iter().map(|peer| peer.address).collect(),
-        synced_to: status.synced_to.map(|sequence| sequence.get()),
+        synced_to: status.synced_to.map(Sequence::get),
         refusals: status.refusals,
     }
 }
