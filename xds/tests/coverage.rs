@@ -1,5 +1,9 @@
 //! Each statement of the protocol has a test: `coverage/statements.txt` says which, and this
 //! checks that it is so. A test is found by its name, and counts if it runs by itself.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, too, fail by panicking"
+)]
 
 use std::{
     collections::BTreeMap,

@@ -9,7 +9,7 @@ use pointsman_catalog::{
     ServerName, UnixMillis,
 };
 use pointsman_envoy_config::{ServedDatabase, resources};
-use pointsman_xds::{Group, Resource, ResourceSet, ResourceType, Snapshot, SnapshotBuilder};
+use pointsman_xds::{Group, Resource, ResourceSet, ResourceType, Snapshot};
 
 use super::{addresses::Addresses, audience::Audience, probes::Probed};
 
@@ -226,17 +226,11 @@ impl World {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => entry.insert(self.common(databases, instead, rehearsal)?),
             };
-            let snapshot = [
-                ResourceType::Cluster,
-                ResourceType::Endpoints,
-                ResourceType::Runtime,
-            ]
-            .into_iter()
-            .map(|kind| Arc::clone(common.set(kind)))
-            .fold(Snapshot::builder(), SnapshotBuilder::share)
-            .share(Arc::clone(listeners))
-            .build()
-            .map_err(|error| error.to_string())?;
+            let snapshot = common
+                .to_builder()
+                .share(Arc::clone(listeners))
+                .build()
+                .map_err(|error| error.to_string())?;
             snapshots.insert(audience.group(), snapshot);
         }
         Ok(snapshots)

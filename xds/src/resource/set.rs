@@ -199,7 +199,7 @@ mod tests {
         edited.remove("b");
         edited.insert(c.clone()).unwrap();
         edited.insert(route("a", "2")).unwrap();
-        let anew = ResourceSet::new(ResourceType::Route, [route("a", "2"), c.clone()]).unwrap();
+        let anew = ResourceSet::new(ResourceType::Route, [route("a", "2"), c]).unwrap();
         assert_eq!(edited.version(), anew.version());
         edited.insert(a).unwrap();
         edited.insert(route("b", "1")).unwrap();

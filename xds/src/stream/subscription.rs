@@ -183,10 +183,10 @@ impl Subscription {
         change
             .asked
             .retain(|asked| !unwanted.contains(&*asked.name));
-        let mut at = *first;
+        let at = *first;
         let mut gone = gone.into_iter().peekable();
         let tail = self.names.split_off(at);
-        for name in tail {
+        for (at, name) in (at..).zip(tail) {
             if gone.next_if_eq(&at).is_none() {
                 self.names.push(name);
             } else if self.wildcard {
@@ -195,7 +195,6 @@ impl Subscription {
             } else {
                 change.dropped = true;
             }
-            at += 1;
         }
         self.names.shrink_to_fit();
     }

@@ -242,6 +242,6 @@ impl Substream {
     fn heap(&self) -> usize {
         assert!(self.open.is_empty() && self.in_flight.is_none() && self.refused.is_none());
         let nonce = self.latest_nonce().map_or(0, |nonce| nonce.len() + 16);
-        size_of::<Self>() + self.subscription.names().len() * size_of::<Arc<str>>() + nonce
+        size_of::<Self>() + size_of_val(self.subscription.names()) + nonce
     }
 }

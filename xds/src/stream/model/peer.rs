@@ -8,7 +8,7 @@ use super::{
     world::World,
 };
 use crate::{
-    resource::{ResourceType, Version},
+    resource::{Resource, ResourceType, Version},
     snapshot::Snapshot,
     stream::{Response, Transport},
 };
@@ -181,12 +181,7 @@ impl Peer {
         transport: Transport,
         whole: bool,
     ) {
-        let current = |name: &String| {
-            snapshot
-                .set(kind)
-                .get(name)
-                .map(|resource| resource.version())
-        };
+        let current = |name: &String| snapshot.set(kind).get(name).map(Resource::version);
         self.refused
             .retain(|name, version| current(name) == *version);
         if transport == Transport::StateOfTheWorld && !whole {
@@ -235,7 +230,7 @@ impl Peer {
         }
         let mut changed = Vec::new();
         for (name, version) in &resources {
-            let current = set.get(name).map(|resource| resource.version());
+            let current = set.get(name).map(Resource::version);
             let known = self.known.get(name) == Some(version);
             let departing = whole && current.is_none() && known;
             ensure(

@@ -37,9 +37,9 @@ impl World {
         let mut made = HashMap::new();
         let mut bad = HashSet::new();
         for kind in KINDS {
-            for name in 0..SERVED {
+            for (name, text) in NAMES[..SERVED].iter().enumerate() {
                 for number in 0..=BAD {
-                    let resource = make(kind, NAMES[name], number);
+                    let resource = make(kind, text, number);
                     if number == BAD {
                         bad.insert(resource.version());
                     }
@@ -95,9 +95,11 @@ impl World {
 }
 
 fn make(kind: ResourceType, name: &str, number: u32) -> Resource {
-    match kind {
-        Cluster => eds_cluster(name, i64::from(number) + 1),
-        Endpoints => assignment(name, number + 1),
-        _ => opaque(kind, name, &number.to_string()),
+    if kind == Cluster {
+        return eds_cluster(name, i64::from(number) + 1);
     }
+    if kind == Endpoints {
+        return assignment(name, number + 1);
+    }
+    opaque(kind, name, &number.to_string())
 }
