@@ -5,7 +5,9 @@ use crate::{resource::ResourceType, snapshot::Snapshot};
 /// The names that a stream asked for and that its group does not have, each told once. Whoever
 /// asks without end is told of no more than so many.
 #[derive(Debug, Default)]
-pub(super) struct Vain(Option<Box<BTreeSet<(ResourceType, Box<str>)>>>);
+pub(super) struct Vain(Option<Box<Told>>);
+
+type Told = BTreeSet<(ResourceType, Box<str>)>;
 
 impl Vain {
     const MAX: usize = 256;
