@@ -79,14 +79,21 @@ async fn a_port_that_is_taken_is_named_with_its_flag() -> Result<()> {
                 "cannot listen for operators on {admin} (--admin-listen)"
             ))
             .says(todo),
-        serve(&folder("c"), "192.0.2.1:18000", &free.to_string())
-            .says("this machine has no such address"),
+        serve(
+            &folder("c"),
+            "192.0.2.1:18000 --xds-plaintext-anywhere",
+            &free.to_string(),
+        )
+        .says("this machine has no such address"),
+        serve(&folder("e"), "192.0.2.1:18000", &free.to_string())
+            .says("--xds-listen 192.0.2.1:18000 is not a loopback address")
+            .says("--xds-tls-cert"),
         serve(&folder("d"), &free.to_string(), "0.0.0.0:18001")
             .says("--admin-listen 0.0.0.0:18001 is not a loopback address")
             .says("--admin-plaintext-anywhere"),
     ];
     check_all(admin, cases).await?;
-    for name in ["a", "b", "c", "d"] {
+    for name in ["a", "b", "c", "d", "e"] {
         assert!(!folder(name).exists(), "a store was left at {name}");
     }
     Ok(())
