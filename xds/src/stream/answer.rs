@@ -61,8 +61,8 @@ impl Substream {
             if void.contains(&name) {
                 continue;
             }
-            // Without an entry the name is not wanted any more.
-            if let Some(entry) = self.open.get_mut(&name) {
+            if self.subscription.covers(&name) {
+                let entry = self.entry(&name);
                 entry.known = known;
                 entry.verdict = Verdict::None;
             }
@@ -75,6 +75,13 @@ impl Substream {
         for (name, entry) in &mut self.open {
             let sent = content.binary_search_by(|resource| resource.name().cmp(name));
             entry.known = sent.map_or(Known::Nothing, |at| Known::Resource(content[at].clone()));
+        }
+        for resource in content {
+            let name = resource.name();
+            let current = self.get(name).map(Resource::version);
+            if current != Some(resource.version()) && self.subscription.covers(name) {
+                self.entry(name).known = Known::Resource(resource.clone());
+            }
         }
     }
 

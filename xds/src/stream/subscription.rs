@@ -180,9 +180,14 @@ impl Subscription {
         let Some(first) = gone.first() else {
             return;
         };
-        change
-            .asked
-            .retain(|asked| !unwanted.contains(&*asked.name));
+        let mut new = BTreeSet::new();
+        change.asked.retain(|asked| {
+            let stays = !unwanted.contains(&*asked.name);
+            if asked.new && !stays {
+                new.insert(Arc::clone(&asked.name));
+            }
+            stays
+        });
         let at = *first;
         let mut gone = gone.into_iter().peekable();
         let tail = self.names.split_off(at);
@@ -191,7 +196,8 @@ impl Subscription {
                 self.names.push(name);
             } else if self.wildcard {
                 // Whether the wildcard covers the name, only the server knows: it says so.
-                change.asked.push(Asked { name, new: false });
+                let new = new.contains(&name);
+                change.asked.push(Asked { name, new });
             } else {
                 change.dropped = true;
             }

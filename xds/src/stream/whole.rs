@@ -24,6 +24,7 @@ impl Substream {
     pub(super) fn take_whole(&mut self, phase: Phase, open: bool) -> Taken {
         self.recognise();
         let Difference { changes, departing } = self.whole_difference();
+        self.answer_owed |= !changes && self.is_unproven();
         let due = match phase {
             Phase::Upsert => changes || (self.answer_owed && departing.is_empty()),
             Phase::Both => changes || !departing.is_empty() || self.answer_owed,
@@ -84,6 +85,15 @@ impl Substream {
             true
         });
         found
+    }
+
+    /// A client that has refused all that it was sent on this stream may have anything of an
+    /// earlier one: that nothing is left to send must be said.
+    fn is_unproven(&self) -> bool {
+        let wants = self.subscription.is_wildcard() || !self.subscription.names().is_empty();
+        self.refused_whole.is_some_and(|whole| {
+            wants && self.acknowledged.is_none() && whole != version_of(&self.wanted())
+        })
     }
 
     fn wanted(&self) -> Vec<Resource> {

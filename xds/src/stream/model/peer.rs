@@ -30,6 +30,8 @@ pub(super) struct Peer {
     unknown: BTreeSet<String>,
     owed: BTreeSet<String>,
     answer_owed: bool,
+    /// The client has accepted something on this stream.
+    proven: bool,
     claimed: Option<Version>,
     /// By name: what was refused when it came alone.
     refused: BTreeMap<String, Option<Version>>,
@@ -139,6 +141,7 @@ impl Peer {
         let Some(flight) = self.in_flight.take_if(|flight| flight.nonce == nonce) else {
             return;
         };
+        self.proven |= !refused;
         let alone = flight.resources.len() + flight.removed.len() == 1;
         if !refused && whole {
             self.known.clear();
@@ -292,13 +295,19 @@ impl Peer {
         let count = response.resources.len() + response.removed.len();
         ensure(names.len() == count, "X7: a name occurs twice")?;
         ensure(
-            count > 0 || self.answer_owed || removed_all(self, resources),
+            count > 0 || self.answer_owed || !self.proven || removed_all(self, resources),
             "X12: an empty response",
         )
     }
 
     /// The client has a response; says whether it refuses it.
-    pub(super) fn receive(&mut self, response: &Response, world: &World, whole: bool) -> bool {
+    pub(super) fn receive(
+        &mut self,
+        response: &Response,
+        world: &World,
+        transport: Transport,
+        whole: bool,
+    ) -> bool {
         let names = response
             .resources
             .iter()
@@ -321,7 +330,10 @@ impl Peer {
         for resource in &response.resources {
             let name = resource.name().to_string();
             self.tainted.remove(&name);
-            self.held.insert(name, resource.version());
+            // Delta: what it does not want any more, it ignores.
+            if transport == Transport::StateOfTheWorld || self.client.covers(&name) {
+                self.held.insert(name, resource.version());
+            }
         }
         for name in &response.removed {
             self.held.remove(&**name);

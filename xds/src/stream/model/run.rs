@@ -209,7 +209,7 @@ impl Run {
         let Some(peer) = self.peers.get_mut(&kind) else {
             return;
         };
-        let refused = peer.receive(&response, world, whole);
+        let refused = peer.receive(&response, world, transport, whole);
         peer.received = response.nonce.to_string();
         let names = match transport {
             Transport::Delta => Vec::new(),
@@ -291,6 +291,9 @@ impl Run {
             Transport::StateOfTheWorld => {
                 if !peer.server.started || request.nonce == peer.latest() {
                     peer.answered(&request.nonce, request.refused, whole);
+                    if let Some(snapshot) = &snapshot {
+                        peer.published(kind, snapshot, transport, whole);
+                    }
                     let told = peer.server.sotw(&request.names);
                     if told.first && whole {
                         peer.claim(&request.version);

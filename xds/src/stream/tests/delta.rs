@@ -313,3 +313,16 @@ fn too_many_names_end_the_stream() {
         "more than 100 names are subscribed for RouteConfiguration"
     );
 }
+
+#[test]
+fn what_is_acknowledged_after_it_was_left_asked_for_again_and_deleted_is_taken_away() {
+    let mut client = Client::delta();
+    client.publish([opaque(Cluster, "a", "1")]);
+    let first = only(client.ask(Cluster, &["*"]));
+    client.publish([]);
+    client.unsubscribe(Cluster, &["*"]);
+    client.ask(Cluster, &["*"]);
+    let gone = only(client.ack(&first));
+    assert_eq!(removed(&gone), ["a"]);
+    assert_eq!(client.machine.synced_to(), None);
+}

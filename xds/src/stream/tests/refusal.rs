@@ -160,3 +160,26 @@ fn a_name_asked_for_together_with_everything_is_not_taken_for_known() {
     assert!(matches!(client.state(Runtime), TypeState::Nacked { .. }));
     assert_eq!(client.machine.synced_to(), None);
 }
+
+#[test]
+fn a_client_that_refused_all_it_was_sent_is_told_that_there_is_nothing() {
+    let mut client = Client::sotw();
+    client.publish([opaque(Cluster, "bad", "")]);
+    let bad = only(client.ask(Cluster, &[]));
+    assert!(client.nack(&bad).is_empty());
+    // It may have clusters of an earlier stream.
+    let nothing = only(client.publish([]));
+    assert!(nothing.resources.is_empty());
+    assert!(client.nack(&nothing).is_empty());
+    assert!(client.publish([]).is_empty());
+}
+
+#[test]
+fn a_name_taken_back_beside_a_new_wildcard_is_not_taken_for_known() {
+    let mut client = Client::delta();
+    client.publish([opaque(Route, "a", "bad")]);
+    let bad = only(client.request(Route, &["a", "*"], &["a"], Reply::default()));
+    assert!(client.nack(&bad).is_empty());
+    assert!(matches!(client.state(Route), TypeState::Nacked { .. }));
+    assert_eq!(client.machine.synced_to(), None);
+}
