@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-switch bench-envoys bench-fanout
+.PHONY: help setup demo test lint bench-switch bench-envoys bench-fanout property fuzz
 
 CARGO ?= cargo
 PROGRAMS := --workspace --bins
@@ -52,3 +52,11 @@ bench-fanout: ## One change to 10,000 streams, against go-control-plane and a fl
 	else echo 'Go is not installed: go-control-plane is left out'; fi
 	$(CARGO) build --release --workspace --bin bench_fanout
 	@target/release/bench_fanout
+
+property: ## A million random steps of discovery streams against a reference model
+	XDS_PROPERTY_STEPS=1000000 $(CARGO) test --package pointsman-xds --lib property
+
+FUZZ_SECONDS ?= 1800
+fuzz: ## Half an hour of fuzzing each: what clients send, and all that can happen to a stream
+	xds/fuzz/run.sh request $(FUZZ_SECONDS)
+	xds/fuzz/run.sh stream $(FUZZ_SECONDS)

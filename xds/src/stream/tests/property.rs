@@ -35,6 +35,27 @@ fn state_of_the_world_streams_obey_the_model() {
     explore(Transport::StateOfTheWorld);
 }
 
+/// What a fuzzer has found worth keeping: the first byte says by which form of the protocol.
+#[test]
+fn the_corpus_obeys_the_model() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/stream");
+    let mut played = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let (form, choices) = bytes.split_first().unwrap();
+        let transport = if form % 2 == 0 {
+            Transport::Delta
+        } else {
+            Transport::StateOfTheWorld
+        };
+        let played_out = play(transport, &mut Script::new(choices), choices.len().min(400));
+        assert!(played_out.is_ok(), "{}: {played_out:?}", path.display());
+        played += 1;
+    }
+    assert!(played > 0);
+}
+
 fn explore(transport: Transport) {
     let steps = number("XDS_PROPERTY_STEPS").unwrap_or(60_000) / 2;
     let first = number("XDS_PROPERTY_SEED").unwrap_or(0);
