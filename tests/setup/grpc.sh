@@ -10,6 +10,8 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 venv="$root/.lab/grpc"
 stamp="$venv/pointsman-grpc-$version" # written last, so that a broken install is done again
 
+. "$root/tests/setup/python.sh"
+
 say() { printf 'grpc.sh: %s\n' "$*" >&2; }
 
 if [ -n "${POINTSMAN_GRPC_PYTHON:-}" ]; then
@@ -21,20 +23,11 @@ if [ -n "${POINTSMAN_GRPC_PYTHON:-}" ]; then
     exit 0
 fi
 
-# Prints a Python that can make a venv with pip in it.
-usable_python() {
-    for python in python3 /usr/bin/python3; do
-        if command -v "$python" >/dev/null && "$python" -c 'import venv, ensurepip' 2>/dev/null; then
-            printf '%s\n' "$python"
-            return 0
-        fi
-    done
-    say "no Python 3 with venv and ensurepip here"
-    return 1
-}
-
 if ! [ -f "$stamp" ]; then
-    python=$(usable_python)
+    python=$(usable_python) || {
+        say "no Python 3 with venv and ensurepip here"
+        exit 1
+    }
     mkdir -p "$root/.lab"
     exec 9>"$root/.lab/grpc.lock"
     flock 9

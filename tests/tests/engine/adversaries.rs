@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     servers::{eventually, write},
-    support::{World, story},
+    support::{World, is_in, story},
     walsender::Walsender,
 };
 
@@ -142,8 +142,7 @@ async fn s2_no_session_on_the_standby_writes_what_a_rollback_would_lose() -> Res
     world.engine().switch("m").await?;
     world.proven().await?;
     let status = world.engine().rollback("m", false).await?;
-    println!("{}", story(&status));
-    ensure!(status.migration.state == State::RolledBack);
+    is_in(&status, &State::RolledBack)?;
     for reader in readers {
         reader.kept_every_row_on(&world.pair.source).await?;
     }
@@ -201,8 +200,7 @@ async fn is_open(server: &PostgresServer) -> Result<bool> {
 async fn s3_the_target_hears_nothing_of_an_opening_after_the_intent_to_promote() -> Result<()> {
     let world = promotion_under_way().await?;
     let status = world.engine().resolve("m", "open-source").await?;
-    println!("{}", story(&status));
-    ensure!(status.migration.state == State::RolledBack);
+    is_in(&status, &State::RolledBack)?;
     write(&world.pair.source, 73, 1).await?;
     let standbys = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
     let admin = world.pair.source.client("postgres").await?;

@@ -6,7 +6,7 @@ use pointsman_tests::lab::gate::Caught;
 
 use super::{
     servers::{eventually, is_standby, rows, write},
-    support::{World, story},
+    support::{World, is_in, story},
 };
 
 /// The statement that lets clients into a server again.
@@ -19,11 +19,7 @@ const MARKER: &str = "pg_logical_emit_message(true, 'pointsman.fence'";
 async fn source_serves_again(world: &mut World, died_in: &str, written: i64) -> Result<()> {
     world.take_over().await?;
     let status = world.settled().await?;
-    ensure!(
-        status.migration.state == State::Undone,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::Undone)?;
     died(&status, died_in)?;
     ensure!(rows(&world.pair.source, 1).await? == written);
     ensure!(is_standby(&world.pair.target).await?);
@@ -151,11 +147,7 @@ async fn killed_after_the_intent(
 /// Rolls back without loss; `written` rows are on the source, which takes another one.
 async fn goes_back(world: &World, written: i64) -> Result<()> {
     let status = world.engine().rollback("m", false).await?;
-    ensure!(
-        status.migration.state == State::RolledBack,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::RolledBack)?;
     ensure!(rows(&world.pair.source, 1).await? == written);
     ensure!(world.routes().await? == ("served by blue".into(), "served by blue".into()));
     write(&world.pair.source, 1, written + 1).await
@@ -219,11 +211,7 @@ async fn killed_in_the_bake_a_migration_is_completed_by_the_next_engine() -> Res
     world.kill().await?;
     world.take_over().await?;
     let status = world.engine().complete("m", false).await?;
-    ensure!(
-        status.migration.state == State::Completed,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::Completed)?;
     write(&world.pair.target, 1, 1).await
 }
 
@@ -269,11 +257,7 @@ async fn killed_in_a_rollback_the_target_serves_on_until_the_source_is_open() ->
     world.source_gate.release();
     world.take_over().await?;
     let status = world.settled().await?;
-    ensure!(
-        status.migration.state == State::RolledBack,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::RolledBack)?;
     ensure!(rows(&world.pair.source, 1).await? == 3);
     ensure!(world.routes().await?.0 == "served by blue");
     write(&world.pair.source, 1, 4).await

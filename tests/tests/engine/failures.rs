@@ -8,7 +8,7 @@ use pointsman_tests::lab::postgres::PostgresServer;
 
 use super::{
     servers::{SOON, eventually, is_standby, rows, write},
-    support::{World, story},
+    support::{World, is_in, story},
 };
 
 /// Begins a switch and stops it where the source is about to be closed; `trouble` comes;
@@ -23,11 +23,7 @@ async fn undone_after(
     trouble(world).await?;
     world.source_gate.release();
     let status = switch.await??;
-    ensure!(
-        status.migration.state == State::Undone,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::Undone)?;
     Ok(status)
 }
 
@@ -133,11 +129,7 @@ async fn an_abort_before_the_intent_to_promote_opens_the_source() -> Result<()> 
         () = std::future::ready(()) => world.source_gate.release(),
     }
     let status = rollback.await?;
-    ensure!(
-        status.migration.state == State::Undone,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::Undone)?;
     ensure!(switch.await??.migration.state == State::Undone);
     ensure!(status.headline.contains("an operator aborted the switch"));
     write(&world.pair.source, 1, 1).await?;
@@ -213,11 +205,7 @@ async fn a_source_lost_before_it_opens_again_is_tried_again_by_an_operator() -> 
 
     world.source_gate.restore();
     let status = world.engine().resolve("m", "retry").await?;
-    ensure!(
-        status.migration.state == State::RolledBack,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::RolledBack)?;
     ensure!(rows(&world.pair.source, 1).await? == 1);
     write(&world.pair.source, 1, 2).await
 }
@@ -237,11 +225,7 @@ async fn a_rollback_to_a_silent_source_is_refused_and_the_target_serves_on() -> 
     world.source_gate.restore();
     world.proven().await?;
     let status = world.engine().rollback("m", false).await?;
-    ensure!(
-        status.migration.state == State::RolledBack,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::RolledBack)?;
     ensure!(rows(&world.pair.source, 1).await? == 1);
     Ok(())
 }

@@ -269,6 +269,11 @@ impl Drop for World {
     }
 }
 
+pub(crate) fn is_in(status: &Status, state: &State) -> Result<()> {
+    ensure!(status.migration.state == *state, "{}", story(status));
+    Ok(())
+}
+
 /// The whole journal, for whoever reads a failure.
 pub(crate) fn story(status: &Status) -> String {
     let mut lines = vec![status.headline.clone()];

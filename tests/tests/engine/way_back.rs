@@ -7,7 +7,7 @@ use pointsman_cutover::{EngineError, Settings, Status, WayBackKind, machine::Sta
 
 use super::{
     servers::{eventually, rows, write},
-    support::{World, story},
+    support::{World, is_in, story},
 };
 
 const DATABASES: [&str; 2] = ["orders", "billing"];
@@ -48,8 +48,7 @@ async fn a_server_moves_forward_and_back() -> Result<()> {
     ensure!(status.way_back.kind == WayBackKind::Switch && status.way_back.lossless);
     write(&world.pair.target, 1, 1).await?;
     let status = world.engine().rollback("m", false).await?;
-    println!("{}", story(&status));
-    ensure!(status.migration.state == State::RolledBack);
+    is_in(&status, &State::RolledBack)?;
     ensure!(rows(&world.pair.source, 1).await? == 1);
     write(&world.pair.source, 1, 2).await
 }
@@ -71,8 +70,7 @@ async fn a_rollback_that_would_lose_writes_is_refused_with_their_number() -> Res
     write(&world.pair.target, 1, 5).await?;
 
     let status = world.engine().rollback("m", true).await?;
-    println!("{}", story(&status));
-    ensure!(status.migration.state == State::RolledBack);
+    is_in(&status, &State::RolledBack)?;
     // What it had before it was fenced is there, and so is nothing that it had not.
     ensure!((0..=1).contains(&rows(&world.pair.source, 1).await?));
     write(&world.pair.source, 1, 6).await
@@ -122,12 +120,7 @@ async fn without_a_stream_and_without_writes_going_back_loses_nothing() -> Resul
     lose_slots(&world, &DATABASES).await?;
     broken(&world).await?;
     let status = world.engine().rollback("m", false).await?;
-    println!("{}", story(&status));
-    ensure!(
-        status.migration.state == State::RolledBack,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::RolledBack)?;
     ensure!(rows(&world.pair.source, 1).await? == 1);
     write(&world.pair.source, 1, 2).await
 }
@@ -144,12 +137,7 @@ async fn a_rollback_before_the_stream_is_proven_lets_the_target_serve_until_it_i
     ensure!(world.routes().await?.0 == "served by green");
     world.stream_gate.restore();
     let status = rollback.await??;
-    println!("{}", story(&status));
-    ensure!(
-        status.migration.state == State::RolledBack,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::RolledBack)?;
     let number = |step: &str| {
         let entry = status.entries.iter().rev().find(|entry| entry.step == step);
         entry
@@ -178,12 +166,7 @@ async fn a_rollback_waits_for_a_stream_that_can_come_back() -> Result<()> {
     ensure!(world.routes().await?.0 == "served by green");
     world.stream_gate.restore();
     let status = rollback.await??;
-    println!("{}", story(&status));
-    ensure!(
-        status.migration.state == State::RolledBack,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::RolledBack)?;
     ensure!(rows(&world.pair.source, 1).await? == 2);
     Ok(())
 }
@@ -226,11 +209,7 @@ async fn a_source_that_is_far_behind_is_waited_for_while_the_target_serves() -> 
     };
     eventually("the source has caught up", caught_up).await?;
     let status = world.engine().rollback("m", false).await?;
-    ensure!(
-        status.migration.state == State::RolledBack,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::RolledBack)?;
     write(&world.pair.source, 1, 20_002).await
 }
 
@@ -262,11 +241,7 @@ async fn a_completed_migration_has_no_way_back_and_one_writer() -> Result<()> {
     world.switched().await?;
     let status = world.engine().complete("m", false).await?;
     println!("{}", story(&status));
-    ensure!(
-        status.migration.state == State::Completed,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::Completed)?;
     ensure!(status.way_back.kind == WayBackKind::None && !status.way_back.lossless);
     write(&world.pair.target, 1, 1).await?;
     ensure!(write(&world.pair.source, 1, 2).await.is_err());

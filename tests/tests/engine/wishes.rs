@@ -7,7 +7,7 @@ use pointsman_tests::lab::postgres::start_stranger;
 
 use super::{
     servers::write,
-    support::{World, story},
+    support::{World, is_in},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,11 +47,7 @@ async fn a_cancelled_migration_leaves_nothing_and_frees_its_servers() -> Result<
     let world = World::new(Settings::default()).await?;
     world.started().await?;
     let status = world.engine().cancel("m").await?;
-    ensure!(
-        status.migration.state == State::Cancelled,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::Cancelled)?;
     let source = world.pair.source.client("orders").await?;
     for left in [
         "SELECT count(*) FROM pg_publication",
@@ -74,11 +70,7 @@ async fn a_cancelled_migration_leaves_nothing_and_frees_its_servers() -> Result<
             .is_none()
     );
     let status = world.engine().start("n").await?;
-    ensure!(
-        status.migration.state == State::Prepared,
-        "{}",
-        story(&status)
-    );
+    is_in(&status, &State::Prepared)?;
     Ok(())
 }
 

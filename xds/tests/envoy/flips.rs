@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    control_plane::ControlPlane,
     ports::free_port,
-    process::{BOTH, Envoy},
+    process::BOTH,
     traffic::{Backend, answers},
     world::World,
 };
@@ -14,11 +13,8 @@ use crate::{
 async fn a_flip_moves_connections_and_is_acknowledged() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let server = ControlPlane::start().await;
         let mut world = World::new(free_port(), a.port());
-        server.publish(world.resources());
-        let _envoy = Envoy::start(server.port, transport);
-        answers(world.front, &a).await;
+        let (server, _envoy) = world.served(&a, transport).await;
         for backend in [&b, &a, &b] {
             world.backend = backend.port();
             server.flip(world.resources()).await;
@@ -33,11 +29,8 @@ async fn a_flip_moves_connections_and_is_acknowledged() {
 async fn five_hundred_flips_leave_nothing_refused_and_nothing_warming() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let server = ControlPlane::start().await;
         let mut world = World::new(free_port(), a.port());
-        server.publish(world.resources());
-        let envoy = Envoy::start(server.port, transport);
-        answers(world.front, &a).await;
+        let (server, envoy) = world.served(&a, transport).await;
         for (flip, backend) in (1..=500).zip([&b, &a].into_iter().cycle()) {
             world.backend = backend.port();
             world.connect_timeout = Duration::from_secs(1 + flip / 25);
@@ -75,11 +68,8 @@ async fn five_hundred_flips_leave_nothing_refused_and_nothing_warming() {
 async fn x43_a_changed_cluster_is_acknowledged_promptly() {
     for transport in BOTH {
         let backend = Backend::start('a').await;
-        let server = ControlPlane::start().await;
         let mut world = World::new(free_port(), backend.port());
-        server.publish(world.resources());
-        let _envoy = Envoy::start(server.port, transport);
-        answers(world.front, &backend).await;
+        let (server, _envoy) = world.served(&backend, transport).await;
         for seconds in 2..6 {
             world.connect_timeout = Duration::from_secs(seconds);
             server.flip(world.resources()).await;
@@ -93,11 +83,8 @@ async fn x43_a_changed_cluster_is_acknowledged_promptly() {
 async fn x42_one_publish_swaps_a_whole_world() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let server = ControlPlane::start().await;
         let mut world = World::new(free_port(), a.port());
-        server.publish(world.resources());
-        let _envoy = Envoy::start(server.port, transport);
-        answers(world.front, &a).await;
+        let (server, _envoy) = world.served(&a, transport).await;
 
         world.cluster = "new".to_owned();
         world.backend = b.port();

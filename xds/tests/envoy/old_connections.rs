@@ -113,11 +113,8 @@ async fn t30_connections_to_an_endpoint_that_is_gone_are_counted_by_the_cluster(
     const OPEN: usize = 20;
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let server = ControlPlane::start().await;
         let mut world = World::new(free_port(), a.port());
-        server.publish(world.resources());
-        let envoy = Envoy::start(server.port, transport);
-        answers(world.front, &a).await;
+        let (server, envoy) = world.served(&a, transport).await;
         let mut sessions = Vec::new();
         for _ in 0..OPEN {
             sessions.push(Session::open(world.front).await.unwrap());

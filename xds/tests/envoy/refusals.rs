@@ -162,10 +162,7 @@ async fn bad_clusters_and_listeners_are_refused_in_envoys_words() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
         let mut world = World::new(free_port(), a.port());
-        let server = ControlPlane::start().await;
-        server.publish(world.resources());
-        let _envoy = Envoy::start(server.port, transport);
-        answers(world.front, &a).await;
+        let (server, _envoy) = world.served(&a, transport).await;
         for (bad, word) in &bad_ones {
             let mut spoilt = world.resources();
             spoilt.push(bad.clone());

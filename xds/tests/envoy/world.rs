@@ -6,7 +6,12 @@ use bytes::Bytes;
 use pointsman_xds::Resource;
 use prost::Message;
 
-use crate::resources::{cluster, endpoints, listener, runtime};
+use crate::{
+    control_plane::ControlPlane,
+    process::{Envoy, Transport},
+    resources::{cluster, endpoints, listener, runtime},
+    traffic::{Backend, answers},
+};
 
 /// One cluster, one listener that forwards to it, and the runtime layer of the bootstrap.
 #[derive(Clone, Debug)]
@@ -29,6 +34,19 @@ impl World {
             front,
             backend,
         }
+    }
+
+    /// A control plane that publishes this, and an Envoy that reaches `backend` by it.
+    pub(crate) async fn served(
+        &self,
+        backend: &Backend,
+        transport: Transport,
+    ) -> (ControlPlane, Envoy) {
+        let server = ControlPlane::start().await;
+        server.publish(self.resources());
+        let envoy = Envoy::start(server.port, transport);
+        answers(self.front, backend).await;
+        (server, envoy)
     }
 
     pub(crate) fn resources(&self) -> Vec<Resource> {

@@ -3,6 +3,16 @@
 use super::*;
 
 impl House {
+    /// The clients of these registered nodes, which have the first content.
+    fn served<const N: usize>(&self, ids: [&str; N]) -> [Sidecar; N] {
+        self.publish(1);
+        let mut sidecars = ids.map(|id| self.sidecar(id));
+        for sidecar in &mut sidecars {
+            sidecar.answer(None);
+        }
+        sidecars
+    }
+
     fn snapshots(port: u32) -> BTreeMap<Group, Snapshot> {
         let snapshot = Snapshot::builder().insert(assignment("a", port)).build();
         BTreeMap::from([(Group::new("group"), snapshot.unwrap())])
@@ -31,10 +41,7 @@ fn version(port: u32) -> String {
 #[tokio::test]
 async fn what_a_canary_accepts_goes_to_all() {
     let house = House::new(&["a", "b"]);
-    house.publish(1);
-    let (mut a, mut b) = (house.sidecar("a"), house.sidecar("b"));
-    a.answer(None);
-    b.answer(None);
+    let [mut a, mut b] = house.served(["a", "b"]);
     let (canary, ()) = tokio::join!(house.canary(2, &["a"], soon()), async {
         assert_eq!(b.offered(), None, "the others wait");
         assert_eq!(a.offered(), Some(version(2)));
@@ -54,10 +61,7 @@ async fn what_a_canary_accepts_goes_to_all() {
 #[tokio::test]
 async fn what_a_canary_refuses_nobody_else_sees() {
     let house = House::new(&["a", "b"]);
-    house.publish(1);
-    let (mut a, mut b) = (house.sidecar("a"), house.sidecar("b"));
-    a.answer(None);
-    b.answer(None);
+    let [mut a, mut b] = house.served(["a", "b"]);
     let (canary, ()) = tokio::join!(house.canary(2, &["a"], soon()), async {
         a.answer(Some("malformed"));
     });
@@ -93,9 +97,7 @@ async fn a_canary_that_accepted_gets_the_former_content_back_when_another_refuse
 #[tokio::test]
 async fn silence_and_absence_end_at_the_deadline() {
     let house = House::new(&["a", "b"]);
-    house.publish(1);
-    let mut a = house.sidecar("a");
-    a.answer(None);
+    let _a = house.served(["a"]);
     let canary = house.canary(2, &["a", "b"], Instant::now()).await;
     assert_eq!(canary.verdict, Verdict::Withdrawn);
     let outcomes = outcomes(&canary.convergence);
@@ -105,9 +107,7 @@ async fn silence_and_absence_end_at_the_deadline() {
 #[tokio::test]
 async fn a_canary_that_is_given_up_is_withdrawn() {
     let house = House::new(&["a"]);
-    house.publish(1);
-    let mut a = house.sidecar("a");
-    a.answer(None);
+    let [mut a] = house.served(["a"]);
     {
         let canary = house.canary(2, &["a"], soon());
         let mut canary = std::pin::pin!(canary);
@@ -122,10 +122,7 @@ async fn a_canary_that_is_given_up_is_withdrawn() {
 #[tokio::test]
 async fn a_publish_meanwhile_is_for_everybody() {
     let house = House::new(&["a", "b"]);
-    house.publish(1);
-    let (mut a, mut b) = (house.sidecar("a"), house.sidecar("b"));
-    a.answer(None);
-    b.answer(None);
+    let [mut a, mut b] = house.served(["a", "b"]);
     let (canary, ()) = tokio::join!(house.canary(2, &["a"], soon()), async {
         house.publish(3);
         a.answer(None);
