@@ -11,6 +11,8 @@ mod message;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod model;
 mod nack;
+mod nonce;
+mod open;
 mod order;
 mod rebase;
 mod status;
@@ -23,7 +25,7 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -31,11 +33,13 @@ use self::{
     completeness::Completeness,
     difference::Taken,
     order::{ORDER, PATIENCE, Step},
-    substream::{Outgoing, Progress, Standing, Substream},
+    subscription::Change,
+    substream::{InFlight, Outgoing, Progress, Standing, Substream},
     unserved::Unserved,
 };
 pub(crate) use self::{
     message::{DeltaRequest, Reply, Response, SotwRequest, Transport},
+    nonce::Nonce,
     terms::Terms,
 };
 pub use self::{
@@ -121,13 +125,12 @@ impl Machine {
         let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
             return Ok(());
         };
-        substream.answer(&request.reply, now);
-        let base = substream.base.clone();
+        substream.answer(&request.reply, &self.instance, now);
         let mut change = substream.subscription.change(
             all,
             &request.subscribe,
             &request.unsubscribe,
-            base.as_deref(),
+            substream.base.as_deref(),
         );
         if first {
             substream.remember(&request.initial_versions);
@@ -139,10 +142,7 @@ impl Machine {
                     .retain(|asked| !listed.contains_key(&*asked.name));
             }
         }
-        let dropped = change.dropped;
-        substream.apply(first, change);
-        self.changed(kind, dropped);
-        self.bound(kind)
+        self.change(kind, first, &change)
     }
 
     /// # Errors
@@ -157,23 +157,20 @@ impl Machine {
         let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
             return Ok(());
         };
-        if !first && request.reply.nonce != substream.latest_nonce().unwrap_or_default() {
+        if !first && !substream.is_latest(&request.reply.nonce, &self.instance) {
             // It crossed a response. The client repeats its names when it answers that.
             return Ok(());
         }
-        substream.answer(&request.reply, now);
-        let base = substream.base.clone();
+        substream.answer(&request.reply, &self.instance, now);
         let all = self.terms.legacy_wildcard;
+        let base = substream.base.as_deref();
         let change = substream
             .subscription
-            .replace(first, all, &request.names, base.as_deref());
-        let dropped = change.dropped;
+            .replace(first, all, &request.names, base);
         if first {
             substream.claimed = Version::parse(&request.version);
         }
-        substream.apply(first, change);
-        self.changed(kind, dropped);
-        self.bound(kind)
+        self.change(kind, first, &change)
     }
 
     /// A request for a type that is not served: it gets no answer. Says whether that is news.
@@ -183,7 +180,8 @@ impl Machine {
 
     /// Everything that may go out now, in order.
     pub(crate) fn advance(&mut self, now: Instant) -> Vec<Response> {
-        let Some(published) = self.published.clone() else {
+        // Taken out, not cloned: all streams of a group would count their clones in one place.
+        let Some(published) = self.published.take() else {
             return Vec::new();
         };
         self.note_time(now);
@@ -196,6 +194,7 @@ impl Machine {
         responses.extend(
             substreams.filter_map(|substream| substream.heartbeat(&published, &self.instance, now)),
         );
+        self.published = Some(published);
         responses
     }
 
@@ -253,11 +252,23 @@ impl Machine {
         true
     }
 
-    /// A request has changed what is subscribed of a type.
-    fn changed(&mut self, kind: ResourceType, dropped: bool) {
+    /// Enters what a request changed about the subscription of a type. A mere answer changes
+    /// nothing.
+    fn change(
+        &mut self,
+        kind: ResourceType,
+        first: bool,
+        change: &Change,
+    ) -> Result<(), Violation> {
         self.touched |= 1 << kind.index();
+        if !first && *change == Change::default() {
+            return Ok(());
+        }
+        if let Some(substream) = self.substreams[kind.index()].as_deref_mut() {
+            substream.apply(first, change);
+        }
         match kind {
-            ResourceType::Endpoints if !dropped => {
+            ResourceType::Endpoints if !change.dropped => {
                 if let Some(endpoints) = self.substreams[kind.index()].as_deref() {
                     self.completeness.widen(endpoints);
                 }
@@ -271,6 +282,7 @@ impl Machine {
             | ResourceType::Secret
             | ResourceType::Runtime => {}
         }
+        self.bound(kind)
     }
 
     fn note_time(&mut self, now: Instant) {
@@ -347,13 +359,23 @@ impl Machine {
     ) -> Option<Response> {
         self.touched |= 1 << kind.index();
         let substream = self.substreams[kind.index()].as_deref_mut()?;
-        let nonce = substream.send(&outgoing, version, published, &self.instance, now);
-        let ttl = self.terms.ttl && outgoing.resources.iter().any(|r| r.ttl().is_some());
+        let resources: Arc<[Resource]> = outgoing.resources.into();
+        let content = InFlight {
+            resources: Arc::clone(&resources),
+            removed: outgoing.removed[..].into(),
+            void: BTreeSet::new(),
+            version,
+            outdated: outgoing.partial,
+            overdue: false,
+            heartbeat: false,
+        };
+        let nonce = substream.send(content, published, &self.instance, now);
+        let ttl = self.terms.ttl && resources.iter().any(|r| r.ttl().is_some());
         if ttl {
-            substream.schedule_beat(&outgoing.resources, now);
+            substream.schedule_beat(&resources, now);
         }
         // What was sent warms anew, and waits for what it refers to.
-        let changed = outgoing.changed.as_ref().unwrap_or(&outgoing.resources);
+        let changed = outgoing.changed.as_deref().unwrap_or(&resources);
         for (kind, name) in changed.iter().flat_map(Resource::references) {
             if let Some(referred) = self.substreams[kind.index()].as_deref_mut() {
                 referred.void(name);
@@ -364,7 +386,7 @@ impl Machine {
             kind,
             nonce,
             version,
-            resources: outgoing.resources,
+            resources,
             removed: outgoing.removed,
             heartbeat: false,
             ttl,

@@ -7,6 +7,7 @@ use super::Sequence;
 use crate::{
     resource::{Change, ResourceSet, ResourceType, Version},
     snapshot::Snapshot,
+    stream::Nonce,
 };
 
 /// A snapshot, the publish that it came with, and what it changed: worked out once, so that a
@@ -74,10 +75,14 @@ impl Published {
         (changes.from == from).then_some(&*changes.list)
     }
 
-    /// The nonce of the first response of a type on a stream that is cut from this snapshot, the
-    /// same on all streams of the server that calls itself `instance`.
-    pub(crate) fn nonce(&self, instance: &Arc<str>) -> Arc<str> {
-        let make = || Arc::<str>::from(format!("{instance}-{}", self.sequence));
+    /// The nonce of a response that is cut from this snapshot by the server that calls itself
+    /// `instance`. All its streams share the one of their first.
+    pub(crate) fn nonce(&self, instance: &Arc<str>, repeat: u32) -> Arc<str> {
+        let sequence = self.sequence;
+        let make = || Arc::<str>::from(Nonce { sequence, repeat }.text(instance));
+        if repeat > 0 {
+            return make();
+        }
         let (owner, nonce) = self.nonce.get_or_init(|| (Arc::clone(instance), make()));
         if owner == instance {
             Arc::clone(nonce)

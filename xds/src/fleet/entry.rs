@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use slab::Slab;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
@@ -23,7 +24,7 @@ pub(super) struct Node {
     pub(super) registered: bool,
     pub(super) retired: Option<Instant>,
     /// The places of its open streams, the newest last.
-    pub(super) streams: Vec<usize>,
+    pub(super) streams: SmallVec<[usize; 2]>,
     pub(super) record: Record,
 }
 

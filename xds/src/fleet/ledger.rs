@@ -9,6 +9,7 @@ use std::{
 };
 
 use slab::Slab;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
@@ -93,9 +94,7 @@ impl Ledger {
             synced_to: None,
             types: Vec::new(),
         });
-        let streams = &mut self.nodes[node].streams;
-        streams.reserve_exact(1);
-        streams.push(stream);
+        self.nodes[node].streams.push(stream);
         self.assess(node);
         stream
     }
@@ -236,7 +235,7 @@ impl Ledger {
             id: id.clone(),
             registered: false,
             retired: None,
-            streams: Vec::new(),
+            streams: SmallVec::new(),
             record: Record::default(),
         });
         self.places.insert(id, place);
@@ -245,9 +244,9 @@ impl Ledger {
 
     /// Tells each barrier where the node stands now.
     fn assess(&mut self, place: usize) {
-        let node = &self.nodes[place];
         for (_, barrier) in &mut self.barriers {
             if barrier.is_open_for(place) {
+                let node = &self.nodes[place];
                 let standing = standing(node, &self.streams, barrier.sequence);
                 barrier.enter(place, standing, Instant::now());
             }

@@ -57,10 +57,14 @@ pub(super) struct Discovery<F: Form> {
     _permit: OwnedSemaphorePermit,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "all but a few are open, and each step to other memory costs a push"
+)]
 enum State<F: Form> {
     New { peer: Peer, due: Instant },
     Admitting(Box<Admitting<F>>),
-    Open(Box<Session<F>>),
+    Open(Session<F>),
     Ended,
 }
 
@@ -153,7 +157,7 @@ impl<F: Form> Discovery<F> {
             session.enter(decoded::<F>(&message)?, self.kind, now)?;
         }
         self.withheld = 0;
-        self.state = State::Open(Box::new(session));
+        self.state = State::Open(session);
         Poll::Ready(Ok(()))
     }
 

@@ -12,8 +12,9 @@ use crate::resource::Resource;
 
 impl Substream {
     /// Enters an answer. One to anything but the response in flight says nothing about content.
-    pub(super) fn answer(&mut self, reply: &Reply, now: Instant) {
-        if self.latest_nonce() != Some(&*reply.nonce) {
+    /// `instance` is the server's.
+    pub(super) fn answer(&mut self, reply: &Reply, instance: &str, now: Instant) {
+        if !self.is_latest(&reply.nonce, instance) {
             return;
         }
         let Some(in_flight) = self.in_flight.take() else {
@@ -25,44 +26,42 @@ impl Substream {
         }
         self.standing = Standing::Open;
         match &reply.error {
-            None => self.acknowledge(*in_flight, now),
+            None => self.acknowledge(&in_flight, now),
             Some(words) => self.refuse(&in_flight, words, now),
         }
     }
 
-    fn acknowledge(&mut self, in_flight: InFlight, now: Instant) {
-        let version = in_flight.version;
+    fn acknowledge(&mut self, in_flight: &InFlight, now: Instant) {
         if self.is_whole() {
             self.acknowledge_whole(&in_flight.resources);
         } else {
             self.acknowledge_part(in_flight);
         }
         self.acknowledged = self.sent.as_ref().map(|sent| Acknowledged {
-            version,
+            version: in_flight.version,
             sequence: sent.sequence,
             at: now,
             after: now.saturating_duration_since(sent.at),
         });
     }
 
-    fn acknowledge_part(&mut self, in_flight: InFlight) {
+    fn acknowledge_part(&mut self, in_flight: &InFlight) {
         let InFlight {
             resources,
             removed,
             void,
             ..
         } = in_flight;
-        let accepted = resources.into_iter().map(|resource| {
-            let name = Arc::clone(resource.name());
-            (name, Known::Resource(resource))
-        });
-        let gone = removed.into_iter().map(|name| (name, Known::Nothing));
+        let accepted = resources
+            .iter()
+            .map(|resource| (resource.name(), Known::of(resource, false)));
+        let gone = removed.iter().map(|name| (name, Known::Nothing));
         for (name, known) in accepted.chain(gone) {
-            if void.contains(&name) {
+            if void.contains(name) {
                 continue;
             }
-            if self.subscription.covers(&name) {
-                let entry = self.entry(&name);
+            if self.subscription.covers(name) {
+                let entry = self.entry(name);
                 entry.known = known;
                 entry.verdict = Verdict::None;
             }
@@ -72,7 +71,7 @@ impl Substream {
     /// What the client has is what was sent, and nothing else.
     fn acknowledge_whole(&mut self, content: &[Resource]) {
         self.refused_whole = None;
-        for (name, entry) in &mut self.open {
+        for (name, entry) in self.open.iter_mut() {
             let sent = content.binary_search_by(|resource| resource.name().cmp(name));
             entry.known = sent.map_or(Known::Nothing, |at| Known::Resource(content[at].clone()));
         }

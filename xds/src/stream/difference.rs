@@ -131,10 +131,6 @@ impl Substream {
                 None => found.compare_absent(name, entry),
             }
         });
-        if self.open.is_empty() {
-            // An empty map may keep its last node.
-            self.open.clear();
-        }
         found
     }
 

@@ -52,12 +52,12 @@ impl Substream {
         if resources.is_empty() {
             return None;
         }
-        self.in_flight = Some(Box::new(InFlight::heartbeat()));
+        self.in_flight = Some(InFlight::heartbeat());
         Some(Response {
             kind: self.kind,
             nonce: self.number(published, instance, now),
             version: self.version().unwrap_or(Version::EMPTY),
-            resources,
+            resources: resources.into(),
             removed: Vec::new(),
             heartbeat: true,
             ttl: true,
@@ -74,9 +74,7 @@ impl Substream {
         };
         let is_living = |resource: &&Resource| {
             let name = resource.name();
-            resource.ttl().is_some()
-                && self.subscription.covers(name)
-                && !self.open.contains_key(name)
+            resource.ttl().is_some() && self.subscription.covers(name) && !self.open.has(name)
         };
         base.iter().filter(is_living).cloned().collect()
     }
@@ -85,8 +83,8 @@ impl Substream {
 impl InFlight {
     fn heartbeat() -> Self {
         Self {
-            resources: Vec::new(),
-            removed: Vec::new(),
+            resources: Arc::default(),
+            removed: Box::default(),
             void: BTreeSet::new(),
             version: Version::EMPTY,
             outdated: false,

@@ -46,7 +46,7 @@ pub(crate) struct Response {
     pub(crate) nonce: Arc<str>,
     pub(crate) version: Version,
     /// By name, ascending.
-    pub(crate) resources: Vec<Resource>,
+    pub(crate) resources: Arc<[Resource]>,
     /// Delta only.
     pub(crate) removed: Vec<Arc<str>>,
     /// A sign of life: each resource goes as its name, version and TTL, without its body.

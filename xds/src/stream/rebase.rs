@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::substream::{Entry, Known, Substream};
+use super::substream::{Entry, Substream};
 use crate::resource::{Change, Resource, ResourceSet, Version};
 
 impl Substream {
@@ -42,7 +42,7 @@ impl Substream {
         let mut any = false;
         let mut open = |name: &Arc<str>| {
             any = true;
-            self.open.entry(Arc::clone(name)).or_default();
+            self.open.entry(name, Entry::default);
         };
         if self.subscription.is_wildcard() {
             set.iter().map(Resource::name).for_each(&mut open);
@@ -85,10 +85,8 @@ impl Substream {
 
     /// A name that was settled is known to be what it was.
     fn open_former(&mut self, name: &Arc<str>, before: Option<&Resource>) {
-        self.open.entry(Arc::clone(name)).or_insert_with(|| Entry {
-            known: before.cloned().map_or(Known::Nothing, Known::Resource),
-            ..Entry::default()
-        });
+        let whole = self.is_whole();
+        self.open.entry(name, || Entry::of(before, whole));
     }
 }
 

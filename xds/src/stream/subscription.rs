@@ -3,13 +3,15 @@
 
 use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 
+use smallvec::SmallVec;
+
 use crate::resource::{ResourceSet, WILDCARD};
 
 /// The names of one type that a client wants.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
-    /// Sorted, each once.
-    names: Vec<Arc<str>>,
+    /// Sorted, each once. Many clients have one.
+    names: SmallVec<[Arc<str>; 1]>,
     wildcard: bool,
     /// State of the world: a name was given at some time, `*` included, so that an empty list
     /// means "nothing" from then on.
@@ -190,7 +192,7 @@ impl Subscription {
         });
         let at = *first;
         let mut gone = gone.into_iter().peekable();
-        let tail = self.names.split_off(at);
+        let tail: Vec<_> = self.names.drain(at..).collect();
         for (at, name) in (at..).zip(tail) {
             if gone.next_if_eq(&at).is_none() {
                 self.names.push(name);

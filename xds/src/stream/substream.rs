@@ -2,7 +2,7 @@
 //! crosses types.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::{
     Acknowledged, Nack, Sent, Transport, TypeState, TypeStatus,
+    nonce::Nonce,
+    open::Open,
     order::PATIENCE,
     subscription::{Change, Subscription},
 };
@@ -34,20 +36,17 @@ pub(super) struct Substream {
     pub(super) base: Option<Arc<ResourceSet>>,
     /// The names that are not settled. Under every other name that the client wants it has
     /// acknowledged what `base` holds.
-    pub(super) open: BTreeMap<Arc<str>, Entry>,
+    pub(super) open: Open,
     /// State of the world: the version that the client says it kept, until that is compared.
     pub(super) claimed: Option<Version>,
     /// State of the world, types that are always sent whole: the whole that was refused.
     pub(super) refused_whole: Option<Version>,
-    pub(super) in_flight: Option<Box<InFlight>>,
+    pub(super) in_flight: Option<InFlight>,
     /// Since when content waits for other types, all sent, to be acknowledged.
     pub(super) blocked_since: Option<Instant>,
     /// When the client must hear of what would otherwise end its time to live.
     pub(super) beat: Option<Instant>,
     pub(super) sent: Option<Sent>,
-    /// Of that response. Streams share it: it is not for the fleet, which would pass its count
-    /// of users from core to core with every ACK.
-    nonce: Option<Arc<str>>,
     pub(super) acknowledged: Option<Acknowledged>,
     pub(super) refused: Option<Arc<Nack>>,
 }
@@ -69,10 +68,31 @@ pub(super) enum Known {
     /// Something, but not known to be anything of ours.
     Unknown,
     Version(Version),
+    /// Of a type that is always sent whole: it may have to be sent along once more.
     Resource(Resource),
 }
 
+impl Entry {
+    /// Of a client that has `resource`, of a type that is sent `whole` or not.
+    pub(super) fn of(resource: Option<&Resource>, whole: bool) -> Self {
+        let known = resource.map_or(Known::Nothing, |resource| Known::of(resource, whole));
+        Self {
+            known,
+            ..Self::default()
+        }
+    }
+}
+
 impl Known {
+    /// `whole` says whether the type is always sent whole.
+    pub(super) fn of(resource: &Resource, whole: bool) -> Self {
+        if whole {
+            Self::Resource(resource.clone())
+        } else {
+            Self::Version(resource.version())
+        }
+    }
+
     pub(super) fn is(&self, version: Version) -> bool {
         match self {
             Self::Nothing | Self::Unknown => false,
@@ -98,8 +118,9 @@ pub(super) enum Verdict {
 /// The last response that was sent, while it is not answered.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    pub(super) resources: Vec<Resource>,
-    pub(super) removed: Vec<Arc<str>>,
+    /// Shared with the response.
+    pub(super) resources: Arc<[Resource]>,
+    pub(super) removed: Box<[Arc<str>]>,
     /// Names whose acknowledgement says nothing any more.
     pub(super) void: BTreeSet<Arc<str>>,
     /// The version of the whole content.
@@ -164,14 +185,13 @@ impl Substream {
             repeat: 0,
             subscription: Subscription::default(),
             base,
-            open: BTreeMap::new(),
+            open: Open::default(),
             claimed: None,
             refused_whole: None,
             in_flight: None,
             blocked_since: None,
             beat: None,
             sent: None,
-            nonce: None,
             acknowledged: None,
             refused: None,
         }
@@ -204,17 +224,14 @@ impl Substream {
                 known: ours.map_or(Known::Unknown, Known::Version),
                 ..Entry::default()
             };
-            self.open.insert(name.as_str().into(), entry);
+            self.open.insert(&name.as_str().into(), entry);
         }
     }
 
     /// Enters a change of the subscription.
-    pub(super) fn apply(&mut self, first: bool, change: Change) {
-        if !first && change == Change::default() {
-            return;
-        }
+    pub(super) fn apply(&mut self, first: bool, change: &Change) {
         self.reopen();
-        self.open_new(&change);
+        self.open_new(change);
         if change.asked_all {
             self.answer_owed = true;
             // Asked for a second time, everything is sent again. The first time, the client
@@ -247,23 +264,22 @@ impl Substream {
             owed: true,
             ..Entry::default()
         };
-        self.open.insert(Arc::clone(name), entry);
+        self.open.insert(name, entry);
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.void.insert(Arc::clone(name));
         }
     }
 
-    /// Marks `outgoing`, cut from `published`, as on its way; returns its nonce.
+    /// Marks content that is cut from `published` as on its way; returns its nonce.
     pub(super) fn send(
         &mut self,
-        outgoing: &Outgoing,
-        whole: Version,
+        content: InFlight,
         published: &Published,
         instance: &Arc<str>,
         now: Instant,
     ) -> Arc<str> {
-        let sent = outgoing.resources.iter().map(Resource::name);
-        for name in sent.chain(&outgoing.removed) {
+        let sent = content.resources.iter().map(Resource::name);
+        for name in sent.chain(&content.removed) {
             if let Some(entry) = self.open.get_mut(name) {
                 entry.owed = false;
             }
@@ -271,22 +287,11 @@ impl Substream {
         self.answer_owed = false;
         self.blocked_since = None;
         self.standing = Standing::Open;
-        self.in_flight = Some(Box::new(InFlight {
-            resources: outgoing.resources.clone(),
-            removed: outgoing.removed.clone(),
-            void: BTreeSet::new(),
-            version: whole,
-            outdated: outgoing.partial,
-            overdue: false,
-            heartbeat: false,
-        }));
+        self.in_flight = Some(content);
         self.number(published, instance, now)
     }
 
     /// Takes note of a response that is sent now; returns its nonce.
-    ///
-    /// The sequence makes an ACK name its publish by itself; what follows the point keeps
-    /// several responses of one sequence apart.
     pub(super) fn number(
         &mut self,
         published: &Published,
@@ -299,19 +304,23 @@ impl Substream {
             .as_ref()
             .is_some_and(|sent| sent.sequence == sequence);
         self.repeat = if again { self.repeat + 1 } else { 0 };
-        let first = published.nonce(instance);
-        let nonce = match self.repeat {
-            0 => first,
-            repeat => format!("{first}.{repeat}").into(),
-        };
         self.sent = Some(Sent { sequence, at: now });
-        self.nonce = Some(Arc::clone(&nonce));
-        nonce
+        published.nonce(instance, self.repeat)
+    }
+
+    /// Whether it is the nonce of the last response that was sent or, before there is one, none.
+    pub(super) fn is_latest(&self, nonce: &str, instance: &str) -> bool {
+        match self.latest_nonce() {
+            Some(latest) => Nonce::read(nonce, instance) == Some(latest),
+            None => nonce.is_empty(),
+        }
     }
 
     /// Of the last response that was sent.
-    pub(super) fn latest_nonce(&self) -> Option<&str> {
-        self.nonce.as_deref()
+    pub(super) fn latest_nonce(&self) -> Option<Nonce> {
+        let sequence = self.sent.as_ref()?.sequence;
+        let repeat = self.repeat;
+        Some(Nonce { sequence, repeat })
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -358,13 +367,10 @@ impl Substream {
 
     /// The entry of a name that the client wants, made if the name was settled.
     pub(super) fn entry(&mut self, name: &Arc<str>) -> &mut Entry {
+        let whole = self.is_whole();
         let base = self.base.as_ref();
-        self.open.entry(Arc::clone(name)).or_insert_with(|| {
-            let settled = base.and_then(|base| base.get(name)).cloned();
-            Entry {
-                known: settled.map_or(Known::Nothing, Known::Resource),
-                ..Entry::default()
-            }
+        self.open.entry(name, || {
+            Entry::of(base.and_then(|base| base.get(name)), whole)
         })
     }
 
@@ -379,7 +385,7 @@ impl Substream {
     /// What was not wanted before is not known to be there, whatever `base` holds.
     fn open_new(&mut self, change: &Change) {
         for asked in change.asked.iter().filter(|asked| asked.new) {
-            self.open.entry(Arc::clone(&asked.name)).or_default();
+            self.open.entry(&asked.name, Entry::default);
         }
         if !change.widened {
             return;
@@ -389,7 +395,7 @@ impl Substream {
         let all = self.base.iter().flat_map(|base| base.iter());
         for name in all.map(Resource::name) {
             if !self.subscription.has_name(name) && !former.contains(name) {
-                self.open.entry(Arc::clone(name)).or_default();
+                self.open.entry(name, Entry::default);
             }
         }
     }

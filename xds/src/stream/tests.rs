@@ -196,8 +196,7 @@ impl Client {
         let substream = self.machine.substreams[kind.index()].as_ref();
         substream
             .and_then(|substream| substream.latest_nonce())
-            .unwrap_or_default()
-            .to_owned()
+            .map_or_else(String::new, |nonce| nonce.text(&self.machine.instance))
     }
 }
 
@@ -241,7 +240,6 @@ impl Substream {
     /// Bytes that are only this stream's, without the allocator's own.
     fn heap(&self) -> usize {
         assert!(self.open.is_empty() && self.in_flight.is_none() && self.refused.is_none());
-        let nonce = self.latest_nonce().map_or(0, |nonce| nonce.len() + 16);
-        size_of::<Self>() + size_of_val(self.subscription.names()) + nonce
+        size_of::<Self>() + size_of_val(self.subscription.names())
     }
 }

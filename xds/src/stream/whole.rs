@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{
     difference::Taken,
+    open::Open,
     order::Phase,
     substream::{Known, Outgoing, Substream},
 };
@@ -64,7 +65,7 @@ impl Substream {
     fn recognise(&mut self) {
         let claimed = self.claimed.take();
         if claimed.is_some() && claimed == self.version() && self.subscription.is_wildcard() {
-            self.open.clear();
+            self.open = Open::default();
             self.answer_owed = false;
         }
     }
@@ -108,6 +109,6 @@ impl Substream {
     }
 
     fn is_changed(&self, name: &Arc<str>) -> bool {
-        self.open.contains_key(name) && self.get(name).is_some()
+        self.open.has(name) && self.get(name).is_some()
     }
 }

@@ -37,7 +37,7 @@ fn response(resources: Vec<Resource>) -> Response {
         kind: resources[0].kind(),
         nonce: "start-7".into(),
         version: resources[0].version(),
-        resources,
+        resources: resources.into(),
         removed: vec!["gone".into()],
         heartbeat: false,
         ttl: false,

@@ -327,7 +327,7 @@ impl Peer {
             self.tainted.clear();
         }
         self.accepted = response.version.to_string();
-        for resource in &response.resources {
+        for resource in response.resources.iter() {
             let name = resource.name().to_string();
             self.tainted.remove(&name);
             // Delta: what it does not want any more, it ignores.

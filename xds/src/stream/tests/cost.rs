@@ -58,7 +58,8 @@ fn one_change_of_ten_thousand_opens_one_name() {
             .as_ref()
             .unwrap()
             .open
-            .len(),
+            .iter()
+            .count(),
         1
     );
     client.ack(&changed);

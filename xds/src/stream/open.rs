@@ -1,0 +1,122 @@
+//! The names of a type that are not settled: for most clients most of the time none, and one while
+//! something changes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::substream::Entry;
+
+/// Entries by name. One alone needs no memory of its own.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    one: Option<(Arc<str>, Entry)>,
+    /// All of them, from the second one on until there is none.
+    many: BTreeMap<Arc<str>, Entry>,
+}
+
+impl Open {
+    pub(super) fn is_empty(&self) -> bool {
+        self.one.is_none() && self.many.is_empty()
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        let one = self.one.as_ref();
+        one.is_some_and(|(only, _)| **only == *name) || self.many.contains_key(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Entry> {
+        match &mut self.one {
+            Some((only, entry)) => (**only == *name).then_some(entry),
+            None => self.many.get_mut(name),
+        }
+    }
+
+    pub(super) fn insert(&mut self, name: &Arc<str>, entry: Entry) {
+        *self.entry(name, Entry::default) = entry;
+    }
+
+    /// The entry of `name`, which is `new` if there was none.
+    pub(super) fn entry(&mut self, name: &Arc<str>, new: impl FnOnce() -> Entry) -> &mut Entry {
+        if self.many.is_empty() {
+            if self.one.as_ref().is_none_or(|(only, _)| only == name) {
+                let made = || (Arc::clone(name), new());
+                return &mut self.one.get_or_insert_with(made).1;
+            }
+            self.many.extend(self.one.take());
+        }
+        self.many.entry(Arc::clone(name)).or_insert_with(new)
+    }
+
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(&Arc<str>, &mut Entry) -> bool) {
+        if let Some((name, entry)) = &mut self.one
+            && !stays(name, entry)
+        {
+            self.one = None;
+        }
+        if !self.many.is_empty() {
+            self.many.retain(stays);
+        }
+        if self.many.is_empty() {
+            // It may keep its last node.
+            self.many.clear();
+        }
+    }
+
+    /// By name, ascending.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &mut Entry)> {
+        let one = self.one.iter_mut().map(|(name, entry)| (&*name, entry));
+        one.chain(&mut self.many)
+    }
+
+    /// By name, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+        let one = self.one.iter().map(|(name, entry)| (name, entry));
+        one.chain(&self.many)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::substream::{Entry, Known},
+        *,
+    };
+
+    fn names(open: &Open) -> Vec<&str> {
+        open.iter().map(|(name, _)| &**name).collect()
+    }
+
+    #[test]
+    fn entries_come_and_go_by_name() {
+        let mut open = Open::default();
+        for name in ["b", "a", "b", "c"] {
+            open.entry(&name.into(), Entry::default);
+        }
+        assert_eq!(names(&open), ["a", "b", "c"]);
+        open.retain(|name, _| **name == *"b");
+        assert_eq!(names(&open), ["b"]);
+        assert!(open.has("b") && !open.has("a"));
+        open.retain(|_, _| false);
+        assert!(open.is_empty());
+        assert!(open.get_mut("b").is_none());
+    }
+
+    #[test]
+    fn an_entry_that_is_there_is_kept_and_one_that_is_inserted_replaces_it() {
+        for others in [&[][..], &["a", "c"]] {
+            let mut open = Open::default();
+            let unknown = || Entry {
+                known: Known::Unknown,
+                ..Entry::default()
+            };
+            let is_unknown = |entry: &Entry| matches!(entry.known, Known::Unknown);
+            open.entry(&"b".into(), unknown);
+            for name in others {
+                open.insert(&(*name).into(), Entry::default());
+            }
+            assert!(is_unknown(open.entry(&"b".into(), Entry::default)));
+            open.insert(&"b".into(), Entry::default());
+            assert!(!is_unknown(open.get_mut("b").unwrap()));
+            assert_eq!(open.iter_mut().count(), others.len() + 1);
+        }
+    }
+}
