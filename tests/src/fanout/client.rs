@@ -1,4 +1,4 @@
-//! The load: thousands of delta ADS streams, each on its own connection, on one thread.
+//! The load: thousands of delta ADS streams, each on its own connection, on two threads.
 //!
 //! Every response is looked into, must bring the newest content, and is acknowledged at once.
 //! The process is led by lines:
@@ -16,20 +16,21 @@
 
 mod connection;
 mod load;
+mod share;
+mod told;
 mod transport;
+mod worker;
 
-use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use anyhow::Context;
-use mio::{Events, Poll, Token, Waker};
 
-use self::connection::Shared;
-use self::load::Load;
+use self::share::Share;
+use self::told::Told;
+use self::worker::Worker;
 use super::certificates;
-use super::control::{answer, from_hex, listen, open_many_files};
+use super::control::{answer, listen, open_many_files};
 
 /// Runs the load until the standard input ends; over mutual TLS, if there is a folder with
 /// certificates.
@@ -38,65 +39,40 @@ use super::control::{answer, from_hex, listen, open_many_files};
 /// A stream broke or brought something wrong: said in words on the standard output too.
 pub fn run(certificates: Option<&Path>) -> anyhow::Result<()> {
     open_many_files()?;
-    let poll = Poll::new()?;
-    let waker = Waker::new(poll.registry(), COMMANDS)?;
-    let (sender, commands) = mpsc::channel();
-    listen(move |line| sender.send(line).is_ok() && waker.wake().is_ok());
     let tls = certificates.map(certificates::client).transpose()?;
-    let load = Load::new(poll.registry().try_clone()?, Shared::new(tls));
-    let ended = serve(poll, load, &commands);
+    let (teller, told) = mpsc::channel();
+    let workers = Share::all().map(|share| Worker::start(share, tls.clone(), teller.clone()));
+    let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
+    let (sender, lines) = mpsc::channel();
+    listen(move |line| sender.send(line).is_ok());
+    let ended = lead(&workers, &lines, &told);
     if let Err(error) = &ended {
         answer(&format!("broken {error:#}"))?;
     }
     ended
 }
 
-fn serve(mut poll: Poll, mut load: Load, commands: &Receiver<String>) -> anyhow::Result<()> {
-    let mut events = Events::with_capacity(1024);
-    loop {
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            polled => polled?,
+/// Every worker hears every line. An answer is given when all have one.
+fn lead(
+    workers: &[Worker],
+    lines: &Receiver<String>,
+    told: &Receiver<anyhow::Result<Told>>,
+) -> anyhow::Result<()> {
+    for line in lines {
+        for worker in workers {
+            worker.tell(&line)?;
         }
-        for event in &events {
-            if event.token() == COMMANDS {
-                continue;
-            }
-            load.handle(event.token().0, event.is_writable())?;
-        }
-        // After the events: a command never finds old ones of connections that it drops.
         loop {
-            match commands.try_recv() {
-                Ok(line) => obey(&mut load, &line).with_context(|| line.clone())?,
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Ok(()),
+            let all = workers.iter().map(|_| told.recv().context("nobody works")?);
+            let all = all.collect::<anyhow::Result<Vec<_>>>()?;
+            let more = all.iter().all(|told| matches!(told, Told::Ready));
+            answer(&Told::by_all(all)?)?;
+            if !more {
+                break;
             }
         }
-        load.tell()?;
     }
+    Ok(())
 }
 
-fn obey(load: &mut Load, line: &str) -> anyhow::Result<()> {
-    let words: Vec<_> = line.split(' ').collect();
-    match *words {
-        ["connect", address, count, content] => {
-            load.set_content(from_hex(content)?);
-            load.connect(address.parse::<SocketAddr>()?, count.parse()?)
-        }
-        ["round", content, counted] => {
-            load.set_content(from_hex(content)?);
-            load.begin_round(counted.parse()?);
-            answer("ready")
-        }
-        ["storm"] => load.storm(),
-        ["stall", from] => {
-            load.stall(from.parse()?);
-            answer("stalled")
-        }
-        ["resume"] => load.resume(),
-        ["stuck", address, count] => load.connect_stuck(address.parse()?, count.parse()?),
-        _ => anyhow::bail!("not a command"),
-    }
-}
-
-const COMMANDS: Token = Token(usize::MAX);
+type Teller = Sender<anyhow::Result<Told>>;

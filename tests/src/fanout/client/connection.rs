@@ -58,15 +58,16 @@ impl Shared {
 }
 
 impl Connection {
-    /// Begins to connect; the node is named by `number`.
+    /// Begins to connect; events come for `token`, and the node is named by `number`.
     pub(super) fn begin(
         registry: &Registry,
         shared: &Shared,
+        token: Token,
         number: usize,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
         let tls = shared.tls.as_ref();
-        let socket = Transport::begin(registry, Token(number), address, tls);
+        let socket = Transport::begin(registry, token, address, tls);
         Ok(Self {
             number,
             socket: socket.context("connecting")?,

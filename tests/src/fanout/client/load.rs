@@ -1,15 +1,20 @@
-//! All connections, and what is waited for.
+//! The connections of a worker, and what is waited for.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
-use mio::Registry;
+use mio::{Registry, Token};
 
 use super::connection::{Connection, Shared};
-use crate::fanout::control::{answer, now};
+use super::share::Share;
+use super::told::Told;
+use crate::fanout::control::now;
 
 #[derive(Debug)]
 pub(super) struct Load {
+    share: Share,
+    /// Of all workers.
+    streams: usize,
     registry: Registry,
     shared: Shared,
     slots: Vec<Slot>,
@@ -60,8 +65,10 @@ enum Waiting {
 }
 
 impl Load {
-    pub(super) fn new(registry: Registry, shared: Shared) -> Self {
+    pub(super) fn new(share: Share, registry: Registry, shared: Shared) -> Self {
         Self {
+            share,
+            streams: 0,
             registry,
             shared,
             slots: Vec::new(),
@@ -81,8 +88,9 @@ impl Load {
 
     pub(super) fn connect(&mut self, address: SocketAddr, count: usize) -> anyhow::Result<()> {
         self.address = Some(address);
+        self.streams += count;
         self.slots
-            .resize_with(self.slots.len() + count, Slot::default);
+            .resize_with(self.share.of(self.streams), Slot::default);
         self.waiting = Waiting::Synced { began: now() };
         self.connect_some()
     }
@@ -111,19 +119,22 @@ impl Load {
             reading: Reading::Never,
             ..Slot::default()
         };
-        self.slots.resize_with(self.slots.len() + count, never);
-        self.stuck = count;
+        let before = self.slots.len();
+        self.streams += count;
+        self.slots.resize_with(self.share.of(self.streams), never);
+        self.stuck = self.slots.len() - before;
         self.waiting = Waiting::Stuck;
         self.connect_some()
     }
 
     pub(super) fn begin_round(&mut self, counted: usize) {
+        let counted = self.share.of(counted);
         let at = Vec::with_capacity(counted);
         self.waiting = Waiting::Round { counted, at };
     }
 
     pub(super) fn stall(&mut self, from: usize) {
-        for slot in self.slots.iter_mut().skip(from) {
+        for slot in self.slots.iter_mut().skip(self.share.of(from)) {
             slot.reading = Reading::Stalled;
             if let Some(connection) = &mut slot.connection {
                 connection.fall_behind();
@@ -133,25 +144,22 @@ impl Load {
 
     pub(super) fn resume(&mut self) -> anyhow::Result<()> {
         self.waiting = Waiting::Resumed;
-        for number in 0..self.slots.len() {
-            if self.slots[number].reading == Reading::Stalled {
-                self.slots[number].reading = Reading::Yes;
-                self.handle(number, false)?;
+        for place in 0..self.slots.len() {
+            if self.slots[place].reading == Reading::Stalled {
+                self.slots[place].reading = Reading::Yes;
+                self.handle(place, false)?;
             }
         }
         Ok(())
     }
 
     /// Something has happened to a connection.
-    pub(super) fn handle(&mut self, number: usize, writable: bool) -> anyhow::Result<()> {
-        let slot = self
-            .slots
-            .get_mut(number)
-            .context("an unknown connection")?;
+    pub(super) fn handle(&mut self, place: usize, writable: bool) -> anyhow::Result<()> {
+        let slot = self.slots.get_mut(place).context("an unknown connection")?;
         let Some(connection) = &mut slot.connection else {
             return Ok(());
         };
-        let stream = || format!("stream {number}");
+        let stream = || format!("stream {}", self.share.number(place));
         if writable && connection.write(&mut self.shared).with_context(stream)? {
             if slot.reading == Reading::Never {
                 self.unready -= 1;
@@ -174,37 +182,35 @@ impl Load {
         slot.has = self.version;
         if let Waiting::Round { counted, at } = &mut self.waiting
             && is_news
-            && number < *counted
+            && place < *counted
         {
             at.push(arrived);
         }
         Ok(())
     }
 
-    /// Goes on connecting, and answers when what is waited for has come.
-    pub(super) fn tell(&mut self) -> anyhow::Result<()> {
+    /// Goes on connecting, and tells when what is waited for has come.
+    pub(super) fn told(&mut self) -> anyhow::Result<Option<Told>> {
         self.connect_some()?;
         let connected = self.next == self.slots.len();
-        let line = match &self.waiting {
-            Waiting::Synced { began } if connected && self.unready == 0 => {
-                format!("synced {began} {}", now())
-            }
+        let told = match &mut self.waiting {
+            Waiting::Synced { began } if connected && self.unready == 0 => Told::Synced {
+                began: *began,
+                ended: now(),
+            },
             Waiting::Round { counted, at } if at.len() == *counted => {
-                // They are in the order of time.
-                let last = at.last().context("a round of no connections")?;
-                let (median, p99) = (at[at.len() / 2], at[at.len() * 99 / 100]);
-                format!("received {median} {p99} {last}")
+                Told::Received(std::mem::take(at))
             }
-            Waiting::Resumed if self.all_have_the_newest() => "resumed".to_owned(),
-            Waiting::Stuck if connected && self.stuck == 0 => "stuck".to_owned(),
+            Waiting::Resumed if all_have(&self.slots, self.version) => Told::Resumed,
+            Waiting::Stuck if connected && self.stuck == 0 => Told::Stuck,
             Waiting::Nothing
             | Waiting::Synced { .. }
             | Waiting::Round { .. }
             | Waiting::Resumed
-            | Waiting::Stuck => return Ok(()),
+            | Waiting::Stuck => return Ok(None),
         };
         self.waiting = Waiting::Nothing;
-        answer(&line)
+        Ok(Some(told))
     }
 
     fn connect_some(&mut self) -> anyhow::Result<()> {
@@ -212,22 +218,22 @@ impl Load {
             return Ok(());
         };
         while self.unready < AT_ONCE && self.next < self.slots.len() {
-            let connection = Connection::begin(&self.registry, &self.shared, self.next, address)?;
+            let (token, number) = (Token(self.next), self.share.number(self.next));
+            let connection =
+                Connection::begin(&self.registry, &self.shared, token, number, address)?;
             self.slots[self.next].connection = Some(connection);
             self.next += 1;
             self.unready += 1;
         }
         Ok(())
     }
-
-    fn all_have_the_newest(&self) -> bool {
-        let mut reading = self
-            .slots
-            .iter()
-            .filter(|slot| slot.reading == Reading::Yes);
-        reading.all(|slot| slot.has == self.version)
-    }
 }
 
-/// Connections in the making: no more than a listener's backlog holds.
-const AT_ONCE: usize = 1000;
+/// Whether all that read have this version of the content.
+fn all_have(slots: &[Slot], version: u32) -> bool {
+    let mut reading = slots.iter().filter(|slot| slot.reading == Reading::Yes);
+    reading.all(|slot| slot.has == version)
+}
+
+/// Connections in the making: those of all workers are no more than a listener's backlog holds.
+const AT_ONCE: usize = 500;

@@ -1,0 +1,110 @@
+//! A thread with its share of the connections.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread;
+
+use anyhow::Context;
+use mio::{Events, Poll, Token, Waker};
+use rustls::ClientConfig;
+
+use super::Teller;
+use super::connection::Shared;
+use super::load::Load;
+use super::share::Share;
+use super::told::Told;
+use crate::fanout::control::from_hex;
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    commands: Sender<String>,
+    waker: Waker,
+}
+
+impl Worker {
+    /// It works until it is dropped or something is wrong, which it tells.
+    pub(super) fn start(
+        share: Share,
+        tls: Option<Arc<ClientConfig>>,
+        teller: Teller,
+    ) -> anyhow::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), COMMANDS)?;
+        let load = Load::new(share, poll.registry().try_clone()?, Shared::new(tls));
+        let (commands, heard) = mpsc::channel();
+        thread::spawn(move || {
+            if let Err(error) = serve(poll, load, &heard, &teller) {
+                // Nobody listens any more: then the run is over in any case.
+                teller.send(Err(error)).ok();
+            }
+        });
+        Ok(Self { commands, waker })
+    }
+
+    pub(super) fn tell(&self, line: &str) -> anyhow::Result<()> {
+        // Why it has ended it has told by then.
+        self.commands.send(line.to_owned()).ok();
+        Ok(self.waker.wake()?)
+    }
+}
+
+fn serve(
+    mut poll: Poll,
+    mut load: Load,
+    commands: &Receiver<String>,
+    teller: &Teller,
+) -> anyhow::Result<()> {
+    let mut events = Events::with_capacity(1024);
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            polled => polled?,
+        }
+        for event in &events {
+            if event.token() == COMMANDS {
+                continue;
+            }
+            load.handle(event.token().0, event.is_writable())?;
+        }
+        // After the events: a command never finds old ones of connections that it drops.
+        loop {
+            match commands.try_recv() {
+                Ok(line) => {
+                    let told = obey(&mut load, &line).with_context(|| line.clone())?;
+                    told.map_or(Ok(()), |told| teller.send(Ok(told)))?;
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Ok(()),
+            }
+        }
+        load.told()?.map_or(Ok(()), |told| teller.send(Ok(told)))?;
+    }
+}
+
+fn obey(load: &mut Load, line: &str) -> anyhow::Result<Option<Told>> {
+    let words: Vec<_> = line.split(' ').collect();
+    match *words {
+        ["connect", address, count, content] => {
+            load.set_content(from_hex(content)?);
+            load.connect(address.parse::<SocketAddr>()?, count.parse()?)?;
+        }
+        ["round", content, counted] => {
+            load.set_content(from_hex(content)?);
+            load.begin_round(counted.parse()?);
+            return Ok(Some(Told::Ready));
+        }
+        ["storm"] => load.storm()?,
+        ["stall", from] => {
+            load.stall(from.parse()?);
+            return Ok(Some(Told::Stalled));
+        }
+        ["resume"] => load.resume()?,
+        ["stuck", address, count] => load.connect_stuck(address.parse()?, count.parse()?)?,
+        _ => anyhow::bail!("not a command"),
+    }
+    Ok(None)
+}
+
+const COMMANDS: Token = Token(usize::MAX);
