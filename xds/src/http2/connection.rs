@@ -1,6 +1,7 @@
 //! One connection without its socket: bytes and time go in, frames come out, and the requests
 //! are driven in between.
 
+mod control;
 mod receive;
 mod send;
 
@@ -82,6 +83,17 @@ pub(super) struct Failure {
 
 const fn failure(code: ErrorCode, words: &'static str) -> Failure {
     Failure { code, words }
+}
+
+fn protocol(words: &'static str) -> Failure {
+    failure(ErrorCode::Protocol, words)
+}
+
+fn size() -> Failure {
+    failure(
+        ErrorCode::FrameSize,
+        "a frame does not have the size of its kind",
+    )
 }
 
 impl<S: Service> Connection<S> {

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::{
     Acknowledged, Nack, Reply,
-    substream::{InFlight, Known, Standing, Substream, Verdict},
+    open::{Known, Verdict},
+    substream::{InFlight, Standing, Substream},
 };
 use crate::resource::Resource;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::{
     Transport,
+    open::{Entry, Known, Verdict},
     order::Phase,
-    substream::{Entry, Known, Outgoing, Standing, Substream, Verdict},
+    substream::{Outgoing, Standing, Substream},
 };
 use crate::resource::{Resource, Version};
 
@@ -141,20 +142,6 @@ impl Substream {
         } else {
             Standing::Refused
         };
-    }
-}
-
-impl Entry {
-    /// A refusal holds for the content that was refused, no longer.
-    fn forget_outdated(&mut self, current: Option<Version>) {
-        match self.verdict {
-            Verdict::None => {}
-            Verdict::Suspect(version) | Verdict::Refused(version) => {
-                if version != current {
-                    self.verdict = Verdict::None;
-                }
-            }
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::substream::{Entry, Substream};
+use super::{open::Entry, substream::Substream};
 use crate::resource::{Change, Resource, ResourceSet, Version};
 
 impl Substream {

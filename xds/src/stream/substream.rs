@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     Acknowledged, Nack, Sent, Transport, TypeState, TypeStatus,
     nonce::Nonce,
-    open::Open,
+    open::{Entry, Known, Open, Verdict},
     order::PATIENCE,
     subscription::{Change, Subscription},
 };
@@ -49,70 +49,6 @@ pub(super) struct Substream {
     pub(super) sent: Option<Sent>,
     pub(super) acknowledged: Option<Acknowledged>,
     pub(super) refused: Option<Arc<Nack>>,
-}
-
-/// A name that is not settled.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Entry {
-    pub(super) known: Known,
-    /// To be sent, or said to be missing, whatever the client has.
-    pub(super) owed: bool,
-    pub(super) verdict: Verdict,
-}
-
-/// What the client has said that it has under a name; moves on an ACK alone.
-#[derive(Clone, Debug, Default)]
-pub(super) enum Known {
-    #[default]
-    Nothing,
-    /// Something, but not known to be anything of ours.
-    Unknown,
-    Version(Version),
-    /// Of a type that is always sent whole: it may have to be sent along once more.
-    Resource(Resource),
-}
-
-impl Entry {
-    /// Of a client that has `resource`, of a type that is sent `whole` or not.
-    pub(super) fn of(resource: Option<&Resource>, whole: bool) -> Self {
-        let known = resource.map_or(Known::Nothing, |resource| Known::of(resource, whole));
-        Self {
-            known,
-            ..Self::default()
-        }
-    }
-}
-
-impl Known {
-    /// `whole` says whether the type is always sent whole.
-    pub(super) fn of(resource: &Resource, whole: bool) -> Self {
-        if whole {
-            Self::Resource(resource.clone())
-        } else {
-            Self::Version(resource.version())
-        }
-    }
-
-    pub(super) fn is(&self, version: Version) -> bool {
-        match self {
-            Self::Nothing | Self::Unknown => false,
-            Self::Version(known) => *known == version,
-            Self::Resource(resource) => resource.version() == version,
-        }
-    }
-}
-
-/// What the client said of content; `None`: of its removal. It holds for that content, no
-/// longer.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Verdict {
-    #[default]
-    None,
-    /// Refused beside others. Any of them may have been the cause, and the rest may be in use:
-    /// each is sent once more, alone.
-    Suspect(Option<Version>),
-    /// Refused when it came alone.
-    Refused(Option<Version>),
 }
 
 /// The last response that was sent, while it is not answered.

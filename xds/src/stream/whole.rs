@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::{
     difference::Taken,
-    open::Open,
+    open::{Known, Open},
     order::Phase,
-    substream::{Known, Outgoing, Substream},
+    substream::{Outgoing, Substream},
 };
 use crate::resource::{Resource, version_of};
 

@@ -216,7 +216,7 @@ fn t17_versions_and_nonces_of_another_server_are_served_as_new() {
 fn t18_nonces_name_the_start_of_the_server_and_never_repeat_on_a_stream() {
     let mut client = Client::delta();
     client.publish([assignment("a", 1)]);
-    let mut nonces = BTreeSet::new();
+    let mut nonces = std::collections::BTreeSet::new();
     for _ in 0..4 {
         let response = only(client.ask(Endpoints, &["a"]));
         assert!(response.nonce.starts_with("server-1"));
