@@ -13,10 +13,9 @@
 
 use std::{error::Error, fs, path::Path, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use pointsman_xds::{
-    Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, Refusal, Resource,
-    ResourceType, Snapshot, SnapshotCache, Version, XdsServer,
+    Fleet, Group, Limits, NoTelemetry, OneGroup, Resource, ResourceType, Snapshot, SnapshotCache,
+    XdsServer,
 };
 use tokio::{net::TcpListener, time::interval};
 use tokio_util::sync::CancellationToken;
@@ -37,19 +36,22 @@ pub(crate) async fn serve(listener: TcpListener, folder: &Path) -> Result<(), Bo
     let server = XdsServer::new(
         Arc::clone(&cache),
         Arc::new(Fleet::new(Arc::clone(&cache))),
-        Arc::new(Everybody),
+        Arc::new(OneGroup(group())),
         Arc::new(NoTelemetry),
         Limits::default(),
     );
-    let mut served = publish(read(folder)?, &cache);
+    let publish = |snapshot: &Snapshot| cache.publish([(group(), snapshot.clone())].into());
+    let mut served = read(folder)?;
+    publish(&served);
     let following = async {
         let mut looks = interval(Duration::from_millis(100));
         loop {
             looks.tick().await;
             if let Ok(snapshot) = read(folder)
-                && versions(&snapshot) != served
+                && snapshot != served
             {
-                served = publish(snapshot, &cache);
+                publish(&snapshot);
+                served = snapshot;
             }
         }
     };
@@ -59,16 +61,8 @@ pub(crate) async fn serve(listener: TcpListener, folder: &Path) -> Result<(), Bo
     }
 }
 
-type Versions = [Version; ResourceType::ALL.len()];
-
-fn versions(snapshot: &Snapshot) -> Versions {
-    ResourceType::ALL.map(|kind| snapshot.set(kind).version())
-}
-
-fn publish(snapshot: Snapshot, cache: &SnapshotCache) -> Versions {
-    let versions = versions(&snapshot);
-    cache.publish([(Group::new("everybody"), snapshot)].into());
-    versions
+fn group() -> Group {
+    Group::new("everybody")
 }
 
 fn read(folder: &Path) -> Result<Snapshot, Box<dyn Error>> {
@@ -91,14 +85,4 @@ fn read(folder: &Path) -> Result<Snapshot, Box<dyn Error>> {
         }
     }
     Ok(snapshot.build()?)
-}
-
-#[derive(Debug)]
-struct Everybody;
-
-#[async_trait]
-impl NodeDirectory for Everybody {
-    async fn admit(&self, _node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
-        Ok(Group::new("everybody"))
-    }
 }

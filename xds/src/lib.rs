@@ -58,7 +58,7 @@ pub use fleet::{
     About, Canary, Convergence, Delivery, Fleet, NodeRecord, NodeStatus, Outcome, Policy, Trial,
     Verdict, time_of_day,
 };
-pub use node::{NodeDescription, NodeDirectory, NodeId, Refusal};
+pub use node::{NodeDescription, NodeDirectory, NodeId, OneGroup, Refusal};
 pub use peer::{Identity, IdentityError, Peer, TrustDomain};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
 #[cfg(feature = "csds")]

@@ -120,9 +120,9 @@ pub(crate) enum NodeError {
 /// Who may be served, and as part of which group.
 #[async_trait]
 pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
-    /// Called with the first request of a stream, on `peer`'s connection. It may publish the group's snapshot before
-    /// it returns; while the group has none the stream stays open and silent. A deadline
-    /// ([`crate::Limits::admission`]) may drop the call at any await.
+    /// Called with the first request of a stream, on `peer`'s connection. It may publish the
+    /// group's snapshot before it returns; while the group has none the stream stays open and
+    /// silent. A deadline ([`crate::Limits::admission`]) may drop the call at any await.
     ///
     /// # Errors
     /// [`Refusal`] ends the stream with PERMISSION_DENIED.
@@ -139,6 +139,17 @@ pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
     /// An admitted node asked by name for something that its group does not have. The client
     /// is answered the same whatever is done here: that it does not exist. Must not block.
     fn asked_in_vain(&self, _node: &NodeId, _kind: ResourceType, _name: &str) {}
+}
+
+/// Serves every node, as part of this group.
+#[derive(Clone, Debug)]
+pub struct OneGroup(pub Group);
+
+#[async_trait]
+impl NodeDirectory for OneGroup {
+    async fn admit(&self, _node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
+        Ok(self.0.clone())
+    }
 }
 
 /// Why a node is not served; the client gets these words.

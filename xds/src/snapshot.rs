@@ -43,6 +43,17 @@ impl Snapshot {
     }
 }
 
+/// Two snapshots are equal if their resources have the same names and versions.
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        ResourceType::ALL
+            .iter()
+            .all(|kind| self.set(*kind).version() == other.set(*kind).version())
+    }
+}
+
+impl Eq for Snapshot {}
+
 /// Collects resources; nothing is checked before [`SnapshotBuilder::build`].
 #[derive(Debug, Default)]
 pub struct SnapshotBuilder {

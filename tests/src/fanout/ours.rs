@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use async_trait::async_trait;
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
 use pointsman_xds::{
-    Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Peer, Policy,
-    Refusal, Resource, ResourceSet, ResourceType, Sequence, Snapshot, SnapshotCache, XdsServer,
+    Fleet, Group, Limits, NoTelemetry, NodeId, OneGroup, Policy, Resource, ResourceSet,
+    ResourceType, Sequence, Snapshot, SnapshotCache, XdsServer,
 };
 use prost::Message;
 use tokio::net::TcpSocket;
@@ -42,11 +41,11 @@ pub async fn run(databases: usize, certificates: Option<&Path>) -> anyhow::Resul
     let address = listener.local_addr()?;
     let cache = Arc::new(SnapshotCache::new());
     let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
-    let directory = Arc::new(OneGroup(Group::new("fleet")));
+    let group = Group::new("fleet");
     let mut server = XdsServer::new(
         Arc::clone(&cache),
         Arc::clone(&fleet),
-        Arc::clone(&directory) as Arc<dyn NodeDirectory>,
+        Arc::new(OneGroup(group.clone())),
         Arc::new(NoTelemetry),
         Limits::default(),
     );
@@ -59,7 +58,7 @@ pub async fn run(databases: usize, certificates: Option<&Path>) -> anyhow::Resul
     let mut tasks = JoinSet::new();
     tasks.spawn(server.serve(listener, stop.clone()));
     let mut ours = Ours {
-        group: directory.0.clone(),
+        group,
         cache,
         fleet,
         catalogue: Catalogue::of(databases)?,
@@ -174,16 +173,6 @@ fn cluster(name: &str) -> Resource {
     };
     let body = Bytes::from(cluster.encode_to_vec());
     Resource::new(ResourceType::Cluster, name, body)
-}
-
-#[derive(Debug)]
-struct OneGroup(Group);
-
-#[async_trait]
-impl NodeDirectory for OneGroup {
-    async fn admit(&self, _: &NodeDescription, _: &Peer) -> Result<Group, Refusal> {
-        Ok(self.0.clone())
-    }
 }
 
 /// Connections that the system keeps ready: as many as Linux allows by default.

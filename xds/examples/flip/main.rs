@@ -19,10 +19,9 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use pointsman_xds::{
-    Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, Policy, Refusal,
-    Snapshot, SnapshotCache, SnapshotError, XdsServer,
+    Fleet, Group, Limits, NoTelemetry, OneGroup, Policy, Snapshot, SnapshotCache, SnapshotError,
+    XdsServer,
 };
 use tokio::{net::TcpListener, sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = XdsServer::new(
         Arc::clone(&cache),
         Arc::clone(&fleet),
-        Arc::new(Everybody),
+        Arc::new(OneGroup(group())),
         Arc::new(NoTelemetry),
         Limits::default(),
     );
@@ -115,14 +114,4 @@ fn snapshot(listen: u16, backend: u16) -> Result<Snapshot, SnapshotError> {
 
 fn group() -> Group {
     Group::new("everybody")
-}
-
-#[derive(Debug)]
-struct Everybody;
-
-#[async_trait]
-impl NodeDirectory for Everybody {
-    async fn admit(&self, _node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
-        Ok(group())
-    }
 }

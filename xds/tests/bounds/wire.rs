@@ -50,7 +50,13 @@ impl Wire {
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        soon(self.0.write_all(bytes)).await.unwrap();
+        self.try_send(bytes).await.unwrap();
+    }
+
+    /// # Errors
+    /// When the server has closed the connection.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        soon(self.0.write_all(bytes)).await
     }
 
     pub(crate) async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {

@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use pointsman_xds::{
-    Convergence, Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId,
-    NodeStatus, Peer, Policy, Refusal, Resource, Sequence, Snapshot, SnapshotCache, XdsServer,
+    Convergence, Fleet, Group, Limits, NoTelemetry, NodeId, NodeStatus, OneGroup, Policy, Resource,
+    Sequence, Snapshot, SnapshotCache, XdsServer,
 };
 use tokio::{
     net::TcpListener,
@@ -43,7 +42,7 @@ impl ControlPlane {
         let server = XdsServer::new(
             Arc::clone(&cache),
             Arc::clone(&fleet),
-            Arc::new(Everybody),
+            Arc::new(OneGroup(group())),
             Arc::new(NoTelemetry),
             Limits::default(),
         );
@@ -115,16 +114,6 @@ impl ControlPlane {
 
 fn group() -> Group {
     Group::new("all")
-}
-
-#[derive(Debug)]
-struct Everybody;
-
-#[async_trait]
-impl NodeDirectory for Everybody {
-    async fn admit(&self, _node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
-        Ok(group())
-    }
 }
 
 /// Envoy's own fetch timeout is 15 s: what waits for it has been left without an answer.
