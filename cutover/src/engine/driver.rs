@@ -1,12 +1,14 @@
 //! One migration's task: wishes and alarms in, commands out, every change journalled.
 
+mod advance;
 mod bake;
+mod record;
 mod wishes;
 
 use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::{UnixMillis, store::Revision};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout},
@@ -14,6 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::record::label;
 use super::{
     Engine, EngineError, Handle, Ports,
     status::{BakeView, Status},
@@ -21,9 +24,8 @@ use super::{
 use crate::{
     Settings,
     journal::{Entry, EntryKind, Journal, JournalError, Line},
-    lease,
-    machine::{Command, Direction, Event, State, Step},
-    migration::{Facts, Migration},
+    machine::{Command, Event, State, Step},
+    migration::Migration,
     steps::{self, Failure, Run, Sessions},
 };
 
@@ -288,200 +290,6 @@ impl Driver {
             sessions: &mut self.sessions,
         }
     }
-
-    /// Applies `event` for a reason that is no step's outcome.
-    async fn change(&mut self, event: Event, words: String) -> Result<(), JournalError> {
-        let line = Line {
-            step: label(self.migration.state.command()).to_owned(),
-            ..self.bare_line(EntryKind::Note, words)
-        };
-        self.advance(event, line).await
-    }
-
-    /// Applies `event`, journals it with the next command's intent, and shows it.
-    async fn advance(&mut self, event: Event, line: Line) -> Result<(), JournalError> {
-        let before = self.migration.state;
-        let after = match before.apply(event) {
-            Ok(after) => after,
-            Err(illegal) => {
-                error!(migration = %self.migration.name, "{illegal}");
-                return Ok(());
-            }
-        };
-        self.migration.state = after;
-        let mut lines = vec![line];
-        let switch_begins = is_first_step(after) && !is_first_step(before);
-        if switch_begins {
-            self.begin_switch(after);
-        }
-        // A crash, an abort and a switch each take a new epoch: whatever an older one still
-        // has under way on a server is ended there before anything new happens.
-        let turns_back = matches!(after, State::Undoing { .. }) && after != before;
-        let decided = matches!(event, Event::RetryChosen | Event::OpenSourceChosen);
-        if switch_begins || turns_back || decided || event == Event::Restarted {
-            self.migration.epoch += 1;
-            self.migration.facts.fence_proved = false;
-            self.sessions.clear();
-        }
-        self.settle_facts(before, after);
-        if let Some(command) = after.command().filter(|_| after != before) {
-            let intent = self.line(
-                command,
-                EntryKind::Intent,
-                Duration::ZERO,
-                String::new(),
-                json!({}),
-            );
-            lines.push(intent);
-        }
-        let deferred = event == Event::Done
-            && matches!(after, State::Switching { step, .. } if !step.intent_is_durable());
-        if deferred {
-            log(&self.migration, &lines);
-            self.unwritten.extend(lines);
-            self.show();
-            return Ok(());
-        }
-        self.write(lines).await?;
-        if after.is_over() && !before.is_over() {
-            lease::release(&self.ports.catalog, &self.migration).await;
-        }
-        Ok(())
-    }
-
-    /// What an operator accepted or asserted holds for the one attempt that it was said for.
-    fn settle_facts(&mut self, before: State, after: State) {
-        let facts = &mut self.migration.facts;
-        if matches!(after, State::Baking { .. } | State::NeedsOperator { .. }) && after != before {
-            facts.accept_loss = false;
-            facts.target_asserted_down = false;
-            facts.source_asserted_down = false;
-        }
-        let rollback_undone =
-            matches!(after, State::Baking { .. }) && matches!(before, State::Undoing { .. });
-        if rollback_undone {
-            let wait = FIRST_BACKOFF * 2_u32.pow(facts.rollbacks_undone.min(5));
-            facts.rollbacks_undone += 1;
-            facts.no_automatic_rollback_before = Some(UnixMillis::now().plus(wait));
-        }
-    }
-
-    fn begin_switch(&mut self, state: State) {
-        self.migration.switches += 1;
-        self.switch_began = Instant::now();
-        let facts = &mut self.migration.facts;
-        facts.began = UnixMillis::now();
-        facts.hold_until = None;
-        facts.marker = None;
-        facts.promote_deadline = None;
-        if let State::Switching {
-            direction: Direction::Forward,
-            ..
-        } = state
-        {
-            self.migration.cause = None;
-            *facts = Facts {
-                system_identifier: facts.system_identifier.take(),
-                exempt: std::mem::take(&mut facts.exempt),
-                began: facts.began,
-                source_timeline: facts.source_timeline,
-                // Readers that wait for their former endpoint wait on.
-                readers_wait: facts.readers_wait,
-                former_readers: std::mem::take(&mut facts.former_readers),
-                ..Facts::default()
-            };
-        }
-    }
-
-    async fn note(
-        &mut self,
-        step: &str,
-        words: String,
-        evidence: Value,
-    ) -> Result<(), JournalError> {
-        let line = Line {
-            step: step.to_owned(),
-            evidence,
-            ..self.bare_line(EntryKind::Note, words)
-        };
-        self.write(vec![line]).await
-    }
-
-    async fn write(&mut self, lines: Vec<Line>) -> Result<(), JournalError> {
-        log(&self.migration, &lines);
-        let mut all = std::mem::take(&mut self.unwritten);
-        all.extend(lines);
-        let (revision, entries) = self
-            .journal
-            .append(&mut self.migration, self.revision, all)
-            .await?;
-        self.revision = revision;
-        Arc::make_mut(&mut self.entries).extend(entries);
-        self.show();
-        Ok(())
-    }
-
-    fn show(&self) {
-        let status = Status::new(&self.migration, Arc::clone(&self.entries), &self.view);
-        self.status.send_replace(Arc::new(status));
-    }
-
-    fn line(
-        &self,
-        command: Command,
-        kind: EntryKind,
-        took: Duration,
-        words: String,
-        evidence: Value,
-    ) -> Line {
-        Line {
-            step: label(Some(command)).to_owned(),
-            took_us: micros(took),
-            evidence,
-            ..self.bare_line(kind, words)
-        }
-    }
-
-    fn bare_line(&self, kind: EntryKind, words: String) -> Line {
-        let in_switch = self.migration.switches > 0;
-        Line {
-            at: UnixMillis::now(),
-            offset_us: if in_switch {
-                micros(self.switch_began.elapsed())
-            } else {
-                0
-            },
-            took_us: 0,
-            step: String::new(),
-            kind,
-            words,
-            evidence: json!({}),
-        }
-    }
-}
-
-fn log(migration: &Migration, lines: &[Line]) {
-    for line in lines.iter().filter(|line| line.kind != EntryKind::Intent) {
-        info!(
-            migration = %migration.name,
-            epoch = migration.epoch,
-            step = %line.step,
-            kind = ?line.kind,
-            took_us = line.took_us,
-            "{}",
-            line.words
-        );
-    }
-}
-
-fn is_first_step(state: State) -> bool {
-    matches!(
-        state,
-        State::Switching {
-            step: Step::Prepare,
-            ..
-        }
-    )
 }
 
 fn overran(command: Command, budget: Duration) -> Failure {
@@ -494,29 +302,10 @@ fn overran(command: Command, budget: Duration) -> Failure {
     }
 }
 
-fn label(command: Option<Command>) -> &'static str {
-    match command {
-        Some(Command::SetUp) => "start",
-        Some(Command::Step(_, step)) => step.label(),
-        Some(Command::Undo(..)) => "undo",
-        Some(Command::Arm) => "arm",
-        Some(Command::Watch) => "bake",
-        Some(Command::Complete) => "complete",
-        Some(Command::Cancel) => "cancel",
-        None => "",
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 /// More than one operator's wishes at once are refused as busy.
 const PENDING_REQUESTS: usize = 8;
 const READERS_POLL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_millis(50);
-/// Between an undone rollback and the next one that an alarm may start; doubled each time.
-const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 const SHORTEST_STEP: Duration = Duration::from_millis(200);
 /// Each wait inside these commands has a deadline of its own; this one is for bugs.
 const LONGEST_COMMAND: Duration = Duration::from_secs(120);

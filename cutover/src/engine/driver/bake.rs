@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Driver, micros};
+use super::{Driver, record::micros};
 use crate::{
     journal::{EntryKind, JournalError},
     machine::{Command, Event, ReverseStream, State},
