@@ -85,6 +85,16 @@ impl Substream {
         }
     }
 
+    /// What a refused whole did not hold may be gone: Envoy takes away before it adds.
+    fn doubt_absent(&mut self, content: &[Resource]) {
+        for (name, entry) in self.open.iter_mut() {
+            let absent = content.binary_search_by(|resource| resource.name().cmp(name));
+            if absent.is_err() && !matches!(entry.known, Known::Nothing) {
+                entry.known = Known::Unknown;
+            }
+        }
+    }
+
     /// A refusal covers the response, not its members, and a client may have taken the valid
     /// ones: of several, each is unknown from here on.
     fn refuse(&mut self, in_flight: &InFlight, words: &Arc<str>, now: Instant) {
@@ -103,6 +113,7 @@ impl Substream {
         let whole = self.is_whole();
         if whole {
             self.refused_whole = Some(in_flight.version);
+            self.doubt_absent(&in_flight.resources);
             if alone {
                 return;
             }

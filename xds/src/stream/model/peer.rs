@@ -143,9 +143,24 @@ impl Peer {
         };
         self.proven |= !refused;
         let alone = flight.resources.len() + flight.removed.len() == 1;
-        if !refused && whole {
-            self.known.clear();
-            self.unknown.clear();
+        if whole {
+            let absent = |name: &String| !flight.resources.contains_key(name);
+            let gone: Vec<_> = self
+                .known
+                .keys()
+                .filter(|name| absent(name))
+                .cloned()
+                .collect();
+            for name in gone {
+                self.known.remove(&name);
+                if refused {
+                    self.unknown.insert(name);
+                }
+            }
+            if !refused {
+                self.known.clear();
+                self.unknown.clear();
+            }
         }
         let sent = flight
             .resources
@@ -317,6 +332,11 @@ impl Peer {
             .iter()
             .any(|resource| world.is_bad(resource.version()))
         {
+            if whole {
+                // What is not there goes first, whatever becomes of the rest.
+                let named: BTreeSet<_> = names.clone().collect();
+                self.held.retain(|name, _| named.contains(name));
+            }
             if response.resources.len() + response.removed.len() > 1 {
                 self.tainted.extend(names);
             }

@@ -174,6 +174,24 @@ fn a_client_that_refused_all_it_was_sent_is_told_that_there_is_nothing() {
     assert!(client.publish([]).is_empty());
 }
 
+/// Envoy takes listeners away before it adds any.
+#[test]
+fn a_refused_whole_of_one_has_taken_away_what_it_left_out() {
+    let mut client = Client::sotw();
+    let both = [opaque(Listener, "a", "1"), opaque(Listener, "b", "1")];
+    client.publish(both.clone());
+    let first = client.ask(Listener, &[]);
+    client.settle(first);
+    let bad = only(client.publish([opaque(Listener, "a", "bad")]));
+    assert_eq!(sent(&bad), ["a"]);
+    assert!(client.nack(&bad).is_empty());
+    let again = only(client.publish(both));
+    assert_eq!(sent(&again), ["a", "b"]);
+    assert_eq!(client.machine.synced_to(), None);
+    client.settle(vec![again]);
+    assert!(client.machine.synced_to().is_some());
+}
+
 #[test]
 fn a_name_taken_back_beside_a_new_wildcard_is_not_taken_for_known() {
     let mut client = Client::delta();
