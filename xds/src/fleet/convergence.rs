@@ -79,7 +79,10 @@ pub(super) enum Mark {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Standing {
     Synced,
-    Refusing,
+    /// It has refused some of the content, and may still owe the answer to the rest.
+    Refusing {
+        lagging: bool,
+    },
     Lagging,
     Absent,
 }
@@ -127,9 +130,7 @@ impl Barrier {
         if let Mark::Now(former) = self.mark_of(place)
             && former != standing
         {
-            if let Some(count) = self.tally.count(former) {
-                *count -= 1;
-            }
+            self.tally.each_of(former, |count| *count -= 1);
             self.mark(place, standing, now);
             self.decide();
         }
@@ -171,16 +172,14 @@ impl Barrier {
     }
 
     fn mark(&mut self, place: usize, standing: Standing, now: Instant) {
-        if let Some(count) = self.tally.count(standing) {
-            *count += 1;
-        }
+        self.tally.each_of(standing, |count| *count += 1);
         self.marks[place] = match standing {
             Standing::Synced => {
                 let after = now.saturating_duration_since(self.began);
                 let after_us = u32::try_from(after.as_micros()).unwrap_or(u32::MAX);
                 Mark::Synced { after_us }
             }
-            Standing::Refusing | Standing::Lagging | Standing::Absent => Mark::Now(standing),
+            Standing::Refusing { .. } | Standing::Lagging | Standing::Absent => Mark::Now(standing),
         };
     }
 
@@ -206,12 +205,18 @@ impl Barrier {
 }
 
 impl Tally {
-    fn count(&mut self, standing: Standing) -> Option<&mut usize> {
+    /// Changes the counts that a node which stands so is in.
+    fn each_of(&mut self, standing: Standing, change: impl Fn(&mut usize)) {
         match standing {
-            Standing::Synced => Some(&mut self.synced),
-            Standing::Refusing => Some(&mut self.refused),
-            Standing::Lagging => Some(&mut self.lagging),
-            Standing::Absent => None,
+            Standing::Synced => change(&mut self.synced),
+            Standing::Refusing { lagging } => {
+                change(&mut self.refused);
+                if lagging {
+                    change(&mut self.lagging);
+                }
+            }
+            Standing::Lagging => change(&mut self.lagging),
+            Standing::Absent => {}
         }
     }
 }

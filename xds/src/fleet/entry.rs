@@ -48,7 +48,7 @@ pub(super) fn standing(node: &Node, streams: &Slab<Stream>, sequence: Sequence) 
     if node.streams.is_empty() {
         return Standing::Absent;
     }
-    let mut standing = Standing::Synced;
+    let (mut refusing, mut lagging) = (false, false);
     for stream in &node.streams {
         let stream = &streams[*stream];
         if stream.synced_to >= Some(sequence) {
@@ -59,18 +59,29 @@ pub(super) fn standing(node: &Node, streams: &Slab<Stream>, sequence: Sequence) 
         if stream.synced_to >= Some(required) {
             continue;
         }
-        if stream.newest >= Some(required) && stream.is_refusing() {
-            return Standing::Refusing;
-        }
-        standing = Standing::Lagging;
+        let refuses = stream.newest >= Some(required) && stream.is_refusing();
+        refusing |= refuses;
+        lagging |= !refuses || stream.is_unanswered();
     }
-    standing
+    match (refusing, lagging) {
+        (true, lagging) => Standing::Refusing { lagging },
+        (false, true) => Standing::Lagging,
+        (false, false) => Standing::Synced,
+    }
 }
 
 impl Stream {
     fn is_refusing(&self) -> bool {
         let mut types = self.types.iter();
         types.any(|status| matches!(status.state, TypeState::Nacked { .. }))
+    }
+
+    /// Whether there is a type for which it has not answered yet.
+    fn is_unanswered(&self) -> bool {
+        self.types.iter().any(|status| match status.state {
+            TypeState::NotSent | TypeState::Stale | TypeState::Lagging { .. } => true,
+            TypeState::Nacked { .. } | TypeState::Synced => false,
+        })
     }
 
     pub(super) fn refusal(&self) -> Option<Outcome> {

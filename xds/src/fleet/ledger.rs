@@ -260,7 +260,7 @@ impl Ledger {
             },
             Standing::Lagging => Outcome::Lagging,
             Standing::Absent => Outcome::Absent,
-            Standing::Refusing => {
+            Standing::Refusing { .. } => {
                 let mut streams = node.streams.iter().map(|stream| &self.streams[*stream]);
                 streams
                     .find_map(Stream::refusal)

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::{
-    fixture::{TERMS, assignment},
-    resource::ResourceType::Endpoints,
+    fixture::{TERMS, assignment, opaque},
+    resource::ResourceType::{self, Endpoints, Route},
     snapshot::Snapshot,
     stream::{DeltaRequest, Reply, Response, Transport, TypeState},
 };
@@ -60,7 +60,7 @@ impl House {
             connection: self.fleet.connect(description(id), group, peer),
             open: Vec::new(),
         };
-        sidecar.request(Reply::default(), &["a".to_owned()]);
+        sidecar.request(Endpoints, Reply::default(), &["a".to_owned()]);
         sidecar
     }
 
@@ -71,7 +71,7 @@ impl House {
 }
 
 impl Sidecar {
-    fn request(&mut self, reply: Reply, subscribe: &[String]) {
+    fn request(&mut self, kind: ResourceType, reply: Reply, subscribe: &[String]) {
         self.see();
         let request = DeltaRequest {
             subscribe: subscribe.to_vec(),
@@ -79,7 +79,7 @@ impl Sidecar {
             ..DeltaRequest::default()
         };
         let now = Instant::now();
-        self.machine.delta(Endpoints, &request, now).unwrap();
+        self.machine.delta(kind, &request, now).unwrap();
         self.see();
     }
 
@@ -99,7 +99,7 @@ impl Sidecar {
             nonce: response.nonce.as_ref().to_owned(),
             error: error.map(Into::into),
         };
-        self.request(reply, &[]);
+        self.request(response.kind, reply, &[]);
     }
 }
 
@@ -343,4 +343,34 @@ async fn nothing_is_left_of_barriers_and_of_strangers_that_went() {
     drop(barrier);
     assert!(house.fleet.ledger().is_at_rest());
     assert_eq!(house.fleet.status().len(), 1);
+}
+
+/// A refusal that stands is no answer to what came later.
+#[tokio::test]
+async fn an_old_refusal_of_one_type_does_not_answer_for_another() {
+    let house = House::new(&["n"]);
+    let publish = |port| {
+        let snapshot = Snapshot::builder()
+            .insert(assignment("a", port))
+            .insert(opaque(Route, "r", "bad"))
+            .build();
+        let snapshots = BTreeMap::from([(Group::new("group"), snapshot.unwrap())]);
+        house.cache.publish(snapshots)
+    };
+    publish(1);
+    let mut sidecar = house.sidecar("n");
+    sidecar.answer(None);
+    sidecar.request(Route, Reply::default(), &["r".to_owned()]);
+    sidecar.answer(Some("malformed"));
+    let flip = publish(2);
+    sidecar.see();
+    let waiting = house.now(flip, Policy::AllConnected).await;
+    assert!(!waiting.reached, "the endpoints are on their way");
+    sidecar.answer(None);
+    let answered = house.now(flip, Policy::AllConnected).await;
+    assert!(answered.reached);
+    assert!(matches!(
+        answered.nodes[0].1,
+        Outcome::Nacked { kind: Route, .. }
+    ));
 }

@@ -29,7 +29,9 @@ pub(super) struct World {
     bad: HashSet<Version>,
     /// By type and name: the number of the content that is there now.
     now: BTreeMap<(ResourceType, usize), u32>,
-    snapshot: Option<Snapshot>,
+    /// What was there before, for a turn that takes the last one back.
+    before: BTreeMap<(ResourceType, usize), u32>,
+    former: Option<Snapshot>,
 }
 
 impl World {
@@ -51,14 +53,23 @@ impl World {
             made,
             bad,
             now: BTreeMap::new(),
-            snapshot: None,
+            before: BTreeMap::new(),
+            former: None,
         }
     }
 
     /// Changes some of what is served; returns the next snapshot.
     pub(super) fn turn(&mut self, choices: &mut impl Choices) -> Snapshot {
+        if choices.once_in(4) {
+            std::mem::swap(&mut self.now, &mut self.before);
+            return self.snapshot(choices);
+        }
+        self.before.clone_from(&self.now);
+        // Often of one type, so that several changes of it meet.
+        let one = choices.once_in(2).then(|| choices.below(KINDS.len()));
         for _ in 0..=choices.below(4) {
-            let place = (KINDS[choices.below(KINDS.len())], choices.below(SERVED));
+            let kind = one.unwrap_or_else(|| choices.below(KINDS.len()));
+            let place = (KINDS[kind], choices.below(SERVED));
             match choices.below(8) {
                 0 | 1 => self.now.remove(&place),
                 2 => self.now.insert(place, BAD),
@@ -68,12 +79,16 @@ impl World {
                 }
             };
         }
+        self.snapshot(choices)
+    }
+
+    fn snapshot(&mut self, choices: &mut impl Choices) -> Snapshot {
         let all = self.now.iter();
         let resources =
             all.map(|((kind, name), number)| self.made[&(*kind, *name, *number)].clone());
         let resources: Vec<_> = resources.collect();
         // Built on the former one, or anew: either must do.
-        let builder = match &self.snapshot {
+        let builder = match &self.former {
             Some(former) if choices.below(2) == 0 => {
                 let served = |kind| NAMES[..SERVED].iter().map(move |name| (kind, *name));
                 let all = KINDS.into_iter().flat_map(served);
@@ -85,7 +100,7 @@ impl World {
         };
         let snapshot = builder.extend(resources).build();
         let snapshot = snapshot.unwrap_or_else(|error| unreachable!("{error}"));
-        self.snapshot = Some(snapshot.clone());
+        self.former = Some(snapshot.clone());
         snapshot
     }
 

@@ -59,16 +59,22 @@ fn the_corpus_obeys_the_model() {
 fn explore(transport: Transport) {
     let steps = number("XDS_PROPERTY_STEPS").unwrap_or(60_000) / 2;
     let first = number("XDS_PROPERTY_SEED").unwrap_or(0);
-    for seed in first..first + steps / STEPS {
+    let mut left = steps;
+    for seed in first.. {
+        let steps = if seed % 8 == 7 { LONG } else { SHORT };
+        let Some(others) = left.checked_sub(steps) else {
+            return;
+        };
+        left = others;
         let mut random = Random {
             state: seed,
             taken: Vec::new(),
         };
-        if broken(transport, &mut random).is_none() {
+        if broken(transport, &mut random, steps).is_none() {
             continue;
         }
-        let choices = shrunk(transport, random.taken);
-        let story = broken(transport, &mut Script::new(&choices)).unwrap_or_default();
+        let choices = shrunk(transport, random.taken, steps);
+        let story = broken(transport, &mut Script::new(&choices), steps).unwrap_or_default();
         panic!(
             "{transport:?}, seed {seed}, {} choices: {story}",
             choices.len()
@@ -80,8 +86,8 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-fn broken(transport: Transport, choices: &mut impl Choices) -> Option<String> {
-    let steps = usize::try_from(STEPS).unwrap();
+fn broken(transport: Transport, choices: &mut impl Choices, steps: u64) -> Option<String> {
+    let steps = usize::try_from(steps).unwrap();
     let played = catch_unwind(AssertUnwindSafe(|| play(transport, choices, steps)));
     match played {
         Ok(outcome) => outcome.err(),
@@ -90,14 +96,14 @@ fn broken(transport: Transport, choices: &mut impl Choices) -> Option<String> {
 }
 
 /// Leaves out whatever is not needed to break the same play.
-fn shrunk(transport: Transport, mut choices: Vec<u8>) -> Vec<u8> {
+fn shrunk(transport: Transport, mut choices: Vec<u8>, steps: u64) -> Vec<u8> {
     let mut length = choices.len() / 2;
     while length > 0 {
         let mut at = 0;
         while at + length <= choices.len() {
             let mut fewer = choices.clone();
             fewer.drain(at..at + length);
-            if broken(transport, &mut Script::new(&fewer)).is_some() {
+            if broken(transport, &mut Script::new(&fewer), steps).is_some() {
                 choices = fewer;
             } else {
                 at += length;
@@ -108,5 +114,6 @@ fn shrunk(transport: Transport, mut choices: Vec<u8>) -> Vec<u8> {
     choices
 }
 
-/// Of one play. Short plays have short stories, and every one ends at rest.
-const STEPS: u64 = 40;
+/// Most plays have short stories, and every one ends at rest.
+const SHORT: u64 = 40;
+const LONG: u64 = 400;
