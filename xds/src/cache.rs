@@ -180,7 +180,7 @@ impl SnapshotCache {
             let due = std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner));
             for shelf in due {
                 // First, so that a publish from here on is due again.
-                shelf.due.store(false, Ordering::Release);
+                shelf.due.swap(false, Ordering::AcqRel);
                 shelf.bell.ring().await;
             }
         }

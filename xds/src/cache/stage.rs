@@ -26,19 +26,28 @@ pub(crate) struct Stage<'a> {
 }
 
 impl SnapshotCache {
-    /// Gives `snapshots` to the named nodes of their groups alone.
+    /// Gives `snapshots` to the named nodes of their groups alone. What is staged there already
+    /// is withdrawn.
     pub(crate) fn stage(
         &self,
         snapshots: BTreeMap<Group, Snapshot>,
         nodes: Arc<BTreeSet<NodeId>>,
     ) -> Stage<'_> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let staged = snapshots
+            .into_iter()
+            .map(|(group, snapshot)| (self.shelf(&group), snapshot))
+            .collect::<Vec<_>>();
+        let others = staged.iter().map(|(shelf, _)| &**shelf);
+        withdraw(
+            others.filter(|shelf| shelf.staged.load().is_some()),
+            &mut last,
+        );
         *last = Sequence(last.0 + 1);
         let sequence = *last;
-        let mut shelves = Vec::with_capacity(snapshots.len());
+        let mut shelves = Vec::with_capacity(staged.len());
         let mut compared = Compared::default();
-        for (group, snapshot) in snapshots {
-            let shelf = self.shelf(&group);
+        for (shelf, snapshot) in staged {
             let former = shelf.published.load();
             let published = Published::new(sequence, snapshot, former.as_deref(), &mut compared);
             shelf.staged.store(Some(Arc::new(Staged {
@@ -87,23 +96,27 @@ impl Stage<'_> {
 }
 
 impl Drop for Stage<'_> {
-    /// The canaries get the former content back, under a new sequence: of a response's nonce
-    /// and of everything that waits, only what is newer counts.
     fn drop(&mut self) {
         let mut shelves = std::mem::take(&mut self.shelves);
         let last = self.cache.last.lock();
         let mut last = last.unwrap_or_else(PoisonError::into_inner);
         shelves.retain(|shelf| self.own(shelf).is_some());
-        if shelves.is_empty() {
-            return;
-        }
-        *last = Sequence(last.0 + 1);
-        for shelf in &shelves {
-            if let Some(former) = shelf.published.load_full() {
-                shelf.published.store(Some(Arc::new(former.again(*last))));
-            }
-            shelf.staged.store(None);
-        }
+        withdraw(shelves.iter().map(|shelf| &**shelf), &mut last);
         self.cache.wake(shelves);
+    }
+}
+
+/// The canaries get the former content back, under a new sequence: of a response's nonce and of
+/// everything that waits, only what is newer counts.
+fn withdraw<'a>(shelves: impl Iterator<Item = &'a Shelf>, last: &mut Sequence) {
+    let sequence = Sequence(last.0 + 1);
+    for shelf in shelves {
+        if let Some(former) = shelf.published.load_full() {
+            shelf
+                .published
+                .store(Some(Arc::new(former.again(sequence))));
+        }
+        shelf.staged.store(None);
+        *last = sequence;
     }
 }

@@ -29,8 +29,8 @@ pub enum Verdict {
     /// A canary refused it, was silent until the deadline, or is not connected. All have the
     /// former content, the canaries again.
     Withdrawn,
-    /// Something else was published to one of the groups meanwhile, which all have now. Of
-    /// what the canaries tried nothing is left.
+    /// Something else was published to one of the groups meanwhile, which all have now, or
+    /// another trial was begun there. Of what the canaries tried nothing is left.
     Superseded,
 }
 

@@ -95,6 +95,22 @@ async fn a_canary_that_accepted_gets_the_former_content_back_when_another_refuse
 }
 
 #[tokio::test]
+async fn a_second_trial_takes_nobody_back_to_an_older_sequence() {
+    let house = House::new(&["a", "b"]);
+    let [mut a, _b] = house.served(["a", "b"]);
+    let snapshots = House::snapshots(2);
+    let first = house.fleet.stage(snapshots, ["a".into()].into());
+    a.answer(Some("malformed"));
+    let tried = a.machine.newest();
+    let _second = house.fleet.stage(House::snapshots(3), ["b".into()].into());
+    a.see();
+    assert!(a.machine.newest() > tried);
+    assert_eq!(a.offered(), None, "it has the former content");
+    let canary = first.decide(Instant::now()).await;
+    assert_eq!(canary.verdict, Verdict::Superseded);
+}
+
+#[tokio::test]
 async fn silence_and_absence_end_at_the_deadline() {
     let house = House::new(&["a", "b"]);
     let _a = house.served(["a"]);
