@@ -18,13 +18,17 @@ use prost::Message as _;
 
 use crate::{
     resource::{Resource, ResourceType},
-    stream::Terms,
+    stream::{Bounds, Terms},
 };
 
 /// Those of Envoy, without a time to live.
 pub(crate) const TERMS: Terms = Terms {
-    names: 100,
-    answer: Duration::from_secs(20),
+    bounds: Bounds {
+        names: 100,
+        name_bytes: 10_000,
+        wide_requests: u32::MAX,
+        answer: Duration::from_secs(20),
+    },
     legacy_wildcard: true,
     ttl: false,
     alone: false,

@@ -39,7 +39,7 @@ use self::{
 pub(crate) use self::{
     message::{DeltaRequest, Reply, Response, SotwRequest, Transport},
     nonce::Nonce,
-    terms::Terms,
+    terms::{Bounds, Terms},
 };
 pub use self::{
     nack::Nack,
@@ -55,6 +55,15 @@ use crate::{
 pub(crate) enum Violation {
     #[error("more than {limit} names are subscribed for {kind}")]
     TooManyNames { kind: ResourceType, limit: usize },
+    #[error("the names that are subscribed have more than {limit} bytes")]
+    LongNames { limit: usize },
+    #[error("the client says that it has more than {limit} resources of {kind} that do not exist")]
+    TooManyGone { kind: ResourceType, limit: usize },
+    #[error(
+        "everything of a type was asked for, or given up, more than {limit} times without an \
+         answer in between"
+    )]
+    Restless { limit: u32 },
 }
 
 /// By type, from the first request for it on.
@@ -72,6 +81,9 @@ pub(crate) struct Machine {
     touched: u16,
     completeness: Completeness,
     unserved: Unserved,
+    /// Requests since the client last answered anything that cost what there is, not what they
+    /// brought.
+    wide_requests: u32,
 }
 
 impl Machine {
@@ -85,6 +97,7 @@ impl Machine {
             touched: 0,
             completeness: Completeness::default(),
             unserved: Unserved::default(),
+            wide_requests: 0,
         }
     }
 
@@ -124,7 +137,9 @@ impl Machine {
         let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
             return Ok(());
         };
-        substream.answer(&request.reply, &self.instance, now);
+        if substream.answer(&request.reply, &self.instance, now) {
+            self.wide_requests = 0;
+        }
         let mut change = substream.subscription.change(
             all,
             &request.subscribe,
@@ -132,7 +147,10 @@ impl Machine {
             substream.base.as_deref(),
         );
         if first {
-            substream.remember(&request.initial_versions);
+            let limit = self.terms.bounds.names;
+            if substream.remember(&request.initial_versions) > limit {
+                return Err(Violation::TooManyGone { kind, limit });
+            }
             // What the client lists is compared, not answered anew, except endpoints.
             if kind != ResourceType::Endpoints {
                 let listed = &request.initial_versions;
@@ -160,7 +178,9 @@ impl Machine {
             // It crossed a response. The client repeats its names when it answers that.
             return Ok(());
         }
-        substream.answer(&request.reply, &self.instance, now);
+        if substream.answer(&request.reply, &self.instance, now) {
+            self.wide_requests = 0;
+        }
         let all = self.terms.legacy_wildcard;
         let base = substream.base.as_deref();
         let change = substream
@@ -230,11 +250,13 @@ impl Machine {
         if !first && *change == Change::default() {
             return Ok(());
         }
+        self.wide_requests += u32::from(change.is_wide());
+        self.bound(kind)?;
         if let Some(substream) = self.substreams[kind.index()].as_deref_mut() {
             substream.apply(first, change);
         }
         match kind {
-            ResourceType::Endpoints if !change.dropped => {
+            ResourceType::Endpoints if !change.drops() => {
                 if let Some(endpoints) = self.substreams[kind.index()].as_deref() {
                     self.completeness.widen(endpoints);
                 }
@@ -248,15 +270,29 @@ impl Machine {
             | ResourceType::Secret
             | ResourceType::Runtime => {}
         }
-        self.bound(kind)
+        Ok(())
     }
 
     fn bound(&self, kind: ResourceType) -> Result<(), Violation> {
+        let Bounds {
+            names,
+            name_bytes,
+            wide_requests,
+            answer: _,
+        } = self.terms.bounds;
         let substream = self.substreams[kind.index()].as_ref();
-        let names = substream.map_or(0, |substream| substream.subscription.names().len());
-        let limit = self.terms.names;
-        if names > limit {
-            return Err(Violation::TooManyNames { kind, limit });
+        if substream.is_some_and(|substream| substream.subscription.names().len() > names) {
+            return Err(Violation::TooManyNames { kind, limit: names });
+        }
+        let substreams = self.substreams.iter().flatten();
+        let bytes = substreams.map(|substream| substream.subscription.size() as usize);
+        if bytes.sum::<usize>() > name_bytes {
+            return Err(Violation::LongNames { limit: name_bytes });
+        }
+        if self.wide_requests > wide_requests {
+            return Err(Violation::Restless {
+                limit: wide_requests,
+            });
         }
         Ok(())
     }

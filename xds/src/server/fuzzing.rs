@@ -39,9 +39,7 @@ fn stream<F: Form>(mut bytes: &[u8]) {
             let node = F::node(encoded)
                 .ok()
                 .and_then(|node| NodeDescription::read(node).ok());
-            let terms = node.map_or(TERMS, |node| {
-                Terms::new(&node, F::TRANSPORT, 100, TERMS.answer)
-            });
+            let terms = node.map_or(TERMS, |node| Terms::new(&node, F::TRANSPORT, TERMS.bounds));
             machine = Some(Machine::new(F::TRANSPORT, "server".into(), terms));
         }
         let Some(machine) = &mut machine else {

@@ -19,8 +19,11 @@ pub struct Limits {
     pub request_bytes: usize,
     /// In bytes, of the header fields of one request, 32 more counted for each.
     pub header_bytes: u32,
-    /// Names that one stream subscribes to, by type.
+    /// Names that one stream subscribes to, by type; and of which a client may say, when its
+    /// stream begins, that it has them though they do not exist.
     pub names: usize,
+    /// Of all names that one stream subscribes to, in bytes.
+    pub name_bytes: usize,
     /// How long a connection may stay without its first stream, an open stream without its
     /// first request, and a request without its end.
     pub first_request: Duration,
@@ -54,6 +57,7 @@ impl Default for Limits {
             request_bytes: 4 << 20,
             header_bytes: 16 << 10,
             names: 1 << 16,
+            name_bytes: 4 << 20,
             first_request: Duration::from_secs(10),
             admission: Duration::from_secs(5),
             answer: Duration::from_secs(20),

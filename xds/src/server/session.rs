@@ -20,7 +20,7 @@ use crate::{
     node::NodeDescription,
     peer::Peer,
     resource::ResourceType,
-    stream::{Machine, Response, Terms},
+    stream::{Bounds, Machine, Response, Terms},
 };
 
 pub(super) struct Session<F> {
@@ -50,9 +50,15 @@ impl<F: Form> Session<F> {
     ) -> Self {
         debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
         let limits = &ads.limits;
+        let bounds = Bounds {
+            names: limits.names,
+            name_bytes: limits.name_bytes,
+            wide_requests: WIDE_REQUESTS,
+            answer: limits.answer,
+        };
         let terms = Terms {
             alone: own.is_some(),
-            ..Terms::new(&node, F::TRANSPORT, limits.names, limits.answer)
+            ..Terms::new(&node, F::TRANSPORT, bounds)
         };
         let mut session = Self {
             machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms),
@@ -170,3 +176,6 @@ impl<F: Form> Session<F> {
         }
     }
 }
+
+/// Clients ask for everything once, most of them; each time costs what there is.
+const WIDE_REQUESTS: u32 = 32;

@@ -14,22 +14,23 @@ use crate::resource::Resource;
 impl Substream {
     /// Enters an answer. One to anything but the response in flight says nothing about content.
     /// `instance` is the server's.
-    pub(super) fn answer(&mut self, reply: &Reply, instance: &str, now: Instant) {
+    pub(super) fn answer(&mut self, reply: &Reply, instance: &str, now: Instant) -> bool {
         if !self.is_latest(&reply.nonce, instance) {
-            return;
+            return false;
         }
         let Some(in_flight) = self.in_flight.take() else {
-            return;
+            return false;
         };
         if in_flight.heartbeat {
             // It carried nothing that could be had or refused.
-            return;
+            return true;
         }
         self.standing = Standing::Open;
         match &reply.error {
             None => self.acknowledge(&in_flight, now),
             Some(words) => self.refuse(&in_flight, words, now),
         }
+        true
     }
 
     fn acknowledge(&mut self, in_flight: &InFlight, now: Instant) {

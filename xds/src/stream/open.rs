@@ -46,6 +46,16 @@ impl Open {
         self.many.entry(Arc::clone(name)).or_insert_with(new)
     }
 
+    pub(super) fn remove(&mut self, name: &str) {
+        if self.one.take_if(|(only, _)| **only == *name).is_none() {
+            self.many.remove(name);
+            if self.many.is_empty() {
+                // It may keep its last node.
+                self.many.clear();
+            }
+        }
+    }
+
     pub(super) fn retain(&mut self, mut stays: impl FnMut(&Arc<str>, &mut Entry) -> bool) {
         if let Some((name, entry)) = &mut self.one
             && !stays(name, entry)

@@ -69,7 +69,7 @@ impl Machine {
     fn answer_due(&self, substream: &Substream) -> Option<Instant> {
         let in_flight = substream.in_flight.as_ref()?;
         let sent = substream.sent.as_ref()?;
-        (!in_flight.overdue).then(|| sent.at + self.terms.answer)
+        (!in_flight.overdue).then(|| sent.at + self.terms.bounds.answer)
     }
 
     fn step(

@@ -16,6 +16,8 @@ pub(super) struct Subscription {
     /// State of the world: a name was given at some time, `*` included, so that an empty list
     /// means "nothing" from then on.
     named: bool,
+    /// Of all names, in bytes.
+    size: u32,
 }
 
 /// What a request changed.
@@ -27,8 +29,10 @@ pub(super) struct Change {
     pub(super) asked_all: bool,
     /// The wildcard is in force and was not.
     pub(super) widened: bool,
-    /// Something is no longer wanted.
-    pub(super) dropped: bool,
+    /// The wildcard is no longer in force.
+    pub(super) narrowed: bool,
+    /// Names that are no longer wanted.
+    pub(super) gone: Vec<Arc<str>>,
 }
 
 #[derive(Debug, Eq, PartialEq)]
@@ -45,8 +49,18 @@ impl Change {
         if self.widened {
             self.asked.push(Asked { name, new: false });
         } else {
-            self.dropped = true;
+            self.gone.push(name);
         }
+    }
+
+    /// Whether something is no longer wanted.
+    pub(super) fn drops(&self) -> bool {
+        self.narrowed || !self.gone.is_empty()
+    }
+
+    /// Whether entering it costs what there is, and not what the request has.
+    pub(super) fn is_wide(&self) -> bool {
+        self.asked_all || self.widened || self.narrowed
     }
 }
 
@@ -69,7 +83,7 @@ impl Subscription {
         let mut change = Change {
             asked_all: asked_all && !left,
             widened: self.wildcard && !former,
-            dropped: former && left,
+            narrowed: former && left,
             ..Change::default()
         };
         self.subscribe(subscribe, former, set, &mut change);
@@ -93,7 +107,7 @@ impl Subscription {
         let mut change = Change {
             asked_all: self.wildcard && (first || !former),
             widened: self.wildcard && !former,
-            dropped: former && !self.wildcard,
+            narrowed: former && !self.wildcard,
             ..Change::default()
         };
         let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -124,6 +138,7 @@ impl Subscription {
             self.names.push(kept);
         }
         before.for_each(|had| change.lose(had));
+        self.size = self.names.iter().map(size).sum();
         change
     }
 
@@ -137,6 +152,11 @@ impl Subscription {
 
     pub(super) fn is_wildcard(&self) -> bool {
         self.wildcard
+    }
+
+    /// Of all names, in bytes.
+    pub(super) fn size(&self) -> u32 {
+        self.size
     }
 
     pub(super) fn names(&self) -> &[Arc<str>] {
@@ -164,7 +184,12 @@ impl Subscription {
             });
             change.asked.push(Asked { name, new });
         }
-        if added.is_empty() {
+        self.size += added.iter().map(size).sum::<u32>();
+        if added.len() <= FEW {
+            for name in added {
+                let at = self.position(&name).unwrap_or_else(|at| at);
+                self.names.insert(at, name);
+            }
             return;
         }
         self.names.reserve_exact(added.len());
@@ -179,9 +204,9 @@ impl Subscription {
             .iter()
             .filter_map(|name| self.position(name).ok())
             .collect();
-        let Some(first) = gone.first() else {
+        if gone.is_empty() {
             return;
-        };
+        }
         let mut new = BTreeSet::new();
         change.asked.retain(|asked| {
             let stays = !unwanted.contains(&*asked.name);
@@ -190,21 +215,37 @@ impl Subscription {
             }
             stays
         });
-        let at = *first;
-        let mut gone = gone.into_iter().peekable();
-        let tail: Vec<_> = self.names.drain(at..).collect();
-        for (at, name) in (at..).zip(tail) {
-            if gone.next_if_eq(&at).is_none() {
-                self.names.push(name);
-            } else if self.wildcard {
+        for name in self.take(&gone) {
+            self.size -= size(&name);
+            if self.wildcard {
                 // Whether the wildcard covers the name, only the server knows: it says so.
                 let new = new.contains(&name);
                 change.asked.push(Asked { name, new });
             } else {
-                change.dropped = true;
+                change.gone.push(name);
             }
         }
-        self.names.shrink_to_fit();
+    }
+
+    /// Takes out the names at these places, which ascend.
+    fn take(&mut self, places: &[usize]) -> Vec<Arc<str>> {
+        let mut taken: Vec<_>;
+        if places.len() <= FEW {
+            let places = places.iter().rev();
+            taken = places.map(|at| self.names.remove(*at)).collect();
+            taken.reverse();
+        } else {
+            let mut places = places.iter().peekable();
+            let all = std::mem::take(&mut self.names).into_iter().enumerate();
+            let (gone, kept): (Vec<_>, Vec<_>) =
+                all.partition(|(at, _)| places.next_if(|place| *place == at).is_some());
+            taken = gone.into_iter().map(|(_, name)| name).collect();
+            self.names = kept.into_iter().map(|(_, name)| name).collect();
+        }
+        if self.names.len() < self.names.capacity() / 2 {
+            self.names.shrink_to_fit();
+        }
+        taken
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
@@ -212,6 +253,14 @@ impl Subscription {
             .binary_search_by(|have| -> Ordering { (**have).cmp(name) })
     }
 }
+
+/// In bytes. A request has a bound far below.
+fn size(name: &Arc<str>) -> u32 {
+    u32::try_from(name.len()).unwrap_or(u32::MAX)
+}
+
+/// So many names are moved one by one, which costs a part of what moving all of them does.
+const FEW: usize = 8;
 
 /// The name as the resource has it, or a copy.
 fn shared(name: &str, set: Option<&ResourceSet>) -> Arc<str> {
@@ -285,7 +334,7 @@ mod tests {
         subscription.replace(false, true, &list(&["*"]), None);
         let change = subscription.replace(false, true, &[], None);
         assert!(!subscription.is_wildcard());
-        assert!(change.dropped);
+        assert!(change.narrowed);
     }
 
     #[test]
@@ -294,7 +343,7 @@ mod tests {
         subscription.replace(true, true, &list(&["*", "a"]), None);
         let change = subscription.replace(false, true, &list(&["a"]), None);
         assert!(subscription.covers("a") && !subscription.covers("b"));
-        assert!(change.asked.is_empty() && change.dropped);
+        assert!(change.asked.is_empty() && change.drops());
     }
 
     #[test]
@@ -302,6 +351,6 @@ mod tests {
         let mut subscription = Subscription::default();
         subscription.replace(true, true, &list(&["a", "b"]), None);
         let change = subscription.replace(false, true, &list(&["b"]), None);
-        assert!(change.asked.is_empty() && change.dropped && !change.asked_all);
+        assert!(change.asked.is_empty() && change.drops() && !change.asked_all);
     }
 }

@@ -146,7 +146,10 @@ impl Substream {
     /// `initial_resource_versions`: what the client kept from an earlier stream. Endpoints
     /// are sent on a new stream whatever the client has, since Envoy may hold them for a
     /// cluster that it is warming anew.
-    pub(super) fn remember(&mut self, versions: &HashMap<String, String>) {
+    ///
+    /// Says how many of them exist no more.
+    pub(super) fn remember(&mut self, versions: &HashMap<String, String>) -> usize {
+        let mut gone = 0;
         for (name, version) in versions {
             if !self.subscription.covers(name) {
                 continue;
@@ -161,7 +164,9 @@ impl Substream {
                 ..Entry::default()
             };
             self.open.insert(&name.as_str().into(), entry);
+            gone += usize::from(self.get(name).is_none());
         }
+        gone
     }
 
     /// Enters a change of the subscription.
@@ -183,7 +188,12 @@ impl Substream {
                 self.entry(&asked.name).owed = true;
             }
         }
-        if change.dropped {
+        for name in &change.gone {
+            if !self.subscription.covers(name) {
+                self.open.remove(name);
+            }
+        }
+        if change.narrowed {
             let subscription = &self.subscription;
             self.open.retain(|name, _| subscription.covers(name));
         }

@@ -3,6 +3,7 @@
 mod cost;
 mod delta;
 mod every;
+mod limits;
 mod lists;
 mod order;
 mod property;

@@ -29,8 +29,8 @@ pub(super) struct World {
     bad: HashSet<Version>,
     /// By type and name: the number of the content that is there now.
     now: BTreeMap<(ResourceType, usize), u32>,
-    /// What was there before, for a turn that takes the last one back.
-    before: BTreeMap<(ResourceType, usize), u32>,
+    /// By type: what was there last without anything bad.
+    sound: BTreeMap<ResourceType, Vec<(usize, u32)>>,
     former: Option<Snapshot>,
 }
 
@@ -53,23 +53,31 @@ impl World {
             made,
             bad,
             now: BTreeMap::new(),
-            before: BTreeMap::new(),
+            sound: BTreeMap::new(),
             former: None,
         }
     }
 
     /// Changes some of what is served; returns the next snapshot.
     pub(super) fn turn(&mut self, choices: &mut impl Choices) -> Snapshot {
-        if choices.once_in(4) {
-            std::mem::swap(&mut self.now, &mut self.before);
+        self.note_sound();
+        let one = KINDS[choices.below(KINDS.len())];
+        if choices.once_in(3) {
+            let bad = self.now.iter().filter(|(_, number)| **number == BAD);
+            let bad: Vec<_> = bad.map(|((kind, _), _)| *kind).collect();
+            let some = choices.below(bad.len().max(1));
+            self.restore(bad.get(some).copied().unwrap_or(one));
             return self.snapshot(choices);
         }
-        self.before.clone_from(&self.now);
         // Often of one type, so that several changes of it meet.
-        let one = choices.once_in(2).then(|| choices.below(KINDS.len()));
+        let mixed = choices.once_in(2);
         for _ in 0..=choices.below(4) {
-            let kind = one.unwrap_or_else(|| choices.below(KINDS.len()));
-            let place = (KINDS[kind], choices.below(SERVED));
+            let kind = if mixed {
+                KINDS[choices.below(KINDS.len())]
+            } else {
+                one
+            };
+            let place = (kind, choices.below(SERVED));
             match choices.below(8) {
                 0 | 1 => self.now.remove(&place),
                 2 => self.now.insert(place, BAD),
@@ -80,6 +88,24 @@ impl World {
             };
         }
         self.snapshot(choices)
+    }
+
+    fn note_sound(&mut self) {
+        for kind in KINDS {
+            let all = self.now.iter().filter(|((of, _), _)| *of == kind);
+            let all: Vec<_> = all.map(|((_, name), number)| (*name, *number)).collect();
+            if all.iter().all(|(_, number)| *number != BAD) {
+                self.sound.insert(kind, all);
+            }
+        }
+    }
+
+    /// Takes back what was bad of a type, and all that came with it.
+    fn restore(&mut self, kind: ResourceType) {
+        self.now.retain(|(of, _), _| *of != kind);
+        let sound = self.sound.get(&kind).into_iter().flatten();
+        self.now
+            .extend(sound.map(|(name, number)| ((kind, *name), *number)));
     }
 
     fn snapshot(&mut self, choices: &mut impl Choices) -> Snapshot {

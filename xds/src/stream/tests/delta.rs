@@ -297,24 +297,6 @@ fn a_content_that_returns_while_another_is_on_its_way_is_sent_again() {
 }
 
 #[test]
-fn too_many_names_end_the_stream() {
-    let mut client = Client::delta();
-    let subscribe = (0..101).map(|n| n.to_string()).collect();
-    let request = DeltaRequest {
-        subscribe,
-        ..DeltaRequest::default()
-    };
-    let violation = client
-        .machine
-        .delta(Route, &request, client.now)
-        .unwrap_err();
-    assert_eq!(
-        violation.to_string(),
-        "more than 100 names are subscribed for RouteConfiguration"
-    );
-}
-
-#[test]
 fn what_is_acknowledged_after_it_was_left_asked_for_again_and_deleted_is_taken_away() {
     let mut client = Client::delta();
     client.publish([opaque(Cluster, "a", "1")]);

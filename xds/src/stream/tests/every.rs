@@ -215,7 +215,7 @@ fn who_does_not_answer_in_time_lags_until_the_answer_comes() {
         let began = client.now;
         let first = only(client.ask(Endpoints, &["a"]));
         let due = client.machine.deadline(client.now).unwrap();
-        assert_eq!(due, began + TERMS.answer);
+        assert_eq!(due, began + TERMS.bounds.answer);
         client.now = due - Duration::from_millis(1);
         assert!(client.advance().is_empty());
         assert_eq!(client.state(Endpoints), TypeState::Stale);

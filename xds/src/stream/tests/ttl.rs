@@ -65,7 +65,7 @@ fn x51_state_of_the_world_needs_both_features() {
         client_features: features.iter().map(|f| (*f).to_owned()).collect(),
     };
     let minds =
-        |features: &[&str], transport| Terms::new(&node(features), transport, 1, TERMS.answer).ttl;
+        |features: &[&str], transport| Terms::new(&node(features), transport, TERMS.bounds).ttl;
     let ttl = "xds.config.supports-resource-ttl";
     let wrapped = "xds.config.supports-resource-in-sotw";
     assert!(minds(&[ttl], Transport::Delta));
@@ -133,7 +133,7 @@ fn the_clients_of_grpc_never_ask_for_everything_by_naming_nothing() {
         client_features: Vec::new(),
     };
     for transport in [Transport::Delta, Transport::StateOfTheWorld] {
-        let terms = Terms::new(&node, transport, 10, TERMS.answer);
+        let terms = Terms::new(&node, transport, TERMS.bounds);
         let mut client = Client::new(transport);
         client.machine = Machine::new(transport, "server".into(), terms);
         client.publish([opaque(Listener, "a", "1")]);
