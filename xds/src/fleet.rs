@@ -28,7 +28,7 @@ use crate::{
     cache::{Group, Sequence, SnapshotCache},
     node::{NodeDescription, NodeId},
     peer::Peer,
-    stream::Machine,
+    stream::{Doubts, Machine},
 };
 
 /// The acknowledgements of all nodes, against those that are registered.
@@ -149,12 +149,14 @@ impl Fleet {
         peer: Peer,
     ) -> Connection {
         let id = node.id.clone();
-        let stream = self.ledger().connect(node, group, peer, Instant::now());
+        let now = Instant::now();
+        let (stream, doubts) = self.ledger().connect(node, group, peer, now);
         self.changed();
         Connection {
             fleet: Arc::clone(self),
             node: id,
             stream,
+            doubts,
         }
     }
 
@@ -185,6 +187,8 @@ pub(crate) struct Connection {
     node: NodeId,
     /// The place of the stream's entry.
     stream: usize,
+    /// What the client may have, as known when the stream began, and when it ends.
+    doubts: Option<Box<Doubts>>,
 }
 
 impl Connection {
@@ -198,6 +202,18 @@ impl Connection {
         self.fleet.changed();
     }
 
+    /// What the client may have from former streams and not tell of.
+    pub(crate) fn take_doubts(&mut self) -> Option<Box<Doubts>> {
+        self.doubts.take()
+    }
+
+    /// Keeps what the client may have for its next stream. Called when this one ends.
+    pub(crate) fn keep_doubts(&mut self, machine: &Machine) {
+        for (kind, doubt) in machine.doubts().filter(|(_, doubt)| !doubt.is_none()) {
+            self.doubts.get_or_insert_default().set(kind, doubt);
+        }
+    }
+
     pub(crate) fn node(&self) -> &NodeId {
         &self.node
     }
@@ -205,7 +221,10 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.fleet.ledger().disconnect(self.stream, Instant::now());
+        let doubts = self.doubts.take();
+        self.fleet
+            .ledger()
+            .disconnect(self.stream, doubts, Instant::now());
         self.fleet.changed();
     }
 }

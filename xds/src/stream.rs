@@ -6,6 +6,7 @@
 mod answer;
 mod completeness;
 mod difference;
+mod doubt;
 mod heartbeat;
 mod message;
 #[cfg(any(test, fuzzing))]
@@ -37,6 +38,7 @@ use self::{
     unserved::Unserved,
 };
 pub(crate) use self::{
+    doubt::{Doubt, Doubts},
     message::{DeltaRequest, Reply, Response, SotwRequest, Transport},
     nonce::Nonce,
     terms::{Bounds, Terms},
@@ -81,6 +83,8 @@ pub(crate) struct Machine {
     touched: u16,
     completeness: Completeness,
     unserved: Unserved,
+    /// What the client may have from an earlier stream and not tell of.
+    doubts: Option<Box<Doubts>>,
     /// Requests since the client last answered anything that cost what there is, not what they
     /// brought.
     wide_requests: u32,
@@ -97,8 +101,21 @@ impl Machine {
             touched: 0,
             completeness: Completeness::default(),
             unserved: Unserved::default(),
+            doubts: None,
             wide_requests: 0,
         }
+    }
+
+    /// To be called before the first request.
+    pub(crate) fn doubt(&mut self, doubts: Option<Box<Doubts>>) {
+        self.doubts = doubts;
+    }
+
+    /// What the client may have and would not tell of on another stream, for each type that was
+    /// asked for.
+    pub(crate) fn doubts(&self) -> impl Iterator<Item = (ResourceType, Doubt)> {
+        let substreams = self.substreams.iter().flatten();
+        substreams.map(|substream| (substream.kind, substream.doubt()))
     }
 
     /// The newest snapshot of the client's group.
@@ -148,7 +165,9 @@ impl Machine {
         );
         if first {
             let limit = self.terms.bounds.names;
-            if substream.remember(&request.initial_versions) > limit {
+            let doubts = self.doubts.as_deref();
+            let doubt = doubts.map_or(&Doubt::None, |doubts| doubts.of(kind));
+            if substream.remember(&request.initial_versions, doubt) > limit {
                 return Err(Violation::TooManyGone { kind, limit });
             }
             // What the client lists is compared, not answered anew, except endpoints.
@@ -187,7 +206,11 @@ impl Machine {
             .subscription
             .replace(first, all, &request.names, base);
         if first {
-            substream.claimed = Version::parse(&request.version);
+            let doubts = self.doubts.as_deref();
+            substream.doubted = doubts.is_some_and(|doubts| !doubts.of(kind).is_none());
+            if !substream.doubted {
+                substream.claimed = Version::parse(&request.version);
+            }
         }
         self.change(kind, first, &change)
     }

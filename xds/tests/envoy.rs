@@ -22,6 +22,8 @@ mod gate;
 mod old_connections;
 #[path = "envoy/outages.rs"]
 mod outages;
+#[path = "envoy/partial.rs"]
+mod partial;
 #[path = "envoy/patience.rs"]
 mod patience;
 #[path = "envoy/ports.rs"]

@@ -15,7 +15,7 @@ use crate::{
     cache::{Group, Place, Sequence},
     node::NodeId,
     peer::Peer,
-    stream::{TypeState, TypeStatus},
+    stream::{Doubts, TypeState, TypeStatus},
 };
 
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Node {
     pub(super) retired: Option<Instant>,
     /// The places of its open streams, the newest last.
     pub(super) streams: SmallVec<[usize; 2]>,
+    /// What it may have of streams that ended.
+    pub(super) doubts: Option<Box<Doubts>>,
     pub(super) record: Record,
 }
 

@@ -22,7 +22,7 @@ use crate::{
     cache::{Group, Sequence, SnapshotCache},
     node::{NodeDescription, NodeId},
     peer::Peer,
-    stream::TypeStatus,
+    stream::{Doubt, Doubts, TypeState, TypeStatus},
 };
 
 #[derive(Debug)]
@@ -72,14 +72,14 @@ impl Ledger {
         self.forget_strangers(now);
     }
 
-    /// Returns the stream's place.
+    /// Returns the stream's place, and what the node may have without saying so.
     pub(super) fn connect(
         &mut self,
         description: NodeDescription,
         group: Group,
         peer: Peer,
         now: Instant,
-    ) -> usize {
+    ) -> (usize, Option<Box<Doubts>>) {
         let node = self.intern(description.id.clone());
         let about = About::of(description, self.about.as_ref());
         self.about = Some(Arc::clone(&about));
@@ -94,17 +94,31 @@ impl Ledger {
             synced_to: None,
             types: Vec::new(),
         });
+        let doubts = self.doubts(node);
         self.nodes[node].streams.push(stream);
         self.assess(node);
-        stream
+        (stream, doubts)
     }
 
-    pub(super) fn disconnect(&mut self, stream: usize, now: Instant) {
+    /// What became of an ended stream's content is known; of one that is still open, a client
+    /// that comes back tells nothing.
+    fn doubts(&self, node: usize) -> Option<Box<Doubts>> {
+        let node = &self.nodes[node];
+        let mut doubts = node.doubts.clone();
+        let open = node.streams.iter().flat_map(|at| &self.streams[*at].types);
+        for status in open.filter(|status| status.state != TypeState::Synced) {
+            doubts.get_or_insert_default().set(status.kind, Doubt::All);
+        }
+        doubts
+    }
+
+    pub(super) fn disconnect(&mut self, stream: usize, doubts: Option<Box<Doubts>>, now: Instant) {
         let Some(ended) = self.streams.try_remove(stream) else {
             return;
         };
         let node = &mut self.nodes[ended.node];
         node.streams.retain(|open| *open != stream);
+        node.doubts = Doubts::after(node.doubts.take(), &ended.types, doubts);
         node.record.absorb(&ended.types, ended.peer, now);
         if node.streams.is_empty() && !node.registered {
             self.strangers.push_back((ended.node, now));
@@ -236,6 +250,7 @@ impl Ledger {
             registered: false,
             retired: None,
             streams: SmallVec::new(),
+            doubts: None,
             record: Record::default(),
         });
         self.places.insert(id, place);

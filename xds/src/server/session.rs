@@ -60,10 +60,14 @@ impl<F: Form> Session<F> {
             alone: own.is_some(),
             ..Terms::new(&node, F::TRANSPORT, bounds)
         };
+        let watch = ads.cache.subscribe(&group, &node.id);
+        let mut connection = ads.fleet.connect(node, group, peer);
+        let mut machine = Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms);
+        machine.doubt(connection.take_doubts());
         let mut session = Self {
-            machine: Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms),
-            watch: ads.cache.subscribe(&group, &node.id),
-            connection: ads.fleet.connect(node, group, peer),
+            machine,
+            watch,
+            connection,
             outbox: Vec::new().into_iter(),
             stirred: true,
             unreported: true,
@@ -174,6 +178,12 @@ impl<F: Form> Session<F> {
             self.machine.publish(published);
             self.stirred = true;
         }
+    }
+}
+
+impl<F> Drop for Session<F> {
+    fn drop(&mut self) {
+        self.connection.keep_doubts(&self.machine);
     }
 }
 

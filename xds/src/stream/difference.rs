@@ -138,6 +138,7 @@ impl Substream {
     /// Nothing is left to send: either the client has everything, or it has refused the rest.
     fn settle(&mut self) {
         self.standing = if self.open.is_empty() {
+            self.doubted = false;
             Standing::Settled
         } else {
             Standing::Refused

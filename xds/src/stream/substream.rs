@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Acknowledged, Nack, Sent, Transport, TypeState, TypeStatus,
+    doubt::Doubt,
     nonce::Nonce,
     open::{Entry, Known, Open, Verdict},
     order::PATIENCE,
@@ -27,6 +28,8 @@ pub(super) struct Substream {
     pub(super) kind: ResourceType,
     pub(super) transport: Transport,
     pub(super) standing: Standing,
+    /// What the client says that it kept does not count, until it has everything.
+    pub(super) doubted: bool,
     /// A response is owed even if there is nothing to put in.
     pub(super) answer_owed: bool,
     /// Which response of its sequence the last one was, from 0.
@@ -117,6 +120,7 @@ impl Substream {
             kind,
             transport,
             standing: Standing::Open,
+            doubted: false,
             answer_owed: false,
             repeat: 0,
             subscription: Subscription::default(),
@@ -148,13 +152,14 @@ impl Substream {
     /// cluster that it is warming anew.
     ///
     /// Says how many of them exist no more.
-    pub(super) fn remember(&mut self, versions: &HashMap<String, String>) -> usize {
+    pub(super) fn remember(&mut self, versions: &HashMap<String, String>, doubt: &Doubt) -> usize {
+        self.doubted = matches!(doubt, Doubt::All);
         let mut gone = 0;
         for (name, version) in versions {
             if !self.subscription.covers(name) {
                 continue;
             }
-            let ours = if self.kind == ResourceType::Endpoints {
+            let ours = if self.kind == ResourceType::Endpoints || self.doubted {
                 None
             } else {
                 Version::parse(version)
@@ -165,6 +170,15 @@ impl Substream {
             };
             self.open.insert(&name.as_str().into(), entry);
             gone += usize::from(self.get(name).is_none());
+        }
+        for name in doubt.names() {
+            if self.subscription.covers(name) {
+                let unknown = Entry {
+                    known: Known::Unknown,
+                    ..Entry::default()
+                };
+                self.open.insert(name, unknown);
+            }
         }
         gone
     }

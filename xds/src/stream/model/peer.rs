@@ -10,7 +10,7 @@ use super::{
 use crate::{
     resource::{Resource, ResourceType, Version},
     snapshot::Snapshot,
-    stream::{Response, Transport},
+    stream::{Doubt, Response, Transport},
 };
 
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub(super) struct Peer {
     /// The client has accepted something on this stream.
     proven: bool,
     claimed: Option<Version>,
+    /// What the client may have from a former stream.
+    doubt: Doubt,
     /// By name: what was refused when it came alone.
     refused: BTreeMap<String, Option<Version>>,
     pub(super) in_flight: Option<Flight>,
@@ -71,12 +73,17 @@ impl Peer {
             .collect()
     }
 
-    /// Only the client remembers anything.
-    pub(super) fn reconnected(&mut self) -> &Self {
+    /// Only the client remembers anything, and the fleet what it may have. A server that has
+    /// been started anew does not: what a client took of a response that it refused is then
+    /// beyond its knowledge, and beyond this model.
+    pub(super) fn reconnected(&mut self, doubt: Option<Doubt>) -> &Self {
+        let tainted = std::mem::take(&mut self.tainted);
         *self = Self {
             client: std::mem::take(&mut self.client),
             held: std::mem::take(&mut self.held),
             accepted: std::mem::take(&mut self.accepted),
+            tainted: doubt.as_ref().map(|_| tainted).unwrap_or_default(),
+            doubt: doubt.unwrap_or_default(),
             ..Self::default()
         };
         self
@@ -85,7 +92,8 @@ impl Peer {
     /// State of the world: the version that a first request brings counts if it is that of
     /// everything.
     pub(super) fn claim(&mut self, version: &str) {
-        self.claimed = Version::parse(version).filter(|_| self.server.wildcard);
+        let counts = self.server.wildcard && matches!(self.doubt, Doubt::None);
+        self.claimed = Version::parse(version).filter(|_| counts);
     }
 
     /// Once there is something to compare it with.
@@ -107,11 +115,20 @@ impl Peer {
     ) {
         if told.first {
             for (name, version) in listed.iter().filter(|(name, _)| self.server.covers(name)) {
-                if kind == ResourceType::Endpoints {
+                if kind == ResourceType::Endpoints || matches!(self.doubt, Doubt::All) {
                     self.unknown.insert(name.clone());
                 } else {
                     self.known.insert(name.clone(), *version);
                 }
+            }
+        }
+        if let Doubt::Names(names) = &self.doubt
+            && told.first
+        {
+            let names = names.iter().map(ToString::to_string);
+            for name in names.filter(|name| self.server.covers(name)) {
+                self.known.remove(&name);
+                self.unknown.insert(name);
             }
         }
         self.answer_owed |= told.answer || (whole && (told.first || !told.names.is_empty()));

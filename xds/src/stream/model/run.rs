@@ -18,7 +18,7 @@ use crate::{
     cache::{Published, Sequence},
     fixture::TERMS,
     resource::{Resource, ResourceType, Version},
-    stream::{DeltaRequest, Machine, Reply, Response, SotwRequest, Transport},
+    stream::{DeltaRequest, Doubts, Machine, Reply, Response, SotwRequest, Transport},
 };
 
 /// Plays `steps` steps and lets everything come to rest. The error tells what was broken, and
@@ -51,6 +51,8 @@ struct Run {
     clusters_sent: Vec<String>,
     trace: Vec<String>,
     starts: u32,
+    /// Of former streams.
+    doubts: Doubts,
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +84,7 @@ impl Run {
             clusters_sent: Vec::new(),
             trace: Vec::new(),
             starts: 0,
+            doubts: Doubts::default(),
         }
     }
 
@@ -316,13 +319,19 @@ impl Run {
     /// The stream breaks with all that is on its way; the client says on the next one what it
     /// wants and has.
     fn reconnect(&mut self, choices: &mut impl Choices) {
-        self.trace.push("reconnect".to_owned());
+        let remembers = choices.once_in(2);
+        self.trace
+            .push(format!("reconnect, remembered: {remembers}"));
         self.starts += 1;
-        self.machine = Machine::new(
+        let mut machine = Machine::new(
             self.transport,
             format!("server{}", self.starts).into(),
             TERMS,
         );
+        let doubts = remembers.then(|| self.doubts());
+        machine.doubt(doubts.clone());
+        self.doubts = doubts.as_deref().cloned().unwrap_or_default();
+        self.machine = machine;
         if let Some(published) = &self.published {
             self.machine.publish(Arc::clone(published));
         }
@@ -333,7 +342,8 @@ impl Run {
         let mut kinds = KINDS;
         kinds.rotate_left(early);
         for kind in kinds {
-            let peer = self.peer(kind).reconnected();
+            let doubt = doubts.as_ref().map(|doubts| doubts.of(kind).clone());
+            let peer = self.peer(kind).reconnected(doubt);
             let started = peer.client.started;
             let names = peer.full_list();
             let (listed, version) = (peer.held.clone(), peer.accepted.clone());
@@ -347,6 +357,15 @@ impl Run {
             peer.client.started = false;
             self.ask_anew(kind, names, listed, version);
         }
+    }
+
+    /// As the fleet keeps them: of types that were not asked for on this stream, those before.
+    fn doubts(&self) -> Box<Doubts> {
+        let mut doubts = self.doubts.clone();
+        for (kind, doubt) in self.machine.doubts() {
+            doubts.set(kind, doubt);
+        }
+        Box::new(doubts)
     }
 
     fn ask_anew(
