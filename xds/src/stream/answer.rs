@@ -73,6 +73,8 @@ impl Substream {
     /// What the client has is what was sent, and nothing else.
     fn acknowledge_whole(&mut self, content: &[Resource]) {
         self.refused_whole = None;
+        let wanted = |resource: &Resource| self.subscription.covers(resource.name());
+        self.leftovers = !content.iter().all(wanted);
         for (name, entry) in self.open.iter_mut() {
             let sent = content.binary_search_by(|resource| resource.name().cmp(name));
             entry.known = sent.map_or(Known::Nothing, |at| Known::Resource(content[at].clone()));

@@ -19,8 +19,14 @@ impl Open {
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        let one = self.one.as_ref();
-        one.is_some_and(|(only, _)| **only == *name) || self.many.contains_key(name)
+        self.get(name).is_some()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Entry> {
+        match &self.one {
+            Some((only, entry)) => (**only == *name).then_some(entry),
+            None => self.many.get(name),
+        }
     }
 
     pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Entry> {

@@ -30,6 +30,9 @@ pub(super) struct Substream {
     pub(super) standing: Standing,
     /// What the client says that it kept does not count, until it has everything.
     pub(super) doubted: bool,
+    /// Types that are always sent whole: the client may have what it does not want any more,
+    /// until it gets the next whole.
+    pub(super) leftovers: bool,
     /// A response is owed even if there is nothing to put in.
     pub(super) answer_owed: bool,
     /// Which response of its sequence the last one was, from 0.
@@ -121,6 +124,7 @@ impl Substream {
             transport,
             standing: Standing::Open,
             doubted: false,
+            leftovers: false,
             answer_owed: false,
             repeat: 0,
             subscription: Subscription::default(),
@@ -187,6 +191,8 @@ impl Substream {
     pub(super) fn apply(&mut self, first: bool, change: &Change) {
         self.reopen();
         self.open_new(change);
+        self.leftovers |= self.is_whole() && self.leaves(change);
+
         if change.asked_all {
             self.answer_owed = true;
             // Asked for a second time, everything is sent again. The first time, the client
@@ -344,8 +350,16 @@ impl Substream {
 
     /// What was not wanted before is not known to be there, whatever `base` holds.
     fn open_new(&mut self, change: &Change) {
+        let new = || Entry {
+            known: if self.leftovers {
+                Known::Unknown
+            } else {
+                Known::Nothing
+            },
+            ..Entry::default()
+        };
         for asked in change.asked.iter().filter(|asked| asked.new) {
-            self.open.entry(&asked.name, Entry::default);
+            self.open.entry(&asked.name, new);
         }
         if !change.widened {
             return;
@@ -355,9 +369,18 @@ impl Substream {
         let all = self.base.iter().flat_map(|base| base.iter());
         for name in all.map(Resource::name) {
             if !self.subscription.has_name(name) && !former.contains(name) {
-                self.open.entry(name, Entry::default);
+                self.open.entry(name, new);
             }
         }
+    }
+
+    /// Whether the client may have any of what it no longer wants.
+    fn leaves(&self, change: &Change) -> bool {
+        let may_have = |name: &Arc<str>| match self.open.get(name) {
+            Some(entry) => !matches!(entry.known, Known::Nothing),
+            None => self.get(name).is_some(),
+        };
+        change.narrowed || change.gone.iter().any(may_have)
     }
 
     fn owe_all(&mut self) {

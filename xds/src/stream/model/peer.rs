@@ -131,6 +131,21 @@ impl Peer {
                 self.unknown.insert(name);
             }
         }
+        if whole {
+            // It may still have what it did not want for a while.
+            let wanted = |name: &String| told.all_before || told.former.contains(name);
+            let anew = |name: &String| self.server.covers(name) && !wanted(name);
+            let anew: Vec<_> = self
+                .known
+                .keys()
+                .filter(|name| anew(name))
+                .cloned()
+                .collect();
+            for name in anew {
+                self.known.remove(&name);
+                self.unknown.insert(name);
+            }
+        }
         self.answer_owed |= told.answer || (whole && (told.first || !told.names.is_empty()));
         let listed = |name: &String| {
             told.first && kind != ResourceType::Endpoints && listed.contains_key(name)
@@ -147,8 +162,10 @@ impl Peer {
             self.owed.extend(names);
         }
         let server = &self.server;
-        self.known.retain(|name, _| server.covers(name));
-        self.unknown.retain(|name| server.covers(name));
+        if !whole {
+            self.known.retain(|name, _| server.covers(name));
+            self.unknown.retain(|name| server.covers(name));
+        }
         self.owed.retain(|name| server.covers(name));
         self.refused.retain(|name, _| server.covers(name));
     }
@@ -184,7 +201,7 @@ impl Peer {
             .iter()
             .map(|(name, version)| (name, Some(*version)));
         for (name, version) in sent.chain(flight.removed.iter().map(|name| (name, None))) {
-            if !self.server.covers(name) {
+            if !self.server.covers(name) && !whole {
                 continue;
             }
             match (refused, version) {

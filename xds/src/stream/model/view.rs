@@ -21,6 +21,9 @@ pub(super) struct Told {
     pub(super) all_again: bool,
     /// An answer, even an empty one.
     pub(super) answer: bool,
+    /// State of the world: what was wanted before.
+    pub(super) former: BTreeSet<String>,
+    pub(super) all_before: bool,
 }
 
 impl View {
@@ -86,6 +89,8 @@ impl View {
             names: self.names.difference(&former).cloned().collect(),
             all_again: widened && !first,
             answer: widened,
+            former,
+            all_before: wildcard,
         }
     }
 }

@@ -192,6 +192,23 @@ fn a_refused_whole_of_one_has_taken_away_what_it_left_out() {
     assert!(client.machine.synced_to().is_some());
 }
 
+/// Nothing was sent in between that would have taken it away.
+#[test]
+fn what_was_not_wanted_for_a_while_may_still_be_there() {
+    let mut client = Client::sotw();
+    client.publish([opaque(Listener, "a", "1")]);
+    let first = client.ask(Listener, &["a"]);
+    client.settle(first);
+    assert!(client.ask(Listener, &[]).is_empty());
+    client.publish([opaque(Listener, "a", "bad")]);
+    let bad = only(client.ask(Listener, &["a"]));
+    assert!(client.nack(&bad).is_empty());
+    let gone = only(client.publish([]));
+    assert_eq!(sent(&gone), [""; 0]);
+    client.settle(vec![gone]);
+    assert!(client.machine.synced_to().is_some());
+}
+
 #[test]
 fn a_name_taken_back_beside_a_new_wildcard_is_not_taken_for_known() {
     let mut client = Client::delta();
