@@ -107,12 +107,25 @@ fn t07_a_stale_nack_refuses_nothing() {
 }
 
 #[test]
-fn t10_a_storm_of_refusals_causes_no_answer() {
+fn t10_a_storm_of_refusals_causes_no_answer_and_stalls_no_other_type() {
     let mut client = Client::delta();
-    client.publish([assignment("a", 1)]);
-    let bad = only(client.ask(Endpoints, &["a"]));
-    for _ in 0..1000 {
-        assert!(client.nack(&bad).is_empty());
+    client.publish([]);
+    for (kind, name) in [(Endpoints, "a"), (Route, "r")] {
+        let missing = client.ask(kind, &[name]);
+        client.settle(missing);
+    }
+    for round in 1..1000 {
+        let bad = assignment("a", round);
+        let bad = only(client.publish([bad, opaque(Route, "r", &round.to_string())]));
+        let route = only(client.nack(&bad));
+        assert_eq!(sent(&route), ["r"]);
+        for _ in 0..3 {
+            assert!(client.nack(&bad).is_empty());
+        }
+        assert!(client.ack(&route).is_empty());
+        assert_eq!(client.state(Route), TypeState::Synced);
+        let refused = client.machine.substreams[Endpoints.index()].as_ref();
+        assert_eq!(refused.unwrap().open.iter().count(), 1);
     }
 }
 
