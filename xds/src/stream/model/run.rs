@@ -280,6 +280,9 @@ impl Run {
         let entered = match transport {
             Transport::Delta => {
                 peer.answered(&request.nonce, request.refused, whole);
+                if let Some(snapshot) = &snapshot {
+                    peer.published(kind, snapshot, transport, whole);
+                }
                 let told = peer.server.delta(&request.names, &request.unsubscribe);
                 peer.asked(kind, whole, told, &request.listed, snapshot.as_ref());
                 let versions = request.listed.iter();
