@@ -15,6 +15,8 @@ mod flip;
 mod lost_store;
 #[path = "end_to_end/operator.rs"]
 mod operator;
+#[path = "end_to_end/refusing.rs"]
+mod refusing;
 #[path = "end_to_end/seen.rs"]
 mod seen;
 #[path = "end_to_end/support.rs"]

@@ -52,8 +52,12 @@ impl House {
 
     /// Both ends of a connection of a client that shows `certificate`.
     async fn connect(&self, certificate: Option<&Issued>) -> Ends {
+        self.connect_as(self.trusting(certificate)).await
+    }
+
+    async fn connect_as(&self, client: Arc<ClientConfig>) -> Ends {
         let (near, far) = duplex(64 << 10);
-        let connector = TlsConnector::from(self.trusting(certificate));
+        let connector = TlsConnector::from(client);
         let name = ServerName::try_from("localhost").unwrap();
         let (server, client) = tokio::join!(
             self.tls.accept(near, address()),
@@ -66,10 +70,11 @@ impl House {
     async fn refusal(&self, certificate: Option<&Issued>) -> String {
         let before = self.tls.refused();
         let (server, mut client) = self.connect(certificate).await;
+        let words = server.expect_err("it was let in").to_string();
         // TLS 1.3: the client is told after its side of the handshake has ended.
         client.read_u8().await.unwrap_err();
         assert_eq!(self.tls.refused(), before + 1);
-        server.unwrap_err().to_string()
+        words
     }
 }
 

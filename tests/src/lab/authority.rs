@@ -31,6 +31,7 @@ pub struct Issued {
 pub struct Claims<'a> {
     /// Of the SPIFFE ID, without the trust domain: `/pointsman/viewer/bob`.
     pub path: &'a str,
+    pub trust_domain: &'a str,
     pub expired: bool,
 }
 
@@ -62,7 +63,7 @@ impl Authority {
     pub fn issue(&self, folder: &Path, name: &str, claims: Claims<'_>) -> Result<Issued> {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names)?;
-        let uri = format!("spiffe://{TRUST_DOMAIN}{}", claims.path);
+        let uri = format!("spiffe://{}{}", claims.trust_domain, claims.path);
         params.subject_alt_names.push(SanType::URI(uri.try_into()?));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         if claims.expired {
@@ -89,6 +90,7 @@ impl<'a> Claims<'a> {
     pub const fn of(path: &'a str) -> Self {
         Self {
             path,
+            trust_domain: TRUST_DOMAIN,
             expired: false,
         }
     }

@@ -1,10 +1,10 @@
 //! What sidecars report of themselves.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
-use pointsman_tests::lab::{GateOptions, Lab, LabOptions, sidecar_name};
+use pointsman_tests::lab::{GateOptions, Lab, LabOptions, ports::Port, sidecar_name};
 use serde_json::Value;
 use tokio::{
     task::JoinSet,
@@ -197,6 +197,43 @@ async fn every_sidecar_tries_the_target_before_a_switch() -> Result<()> {
         "trying a server leaves lines in its log: {}",
         lab.pair.target.log_tail()
     );
+    Ok(())
+}
+
+/// Control sessions reach the target; where sidecars would send applications, nobody listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_sidecars_do_not_reach_blocks() -> Result<()> {
+    let lab = Lab::start(options(GateOptions::default())).await?;
+    let (green, nobody) = (lab.pair.target.address(), Port::reserve()?);
+    let path = lab.scratch.path().join("teal.toml");
+    let declared = format!(
+        "[servers.teal]\nendpoint = \"{}\"\ncontrol = \"host={} port={} user=postgres\"\n",
+        nobody.on_loopback(),
+        green.ip(),
+        green.port()
+    );
+    fs::write(&path, declared)?;
+    let path = path.to_string_lossy();
+    for args in [
+        &["database", "apply", &path][..],
+        &[
+            "migration",
+            "create",
+            NAME,
+            "--source",
+            "blue",
+            "--target",
+            "teal",
+        ],
+    ] {
+        lab.control_plane.cli_ok(args).await?;
+    }
+    let preflight = ["migration", "preflight", NAME];
+    let blocked = lab.control_plane.cli(&preflight).await?;
+    tell(&blocked.stdout);
+    ensure!(blocked.code == Some(3), "{blocked:?}");
+    let words = "2 of 2 sidecars cannot reach teal (sc0, sc1)";
+    ensure!(blocked.stdout.contains(words), "{blocked:?}");
     Ok(())
 }
 

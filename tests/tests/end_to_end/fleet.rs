@@ -1,11 +1,14 @@
 //! Who is served, and who is counted.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use pointsman_tests::lab::{GateOptions, envoy::Sidecar, ports::Port, sidecar_name};
 
-use super::support::{House, NAME, SOON, connect, options};
+use super::{
+    refusing::{Refusing, WORDS},
+    support::{House, NAME, SOON, connect, options},
+};
 
 /// An address that no sidecar of a lab has.
 const STRAY: &str = "127.0.1.77";
@@ -15,7 +18,7 @@ impl House {
     async fn stray(&self) -> Result<Sidecar> {
         let lab = &self.lab;
         let bootstrap = lab.scratch.path().join(format!("{}.json", sidecar_name(0)));
-        let bootstrap = std::fs::read_to_string(bootstrap)?;
+        let bootstrap = fs::read_to_string(bootstrap)?;
         let orders = lab.databases.first().context("a database")?;
         let listen = lab.writer(0, orders).ip().to_string();
         let (admin, former) = (Port::reserve()?, lab.sidecars[0].admin().port());
@@ -122,6 +125,53 @@ async fn a_canary_that_is_stuck_keeps_a_switch_from_beginning() -> Result<()> {
     );
     let errors = house.workload.record().errors_between(began, house.now());
     println!("{errors} errors of clients, at a switch with one refusal before it");
+    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    Ok(())
+}
+
+/// A sidecar that refuses what moves nothing would refuse the hold as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_refuses_a_change_keeps_a_switch_from_beginning() -> Result<()> {
+    let house = House::ready(options(GateOptions::default())).await?;
+    let [writer, reader] = [Port::reserve()?, Port::reserve()?].map(|port| port.number());
+    // Nothing that moves exists for it, so nothing is asked of it but to take changes.
+    let path = house.lab.scratch.path().join("elsewhere.toml");
+    let elsewhere = format!(
+        "[servers.grey]\nendpoint = \"127.0.0.1:1\"\ncontrol = \"host=127.0.0.1 user=postgres\"\n\
+         [databases.elsewhere]\nwriter = \"grey\"\nreaders = [\"grey\"]\n\
+         listen = {{ writer = {writer}, reader = {reader} }}\n"
+    );
+    fs::write(&path, elsewhere)?;
+    house
+        .cli_ok(&["database", "apply", &path.to_string_lossy()])
+        .await?;
+    let register = ["fleet", "register", "picky", "--listen", STRAY];
+    house
+        .cli_ok(&[&register[..], &["--database", "elsewhere"]].concat())
+        .await?;
+    let picky = Refusing::connect("picky", house.lab.control_plane.xds()).await?;
+    house.lab.synced().await?;
+
+    picky.refuse();
+    let began = house.now();
+    let switch = house.cli(&["migration", "switch", NAME]).await?;
+    ensure!(switch.code == Some(1), "{switch:?}");
+    let words = format!("refused: picky ({WORDS})");
+    ensure!(switch.stderr.contains(&words), "{switch:?}");
+    house.settled("undone").await?;
+    let preflight = house.cli(&["migration", "preflight", NAME]).await?;
+    ensure!(preflight.code == Some(3), "{preflight:?}");
+    let line = preflight.stdout.lines().find(|line| line.contains("C74"));
+    ensure!(
+        line.is_some_and(|line| line.contains("picky") && line.contains(WORDS)),
+        "{preflight:?}"
+    );
+    let errors = house.workload.record().errors_between(began, house.now());
+    ensure!(errors == 0, "clients noticed: {errors} errors");
+
+    drop(picky);
+    house.cli_ok(&["fleet", "retire", "picky"]).await?;
+    house.switch().await?;
     house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }

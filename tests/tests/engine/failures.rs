@@ -114,6 +114,22 @@ async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_a_sidecar_refuses_undoes_the_switch_by_name() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.started().await?;
+    world.refuse_holds();
+    let status = world.engine().switch("m").await?;
+    is_in(&status, &State::Undone)?;
+    for words in ["acknowledged the hold", "refused: app-1 (malformed)"] {
+        ensure!(status.headline.contains(words), "{}", story(&status));
+    }
+    let fenced = status.entries.iter().any(|entry| entry.step == "fence");
+    ensure!(!fenced, "{}", story(&status));
+    write(&world.pair.source, 1, 1).await?;
+    replicated(&world.pair.target, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_abort_before_the_intent_to_promote_opens_the_source() -> Result<()> {
     let world = World::new(Settings::default()).await?;
     world.started().await?;

@@ -32,6 +32,8 @@ pub(crate) struct Acknowledging {
     published: AtomicU64,
     /// Every acknowledgement takes its time.
     pub(crate) muted: AtomicBool,
+    /// Whatever all must have is refused by one.
+    pub(crate) refusing: AtomicBool,
 }
 
 #[async_trait]
@@ -54,9 +56,20 @@ impl DataPlane for Acknowledging {
         })
     }
 
-    async fn converge(&self, _: &Publication, _: Barrier, deadline: Duration) -> Convergence {
+    async fn converge(&self, _: &Publication, barrier: Barrier, deadline: Duration) -> Convergence {
         if self.muted.load(Ordering::Relaxed) {
             sleep(deadline).await;
+        }
+        if self.refusing.load(Ordering::Relaxed) && matches!(barrier, Barrier::AllRegistered) {
+            let words = "malformed".to_owned();
+            return Convergence {
+                refused: "app-1"
+                    .parse()
+                    .map(|node| (node, words))
+                    .into_iter()
+                    .collect(),
+                ..Convergence::default()
+            };
         }
         Convergence {
             reached: true,
@@ -88,6 +101,7 @@ impl Process {
             catalog: Arc::clone(&catalog),
             published: AtomicU64::default(),
             muted: AtomicBool::default(),
+            refusing: AtomicBool::default(),
         });
         let ports = Ports {
             catalog: Arc::clone(&catalog),

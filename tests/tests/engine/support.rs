@@ -251,6 +251,11 @@ impl World {
         self.process().fleet.muted.store(true, Ordering::Relaxed);
     }
 
+    /// From now on one of this engine's fleet refuses each hold.
+    pub(crate) fn refuse_holds(&self) {
+        self.process().fleet.refusing.store(true, Ordering::Relaxed);
+    }
+
     /// Where new connections of database `orders` go: the writer's and the reader's route.
     pub(crate) async fn routes(&self) -> Result<(String, String)> {
         let routes = self.catalog().routes().await?;

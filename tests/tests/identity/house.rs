@@ -5,15 +5,17 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use pointsman_tests::lab::{
     authority::{Authority, Claims, Issued, TRUST_DOMAIN},
     control_plane::{ControlPlane, Output, Security},
     ports::Port,
     scratch::Scratch,
 };
+use tokio::time::{Instant, sleep};
 
 pub(crate) struct House {
     pub(crate) control_plane: ControlPlane,
@@ -105,6 +107,22 @@ impl House {
         Ok(fs::read_to_string(self.folder().join("pointsman.log"))?)
     }
 
+    /// The log's line about a refused connection: the client knows of it before it is written.
+    pub(crate) async fn refusal(&self, why: &str) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log()?;
+            let mut refusals = log
+                .lines()
+                .filter(|line| line.contains("a connection is refused"));
+            if let Some(line) = refusals.find(|line| line.contains(why)) {
+                return Ok(line.to_owned());
+            }
+            ensure!(Instant::now() < deadline, "not in the log: {why}\n{log}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(crate) fn xds(&self) -> SocketAddr {
         self.control_plane.xds()
     }
@@ -160,3 +178,5 @@ fn security(
         verbs: verbs.into_iter().flatten().collect(),
     })
 }
+
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,12 +1,13 @@
 use std::{sync::Arc, time::Duration};
 
+use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_client::AccessLogServiceClient;
 use pointsman_xds::{Limits, NoTelemetry, ResourceType};
 use tokio::time::Instant;
-use tonic::service::Routes;
+use tonic::{Code, service::Routes, transport::Channel};
 
 use crate::{
     house::{House, soon},
-    wire::{DATA, HEADERS, Wire, field, subscribe},
+    wire::{DATA, HEADERS, RESET, Wire, field, subscribe},
 };
 
 async fn house(limits: Limits) -> House {
@@ -75,4 +76,36 @@ async fn a_stream_beyond_the_limit_is_refused_and_a_closed_one_makes_room() {
     let gone = changes.wait_for(|_| house.fleet.status()[0].streams == 0);
     soon(gone).await.unwrap();
     served(&house).await;
+}
+
+#[tokio::test]
+async fn a_telemetry_stream_beyond_the_limit_is_refused() {
+    let house = house(Limits {
+        telemetry_streams: 1,
+        ..Limits::default()
+    })
+    .await;
+    let client = AccessLogServiceClient::new(house.channel().await);
+    let report = |mut client: AccessLogServiceClient<Channel>| async move {
+        client.stream_access_logs(tokio_stream::pending()).await
+    };
+    let refused = tokio::select! {
+        one = report(client.clone()) => one,
+        other = report(client) => other,
+    };
+    assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn a_stream_beyond_the_limit_of_its_connection_is_refused_alone() {
+    let house = house(Limits {
+        streams_per_connection: 1,
+        ..Limits::default()
+    })
+    .await;
+    let mut wire = served(&house).await;
+    wire.open(3).await;
+    let refused = wire.read_kind(RESET).await.unwrap();
+    assert_eq!((refused.stream, refused.payload), (3, vec![0, 0, 0, 7]));
+    assert_eq!(house.fleet.status()[0].streams, 1);
 }

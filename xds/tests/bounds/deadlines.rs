@@ -1,11 +1,12 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use pointsman_xds::{Limits, NoTelemetry, ResourceType};
-use tonic::service::Routes;
+use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_client::AccessLogServiceClient;
+use pointsman_xds::{Group, Limits, NoTelemetry, Resource, ResourceType, Snapshot};
+use tonic::{Code, service::Routes};
 
 use crate::{
     house::{House, soon},
-    wire::{DATA, HEADERS, PING, Wire, field, grpc, subscribe},
+    wire::{DATA, HEADERS, PING, WINDOW_UPDATE, Wire, field, grpc, subscribe},
 };
 
 async fn house(limits: Limits) -> House {
@@ -54,6 +55,64 @@ async fn a_stream_without_its_first_request_ends_and_so_does_half_a_request() {
     }
     ended.sort_unstable();
     assert_eq!(ended, [1, 3]);
+    wire.open(5).await;
+    wire.frame(DATA, 0, 5, &[&whole[..], &whole[..6]].concat())
+        .await;
+    wire.read_kind(HEADERS).await.unwrap();
+    let ended = wire.read_kind(HEADERS).await.unwrap();
+    assert_eq!(field(&ended, "grpc-status").as_deref(), Some("4"));
+}
+
+#[tokio::test]
+async fn a_telemetry_stream_without_its_first_message_ends() {
+    let house = house(brief()).await;
+    let mut client = AccessLogServiceClient::new(house.channel().await);
+    let ended = soon(client.stream_access_logs(tokio_stream::pending())).await;
+    assert_eq!(ended.unwrap_err().code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_admitted_in_time_is_told_to_come_again() {
+    let house = house(Limits {
+        admission: Duration::from_millis(100),
+        ..Limits::default()
+    })
+    .await;
+    let mut wire = Wire::greet(&house).await;
+    wire.open(1).await;
+    let mut request = subscribe(ResourceType::Cluster, &[]);
+    request.node.as_mut().unwrap().cluster = "undecided".to_owned();
+    wire.message(1, &request).await;
+    // The response's head comes first.
+    wire.read_kind(HEADERS).await.unwrap();
+    let ended = wire.read_kind(HEADERS).await.unwrap();
+    assert_eq!(field(&ended, "grpc-status").as_deref(), Some("14"));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_what_waits_for_it_is_given_up() {
+    let house = house(Limits {
+        write: Duration::from_millis(100),
+        ..Limits::default()
+    })
+    .await;
+    // More than sockets hold.
+    let large = Resource::new(ResourceType::Listener, "large", vec![7; 32 << 20].into());
+    let snapshot = Snapshot::builder().insert(large).build().unwrap();
+    house
+        .cache
+        .publish(BTreeMap::from([(Group::new("all"), snapshot)]));
+    let mut changes = house.fleet.watch();
+    let mut wire = Wire::greet(&house).await;
+    wire.open(1).await;
+    let wide = (1_u32 << 30).to_be_bytes();
+    wire.frame(WINDOW_UPDATE, 0, 0, &wide).await;
+    wire.frame(WINDOW_UPDATE, 0, 1, &wide).await;
+    wire.message(1, &subscribe(ResourceType::Listener, &["large"]))
+        .await;
+    wire.read_kind(DATA).await.unwrap();
+    let gone = changes.wait_for(|_| house.fleet.status()[0].streams == 0);
+    soon(gone).await.unwrap();
 }
 
 #[tokio::test]
@@ -85,10 +144,15 @@ async fn a_connection_is_used_no_longer_than_it_may_be() {
     let house = house(Limits {
         connection_age: Some(Duration::from_millis(100)),
         drain: Duration::from_millis(100),
+        keepalive_interval: Duration::from_mins(1),
         ..Limits::default()
     })
     .await;
+    house.publish(0);
     let mut wire = Wire::greet(&house).await;
     wire.open(1).await;
+    // A stream that does not end by itself.
+    wire.message(1, &subscribe(ResourceType::Cluster, &[]))
+        .await;
     assert_eq!(wire.read_to_the_end().await, Some(0));
 }

@@ -1,8 +1,14 @@
 //! Clients that do not prove who they are.
 
-use pointsman_xds::HandshakeError;
+use std::sync::Arc;
+
+use pointsman_xds::{HandshakeError, ServerTls};
 use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
-use tokio::io::duplex;
+use rustls::HandshakeKind;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+    time::timeout,
+};
 
 use crate::{
     APP, House, address,
@@ -66,16 +72,36 @@ async fn an_authority_is_nobody() {
     let mut authority = client(&[APP]);
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     house.refusal(Some(&house.clients.sign(&authority))).await;
-    let mut signing = client(&[APP]);
-    signing.key_usages.push(KeyUsagePurpose::KeyCertSign);
-    let words = house.refusal(Some(&house.clients.sign(&signing))).await;
-    assert!(words.contains("an authority's"), "{words}");
+    for usage in [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign] {
+        let mut signing = client(&[APP]);
+        signing.key_usages.push(usage);
+        let words = house.refusal(Some(&house.clients.sign(&signing))).await;
+        assert!(words.contains("an authority's"), "{words}");
+    }
+}
+
+/// A resumed session would let in whoever was good once.
+#[tokio::test]
+async fn a_client_that_comes_again_proves_again_who_it_is() {
+    let house = House::open().await;
+    let app = house.trusting(Some(&house.clients.client(APP)));
+    for _ in 0..3 {
+        let (server, mut client) = house.connect_as(Arc::clone(&app)).await;
+        // What the client is to remember comes before this.
+        let mut server = server.unwrap();
+        server.write_u8(1).await.unwrap();
+        server.flush().await.unwrap();
+        client.read_u8().await.unwrap();
+        let handshake = client.get_ref().1.handshake_kind();
+        assert_eq!(handshake, Some(HandshakeKind::Full));
+    }
 }
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_given_up() {
     let house = House::open().await;
     let (near, _far) = duplex(1024);
-    let error = house.tls.accept(near, address()).await.unwrap_err();
+    let accepted = timeout(2 * ServerTls::HANDSHAKE, house.tls.accept(near, address())).await;
+    let error = accepted.expect("it is waited for").unwrap_err();
     assert!(matches!(error, HandshakeError::TimedOut), "{error}");
 }

@@ -20,7 +20,11 @@ use pointsman_xds::{
     Fleet, Group, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, Refusal,
     Resource, ResourceType, ServerTls, Snapshot, SnapshotCache, XdsServer,
 };
-use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Status,
@@ -154,6 +158,23 @@ async fn who_proves_nothing_reaches_no_service() {
     let stranger = Authority::new("clients").client(APP);
     served.ask(Some(&stranger)).await.unwrap_err();
     assert!(served.doorman.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_follows_its_files_while_it_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::open(folder.path()).await;
+    let app = served.clients.client(APP);
+    assert_eq!(served.ask(Some(&app)).await.unwrap(), "writer");
+    let next = Authority::new("next");
+    std::fs::write(folder.path().join("clients.pem"), next.pem()).unwrap();
+    let followed = async {
+        while served.ask(Some(&app)).await.is_ok() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, followed).await.unwrap();
+    assert_eq!(served.ask(Some(&next.client(APP))).await.unwrap(), "writer");
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
