@@ -146,6 +146,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
             self.connection.drive(cx, now);
             let full = self.connection.is_full();
             if self.write(cx, now)?.is_pending() {
+                self.connection.abandon(now);
                 return ControlFlow::Continue(());
             }
             if self.connection.has_left() {
@@ -153,7 +154,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
                 let _ = Pin::new(&mut self.io).poll_shutdown(cx);
                 return ControlFlow::Break(());
             }
-            if !full {
+            if !full && !self.connection.abandon(now) {
                 return ControlFlow::Continue(());
             }
         }
