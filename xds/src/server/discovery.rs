@@ -48,7 +48,7 @@ pub(super) struct Discovery<F: Form> {
     deframer: grpc::Deframer,
     /// Bytes that the client may send again.
     released: usize,
-    /// Bytes of messages that wait for the admission.
+    /// What the messages that wait for the admission cost, in bytes.
     withheld: usize,
     begun: bool,
     /// The client has said all.
@@ -118,7 +118,7 @@ impl<F: Form> Discovery<F> {
         match &mut self.state {
             State::Open(session) => session.enter(decoded::<F>(message)?, self.kind, now),
             State::Admitting(admitting) => {
-                self.withheld += message.len();
+                self.withheld += message.len() + BACKLOG_ENTRY;
                 admitting.backlog.push(message.into());
                 Ok(())
             }
@@ -282,3 +282,11 @@ fn unreadable(error: DecodeError) -> Status {
 fn stopping() -> Status {
     Status::unavailable("the server is stopping")
 }
+
+/// What a message in the backlog costs beside its own bytes; more than its prefix.
+const BACKLOG_ENTRY: usize = size_of::<Box<[u8]>>() + ALLOCATION;
+/// What each piece of memory costs, in bytes: about that.
+const ALLOCATION: usize = 16;
+
+#[cfg(test)]
+mod tests;
