@@ -6,7 +6,8 @@ pub struct Limits {
     /// Connections that are open at once. More wait in the listener's queue until one closes.
     pub connections: usize,
     /// Connections that are taken up within a second, and at once after a pause. More wait in
-    /// the listener's queue: nobody is turned away for good.
+    /// the listener's queue: nobody is turned away for good. Over TLS this bounds the
+    /// handshakes, too, which begin as connections are taken up.
     pub connections_per_second: u32,
     /// Discovery streams that are open at once; one more is refused with RESOURCE_EXHAUSTED.
     pub streams: usize,

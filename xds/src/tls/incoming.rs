@@ -32,7 +32,8 @@ pub struct TlsIncoming {
 }
 
 impl TlsIncoming {
-    /// Handshakes that are under way at once; one more ends the oldest.
+    /// Handshakes that are under way at once: one that has not ended when so many others have
+    /// begun after it is given up.
     pub const HANDSHAKES: usize = 512;
 
     #[must_use]
