@@ -35,25 +35,31 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// What a client says of itself in the first request of a stream. Nothing of it is proven.
+/// What a client says of itself in the first request of a stream. Nothing of it is proven, and
+/// of each text but the id no more than the first [`NodeDescription::MAX_TEXT`] bytes are kept.
 #[derive(Clone, Debug)]
 pub struct NodeDescription {
     pub id: NodeId,
     pub cluster: String,
     /// The top-level fields of `node.metadata` that are strings, the first
-    /// [`NodeDescription::MAX_METADATA`] by name.
+    /// [`NodeDescription::MAX_METADATA`] by name; those with longer names than
+    /// [`NodeDescription::MAX_TEXT`] are left out.
     pub metadata: BTreeMap<String, String>,
     /// Such as `envoy`.
     pub user_agent: String,
     /// Such as `1.40.0`; empty if not given.
     pub user_agent_version: String,
+    /// The first [`NodeDescription::MAX_FEATURES`].
     pub client_features: Vec<String>,
 }
 
 impl NodeDescription {
     pub const MAX_METADATA: usize = 64;
-    /// In bytes. Ids are kept, logged and shown.
+    pub const MAX_FEATURES: usize = 64;
+    /// In bytes. Ids are kept, logged and shown; a longer one is refused.
     pub const MAX_ID: usize = 256;
+    /// In bytes, of every other text. A longer one is cut.
+    pub const MAX_TEXT: usize = 256;
 
     pub(crate) fn read(node: Node) -> Result<Self, NodeError> {
         if node.id.is_empty() {
@@ -68,20 +74,32 @@ impl NodeDescription {
             .metadata
             .into_iter()
             .flat_map(|metadata| metadata.fields)
+            .filter(|(name, _)| name.len() <= Self::MAX_TEXT)
             .filter_map(|(name, value)| Some((name, text(value.kind?)?)))
             .collect();
+        let metadata = metadata.into_iter().take(Self::MAX_METADATA);
+        let features = node.client_features.into_iter().take(Self::MAX_FEATURES);
         Ok(Self {
             id: NodeId::new(node.id),
-            cluster: node.cluster,
-            metadata: metadata.into_iter().take(Self::MAX_METADATA).collect(),
-            user_agent: node.user_agent_name,
+            cluster: cut(node.cluster),
+            metadata: metadata.map(|(name, value)| (name, cut(value))).collect(),
+            user_agent: cut(node.user_agent_name),
             user_agent_version: node
                 .user_agent_version_type
-                .map(version)
+                .map(|said| cut(version(said)))
                 .unwrap_or_default(),
-            client_features: node.client_features,
+            client_features: features.map(cut).collect(),
         })
     }
+}
+
+/// Without the memory of what is cut off.
+fn cut(text: String) -> String {
+    if text.len() <= NodeDescription::MAX_TEXT {
+        return text;
+    }
+    let end = text.floor_char_boundary(NodeDescription::MAX_TEXT);
+    text[..end].to_owned()
 }
 
 fn text(kind: Kind) -> Option<String> {
@@ -137,7 +155,8 @@ pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
     }
 
     /// An admitted node asked by name for something that its group does not have. The client
-    /// is answered the same whatever is done here: that it does not exist. Must not block.
+    /// is answered the same whatever is done here: that it does not exist. Must not block. A
+    /// name can be as long as a request.
     fn asked_in_vain(&self, _node: &NodeId, _kind: ResourceType, _name: &str) {}
 }
 
@@ -156,3 +175,40 @@ impl NodeDirectory for OneGroup {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Refusal(pub String);
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::google::protobuf::{Struct, Value};
+
+    use super::*;
+
+    #[test]
+    fn what_a_node_says_of_itself_is_cut_to_what_can_be_kept() {
+        // Two bytes each: the cut would be in the middle of one.
+        let long = format!("x{}", "ä".repeat(1 << 12));
+        let value = || Value {
+            kind: Some(Kind::StringValue(long.clone())),
+        };
+        let fields = [("short".to_owned(), value()), (long.clone(), value())];
+        let node = Node {
+            id: "n".to_owned(),
+            cluster: long.clone(),
+            metadata: Some(Struct {
+                fields: fields.into(),
+            }),
+            user_agent_name: long.clone(),
+            user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(long.clone())),
+            client_features: vec![long.clone(); 1000],
+            ..Node::default()
+        };
+        let node = NodeDescription::read(node).unwrap();
+        assert!(node.metadata.len() == 1 && node.metadata.contains_key("short"));
+        assert_eq!(node.client_features.len(), NodeDescription::MAX_FEATURES);
+        let texts = [&node.cluster, &node.user_agent, &node.user_agent_version];
+        let texts = texts.into_iter().chain(node.metadata.values());
+        for text in texts.chain(&node.client_features) {
+            assert!(*text == long[..NodeDescription::MAX_TEXT - 1]);
+            assert!(text.capacity() <= NodeDescription::MAX_TEXT);
+        }
+    }
+}

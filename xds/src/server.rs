@@ -110,7 +110,7 @@ impl XdsServer {
             fleet,
             directory,
             telemetry,
-            limits,
+            limits: limits.with_ends(),
             routes: Routes::default(),
             #[cfg(feature = "tls")]
             tls: None,

@@ -15,7 +15,6 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -41,8 +40,6 @@ pub struct ServerTls {
     files: TlsFiles,
     /// What new connections are accepted with.
     current: ArcSwap<Current>,
-    /// A handshake costs memory and time before anything is known of the client.
-    handshakes: Semaphore,
     refusals: Refusals,
 }
 
@@ -67,8 +64,6 @@ impl Current {
 impl ServerTls {
     /// How long a client may take for its handshake.
     pub const HANDSHAKE: Duration = Duration::from_secs(5);
-    /// Handshakes that are under way at once; more wait for their turn.
-    pub const HANDSHAKES: usize = 512;
     /// How often [`crate::XdsServer`] looks whether the files have changed.
     pub const WATCH: Duration = Duration::from_secs(2);
 
@@ -81,7 +76,6 @@ impl ServerTls {
         Ok(Self {
             current: ArcSwap::from_pointee(Current::new(credentials, &files)?),
             files,
-            handshakes: Semaphore::new(Self::HANDSHAKES),
             refusals: Refusals::default(),
         })
     }
@@ -127,7 +121,8 @@ impl ServerTls {
     }
 
     /// Lets the client at the other end of `io` prove who it is. A client that does not is
-    /// named in the log.
+    /// named in the log. How many handshakes are under way at once is the caller's to bound:
+    /// each holds some memory for as long as its client likes, up to [`ServerTls::HANDSHAKE`].
     ///
     /// # Errors
     /// [`HandshakeError`], after which `io` is of no use.
@@ -167,7 +162,6 @@ impl ServerTls {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let permit = self.handshakes.acquire().await;
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().config));
         let accepting = acceptor.accept_with(io, |connection| {
             connection.set_buffer_limit(Some(WRITE_BUFFER));
@@ -175,7 +169,6 @@ impl ServerTls {
         let stream = timeout(Self::HANDSHAKE, accepting)
             .await
             .map_err(|_| HandshakeError::TimedOut)??;
-        drop(permit);
         let leaf = stream
             .get_ref()
             .1

@@ -4,6 +4,8 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+#[path = "bounds/blocked.rs"]
+mod blocked;
 #[path = "bounds/connections.rs"]
 mod connections;
 #[path = "bounds/deadlines.rs"]

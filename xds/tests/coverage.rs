@@ -5,11 +5,7 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// The last numbers of the statements (X) and of the traps (T).
 const LAST: [(char, u32); 2] = [('X', 54), ('T', 30)];
@@ -19,9 +15,12 @@ fn each_statement_has_tests_that_exist_and_run() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let table = fs::read_to_string(root.join("tests/coverage/statements.txt")).unwrap();
     let mut tests = BTreeMap::new();
-    for folder in ["src", "tests"] {
-        for file in sources(&root.join(folder)) {
-            collect(&fs::read_to_string(&file).unwrap(), &mut tests);
+    follow(&root.join("src/lib.rs"), &root.join("src"), &mut tests);
+    let folder = root.join("tests");
+    for entry in fs::read_dir(&folder).unwrap() {
+        let file = entry.unwrap().path();
+        if file.is_file() {
+            follow(&file, &folder, &mut tests);
         }
     }
     let wrong = wrong(&listed(&table), &tests);
@@ -71,23 +70,76 @@ fn wrong(listed: &BTreeMap<String, Vec<String>>, tests: &Tests) -> Vec<String> {
     wrong
 }
 
-/// Enters every function with a number for a name, with what its attributes say.
-fn collect(source: &str, tests: &mut Tests) {
-    let mut attributes = String::new();
+/// Enters the tests of a file and of those that it compiles, which lie in `folder` unless it
+/// says otherwise.
+fn follow(file: &Path, folder: &Path, tests: &mut Tests) {
+    let source = fs::read_to_string(file).unwrap();
+    for module in collect(&source, tests) {
+        let (file, folder) = match &module.path {
+            Some(path) => {
+                let file = file.with_file_name(path);
+                let folder = file.parent().unwrap().to_owned();
+                (file, folder)
+            }
+            None => {
+                let folder = folder.join(&module.name);
+                (folder.with_extension("rs"), folder)
+            }
+        };
+        follow(&file, &folder, tests);
+    }
+}
+
+/// A module in a file of its own.
+#[derive(Debug, Eq, PartialEq)]
+struct Module {
+    name: String,
+    path: Option<String>,
+}
+
+/// Enters every function with a number for a name, with what its attributes say. Returns the
+/// modules that lie elsewhere.
+fn collect(source: &str, tests: &mut Tests) -> Vec<Module> {
+    let mut modules = Vec::new();
+    let mut attributes = Vec::new();
     for line in source.lines().map(str::trim) {
         if line.starts_with("#[") {
-            attributes.push_str(line);
-        } else if let Some((_, rest)) = line.split_once("fn ") {
-            let name = rest.split('(').next().unwrap_or_default();
-            let runs = attributes.contains("test") && !attributes.contains("ignore");
-            if is_numbered(name) {
-                *tests.entry(name.to_owned()).or_insert(true) &= runs;
-            }
-            attributes.clear();
-        } else if !line.starts_with("//") {
-            attributes.clear();
+            attributes.push(line);
+            continue;
         }
+        if line.starts_with("//") {
+            continue;
+        }
+        if let Some((_, rest)) = line.split_once("fn ") {
+            let name = rest.split('(').next().unwrap_or_default();
+            if is_numbered(name) {
+                *tests.entry(name.to_owned()).or_insert(true) &= runs(&attributes);
+            }
+        } else if let Some(name) = module(line) {
+            let path = attributes
+                .iter()
+                .find_map(|line| line.strip_prefix("#[path = \"")?.strip_suffix("\"]"));
+            modules.push(Module {
+                name: name.to_owned(),
+                path: path.map(str::to_owned),
+            });
+        }
+        attributes.clear();
     }
+    modules
+}
+
+/// Whether a function with these attributes is a test that runs without being asked for.
+fn runs(attributes: &[&str]) -> bool {
+    let is_test = |line: &&str| *line == "#[test]" || line.starts_with("#[tokio::test");
+    let is_ignored = |line: &&str| line.contains("ignore");
+    attributes.iter().any(is_test) && !attributes.iter().any(is_ignored)
+}
+
+/// Of `mod name;`, whoever may see it.
+fn module(line: &str) -> Option<&str> {
+    let (before, name) = line.strip_suffix(';')?.rsplit_once("mod ")?;
+    (before.is_empty() || before.starts_with("pub")).then_some(name)
 }
 
 fn is_numbered(name: &str) -> bool {
@@ -95,19 +147,6 @@ fn is_numbered(name: &str) -> bool {
     matches!(letters.next(), Some('x' | 't'))
         && letters.by_ref().take(2).all(|digit| digit.is_ascii_digit())
         && letters.next() == Some('_')
-}
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found
 }
 
 #[test]
@@ -125,4 +164,22 @@ fn a_test_that_is_missing_ignored_or_not_one_is_found_out() {
         (0, 1, 1, 2)
     );
     assert_eq!(about("T30"), 1);
+}
+
+#[test]
+fn a_function_that_is_only_compiled_for_tests_is_none() {
+    let mut tests = Tests::new();
+    let source = "#[cfg(test)]\nfn x01_a() {\n#[tokio::test(flavor = \"multi_thread\")]\nasync fn x02_b() {\n#[test_case]\nfn x03_c() {";
+    collect(source, &mut tests);
+    let runs = |name: &str| tests[name];
+    assert!(!runs("x01_a") && runs("x02_b") && !runs("x03_c"));
+}
+
+#[test]
+fn a_file_counts_only_if_a_module_compiles_it() {
+    let source = "mod a;\npub(crate) mod b;\n#[path = \"c/d.rs\"]\n#[expect(dead_code)]\nmod d;\n// mod e;\nmod f {";
+    let modules = collect(source, &mut Tests::new());
+    let names = modules.iter().map(|module| &*module.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["a", "b", "d"]);
+    assert_eq!(modules[2].path.as_deref(), Some("c/d.rs"));
 }

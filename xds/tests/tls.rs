@@ -6,6 +6,8 @@
 
 #[path = "tls/authority.rs"]
 mod authority;
+#[path = "tls/crowds.rs"]
+mod crowds;
 #[path = "tls/refused.rs"]
 mod refused;
 #[path = "tls/renewed.rs"]

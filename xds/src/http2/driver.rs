@@ -1,7 +1,8 @@
 //! A connection on its socket: one future, driven by one task.
 
+mod scratch;
+
 use std::{
-    cell::Cell,
     future::Future,
     ops::ControlFlow,
     pin::Pin,
@@ -19,6 +20,7 @@ use tokio::{
 };
 use tracing::debug;
 
+use self::scratch::{Scratch, TURN};
 use super::{
     connection::{Bounds, Connection},
     exchange::Service,
@@ -126,7 +128,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         }
     }
 
-    /// Reads, drives the requests and writes until the socket has nothing or takes nothing.
+    /// Reads, drives the requests and writes until the socket has nothing or takes nothing, or
+    /// it is the turn of others.
     fn advance(
         &mut self,
         cx: &mut Context<'_>,
@@ -137,11 +140,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         if self.stop.has_begun() {
             self.leave(now);
         }
+        let mut turn = TURN;
         loop {
-            self.read(cx, now, scratch)?;
+            self.read(cx, now, scratch, &mut turn)?;
             self.connection.drive(cx, now);
             let full = self.connection.is_full();
             if self.write(cx, now)?.is_pending() {
+                self.connection.abandon(now);
                 return ControlFlow::Continue(());
             }
             if self.connection.has_left() {
@@ -149,26 +154,33 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
                 let _ = Pin::new(&mut self.io).poll_shutdown(cx);
                 return ControlFlow::Break(());
             }
-            if !full {
+            if !full && !self.connection.abandon(now) {
                 return ControlFlow::Continue(());
             }
         }
     }
 
-    /// A client that does not take what waits for it is not read from.
+    /// A client that does not take what waits for it is not read from. Of one that sends
+    /// without pause, no more is read than what is left of its `turn`.
     fn read(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         scratch: &mut Scratch,
+        turn: &mut usize,
     ) -> ControlFlow<()> {
         while !self.connection.is_full() && !self.connection.has_left() {
-            let mut buffer = ReadBuf::new(&mut scratch.input);
+            if *turn == 0 {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            let mut buffer = ReadBuf::new(&mut scratch.input[..*turn]);
             match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
                 Poll::Ready(_) => return ControlFlow::Break(()),
                 Poll::Pending => break,
             }
+            *turn -= buffer.filled().len();
             self.heard = now;
             self.asked = None;
             if let Err(failure) = self.connection.receive(buffer.filled(), now) {
@@ -263,41 +275,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Future for Driver<IO, S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut scratch = SCRATCH.take().unwrap_or_default();
+        let mut scratch = Scratch::take();
         self.connection
             .output
             .lend(std::mem::take(&mut scratch.output));
         let done = self.run(cx, &mut scratch);
-        if let Some(memory) = self.connection.output.give_back()
-            && memory.capacity() <= SCRATCH_OUTPUT
-        {
-            scratch.output = memory;
-        }
-        SCRATCH.set(Some(scratch));
+        scratch.put(self.connection.output.give_back());
         done
     }
 }
 
-/// Memory that a connection needs only while it is polled. One for each thread does for all.
-struct Scratch {
-    input: Box<[u8]>,
-    output: Vec<u8>,
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self {
-            input: vec![0; SCRATCH_INPUT].into(),
-            output: Vec::new(),
-        }
-    }
-}
-
-thread_local! {
-    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
-}
-
-/// In bytes.
-const SCRATCH_INPUT: usize = 1 << 16;
-/// In bytes: what one write rarely exceeds.
-const SCRATCH_OUTPUT: usize = 1 << 16;
+#[cfg(test)]
+mod tests;

@@ -34,10 +34,16 @@ pub(crate) trait Exchange: Send {
     fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Part>;
 
     /// Called instead while a part still waits for the client: what needs no sending may be
-    /// done.
-    fn rest(&mut self) {}
+    /// done, and what was due is taken note of.
+    fn rest(&mut self, _now: Instant) {}
 
-    /// When to poll although nothing has happened.
+    /// Asked while a part waits for a client that takes nothing: whether the end is not to wait
+    /// with it. How it ends the client then cannot be told.
+    fn is_over(&self, _now: Instant) -> bool {
+        false
+    }
+
+    /// When to poll, or to let rest, although nothing has happened.
     fn deadline(&self) -> Option<Instant>;
 }
 

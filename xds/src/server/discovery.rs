@@ -48,7 +48,7 @@ pub(super) struct Discovery<F: Form> {
     deframer: grpc::Deframer,
     /// Bytes that the client may send again.
     released: usize,
-    /// Bytes of messages that wait for the admission.
+    /// What the messages that wait for the admission cost, in bytes.
     withheld: usize,
     begun: bool,
     /// The client has said all.
@@ -118,7 +118,7 @@ impl<F: Form> Discovery<F> {
         match &mut self.state {
             State::Open(session) => session.enter(decoded::<F>(message)?, self.kind, now),
             State::Admitting(admitting) => {
-                self.withheld += message.len();
+                self.withheld += message.len() + BACKLOG_ENTRY;
                 admitting.backlog.push(message.into());
                 Ok(())
             }
@@ -169,7 +169,7 @@ impl<F: Form> Discovery<F> {
         if self.ads.stop.has_begun() {
             return Poll::Ready(Err(stopping()));
         }
-        if self.incomplete_until().is_some_and(|until| until <= now) {
+        if self.is_incomplete(now) {
             return Poll::Ready(Err(Status::deadline_exceeded("no whole request came")));
         }
         if !self.begun {
@@ -191,6 +191,10 @@ impl<F: Form> Discovery<F> {
             return Poll::Ready(Err(grpc::ok()));
         }
         Poll::Pending
+    }
+
+    fn is_incomplete(&self, now: Instant) -> bool {
+        self.incomplete_until().is_some_and(|until| until <= now)
     }
 
     /// When a request must have come whole, if one is awaited.
@@ -236,10 +240,18 @@ impl<F: Form> Exchange for Discovery<F> {
         Poll::Ready(part)
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, now: Instant) {
         if let State::Open(session) = &mut self.state {
-            session.report();
+            session.rest(now);
         }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let dismissed = match &self.state {
+            State::Open(session) => session.is_dismissed(),
+            State::New { .. } | State::Admitting(_) | State::Ended => false,
+        };
+        dismissed || self.failure.is_some() || self.ads.stop.has_begun() || self.is_incomplete(now)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -270,3 +282,11 @@ fn unreadable(error: DecodeError) -> Status {
 fn stopping() -> Status {
     Status::unavailable("the server is stopping")
 }
+
+/// What a message in the backlog costs beside its own bytes; more than its prefix.
+const BACKLOG_ENTRY: usize = size_of::<Box<[u8]>>() + ALLOCATION;
+/// What each piece of memory costs, in bytes: about that.
+const ALLOCATION: usize = 16;
+
+#[cfg(test)]
+mod tests;

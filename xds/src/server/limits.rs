@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-/// What clients may cost.
+/// What clients may cost. Times above ten years count as ten years.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections that are open at once. More wait in the listener's queue until one closes.
     pub connections: usize,
     /// Connections that are taken up within a second, and at once after a pause. More wait in
-    /// the listener's queue: nobody is turned away for good.
+    /// the listener's queue: nobody is turned away for good. Over TLS this bounds the
+    /// handshakes, too, which begin as connections are taken up.
     pub connections_per_second: u32,
     /// Discovery streams that are open at once; one more is refused with RESOURCE_EXHAUSTED.
     pub streams: usize,
@@ -69,3 +70,23 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// With times that can be added to any that comes.
+    pub(super) fn with_ends(self) -> Self {
+        let ending = |time: Duration| time.min(LONGEST);
+        Self {
+            first_request: ending(self.first_request),
+            admission: ending(self.admission),
+            answer: ending(self.answer),
+            keepalive_interval: ending(self.keepalive_interval),
+            keepalive_timeout: ending(self.keepalive_timeout),
+            write: ending(self.write),
+            connection_age: self.connection_age.map(ending),
+            drain: ending(self.drain),
+            ..self
+        }
+    }
+}
+
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

@@ -149,8 +149,17 @@ impl<F: Form> Session<F> {
         self.watch.is_dismissed()
     }
 
+    /// While a response waits for the client, no other is made.
+    pub(super) fn rest(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.stirred = true;
+            self.due = self.machine.deadline(now);
+        }
+        self.report();
+    }
+
     /// Enters the client's standing in the fleet.
-    pub(super) fn report(&mut self) {
+    fn report(&mut self) {
         if std::mem::take(&mut self.unreported) {
             self.connection.report(&mut self.machine);
         }

@@ -1,4 +1,7 @@
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher as _, RandomState},
+};
 
 use crate::{resource::ResourceType, snapshot::Snapshot};
 
@@ -7,7 +10,12 @@ use crate::{resource::ResourceType, snapshot::Snapshot};
 #[derive(Debug, Default)]
 pub(super) struct Vain(Option<Box<Told>>);
 
-type Told = BTreeSet<(ResourceType, Box<str>)>;
+/// Of each name a hash, since a name may be as long as a request.
+#[derive(Debug, Default)]
+struct Told {
+    hashes: BTreeSet<u64>,
+    state: RandomState,
+}
 
 impl Vain {
     const MAX: usize = 256;
@@ -26,10 +34,11 @@ impl Vain {
                 continue;
             }
             let told = self.0.get_or_insert_default();
-            if told.len() >= Self::MAX {
+            if told.hashes.len() >= Self::MAX {
                 return;
             }
-            if told.insert((kind, name.as_str().into())) {
+            let hash = told.state.hash_one((kind.index(), name));
+            if told.hashes.insert(hash) {
                 tell(name);
             }
         }

@@ -1,5 +1,7 @@
 use std::{
+    collections::VecDeque,
     fmt, io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -9,30 +11,38 @@ use std::{
 use futures_util::Stream;
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{Sleep, sleep},
 };
 use tracing::warn;
 
-use super::{ServerTls, TlsConnection};
+use super::{HandshakeError, ServerTls, TlsConnection};
 
 /// The connections of a listener that have proven who their client is, for any tonic server.
-/// A client that is slow with its handshake delays no other.
+/// A client that is slow with its handshake delays no other, and gives way to those who come
+/// later when there are too many.
 pub struct TlsIncoming {
     listener: TcpListener,
     tls: Arc<ServerTls>,
     handshakes: JoinSet<Option<TlsConnection<TcpStream>>>,
+    /// The handshakes as they began. Among them may be some that have ended.
+    begun: VecDeque<(SocketAddr, AbortHandle)>,
     /// Set while the process has no more open files to give.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl TlsIncoming {
+    /// Handshakes that are under way at once: one that has not ended when so many others have
+    /// begun after it is given up.
+    pub const HANDSHAKES: usize = 512;
+
     #[must_use]
     pub fn new(listener: TcpListener, tls: Arc<ServerTls>) -> Self {
         Self {
             listener,
             tls,
             handshakes: JoinSet::new(),
+            begun: VecDeque::new(),
             pause: None,
         }
     }
@@ -42,17 +52,15 @@ impl TlsIncoming {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }
-        if self.handshakes.len() >= ServerTls::HANDSHAKES {
-            // The end of one of them wakes this task.
-            return Poll::Pending;
-        }
         match ready!(self.listener.poll_accept(cx)) {
             Ok((stream, address)) => {
+                self.make_room();
                 let tls = Arc::clone(&self.tls);
-                self.handshakes.spawn(async move {
+                let handshake = self.handshakes.spawn(async move {
                     stream.set_nodelay(true).ok()?;
                     tls.accept(stream, address).await.ok()
                 });
+                self.begun.push_back((address, handshake));
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
@@ -60,6 +68,19 @@ impl TlsIncoming {
             }
         }
         Poll::Ready(())
+    }
+
+    fn make_room(&mut self) {
+        while let Some((address, oldest)) = self.begun.front() {
+            if !oldest.is_finished() {
+                if self.begun.len() < Self::HANDSHAKES {
+                    return;
+                }
+                oldest.abort();
+                self.tls.refusals.report(*address, &HandshakeError::Crowded);
+            }
+            self.begun.pop_front();
+        }
     }
 }
 

@@ -60,6 +60,27 @@ async fn t27_a_client_beyond_the_limit_of_connections_waits_for_a_place() {
 }
 
 #[tokio::test]
+async fn times_without_end_are_long_and_harm_nobody() {
+    let forever = Duration::MAX;
+    let mut house = house(Limits {
+        first_request: forever,
+        admission: forever,
+        answer: forever,
+        keepalive_interval: forever,
+        keepalive_timeout: forever,
+        write: forever,
+        connection_age: Some(forever),
+        drain: forever,
+        ..Limits::default()
+    })
+    .await;
+    served(&house).await;
+    house.stop.cancel();
+    let ended = soon(house.server.join_next()).await.unwrap();
+    ended.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_stream_beyond_the_limit_is_refused_and_a_closed_one_makes_room() {
     let house = house(Limits {
         streams: 1,

@@ -5,14 +5,14 @@ use envoy_types::pb::envoy::{
     config::core::v3::Node,
     service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
 };
-use pointsman_xds::{Group, NoTelemetry, Resource, ResourceType, Sequence, Snapshot};
+use pointsman_xds::{Group, NoTelemetry, Resource, ResourceType, Sequence, Snapshot, TypeStatus};
 use prost::Message as _;
 
 use crate::{
     ALONE,
     house::{House, soon},
     resident,
-    wire::{DATA, WINDOW_UPDATE, Wire, subscribe},
+    wire::{DATA, PING, WINDOW_UPDATE, Wire, subscribe},
 };
 
 fn publish(house: &House, round: u8) -> Sequence {
@@ -24,10 +24,14 @@ fn publish(house: &House, round: u8) -> Sequence {
         .publish(BTreeMap::from([(Group::new("all"), snapshot)]))
 }
 
-/// Subscribes and never reads again.
-async fn stuck(house: &House, number: u32) -> Wire {
+/// Subscribes and never reads again: every other one lets its windows run out, the rest have
+/// wide ones, so that it is the socket that takes no more.
+async fn stuck(house: &House, number: usize) -> Wire {
     let mut wire = Wire::greet(house).await;
     wire.open(1).await;
+    if number.is_multiple_of(2) {
+        widen(&mut wire).await;
+    }
     let request = DeltaDiscoveryRequest {
         node: Some(Node {
             id: format!("stuck-{number}"),
@@ -46,10 +50,7 @@ async fn t25_clients_that_never_read_cost_little_and_delay_nobody() {
     publish(&house, 0);
     let mut reader = Wire::greet(&house).await;
     reader.open(1).await;
-    // As large as windows get, so that this client is never held up by its own.
-    let wide = (1_u32 << 30).to_be_bytes();
-    reader.frame(WINDOW_UPDATE, 0, 0, &wide).await;
-    reader.frame(WINDOW_UPDATE, 0, 1, &wide).await;
+    widen(&mut reader).await;
     let request = subscribe(ResourceType::Listener, &["large"]);
     reader.message(1, &request).await;
     acknowledge(&mut reader).await;
@@ -58,13 +59,43 @@ async fn t25_clients_that_never_read_cost_little_and_delay_nobody() {
     for number in 0..STUCK {
         clients.push(stuck(&house, number).await);
     }
+    wait_until_all_are_stuck(&house).await;
     for round in 1..=20 {
         let sequence = publish(&house, round);
         acknowledge(&mut reader).await;
         assert!(soon(house.converge(sequence)).await.reached);
+        reader.frame(PING, 0, 0, &[round; 8]).await;
+        let answer = reader.read_kind(PING).await.unwrap();
+        assert_eq!((answer.flags, answer.payload), (1, vec![round; 8]));
     }
+    assert_eq!(count_stuck(&house), STUCK, "some are stuck no longer");
     let each = resident().saturating_sub(before) / clients.len();
     assert!(each <= 64 << 10, "{each} bytes each");
+}
+
+/// As large as windows get: such a client is never held up by its own.
+async fn widen(wire: &mut Wire) {
+    let wide = (1_u32 << 30).to_be_bytes();
+    wire.frame(WINDOW_UPDATE, 0, 0, &wide).await;
+    wire.frame(WINDOW_UPDATE, 0, 1, &wide).await;
+}
+
+async fn wait_until_all_are_stuck(house: &House) {
+    let mut changes = house.fleet.watch();
+    let all = changes.wait_for(|_| count_stuck(house) == STUCK);
+    soon(all).await.unwrap();
+}
+
+/// Those on whose streams a response is under way that they have not answered.
+fn count_stuck(house: &House) -> usize {
+    let nodes = house.fleet.status();
+    let strangers = nodes
+        .iter()
+        .filter(|node| node.id.as_str().starts_with("stuck-") && node.streams == 1);
+    let waiting = |status: &TypeStatus| status.sent.is_some() && status.acknowledged.is_none();
+    strangers
+        .filter(|node| node.types.iter().any(waiting))
+        .count()
 }
 
 /// Reads a response and answers it.
@@ -86,4 +117,4 @@ async fn acknowledge(wire: &mut Wire) {
     wire.message(1, &ack).await;
 }
 
-const STUCK: u32 = 100;
+const STUCK: usize = 100;

@@ -52,18 +52,20 @@ impl NodeDirectory for Doorman {
     }
 }
 
-struct Served {
+pub(crate) struct Served {
     doorman: Arc<Doorman>,
-    port: u16,
-    servers: Authority,
-    clients: Authority,
+    pub(crate) tls: Arc<ServerTls>,
+    pub(crate) port: u16,
+    pub(crate) servers: Authority,
+    pub(crate) clients: Authority,
     _tasks: JoinSet<()>,
 }
 
 impl Served {
-    async fn open(folder: &Path) -> Self {
+    pub(crate) async fn open(folder: &Path) -> Self {
         let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
-        let tls = ServerTls::load(write(folder, &servers.server(), &clients)).await;
+        let files = write(folder, &servers.server(), &clients);
+        let tls = Arc::new(ServerTls::load(files).await.unwrap());
         let cache = Arc::new(SnapshotCache::new());
         let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
         let cluster = Resource::new(ResourceType::Cluster, "writer", vec![1].into());
@@ -77,7 +79,7 @@ impl Served {
             Arc::new(NoTelemetry),
             Limits::default(),
         )
-        .with_tls(Arc::new(tls.unwrap()));
+        .with_tls(Arc::clone(&tls));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut tasks = JoinSet::new();
@@ -89,6 +91,7 @@ impl Served {
         });
         Self {
             doorman,
+            tls,
             port,
             servers,
             clients,
@@ -96,7 +99,7 @@ impl Served {
         }
     }
 
-    async fn ask(&self, certificate: Option<&Issued>) -> Result<String, Status> {
+    pub(crate) async fn ask(&self, certificate: Option<&Issued>) -> Result<String, Status> {
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(self.servers.pem()))
             .domain_name("localhost");
@@ -177,4 +180,4 @@ async fn a_server_follows_its_files_while_it_serves() {
     assert_eq!(served.ask(Some(&next.client(APP))).await.unwrap(), "writer");
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

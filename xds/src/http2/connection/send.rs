@@ -36,9 +36,23 @@ impl<S: Service> Connection<S> {
 
     /// When a request must be driven although nothing has happened.
     pub(in crate::http2) fn deadline(&self) -> Option<Instant> {
-        // One that waits for its client is not driven.
-        let driven = self.streams.iter().filter(|s| s.is_writable(&self.output));
-        driven.filter_map(|stream| stream.exchange.deadline()).min()
+        let deadlines = self.streams.iter().map(|stream| stream.exchange.deadline());
+        deadlines.flatten().min()
+    }
+
+    /// Ends the requests that are over although their clients take nothing more. Says whether
+    /// there were any.
+    pub(in crate::http2) fn abandon(&mut self, now: Instant) -> bool {
+        let before = self.streams.len();
+        while let Some(over) = self
+            .streams
+            .iter()
+            .find(|stream| !stream.is_writable(&self.output) && stream.exchange.is_over(now))
+        {
+            let id = over.id;
+            self.reset(id, ErrorCode::Cancel);
+        }
+        self.streams.len() < before
     }
 
     fn drive_stream(&mut self, at: usize, cx: &mut Context<'_>, now: Instant) {
@@ -51,7 +65,7 @@ impl<S: Service> Connection<S> {
                 return;
             }
             if !stream.is_writable(&self.output) {
-                stream.exchange.rest();
+                stream.exchange.rest(now);
                 break;
             }
             match stream.exchange.poll(cx, now) {

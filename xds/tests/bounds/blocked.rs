@@ -1,0 +1,89 @@
+//! Streams whose client lets the server send nothing: nobody waits for it with the end.
+
+use std::{sync::Arc, time::Duration};
+
+use pointsman_xds::{Group, Limits, NoTelemetry, NodeId, ResourceType};
+use tonic::service::Routes;
+
+use crate::{
+    house::{House, soon},
+    wire::{DATA, RESET, SETTINGS, Wire, grpc, subscribe},
+};
+
+async fn house(limits: Limits) -> House {
+    let house = House::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await;
+    house.publish(0);
+    house
+}
+
+/// Has a stream whose first response waits for a window.
+async fn blocked(house: &House) -> Wire {
+    let mut changes = house.fleet.watch();
+    let mut wire = Wire::greet(house).await;
+    let no_window = [0, 4, 0, 0, 0, 0];
+    wire.frame(SETTINGS, 0, 0, &no_window).await;
+    wire.open(1).await;
+    wire.message(1, &subscribe(ResourceType::Cluster, &[]))
+        .await;
+    let sent = changes.wait_for(|_| {
+        let nodes = house.fleet.status();
+        let mut types = nodes.iter().flat_map(|node| &node.types);
+        types.any(|status| status.sent.is_some())
+    });
+    soon(sent).await.unwrap();
+    wire
+}
+
+/// Reads until the stream is reset; says why.
+async fn reset(wire: &mut Wire) -> u32 {
+    let frame = wire.read_kind(RESET).await.unwrap();
+    assert_eq!(frame.stream, 1);
+    u32::from_be_bytes(frame.payload.try_into().unwrap())
+}
+
+#[tokio::test]
+async fn half_a_request_ends_a_stream_that_is_blocked() {
+    let house = house(Limits {
+        first_request: Duration::from_millis(100),
+        ..Limits::default()
+    })
+    .await;
+    let mut wire = blocked(&house).await;
+    let whole = grpc(&subscribe(ResourceType::Endpoints, &["writer"]));
+    wire.frame(DATA, 0, 1, &whole[..whole.len() - 1]).await;
+    assert_eq!(reset(&mut wire).await, CANCEL);
+}
+
+#[tokio::test]
+async fn garbage_ends_a_stream_that_is_blocked() {
+    let house = house(Limits::default()).await;
+    let mut wire = blocked(&house).await;
+    wire.frame(DATA, 0, 1, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff])
+        .await;
+    assert_eq!(reset(&mut wire).await, CANCEL);
+}
+
+#[tokio::test]
+async fn a_node_that_is_dismissed_loses_a_stream_that_is_blocked() {
+    let house = house(Limits::default()).await;
+    let mut wire = blocked(&house).await;
+    let node = NodeId::from("sidecar");
+    house.cache.dismiss(&Group::new("all"), &node);
+    assert_eq!(reset(&mut wire).await, CANCEL);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_does_not_wait_for_a_stream_that_is_blocked() {
+    let mut house = house(Limits {
+        drain: Duration::from_secs(3600),
+        ..Limits::default()
+    })
+    .await;
+    let mut wire = blocked(&house).await;
+    house.stop.cancel();
+    assert_eq!(reset(&mut wire).await, CANCEL);
+    let served = soon(house.server.join_next()).await.unwrap();
+    served.unwrap().unwrap();
+}
+
+const CANCEL: u32 = 8;
