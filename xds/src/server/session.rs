@@ -152,7 +152,9 @@ impl<F: Form> Session<F> {
     /// While a response waits for the client, no other is made.
     pub(super) fn rest(&mut self, now: Instant) {
         if self.due.is_some_and(|due| due <= now) {
+            self.machine.note_time(now);
             self.stirred = true;
+            self.unreported = true;
             self.due = self.machine.deadline(now);
         }
         self.report();

@@ -49,7 +49,8 @@ impl Machine {
             .min()
     }
 
-    fn note_time(&mut self, now: Instant) {
+    /// Takes note of what is late. [`Machine::advance`] does so, too.
+    pub(crate) fn note_time(&mut self, now: Instant) {
         for at in 0..self.substreams.len() {
             let late = self.substreams[at]
                 .as_deref()

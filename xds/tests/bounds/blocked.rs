@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pointsman_xds::{Group, Limits, NoTelemetry, NodeId, ResourceType};
+use pointsman_xds::{Group, Limits, NoTelemetry, NodeId, ResourceType, TypeState};
 use tonic::service::Routes;
 
 use crate::{
@@ -39,6 +39,23 @@ async fn reset(wire: &mut Wire) -> u32 {
     let frame = wire.read_kind(RESET).await.unwrap();
     assert_eq!(frame.stream, 1);
     u32::from_be_bytes(frame.payload.try_into().unwrap())
+}
+
+#[tokio::test]
+async fn a_client_that_is_blocked_lags_when_its_time_for_an_answer_is_over() {
+    let house = house(Limits {
+        answer: Duration::from_millis(100),
+        ..Limits::default()
+    })
+    .await;
+    let mut changes = house.fleet.watch();
+    let _wire = blocked(&house).await;
+    let lagging = changes.wait_for(|_| {
+        let nodes = house.fleet.status();
+        let mut types = nodes.iter().flat_map(|node| &node.types);
+        types.any(|status| matches!(status.state, TypeState::Lagging { .. }))
+    });
+    soon(lagging).await.unwrap();
 }
 
 #[tokio::test]
