@@ -8,7 +8,7 @@ use tonic::service::Routes;
 
 use crate::{
     house::House,
-    wire::{DATA, GO_AWAY, HEADERS, PING, WINDOW_UPDATE, Wire, field, framed, grpc, subscribe},
+    wire::{DATA, HEADERS, PING, WINDOW_UPDATE, Wire, field, framed, grpc, subscribe},
 };
 
 async fn house(limits: Limits) -> House {
