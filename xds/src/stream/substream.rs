@@ -380,7 +380,10 @@ impl Substream {
             Some(entry) => !matches!(entry.known, Known::Nothing),
             None => self.get(name).is_some(),
         };
-        change.narrowed || change.gone.iter().any(may_have)
+        let all = self.base.iter().flat_map(|base| base.iter());
+        let all = all.map(Resource::name);
+        let all = all.chain(self.open.iter().map(|(name, _)| name));
+        change.gone.iter().any(may_have) || (change.narrowed && all.into_iter().any(may_have))
     }
 
     fn owe_all(&mut self) {
