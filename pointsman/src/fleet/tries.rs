@@ -12,7 +12,21 @@ use tracing::warn;
 /// The refused tries since this process began.
 #[derive(Debug, Default)]
 pub(crate) struct Tries {
-    by_whom: Mutex<BTreeMap<String, BTreeMap<String, Try>>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_whom: BTreeMap<String, Whom>,
+    /// Of all tries; clocks stand still, and go back.
+    count: u64,
+}
+
+#[derive(Debug, Default)]
+struct Whom {
+    tries: BTreeMap<String, Try>,
+    /// The number of the last one.
+    last: u64,
 }
 
 /// One thing that somebody tried.
@@ -48,11 +62,14 @@ impl Tries {
 
     pub(super) fn refused(&self, whom: &str, words: &str) {
         let now = UnixMillis::now();
-        let mut by_whom = self.lock();
+        let mut kept = self.lock();
+        let Kept { by_whom, count } = &mut *kept;
         if !by_whom.contains_key(whom) && by_whom.len() >= MAX_WHOM {
-            forget_oldest(&mut by_whom);
+            forget_oldest(by_whom);
         }
-        let tries = by_whom.entry(whom.to_owned()).or_default();
+        let Whom { tries, last } = by_whom.entry(whom.to_owned()).or_default();
+        *count += 1;
+        *last = *count;
         let words = if tries.contains_key(words) || tries.len() < MAX_TRIES {
             words
         } else {
@@ -69,7 +86,7 @@ impl Tries {
         });
         found.count += 1;
         found.last = now;
-        drop(by_whom);
+        drop(kept);
         if is_new {
             warn!(whom, "refused: {words}");
         }
@@ -77,11 +94,11 @@ impl Tries {
 
     /// All that are kept, by whom.
     pub(crate) fn list(&self) -> Vec<TryView> {
-        let by_whom = self.lock();
-        by_whom
+        let kept = self.lock();
+        kept.by_whom
             .iter()
-            .flat_map(|(whom, tries)| {
-                tries.iter().map(|(words, of)| TryView {
+            .flat_map(|(whom, of)| {
+                of.tries.iter().map(|(words, of)| TryView {
                     whom: whom.clone(),
                     words: words.clone(),
                     of: of.clone(),
@@ -90,15 +107,15 @@ impl Tries {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<String, Try>>> {
-        self.by_whom.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn forget_oldest(by_whom: &mut BTreeMap<String, BTreeMap<String, Try>>) {
+fn forget_oldest(by_whom: &mut BTreeMap<String, Whom>) {
     let oldest = by_whom
         .iter()
-        .min_by_key(|(_, tries)| tries.values().map(|of| of.last).max())
+        .min_by_key(|(_, of)| of.last)
         .map(|(whom, _)| whom.clone());
     if let Some(oldest) = oldest {
         by_whom.remove(&oldest);
