@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman_tests::lab::authority::{Authority, Claims};
+use pointsman_tests::lab::authority::{Authority, Claims, Issued};
 use tokio::time::timeout;
 
 use super::house::House;
@@ -63,9 +63,7 @@ async fn a_viewer_reads_and_cannot_flip() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_signs_for_sidecars_makes_no_operator() -> Result<()> {
-    let house = House::open().await?;
     let ann = Claims::of("/pointsman/operator/ann");
-    let stranger = Authority::new("operators")?;
     let expired = Claims {
         expired: true,
         ..ann
@@ -74,30 +72,33 @@ async fn whoever_signs_for_sidecars_makes_no_operator() -> Result<()> {
         trust_domain: "elsewhere.example",
         ..ann
     };
-    let folder = house.folder();
-    for (whom, why) in [
-        (
-            house.sidecars.issue(folder, "x1", ann)?,
-            "nobody that this server trusts",
-        ),
-        (
-            stranger.issue(folder, "x2", ann)?,
-            "nobody that this server trusts",
-        ),
-        (house.operators.issue(folder, "x3", expired)?, "has expired"),
-        (
-            house.operators.issue(folder, "x4", foreign)?,
-            "of another trust domain",
-        ),
+    let stranger = Authority::new("operators")?;
+    // A house for each: of many refusals the log names some.
+    let house = House::open().await?;
+    let whom = house.sidecars.issue(house.folder(), "x", ann)?;
+    is_refused(&house, &whom, "nobody that this server trusts").await?;
+    let house = House::open().await?;
+    let whom = stranger.issue(house.folder(), "x", ann)?;
+    is_refused(&house, &whom, "nobody that this server trusts").await?;
+    for (claims, why) in [
+        (expired, "has expired"),
+        (foreign, "of another trust domain"),
     ] {
-        let refused = house.verb_as(&whom, &["fleet", "status"]).await?;
-        assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(!refused.stdout.contains("app-1"), "{refused:?}");
-        house.refusal(why).await?;
+        let house = House::open().await?;
+        let whom = house.operators.issue(house.folder(), "x", claims)?;
+        is_refused(&house, &whom, why).await?;
     }
     let plain = house.control_plane.plain_cli(&["fleet", "status"]).await?;
     assert_eq!(plain.code, Some(1), "{plain:?}");
     assert!(plain.stderr.contains("--admin-cert"), "{plain:?}");
+    Ok(())
+}
+
+async fn is_refused(house: &House, whom: &Issued, why: &str) -> Result<()> {
+    let refused = house.verb_as(whom, &["fleet", "status"]).await?;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(!refused.stdout.contains("app-1"), "{refused:?}");
+    house.refusal(why).await?;
     Ok(())
 }
 
