@@ -3,14 +3,14 @@ mod entitled;
 use std::time::Duration;
 
 use pointsman_catalog::{Declaration, Node, Route, store::EmbeddedStore};
-use pointsman_cutover::ports::DataPlane as _;
+use pointsman_cutover::ports::{Barrier, DataPlane as _};
 use pointsman_xds::{Group, NodeDescription, NodeDirectory as _, Peer, ResourceType, Version};
 
 use super::*;
 use audience::Audience;
 
 /// A control plane's store with two databases and one registered sidecar.
-struct House {
+pub(crate) struct House {
     catalog: Arc<Catalog>,
     _dir: tempfile::TempDir,
 }
@@ -303,6 +303,21 @@ async fn a_sidecar_that_is_registered_and_away_is_absent() {
     let views = publisher.nodes();
     assert_eq!(views[0].state.label(), "ABSENT");
     assert_eq!(views[0].listen, Some(ip(11)));
+}
+
+#[tokio::test]
+async fn a_barrier_over_all_registered_waits_for_one_that_is_away_and_names_it() {
+    let house = House::new().await;
+    let publisher = house.publisher().await;
+    let green = Route::serve(vec![server("green")]);
+    let publication = publisher.publish(&writer(green)).await.unwrap();
+    let converge = |barrier| publisher.converge(&publication, barrier, Duration::ZERO);
+    let all = converge(Barrier::AllRegistered).await;
+    assert!(!all.reached, "{all:?}");
+    assert_eq!(all.absent, [NodeId::new("app-1").unwrap()]);
+    let connected = converge(Barrier::AllConnected).await;
+    assert!(connected.reached, "{connected:?}");
+    assert_eq!(connected.absent, all.absent);
 }
 
 #[tokio::test]
