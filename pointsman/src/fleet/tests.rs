@@ -36,24 +36,30 @@ listen = { writer = 6442, reader = 6443 }
 "#;
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::create(dir.path()).unwrap();
         let catalog = Arc::new(Catalog::new(Arc::new(store)));
         let declaration = Declaration::parse(DECLARED, "dal.toml").unwrap();
         catalog.apply(&declaration).await.unwrap();
+        let house = Self { catalog, _dir: dir };
+        house.register("app-1", 11).await;
+        house
+    }
+
+    /// Registers a sidecar that listens on 127.0.0.`last`.
+    pub(crate) async fn register(&self, id: &str, last: u8) {
         let node = Node {
-            id: NodeId::new("app-1").unwrap(),
-            listen: ip(11),
+            id: NodeId::new(id).unwrap(),
+            listen: ip(last),
             registered_at: UnixMillis(0),
             canary: false,
             databases: None,
         };
-        catalog.register(node).await.unwrap();
-        Self { catalog, _dir: dir }
+        self.catalog.register(node).await.unwrap();
     }
 
-    async fn publisher(&self) -> Arc<Publisher> {
+    pub(crate) async fn publisher(&self) -> Arc<Publisher> {
         Publisher::restore(Arc::clone(&self.catalog)).await.unwrap()
     }
 }
