@@ -105,3 +105,20 @@ async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_left_on_the_old_writer_are_shown_until_they_end() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.report_on_source(3);
+    world.switched().await?;
+    for (sessions, shown) in [(3, "3 sessions (app-1: 3)"), (0, "0 sessions")] {
+        world.report_on_source(sessions);
+        world
+            .until(shown, |status| {
+                let left = status.old_writer.as_ref();
+                left.is_some_and(|left| left.to_string() == shown)
+            })
+            .await?;
+    }
+    Ok(())
+}
