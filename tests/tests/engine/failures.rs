@@ -148,7 +148,10 @@ async fn a_refused_change_that_moves_nothing_refuses_the_switch_before_anybody_i
     world.started().await?;
     world.refuse_rehearsals();
     let status = refused_at_once(&world).await?;
-    for words in ["a change that moves nothing", "refused: app-1 (malformed)"] {
+    for words in [
+        "not every registered sidecar took a change that moves nothing",
+        "refused: app-1 (malformed)",
+    ] {
         ensure!(status.headline.contains(words), "{}", story(&status));
     }
     write(&world.pair.source, 1, 1).await
