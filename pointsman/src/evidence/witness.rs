@@ -193,9 +193,13 @@ const NOT_REACHED: &str = "its connection was refused, reset, or not answered wi
 #[cfg(test)]
 mod tests {
     use pointsman_catalog::Role;
+    use pointsman_xds::TelemetrySink as _;
 
     use super::*;
-    use crate::evidence::{EndpointUsage, RouteUsage, report::RouteKey};
+    use crate::{
+        evidence::{EndpointUsage, RouteUsage, report::RouteKey},
+        fleet::tests::House,
+    };
 
     fn at(last: u8) -> SocketAddr {
         ([10, 0, 0, last], 5432).into()
@@ -251,6 +255,18 @@ mod tests {
             let expected = format!("0 sessions; unknown: app-1 ({words})");
             assert_eq!(on_the_first(Err(words)), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_sidecar_that_is_away_is_unknown_whatever_it_has_just_reported() {
+        let publisher = House::new().await.publisher().await;
+        let census = Arc::new(SessionCensus::new(Arc::clone(&publisher)));
+        census.metrics(&"app-1".into(), Vec::new());
+        let witness = Witness::new(publisher, census);
+        let orders = [DatabaseName::new("orders").unwrap()];
+        let found = witness.sessions(&orders, &ServerName::new("blue").unwrap());
+        let expected = "0 sessions; unknown: app-1 (it is not connected)";
+        assert_eq!(found.to_string(), expected);
     }
 
     #[test]
