@@ -363,4 +363,4 @@ async fn until_instant(end: Option<Instant>) {
 const RESOLVE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

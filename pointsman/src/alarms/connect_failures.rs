@@ -140,3 +140,48 @@ impl AlarmSource for ConnectFailures {
 const LOOK: Duration = Duration::from_secs(1);
 
 const NAMED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use pointsman_xds::{MetricFamily, MetricKind, MetricSample, TelemetrySink as _};
+
+    use super::*;
+    use crate::fleet::tests::House;
+
+    fn failures(count: f64) -> Vec<MetricFamily> {
+        let label = ("envoy.cluster_name".to_owned(), "writer/orders".to_owned());
+        vec![MetricFamily {
+            name: "cluster.upstream_cx_connect_fail".to_owned(),
+            kind: MetricKind::Counter,
+            samples: vec![MetricSample {
+                labels: vec![label],
+                value: count,
+                count: 1,
+            }],
+        }]
+    }
+
+    #[tokio::test]
+    async fn a_silent_sidecar_is_neither_failing_nor_well() {
+        let house = House::new().await;
+        for (id, last) in [("app-2", 12), ("app-3", 13)] {
+            house.register(id, last).await;
+        }
+        let fleet = house.publisher().await;
+        let census = Arc::new(SessionCensus::new(Arc::clone(&fleet)));
+        census.metrics(&"app-1".into(), failures(40.0));
+        census.metrics(&"app-2".into(), failures(7.0));
+        let settings = ConnectFailureSettings::default();
+        let alarm = ConnectFailures::new(fleet, Arc::clone(&census), settings);
+        let counts = || -> Vec<_> {
+            let counts = alarm.counts(&DatabaseName::new("orders").unwrap());
+            let counts = counts.into_iter();
+            counts.map(|(node, n)| (node.to_string(), n)).collect()
+        };
+        let (first, second) = (("app-1".to_owned(), 40), ("app-2".to_owned(), 7));
+        // The third has never reported.
+        assert_eq!(counts(), [first.clone(), second]);
+        census.closed(&"app-2".into());
+        assert_eq!(counts(), [first]);
+    }
+}

@@ -1,6 +1,6 @@
 //! What sidecars report, in the engine's words.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use pointsman_catalog::{DatabaseName, NodeId, ServerName};
@@ -68,7 +68,7 @@ impl Witness {
         let unknown = self
             .census
             .usage_of(node, &[])
-            .map_or_else(never, |usage| usage.unknown());
+            .map_or_else(|| Some(NEVER.to_owned()), |usage| usage.unknown());
         if let Some(words) = unknown {
             return Reached::Unknown(words);
         }
@@ -97,30 +97,9 @@ impl Evidence for Witness {
                 continue;
             }
             let usage = self.census.usage_of(&node, databases);
-            let unknown = match &usage {
-                _ if !connected => Some(ABSENT.to_owned()),
-                None => never(),
-                Some(usage) => usage.unknown(),
-            };
-            if let Some(words) = unknown {
-                found.unknown.insert(node, words);
-                continue;
-            }
-            let routes = usage.iter().flat_map(|usage| usage.routes.values());
-            let open = routes
-                .clone()
-                .flat_map(|route| &route.endpoints)
-                .filter(|(address, _)| addresses.contains(address))
-                .map(|(_, endpoint)| endpoint.sessions)
-                .sum();
-            let unplaced: u64 = routes.map(|route| route.unplaced).sum();
-            if unplaced > 0 {
-                let words = format!("{unplaced} more whose endpoint it has not told yet");
-                found.unknown.insert(node.clone(), words);
-            }
-            if open > 0 {
-                found.open.insert(node, open);
-            }
+            let usage = usage.as_ref().filter(|_| connected);
+            let why_none = if connected { NEVER } else { ABSENT };
+            count(&mut found, node, usage.ok_or(why_none), &addresses);
         }
         found
     }
@@ -166,14 +145,136 @@ impl NodeUsage {
     }
 }
 
-fn never() -> Option<String> {
-    Some("it has not reported yet".to_owned())
+/// Adds a sidecar's sessions on `addresses`, and what of them cannot be counted. No usage:
+/// the words say why.
+fn count(
+    found: &mut SessionsOn,
+    node: NodeId,
+    usage: Result<&NodeUsage, &str>,
+    addresses: &[SocketAddr],
+) {
+    let known = usage
+        .map_err(ToOwned::to_owned)
+        .and_then(|usage| usage.unknown().map_or(Ok(usage), Err));
+    let usage = match known {
+        Ok(usage) => usage,
+        Err(words) => {
+            found.unknown.insert(node, words);
+            return;
+        }
+    };
+    let routes = usage.routes.values();
+    let open = routes
+        .clone()
+        .flat_map(|route| &route.endpoints)
+        .filter(|(address, _)| addresses.contains(address))
+        .map(|(_, endpoint)| endpoint.sessions)
+        .sum();
+    let unplaced: u64 = routes.map(|route| route.unplaced).sum();
+    if unplaced > 0 {
+        let words = format!("{unplaced} more whose endpoint it has not told yet");
+        found.unknown.insert(node.clone(), words);
+    }
+    if open > 0 {
+        found.open.insert(node, open);
+    }
 }
 
 /// A fleet reports thousands of times a second; each look takes all of them.
 const PACE: Duration = Duration::from_millis(50);
 
+const NEVER: &str = "it has not reported yet";
+
 const ABSENT: &str = "it is not connected";
 
 /// Envoy counts all causes together.
 const NOT_REACHED: &str = "its connection was refused, reset, or not answered within 1 s";
+
+#[cfg(test)]
+mod tests {
+    use pointsman_catalog::Role;
+    use pointsman_xds::TelemetrySink as _;
+
+    use super::*;
+    use crate::{
+        evidence::{EndpointUsage, RouteUsage, report::RouteKey},
+        fleet::tests::House,
+    };
+
+    fn at(last: u8) -> SocketAddr {
+        ([10, 0, 0, last], 5432).into()
+    }
+
+    /// Four sessions on the first endpoint, two on the second.
+    fn usage(freshness: Freshness, unplaced: u64) -> NodeUsage {
+        let key = RouteKey {
+            database: DatabaseName::new("orders").unwrap(),
+            role: Role::Writer,
+        };
+        let sessions = |sessions| EndpointUsage {
+            sessions,
+            ..EndpointUsage::default()
+        };
+        let route = RouteUsage {
+            endpoints: [(at(1), sessions(4)), (at(2), sessions(2))].into(),
+            unplaced,
+            ..RouteUsage::default()
+        };
+        NodeUsage {
+            freshness,
+            routes: [(key, route)].into(),
+            left_out: 0,
+        }
+    }
+
+    fn on_the_first(usage: Result<&NodeUsage, &str>) -> String {
+        let mut found = SessionsOn::default();
+        let node = NodeId::new("app-1").unwrap();
+        count(&mut found, node, usage, &[at(1)]);
+        found.to_string()
+    }
+
+    #[test]
+    fn sessions_are_counted_on_the_server_that_was_asked_for() {
+        let usage = usage(Freshness::Fresh, 0);
+        assert_eq!(on_the_first(Ok(&usage)), "4 sessions (app-1: 4)");
+    }
+
+    #[test]
+    fn a_sidecar_that_has_gone_silent_is_unknown_by_name() {
+        let usage = usage(Freshness::UnknownSince(Instant::now()), 0);
+        assert_eq!(
+            on_the_first(Ok(&usage)),
+            "0 sessions; unknown: app-1 (it has not reported for 0 s)"
+        );
+    }
+
+    #[test]
+    fn a_sidecar_without_numbers_is_unknown_by_name() {
+        for words in [NEVER, ABSENT] {
+            let expected = format!("0 sessions; unknown: app-1 ({words})");
+            assert_eq!(on_the_first(Err(words)), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sidecar_that_is_away_is_unknown_whatever_it_has_just_reported() {
+        let publisher = House::new().await.publisher().await;
+        let census = Arc::new(SessionCensus::new(Arc::clone(&publisher)));
+        census.metrics(&"app-1".into(), Vec::new());
+        let witness = Witness::new(publisher, census);
+        let orders = [DatabaseName::new("orders").unwrap()];
+        let found = witness.sessions(&orders, &ServerName::new("blue").unwrap());
+        let expected = "0 sessions; unknown: app-1 (it is not connected)";
+        assert_eq!(found.to_string(), expected);
+    }
+
+    #[test]
+    fn sessions_without_an_endpoint_are_unknown_beside_those_that_are_counted() {
+        let usage = usage(Freshness::Fresh, 3);
+        assert_eq!(
+            on_the_first(Ok(&usage)),
+            "4 sessions (app-1: 4); unknown: app-1 (3 more whose endpoint it has not told yet)"
+        );
+    }
+}

@@ -3,14 +3,14 @@ mod entitled;
 use std::time::Duration;
 
 use pointsman_catalog::{Declaration, Node, Route, store::EmbeddedStore};
-use pointsman_cutover::ports::DataPlane as _;
+use pointsman_cutover::ports::{Barrier, DataPlane as _};
 use pointsman_xds::{Group, NodeDescription, NodeDirectory as _, Peer, ResourceType, Version};
 
 use super::*;
 use audience::Audience;
 
 /// A control plane's store with two databases and one registered sidecar.
-struct House {
+pub(crate) struct House {
     catalog: Arc<Catalog>,
     _dir: tempfile::TempDir,
 }
@@ -36,24 +36,30 @@ listen = { writer = 6442, reader = 6443 }
 "#;
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::create(dir.path()).unwrap();
         let catalog = Arc::new(Catalog::new(Arc::new(store)));
         let declaration = Declaration::parse(DECLARED, "dal.toml").unwrap();
         catalog.apply(&declaration).await.unwrap();
+        let house = Self { catalog, _dir: dir };
+        house.register("app-1", 11).await;
+        house
+    }
+
+    /// Registers a sidecar that listens on 127.0.0.`last`.
+    pub(crate) async fn register(&self, id: &str, last: u8) {
         let node = Node {
-            id: NodeId::new("app-1").unwrap(),
-            listen: ip(11),
+            id: NodeId::new(id).unwrap(),
+            listen: ip(last),
             registered_at: UnixMillis(0),
             canary: false,
             databases: None,
         };
-        catalog.register(node).await.unwrap();
-        Self { catalog, _dir: dir }
+        self.catalog.register(node).await.unwrap();
     }
 
-    async fn publisher(&self) -> Arc<Publisher> {
+    pub(crate) async fn publisher(&self) -> Arc<Publisher> {
         Publisher::restore(Arc::clone(&self.catalog)).await.unwrap()
     }
 }
@@ -303,6 +309,21 @@ async fn a_sidecar_that_is_registered_and_away_is_absent() {
     let views = publisher.nodes();
     assert_eq!(views[0].state.label(), "ABSENT");
     assert_eq!(views[0].listen, Some(ip(11)));
+}
+
+#[tokio::test]
+async fn a_barrier_over_all_registered_waits_for_one_that_is_away_and_names_it() {
+    let house = House::new().await;
+    let publisher = house.publisher().await;
+    let green = Route::serve(vec![server("green")]);
+    let publication = publisher.publish(&writer(green)).await.unwrap();
+    let converge = |barrier| publisher.converge(&publication, barrier, Duration::ZERO);
+    let all = converge(Barrier::AllRegistered).await;
+    assert!(!all.reached, "{all:?}");
+    assert_eq!(all.absent, [NodeId::new("app-1").unwrap()]);
+    let connected = converge(Barrier::AllConnected).await;
+    assert!(connected.reached, "{connected:?}");
+    assert_eq!(connected.absent, all.absent);
 }
 
 #[tokio::test]

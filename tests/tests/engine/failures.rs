@@ -113,6 +113,50 @@ async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
     replicated(&world.pair.target, 1).await
 }
 
+/// A switch that was refused before it held anybody.
+async fn refused_at_once(world: &World) -> Result<Status> {
+    let status = world.engine().switch("m").await?;
+    is_in(&status, &State::Undone)?;
+    let held = status.entries.iter().any(|entry| entry.step == "hold");
+    ensure!(!held, "{}", story(&status));
+    ensure!(world.routes().await? == ("served by blue".into(), "served by green".into()));
+    Ok(status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_fails_at_the_switch_refuses_it_before_anybody_is_held() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.started().await?;
+    let source = world.pair.source.client("orders").await?;
+    source.batch_execute("CREATE TABLE keyless (n int)").await?;
+    let status = refused_at_once(&world).await?;
+    for words in ["check C", "reverse.replica-identity blocks"] {
+        ensure!(status.headline.contains(words), "{}", story(&status));
+    }
+    write(&world.pair.source, 1, 1).await?;
+    source.batch_execute("DROP TABLE keyless").await?;
+    let status = world.engine().switch("m").await?;
+    let switched = matches!(status.migration.state, State::Baking { .. });
+    ensure!(switched, "{}", story(&status));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_change_that_moves_nothing_refuses_the_switch_before_anybody_is_held()
+-> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.started().await?;
+    world.refuse_rehearsals();
+    let status = refused_at_once(&world).await?;
+    for words in [
+        "not every registered sidecar took a change that moves nothing",
+        "refused: app-1 (malformed)",
+    ] {
+        ensure!(status.headline.contains(words), "{}", story(&status));
+    }
+    write(&world.pair.source, 1, 1).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_a_sidecar_refuses_undoes_the_switch_by_name() -> Result<()> {
     let world = World::new(Settings::default()).await?;

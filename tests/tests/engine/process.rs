@@ -11,12 +11,14 @@ use std::{
 
 use anyhow::Result;
 use async_trait::async_trait;
-use pointsman_catalog::{Catalog, DatabaseName, RouteChange, store::EmbeddedStore};
+use pointsman_catalog::{
+    Catalog, DatabaseName, NodeId, RouteChange, ServerName, store::EmbeddedStore,
+};
 use pointsman_cutover::{
     Engine, Ports, Settings,
     ports::{
-        Barrier, Convergence, DataPlane, DataPlaneError, Membership, NoEvidence, Publication,
-        Rehearsal,
+        Barrier, Convergence, DataPlane, DataPlaneError, Evidence, Membership, Publication,
+        Reached, Rehearsal, SessionsOn,
     },
     providers::postgres::PostgresProvider,
 };
@@ -34,6 +36,48 @@ pub(crate) struct Acknowledging {
     pub(crate) muted: AtomicBool,
     /// Whatever all must have is refused by one.
     pub(crate) refusing: AtomicBool,
+    /// A change that moves nothing is refused by one.
+    pub(crate) contrary: AtomicBool,
+}
+
+/// What sidecar `app-1` says of its sessions on the source.
+#[derive(Debug, Default)]
+pub(crate) struct Reporting {
+    pub(crate) on_blue: AtomicU64,
+}
+
+#[async_trait]
+impl Evidence for Reporting {
+    fn sessions(&self, databases: &[DatabaseName], server: &ServerName) -> SessionsOn {
+        let open = self.on_blue.load(Ordering::Relaxed);
+        let asked = server.as_str() == "blue" && databases.len() == 2;
+        let open = (asked && open > 0).then(|| ("app-1".parse(), open));
+        SessionsOn {
+            open: open
+                .into_iter()
+                .filter_map(|(node, open)| Some((node.ok()?, open)))
+                .collect(),
+            ..SessionsOn::default()
+        }
+    }
+
+    async fn reach(
+        &self,
+        _: &[DatabaseName],
+        _: &ServerName,
+        _: Duration,
+    ) -> BTreeMap<NodeId, Reached> {
+        BTreeMap::new()
+    }
+}
+
+fn refused_by_one() -> Convergence {
+    let words = "malformed".to_owned();
+    let node = "app-1".parse();
+    Convergence {
+        refused: node.map(|node| (node, words)).into_iter().collect(),
+        ..Convergence::default()
+    }
 }
 
 #[async_trait]
@@ -61,15 +105,7 @@ impl DataPlane for Acknowledging {
             sleep(deadline).await;
         }
         if self.refusing.load(Ordering::Relaxed) && matches!(barrier, Barrier::AllRegistered) {
-            let words = "malformed".to_owned();
-            return Convergence {
-                refused: "app-1"
-                    .parse()
-                    .map(|node| (node, words))
-                    .into_iter()
-                    .collect(),
-                ..Convergence::default()
-            };
+            return refused_by_one();
         }
         Convergence {
             reached: true,
@@ -78,7 +114,11 @@ impl DataPlane for Acknowledging {
     }
 
     async fn rehearse(&self, _: Duration) -> Result<Rehearsal, DataPlaneError> {
-        Ok(Rehearsal::default())
+        let contrary = self.contrary.load(Ordering::Relaxed);
+        Ok(Rehearsal {
+            canaries: None,
+            fleet: contrary.then(refused_by_one),
+        })
     }
 
     async fn membership(&self) -> Result<Membership, DataPlaneError> {
@@ -92,6 +132,7 @@ pub(crate) struct Process {
     pub(crate) engine: Arc<Engine>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) fleet: Arc<Acknowledging>,
+    pub(crate) evidence: Arc<Reporting>,
 }
 
 impl Process {
@@ -102,13 +143,15 @@ impl Process {
             published: AtomicU64::default(),
             muted: AtomicBool::default(),
             refusing: AtomicBool::default(),
+            contrary: AtomicBool::default(),
         });
+        let evidence = Arc::new(Reporting::default());
         let ports = Ports {
             catalog: Arc::clone(&catalog),
             data_plane: fleet.clone(),
             provider: Arc::new(PostgresProvider),
             alarms: Vec::new(),
-            evidence: Arc::new(NoEvidence),
+            evidence: evidence.clone(),
         };
         Ok(Self {
             runtime: Builder::new_multi_thread()
@@ -118,6 +161,7 @@ impl Process {
             engine: Engine::new(ports, settings),
             catalog,
             fleet,
+            evidence,
         })
     }
 }

@@ -256,6 +256,17 @@ impl World {
         self.process().fleet.refusing.store(true, Ordering::Relaxed);
     }
 
+    /// From now on one of this engine's fleet refuses each change that moves nothing.
+    pub(crate) fn refuse_rehearsals(&self) {
+        self.process().fleet.contrary.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on sidecar `app-1` reports so many sessions on the source.
+    pub(crate) fn report_on_source(&self, sessions: u64) {
+        let reported = &self.process().evidence.on_blue;
+        reported.store(sessions, Ordering::Relaxed);
+    }
+
     /// Where new connections of database `orders` go: the writer's and the reader's route.
     pub(crate) async fn routes(&self) -> Result<(String, String)> {
         let routes = self.catalog().routes().await?;

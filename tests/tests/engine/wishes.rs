@@ -1,13 +1,16 @@
 //! What an operator may ask for, and when.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use pointsman_catalog::Declaration;
 use pointsman_cutover::{EngineError, ErrorKind, Settings, machine::State};
 use pointsman_tests::lab::postgres::start_stranger;
+use tokio::time::sleep;
 
 use super::{
     servers::write,
-    support::{World, is_in},
+    support::{World, is_in, story},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,8 +103,48 @@ async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
     );
     let refused = world.engine().start("m").await;
     ensure!(
-        matches!(refused, Err(EngineError::Refused(_))),
+        matches!(&refused, Err(EngineError::Refused(words)) if words.contains("not passed")),
         "{refused:?}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preflight_that_is_too_old_lets_nobody_switch() -> Result<()> {
+    let preflight_age = Duration::from_secs(2);
+    let world = World::new(Settings {
+        preflight_age,
+        ..Settings::default()
+    })
+    .await?;
+    world.started().await?;
+    sleep(preflight_age).await;
+    let refused = world.engine().switch("m").await;
+    ensure!(
+        matches!(&refused, Err(EngineError::Refused(words)) if words.contains("is older than 2s")),
+        "{refused:?}"
+    );
+    is_in(&world.engine().status("m")?, &State::Prepared)?;
+    world.engine().preflight("m").await?;
+    let status = world.engine().switch("m").await?;
+    let switched = matches!(status.migration.state, State::Baking { .. });
+    ensure!(switched, "{}", story(&status));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_left_on_the_old_writer_are_shown_until_they_end() -> Result<()> {
+    let world = World::new(Settings::default()).await?;
+    world.report_on_source(3);
+    world.switched().await?;
+    for (sessions, shown) in [(3, "3 sessions (app-1: 3)"), (0, "0 sessions")] {
+        world.report_on_source(sessions);
+        world
+            .until(shown, |status| {
+                let left = status.old_writer.as_ref();
+                left.is_some_and(|left| left.to_string() == shown)
+            })
+            .await?;
+    }
     Ok(())
 }
