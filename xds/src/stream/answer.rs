@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Acknowledged, Nack, Reply,
-    open::{Known, Verdict},
+    open::{Entry, Known, Verdict},
     substream::{InFlight, Standing, Substream},
 };
 use crate::resource::Resource;
@@ -59,10 +59,13 @@ impl Substream {
             .map(|resource| (resource.name(), Known::of(resource, false)));
         let gone = removed.iter().map(|name| (name, Known::Nothing));
         for (name, known) in accepted.chain(gone) {
-            if void.contains(name) {
+            if !self.subscription.covers(name) {
                 continue;
             }
-            if self.subscription.covers(name) {
+            if void.contains(name) {
+                // Given up meanwhile and asked for again, it may be there nevertheless.
+                self.open.entry(name, Entry::unknown);
+            } else {
                 let entry = self.entry(name);
                 entry.known = known;
                 entry.verdict = Verdict::None;

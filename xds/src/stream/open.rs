@@ -112,6 +112,14 @@ pub(super) enum Known {
 }
 
 impl Entry {
+    /// Of a client that has something, or nothing.
+    pub(super) fn unknown() -> Self {
+        Self {
+            known: Known::Unknown,
+            ..Self::default()
+        }
+    }
+
     /// Of a client that has `resource`, of a type that is sent `whole` or not.
     pub(super) fn of(resource: Option<&Resource>, whole: bool) -> Self {
         let known = resource.map_or(Known::Nothing, |resource| Known::of(resource, whole));

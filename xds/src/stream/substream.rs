@@ -177,11 +177,7 @@ impl Substream {
         }
         for name in doubt.names() {
             if self.subscription.covers(name) {
-                let unknown = Entry {
-                    known: Known::Unknown,
-                    ..Entry::default()
-                };
-                self.open.insert(name, unknown);
+                self.open.insert(name, Entry::unknown());
             }
         }
         gone

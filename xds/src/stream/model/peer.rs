@@ -205,7 +205,10 @@ impl Peer {
                 continue;
             }
             match (refused, version) {
-                (false, _) if flight.void.contains(name) => {}
+                // Given up meanwhile and asked for again, it may be there nevertheless.
+                (false, _) if flight.void.contains(name) => {
+                    self.unknown.insert(name.clone());
+                }
                 (false, version) => {
                     self.unknown.remove(name);
                     self.refused.remove(name);
