@@ -224,7 +224,7 @@ impl Substream {
         self.reopen();
         let entry = Entry {
             owed: true,
-            ..Entry::default()
+            ..Entry::unknown()
         };
         self.open.insert(name, entry);
         if let Some(in_flight) = &mut self.in_flight {

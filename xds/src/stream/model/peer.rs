@@ -251,7 +251,7 @@ impl Peer {
             return;
         }
         self.known.remove(name);
-        self.unknown.remove(name);
+        self.unknown.insert(name.to_owned());
         self.owed.insert(name.to_owned());
         if let Some(flight) = &mut self.in_flight {
             flight.void.insert(name.to_owned());
