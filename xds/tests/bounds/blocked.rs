@@ -1,20 +1,14 @@
 //! Streams whose client lets the server send nothing: nobody waits for it with the end.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use pointsman_xds::{Group, Limits, NoTelemetry, NodeId, ResourceType, TypeState};
-use tonic::service::Routes;
+use pointsman_xds::{Group, Limits, NodeId, ResourceType, TypeState};
 
 use crate::{
+    connections::house,
     house::{House, soon},
     wire::{DATA, RESET, SETTINGS, Wire, grpc, subscribe},
 };
-
-async fn house(limits: Limits) -> House {
-    let house = House::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await;
-    house.publish(0);
-    house
-}
 
 /// Has a stream whose first response waits for a window.
 async fn blocked(house: &House) -> Wire {

@@ -10,7 +10,7 @@ use crate::{
     wire::{DATA, HEADERS, RESET, Wire, field, subscribe},
 };
 
-async fn house(limits: Limits) -> House {
+pub(crate) async fn house(limits: Limits) -> House {
     let house = House::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await;
     house.publish(0);
     house

@@ -135,16 +135,7 @@ impl Peer {
             // It may still have what it did not want for a while.
             let wanted = |name: &String| told.all_before || told.former.contains(name);
             let anew = |name: &String| self.server.covers(name) && !wanted(name);
-            let anew: Vec<_> = self
-                .known
-                .keys()
-                .filter(|name| anew(name))
-                .cloned()
-                .collect();
-            for name in anew {
-                self.known.remove(&name);
-                self.unknown.insert(name);
-            }
+            unsettle(&mut self.known, &mut self.unknown, anew);
         }
         self.answer_owed |= told.answer || (whole && (told.first || !told.names.is_empty()));
         let listed = |name: &String| {
@@ -177,24 +168,12 @@ impl Peer {
         };
         self.proven |= !refused;
         let alone = flight.resources.len() + flight.removed.len() == 1;
-        if whole {
+        if whole && refused {
             let absent = |name: &String| !flight.resources.contains_key(name);
-            let gone: Vec<_> = self
-                .known
-                .keys()
-                .filter(|name| absent(name))
-                .cloned()
-                .collect();
-            for name in gone {
-                self.known.remove(&name);
-                if refused {
-                    self.unknown.insert(name);
-                }
-            }
-            if !refused {
-                self.known.clear();
-                self.unknown.clear();
-            }
+            unsettle(&mut self.known, &mut self.unknown, absent);
+        } else if whole {
+            self.known.clear();
+            self.unknown.clear();
         }
         let sent = flight
             .resources
@@ -451,6 +430,16 @@ impl Peer {
             .find(|name| exact && self.wants(name) && set.get(name).is_none());
         extra.map_or(Ok(()), |name| Err(format!("{kind} {name} should be gone")))
     }
+}
+
+/// What was known of these names is not known any more.
+fn unsettle(
+    known: &mut BTreeMap<String, Version>,
+    unknown: &mut BTreeSet<String>,
+    which: impl Fn(&String) -> bool,
+) {
+    let unsettled = known.extract_if(.., |name, _| which(name));
+    unknown.extend(unsettled.map(|(name, _)| name));
 }
 
 /// State of the world deletes the last one by an empty response.
