@@ -39,6 +39,7 @@ pub(crate) fn eds_cluster(name: &str, timeout_s: i64) -> Resource {
     cluster(name, "", timeout_s)
 }
 
+#[cfg(test)]
 pub(crate) fn eds_cluster_of_service(name: &str, service: &str) -> Resource {
     cluster(name, service, 1)
 }

@@ -22,6 +22,8 @@ pub(super) struct Peer {
     pub(super) held: BTreeMap<String, Version>,
     /// It refused a response with this among others, and may have taken it.
     pub(super) tainted: BTreeSet<String>,
+    /// What went with a whole that it refused, since it last accepted one.
+    lost: BTreeMap<String, Version>,
     /// Of the last response that it accepted.
     pub(super) accepted: String,
     /// What the server may believe.
@@ -74,15 +76,19 @@ impl Peer {
     }
 
     /// Only the client remembers anything, and the fleet what it may have. A server that has
-    /// been started anew does not: what a client took of a response that it refused is then
-    /// beyond its knowledge, and beyond this model.
+    /// been started anew does not: what a refused response did to a client is then beyond its
+    /// knowledge, and beyond this model.
     pub(super) fn reconnected(&mut self, doubt: Option<Doubt>) -> &Self {
-        let tainted = std::mem::take(&mut self.tainted);
+        if doubt.is_none() {
+            self.tainted.clear();
+            self.held.append(&mut self.lost);
+        }
         *self = Self {
             client: std::mem::take(&mut self.client),
             held: std::mem::take(&mut self.held),
+            tainted: std::mem::take(&mut self.tainted),
+            lost: std::mem::take(&mut self.lost),
             accepted: std::mem::take(&mut self.accepted),
-            tainted: doubt.as_ref().map(|_| tainted).unwrap_or_default(),
             doubt: doubt.unwrap_or_default(),
             ..Self::default()
         };
@@ -351,7 +357,8 @@ impl Peer {
             if whole {
                 // What is not there goes first, whatever becomes of the rest.
                 let named: BTreeSet<_> = names.clone().collect();
-                self.held.retain(|name, _| named.contains(name));
+                let lost = self.held.extract_if(.., |name, _| !named.contains(name));
+                self.lost.extend(lost);
             }
             if response.resources.len() + response.removed.len() > 1 {
                 self.tainted.extend(names);
@@ -361,6 +368,7 @@ impl Peer {
         if whole {
             self.held.clear();
             self.tainted.clear();
+            self.lost.clear();
         }
         self.accepted = response.version.to_string();
         for resource in response.resources.iter() {
