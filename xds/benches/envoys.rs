@@ -11,6 +11,8 @@ mod admin;
 #[path = "../tests/envoy/control_plane.rs"]
 #[expect(dead_code, reason = "made for the tests, too")]
 mod control_plane;
+#[path = "../tests/envoy/http.rs"]
+mod http;
 #[path = "../tests/envoy/patience.rs"]
 #[expect(dead_code, reason = "made for the tests, too")]
 mod patience;

@@ -14,7 +14,10 @@ use std::{
 use bytes::Bytes;
 
 use self::reference::Reference;
-pub(crate) use self::set::{Change, WILDCARD, version_of};
+pub(crate) use self::{
+    encoded::absent,
+    set::{Change, WILDCARD, version_of},
+};
 pub use self::{
     kind::ResourceType,
     set::{ResourceSet, ResourceSetError},

@@ -18,6 +18,8 @@ mod control_plane;
 mod flips;
 #[path = "envoy/gate.rs"]
 mod gate;
+#[path = "envoy/http.rs"]
+mod http;
 #[path = "envoy/old_connections.rs"]
 mod old_connections;
 #[path = "envoy/outages.rs"]
@@ -44,5 +46,7 @@ mod secrets;
 mod standalone;
 #[path = "envoy/traffic.rs"]
 mod traffic;
+#[path = "envoy/types.rs"]
+mod types;
 #[path = "envoy/world.rs"]
 mod world;

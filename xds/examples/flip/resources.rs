@@ -32,16 +32,11 @@ use pointsman_xds::{Resource, ResourceType};
 
 /// A cluster that takes its endpoints from EDS.
 pub(crate) fn cluster(name: &str, connect_timeout: Duration) -> Resource {
-    let over_ads = ConfigSource {
-        resource_api_version: ApiVersion::V3 as i32,
-        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
-        ..Default::default()
-    };
     let cluster = Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
         eds_cluster_config: Some(EdsClusterConfig {
-            eds_config: Some(over_ads),
+            eds_config: Some(over_ads()),
             ..Default::default()
         }),
         connect_timeout: Some(protobuf::Duration {
@@ -106,6 +101,15 @@ pub(crate) fn runtime(name: &str) -> Resource {
     resource(ResourceType::Runtime, name, &runtime)
 }
 
+/// From the stream that brought whatever refers to it.
+pub(crate) fn over_ads() -> ConfigSource {
+    ConfigSource {
+        resource_api_version: ApiVersion::V3 as i32,
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        ..Default::default()
+    }
+}
+
 fn loopback(port: u32) -> Address {
     Address {
         address: Some(address::Address::SocketAddress(SocketAddress {
@@ -116,6 +120,6 @@ fn loopback(port: u32) -> Address {
     }
 }
 
-fn resource(kind: ResourceType, name: &str, message: &impl prost::Message) -> Resource {
+pub(crate) fn resource(kind: ResourceType, name: &str, message: &impl prost::Message) -> Resource {
     Resource::new(kind, name, Bytes::from(message.encode_to_vec()))
 }

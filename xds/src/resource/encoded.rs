@@ -20,6 +20,16 @@ pub(super) fn delta(resource: &Resource, ttl: Option<Duration>, heartbeat: bool)
     field(&entry(resource, ttl, heartbeat))
 }
 
+/// The same for a name that a client waits for and that does not exist. Envoy takes an entry
+/// without a body for that if it has an alias.
+pub(crate) fn absent(name: &str) -> Bytes {
+    field(&Entry {
+        name: name.to_owned(),
+        aliases: vec![name.to_owned()],
+        ..Entry::default()
+    })
+}
+
 /// A whole field `resources` of a `DiscoveryResponse`, tag included.
 pub(super) fn state_of_the_world(resource: &Resource) -> Bytes {
     field(&any(resource))

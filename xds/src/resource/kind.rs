@@ -63,6 +63,13 @@ impl ResourceType {
             .find(|kind| kind.type_url() == type_url)
     }
 
+    /// Whether a client that waits for a name must be told apart from one that has it: Envoy holds
+    /// the request of an application until a resource of that name comes, with or without a body.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds>
+    pub(crate) const fn is_on_demand(self) -> bool {
+        matches!(self, Self::VirtualHost)
+    }
+
     pub(crate) const fn index(self) -> usize {
         self as usize
     }

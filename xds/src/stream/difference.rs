@@ -9,7 +9,7 @@ use super::{
     order::Phase,
     substream::{Outgoing, Standing, Substream},
 };
-use crate::resource::{Resource, Version};
+use crate::resource::{Resource, ResourceType, Version};
 
 /// What a step of the order finds.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ struct Difference {
     upserts: Vec<Resource>,
     /// Names that were asked for and do not exist.
     missing: Vec<Arc<str>>,
+    /// The same of names that a client waits for.
+    absent: Vec<Arc<str>>,
     removals: Vec<Arc<str>>,
     /// To be sent one by one.
     suspects: Vec<Suspect>,
@@ -75,6 +77,7 @@ impl Substream {
         let Difference {
             upserts,
             missing,
+            absent,
             removals,
             suspects,
         } = found;
@@ -86,6 +89,7 @@ impl Substream {
         if phase.upserts() {
             outgoing.resources = upserts;
             outgoing.removed = missing;
+            outgoing.absent = absent;
         }
         if phase.removes() && (open || phase != Phase::Remove || !self.answer_owed) {
             outgoing.removed.extend(removals);
@@ -120,6 +124,7 @@ impl Substream {
             open,
             base,
             transport,
+            kind,
             ..
         } = self;
         open.retain(|name, entry| {
@@ -129,7 +134,7 @@ impl Substream {
                 Some(resource) => found.compare(resource, entry),
                 // A name that has vanished is forgotten, so that its return is sent.
                 None if *transport == Transport::StateOfTheWorld => false,
-                None => found.compare_absent(name, entry),
+                None => found.compare_absent(*kind, name, entry),
             }
         });
         found
@@ -166,12 +171,18 @@ impl Difference {
     }
 
     /// Says whether the name stays open.
-    fn compare_absent(&mut self, name: &Arc<str>, entry: &Entry) -> bool {
+    fn compare_absent(&mut self, kind: ResourceType, name: &Arc<str>, entry: &Entry) -> bool {
+        let has_nothing = matches!(entry.known, Known::Nothing);
         if entry.owed {
-            self.missing.push(Arc::clone(name));
+            let said = if has_nothing && kind.is_on_demand() {
+                &mut self.absent
+            } else {
+                &mut self.missing
+            };
+            said.push(Arc::clone(name));
             return true;
         }
-        if matches!(entry.known, Known::Nothing) {
+        if has_nothing {
             return false;
         }
         match entry.verdict {

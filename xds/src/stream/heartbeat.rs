@@ -59,6 +59,7 @@ impl Substream {
             version: self.version().unwrap_or(Version::EMPTY),
             resources: resources.into(),
             removed: Vec::new(),
+            absent: Vec::new(),
             heartbeat: true,
             ttl: true,
         })

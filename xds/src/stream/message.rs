@@ -49,6 +49,8 @@ pub(crate) struct Response {
     pub(crate) resources: Arc<[Resource]>,
     /// Delta only.
     pub(crate) removed: Vec<Arc<str>>,
+    /// Names that the client waits for, has nothing under, and that do not exist. Delta only.
+    pub(crate) absent: Vec<Arc<str>>,
     /// A sign of life: each resource goes as its name, version and TTL, without its body.
     pub(crate) heartbeat: bool,
     /// The client minds TTLs, and one of the resources has one: they are sent with it. In state

@@ -127,7 +127,9 @@ impl Machine {
         let resources: Arc<[Resource]> = outgoing.resources.into();
         let content = InFlight {
             resources: Arc::clone(&resources),
-            removed: outgoing.removed[..].into(),
+            removed: [&outgoing.removed[..], &outgoing.absent[..]]
+                .concat()
+                .into(),
             void: BTreeSet::new(),
             version,
             outdated: outgoing.partial,
@@ -153,6 +155,7 @@ impl Machine {
             version,
             resources,
             removed: outgoing.removed,
+            absent: outgoing.absent,
             heartbeat: false,
             ttl,
         })

@@ -62,6 +62,7 @@ pub(super) struct Substream {
 pub(super) struct InFlight {
     /// Shared with the response.
     pub(super) resources: Arc<[Resource]>,
+    /// Names that are said not to exist, in whichever way.
     pub(super) removed: Box<[Arc<str>]>,
     /// Names whose acknowledgement says nothing any more.
     pub(super) void: BTreeSet<Arc<str>>,
@@ -101,6 +102,7 @@ pub(super) enum Progress {
 pub(super) struct Outgoing {
     pub(super) resources: Vec<Resource>,
     pub(super) removed: Vec<Arc<str>>,
+    pub(super) absent: Vec<Arc<str>>,
     /// Those of `resources` that the client does not have in this version; all, if `None`.
     pub(super) changed: Option<Vec<Resource>>,
     /// More is to follow.
@@ -109,7 +111,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn is_empty(&self) -> bool {
-        self.resources.is_empty() && self.removed.is_empty()
+        self.resources.is_empty() && self.removed.is_empty() && self.absent.is_empty()
     }
 }
 

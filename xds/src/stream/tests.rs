@@ -216,7 +216,7 @@ pub(super) fn removed(response: &Response) -> Vec<&str> {
     response.removed.iter().map(AsRef::as_ref).collect()
 }
 
-/// Type, names sent and names removed, one line each.
+/// Type, names sent, removed and absent, one line each.
 pub(super) fn story(responses: &[Response]) -> Vec<String> {
     responses
         .iter()
@@ -227,6 +227,9 @@ pub(super) fn story(responses: &[Response]) -> Vec<String> {
             }
             for name in removed(response) {
                 line.push_str(&format!(" -{name}"));
+            }
+            for name in &response.absent {
+                line.push_str(&format!(" ?{name}"));
             }
             line
         })

@@ -6,14 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
 use envoy_types::{
     pb::envoy::{
         config::{
-            core::v3::{
-                AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, TransportSocket,
-                config_source::ConfigSourceSpecifier, data_source, transport_socket,
-            },
+            core::v3::{DataSource, TransportSocket, data_source, transport_socket},
             listener::v3::Listener,
         },
         extensions::transport_sockets::tls::v3::{
@@ -23,7 +19,6 @@ use envoy_types::{
     util::pack_any,
 };
 use pointsman_xds::{Resource, ResourceType};
-use prost::Message as _;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -38,6 +33,7 @@ use crate::{
     patience::{DEADLINE, until},
     ports::free_port,
     process::{BOTH, Envoy},
+    resources::{over_ads, resource},
     traffic::Backend,
     world::{World, edited},
 };
@@ -60,25 +56,16 @@ fn secret(issued: &Issued) -> Resource {
             ..TlsCertificate::default()
         })),
     };
-    Resource::new(
-        ResourceType::Secret,
-        NAME,
-        Bytes::from(secret.encode_to_vec()),
-    )
+    resource(ResourceType::Secret, NAME, &secret)
 }
 
 /// The world, with a listener that ends TLS.
 fn resources(world: &World, issued: &Issued) -> Vec<Resource> {
-    let over_ads = ConfigSource {
-        resource_api_version: ApiVersion::V3 as i32,
-        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
-        ..ConfigSource::default()
-    };
     let tls = DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_certificate_sds_secret_configs: vec![SdsSecretConfig {
                 name: NAME.to_owned(),
-                sds_config: Some(over_ads),
+                sds_config: Some(over_ads()),
             }],
             ..CommonTlsContext::default()
         }),

@@ -1,18 +1,19 @@
 //! A response: a short head of its own, and the resources as they were encoded for everybody.
 
-use std::io::Write as _;
+use std::{borrow::Cow, io::Write as _};
 
 use bytes::Bytes;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use super::Layout;
-use crate::{http2::Chunks, server::grpc, stream::Response};
+use crate::{http2::Chunks, resource::absent, server::grpc, stream::Response};
 
 pub(super) fn response(response: &Response, layout: &Layout, control_plane: &[u8]) -> Chunks {
-    let fields = response
-        .resources
-        .iter()
-        .map(|resource| (layout.resource)(resource, response.ttl, response.heartbeat));
+    let resources = response.resources.iter();
+    let resources =
+        resources.map(|resource| (layout.resource)(resource, response.ttl, response.heartbeat));
+    let absent = response.absent.iter().map(|name| Cow::Owned(absent(name)));
+    let fields = resources.chain(absent);
     let shared: usize = fields.clone().map(|field| field.len()).sum();
     let small = shared <= COPIED;
     let own = own_length(response, layout, control_plane);

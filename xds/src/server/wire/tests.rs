@@ -39,6 +39,7 @@ fn response(resources: Vec<Resource>) -> Response {
         version: resources[0].version(),
         resources: resources.into(),
         removed: vec!["gone".into()],
+        absent: Vec::new(),
         heartbeat: false,
         ttl: false,
     }
@@ -49,7 +50,8 @@ fn a_delta_response_is_what_the_protocol_says_small_or_large() {
     let control_plane = control_plane("instance");
     for count in [1, 100] {
         let resources: Vec<_> = (0..count).map(|port| assignment("a", port)).collect();
-        let response = response(resources.clone());
+        let mut response = response(resources.clone());
+        response.absent = vec!["absent".into()];
         let encoded = whole(Delta::encode(&response, &control_plane));
         let decoded = DeltaDiscoveryResponse::decode(&*encoded).unwrap();
         assert_eq!(decoded.system_version_info, response.version.to_string());
@@ -57,8 +59,12 @@ fn a_delta_response_is_what_the_protocol_says_small_or_large() {
         assert_eq!(decoded.nonce, "start-7");
         assert_eq!(decoded.removed_resources, ["gone"]);
         assert_eq!(decoded.control_plane.unwrap().identifier, "instance");
-        assert_eq!(decoded.resources.len(), resources.len());
-        for (entry, resource) in decoded.resources.iter().zip(&resources) {
+        let (absent, present) = decoded.resources.split_last().unwrap();
+        assert_eq!(absent.name, "absent");
+        assert_eq!(absent.aliases, ["absent"]);
+        assert_eq!(absent.resource, None);
+        assert_eq!(present.len(), resources.len());
+        for (entry, resource) in present.iter().zip(&resources) {
             assert_eq!(entry.name, **resource.name());
             assert_eq!(entry.version, resource.version().to_string());
             let any = entry.resource.as_ref().unwrap();

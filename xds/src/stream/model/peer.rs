@@ -257,7 +257,8 @@ impl Peer {
             .iter()
             .map(|resource| (resource.name().to_string(), resource.version()))
             .collect();
-        let removed: BTreeSet<_> = response.removed.iter().map(ToString::to_string).collect();
+        let gone = response.removed.iter().chain(&response.absent);
+        let removed: BTreeSet<_> = gone.map(ToString::to_string).collect();
         self.shape(response, &resources, &removed)?;
         if whole {
             let mut wanted = set
@@ -297,6 +298,12 @@ impl Peer {
             ensure(self.server.covers(name), "X30: removed unasked")?;
             let had = self.known.contains_key(name) || self.unknown.contains(name);
             ensure(had || self.owed.contains(name), "X33: removed again")?;
+            let waits = !had && response.kind == ResourceType::VirtualHost;
+            let absent = response.absent.iter().any(|absent| **absent == **name);
+            ensure(
+                waits == absent,
+                "a host is absent or removed, as the client has it",
+            )?;
         }
         let names = resources.keys().chain(&removed);
         let owed = &mut self.owed;
@@ -329,7 +336,7 @@ impl Peer {
         let fresh = !nonce.is_empty() && self.nonces.iter().all(|former| former != nonce);
         ensure(fresh, "X4: a nonce is empty or comes again")?;
         let names: HashSet<_> = resources.keys().chain(removed).collect();
-        let count = response.resources.len() + response.removed.len();
+        let count = response.resources.len() + response.removed.len() + response.absent.len();
         ensure(names.len() == count, "X7: a name occurs twice")?;
         ensure(
             count > 0 || self.answer_owed || !self.proven || removed_all(self, resources),
@@ -360,7 +367,8 @@ impl Peer {
                 let lost = self.held.extract_if(.., |name, _| !named.contains(name));
                 self.lost.extend(lost);
             }
-            if response.resources.len() + response.removed.len() > 1 {
+            let gone = response.removed.len() + response.absent.len();
+            if response.resources.len() + gone > 1 {
                 self.tainted.extend(names);
             }
             return true;

@@ -419,11 +419,12 @@ impl Run {
 
     fn emitted(&mut self, response: Response) -> Result<(), String> {
         self.trace.push(format!(
-            "server sends {} {}: {} -{:?}",
+            "server sends {} {}: {} -{:?} ?{:?}",
             response.kind,
             response.nonce,
             line(response.resources.iter()),
-            response.removed
+            response.removed,
+            response.absent
         ));
         let Some(published) = self.published.clone() else {
             return Err("something is sent before anything is published".to_owned());

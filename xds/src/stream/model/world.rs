@@ -7,13 +7,13 @@ use crate::{
     fixture::{assignment, eds_cluster, opaque},
     resource::{
         Resource,
-        ResourceType::{self, Cluster, Endpoints, Listener, Route, Runtime},
+        ResourceType::{self, Cluster, Endpoints, Listener, Runtime, VirtualHost},
         Version,
     },
     snapshot::Snapshot,
 };
 
-pub(super) const KINDS: [ResourceType; 5] = [Cluster, Endpoints, Listener, Route, Runtime];
+pub(super) const KINDS: [ResourceType; 5] = [Cluster, Endpoints, Listener, VirtualHost, Runtime];
 
 /// One of them is never served.
 pub(super) const NAMES: [&str; 4] = ["a", "b", "c", "missing"];

@@ -193,8 +193,51 @@ fn virtual_hosts_are_asked_for_one_by_one() {
         assert_eq!(sent(&host), [name]);
         client.ack(&host);
     }
-    let unknown = only(client.ask(VirtualHost, &["r/d"]));
-    assert_eq!(removed(&unknown), ["r/d"]);
+}
+
+/// Envoy holds an application's request until it hears of the name.
+#[test]
+fn a_host_that_does_not_exist_is_said_to_be_absent_to_whoever_waits_for_it() {
+    let mut client = Client::delta();
+    client.publish([opaque(VirtualHost, "r/a", "1")]);
+    let host = client.ask(VirtualHost, &["r/a"]);
+    client.settle(host);
+    for _ in 0..2 {
+        let none = only(client.ask(VirtualHost, &["r/b"]));
+        assert_eq!(*none.absent, ["r/b".into()]);
+        assert!(none.resources.is_empty() && none.removed.is_empty());
+        assert!(client.ack(&none).is_empty());
+    }
+    assert!(client.machine.synced_to().is_some());
+    let gone = only(client.publish([opaque(VirtualHost, "r/b", "1")]));
+    assert_eq!((sent(&gone), removed(&gone)), (vec!["r/b"], vec!["r/a"]));
+    assert!(gone.absent.is_empty());
+    // Asked for again before that is acknowledged, it may still be there.
+    assert!(client.ask(VirtualHost, &["r/a"]).is_empty());
+    let again = only(client.ack(&gone));
+    assert_eq!(*again.absent, ["r/a".into()]);
+}
+
+#[test]
+fn a_host_that_a_client_may_have_is_removed_and_not_only_absent() {
+    let mut client = Client::delta();
+    client.publish([opaque(VirtualHost, "r/a", "1")]);
+    let host = only(client.ask(VirtualHost, &["r/a"]));
+    client.ack(&host);
+    let listed = DeltaRequest {
+        subscribe: owned(&["r/a", "r/b"]),
+        initial_versions: [("r/a".to_owned(), host.version.to_string())].into(),
+        ..DeltaRequest::default()
+    };
+    let mut client = Client::delta();
+    client.publish([]);
+    client
+        .machine
+        .delta(VirtualHost, &listed, client.now)
+        .unwrap();
+    let answer = only(client.advance());
+    assert_eq!(removed(&answer), ["r/a"]);
+    assert_eq!(*answer.absent, ["r/b".into()]);
 }
 
 #[test]
