@@ -20,6 +20,8 @@ mod flips;
 mod gate;
 #[path = "envoy/http.rs"]
 mod http;
+#[path = "envoy/http_resources.rs"]
+mod http_resources;
 #[path = "envoy/old_connections.rs"]
 mod old_connections;
 #[path = "envoy/outages.rs"]
