@@ -104,6 +104,15 @@ impl Resource {
         self.0.ttl
     }
 
+    /// As a sign of life for another version of it, which lives as long.
+    pub(crate) fn in_version(&self, version: Version) -> Self {
+        let mut content = Content::clone(&self.0);
+        content.version = version;
+        content.share = version.under(&content.name);
+        content.encoded = Default::default();
+        Self(Arc::new(content))
+    }
+
     /// For a cluster: the assignment that it takes from EDS.
     pub(crate) fn endpoints(&self) -> Option<&Arc<str>> {
         self.references()

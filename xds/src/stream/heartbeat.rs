@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     Response,
+    open::Known,
     substream::{InFlight, Standing, Substream},
 };
 use crate::{
@@ -25,7 +26,15 @@ impl Substream {
         };
     }
 
-    /// State of the world, clusters and listeners: a response without the bodies would delete
+    /// Nothing is left to send, and nothing may have been sent: a client that comes back keeps
+    /// what it has, and its times to live run on.
+    pub(super) fn plan_beat(&mut self, now: Instant) {
+        if self.beat.is_none() {
+            self.beat = half_of_shortest(&self.living()).map(|half| now + half);
+        }
+    }
+
+    /// State of the world, types that are sent whole: a response without the bodies would delete
     /// them, so everything is sent again. Refused content is not.
     pub(super) fn renew_whole(&mut self, now: Instant) {
         if self.is_whole() && self.is_beat_due(now) {
@@ -73,11 +82,20 @@ impl Substream {
         let Some(base) = self.base.as_ref().filter(|base| base.has_ttls()) else {
             return Vec::new();
         };
-        let is_living = |resource: &&Resource| {
-            let name = resource.name();
-            resource.ttl().is_some() && self.subscription.covers(name) && !self.open.has(name)
-        };
-        base.iter().filter(is_living).cloned().collect()
+        let mortal = base.iter().filter(|resource| resource.ttl().is_some());
+        let mortal = mortal.filter(|resource| self.subscription.covers(resource.name()));
+        mortal.filter_map(|resource| self.alive(resource)).collect()
+    }
+
+    /// What the client has under the name of `resource`: this, or what it kept when it refused
+    /// this.
+    fn alive(&self, resource: &Resource) -> Option<Resource> {
+        match self.open.get(resource.name()).map(|entry| &entry.known) {
+            None => Some(resource.clone()),
+            Some(Known::Version(kept)) => Some(resource.in_version(*kept)),
+            Some(Known::Resource(kept)) => Some(kept.clone()),
+            Some(Known::Nothing | Known::Unknown) => None,
+        }
     }
 }
 

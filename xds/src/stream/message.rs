@@ -11,6 +11,16 @@ pub(crate) enum Transport {
     StateOfTheWorld,
 }
 
+impl Transport {
+    /// Whether responses hold everything that is subscribed, so that absence deletes: clusters and
+    /// listeners by the protocol, scopes because Envoy takes them so.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#deleting-resources>
+    pub(super) fn sends_whole(self, kind: ResourceType) -> bool {
+        use ResourceType::{Cluster, Listener, ScopedRoute};
+        self == Self::StateOfTheWorld && matches!(kind, Cluster | Listener | ScopedRoute)
+    }
+}
+
 /// The answer to a response that a request carries.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {

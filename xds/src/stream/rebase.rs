@@ -9,10 +9,11 @@ use crate::resource::{Change, Resource, ResourceSet, Version};
 impl Substream {
     /// Takes `set` for the newest content. `changes` are those since the set with the version
     /// that was current here, if somebody has worked them out. Says whether anything changed
-    /// that the client wants.
+    /// that the client wants, or there was nothing before.
     pub(super) fn rebase(&mut self, set: &Arc<ResourceSet>, changes: Option<&[Change]>) -> bool {
         let Some(former) = self.base.replace(Arc::clone(set)) else {
-            return self.found(set);
+            self.found(set);
+            return true;
         };
         if former.version() == set.version() {
             return false;
@@ -38,10 +39,8 @@ impl Substream {
     }
 
     /// The first snapshot: nothing of it is known.
-    fn found(&mut self, set: &ResourceSet) -> bool {
-        let mut any = false;
+    fn found(&mut self, set: &ResourceSet) {
         let mut open = |name: &Arc<str>| {
-            any = true;
             self.open.entry(name, Entry::default);
         };
         if self.subscription.is_wildcard() {
@@ -53,7 +52,6 @@ impl Substream {
                 .for_each(&mut open);
         }
         self.reopen();
-        any
     }
 
     fn open_changed(&mut self, changes: &[Change]) -> bool {

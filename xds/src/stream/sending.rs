@@ -98,7 +98,12 @@ impl Machine {
             Progress::Unsent => false,
         };
         match substream.take(step.phase, open) {
-            Taken::Nothing => None,
+            Taken::Nothing => {
+                if self.terms.ttl && step.phase.removes() {
+                    substream.plan_beat(now);
+                }
+                None
+            }
             Taken::Blocked => {
                 progress[at] = Progress::Unsent;
                 substream.blocked_since = patient.then(|| substream.blocked_since.unwrap_or(now));

@@ -143,10 +143,8 @@ impl Substream {
         }
     }
 
-    /// Whether responses hold everything that is subscribed, so that absence deletes.
     pub(super) fn is_whole(&self) -> bool {
-        self.transport == Transport::StateOfTheWorld
-            && matches!(self.kind, ResourceType::Cluster | ResourceType::Listener)
+        self.transport.sends_whole(self.kind)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Resource> {

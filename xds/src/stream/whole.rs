@@ -1,4 +1,4 @@
-//! State of the world, clusters and listeners: a response holds everything that is subscribed,
+//! State of the world, types that are always sent whole: a response holds everything that is subscribed,
 //! and what is absent is deleted. What is to be deleted is therefore sent along for as long as
 //! other types may refer to it.
 

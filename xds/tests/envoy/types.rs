@@ -35,7 +35,8 @@ async fn a_route_is_followed() {
 async fn a_scope_leads_to_another_route() {
     for transport in BOTH {
         let port = free_port();
-        follows(transport, port, &[("x-scope", "gold")], |word| {
+        let (gold, iron) = ([("x-scope", "gold")], [("x-scope", "iron")]);
+        let world = |word: &str| {
             vec![
                 front(port, by_scope(), None),
                 scope("gold", &format!("{word}-route")),
@@ -43,8 +44,10 @@ async fn a_scope_leads_to_another_route() {
                 route("first-route", "first"),
                 route("second-route", "second"),
             ]
-        })
-        .await;
+        };
+        let _served = follows(transport, port, &gold, world).await;
+        // What did not change is still there.
+        says(port, &iron, "first").await;
     }
 }
 
@@ -144,7 +147,7 @@ async fn follows(
     port: u16,
     headers: &[(&str, &str)],
     world: impl Fn(&str) -> Vec<Resource>,
-) {
+) -> (ControlPlane, Envoy) {
     let server = ControlPlane::start().await;
     let all = |word| [world(word), vec![runtime("layer")]].concat();
     server.publish(all("first"));
@@ -154,4 +157,5 @@ async fn follows(
     says(port, headers, "second").await;
     assert_eq!(envoy.stats("update_rejected").await, 0);
     assert_eq!(envoy.stats("init_fetch_timeout").await, 0);
+    (server, envoy)
 }

@@ -569,7 +569,10 @@ impl Run {
 
 fn is_whole(transport: Transport, kind: ResourceType) -> bool {
     transport == Transport::StateOfTheWorld
-        && matches!(kind, ResourceType::Cluster | ResourceType::Listener)
+        && matches!(
+            kind,
+            ResourceType::Cluster | ResourceType::Listener | ResourceType::ScopedRoute
+        )
 }
 
 fn any_kind(choices: &mut impl Choices) -> ResourceType {

@@ -184,6 +184,32 @@ fn every_type_is_served_in_its_place_of_the_order() {
 }
 
 #[test]
+fn a_type_that_has_nothing_for_the_client_is_told_of_with_the_first_snapshot() {
+    let mut client = Client::new(Transport::StateOfTheWorld);
+    assert!(client.ask(Route, &["r"]).is_empty());
+    assert_eq!(client.machine.changes().count(), 1);
+    client.publish([]);
+    let states: Vec<_> = client
+        .machine
+        .changes()
+        .map(|status| status.state)
+        .collect();
+    assert_eq!(states, [TypeState::Synced]);
+}
+
+/// Envoy takes away what a response of this type leaves out.
+#[test]
+fn state_of_the_world_sends_scopes_as_a_whole() {
+    let mut client = Client::new(Transport::StateOfTheWorld);
+    let scopes = |b: &str| [opaque(ScopedRoute, "a", "1"), opaque(ScopedRoute, "b", b)];
+    client.publish(scopes("1"));
+    let first = client.ask(ScopedRoute, &[]);
+    client.settle(first);
+    let changed = only(client.publish(scopes("2")));
+    assert_eq!(sent(&changed), ["a", "b"]);
+}
+
+#[test]
 fn virtual_hosts_are_asked_for_one_by_one() {
     let mut client = Client::delta();
     let hosts = ["r/a", "r/b", "r/c"].map(|name| opaque(VirtualHost, name, "1"));

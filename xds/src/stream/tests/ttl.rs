@@ -45,6 +45,50 @@ fn x50_a_heartbeat_is_a_name_and_a_version_before_the_time_is_over() {
 }
 
 #[test]
+fn who_comes_back_with_what_may_expire_is_reminded_of_it() {
+    for kind in [Runtime, Listener] {
+        let mut client = minding(Transport::Delta);
+        let resource = mortal(kind, "a");
+        let version = resource.version().to_string();
+        client.publish([resource]);
+        let first = client.reconnect(kind, &["a"], &[("a", &version)]);
+        assert!(first.is_empty());
+        assert_eq!(client.state(kind), TypeState::Synced);
+        client.now = client.machine.deadline(client.now).unwrap();
+        let beat = only(client.advance());
+        assert!(beat.heartbeat);
+        assert_eq!(sent(&beat), ["a"]);
+    }
+    let mut old = minding(Transport::StateOfTheWorld);
+    old.publish([mortal(Listener, "a")]);
+    let first = only(old.ask(Listener, &[]));
+    let mut client = minding(Transport::StateOfTheWorld);
+    client.publish([mortal(Listener, "a")]);
+    let back = client.return_with(Listener, &[], &first.version.to_string());
+    assert!(back.is_empty());
+    client.now = client.machine.deadline(client.now).unwrap();
+    assert_eq!(sent(&only(client.advance())), ["a"]);
+}
+
+#[test]
+fn what_a_client_kept_when_it_refused_goes_on_living() {
+    let mut client = minding(Transport::Delta);
+    client.publish([mortal(Runtime, "a")]);
+    let first = client.ask(Runtime, &["a"]);
+    client.settle(first);
+    let bad = only(client.publish([opaque(Runtime, "a", "2").with_ttl(TTL)]));
+    assert!(client.nack(&bad).is_empty());
+    for _ in 0..2 {
+        client.now = client.machine.deadline(client.now).unwrap();
+        let beat = only(client.advance());
+        assert!(beat.heartbeat);
+        assert_eq!(beat.resources[0].version(), mortal(Runtime, "a").version());
+        client.ack(&beat);
+        assert!(matches!(client.state(Runtime), TypeState::Nacked { .. }));
+    }
+}
+
+#[test]
 fn x50_a_client_that_does_not_say_so_is_told_of_no_time_to_live() {
     let mut client = Client::delta();
     client.publish([mortal(Runtime, "a")]);
