@@ -165,9 +165,9 @@ impl Machine {
         );
         if first {
             let limit = self.terms.bounds.names;
-            let doubts = self.doubts.as_deref();
-            let doubt = doubts.map_or(&Doubt::None, |doubts| doubts.of(kind));
-            if substream.remember(&request.initial_versions, doubt) > limit {
+            let doubt = self.doubts.as_deref().map(|doubts| doubts.of(kind).clone());
+            let doubt = doubt.unwrap_or_default();
+            if substream.remember(&request.initial_versions, &doubt) > limit {
                 return Err(Violation::TooManyGone { kind, limit });
             }
             // What the client lists is compared, not answered anew, except endpoints.

@@ -42,6 +42,8 @@ pub(super) struct Stream {
     pub(super) newest: Option<Sequence>,
     pub(super) synced_to: Option<Sequence>,
     pub(super) types: Vec<TypeStatus>,
+    /// An older stream has ended since, and left behind what this one was not told of.
+    pub(super) uninformed: bool,
 }
 
 /// Where a node stands towards `sequence`. What it must have is the content that was current
@@ -73,6 +75,16 @@ pub(super) fn standing(node: &Node, streams: &Slab<Stream>, sequence: Sequence) 
 }
 
 impl Stream {
+    /// Whether this stream cannot know of `left`, which an `ended` one leaves behind: the client
+    /// got that before it opened this stream, and the server learns so only now.
+    pub(super) fn misses(&self, ended: &Self, left: &Doubts) -> bool {
+        ended.types.iter().any(|status| {
+            let sent = status.sent.as_ref();
+            let before = sent.is_some_and(|sent| sent.at <= self.since);
+            before && !left.of(status.kind).names.is_empty()
+        })
+    }
+
     fn is_refusing(&self) -> bool {
         let mut types = self.types.iter();
         types.any(|status| matches!(status.state, TypeState::Nacked { .. }))

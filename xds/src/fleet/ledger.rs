@@ -22,7 +22,7 @@ use crate::{
     cache::{Group, Sequence, SnapshotCache},
     node::{NodeDescription, NodeId},
     peer::Peer,
-    stream::{Doubt, Doubts, TypeState, TypeStatus},
+    stream::{Doubts, TypeState, TypeStatus},
 };
 
 #[derive(Debug)]
@@ -93,6 +93,7 @@ impl Ledger {
             newest: None,
             synced_to: None,
             types: Vec::new(),
+            uninformed: false,
         });
         let doubts = self.doubts(node);
         self.nodes[node].streams.push(stream);
@@ -107,7 +108,7 @@ impl Ledger {
         let mut doubts = node.doubts.clone();
         let open = node.streams.iter().flat_map(|at| &self.streams[*at].types);
         for status in open.filter(|status| status.state != TypeState::Synced) {
-            doubts.get_or_insert_default().set(status.kind, Doubt::All);
+            doubts.get_or_insert_default().distrust(status.kind);
         }
         doubts
     }
@@ -118,13 +119,32 @@ impl Ledger {
         };
         let node = &mut self.nodes[ended.node];
         node.streams.retain(|open| *open != stream);
-        node.doubts = Doubts::after(node.doubts.take(), &ended.types, doubts);
+        if let Some(left) = &doubts {
+            self.recall(ended.node, &ended, left);
+        }
+        let node = &mut self.nodes[ended.node];
+        let informed = !ended.uninformed;
+        node.doubts = Doubts::after(node.doubts.take(), &ended.types, doubts, informed);
         node.record.absorb(&ended.types, ended.peer, now);
         if node.streams.is_empty() && !node.registered {
             self.strangers.push_back((ended.node, now));
         }
         self.assess(ended.node);
         self.forget_strangers(now);
+    }
+
+    /// Lets the node's streams come again that were opened before the server knew that another
+    /// one had ended, and do not know what it `left`. What they acknowledge does not count.
+    fn recall(&mut self, node: usize, ended: &Stream, left: &Doubts) {
+        let Node { id, streams, .. } = &self.nodes[node];
+        for open in streams {
+            let stream = &mut self.streams[*open];
+            if stream.misses(ended, left) {
+                stream.uninformed = true;
+                stream.synced_to = None;
+                self.cache.dismiss(&stream.group, id);
+            }
+        }
     }
 
     /// Enters how the stream's client stands now: `changes` of types, and up to which snapshot
@@ -140,7 +160,9 @@ impl Ledger {
             return;
         };
         entry.newest = newest;
-        entry.synced_to = synced_to.or(entry.synced_to);
+        if !entry.uninformed {
+            entry.synced_to = synced_to.or(entry.synced_to);
+        }
         let node = entry.node;
         for status in changes {
             if let Some(nack) = record::enter(&mut entry.types, status) {

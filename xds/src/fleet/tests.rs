@@ -1,5 +1,6 @@
 mod canary;
 mod cost;
+mod doubts;
 mod record;
 
 use std::{collections::BTreeMap, time::Duration};

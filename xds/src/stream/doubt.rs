@@ -6,20 +6,18 @@ use std::sync::Arc;
 
 use super::{
     TypeStatus,
-    open::{Known, Verdict},
-    substream::{Standing, Substream},
+    open::{Entry, Known, Verdict},
+    substream::{InFlight, Standing, Substream},
 };
 use crate::resource::{Resource, ResourceType};
 
 /// Of one type.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Doubt {
-    #[default]
-    None,
-    /// These resources may be there, or may not be what the client says.
-    Names(Arc<[Arc<str>]>),
-    /// Nothing that the client says counts.
-    All,
+pub(crate) struct Doubt {
+    /// Nothing that the client says it has counts.
+    pub(crate) all: bool,
+    /// What may be there unsaid, or not be what the client says.
+    pub(crate) names: Arc<[Arc<str>]>,
 }
 
 /// By type.
@@ -28,13 +26,13 @@ pub(crate) struct Doubts([Doubt; ResourceType::ALL.len()]);
 
 impl Doubt {
     pub(crate) fn is_none(&self) -> bool {
-        matches!(self, Self::None)
+        !self.all && self.names.is_empty()
     }
 
-    pub(super) fn names(&self) -> &[Arc<str>] {
-        match self {
-            Self::Names(names) => names,
-            Self::None | Self::All => &[],
+    fn join(&mut self, other: &Self) {
+        self.all |= other.all;
+        if !other.names.is_empty() {
+            self.names = [&self.names[..], &other.names[..]].concat().into();
         }
     }
 }
@@ -44,52 +42,83 @@ impl Doubts {
         &self.0[kind.index()]
     }
 
-    /// `before` and, for the types that a stream had, what it leaves behind.
+    pub(crate) fn set(&mut self, kind: ResourceType, doubt: Doubt) {
+        self.0[kind.index()] = doubt;
+    }
+
+    /// Nothing that the client says of a type counts, beside what is doubted already.
+    pub(crate) fn distrust(&mut self, kind: ResourceType) {
+        self.0[kind.index()].all = true;
+    }
+
+    /// `before` and, for the types that a stream had, what it `left` behind. A stream that was
+    /// `informed` of what was before has done with it.
     pub(crate) fn after(
         before: Option<Box<Self>>,
         had: &[TypeStatus],
         left: Option<Box<Self>>,
+        informed: bool,
     ) -> Option<Box<Self>> {
         if before.is_none() && left.is_none() {
             return None;
         }
         let (mut doubts, left) = (before.unwrap_or_default(), left.unwrap_or_default());
         for TypeStatus { kind, .. } in had {
-            doubts.set(*kind, left.of(*kind).clone());
+            if informed {
+                doubts.set(*kind, left.of(*kind).clone());
+            } else {
+                doubts.0[kind.index()].join(left.of(*kind));
+            }
         }
         let any = doubts.0.iter().any(|doubt| !doubt.is_none());
         any.then_some(doubts)
-    }
-
-    pub(crate) fn set(&mut self, kind: ResourceType, doubt: Doubt) {
-        self.0[kind.index()] = doubt;
     }
 }
 
 impl Substream {
     pub(super) fn doubt(&self) -> Doubt {
         let in_flight = self.in_flight.as_ref().filter(|sent| !sent.heartbeat);
-        let unsettled = self.standing != Standing::Settled;
-        if unsettled && (self.doubted || (self.is_whole() && in_flight.is_some())) {
-            return Doubt::All;
+        let mut doubt = Doubt {
+            all: self.doubted && self.standing != Standing::Settled,
+            ..Doubt::default()
+        };
+        let (taken, claimed) = self.unsure(in_flight);
+        if self.is_whole() {
+            doubt.all |= in_flight.is_some() || !(taken.is_empty() && claimed.is_empty());
+            return doubt;
         }
-        let sent = in_flight.into_iter().flat_map(|sent| {
-            let resources = sent.resources.iter().map(Resource::name);
-            resources.chain(&*sent.removed)
-        });
-        let refused = self.open.iter().filter(|(_, entry)| {
-            matches!(entry.known, Known::Unknown) || matches!(entry.verdict, Verdict::Suspect(_))
-        });
-        let names = sent.chain(refused.map(|(name, _)| name));
-        let names: Vec<_> = names.take(MOST + 1).cloned().collect();
-        match names.len() {
-            0 => Doubt::None,
-            _ if self.is_whole() => Doubt::All,
-            1..=MOST => Doubt::Names(names.into()),
-            _ => Doubt::All,
+        let size: usize = claimed.iter().map(|name| name.len()).sum();
+        doubt.all |= size > CLAIMED;
+        doubt.names = if size > CLAIMED {
+            taken.into()
+        } else {
+            [taken, claimed].concat().into()
+        };
+        doubt
+    }
+
+    /// The names under which the client may have taken something of ours, and those that it
+    /// will tell of by itself if it has them.
+    fn unsure(&self, in_flight: Option<&InFlight>) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
+        let sent = in_flight.into_iter().flat_map(|sent| &*sent.resources);
+        let mut taken: Vec<_> = sent.map(|sent| Arc::clone(Resource::name(sent))).collect();
+        let removed = in_flight.into_iter().flat_map(|sent| &*sent.removed);
+        let had = removed.filter(|name| self.open.get(name).is_some_and(Entry::may_be_there));
+        let mut claimed: Vec<_> = had.cloned().collect();
+        for (name, entry) in self.open.iter() {
+            match (entry.verdict, &entry.known) {
+                (Verdict::Suspect(None), _) | (_, Known::Claimed) => claimed.push(Arc::clone(name)),
+                (Verdict::Suspect(Some(_)), _) | (_, Known::Unknown) => {
+                    taken.push(Arc::clone(name));
+                }
+                (Verdict::None | Verdict::Refused(_), _) => {}
+            }
         }
+        (taken, claimed)
     }
 }
 
-/// Names that are kept apart.
-const MOST: usize = 256;
+/// In bytes: of names that a client may have made up, so many are kept for it. Above that
+/// nothing counts of what it says, which does as well. The others are names of resources that
+/// were served: all of them are needed, since nobody else tells of them.
+const CLAIMED: usize = 64 << 10;

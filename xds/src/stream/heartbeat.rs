@@ -94,7 +94,7 @@ impl Substream {
             None => Some(resource.clone()),
             Some(Known::Version(kept)) => Some(resource.in_version(*kept)),
             Some(Known::Resource(kept)) => Some(kept.clone()),
-            Some(Known::Nothing | Known::Unknown) => None,
+            Some(Known::Nothing | Known::Unknown | Known::Claimed) => None,
         }
     }
 }

@@ -106,6 +106,8 @@ pub(super) enum Known {
     Nothing,
     /// Something, but not known to be anything of ours.
     Unknown,
+    /// The same, and the client has told of it when it came.
+    Claimed,
     Version(Version),
     /// Of a type that is always sent whole: it may have to be sent along once more.
     Resource(Resource),
@@ -127,6 +129,10 @@ impl Entry {
             known,
             ..Self::default()
         }
+    }
+
+    pub(super) fn may_be_there(&self) -> bool {
+        !matches!(self.known, Known::Nothing)
     }
 
     /// A refusal holds for the content that was refused, no longer.
@@ -154,7 +160,7 @@ impl Known {
 
     pub(super) fn is(&self, version: Version) -> bool {
         match self {
-            Self::Nothing | Self::Unknown => false,
+            Self::Nothing | Self::Unknown | Self::Claimed => false,
             Self::Version(known) => *known == version,
             Self::Resource(resource) => resource.version() == version,
         }

@@ -157,7 +157,7 @@ impl Substream {
     ///
     /// Says how many of them exist no more.
     pub(super) fn remember(&mut self, versions: &HashMap<String, String>, doubt: &Doubt) -> usize {
-        self.doubted = matches!(doubt, Doubt::All);
+        self.doubted = doubt.all;
         let mut gone = 0;
         for (name, version) in versions {
             if !self.subscription.covers(name) {
@@ -169,13 +169,13 @@ impl Substream {
                 Version::parse(version)
             };
             let entry = Entry {
-                known: ours.map_or(Known::Unknown, Known::Version),
+                known: ours.map_or(Known::Claimed, Known::Version),
                 ..Entry::default()
             };
             self.open.insert(&name.as_str().into(), entry);
             gone += usize::from(self.get(name).is_none());
         }
-        for name in doubt.names() {
+        for name in doubt.names.iter() {
             if self.subscription.covers(name) {
                 self.open.insert(name, Entry::unknown());
             }

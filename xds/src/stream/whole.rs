@@ -81,7 +81,9 @@ impl Substream {
                 (None, Known::Resource(resource)) => found.departing.push(resource.clone()),
                 // What is unknown was refused once, beside others: it must not go out again
                 // for order's sake.
-                (Some(_), _) | (None, Known::Unknown | Known::Version(_)) => found.changes = true,
+                (Some(_), _) | (None, Known::Unknown | Known::Claimed | Known::Version(_)) => {
+                    found.changes = true;
+                }
             }
             true
         });

@@ -98,7 +98,7 @@ impl Peer {
     /// State of the world: the version that a first request brings counts if it is that of
     /// everything.
     pub(super) fn claim(&mut self, version: &str) {
-        let counts = self.server.wildcard && matches!(self.doubt, Doubt::None);
+        let counts = self.server.wildcard && self.doubt.is_none();
         self.claimed = Version::parse(version).filter(|_| counts);
     }
 
@@ -121,17 +121,15 @@ impl Peer {
     ) {
         if told.first {
             for (name, version) in listed.iter().filter(|(name, _)| self.server.covers(name)) {
-                if kind == ResourceType::Endpoints || matches!(self.doubt, Doubt::All) {
+                if kind == ResourceType::Endpoints || self.doubt.all {
                     self.unknown.insert(name.clone());
                 } else {
                     self.known.insert(name.clone(), *version);
                 }
             }
         }
-        if let Doubt::Names(names) = &self.doubt
-            && told.first
-        {
-            let names = names.iter().map(ToString::to_string);
+        if told.first {
+            let names = self.doubt.names.iter().map(ToString::to_string);
             for name in names.filter(|name| self.server.covers(name)) {
                 self.known.remove(&name);
                 self.unknown.insert(name);

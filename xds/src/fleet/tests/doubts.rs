@@ -1,0 +1,144 @@
+//! What a client may have of a stream that ended, and the stream that comes after it.
+
+use super::*;
+use crate::{cache::Watch, resource::ResourceType::Listener};
+
+struct Open {
+    connection: Connection,
+    machine: Machine,
+    watch: Watch,
+}
+
+impl House {
+    fn offer(&self, listeners: &[String]) -> Sequence {
+        let listeners = listeners.iter().map(|name| opaque(Listener, name, "1"));
+        let snapshot = Snapshot::builder().extend(listeners).build().unwrap();
+        let snapshots = BTreeMap::from([(Group::new("group"), snapshot)]);
+        self.cache.publish(snapshots)
+    }
+
+    fn open(&self) -> Open {
+        let group = Group::new("group");
+        let peer = Peer {
+            address: ([127, 0, 0, 1], 1).into(),
+            identity: None,
+        };
+        let mut watch = self.cache.subscribe(&group, &"n".into());
+        let mut connection = self.fleet.connect(description("n"), group, peer);
+        let mut machine = Machine::new(Transport::Delta, "server".into(), TERMS);
+        machine.doubt(connection.take_doubts());
+        machine.publish(watch.newest().unwrap());
+        Open {
+            connection,
+            machine,
+            watch,
+        }
+    }
+
+    async fn is_reached(&self, sequence: Sequence) -> bool {
+        self.now(sequence, Policy::AllRegistered).await.reached
+    }
+}
+
+impl Open {
+    /// Listeners, all of them; what the client has is said with the first request.
+    fn send(
+        &mut self,
+        nonce: &str,
+        error: Option<&str>,
+        has: &[(String, String)],
+    ) -> Vec<Response> {
+        let request = DeltaRequest {
+            reply: Reply {
+                nonce: nonce.to_owned(),
+                error: error.map(Into::into),
+            },
+            initial_versions: has.iter().cloned().collect(),
+            ..DeltaRequest::default()
+        };
+        let now = Instant::now();
+        self.machine.delta(Listener, &request, now).unwrap();
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Vec<Response> {
+        let responses = self.machine.advance(Instant::now());
+        self.connection.report(&mut self.machine);
+        responses
+    }
+
+    fn close(mut self) {
+        self.connection.keep_doubts(&self.machine);
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    let many = (0..count).map(|number| format!("new-{number:04}"));
+    many.chain(["old".to_owned()]).collect()
+}
+
+/// The client has `old`, takes some of so many new ones and refuses their response.
+fn refused(house: &House, count: usize) -> (Open, (String, String)) {
+    house.offer(&names(0));
+    let mut open = house.open();
+    let first = open.send("", None, &[]).remove(0);
+    let version = first.resources[0].version().to_string();
+    assert!(open.send(&first.nonce, None, &[]).is_empty());
+    house.offer(&names(count));
+    open.machine.publish(open.watch.newest().unwrap());
+    let refused = open.advance().remove(0);
+    assert_eq!(refused.resources.len(), count);
+    assert_eq!(open.send(&refused.nonce, Some("bad"), &[]).len(), 1);
+    (open, ("old".to_owned(), version))
+}
+
+#[tokio::test]
+async fn what_a_client_took_and_never_told_of_is_removed_when_it_comes_back() {
+    for count in [2, 300] {
+        let house = House::new(&["n"]);
+        let (former, old) = refused(&house, count);
+        former.close();
+        let undone = house.offer(&names(0));
+        let mut back = house.open();
+        let removal = back.send("", None, &[old]).remove(0);
+        assert_eq!(removal.removed.len(), count);
+        assert!(!house.is_reached(undone).await);
+        assert!(back.send(&removal.nonce, None, &[]).is_empty());
+        assert!(house.is_reached(undone).await);
+    }
+}
+
+/// The server finds out late that the former connection is gone.
+#[tokio::test]
+async fn a_stream_that_was_opened_beside_a_dead_one_is_opened_again_when_that_ends() {
+    let house = House::new(&["n"]);
+    let (former, old) = refused(&house, 2);
+    let undone = house.offer(&names(0));
+    let mut early = house.open();
+    let sent = early.send("", None, std::slice::from_ref(&old)).remove(0);
+    assert!(sent.removed.is_empty());
+    assert!(!house.is_reached(undone).await);
+    former.close();
+    assert!(early.watch.is_dismissed());
+    // What crosses that says nothing.
+    assert!(early.send(&sent.nonce, None, &[]).is_empty());
+    assert!(!house.is_reached(undone).await);
+    early.close();
+    let mut back = house.open();
+    let removal = back.send("", None, &[old]).remove(0);
+    assert_eq!(removal.removed.len(), 2);
+    assert!(back.send(&removal.nonce, None, &[]).is_empty());
+    assert!(!back.watch.is_dismissed());
+    assert!(house.is_reached(undone).await);
+}
+
+#[tokio::test]
+async fn a_stream_is_left_alone_that_was_open_before_the_other_was_sent_anything() {
+    let house = House::new(&["n"]);
+    house.offer(&names(0));
+    let first = house.open();
+    let mut second = house.open();
+    assert_eq!(second.send("", None, &[]).len(), 1);
+    second.close();
+    assert!(!first.watch.is_dismissed());
+}
