@@ -16,6 +16,7 @@ mod nonce;
 mod open;
 mod order;
 mod rebase;
+mod row;
 mod sending;
 mod status;
 mod subscription;
@@ -209,7 +210,7 @@ impl Machine {
             let doubts = self.doubts.as_deref();
             substream.doubted = doubts.is_some_and(|doubts| !doubts.of(kind).is_none());
             if !substream.doubted {
-                substream.claimed = Version::parse(&request.version);
+                substream.claimed = Version::parse(&request.version).map(Box::new);
             }
         }
         self.change(kind, first, &change)

@@ -7,6 +7,7 @@ use super::{
     Transport,
     open::{Entry, Known, Verdict},
     order::Phase,
+    row::{Row, Suspects},
     substream::{Outgoing, Standing, Substream},
 };
 use crate::resource::{Resource, ResourceType, Version};
@@ -33,13 +34,7 @@ struct Difference {
     absent: Vec<Arc<str>>,
     removals: Vec<Arc<str>>,
     /// To be sent one by one.
-    suspects: Vec<Suspect>,
-}
-
-#[derive(Debug)]
-enum Suspect {
-    Upsert(Resource),
-    Removal(Arc<str>),
+    suspects: Suspects,
 }
 
 impl Substream {
@@ -59,13 +54,20 @@ impl Substream {
     }
 
     fn take_part(&mut self, phase: Phase, open: bool) -> Taken {
-        let difference = self.difference();
-        let Some(outgoing) = self.choose(difference, phase, open) else {
+        let outgoing = match &self.row {
+            Some(row) => row.goes_in(phase).then(|| self.alone(row)),
+            None => {
+                let difference = self.difference();
+                self.choose(difference, phase, open)
+            }
+        };
+        let Some(outgoing) = outgoing else {
             return Taken::Nothing;
         };
         if !open && !outgoing.is_empty() {
             return Taken::Blocked;
         }
+        self.row = self.row.take().and_then(Row::rest);
         Taken::Send {
             outgoing,
             whole: self.version().unwrap_or(Version::EMPTY),
@@ -73,7 +75,7 @@ impl Substream {
     }
 
     /// One response: everything at once, then what is under suspicion, one by one.
-    fn choose(&self, found: Difference, phase: Phase, open: bool) -> Option<Outgoing> {
+    fn choose(&mut self, found: Difference, phase: Phase, open: bool) -> Option<Outgoing> {
         let Difference {
             upserts,
             missing,
@@ -97,24 +99,29 @@ impl Substream {
         if !outgoing.is_empty() {
             return Some(outgoing);
         }
-        outgoing.partial = suspects.len() > 1;
-        for suspect in suspects {
-            match suspect {
-                Suspect::Upsert(resource) if phase.upserts() => {
-                    outgoing.resources.push(resource);
-                    return Some(outgoing);
-                }
-                Suspect::Removal(name) if phase.removes() => {
-                    outgoing.removed.push(name);
-                    return Some(outgoing);
-                }
-                Suspect::Upsert(_) | Suspect::Removal(_) => {}
-            }
+        self.row = Row::new(suspects, phase);
+        if let Some(row) = &self.row {
+            return Some(self.alone(row));
         }
         // An empty answer is left to the removals, if there are any, so that one response
         // does for both.
         let later = phase == Phase::Upsert && removes;
         (self.answer_owed && !later).then_some(outgoing)
+    }
+
+    /// The next of the row.
+    fn alone(&self, row: &Row) -> Outgoing {
+        let name = row.first();
+        let (resources, removed) = match self.get(name) {
+            Some(resource) => (vec![resource.clone()], Vec::new()),
+            None => (Vec::new(), vec![Arc::clone(name)]),
+        };
+        Outgoing {
+            resources,
+            removed,
+            partial: row.is_followed(),
+            ..Outgoing::default()
+        }
     }
 
     /// Names that turn out to be settled are closed.
@@ -163,7 +170,7 @@ impl Difference {
             }
         }
         if matches!(entry.verdict, Verdict::Suspect(_)) {
-            self.suspects.push(Suspect::Upsert(resource.clone()));
+            self.suspects.upserts.push(Arc::clone(resource.name()));
         } else {
             self.upserts.push(resource.clone());
         }
@@ -187,7 +194,7 @@ impl Difference {
         }
         match entry.verdict {
             Verdict::None => self.removals.push(Arc::clone(name)),
-            Verdict::Suspect(_) => self.suspects.push(Suspect::Removal(Arc::clone(name))),
+            Verdict::Suspect(_) => self.suspects.removals.push(Arc::clone(name)),
             Verdict::Refused(_) => {}
         }
         true

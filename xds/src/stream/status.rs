@@ -40,13 +40,19 @@ pub enum TypeState {
         /// When it was sent.
         since: Instant,
     },
-    /// It refused, with these words, what it should have. No names: the whole type.
+    /// It refused, with these words, what it should have: the first
+    /// [`TypeState::MAX_RESOURCES`] names. No names: the whole type.
     Nacked {
         words: Arc<str>,
         resources: Vec<Arc<str>>,
     },
     /// It has acknowledged all of it.
     Synced,
+}
+
+impl TypeState {
+    /// Names that are shown of those that a client refuses.
+    pub const MAX_RESOURCES: usize = 256;
 }
 
 /// One type on one stream.

@@ -14,6 +14,7 @@ use super::{
     nonce::Nonce,
     open::{Entry, Known, Open, Verdict},
     order::PATIENCE,
+    row::Row,
     subscription::{Change, Subscription},
 };
 use crate::{
@@ -43,8 +44,10 @@ pub(super) struct Substream {
     /// The names that are not settled. Under every other name that the client wants it has
     /// acknowledged what `base` holds.
     pub(super) open: Open,
+    /// Of the open names, those that go out next, one by one.
+    pub(super) row: Option<Box<Row>>,
     /// State of the world: the version that the client says it kept, until that is compared.
-    pub(super) claimed: Option<Version>,
+    pub(super) claimed: Option<Box<Version>>,
     /// State of the world, types that are always sent whole: the whole that was refused.
     pub(super) refused_whole: Option<Version>,
     pub(super) in_flight: Option<InFlight>,
@@ -132,6 +135,7 @@ impl Substream {
             subscription: Subscription::default(),
             base,
             open: Open::default(),
+            row: None,
             claimed: None,
             refused_whole: None,
             in_flight: None,
@@ -339,6 +343,7 @@ impl Substream {
     /// Whatever was worked out must be worked out anew, and what is on its way is not all.
     pub(super) fn reopen(&mut self) {
         self.standing = Standing::Open;
+        self.row = None;
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.outdated = true;
         }
@@ -390,12 +395,12 @@ impl Substream {
         }
     }
 
-    /// The names that the client refused and that are still what it should have.
+    /// The names that the client refused and that are still what it should have, as many as are
+    /// shown.
     fn refused_names(&self) -> Vec<Arc<str>> {
-        self.open
-            .iter()
-            .filter(|(_, entry)| matches!(entry.verdict, Verdict::Refused(_)))
-            .map(|(name, _)| Arc::clone(name))
-            .collect()
+        let refused = |entry: &Entry| matches!(entry.verdict, Verdict::Refused(_));
+        let names = self.open.iter().filter(|(_, entry)| refused(entry));
+        let names = names.map(|(name, _)| Arc::clone(name));
+        names.take(TypeState::MAX_RESOURCES).collect()
     }
 }

@@ -64,7 +64,10 @@ impl Substream {
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ack-and-resource-type-instance-version>
     fn recognise(&mut self) {
         let claimed = self.claimed.take();
-        if claimed.is_some() && claimed == self.version() && self.subscription.is_wildcard() {
+        if claimed.is_some()
+            && claimed.as_deref() == self.version().as_ref()
+            && self.subscription.is_wildcard()
+        {
             self.open = Open::default();
             self.answer_owed = false;
         }

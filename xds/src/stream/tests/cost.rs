@@ -31,6 +31,28 @@ fn five_types_of_two_resources_each_cost_two_kilobytes() {
 }
 
 #[test]
+fn of_many_that_were_refused_together_the_next_is_at_hand_and_few_are_shown() {
+    let count = 1_000;
+    let many = (0..count).map(|n| opaque(Route, &format!("{n:04}"), "1"));
+    let mut client = Client::delta();
+    client.publish(many);
+    let all = only(client.ask(Route, &["*"]));
+    let mut next = client.nack(&all);
+    for number in 0..count {
+        let alone = only(next);
+        assert_eq!(sent(&alone), [format!("{number:04}")]);
+        let routes = client.machine.substreams[Route.index()].as_ref().unwrap();
+        assert_eq!(routes.row.is_some(), number + 1 < count);
+        next = client.nack(&alone);
+    }
+    assert!(next.is_empty());
+    let TypeState::Nacked { resources, .. } = client.state(Route) else {
+        panic!("{:?}", client.state(Route));
+    };
+    assert_eq!(resources.len(), TypeState::MAX_RESOURCES);
+}
+
+#[test]
 fn one_change_of_ten_thousand_opens_one_name() {
     let count = 10_000;
     let many = |kind: ResourceType| (0..count).map(move |n| opaque(kind, &format!("{n:05}"), "1"));
