@@ -2,7 +2,7 @@ mod published;
 mod stage;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -85,7 +85,7 @@ pub struct SnapshotCache {
     /// The last sequence given out; held while a publish is under way.
     last: Mutex<Sequence>,
     /// Places whose streams are to be woken.
-    due: Mutex<Vec<Arc<Shelf>>>,
+    due: Mutex<VecDeque<Arc<Shelf>>>,
     stirred: Notify,
 }
 
@@ -177,26 +177,32 @@ impl SnapshotCache {
     pub(crate) async fn distribute(&self) {
         loop {
             self.stirred.notified().await;
-            let due = std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner));
-            for shelf in due {
-                // First, so that a publish from here on is due again.
-                shelf.due.swap(false, Ordering::AcqRel);
-                shelf.bell.ring().await;
+            while let Some(shelf) = self.next_due() {
+                Ringing::new(self, shelf).finish().await;
             }
         }
     }
 
     /// To be called when each of the shelves has its new content, so that whoever sees a
     /// sequence in one group finds it in the others.
-    fn wake(&self, mut shelves: Vec<Arc<Shelf>>) {
+    fn wake(&self, shelves: Vec<Arc<Shelf>>) {
         for shelf in &shelves {
             shelf.changes.fetch_add(1, Ordering::Release);
         }
+        self.make_due(shelves);
+    }
+
+    fn make_due(&self, mut shelves: Vec<Arc<Shelf>>) {
         // One that is still due from an earlier publish is there once for both.
         shelves.retain(|shelf| !shelf.due.swap(true, Ordering::AcqRel));
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        due.append(&mut shelves);
+        due.extend(shelves);
         self.stirred.notify_one();
+    }
+
+    fn next_due(&self) -> Option<Arc<Shelf>> {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.pop_front()
     }
 
     fn existing(&self, group: &Group) -> Option<Arc<Shelf>> {
@@ -236,6 +242,39 @@ impl Shelf {
             return Some(Arc::clone(&staged.published));
         }
         self.published.load_full()
+    }
+}
+
+/// A shelf whose streams are being woken; broken off, it is due again.
+#[derive(Debug)]
+struct Ringing<'a> {
+    cache: &'a SnapshotCache,
+    shelf: Option<Arc<Shelf>>,
+}
+
+impl<'a> Ringing<'a> {
+    fn new(cache: &'a SnapshotCache, shelf: Arc<Shelf>) -> Self {
+        // First, so that a publish from here on is due again.
+        shelf.due.swap(false, Ordering::AcqRel);
+        Self {
+            cache,
+            shelf: Some(shelf),
+        }
+    }
+
+    async fn finish(mut self) {
+        if let Some(shelf) = &self.shelf {
+            shelf.bell.ring().await;
+        }
+        self.shelf = None;
+    }
+}
+
+impl Drop for Ringing<'_> {
+    fn drop(&mut self) {
+        if let Some(shelf) = self.shelf.take() {
+            self.cache.make_due(vec![shelf]);
+        }
     }
 }
 
@@ -300,74 +339,4 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use super::*;
-
-    fn snapshots(groups: &[&str]) -> BTreeMap<Group, Snapshot> {
-        let empty = || Snapshot::builder().build().unwrap();
-        groups
-            .iter()
-            .map(|name| (Group::new(*name), empty()))
-            .collect()
-    }
-
-    #[test]
-    fn who_is_dismissed_may_come_again() {
-        let cache = SnapshotCache::new();
-        let group = Group::new("a");
-        cache.publish(snapshots(&["a"]));
-        let subscribe = |node: &str| cache.subscribe(&group, &node.into());
-        let (first, other) = (subscribe("n"), subscribe("other"));
-        cache.dismiss(&group, &"n".into());
-        let again = subscribe("n");
-        assert!(first.is_dismissed());
-        assert!(!other.is_dismissed() && !again.is_dismissed());
-        cache.dismiss(&group, &"n".into());
-        assert!(again.is_dismissed());
-    }
-
-    #[test]
-    fn one_publish_gives_all_its_groups_one_sequence() {
-        let cache = SnapshotCache::new();
-        let first = cache.publish(snapshots(&["a", "b"]));
-        let second = cache.publish(snapshots(&["b"]));
-        assert_eq!(
-            cache.place(&Group::new("a")).sequence(&"n".into()),
-            Some(first)
-        );
-        assert_eq!(
-            cache.place(&Group::new("b")).sequence(&"n".into()),
-            Some(second)
-        );
-        assert!(first < second);
-    }
-
-    #[tokio::test]
-    async fn a_watch_sees_the_newest_of_several_publishes_once() {
-        let cache = SnapshotCache::new();
-        let mut watch = cache.subscribe(&Group::new("a"), &"n".into());
-        assert!(watch.newest().is_none());
-        cache.publish(snapshots(&["a"]));
-        let newest = cache.publish(snapshots(&["a"]));
-        poll_fn(|cx| watch.poll_changed(cx)).await;
-        assert_eq!(watch.newest().unwrap().sequence, newest);
-        let changed = poll_fn(|cx| Poll::Ready(watch.poll_changed(cx))).await;
-        assert!(changed.is_pending());
-    }
-
-    #[tokio::test]
-    async fn a_group_that_returns_reaches_the_streams_that_stayed() {
-        let cache = SnapshotCache::new();
-        let group = Group::new("a");
-        cache.publish(snapshots(&["a"]));
-        let mut watch = cache.subscribe(&group, &"n".into());
-        watch.newest();
-        cache.remove(&group);
-        assert!(cache.snapshot(&group).is_none());
-        cache.publish(snapshots(&["a"]));
-        poll_fn(|cx| watch.poll_changed(cx)).await;
-        assert!(watch.newest().is_some());
-    }
-}
+mod tests;
