@@ -82,7 +82,7 @@ impl fmt::Display for Sequence {
 #[derive(Debug, Default)]
 pub struct SnapshotCache {
     shelves: RwLock<HashMap<Group, Arc<Shelf>>>,
-    /// The last sequence given out; held while a publish is under way.
+    /// The last sequence given out; held while a publish or a removal is under way.
     last: Mutex<Sequence>,
     /// Places whose streams are to be woken.
     due: Mutex<VecDeque<Arc<Shelf>>>,
@@ -126,12 +126,14 @@ impl SnapshotCache {
         published.as_ref().map(|found| found.snapshot.clone())
     }
 
-    /// Forgets a group. Its open streams keep what they have and are told nothing more,
-    /// until the group is published again.
+    /// Forgets a group, and what canaries of it were trying. Its open streams keep what they
+    /// have and are told nothing more, until the group is published again.
     pub fn remove(&self, group: &Group) {
+        let _last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(shelf) = shelves.get(group) {
             shelf.published.store(None);
+            shelf.staged.store(None);
             if Arc::strong_count(shelf) == 1 {
                 shelves.remove(group);
             }

@@ -123,3 +123,16 @@ async fn a_server_that_ends_while_it_wakes_leaves_no_group_asleep() {
     }
     assert_eq!(woken(), [3, 2]);
 }
+
+#[test]
+fn a_group_that_is_removed_is_tried_by_nobody_and_stays_removed() {
+    let cache = SnapshotCache::new();
+    let group = Group::new("a");
+    cache.publish(snapshots(&["a"]));
+    let canary = cache.subscribe(&group, &"n".into());
+    let stage = cache.stage(snapshots(&["a"]), Arc::new(["n".into()].into()));
+    cache.remove(&group);
+    assert!(canary.current().is_none());
+    assert!(!stage.promote());
+    assert!(cache.snapshot(&group).is_none());
+}
