@@ -1,27 +1,23 @@
 mod published;
+mod shelf;
 mod stage;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     task::{Context, Poll},
 };
 
-use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
 pub(crate) use self::published::Published;
 pub(crate) use self::stage::Stage;
-use self::{published::Compared, stage::Staged};
-use crate::{
-    bell::{Bell, Rope},
-    node::NodeId,
-    snapshot::Snapshot,
+use self::{
+    published::Compared,
+    shelf::{Hold, Shelves},
 };
+use crate::{bell::Rope, node::NodeId, snapshot::Snapshot};
 
 /// The nodes that share one snapshot.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -81,11 +77,11 @@ impl fmt::Display for Sequence {
 /// ```
 #[derive(Debug, Default)]
 pub struct SnapshotCache {
-    shelves: RwLock<HashMap<Group, Arc<Shelf>>>,
+    shelves: Arc<Shelves>,
     /// The last sequence given out; held while a publish or a removal is under way.
     last: Mutex<Sequence>,
     /// Places whose streams are to be woken.
-    due: Mutex<VecDeque<Arc<Shelf>>>,
+    due: Mutex<VecDeque<Hold>>,
     stirred: Notify,
 }
 
@@ -107,7 +103,7 @@ impl SnapshotCache {
         let mut changed = Vec::with_capacity(snapshots.len());
         let mut compared = Compared::default();
         for (group, snapshot) in snapshots {
-            let shelf = self.shelf(&group);
+            let shelf = self.shelves.shelf(&group);
             let former = shelf.published.load();
             let published = Published::new(sequence, snapshot, former.as_deref(), &mut compared);
             shelf.published.store(Some(Arc::new(published)));
@@ -121,7 +117,7 @@ impl SnapshotCache {
 
     #[must_use]
     pub fn snapshot(&self, group: &Group) -> Option<Snapshot> {
-        let shelf = self.existing(group)?;
+        let shelf = self.shelves.existing(group)?;
         let published = shelf.published.load();
         published.as_ref().map(|found| found.snapshot.clone())
     }
@@ -130,20 +126,16 @@ impl SnapshotCache {
     /// have and are told nothing more, until the group is published again.
     pub fn remove(&self, group: &Group) {
         let _last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shelf) = shelves.get(group) {
+        if let Some(shelf) = self.shelves.existing(group) {
             shelf.published.store(None);
             shelf.staged.store(None);
-            if Arc::strong_count(shelf) == 1 {
-                shelves.remove(group);
-            }
         }
     }
 
     /// Ends the streams that `node` has in `group` now, with UNAVAILABLE: it comes again and is
     /// admitted anew. For a node that may no longer have what its group has.
     pub fn dismiss(&self, group: &Group, node: &NodeId) {
-        let Some(shelf) = self.existing(group) else {
+        let Some(shelf) = self.shelves.existing(group) else {
             return;
         };
         let before = shelf.changes.load(Ordering::Acquire) + 1;
@@ -157,14 +149,12 @@ impl SnapshotCache {
 
     /// Where the group's newest snapshot stands, found once for many looks.
     pub(crate) fn place(&self, group: &Group) -> Place {
-        Place(self.shelf(group))
+        Place(self.shelves.shelf(group))
     }
 
     /// Follows a group on behalf of one of its nodes, whether it has a snapshot yet or not.
     pub(crate) fn subscribe(&self, group: &Group, node: &NodeId) -> Watch {
-        // Taken before the map is unlocked, or `remove` could drop the shelf in between.
-        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
-        let shelf = Arc::clone(shelves.entry(group.clone()).or_default());
+        let shelf = self.shelves.shelf(group);
         Watch {
             rope: Rope::new(shelf.bell.clone()),
             born: shelf.changes.load(Ordering::Acquire),
@@ -187,14 +177,14 @@ impl SnapshotCache {
 
     /// To be called when each of the shelves has its new content, so that whoever sees a
     /// sequence in one group finds it in the others.
-    fn wake(&self, shelves: Vec<Arc<Shelf>>) {
+    fn wake(&self, shelves: Vec<Hold>) {
         for shelf in &shelves {
             shelf.changes.fetch_add(1, Ordering::Release);
         }
         self.make_due(shelves);
     }
 
-    fn make_due(&self, mut shelves: Vec<Arc<Shelf>>) {
+    fn make_due(&self, mut shelves: Vec<Hold>) {
         // One that is still due from an earlier publish is there once for both.
         shelves.retain(|shelf| !shelf.due.swap(true, Ordering::AcqRel));
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,48 +192,9 @@ impl SnapshotCache {
         self.stirred.notify_one();
     }
 
-    fn next_due(&self) -> Option<Arc<Shelf>> {
+    fn next_due(&self) -> Option<Hold> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.pop_front()
-    }
-
-    fn existing(&self, group: &Group) -> Option<Arc<Shelf>> {
-        let shelves = self.shelves.read().unwrap_or_else(PoisonError::into_inner);
-        shelves.get(group).map(Arc::clone)
-    }
-
-    fn shelf(&self, group: &Group) -> Arc<Shelf> {
-        self.existing(group).unwrap_or_else(|| {
-            let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(shelves.entry(group.clone()).or_default())
-        })
-    }
-}
-
-/// One group's place. Who is woken compares the number of changes and takes the content: a
-/// slow reader finds the newest, never a backlog.
-#[derive(Debug, Default)]
-struct Shelf {
-    published: ArcSwapOption<Published>,
-    /// What some of the group's nodes have instead.
-    staged: ArcSwapOption<Staged>,
-    /// Nodes whose streams end, if they began before that change.
-    dismissed: ArcSwapOption<BTreeMap<NodeId, u64>>,
-    changes: AtomicU64,
-    bell: Bell,
-    /// Whether the bell is about to be rung.
-    due: AtomicBool,
-}
-
-impl Shelf {
-    /// What `node` of the group must have.
-    fn of(&self, node: &NodeId) -> Option<Arc<Published>> {
-        if let Some(staged) = &*self.staged.load()
-            && staged.nodes.contains(node)
-        {
-            return Some(Arc::clone(&staged.published));
-        }
-        self.published.load_full()
     }
 }
 
@@ -251,11 +202,11 @@ impl Shelf {
 #[derive(Debug)]
 struct Ringing<'a> {
     cache: &'a SnapshotCache,
-    shelf: Option<Arc<Shelf>>,
+    shelf: Option<Hold>,
 }
 
 impl<'a> Ringing<'a> {
-    fn new(cache: &'a SnapshotCache, shelf: Arc<Shelf>) -> Self {
+    fn new(cache: &'a SnapshotCache, shelf: Hold) -> Self {
         // First, so that a publish from here on is due again.
         shelf.due.swap(false, Ordering::AcqRel);
         Self {
@@ -282,7 +233,7 @@ impl Drop for Ringing<'_> {
 
 /// See [`SnapshotCache::place`].
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Shelf>);
+pub(crate) struct Place(Hold);
 
 impl Place {
     /// The sequence of the snapshot that `node` of the group must have, which is older than
@@ -301,7 +252,7 @@ impl Place {
 /// A stream's view of its group.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    shelf: Arc<Shelf>,
+    shelf: Hold,
     rope: Rope,
     /// Changes before it began.
     born: u64,

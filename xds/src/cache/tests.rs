@@ -136,3 +136,37 @@ fn a_group_that_is_removed_is_tried_by_nobody_and_stays_removed() {
     assert!(!stage.promote());
     assert!(cache.snapshot(&group).is_none());
 }
+
+#[test]
+fn a_place_goes_with_the_last_who_looks_at_it_if_nothing_stands_there() {
+    let cache = SnapshotCache::new();
+    let places = || cache.shelves.places();
+    let group = Group::new("a");
+    let look = || (cache.subscribe(&group, &"n".into()), cache.place(&group));
+    for number in 0..1000 {
+        drop(cache.subscribe(&Group::new(number.to_string()), &"n".into()));
+    }
+    assert_eq!(places(), 0);
+    let (watch, place) = look();
+    drop(watch);
+    assert_eq!(places(), 1, "the other looks at it still");
+    drop(place);
+    assert_eq!(places(), 0);
+    cache.publish(snapshots(&["a"]));
+    drop(look());
+    assert!(cache.snapshot(&group).is_some());
+}
+
+#[tokio::test]
+async fn a_place_whose_group_is_removed_goes_when_all_have_heard_of_it() {
+    let cache = SnapshotCache::new();
+    let group = Group::new("a");
+    let watch = cache.subscribe(&group, &"n".into());
+    drop(cache.stage(snapshots(&["b"]), Arc::default()));
+    cache.publish(snapshots(&["a"]));
+    cache.remove(&group);
+    drop(watch);
+    assert_eq!(cache.shelves.places(), 2, "both are still to be told of");
+    assert!(poll!(Box::pin(cache.distribute()).as_mut()).is_pending());
+    assert_eq!(cache.shelves.places(), 0);
+}
