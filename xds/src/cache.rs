@@ -1,27 +1,23 @@
 mod published;
+mod shelf;
 mod stage;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     task::{Context, Poll},
 };
 
-use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
 pub(crate) use self::published::Published;
 pub(crate) use self::stage::Stage;
-use self::{published::Compared, stage::Staged};
-use crate::{
-    bell::{Bell, Rope},
-    node::NodeId,
-    snapshot::Snapshot,
+use self::{
+    published::Compared,
+    shelf::{Hold, Shelves},
 };
+use crate::{bell::Rope, node::NodeId, snapshot::Snapshot};
 
 /// The nodes that share one snapshot.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -81,11 +77,11 @@ impl fmt::Display for Sequence {
 /// ```
 #[derive(Debug, Default)]
 pub struct SnapshotCache {
-    shelves: RwLock<HashMap<Group, Arc<Shelf>>>,
-    /// The last sequence given out; held while a publish is under way.
+    shelves: Arc<Shelves>,
+    /// The last sequence given out; held while a publish or a removal is under way.
     last: Mutex<Sequence>,
     /// Places whose streams are to be woken.
-    due: Mutex<Vec<Arc<Shelf>>>,
+    due: Mutex<VecDeque<Hold>>,
     stirred: Notify,
 }
 
@@ -107,7 +103,7 @@ impl SnapshotCache {
         let mut changed = Vec::with_capacity(snapshots.len());
         let mut compared = Compared::default();
         for (group, snapshot) in snapshots {
-            let shelf = self.shelf(&group);
+            let shelf = self.shelves.shelf(&group);
             let former = shelf.published.load();
             let published = Published::new(sequence, snapshot, former.as_deref(), &mut compared);
             shelf.published.store(Some(Arc::new(published)));
@@ -121,27 +117,25 @@ impl SnapshotCache {
 
     #[must_use]
     pub fn snapshot(&self, group: &Group) -> Option<Snapshot> {
-        let shelf = self.existing(group)?;
+        let shelf = self.shelves.existing(group)?;
         let published = shelf.published.load();
         published.as_ref().map(|found| found.snapshot.clone())
     }
 
-    /// Forgets a group. Its open streams keep what they have and are told nothing more,
-    /// until the group is published again.
+    /// Forgets a group, and what canaries of it were trying. Its open streams keep what they
+    /// have and are told nothing more, until the group is published again.
     pub fn remove(&self, group: &Group) {
-        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shelf) = shelves.get(group) {
+        let _last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shelf) = self.shelves.existing(group) {
             shelf.published.store(None);
-            if Arc::strong_count(shelf) == 1 {
-                shelves.remove(group);
-            }
+            shelf.staged.store(None);
         }
     }
 
     /// Ends the streams that `node` has in `group` now, with UNAVAILABLE: it comes again and is
     /// admitted anew. For a node that may no longer have what its group has.
     pub fn dismiss(&self, group: &Group, node: &NodeId) {
-        let Some(shelf) = self.existing(group) else {
+        let Some(shelf) = self.shelves.existing(group) else {
             return;
         };
         let before = shelf.changes.load(Ordering::Acquire) + 1;
@@ -155,14 +149,12 @@ impl SnapshotCache {
 
     /// Where the group's newest snapshot stands, found once for many looks.
     pub(crate) fn place(&self, group: &Group) -> Place {
-        Place(self.shelf(group))
+        Place(self.shelves.shelf(group))
     }
 
     /// Follows a group on behalf of one of its nodes, whether it has a snapshot yet or not.
     pub(crate) fn subscribe(&self, group: &Group, node: &NodeId) -> Watch {
-        // Taken before the map is unlocked, or `remove` could drop the shelf in between.
-        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
-        let shelf = Arc::clone(shelves.entry(group.clone()).or_default());
+        let shelf = self.shelves.shelf(group);
         Watch {
             rope: Rope::new(shelf.bell.clone()),
             born: shelf.changes.load(Ordering::Acquire),
@@ -177,71 +169,71 @@ impl SnapshotCache {
     pub(crate) async fn distribute(&self) {
         loop {
             self.stirred.notified().await;
-            let due = std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner));
-            for shelf in due {
-                // First, so that a publish from here on is due again.
-                shelf.due.swap(false, Ordering::AcqRel);
-                shelf.bell.ring().await;
+            while let Some(shelf) = self.next_due() {
+                Ringing::new(self, shelf).finish().await;
             }
         }
     }
 
     /// To be called when each of the shelves has its new content, so that whoever sees a
     /// sequence in one group finds it in the others.
-    fn wake(&self, mut shelves: Vec<Arc<Shelf>>) {
+    fn wake(&self, shelves: Vec<Hold>) {
         for shelf in &shelves {
             shelf.changes.fetch_add(1, Ordering::Release);
         }
+        self.make_due(shelves);
+    }
+
+    fn make_due(&self, mut shelves: Vec<Hold>) {
         // One that is still due from an earlier publish is there once for both.
         shelves.retain(|shelf| !shelf.due.swap(true, Ordering::AcqRel));
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        due.append(&mut shelves);
+        due.extend(shelves);
         self.stirred.notify_one();
     }
 
-    fn existing(&self, group: &Group) -> Option<Arc<Shelf>> {
-        let shelves = self.shelves.read().unwrap_or_else(PoisonError::into_inner);
-        shelves.get(group).map(Arc::clone)
-    }
-
-    fn shelf(&self, group: &Group) -> Arc<Shelf> {
-        self.existing(group).unwrap_or_else(|| {
-            let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(shelves.entry(group.clone()).or_default())
-        })
+    fn next_due(&self) -> Option<Hold> {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.pop_front()
     }
 }
 
-/// One group's place. Who is woken compares the number of changes and takes the content: a
-/// slow reader finds the newest, never a backlog.
-#[derive(Debug, Default)]
-struct Shelf {
-    published: ArcSwapOption<Published>,
-    /// What some of the group's nodes have instead.
-    staged: ArcSwapOption<Staged>,
-    /// Nodes whose streams end, if they began before that change.
-    dismissed: ArcSwapOption<BTreeMap<NodeId, u64>>,
-    changes: AtomicU64,
-    bell: Bell,
-    /// Whether the bell is about to be rung.
-    due: AtomicBool,
+/// A shelf whose streams are being woken; broken off, it is due again.
+#[derive(Debug)]
+struct Ringing<'a> {
+    cache: &'a SnapshotCache,
+    shelf: Option<Hold>,
 }
 
-impl Shelf {
-    /// What `node` of the group must have.
-    fn of(&self, node: &NodeId) -> Option<Arc<Published>> {
-        if let Some(staged) = &*self.staged.load()
-            && staged.nodes.contains(node)
-        {
-            return Some(Arc::clone(&staged.published));
+impl<'a> Ringing<'a> {
+    fn new(cache: &'a SnapshotCache, shelf: Hold) -> Self {
+        // First, so that a publish from here on is due again.
+        shelf.due.swap(false, Ordering::AcqRel);
+        Self {
+            cache,
+            shelf: Some(shelf),
         }
-        self.published.load_full()
+    }
+
+    async fn finish(mut self) {
+        if let Some(shelf) = &self.shelf {
+            shelf.bell.ring().await;
+        }
+        self.shelf = None;
+    }
+}
+
+impl Drop for Ringing<'_> {
+    fn drop(&mut self) {
+        if let Some(shelf) = self.shelf.take() {
+            self.cache.make_due(vec![shelf]);
+        }
     }
 }
 
 /// See [`SnapshotCache::place`].
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Shelf>);
+pub(crate) struct Place(Hold);
 
 impl Place {
     /// The sequence of the snapshot that `node` of the group must have, which is older than
@@ -260,7 +252,7 @@ impl Place {
 /// A stream's view of its group.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    shelf: Arc<Shelf>,
+    shelf: Hold,
     rope: Rope,
     /// Changes before it began.
     born: u64,
@@ -300,74 +292,4 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use super::*;
-
-    fn snapshots(groups: &[&str]) -> BTreeMap<Group, Snapshot> {
-        let empty = || Snapshot::builder().build().unwrap();
-        groups
-            .iter()
-            .map(|name| (Group::new(*name), empty()))
-            .collect()
-    }
-
-    #[test]
-    fn who_is_dismissed_may_come_again() {
-        let cache = SnapshotCache::new();
-        let group = Group::new("a");
-        cache.publish(snapshots(&["a"]));
-        let subscribe = |node: &str| cache.subscribe(&group, &node.into());
-        let (first, other) = (subscribe("n"), subscribe("other"));
-        cache.dismiss(&group, &"n".into());
-        let again = subscribe("n");
-        assert!(first.is_dismissed());
-        assert!(!other.is_dismissed() && !again.is_dismissed());
-        cache.dismiss(&group, &"n".into());
-        assert!(again.is_dismissed());
-    }
-
-    #[test]
-    fn one_publish_gives_all_its_groups_one_sequence() {
-        let cache = SnapshotCache::new();
-        let first = cache.publish(snapshots(&["a", "b"]));
-        let second = cache.publish(snapshots(&["b"]));
-        assert_eq!(
-            cache.place(&Group::new("a")).sequence(&"n".into()),
-            Some(first)
-        );
-        assert_eq!(
-            cache.place(&Group::new("b")).sequence(&"n".into()),
-            Some(second)
-        );
-        assert!(first < second);
-    }
-
-    #[tokio::test]
-    async fn a_watch_sees_the_newest_of_several_publishes_once() {
-        let cache = SnapshotCache::new();
-        let mut watch = cache.subscribe(&Group::new("a"), &"n".into());
-        assert!(watch.newest().is_none());
-        cache.publish(snapshots(&["a"]));
-        let newest = cache.publish(snapshots(&["a"]));
-        poll_fn(|cx| watch.poll_changed(cx)).await;
-        assert_eq!(watch.newest().unwrap().sequence, newest);
-        let changed = poll_fn(|cx| Poll::Ready(watch.poll_changed(cx))).await;
-        assert!(changed.is_pending());
-    }
-
-    #[tokio::test]
-    async fn a_group_that_returns_reaches_the_streams_that_stayed() {
-        let cache = SnapshotCache::new();
-        let group = Group::new("a");
-        cache.publish(snapshots(&["a"]));
-        let mut watch = cache.subscribe(&group, &"n".into());
-        watch.newest();
-        cache.remove(&group);
-        assert!(cache.snapshot(&group).is_none());
-        cache.publish(snapshots(&["a"]));
-        poll_fn(|cx| watch.poll_changed(cx)).await;
-        assert!(watch.newest().is_some());
-    }
-}
+mod tests;

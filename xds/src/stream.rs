@@ -56,12 +56,18 @@ use crate::{
 /// A request that ends the stream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Violation {
-    #[error("more than {limit} names are subscribed for {kind}")]
-    TooManyNames { kind: ResourceType, limit: usize },
+    #[error("a request for {kind} lists {listed} names, more than {limit}")]
+    LongLists {
+        kind: ResourceType,
+        listed: usize,
+        limit: usize,
+    },
+    #[error("more than {limit} names are subscribed, over all types")]
+    TooManyNames { limit: usize },
     #[error("the names that are subscribed have more than {limit} bytes")]
     LongNames { limit: usize },
-    #[error("the client says that it has more than {limit} resources of {kind} that do not exist")]
-    TooManyGone { kind: ResourceType, limit: usize },
+    #[error("the client says that it has more than {limit} resources that do not exist")]
+    TooManyGone { limit: usize },
     #[error(
         "everything of a type was asked for, or given up, more than {limit} times without an \
          answer in between"
@@ -86,6 +92,8 @@ pub(crate) struct Machine {
     unserved: Unserved,
     /// What the client may have from an earlier stream and not tell of.
     doubts: Option<Box<Doubts>>,
+    /// Resources that the client said it has and that did not exist.
+    gone: usize,
     /// Requests since the client last answered anything that cost what there is, not what they
     /// brought.
     wide_requests: u32,
@@ -103,6 +111,7 @@ impl Machine {
             completeness: Completeness::default(),
             unserved: Unserved::default(),
             doubts: None,
+            gone: 0,
             wide_requests: 0,
         }
     }
@@ -150,6 +159,8 @@ impl Machine {
         request: &DeltaRequest,
         now: Instant,
     ) -> Result<(), Violation> {
+        let lists = request.subscribe.len() + request.unsubscribe.len();
+        self.bound_lists(kind, lists + request.initial_versions.len())?;
         let first = self.open(kind);
         let all = first && self.terms.legacy_wildcard;
         let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
@@ -168,8 +179,9 @@ impl Machine {
             let limit = self.terms.bounds.names;
             let doubt = self.doubts.as_deref().map(|doubts| doubts.of(kind).clone());
             let doubt = doubt.unwrap_or_default();
-            if substream.remember(&request.initial_versions, &doubt) > limit {
-                return Err(Violation::TooManyGone { kind, limit });
+            self.gone += substream.remember(&request.initial_versions, &doubt);
+            if self.gone > limit {
+                return Err(Violation::TooManyGone { limit });
             }
             // What the client lists is compared, not answered anew, except endpoints.
             if kind != ResourceType::Endpoints {
@@ -190,6 +202,7 @@ impl Machine {
         request: &SotwRequest,
         now: Instant,
     ) -> Result<(), Violation> {
+        self.bound_lists(kind, request.names.len())?;
         let first = self.open(kind);
         let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
             return Ok(());
@@ -250,6 +263,23 @@ impl Machine {
             .map(Substream::status)
     }
 
+    /// Nothing is done for a request whose lists have more entries than a client can mean: each
+    /// name that it may have asked for in each list, and what it has of the snapshot.
+    fn bound_lists(&self, kind: ResourceType, listed: usize) -> Result<(), Violation> {
+        let published = self.published.as_ref();
+        let present = published.map_or(0, |published| published.snapshot.set(kind).len());
+        let meant = self.terms.bounds.names.saturating_mul(LISTS);
+        let limit = meant.saturating_add(present);
+        if listed > limit {
+            return Err(Violation::LongLists {
+                kind,
+                listed,
+                limit,
+            });
+        }
+        Ok(())
+    }
+
     /// Says whether this is the first request for the type.
     fn open(&mut self, kind: ResourceType) -> bool {
         let place = &mut self.substreams[kind.index()];
@@ -275,7 +305,7 @@ impl Machine {
             return Ok(());
         }
         self.wide_requests += u32::from(change.is_wide());
-        self.bound(kind)?;
+        self.bound()?;
         if let Some(substream) = self.substreams[kind.index()].as_deref_mut() {
             substream.apply(first, change);
         }
@@ -297,19 +327,20 @@ impl Machine {
         Ok(())
     }
 
-    fn bound(&self, kind: ResourceType) -> Result<(), Violation> {
+    fn bound(&self) -> Result<(), Violation> {
         let Bounds {
             names,
             name_bytes,
             wide_requests,
             answer: _,
         } = self.terms.bounds;
-        let substream = self.substreams[kind.index()].as_ref();
-        if substream.is_some_and(|substream| substream.subscription.names().len() > names) {
-            return Err(Violation::TooManyNames { kind, limit: names });
-        }
         let substreams = self.substreams.iter().flatten();
-        let bytes = substreams.map(|substream| substream.subscription.size() as usize);
+        let subscriptions = substreams.map(|substream| &substream.subscription);
+        let count = subscriptions.clone().map(|all| all.names().len());
+        if count.sum::<usize>() > names {
+            return Err(Violation::TooManyNames { limit: names });
+        }
+        let bytes = subscriptions.map(|all| all.size() as usize);
         if bytes.sum::<usize>() > name_bytes {
             return Err(Violation::LongNames { limit: name_bytes });
         }
@@ -321,3 +352,6 @@ impl Machine {
         Ok(())
     }
 }
+
+/// A delta request has three of them: to subscribe, to unsubscribe, and what the client has.
+const LISTS: usize = 3;

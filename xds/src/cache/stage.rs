@@ -5,7 +5,11 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{Group, Published, Sequence, Shelf, SnapshotCache, published::Compared};
+use super::{
+    Group, Published, Sequence, SnapshotCache,
+    published::Compared,
+    shelf::{Hold, Shelf},
+};
 use crate::{node::NodeId, snapshot::Snapshot};
 
 /// What some nodes of a group have instead of the group's snapshot.
@@ -22,7 +26,7 @@ pub(super) struct Staged {
 pub(crate) struct Stage<'a> {
     cache: &'a SnapshotCache,
     sequence: Sequence,
-    shelves: Vec<Arc<Shelf>>,
+    shelves: Vec<Hold>,
 }
 
 impl SnapshotCache {
@@ -36,7 +40,7 @@ impl SnapshotCache {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let staged = snapshots
             .into_iter()
-            .map(|(group, snapshot)| (self.shelf(&group), snapshot))
+            .map(|(group, snapshot)| (self.shelves.shelf(&group), snapshot))
             .collect::<Vec<_>>();
         let others = staged.iter().map(|(shelf, _)| &**shelf);
         withdraw(

@@ -30,7 +30,8 @@ pub enum Verdict {
     /// former content, the canaries again.
     Withdrawn,
     /// Something else was published to one of the groups meanwhile, which all have now, or
-    /// another trial was begun there. Of what the canaries tried nothing is left.
+    /// another trial was begun there, or the group was removed. Of what the canaries tried
+    /// nothing is left.
     Superseded,
 }
 

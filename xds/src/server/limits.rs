@@ -20,10 +20,11 @@ pub struct Limits {
     pub request_bytes: usize,
     /// In bytes, of the header fields of one request, 32 more counted for each.
     pub header_bytes: u32,
-    /// Names that one stream subscribes to, by type; and of which a client may say, when its
-    /// stream begins, that it has them though they do not exist.
+    /// Names that one stream subscribes to, over all types; and of which a client may say, when
+    /// its stream begins, that it has them though they do not exist. Each costs some 200 bytes.
     pub names: usize,
-    /// Of all names that one stream subscribes to, in bytes.
+    /// Of all names that one stream subscribes to, in bytes; one alone may have as many. A client
+    /// that comes back says each twice, within [`Limits::request_bytes`].
     pub name_bytes: usize,
     /// How long a connection may stay without its first stream, an open stream without its
     /// first request, and a request without its end.
@@ -57,8 +58,8 @@ impl Default for Limits {
             streams_per_connection: 64,
             request_bytes: 4 << 20,
             header_bytes: 16 << 10,
-            names: 1 << 16,
-            name_bytes: 4 << 20,
+            names: 1 << 14,
+            name_bytes: 3 << 19,
             first_request: Duration::from_secs(10),
             admission: Duration::from_secs(5),
             answer: Duration::from_secs(20),

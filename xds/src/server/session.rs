@@ -115,7 +115,8 @@ impl<F: Form> Session<F> {
         };
         self.stirred = true;
         self.unreported = true;
-        self.tell_vain(kind, F::names(&request));
+        let names = F::names(&request);
+        self.tell_vain(kind, &names[..names.len().min(self.ads.limits.names)]);
         F::enter(&mut self.machine, kind, request, now)
             .map_err(|violation| Status::resource_exhausted(violation.to_string()))
     }

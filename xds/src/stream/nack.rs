@@ -14,7 +14,8 @@ pub struct Nack {
     pub at: Instant,
     /// The client's own, at most [`Nack::MAX_WORDS`].
     pub words: Arc<str>,
-    /// The first [`Nack::MAX_RESOURCES`] of the response, by name.
+    /// The first [`Nack::MAX_RESOURCES`] of the response, by name, each cut to
+    /// [`Nack::MAX_NAME`].
     pub resources: Vec<Arc<str>>,
     /// How many resources the response had.
     pub count: usize,
@@ -24,6 +25,8 @@ impl Nack {
     /// In bytes. Words are kept, logged and shown.
     pub const MAX_WORDS: usize = 4096;
     pub const MAX_RESOURCES: usize = 16;
+    /// In bytes, of one resource's name.
+    pub const MAX_NAME: usize = 256;
 
     pub(super) fn new<'a>(
         kind: ResourceType,
@@ -37,33 +40,52 @@ impl Nack {
             kind,
             sequence,
             at,
-            words: bounded(words),
-            resources: resources.take(Self::MAX_RESOURCES).cloned().collect(),
+            words: bounded(words, Self::MAX_WORDS),
+            resources: resources
+                .take(Self::MAX_RESOURCES)
+                .map(|name| bounded(name, Self::MAX_NAME))
+                .collect(),
             count,
         }
     }
 }
 
-fn bounded(words: &Arc<str>) -> Arc<str> {
-    if words.len() <= Nack::MAX_WORDS {
-        return Arc::clone(words);
+/// At most so many bytes, and an ellipsis for the rest.
+fn bounded(text: &Arc<str>, most: usize) -> Arc<str> {
+    if text.len() <= most {
+        return Arc::clone(text);
     }
-    words[..words.floor_char_boundary(Nack::MAX_WORDS)].into()
+    let end = text.floor_char_boundary(most - ELLIPSIS.len());
+    [&text[..end], ELLIPSIS].concat().into()
 }
+
+const ELLIPSIS: &str = "…";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn nack(words: &Arc<str>, names: &[Arc<str>]) -> Nack {
+        let (kind, sequence) = (ResourceType::Endpoints, Sequence::default());
+        Nack::new(kind, sequence, Instant::now(), words, names.iter())
+    }
+
     #[test]
     fn a_refusal_keeps_a_bounded_part_of_what_it_is_about() {
         let names: Vec<Arc<str>> = (0..40).map(|at| format!("name-{at:02}").into()).collect();
-        let words: Arc<str> = "ü".repeat(Nack::MAX_WORDS).into();
-        let kind = ResourceType::Endpoints;
-        let now = Instant::now();
-        let nack = Nack::new(kind, Sequence::default(), now, &words, names.iter());
-        assert_eq!(nack.words.len(), Nack::MAX_WORDS);
+        let nack = nack(&"ü".repeat(Nack::MAX_WORDS).into(), &names);
+        assert!(nack.words.len() <= Nack::MAX_WORDS && nack.words.ends_with("ü…"));
         assert_eq!((nack.resources.len(), nack.count), (16, 40));
         assert_eq!(&*nack.resources[15], "name-15");
+    }
+
+    #[test]
+    fn a_refusal_keeps_a_bounded_part_of_a_long_name() {
+        let long = "ü".repeat(Nack::MAX_NAME).into();
+        let exact = "x".repeat(Nack::MAX_NAME).into();
+        let nack = nack(&"words".into(), &[long, Arc::clone(&exact)]);
+        let cut = &nack.resources[0];
+        assert!(cut.len() <= Nack::MAX_NAME && cut.ends_with("ü…"), "{cut}");
+        assert_eq!(nack.resources[1], exact);
     }
 }

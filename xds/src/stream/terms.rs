@@ -18,8 +18,8 @@ pub(crate) struct Terms {
 /// What one client may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Names that it may subscribe to, by type, and of which it may say that it has them though
-    /// they do not exist.
+    /// Names that it may subscribe to, over all types, and of which it may say that it has them
+    /// though they do not exist.
     pub(crate) names: usize,
     /// Of the names that it subscribes to, over all types, in bytes.
     pub(crate) name_bytes: usize,

@@ -1,13 +1,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+};
 use pointsman_xds::{Group, Limits, NoTelemetry, Resource, ResourceType, Snapshot};
 use prost::Message as _;
+use tokio_stream::StreamExt as _;
 use tonic::service::Routes;
 
 use crate::{
-    house::House,
+    house::{House, soon},
     wire::{DATA, HEADERS, PING, WINDOW_UPDATE, Wire, field, framed, grpc, subscribe},
 };
 
@@ -113,6 +116,26 @@ async fn a_stream_subscribes_to_so_many_names_and_no_more() {
         .await;
     let refused = wire.read_kind(HEADERS).await.unwrap();
     assert_eq!(field(&refused, "grpc-status").as_deref(), Some("8"));
+}
+
+#[tokio::test]
+async fn who_has_as_many_names_as_it_may_can_come_back_with_them() {
+    let limits = Limits::default();
+    let (count, length) = (limits.names, limits.name_bytes / limits.names);
+    let names = (0..count).map(|number| format!("{number:0length$}"));
+    let version = "0".repeat(32);
+    let request = DeltaDiscoveryRequest {
+        initial_resource_versions: names.clone().map(|name| (name, version.clone())).collect(),
+        resource_names_subscribe: names.collect(),
+        ..subscribe(ResourceType::Endpoints, &[])
+    };
+    let house = house(limits).await;
+    house.publish(0);
+    let mut client = house.client().await;
+    let requests = tokio_stream::iter([request]).chain(tokio_stream::pending());
+    let answer = soon(client.delta_aggregated_resources(requests)).await;
+    let answer = soon(answer.unwrap().into_inner().message()).await.unwrap();
+    assert_eq!(answer.unwrap().removed_resources.len(), count);
 }
 
 #[tokio::test]

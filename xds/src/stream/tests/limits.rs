@@ -3,8 +3,17 @@
 use super::*;
 use crate::{
     fixture::opaque,
-    resource::ResourceType::{Listener, Route},
+    resource::ResourceType::{Endpoints, Listener, Route},
 };
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
+}
+
+fn with_versions(names: &[String]) -> HashMap<String, String> {
+    let versions = names.iter().map(|name| (name.clone(), String::new()));
+    versions.collect()
+}
 
 fn ask(client: &mut Client, request: &DeltaRequest) -> Result<(), Violation> {
     client.machine.delta(Route, request, client.now)
@@ -21,15 +30,61 @@ fn subscribing(names: &[String]) -> DeltaRequest {
 fn too_many_names_end_the_stream() {
     let mut client = Client::delta();
     client.publish([]);
-    let names: Vec<_> = (0..TERMS.bounds.names)
-        .map(|number| number.to_string())
-        .collect();
-    assert!(ask(&mut client, &subscribing(&names)).is_ok());
+    assert!(ask(&mut client, &subscribing(&numbers(TERMS.bounds.names))).is_ok());
     let violation = ask(&mut client, &subscribing(&owned(&["one more"]))).unwrap_err();
     assert_eq!(
         violation.to_string(),
-        "more than 100 names are subscribed for RouteConfiguration"
+        "more than 100 names are subscribed, over all types"
     );
+}
+
+#[test]
+fn names_count_over_all_types_of_a_stream() {
+    let mut client = Client::delta();
+    client.publish([]);
+    let half = subscribing(&numbers(TERMS.bounds.names / 2));
+    for kind in [Route, Listener] {
+        assert!(client.machine.delta(kind, &half, client.now).is_ok());
+    }
+    let one = subscribing(&owned(&["one more"]));
+    let violation = client.machine.delta(Endpoints, &one, client.now);
+    assert!(matches!(violation, Err(Violation::TooManyNames { .. })));
+}
+
+#[test]
+fn a_request_with_longer_lists_than_anybody_needs_is_refused_unseen() {
+    let mut client = Client::delta();
+    client.publish([opaque(Route, "a", "1")]);
+    let same = |count: usize| vec!["a".to_owned(); count];
+    let request = DeltaRequest {
+        unsubscribe: same(2 * TERMS.bounds.names),
+        ..subscribing(&same(TERMS.bounds.names + 2))
+    };
+    let violation = ask(&mut client, &request).unwrap_err();
+    assert_eq!(
+        violation.to_string(),
+        "a request for RouteConfiguration lists 302 names, more than 301"
+    );
+    assert_eq!(client.machine.changes().count(), 0);
+    let mut client = Client::sotw();
+    let request = SotwRequest {
+        names: same(3 * TERMS.bounds.names + 1),
+        ..SotwRequest::default()
+    };
+    let violation = client.machine.sotw(Route, &request, client.now);
+    assert!(matches!(violation, Err(Violation::LongLists { .. })));
+}
+
+#[test]
+fn a_client_comes_back_with_all_that_it_was_given_however_much_that_is() {
+    let names = numbers(4 * TERMS.bounds.names);
+    let mut client = Client::delta();
+    client.publish(names.iter().map(|name| opaque(Route, name, "1")));
+    let request = DeltaRequest {
+        initial_versions: with_versions(&names),
+        ..DeltaRequest::default()
+    };
+    assert!(ask(&mut client, &request).is_ok());
 }
 
 #[test]
@@ -52,14 +107,14 @@ fn long_names_end_the_stream_however_few_they_are() {
 #[test]
 fn a_client_may_not_have_had_more_than_it_may_ask_for() {
     let listing = |count: usize| DeltaRequest {
-        initial_versions: (0..count)
-            .map(|number| (number.to_string(), String::new()))
-            .collect(),
+        initial_versions: with_versions(&numbers(count)),
         ..DeltaRequest::default()
     };
     let mut client = Client::delta();
     client.publish([]);
     assert!(ask(&mut client, &listing(TERMS.bounds.names)).is_ok());
+    let one = client.machine.delta(Listener, &listing(1), client.now);
+    assert!(matches!(one, Err(Violation::TooManyGone { .. })));
     let mut client = Client::delta();
     client.publish([]);
     assert!(matches!(
