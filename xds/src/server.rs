@@ -22,10 +22,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use envoy_types::pb::envoy::service::{
-    accesslog::v3::access_log_service_server::AccessLogServiceServer,
-    metrics::v3::metrics_service_server::MetricsServiceServer,
-};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -155,7 +151,7 @@ impl XdsServer {
         if let Some(tls) = self.tls.clone() {
             beside.spawn(async move { match tls.watch(ServerTls::WATCH).await {} });
         }
-        let front = Arc::new(self.front(stop.clone()));
+        let front = Arc::new(self.front());
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
@@ -168,7 +164,7 @@ impl XdsServer {
         accepted
     }
 
-    fn front(self, stop: CancellationToken) -> Front {
+    fn front(self) -> Front {
         let Self {
             cache,
             fleet,
@@ -181,18 +177,15 @@ impl XdsServer {
         } = self;
         let instance = instance();
         info!(%instance, "serving xDS");
+        let limits = Arc::new(limits);
+        let stop = Arc::new(Stop::default());
         let telemetry = Arc::new(Telemetry {
             sink: telemetry,
             directory: Arc::clone(&directory),
             streams: Arc::new(Semaphore::new(limits.telemetry_streams)),
-            first_message: limits.first_request,
-            stop,
+            limits: Arc::clone(&limits),
+            stop: Arc::clone(&stop),
         });
-        let access_log = AccessLogServiceServer::from_arc(Arc::clone(&telemetry));
-        let metrics = MetricsServiceServer::from_arc(telemetry);
-        let routes = routes
-            .add_service(access_log.max_decoding_message_size(limits.request_bytes))
-            .add_service(metrics.max_decoding_message_size(limits.request_bytes));
         let ads = Arc::new(Ads {
             cache,
             fleet,
@@ -200,10 +193,10 @@ impl XdsServer {
             control_plane: wire::control_plane(&instance),
             instance: instance.into(),
             streams: Arc::new(Semaphore::new(limits.streams)),
-            limits: Arc::new(limits),
-            stop: Arc::new(Stop::default()),
+            limits,
+            stop,
         });
-        let front = Front::new(ads, routes.prepare());
+        let front = Front::new(ads, telemetry, routes.prepare());
         #[cfg(feature = "tls")]
         let front = front.with_tls(tls);
         front

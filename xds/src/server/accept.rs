@@ -22,7 +22,7 @@ use tonic::service::Routes;
 use tracing::{debug, warn};
 
 use self::pace::Pace;
-use super::{discovery::Ads, port::Port};
+use super::{discovery::Ads, port::Port, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{
@@ -34,6 +34,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Front {
     ads: Arc<Ads>,
+    telemetry: Arc<Telemetry>,
     routes: Routes,
     connections: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -42,10 +43,11 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub(super) fn new(ads: Arc<Ads>, routes: Routes) -> Self {
+    pub(super) fn new(ads: Arc<Ads>, telemetry: Arc<Telemetry>, routes: Routes) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(ads.limits.connections)),
             ads,
+            telemetry,
             routes,
             tasks: TaskTracker::new(),
             #[cfg(feature = "tls")]
@@ -146,6 +148,7 @@ impl Front {
         let age = limits.connection_age.map(|age| scattered(age, &peer));
         let port = Port {
             ads: Arc::clone(&self.ads),
+            telemetry: Arc::clone(&self.telemetry),
             routes: self.routes.clone(),
             peer,
             _permit: permit,

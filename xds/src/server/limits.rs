@@ -16,7 +16,8 @@ pub struct Limits {
     pub telemetry_streams: usize,
     /// Streams of any kind on one connection.
     pub streams_per_connection: u32,
-    /// In bytes, of one message from a client. Envoy's node alone is about 61 kB.
+    /// In bytes, of one message from a client, in discovery and telemetry. Envoy's node alone
+    /// is about 61 kB, and all metrics of one flush are one message.
     pub request_bytes: usize,
     /// In bytes, of the header fields of one request, 32 more counted for each.
     pub header_bytes: u32,
@@ -26,7 +27,8 @@ pub struct Limits {
     /// Of all names that one stream subscribes to, in bytes.
     pub name_bytes: usize,
     /// How long a connection may stay without its first stream, an open stream without its
-    /// first request, and a request without its end.
+    /// first request, and a request without its end; likewise a telemetry stream and its
+    /// reports.
     pub first_request: Duration,
     /// How long [`crate::NodeDirectory::admit`] may take.
     pub admission: Duration,
