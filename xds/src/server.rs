@@ -135,9 +135,13 @@ impl XdsServer {
     /// Serves until `stop`: then no new stream is accepted, open ones end with UNAVAILABLE,
     /// and what has not ended after [`Limits::drain`] is cut off.
     ///
+    /// While the process or the system is out of file handles or of memory, new connections
+    /// wait in the listener's queue, and taking them up is tried ten times a second. Open ones
+    /// are served on. Keep the process's limit of open files above [`Limits::connections`].
+    ///
     /// # Errors
-    /// [`ServeError`] if the listener fails for good; a client's failure ends its own streams
-    /// alone.
+    /// [`ServeError`] if the listener fails for a minute in any other way; a client's failure
+    /// ends its own streams alone.
     pub async fn serve(
         self,
         listener: TcpListener,

@@ -1,6 +1,7 @@
 //! Connections: how many, how fast, and with which manners.
 
 mod pace;
+mod trouble;
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -19,9 +20,9 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use self::pace::Pace;
+use self::{pace::Pace, trouble::Trouble};
 use super::{discovery::Ads, port::Port, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
@@ -61,10 +62,11 @@ impl Front {
         Self { tls, ..self }
     }
 
-    /// Takes connections up as the limits allow. Ends only with an error that has lasted.
+    /// Takes connections up as the limits allow. Ends only with an error that has lasted, and
+    /// is no lack of file handles or memory.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) -> io::Error {
         let mut pace = Pace::new(self.ads.limits.connections_per_second, Instant::now());
-        let mut failing: Option<Instant> = None;
+        let mut trouble = Trouble::default();
         loop {
             let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
                 return io::Error::other("the server is stopping");
@@ -72,21 +74,18 @@ impl Front {
             pace.wait().await;
             match listener.accept().await {
                 Ok((socket, address)) => {
-                    failing = None;
+                    trouble = Trouble::default();
                     Arc::clone(&self).take(socket, address, permit);
                 }
                 Err(error) if of_one_connection(&error) => {
                     debug!(%error, "a connection went before it was accepted");
                 }
                 Err(error) => {
-                    // Mostly file handles that have run out. No event says that there are
-                    // some again, and the connections wait in the listener's queue.
-                    if failing.is_none() {
-                        warn!(%error, "connections cannot be accepted");
-                    }
-                    if failing.get_or_insert_with(Instant::now).elapsed() > HOPELESS {
+                    if trouble.is_hopeless(&error, Instant::now()) {
                         return error;
                     }
+                    // Mostly file handles that have run out. No event says that there are
+                    // some again, and the connections wait in the listener's queue.
                     sleep(RETRY).await;
                 }
             }
@@ -185,4 +184,3 @@ fn scattered(age: Duration, peer: &Peer) -> Duration {
 /// In bytes.
 const UNSENT: u32 = 16_384;
 const RETRY: Duration = Duration::from_millis(100);
-const HOPELESS: Duration = Duration::from_secs(60);

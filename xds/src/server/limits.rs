@@ -4,6 +4,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections that are open at once. More wait in the listener's queue until one closes.
+    /// Each takes a file handle: the process's limit of open files must be above this, with
+    /// room for what else it opens, or that limit is met first.
     pub connections: usize,
     /// Connections that are taken up within a second, and at once after a pause. More wait in
     /// the listener's queue: nobody is turned away for good. Over TLS this bounds the
