@@ -22,10 +22,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use envoy_types::pb::envoy::service::{
-    accesslog::v3::access_log_service_server::AccessLogServiceServer,
-    metrics::v3::metrics_service_server::MetricsServiceServer,
-};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -139,9 +135,13 @@ impl XdsServer {
     /// Serves until `stop`: then no new stream is accepted, open ones end with UNAVAILABLE,
     /// and what has not ended after [`Limits::drain`] is cut off.
     ///
+    /// While the process or the system is out of file handles or of memory, new connections
+    /// wait in the listener's queue, and taking them up is tried ten times a second. Open ones
+    /// are served on. Keep the process's limit of open files above [`Limits::connections`].
+    ///
     /// # Errors
-    /// [`ServeError`] if the listener fails for good; a client's failure ends its own streams
-    /// alone.
+    /// [`ServeError`] if the listener fails for a minute in any other way; a client's failure
+    /// ends its own streams alone.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -155,7 +155,7 @@ impl XdsServer {
         if let Some(tls) = self.tls.clone() {
             beside.spawn(async move { match tls.watch(ServerTls::WATCH).await {} });
         }
-        let front = Arc::new(self.front(stop.clone()));
+        let front = Arc::new(self.front());
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
@@ -168,7 +168,7 @@ impl XdsServer {
         accepted
     }
 
-    fn front(self, stop: CancellationToken) -> Front {
+    fn front(self) -> Front {
         let Self {
             cache,
             fleet,
@@ -181,18 +181,15 @@ impl XdsServer {
         } = self;
         let instance = instance();
         info!(%instance, "serving xDS");
+        let limits = Arc::new(limits);
+        let stop = Arc::new(Stop::default());
         let telemetry = Arc::new(Telemetry {
             sink: telemetry,
             directory: Arc::clone(&directory),
             streams: Arc::new(Semaphore::new(limits.telemetry_streams)),
-            first_message: limits.first_request,
-            stop,
+            limits: Arc::clone(&limits),
+            stop: Arc::clone(&stop),
         });
-        let access_log = AccessLogServiceServer::from_arc(Arc::clone(&telemetry));
-        let metrics = MetricsServiceServer::from_arc(telemetry);
-        let routes = routes
-            .add_service(access_log.max_decoding_message_size(limits.request_bytes))
-            .add_service(metrics.max_decoding_message_size(limits.request_bytes));
         let ads = Arc::new(Ads {
             cache,
             fleet,
@@ -200,10 +197,10 @@ impl XdsServer {
             control_plane: wire::control_plane(&instance),
             instance: instance.into(),
             streams: Arc::new(Semaphore::new(limits.streams)),
-            limits: Arc::new(limits),
-            stop: Arc::new(Stop::default()),
+            limits,
+            stop,
         });
-        let front = Front::new(ads, routes.prepare());
+        let front = Front::new(ads, telemetry, routes.prepare());
         #[cfg(feature = "tls")]
         let front = front.with_tls(tls);
         front

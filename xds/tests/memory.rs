@@ -7,6 +7,8 @@
 #[path = "ads/house.rs"]
 #[expect(dead_code, reason = "made for clients that behave")]
 mod house;
+#[path = "bounds/reports.rs"]
+mod reports;
 #[path = "bounds/streams.rs"]
 mod streams;
 #[path = "bounds/stuck.rs"]
@@ -24,8 +26,17 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Of this process, in bytes.
 fn resident() -> usize {
+    memory("VmRSS:")
+}
+
+/// The most that was resident at any time, in bytes.
+fn peak() -> usize {
+    memory("VmHWM:")
+}
+
+fn memory(what: &str) -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let line = status.lines().find(|line| line.starts_with(what));
     let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
     kilobytes.parse::<usize>().unwrap() * 1024
 }

@@ -213,22 +213,31 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
 
     /// When something must be done although nothing has happened.
     fn due(&self) -> Instant {
-        let first = self.opened + self.patience.first_request;
         let silence = match (self.stalled, self.asked) {
             // Whether it is alive, what waits for it will show.
             (Some(since), _) => since + self.patience.write,
             (None, Some(since)) => since + self.patience.keepalive_timeout,
             (None, None) => self.heard + self.patience.keepalive_interval,
         };
-        let first = (!self.connection.has_served()).then_some(first);
-        let others = [first, self.end, self.retires, self.connection.deadline()];
+        let others = [
+            self.first_due(),
+            self.end,
+            self.retires,
+            self.connection.deadline(),
+        ];
         others.into_iter().flatten().fold(silence, Instant::min)
+    }
+
+    /// When the first request must have come. What leaves already waits for none.
+    fn first_due(&self) -> Option<Instant> {
+        let waits = !self.connection.has_served() && self.end.is_none();
+        waits.then(|| self.opened + self.patience.first_request)
     }
 
     /// Does what is due.
     fn expire(&mut self, now: Instant) -> ControlFlow<()> {
         let Patience {
-            first_request,
+            first_request: _,
             keepalive_interval,
             keepalive_timeout,
             write,
@@ -242,7 +251,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
             debug!("a connection is given up: its client does not answer");
             return ControlFlow::Break(());
         }
-        if !self.connection.has_served() && self.opened + first_request <= now {
+        if self.first_due().is_some_and(|due| due <= now) {
             self.leave(now);
         }
         if self.retires.take_if(|retires| *retires <= now).is_some() {

@@ -9,9 +9,9 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::DiscoveryType;
 use prost::Message as _;
 
 use self::heads::{
-    AnyHead, ClusterHead, CommonTlsContextHead, FilterChainHead, HttpConnectionManagerHead,
-    ListenerHead, QuicTransportHead, SdsSecretConfigHead, StartTlsHead, TlsContextHead,
-    TransportSocketHead,
+    AnyHead, ClusterHead, CommonTlsContextHead, ConfigSourceHead, EdsClusterConfigHead,
+    FilterChainHead, HttpConnectionManagerHead, ListenerHead, QuicTransportHead,
+    SdsSecretConfigHead, StartTlsHead, TlsContextHead, TransportSocketHead,
 };
 use super::ResourceType;
 
@@ -37,7 +37,8 @@ pub(super) fn of(kind: ResourceType, name: &Arc<str>, body: &[u8]) -> Box<[Refer
     found.into()
 }
 
-/// A cluster of type EDS asks for its endpoints, by its own name unless it gives another.
+/// A cluster of type EDS asks for its endpoints, by its own name unless it gives another; and
+/// not here if it names another source.
 fn of_cluster(name: &Arc<str>, body: &[u8]) -> Vec<Reference> {
     let Ok(cluster) = ClusterHead::decode(body) else {
         return Vec::new();
@@ -50,18 +51,27 @@ fn of_cluster(name: &Arc<str>, body: &[u8]) -> Vec<Reference> {
     );
     let mut found: Vec<_> = sockets.flat_map(secrets).collect();
     if cluster.discovery_type == Some(DiscoveryType::Eds as i32) {
-        let service = cluster
-            .eds_cluster_config
-            .map(|config| config.service_name)
-            .unwrap_or_default();
-        let endpoints = if service.is_empty() {
-            Arc::clone(name)
-        } else {
-            service.into()
-        };
-        found.push((ResourceType::Endpoints, endpoints));
+        found.extend(endpoints(
+            name,
+            cluster.eds_cluster_config.unwrap_or_default(),
+        ));
     }
     found
+}
+
+fn endpoints(cluster: &Arc<str>, config: EdsClusterConfigHead) -> Option<Reference> {
+    if config
+        .eds_config
+        .is_some_and(|source| source.is_elsewhere())
+    {
+        return None;
+    }
+    let name = if config.service_name.is_empty() {
+        Arc::clone(cluster)
+    } else {
+        config.service_name.into()
+    };
+    Some((ResourceType::Endpoints, name))
 }
 
 fn of_listener(body: &[u8]) -> Vec<Reference> {
@@ -112,10 +122,15 @@ fn secrets(socket: TransportSocketHead) -> Vec<Reference> {
         .into_iter()
         .chain(validation)
         .chain(combined)
-        // Without a source the secret is one of the client's own.
-        .filter(|config| config.sds_config.is_some() && !config.name.is_empty())
-        .map(|SdsSecretConfigHead { name, .. }| (ResourceType::Secret, name.into()))
+        .filter_map(secret)
         .collect()
+}
+
+fn secret(config: SdsSecretConfigHead) -> Option<Reference> {
+    // Without a source the secret is one of the client's own.
+    let source = config.sds_config?;
+    let asked = !source.is_elsewhere() && !config.name.is_empty();
+    asked.then(|| (ResourceType::Secret, config.name.into()))
 }
 
 fn tls_context(socket: &AnyHead) -> Option<TlsContextHead> {
@@ -132,6 +147,13 @@ fn tls_context(socket: &AnyHead) -> Option<TlsContextHead> {
             StartTlsHead::decode(&*socket.value).ok()?.tls_socket_config
         }
         _ => None,
+    }
+}
+
+impl ConfigSourceHead {
+    /// Whether it is a file, or a stream of its own: nothing of it is asked for on this one.
+    fn is_elsewhere(&self) -> bool {
+        self.path.is_some() || self.path_config_source.is_some() || self.api_config_source.is_some()
     }
 }
 

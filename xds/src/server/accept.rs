@@ -1,6 +1,7 @@
 //! Connections: how many, how fast, and with which manners.
 
 mod pace;
+mod trouble;
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -19,10 +20,10 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use self::pace::Pace;
-use super::{discovery::Ads, port::Port};
+use self::{pace::Pace, trouble::Trouble};
+use super::{discovery::Ads, port::Port, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{
@@ -34,6 +35,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Front {
     ads: Arc<Ads>,
+    telemetry: Arc<Telemetry>,
     routes: Routes,
     connections: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -42,10 +44,11 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub(super) fn new(ads: Arc<Ads>, routes: Routes) -> Self {
+    pub(super) fn new(ads: Arc<Ads>, telemetry: Arc<Telemetry>, routes: Routes) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(ads.limits.connections)),
             ads,
+            telemetry,
             routes,
             tasks: TaskTracker::new(),
             #[cfg(feature = "tls")]
@@ -59,10 +62,11 @@ impl Front {
         Self { tls, ..self }
     }
 
-    /// Takes connections up as the limits allow. Ends only with an error that has lasted.
+    /// Takes connections up as the limits allow. Ends only with an error that has lasted, and
+    /// is no lack of file handles or memory.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) -> io::Error {
         let mut pace = Pace::new(self.ads.limits.connections_per_second, Instant::now());
-        let mut failing: Option<Instant> = None;
+        let mut trouble = Trouble::default();
         loop {
             let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
                 return io::Error::other("the server is stopping");
@@ -70,21 +74,18 @@ impl Front {
             pace.wait().await;
             match listener.accept().await {
                 Ok((socket, address)) => {
-                    failing = None;
+                    trouble = Trouble::default();
                     Arc::clone(&self).take(socket, address, permit);
                 }
                 Err(error) if of_one_connection(&error) => {
                     debug!(%error, "a connection went before it was accepted");
                 }
                 Err(error) => {
-                    // Mostly file handles that have run out. No event says that there are
-                    // some again, and the connections wait in the listener's queue.
-                    if failing.is_none() {
-                        warn!(%error, "connections cannot be accepted");
-                    }
-                    if failing.get_or_insert_with(Instant::now).elapsed() > HOPELESS {
+                    if trouble.is_hopeless(&error, Instant::now()) {
                         return error;
                     }
+                    // Mostly file handles that have run out. No event says that there are
+                    // some again, and the connections wait in the listener's queue.
                     sleep(RETRY).await;
                 }
             }
@@ -146,6 +147,7 @@ impl Front {
         let age = limits.connection_age.map(|age| scattered(age, &peer));
         let port = Port {
             ads: Arc::clone(&self.ads),
+            telemetry: Arc::clone(&self.telemetry),
             routes: self.routes.clone(),
             peer,
             _permit: permit,
@@ -182,4 +184,3 @@ fn scattered(age: Duration, peer: &Peer) -> Duration {
 /// In bytes.
 const UNSENT: u32 = 16_384;
 const RETRY: Duration = Duration::from_millis(100);
-const HOPELESS: Duration = Duration::from_secs(60);

@@ -4,6 +4,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections that are open at once. More wait in the listener's queue until one closes.
+    /// Each takes a file handle: the process's limit of open files must be above this, with
+    /// room for what else it opens, or that limit is met first.
     pub connections: usize,
     /// Connections that are taken up within a second, and at once after a pause. More wait in
     /// the listener's queue: nobody is turned away for good. Over TLS this bounds the
@@ -16,7 +18,8 @@ pub struct Limits {
     pub telemetry_streams: usize,
     /// Streams of any kind on one connection.
     pub streams_per_connection: u32,
-    /// In bytes, of one message from a client. Envoy's node alone is about 61 kB.
+    /// In bytes, of one message from a client, in discovery and telemetry. Envoy's node alone
+    /// is about 61 kB, and all metrics of one flush are one message.
     pub request_bytes: usize,
     /// In bytes, of the header fields of one request, 32 more counted for each.
     pub header_bytes: u32,
@@ -27,7 +30,8 @@ pub struct Limits {
     /// that comes back says each twice, within [`Limits::request_bytes`].
     pub name_bytes: usize,
     /// How long a connection may stay without its first stream, an open stream without its
-    /// first request, and a request without its end.
+    /// first request, and a request without its end; likewise a telemetry stream and its
+    /// reports.
     pub first_request: Duration,
     /// How long [`crate::NodeDirectory::admit`] may take.
     pub admission: Duration,

@@ -1,8 +1,9 @@
-//! The discovery services' methods by path.
+//! The methods of the discovery and telemetry services by path.
 
+use super::telemetry::Subject;
 use crate::{resource::ResourceType, stream::Transport};
 
-/// What a path of a discovery service stands for.
+/// What a path stands for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Method {
     Stream {
@@ -13,11 +14,21 @@ pub(super) enum Method {
     /// One of a discovery service that is not offered: single answers, and virtual hosts in
     /// state of the world, which the protocol does not have.
     NotOffered,
+    Reports(Subject),
 }
 
-/// `None` for anything but a discovery service.
+/// `None` for every other service.
 pub(super) fn method(path: &str) -> Option<Method> {
     let (service, name) = path.strip_prefix("/envoy.service.")?.split_once('/')?;
+    match (service, name) {
+        ("accesslog.v3.AccessLogService", "StreamAccessLogs") => {
+            return Some(Method::Reports(Subject::AccessLogs));
+        }
+        ("metrics.v3.MetricsService", "StreamMetrics") => {
+            return Some(Method::Reports(Subject::Metrics));
+        }
+        _ => {}
+    }
     let (_, noun, kind) = SERVICES.into_iter().find(|(known, ..)| *known == service)?;
     let method = match (name.strip_suffix(noun)?, kind) {
         ("Delta", kind) => Method::Stream {
@@ -117,9 +128,13 @@ mod tests {
         ] {
             assert_eq!(method(not_offered), Some(Method::NotOffered));
         }
+        assert_eq!(
+            method("/envoy.service.metrics.v3.MetricsService/StreamMetrics"),
+            Some(Method::Reports(Subject::Metrics))
+        );
         for foreign in [
             "/",
-            "/envoy.service.metrics.v3.MetricsService/StreamMetrics",
+            "/envoy.service.metrics.v3.MetricsService/StreamAccessLogs",
             "/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaEndpoints",
             "/envoy.service.discovery.v3.AggregatedDiscoveryService/FetchAggregatedResources",
         ] {

@@ -1,4 +1,4 @@
-//! What a connection offers: discovery here, everything else by tonic.
+//! What a connection offers: discovery and telemetry here, everything else by tonic.
 
 use std::{
     sync::Arc,
@@ -13,6 +13,7 @@ use super::{
     discovery::{Ads, Discovery},
     grpc,
     methods::{Method, method},
+    telemetry::{Reports, Telemetry},
     wire::{Delta, StateOfTheWorld},
 };
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) ads: Arc<Ads>,
+    pub(super) telemetry: Arc<Telemetry>,
     pub(super) routes: Routes,
     pub(super) peer: Peer,
     pub(super) _permit: OwnedSemaphorePermit,
@@ -38,9 +40,9 @@ impl Service for Port {
         if let Some(status) = grpc::refusal(&request) {
             return Box::new(Answer::new(Fields::response(status).encoded()));
         }
+        let peer = self.peer.clone();
         match method {
             Method::Stream { transport, kind } => {
-                let peer = self.peer.clone();
                 let opened: Result<Box<dyn Exchange>, Status> = match transport {
                     Transport::Delta => Discovery::<Delta>::open(&self.ads, kind, peer, now)
                         .map(|stream| Box::new(stream) as _),
@@ -50,6 +52,13 @@ impl Service for Port {
                     }
                 };
                 opened.unwrap_or_else(|status| Box::new(Answer::failed(&status)))
+            }
+            Method::Reports(subject) => {
+                let opened = Reports::open(&self.telemetry, subject, peer, now);
+                match opened {
+                    Ok(stream) => Box::new(stream),
+                    Err(status) => Box::new(Answer::failed(&status)),
+                }
             }
             Method::NotOffered => {
                 let words = "resources are served on streams alone: delta, or state of the world";

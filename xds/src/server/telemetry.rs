@@ -1,116 +1,188 @@
 //! Receivers for Envoy's access-log and metrics streams. They answer nothing until the client
 //! ends the stream, which Envoy never does.
 
-use std::{sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-use envoy_types::pb::envoy::{
-    config::core::v3::Node,
-    service::{
-        accesslog::v3::{
-            StreamAccessLogsMessage, StreamAccessLogsResponse,
-            access_log_service_server::AccessLogService, stream_access_logs_message::LogEntries,
-        },
-        metrics::v3::{
-            StreamMetricsMessage, StreamMetricsResponse, metrics_service_server::MetricsService,
-        },
-    },
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    vec,
 };
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::Node;
+use prost::DecodeError;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::Instant,
 };
-use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
 
+use super::{Limits, grpc};
 use crate::{
+    http2::{Chunks, Exchange, Part, Stop},
     node::{NodeDescription, NodeDirectory, NodeId},
     peer::Peer,
-    telemetry::TelemetrySink,
+    telemetry::{TelemetrySink, access_logs, metric_families, node_id},
 };
 
+/// What every telemetry stream shares.
 #[derive(Debug)]
 pub(super) struct Telemetry {
     pub(super) sink: Arc<dyn TelemetrySink>,
     pub(super) directory: Arc<dyn NodeDirectory>,
     pub(super) streams: Arc<Semaphore>,
-    /// How long a stream may stay without its first message.
-    pub(super) first_message: Duration,
-    pub(super) stop: CancellationToken,
+    pub(super) limits: Arc<Limits>,
+    pub(super) stop: Arc<Stop>,
 }
 
-#[async_trait]
-impl AccessLogService for Telemetry {
-    async fn stream_access_logs(
-        &self,
-        request: Request<Streaming<StreamAccessLogsMessage>>,
-    ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        let peer = peer(&request)?;
-        let mut stream = self.open(request)?;
-        let Some(mut message) = stream.first(self.first_message).await? else {
-            return Ok(Response::new(StreamAccessLogsResponse {}));
-        };
-        let node = message
-            .identifier
-            .take()
-            .and_then(|identifier| identifier.node);
-        let reporter = self.reporter(node, &peer)?;
-        loop {
-            if let Some(LogEntries::TcpLogs(entries)) = message.log_entries {
-                for entry in entries.log_entry {
-                    self.sink.access_log(&reporter.node, entry.into());
-                }
-            }
-            match stream.next().await? {
-                Some(next) => message = next,
-                None => return Ok(Response::new(StreamAccessLogsResponse {})),
-            }
-        }
-    }
+/// What a telemetry stream brings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Subject {
+    AccessLogs,
+    Metrics,
 }
 
-#[async_trait]
-impl MetricsService for Telemetry {
-    async fn stream_metrics(
-        &self,
-        request: Request<Streaming<StreamMetricsMessage>>,
-    ) -> Result<Response<StreamMetricsResponse>, Status> {
-        let peer = peer(&request)?;
-        let mut stream = self.open(request)?;
-        let Some(mut message) = stream.first(self.first_message).await? else {
-            return Ok(Response::new(StreamMetricsResponse {}));
-        };
-        let node = message
-            .identifier
-            .take()
-            .and_then(|identifier| identifier.node);
-        let reporter = self.reporter(node, &peer)?;
-        loop {
-            let families = message.envoy_metrics.into_iter();
-            self.sink
-                .metrics(&reporter.node, families.map(Into::into).collect());
-            match stream.next().await? {
-                Some(next) => message = next,
-                None => return Ok(Response::new(StreamMetricsResponse {})),
-            }
-        }
-    }
+/// A telemetry stream.
+pub(super) struct Reports {
+    telemetry: Arc<Telemetry>,
+    subject: Subject,
+    peer: Peer,
+    /// When the first report must have come.
+    due: Instant,
+    /// Once a report has said whose they are.
+    reporter: Option<Reporter>,
+    deframer: grpc::Deframer,
+    /// Bytes that the client may send again.
+    released: usize,
+    failure: Option<Box<Status>>,
+    /// What is left to say is in the response.
+    ended: bool,
+    response: vec::IntoIter<Part>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Telemetry {
-    fn open<M>(&self, request: Request<Streaming<M>>) -> Result<Inbound<M>, Status> {
-        let permit = Arc::clone(&self.streams)
+impl Reports {
+    /// # Errors
+    /// A status, if the stream cannot be taken.
+    pub(super) fn open(
+        telemetry: &Arc<Telemetry>,
+        subject: Subject,
+        peer: Peer,
+        now: Instant,
+    ) -> Result<Self, Status> {
+        let permit = Arc::clone(&telemetry.streams)
             .try_acquire_owned()
             .map_err(|_| Status::resource_exhausted("too many telemetry streams are open"))?;
-        Ok(Inbound {
-            messages: request.into_inner(),
-            stop: self.stop.clone(),
+        Ok(Self {
+            telemetry: Arc::clone(telemetry),
+            subject,
+            peer,
+            due: now + telemetry.limits.first_request,
+            reporter: None,
+            deframer: grpc::Deframer::default(),
+            released: 0,
+            failure: None,
+            ended: false,
+            response: Vec::new().into_iter(),
             _permit: permit,
         })
     }
 
-    fn reporter(&self, node: Option<Node>, peer: &Peer) -> Result<Reporter, Status> {
-        let node = NodeDescription::read(node.unwrap_or_default())
+    fn message(&mut self, message: &[u8]) -> Result<(), Status> {
+        let reporter = match &mut self.reporter {
+            Some(reporter) => reporter,
+            reporter @ None => reporter.insert(self.telemetry.reporter(message, &self.peer)?),
+        };
+        reporter.report(self.subject, message).map_err(unreadable)
+    }
+
+    /// When a report must have come whole, if one is awaited.
+    fn incomplete_until(&self) -> Option<Instant> {
+        if self.ended {
+            return None;
+        }
+        if self.reporter.is_none() {
+            return Some(self.due);
+        }
+        let since = self.deframer.incomplete_since()?;
+        Some(since + self.telemetry.limits.first_request)
+    }
+
+    fn is_incomplete(&self, now: Instant) -> bool {
+        self.incomplete_until().is_some_and(|until| until <= now)
+    }
+
+    /// Why it has to end, if it has.
+    fn end(&mut self, now: Instant) -> Option<Status> {
+        if let Some(status) = self.failure.take() {
+            return Some(*status);
+        }
+        if self.telemetry.stop.has_begun() {
+            return Some(Status::unavailable("the server is stopping"));
+        }
+        self.is_incomplete(now)
+            .then(|| Status::deadline_exceeded("no whole report came"))
+    }
+
+    fn respond(&mut self, response: Vec<Part>) {
+        self.ended = true;
+        self.reporter = None;
+        self.response = response.into_iter();
+    }
+}
+
+impl Exchange for Reports {
+    fn receive(&mut self, data: &[u8], now: Instant) {
+        self.released += data.len();
+        if self.ended || self.failure.is_some() {
+            return;
+        }
+        let limit = self.telemetry.limits.request_bytes;
+        let mut deframer = std::mem::take(&mut self.deframer);
+        let received = deframer.push(data, limit, now, |message| self.message(message));
+        self.deframer = deframer;
+        self.failure = received.err().map(Box::new);
+    }
+
+    fn finish(&mut self) {
+        if self.failure.is_none() {
+            self.respond(vec![
+                Part::Head(grpc::head()),
+                Part::Body(Chunks::from(NOTHING)),
+                Part::End(grpc::end(&grpc::ok(), false)),
+            ]);
+        }
+    }
+
+    fn released(&mut self) -> usize {
+        std::mem::take(&mut self.released)
+    }
+
+    fn poll(&mut self, _cx: &mut Context<'_>, now: Instant) -> Poll<Part> {
+        if !self.ended
+            && let Some(status) = self.end(now)
+        {
+            self.respond(vec![Part::End(grpc::end(&status, true))]);
+        }
+        self.response.next().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.failure.is_some() || self.telemetry.stop.has_begun() || self.is_incomplete(now)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.incomplete_until()
+    }
+}
+
+impl Telemetry {
+    /// Whose reports begin with this one.
+    fn reporter(&self, message: &[u8], peer: &Peer) -> Result<Reporter, Status> {
+        let node = Node {
+            id: node_id(message).map_err(unreadable)?,
+            ..Node::default()
+        };
+        let node = NodeDescription::read(node)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.directory
             .may_report(&node.id, peer)
@@ -122,38 +194,24 @@ impl Telemetry {
     }
 }
 
-/// Whose connection the request came on.
-fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
-    let peer = request.extensions().get::<Peer>().cloned();
-    peer.ok_or_else(|| Status::internal("the connection has no peer"))
-}
-
-struct Inbound<M> {
-    messages: Streaming<M>,
-    stop: CancellationToken,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl<M> Inbound<M> {
-    async fn first(&mut self, patience: Duration) -> Result<Option<M>, Status> {
-        timeout(patience, self.next())
-            .await
-            .map_err(|_| Status::deadline_exceeded("no first message came"))?
-    }
-
-    async fn next(&mut self) -> Result<Option<M>, Status> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(Status::unavailable("the server is stopping")),
-            message = self.messages.message() => message,
-        }
-    }
-}
-
 /// Says, however the stream ends, that it has.
 struct Reporter {
     node: NodeId,
     sink: Arc<dyn TelemetrySink>,
+}
+
+impl Reporter {
+    fn report(&self, subject: Subject, message: &[u8]) -> Result<(), DecodeError> {
+        match subject {
+            Subject::AccessLogs => {
+                access_logs(message, |entry| self.sink.access_log(&self.node, entry))
+            }
+            Subject::Metrics => {
+                self.sink.metrics(&self.node, metric_families(message)?);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Drop for Reporter {
@@ -161,3 +219,10 @@ impl Drop for Reporter {
         self.sink.closed(&self.node);
     }
 }
+
+fn unreadable(error: DecodeError) -> Status {
+    Status::internal(format!("a report does not decode: {error}"))
+}
+
+/// A framed message without content.
+const NOTHING: Bytes = Bytes::from_static(&[0; grpc::PREFIX]);

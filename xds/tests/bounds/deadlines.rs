@@ -1,12 +1,18 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_client::AccessLogServiceClient;
+use envoy_types::pb::envoy::service::accesslog::v3::{
+    StreamAccessLogsMessage, access_log_service_client::AccessLogServiceClient,
+    stream_access_logs_message::Identifier,
+};
 use pointsman_xds::{Group, Limits, NoTelemetry, Resource, ResourceType, Snapshot};
 use tonic::{Code, service::Routes};
 
 use crate::{
-    house::{House, soon},
-    wire::{DATA, HEADERS, PING, WINDOW_UPDATE, Wire, field, grpc, subscribe},
+    house::{House, node, soon},
+    wire::{
+        ACCESS_LOGS, DATA, END_HEADERS, HEADERS, PING, WINDOW_UPDATE, Wire, field, grpc, head,
+        subscribe,
+    },
 };
 
 async fn house(limits: Limits) -> House {
@@ -69,6 +75,25 @@ async fn a_telemetry_stream_without_its_first_message_ends() {
     let mut client = AccessLogServiceClient::new(house.channel().await);
     let ended = soon(client.stream_access_logs(tokio_stream::pending())).await;
     assert_eq!(ended.unwrap_err().code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn half_a_report_ends_its_telemetry_stream() {
+    let house = house(brief()).await;
+    let mut wire = Wire::greet(&house).await;
+    wire.frame(HEADERS, END_HEADERS, 1, &head(ACCESS_LOGS))
+        .await;
+    let first = grpc(&StreamAccessLogsMessage {
+        identifier: Some(Identifier {
+            node: node(),
+            log_name: String::new(),
+        }),
+        log_entries: None,
+    });
+    wire.frame(DATA, 0, 1, &[&first[..], &first[..6]].concat())
+        .await;
+    let ended = wire.read_kind(HEADERS).await.unwrap();
+    assert_eq!(field(&ended, "grpc-status").as_deref(), Some("4"));
 }
 
 #[tokio::test]

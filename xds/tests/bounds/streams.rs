@@ -10,7 +10,7 @@ use crate::{
     ALONE,
     house::{House, soon},
     resident,
-    wire::{DATA, END_STREAM, HEADERS, WINDOW_UPDATE, Wire, framed, grpc, head, subscribe},
+    wire::{DATA, DELTA, END_STREAM, HEADERS, WINDOW_UPDATE, Wire, framed, grpc, head, subscribe},
 };
 
 /// Opens `count` streams one after the other, some at a time, each to its first response.
@@ -25,7 +25,7 @@ async fn come_and_go(house: &House, node: u32, count: u32) {
     for batch in streams.chunks(50) {
         let mut bytes = Vec::new();
         for stream in batch {
-            bytes.extend(framed(HEADERS, 4, *stream, &head()));
+            bytes.extend(framed(HEADERS, 4, *stream, &head(DELTA)));
             bytes.extend(framed(DATA, 0, *stream, &request));
         }
         wire.send(&bytes).await;

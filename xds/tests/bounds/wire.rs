@@ -21,6 +21,11 @@ pub(crate) const GO_AWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const ACCESS_LOGS: &str =
+    "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
+pub(crate) const METRICS: &str = "/envoy.service.metrics.v3.MetricsService/StreamMetrics";
+pub(crate) const DELTA: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
 pub(crate) struct Wire(pub(crate) BufReader<TcpStream>);
 
@@ -66,12 +71,29 @@ impl Wire {
 
     /// Opens a stream of delta discovery.
     pub(crate) async fn open(&mut self, stream: u32) {
-        self.frame(HEADERS, END_HEADERS, stream, &head()).await;
+        self.frame(HEADERS, END_HEADERS, stream, &head(DELTA)).await;
     }
 
     /// A message in as many frames as it takes; waits for no window.
     pub(crate) async fn message(&mut self, stream: u32, message: &impl Message) {
         for data in grpc(message).chunks(16_384) {
+            self.frame(DATA, 0, stream, data).await;
+        }
+    }
+
+    /// A message as the windows allow, of a stream that has sent nothing yet; the connection's
+    /// window grows with the stream's.
+    pub(crate) async fn long_message(&mut self, stream: u32, message: &impl Message) {
+        let mut allowed = 65_535;
+        for data in grpc(message).chunks(16_384) {
+            while allowed < data.len() {
+                let update = self.read_kind(WINDOW_UPDATE).await.unwrap();
+                if update.stream == stream {
+                    let more = u32::from_be_bytes(update.payload.try_into().unwrap());
+                    allowed += more as usize;
+                }
+            }
+            allowed -= data.len();
             self.frame(DATA, 0, stream, data).await;
         }
     }
@@ -134,15 +156,12 @@ pub(crate) fn grpc(message: &impl Message) -> Vec<u8> {
     framed
 }
 
-pub(crate) fn head() -> Vec<u8> {
+pub(crate) fn head(path: &str) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in [
         (":method", "POST"),
         (":scheme", "http"),
-        (
-            ":path",
-            "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
-        ),
+        (":path", path),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
     ] {

@@ -4,7 +4,7 @@ use std::{
     task::{Wake, Waker},
 };
 
-use tokio::io::{AsyncWriteExt as _, duplex};
+use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
 use crate::http2::{
@@ -74,20 +74,17 @@ fn request(body: usize) -> Vec<u8> {
     bytes
 }
 
-#[tokio::test]
-async fn a_client_that_sends_without_pause_has_its_turn_and_no_more() {
-    let body = 60_000;
-    let request = request(body);
-    let (mut client, server) = duplex(request.len());
-    client.write_all(&request).await.unwrap();
-    let counter = Counter::default();
-    let minute = Duration::from_secs(60);
+fn driver(
+    server: DuplexStream,
+    counter: &Counter,
+    first_request: Duration,
+) -> Driver<DuplexStream, Counter> {
     let patience = Patience {
-        first_request: minute,
-        keepalive_interval: minute,
-        keepalive_timeout: minute,
-        write: minute,
-        drain: minute,
+        first_request,
+        keepalive_interval: MINUTE,
+        keepalive_timeout: MINUTE,
+        write: MINUTE,
+        drain: MINUTE,
     };
     let bounds = Bounds {
         streams: 1,
@@ -95,7 +92,17 @@ async fn a_client_that_sends_without_pause_has_its_turn_and_no_more() {
     };
     let service = Arc::new(counter.clone());
     let stop = Arc::new(Stop::default());
-    let mut driver = pin!(Driver::new(server, service, bounds, patience, None, stop));
+    Driver::new(server, service, bounds, patience, None, stop)
+}
+
+#[tokio::test]
+async fn a_client_that_sends_without_pause_has_its_turn_and_no_more() {
+    let body = 60_000;
+    let request = request(body);
+    let (mut client, server) = duplex(request.len());
+    client.write_all(&request).await.unwrap();
+    let counter = Counter::default();
+    let mut driver = pin!(driver(server, &counter, MINUTE));
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
     let mut turns = 0;
@@ -114,5 +121,18 @@ async fn a_client_that_sends_without_pause_has_its_turn_and_no_more() {
     assert!(turns <= request.len().div_ceil(TURN));
 }
 
+#[tokio::test]
+async fn a_client_that_asks_for_nothing_and_reads_nothing_is_left_alone_until_the_end() {
+    // Less than the server's settings: they stay where they are.
+    let (_client, server) = duplex(1);
+    let mut driver = driver(server, &Counter::default(), Duration::ZERO);
+    let polled = Pin::new(&mut driver).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    let now = Instant::now();
+    assert!(driver.expire(now).is_continue());
+    assert!(driver.due() > now, "something is always due");
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
 /// Of a frame of data, in bytes; more than noise.
 const SMALL: usize = 100;

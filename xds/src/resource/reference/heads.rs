@@ -23,6 +23,8 @@ pub(super) struct ClusterHead {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct EdsClusterConfigHead {
+    #[prost(message, optional, tag = "1")]
+    pub(super) eds_config: Option<ConfigSourceHead>,
     #[prost(string, tag = "2")]
     pub(super) service_name: String,
 }
@@ -123,7 +125,18 @@ pub(super) struct SdsSecretConfigHead {
     #[prost(string, tag = "1")]
     pub(super) name: String,
     #[prost(message, optional, tag = "2")]
-    pub(super) sds_config: Option<Empty>,
+    pub(super) sds_config: Option<ConfigSourceHead>,
+}
+
+/// The sources that are not the stream on which the resource came.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ConfigSourceHead {
+    #[prost(string, optional, tag = "1")]
+    pub(super) path: Option<String>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) api_config_source: Option<Empty>,
+    #[prost(message, optional, tag = "8")]
+    pub(super) path_config_source: Option<Empty>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]

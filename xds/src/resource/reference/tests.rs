@@ -1,7 +1,15 @@
 use envoy_types::pb::{
     envoy::{
         config::{
-            core::v3::{ConfigSource, TransportSocket, transport_socket},
+            cluster::v3::{
+                Cluster,
+                cluster::{ClusterDiscoveryType, EdsClusterConfig},
+            },
+            core::v3::{
+                AggregatedConfigSource, ApiConfigSource, ConfigSource, PathConfigSource,
+                SelfConfigSource, TransportSocket,
+                config_source::ConfigSourceSpecifier as Specifier, transport_socket,
+            },
             listener::v3::{ApiListener, Filter, FilterChain, Listener, filter},
         },
         extensions::{
@@ -63,21 +71,25 @@ fn manager(route: &str) -> Any {
     any(&HttpConnectionManager::full_name(), manager.encode_to_vec())
 }
 
+fn tls(context: &DownstreamTlsContext) -> TransportSocket {
+    let context = any(&DownstreamTlsContext::full_name(), context.encode_to_vec());
+    TransportSocket {
+        config_type: Some(transport_socket::ConfigType::TypedConfig(context)),
+        ..Default::default()
+    }
+}
+
 fn chain(route: &str) -> FilterChain {
     let context = DownstreamTlsContext {
         common_tls_context: Some(common()),
         ..Default::default()
     };
-    let context = any(&DownstreamTlsContext::full_name(), context.encode_to_vec());
     FilterChain {
         filters: vec![Filter {
             config_type: Some(filter::ConfigType::TypedConfig(manager(route))),
             ..Default::default()
         }],
-        transport_socket: Some(TransportSocket {
-            config_type: Some(transport_socket::ConfigType::TypedConfig(context)),
-            ..Default::default()
-        }),
+        transport_socket: Some(tls(&context)),
         ..Default::default()
     }
 }
@@ -98,6 +110,78 @@ fn a_cluster_refers_to_its_endpoints_by_its_own_name_or_its_services() {
         names(ResourceType::Cluster, other.body()),
         ["Endpoints service"]
     );
+}
+
+fn source(specifier: Specifier) -> ConfigSource {
+    ConfigSource {
+        config_source_specifier: Some(specifier),
+        ..Default::default()
+    }
+}
+
+#[expect(deprecated, reason = "clients still take the old form of a path")]
+fn elsewhere() -> [ConfigSource; 3] {
+    [
+        Specifier::Path("/etc/here".to_owned()),
+        Specifier::PathConfigSource(PathConfigSource::default()),
+        Specifier::ApiConfigSource(ApiConfigSource::default()),
+    ]
+    .map(source)
+}
+
+fn endpoints_from(source: ConfigSource) -> Vec<String> {
+    let cluster = Cluster {
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+        eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: Some(source),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    names(ResourceType::Cluster, &cluster.encode_to_vec())
+}
+
+#[test]
+fn a_cluster_that_takes_its_endpoints_from_elsewhere_refers_to_none() {
+    for elsewhere in elsewhere() {
+        assert!(
+            endpoints_from(elsewhere.clone()).is_empty(),
+            "{elsewhere:?}"
+        );
+    }
+    for here in [
+        source(Specifier::Ads(AggregatedConfigSource::default())),
+        source(Specifier::Self_(SelfConfigSource::default())),
+        ConfigSource::default(),
+    ] {
+        assert_eq!(endpoints_from(here), ["Endpoints name"]);
+    }
+}
+
+#[test]
+fn a_secret_from_elsewhere_is_no_reference() {
+    for elsewhere in elsewhere() {
+        let config = SdsSecretConfig {
+            sds_config: Some(elsewhere),
+            ..secret("certificate")
+        };
+        let context = DownstreamTlsContext {
+            common_tls_context: Some(CommonTlsContext {
+                tls_certificate_sds_secret_configs: vec![config],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let chain = FilterChain {
+            transport_socket: Some(tls(&context)),
+            ..Default::default()
+        };
+        let listener = Listener {
+            filter_chains: vec![chain],
+            ..Default::default()
+        };
+        assert!(names(ResourceType::Listener, &listener.encode_to_vec()).is_empty());
+    }
 }
 
 #[test]
