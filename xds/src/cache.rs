@@ -27,6 +27,11 @@ impl Group {
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
     }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for Group {
@@ -35,8 +40,9 @@ impl fmt::Display for Group {
     }
 }
 
-/// The number of a publish, over the whole cache; it grows by one with each. It lives as
-/// long as the process: content keeps its version over a restart, a sequence does not.
+/// The number of a publish, over the whole cache; it grows with each, and with each trial of
+/// canaries and its end. It lives as long as the process: content keeps its version over a
+/// restart, a sequence does not.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sequence(u64);
 
@@ -48,7 +54,8 @@ impl Sequence {
 }
 
 impl From<u64> for Sequence {
-    /// For a number that was taken from [`Sequence::get`] and kept.
+    /// For a number that was taken from [`Sequence::get`] and kept, in this process. Nobody
+    /// ever has the content of one that this process has not given out.
     fn from(number: u64) -> Self {
         Self(number)
     }
@@ -115,11 +122,25 @@ impl SnapshotCache {
         sequence
     }
 
+    /// What the nodes of the group must have, canaries that try something else apart.
     #[must_use]
     pub fn snapshot(&self, group: &Group) -> Option<Snapshot> {
         let shelf = self.shelves.existing(group)?;
         let published = shelf.published.load();
         published.as_ref().map(|found| found.snapshot.clone())
+    }
+
+    /// What this node of the group must have.
+    #[must_use]
+    pub fn snapshot_of(&self, group: &Group, node: &NodeId) -> Option<Snapshot> {
+        let shelf = self.shelves.existing(group)?;
+        shelf.of(node).map(|found| found.snapshot.clone())
+    }
+
+    /// The last sequence that was given out, 0 before the first.
+    #[must_use]
+    pub fn newest(&self) -> Sequence {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets a group, and what canaries of it were trying. Its open streams keep what they
@@ -133,7 +154,8 @@ impl SnapshotCache {
     }
 
     /// Ends the streams that `node` has in `group` now, with UNAVAILABLE: it comes again and is
-    /// admitted anew. For a node that may no longer have what its group has.
+    /// admitted anew. For a node that may no longer have what its group has, and for
+    /// one that refused something for a reason that has passed: it gets that again.
     pub fn dismiss(&self, group: &Group, node: &NodeId) {
         let Some(shelf) = self.shelves.existing(group) else {
             return;

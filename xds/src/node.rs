@@ -29,6 +29,12 @@ impl From<&str> for NodeId {
     }
 }
 
+impl From<String> for NodeId {
+    fn from(id: String) -> Self {
+        Self::new(id)
+    }
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

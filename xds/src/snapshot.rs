@@ -43,6 +43,16 @@ impl Snapshot {
     }
 }
 
+/// Nothing of any type.
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self(Arc::new(Content {
+            sets: ResourceType::ALL.map(|kind| Arc::new(ResourceSet::empty(kind))),
+            filled: Arc::default(),
+        }))
+    }
+}
+
 /// Two snapshots are equal if their resources have the same names and versions.
 impl PartialEq for Snapshot {
     fn eq(&self, other: &Self) -> bool {

@@ -31,7 +31,7 @@ impl Publisher {
             });
             match canary.verdict {
                 Verdict::Superseded => info!("the canaries' trial was overtaken by a publish"),
-                Verdict::Withdrawn => {
+                Verdict::Withdrawn(_) => {
                     warn!(
                         ?canaries,
                         "a canary did not take a change that moves nothing"

@@ -19,6 +19,21 @@ pub(super) struct Staged {
     pub(super) nodes: Arc<BTreeSet<NodeId>>,
 }
 
+impl Staged {
+    /// What takes it away again from those who have it, if anybody has.
+    fn emptied(&self, sequence: Sequence) -> Option<Arc<Self>> {
+        let former = Some(&*self.published);
+        let nothing = Snapshot::default();
+        let nothing = Published::new(sequence, nothing, former, &mut Compared::default());
+        (!self.nodes.is_empty()).then(|| {
+            Arc::new(Self {
+                published: Arc::new(nothing),
+                nodes: Arc::clone(&self.nodes),
+            })
+        })
+    }
+}
+
 /// Snapshots that some nodes have and the others of their groups do not, until they are
 /// promoted or withdrawn; dropping the stage withdraws them. A publish to one of the groups
 /// ends it too: what is published is for everybody.
@@ -92,6 +107,21 @@ impl Stage<'_> {
         true
     }
 
+    /// Gives the canaries the former content back; returns the sequence that this is under.
+    pub(crate) fn withdraw(mut self) -> Sequence {
+        self.end()
+    }
+
+    fn end(&mut self) -> Sequence {
+        let mut shelves = std::mem::take(&mut self.shelves);
+        let last = self.cache.last.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        shelves.retain(|shelf| self.own(shelf).is_some());
+        withdraw(shelves.iter().map(|shelf| &**shelf), &mut last);
+        self.cache.wake(shelves);
+        *last
+    }
+
     /// What is staged there, if it is still this stage's.
     fn own(&self, shelf: &Shelf) -> Option<Arc<Staged>> {
         let staged = shelf.staged.load_full();
@@ -101,26 +131,27 @@ impl Stage<'_> {
 
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
-        let mut shelves = std::mem::take(&mut self.shelves);
-        let last = self.cache.last.lock();
-        let mut last = last.unwrap_or_else(PoisonError::into_inner);
-        shelves.retain(|shelf| self.own(shelf).is_some());
-        withdraw(shelves.iter().map(|shelf| &**shelf), &mut last);
-        self.cache.wake(shelves);
+        self.end();
     }
 }
 
 /// The canaries get the former content back, under a new sequence: of a response's nonce and of
-/// everything that waits, only what is newer counts.
+/// everything that waits, only what is newer counts. Where there was none they get an empty one.
 fn withdraw<'a>(shelves: impl Iterator<Item = &'a Shelf>, last: &mut Sequence) {
     let sequence = Sequence(last.0 + 1);
     for shelf in shelves {
-        if let Some(former) = shelf.published.load_full() {
-            shelf
-                .published
-                .store(Some(Arc::new(former.again(sequence))));
-        }
-        shelf.staged.store(None);
+        let staged = match shelf.published.load_full() {
+            Some(former) => {
+                let again = Arc::new(former.again(sequence));
+                shelf.published.store(Some(again));
+                None
+            }
+            None => {
+                let tried = shelf.staged.load_full();
+                tried.and_then(|tried| tried.emptied(sequence))
+            }
+        };
+        shelf.staged.store(staged);
         *last = sequence;
     }
 }

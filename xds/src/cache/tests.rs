@@ -4,9 +4,11 @@ use std::{
     task::{Wake, Waker},
 };
 
+use bytes::Bytes;
 use futures_util::poll;
 
 use super::*;
+use crate::resource::{Resource, ResourceType};
 
 fn snapshots(groups: &[&str]) -> BTreeMap<Group, Snapshot> {
     let empty = || Snapshot::builder().build().unwrap();
@@ -155,6 +157,20 @@ fn a_place_goes_with_the_last_who_looks_at_it_if_nothing_stands_there() {
     cache.publish(snapshots(&["a"]));
     drop(look());
     assert!(cache.snapshot(&group).is_some());
+}
+
+#[test]
+fn a_canary_must_have_what_it_tries() {
+    let cache = SnapshotCache::new();
+    let group = Group::new("a");
+    let layer = Resource::new(ResourceType::Runtime, "layer", Bytes::from_static(b"new"));
+    let tried = Snapshot::builder().insert(layer).build().unwrap();
+    cache.publish(snapshots(&["a"]));
+    let canaries = Arc::new([NodeId::from("canary")].into());
+    let _stage = cache.stage([(group.clone(), tried.clone())].into(), canaries);
+    let snapshot_of = |node: &str| cache.snapshot_of(&group, &node.into());
+    assert_eq!(snapshot_of("canary"), Some(tried));
+    assert_eq!(snapshot_of("other"), cache.snapshot(&group));
 }
 
 #[tokio::test]

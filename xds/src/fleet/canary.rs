@@ -26,9 +26,10 @@ pub struct Canary {
 pub enum Verdict {
     /// Every canary has acknowledged it, and all nodes of the groups get it now.
     Promoted(Sequence),
-    /// A canary refused it, was silent until the deadline, or is not connected. All have the
-    /// former content, the canaries again.
-    Withdrawn,
+    /// A canary refused it, was silent until the deadline, or is not connected. The canaries are
+    /// sent the former content under this sequence, an empty one if their group had none;
+    /// [`Fleet::converge`] tells when they have it.
+    Withdrawn(Sequence),
     /// Something else was published to one of the groups meanwhile, which all have now, or
     /// another trial was begun there, or the group was removed. Of what the canaries tried
     /// nothing is left.
@@ -79,8 +80,7 @@ impl Trial<'_> {
             .converge_among(Some(&canaries), sequence, policy, deadline)
             .await;
         let verdict = if !convergence.reached {
-            drop(stage);
-            Verdict::Withdrawn
+            Verdict::Withdrawn(stage.withdraw())
         } else if stage.promote() {
             Verdict::Promoted(sequence)
         } else {

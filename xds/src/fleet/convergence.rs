@@ -16,7 +16,7 @@ pub enum Policy {
     /// No registered node that is connected is still without an answer. A refusal is an
     /// answer: it is named, and is no veto. A node that goes away is no longer waited for.
     AllConnected,
-    /// So many of a hundred registered nodes have it, rounded up.
+    /// So many of a hundred registered nodes have it, rounded up; above 100: all of them.
     Percent(u8),
 }
 
@@ -36,7 +36,8 @@ pub struct Convergence {
 pub enum Outcome {
     /// It has acknowledged all of the content, `after` the wait began; 0 if before.
     Synced { after: Duration },
-    /// It has refused some of it. No resources: the whole type.
+    /// It has refused some of it, and is not sent that again until it changes or the node's
+    /// stream is opened anew ([`crate::SnapshotCache::dismiss`]). No resources: the whole type.
     Nacked {
         kind: ResourceType,
         resources: Vec<Arc<str>>,
@@ -52,7 +53,8 @@ pub enum Outcome {
 /// whatever the size of the fleet.
 #[derive(Debug)]
 pub(super) struct Barrier {
-    pub(super) sequence: Sequence,
+    /// None: of something that nobody can have.
+    pub(super) sequence: Option<Sequence>,
     policy: Policy,
     pub(super) began: Instant,
     /// By the node's place in the ledger.
@@ -102,7 +104,7 @@ impl Barrier {
     ) -> (Self, oneshot::Receiver<()>) {
         let (decided, decision) = oneshot::channel();
         let barrier = Self {
-            sequence,
+            sequence: Some(sequence),
             policy,
             began,
             marks: Vec::new(),

@@ -47,11 +47,19 @@ pub(super) struct Stream {
 }
 
 /// Where a node stands towards `sequence`. What it must have is the content that was current
-/// then: a group that later publishes left alone stands at an older one.
-pub(super) fn standing(node: &Node, streams: &Slab<Stream>, sequence: Sequence) -> Standing {
+/// then: a group that later publishes left alone stands at an older one. Without a sequence:
+/// towards something that nobody can have.
+pub(super) fn standing(
+    node: &Node,
+    streams: &Slab<Stream>,
+    sequence: Option<Sequence>,
+) -> Standing {
     if node.streams.is_empty() {
         return Standing::Absent;
     }
+    let Some(sequence) = sequence else {
+        return Standing::Lagging;
+    };
     let (mut refusing, mut lagging) = (false, false);
     for stream in &node.streams {
         let stream = &streams[*stream];

@@ -179,6 +179,8 @@ impl Ledger {
         mut barrier: Barrier,
         among: Option<&BTreeSet<NodeId>>,
     ) -> usize {
+        // A number of another process, or made up.
+        barrier.sequence = barrier.sequence.filter(|own| *own <= self.cache.newest());
         let places: Vec<_> = match among {
             Some(ids) => ids.iter().map(|id| self.name(id, barrier.began)).collect(),
             None => {
@@ -290,7 +292,7 @@ impl Ledger {
         }
     }
 
-    fn outcome(&self, node: &Node, sequence: Sequence) -> Outcome {
+    fn outcome(&self, node: &Node, sequence: Option<Sequence>) -> Outcome {
         match standing(node, &self.streams, sequence) {
             Standing::Synced => Outcome::Synced {
                 after: Duration::ZERO,

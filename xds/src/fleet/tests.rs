@@ -151,6 +151,25 @@ fn outcomes(convergence: &Convergence) -> Vec<(&str, &'static str)> {
 }
 
 #[tokio::test]
+async fn nobody_has_what_was_never_published() {
+    let house = House::new(&["a"]);
+    let sequence = house.publish(1);
+    let mut a = house.sidecar("a");
+    a.answer(None);
+    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+    let made_up = Sequence::from(sequence.get() + 1);
+    for policy in [
+        Policy::AllRegistered,
+        Policy::AllConnected,
+        Policy::Percent(100),
+    ] {
+        let convergence = house.now(made_up, policy).await;
+        assert!(!convergence.reached);
+        assert_eq!(convergence.nodes, [("a".into(), Outcome::Lagging)]);
+    }
+}
+
+#[tokio::test]
 async fn a_barrier_ends_with_the_last_acknowledgement() {
     let house = House::new(&["a", "b"]);
     let sequence = house.publish(1);

@@ -65,6 +65,17 @@ impl ResourceSet {
         })
     }
 
+    /// One without resources.
+    #[must_use]
+    pub fn empty(kind: ResourceType) -> Self {
+        Self {
+            kind,
+            resources: Chunks::default(),
+            version: Version::EMPTY,
+            mortal: 0,
+        }
+    }
+
     #[must_use]
     pub fn kind(&self) -> ResourceType {
         self.kind

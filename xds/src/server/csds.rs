@@ -4,7 +4,7 @@
 mod config;
 mod matcher;
 
-use std::{collections::HashMap, fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use envoy_types::pb::envoy::service::status::v3::{
@@ -19,13 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::matcher::Matcher;
-use crate::{
-    cache::{Group, SnapshotCache},
-    fleet::Fleet,
-    node::Refusal,
-    peer::Peer,
-    snapshot::Snapshot,
-};
+use crate::{cache::SnapshotCache, fleet::Fleet, node::Refusal, peer::Peer};
 
 /// Says who may read the state of the whole fleet.
 type MayAsk = dyn Fn(&Peer) -> Result<(), Refusal> + Send + Sync;
@@ -86,16 +80,12 @@ impl Desk {
     fn answer(&self, request: &ClientStatusRequest) -> Result<ClientStatusResponse, Status> {
         let matcher = Matcher::read(&request.node_matchers)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let mut snapshots = HashMap::new();
         let mut response = ClientStatusResponse::default();
         let mut bytes = 0;
         for status in self.fleet.status_of(|id| matcher.matches(id.as_str())) {
-            let snapshot = match &status.group {
-                Some(group) if !request.exclude_resource_contents => {
-                    self.snapshot(&mut snapshots, group)
-                }
-                Some(_) | None => None,
-            };
+            let group = status.group.as_ref();
+            let group = group.filter(|_| !request.exclude_resource_contents);
+            let snapshot = group.and_then(|group| self.cache.snapshot_of(group, &status.id));
             let left = ClientStatus::MAX_ANSWER - bytes;
             let config = config::of(&status, snapshot.as_ref(), left).ok_or_else(too_large)?;
             bytes += config.encoded_len() + FRAMING;
@@ -105,19 +95,6 @@ impl Desk {
             response.config.push(config);
         }
         Ok(response)
-    }
-
-    fn snapshot(
-        &self,
-        known: &mut HashMap<Group, Option<Snapshot>>,
-        group: &Group,
-    ) -> Option<Snapshot> {
-        if let Some(known) = known.get(group) {
-            return known.clone();
-        }
-        let found = self.cache.snapshot(group);
-        known.insert(group.clone(), found.clone());
-        found
     }
 }
 

@@ -65,7 +65,7 @@ async fn what_a_canary_refuses_nobody_else_sees() {
     let (canary, ()) = tokio::join!(house.canary(2, &["a"], soon()), async {
         a.answer(Some("malformed"));
     });
-    assert_eq!(canary.verdict, Verdict::Withdrawn);
+    assert!(matches!(canary.verdict, Verdict::Withdrawn(_)));
     let Outcome::Nacked { words, .. } = &canary.convergence.nodes[0].1 else {
         panic!("{canary:?}");
     };
@@ -85,10 +85,14 @@ async fn a_canary_that_accepted_gets_the_former_content_back_when_another_refuse
         a.answer(None);
         b.answer(Some("malformed"));
     });
-    assert_eq!(canary.verdict, Verdict::Withdrawn);
+    let Verdict::Withdrawn(sequence) = canary.verdict else {
+        panic!("{canary:?}");
+    };
+    assert!(!house.now(sequence, Policy::AllRegistered).await.reached);
     assert_eq!(a.offered(), Some(version(1)));
     a.answer(None);
     b.see();
+    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
     let status = house.fleet.status();
     assert!(status.iter().all(|node| node.synced));
     assert!(status[0].synced_to > Some(before));
@@ -111,11 +115,34 @@ async fn a_second_trial_takes_nobody_back_to_an_older_sequence() {
 }
 
 #[tokio::test]
+async fn what_is_tried_by_a_group_that_had_nothing_is_taken_away_again() {
+    let house = House::new(&["a", "b"]);
+    let mut a = house.sidecar("a");
+    let canaries = ["a".into(), "b".into()].into();
+    let trial = house.fleet.stage(House::snapshots(2), canaries);
+    assert_eq!(a.offered(), Some(version(2)));
+    a.answer(None);
+    let canary = trial.decide(Instant::now()).await;
+    let Verdict::Withdrawn(sequence) = canary.verdict else {
+        panic!("{canary:?}");
+    };
+    a.see();
+    assert_eq!(&*a.open.last().unwrap().removed, ["a".into()]);
+    let nodes = house.now(sequence, Policy::AllConnected).await.nodes;
+    assert_eq!(nodes[0].1, Outcome::Lagging);
+    a.answer(None);
+    assert!(house.now(sequence, Policy::AllConnected).await.reached);
+    assert!(house.cache.snapshot(&Group::new("group")).is_none());
+    house.publish(3);
+    assert_eq!(a.offered(), Some(version(3)));
+}
+
+#[tokio::test]
 async fn silence_and_absence_end_at_the_deadline() {
     let house = House::new(&["a", "b"]);
     let _a = house.served(["a"]);
     let canary = house.canary(2, &["a", "b"], Instant::now()).await;
-    assert_eq!(canary.verdict, Verdict::Withdrawn);
+    assert!(matches!(canary.verdict, Verdict::Withdrawn(_)));
     let outcomes = outcomes(&canary.convergence);
     assert_eq!(outcomes, [("a", "lagging"), ("b", "absent")]);
 }
