@@ -10,7 +10,10 @@ mod status;
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -150,12 +153,13 @@ impl Fleet {
     ) -> Connection {
         let id = node.id.clone();
         let now = Instant::now();
-        let (stream, doubts) = self.ledger().connect(node, group, peer, now);
+        let (stream, recalled, doubts) = self.ledger().connect(node, group, peer, now);
         self.changed();
         Connection {
             fleet: Arc::clone(self),
             node: id,
             stream,
+            recalled,
             doubts,
         }
     }
@@ -187,6 +191,7 @@ pub(crate) struct Connection {
     node: NodeId,
     /// The place of the stream's entry.
     stream: usize,
+    recalled: Arc<AtomicBool>,
     /// What the client may have, as known when the stream began, and when it ends.
     doubts: Option<Box<Doubts>>,
 }
@@ -212,6 +217,13 @@ impl Connection {
         for (kind, doubt) in machine.doubts().filter(|(_, doubt)| !doubt.is_none()) {
             self.doubts.get_or_insert_default().set(kind, doubt);
         }
+    }
+
+    /// Whether the client must open its stream again, to be told what was not known when it
+    /// opened this one. Nobody is woken for it: every publish makes its streams look, and each
+    /// sign of life.
+    pub(crate) fn is_recalled(&self) -> bool {
+        self.recalled.load(Ordering::Acquire)
     }
 
     pub(crate) fn node(&self) -> &NodeId {

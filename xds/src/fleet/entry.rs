@@ -1,6 +1,9 @@
 //! A node and its streams, as the ledger keeps them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use slab::Slab;
 use smallvec::SmallVec;
@@ -42,8 +45,9 @@ pub(super) struct Stream {
     pub(super) newest: Option<Sequence>,
     pub(super) synced_to: Option<Sequence>,
     pub(super) types: Vec<TypeStatus>,
-    /// An older stream has ended since, and left behind what this one was not told of.
-    pub(super) uninformed: bool,
+    /// An older stream has ended since, and left behind what this one was not told of: it must
+    /// be opened again, and until then what it acknowledges does not count.
+    pub(super) recalled: Arc<AtomicBool>,
 }
 
 /// Where a node stands towards `sequence`. What it must have is the content that was current
@@ -91,6 +95,10 @@ impl Stream {
             let before = sent.is_some_and(|sent| sent.at <= self.since);
             before && !left.of(status.kind).names.is_empty()
         })
+    }
+
+    pub(super) fn is_recalled(&self) -> bool {
+        self.recalled.load(Ordering::Acquire)
     }
 
     fn is_refusing(&self) -> bool {

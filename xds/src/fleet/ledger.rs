@@ -4,7 +4,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -72,14 +75,15 @@ impl Ledger {
         self.forget_strangers(now);
     }
 
-    /// Returns the stream's place, and what the node may have without saying so.
+    /// Returns the stream's place, the flag that calls it back, and what the node may have without
+    /// saying so.
     pub(super) fn connect(
         &mut self,
         description: NodeDescription,
         group: Group,
         peer: Peer,
         now: Instant,
-    ) -> (usize, Option<Box<Doubts>>) {
+    ) -> (usize, Arc<AtomicBool>, Option<Box<Doubts>>) {
         let node = self.intern(description.id.clone());
         let about = About::of(description, self.about.as_ref());
         self.about = Some(Arc::clone(&about));
@@ -93,12 +97,12 @@ impl Ledger {
             newest: None,
             synced_to: None,
             types: Vec::new(),
-            uninformed: false,
+            recalled: Arc::default(),
         });
         let doubts = self.doubts(node);
         self.nodes[node].streams.push(stream);
         self.assess(node);
-        (stream, doubts)
+        (stream, Arc::clone(&self.streams[stream].recalled), doubts)
     }
 
     /// What became of an ended stream's content is known; of one that is still open, a client
@@ -123,7 +127,7 @@ impl Ledger {
             self.recall(ended.node, &ended, left);
         }
         let node = &mut self.nodes[ended.node];
-        let informed = !ended.uninformed;
+        let informed = !ended.is_recalled();
         node.doubts = Doubts::after(node.doubts.take(), &ended.types, doubts, informed);
         node.record.absorb(&ended.types, ended.peer, now);
         if node.streams.is_empty() && !node.registered {
@@ -136,13 +140,11 @@ impl Ledger {
     /// Lets the node's streams come again that were opened before the server knew that another
     /// one had ended, and do not know what it `left`. What they acknowledge does not count.
     fn recall(&mut self, node: usize, ended: &Stream, left: &Doubts) {
-        let Node { id, streams, .. } = &self.nodes[node];
-        for open in streams {
+        for open in &self.nodes[node].streams {
             let stream = &mut self.streams[*open];
             if stream.misses(ended, left) {
-                stream.uninformed = true;
+                stream.recalled.store(true, Ordering::Release);
                 stream.synced_to = None;
-                self.cache.dismiss(&stream.group, id);
             }
         }
     }
@@ -160,7 +162,7 @@ impl Ledger {
             return;
         };
         entry.newest = newest;
-        if !entry.uninformed {
+        if !entry.is_recalled() {
             entry.synced_to = synced_to.or(entry.synced_to);
         }
         let node = entry.node;

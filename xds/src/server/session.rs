@@ -147,7 +147,7 @@ impl<F: Form> Session<F> {
 
     /// Whether the node must be admitted anew.
     pub(super) fn is_dismissed(&self) -> bool {
-        self.watch.is_dismissed()
+        self.watch.is_dismissed() || self.connection.is_recalled()
     }
 
     /// While a response waits for the client, no other is made.
