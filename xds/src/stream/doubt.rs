@@ -2,7 +2,7 @@
 //! others or never answered. On its next stream it tells of what it accepted alone, so the fleet
 //! keeps this for it in between.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     TypeStatus,
@@ -32,7 +32,8 @@ impl Doubt {
     fn join(&mut self, other: &Self) {
         self.all |= other.all;
         if !other.names.is_empty() {
-            self.names = [&self.names[..], &other.names[..]].concat().into();
+            let names: BTreeSet<_> = self.names.iter().chain(&*other.names).cloned().collect();
+            self.names = names.into_iter().collect();
         }
     }
 }
@@ -122,3 +123,19 @@ impl Substream {
 /// nothing counts of what it says, which does as well. The others are names of resources that
 /// were served: all of them are needed, since nobody else tells of them.
 const CLAIMED: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_doubted_twice_is_kept_once() {
+        let doubt = |names: &[&str]| Doubt {
+            all: false,
+            names: names.iter().map(|name| Arc::from(*name)).collect(),
+        };
+        let mut both = doubt(&["a", "b"]);
+        both.join(&doubt(&["b", "c"]));
+        assert_eq!(both.names, doubt(&["a", "b", "c"]).names);
+    }
+}
