@@ -6,6 +6,8 @@
 mod access_log;
 mod entries;
 mod metrics;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 

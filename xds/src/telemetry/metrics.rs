@@ -37,7 +37,7 @@ fn family(encoded: &[u8]) -> Result<Option<MetricFamily>, DecodeError> {
     }))
 }
 
-fn kind(metric_type: MetricType) -> MetricKind {
+pub(super) fn kind(metric_type: MetricType) -> MetricKind {
     match metric_type {
         MetricType::Counter => MetricKind::Counter,
         MetricType::Gauge => MetricKind::Gauge,
