@@ -9,7 +9,8 @@ use envoy_types::pb::{
 };
 use prost::{DecodeError, Message as _};
 
-use super::{AccessLogKind, TcpAccessLog, entries::each};
+use super::{AccessLogKind, TcpAccessLog};
+use crate::pieces::each;
 
 /// Gives each entry of a `StreamAccessLogsMessage` to `take`. An HTTP log has none.
 ///

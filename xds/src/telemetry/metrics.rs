@@ -1,7 +1,8 @@
 use envoy_types::pb::io::prometheus::client::{Gauge, LabelPair, MetricType, Untyped};
 use prost::{DecodeError, Message as _};
 
-use super::{MetricFamily, MetricKind, MetricSample, entries::each};
+use super::{MetricFamily, MetricKind, MetricSample};
+use crate::pieces::each;
 
 /// The families of a `StreamMetricsMessage`. Labels without name or value, samples without a
 /// value and families without samples are left out: they say nothing, and are many in few

@@ -17,9 +17,10 @@ use envoy_types::pb::{
 use prost::{DecodeError, Message as _};
 
 use super::{
-    MetricFamily, MetricSample, TcpAccessLog, access_log, access_logs, entries::each,
-    metric_families, metrics, node_id,
+    MetricFamily, MetricSample, TcpAccessLog, access_log, access_logs, metric_families, metrics,
+    node_id,
 };
+use crate::pieces::each;
 
 /// `StreamAccessLogsMessage`, which has either log; when a client sends both, both are read.
 #[derive(Clone, PartialEq, prost::Message)]
