@@ -57,6 +57,7 @@ property: ## A million random steps of discovery streams against a reference mod
 	XDS_PROPERTY_STEPS=1000000 $(CARGO) test --package pointsman-xds --lib property
 
 FUZZ_SECONDS ?= 1800
-fuzz: ## Half an hour of fuzzing each: what clients send, and all that can happen to a stream
+fuzz: ## Half an hour of fuzzing each: what clients ask and report, and all that can happen to a stream
+	xds/fuzz/run.sh report $(FUZZ_SECONDS)
 	xds/fuzz/run.sh request $(FUZZ_SECONDS)
 	xds/fuzz/run.sh stream $(FUZZ_SECONDS)

@@ -1,6 +1,9 @@
 //! What a fuzzer calls. Only there in builds for one.
 
-use crate::stream::{Transport, model};
+use crate::{
+    stream::{Transport, model},
+    telemetry::reference,
+};
 
 /// Requests as they come from the wire, one after the other, each behind its length in two
 /// bytes; the first byte of all says by which form of the protocol.
@@ -23,5 +26,15 @@ pub fn streams(bytes: &[u8]) {
     let mut script = model::Script::new(choices);
     if let Err(broken) = model::play(transport, &mut script, choices.len().min(400)) {
         panic!("{transport:?}: {broken}");
+    }
+}
+
+/// A report of telemetry behind a byte that says of which kind.
+///
+/// # Panics
+/// If it is read otherwise than it decodes.
+pub fn reports(bytes: &[u8]) {
+    if let Err(difference) = reference::check(bytes) {
+        panic!("{difference}");
     }
 }

@@ -35,6 +35,7 @@ mod fleet;
 mod http2;
 mod node;
 mod peer;
+mod pieces;
 mod resource;
 mod server;
 mod snapshot;

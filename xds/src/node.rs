@@ -1,10 +1,9 @@
+mod encoded;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use envoy_types::pb::{
-    envoy::config::core::v3::{Node, node::UserAgentVersionType},
-    google::protobuf::value::Kind,
-};
+use prost::DecodeError;
 
 use crate::{cache::Group, peer::Peer, resource::ResourceType};
 
@@ -15,6 +14,17 @@ pub struct NodeId(Arc<str>);
 impl NodeId {
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
+    }
+
+    /// One that a client has said.
+    pub(crate) fn said(id: String) -> Result<Self, NodeError> {
+        if id.is_empty() {
+            return Err(NodeError::NoId);
+        }
+        if id.len() > NodeDescription::MAX_ID {
+            return Err(NodeError::LongId { bytes: id.len() });
+        }
+        Ok(Self::new(id))
     }
 
     #[must_use]
@@ -66,72 +76,13 @@ impl NodeDescription {
     pub const MAX_ID: usize = 256;
     /// In bytes, of every other text. A longer one is cut.
     pub const MAX_TEXT: usize = 256;
-
-    pub(crate) fn read(node: Node) -> Result<Self, NodeError> {
-        if node.id.is_empty() {
-            return Err(NodeError::NoId);
-        }
-        if node.id.len() > Self::MAX_ID {
-            return Err(NodeError::LongId {
-                bytes: node.id.len(),
-            });
-        }
-        let metadata: BTreeMap<_, _> = node
-            .metadata
-            .into_iter()
-            .flat_map(|metadata| metadata.fields)
-            .filter(|(name, _)| name.len() <= Self::MAX_TEXT)
-            .filter_map(|(name, value)| Some((name, text(value.kind?)?)))
-            .collect();
-        let metadata = metadata.into_iter().take(Self::MAX_METADATA);
-        let features = node.client_features.into_iter().take(Self::MAX_FEATURES);
-        Ok(Self {
-            id: NodeId::new(node.id),
-            cluster: cut(node.cluster),
-            metadata: metadata.map(|(name, value)| (name, cut(value))).collect(),
-            user_agent: cut(node.user_agent_name),
-            user_agent_version: node
-                .user_agent_version_type
-                .map(|said| cut(version(said)))
-                .unwrap_or_default(),
-            client_features: features.map(cut).collect(),
-        })
-    }
-}
-
-/// Without the memory of what is cut off.
-fn cut(text: String) -> String {
-    if text.len() <= NodeDescription::MAX_TEXT {
-        return text;
-    }
-    let end = text.floor_char_boundary(NodeDescription::MAX_TEXT);
-    text[..end].to_owned()
-}
-
-fn text(kind: Kind) -> Option<String> {
-    match kind {
-        Kind::StringValue(text) => Some(text),
-        Kind::NullValue(_)
-        | Kind::NumberValue(_)
-        | Kind::BoolValue(_)
-        | Kind::StructValue(_)
-        | Kind::ListValue(_) => None,
-    }
-}
-
-fn version(version: UserAgentVersionType) -> String {
-    match version {
-        UserAgentVersionType::UserAgentVersion(text) => text,
-        UserAgentVersionType::UserAgentBuildVersion(build) => build
-            .version
-            .map(|v| format!("{}.{}.{}", v.major_number, v.minor_number, v.patch))
-            .unwrap_or_default(),
-    }
 }
 
 /// Why a `node` cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodeError {
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
     #[error("the first request of a stream must carry a node with an id")]
     NoId,
     #[error(
@@ -181,40 +132,3 @@ impl NodeDirectory for OneGroup {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Refusal(pub String);
-
-#[cfg(test)]
-mod tests {
-    use envoy_types::pb::google::protobuf::{Struct, Value};
-
-    use super::*;
-
-    #[test]
-    fn what_a_node_says_of_itself_is_cut_to_what_can_be_kept() {
-        // Two bytes each: the cut would be in the middle of one.
-        let long = format!("x{}", "ä".repeat(1 << 12));
-        let value = || Value {
-            kind: Some(Kind::StringValue(long.clone())),
-        };
-        let fields = [("short".to_owned(), value()), (long.clone(), value())];
-        let node = Node {
-            id: "n".to_owned(),
-            cluster: long.clone(),
-            metadata: Some(Struct {
-                fields: fields.into(),
-            }),
-            user_agent_name: long.clone(),
-            user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(long.clone())),
-            client_features: vec![long.clone(); 1000],
-            ..Node::default()
-        };
-        let node = NodeDescription::read(node).unwrap();
-        assert!(node.metadata.len() == 1 && node.metadata.contains_key("short"));
-        assert_eq!(node.client_features.len(), NodeDescription::MAX_FEATURES);
-        let texts = [&node.cluster, &node.user_agent, &node.user_agent_version];
-        let texts = texts.into_iter().chain(node.metadata.values());
-        for text in texts.chain(&node.client_features) {
-            assert!(*text == long[..NodeDescription::MAX_TEXT - 1]);
-            assert!(text.capacity() <= NodeDescription::MAX_TEXT);
-        }
-    }
-}

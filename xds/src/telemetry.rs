@@ -1,15 +1,17 @@
 //! What clients report about their traffic, in this library's own words.
 //!
-//! Two bytes can be an entry, which decoded takes hundreds. So a report is never decoded whole:
-//! its entries are looked at one by one, and nothing is made of fields that are not read.
+//! A report is never decoded whole: its entries are looked at one by one, and nothing is made of
+//! fields that are not read.
 
 mod access_log;
-mod entries;
 mod metrics;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
+mod reporter;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-pub(crate) use self::{access_log::access_logs, entries::node_id, metrics::metric_families};
+pub(crate) use self::{access_log::access_logs, metrics::metric_families, reporter::node_id};
 use crate::node::NodeId;
 
 /// Receives what clients report. Called on the task of the connection that brought it, which

@@ -7,6 +7,8 @@
 #[path = "ads/house.rs"]
 #[expect(dead_code, reason = "made for clients that behave")]
 mod house;
+#[path = "bounds/nodes.rs"]
+mod nodes;
 #[path = "bounds/reports.rs"]
 mod reports;
 #[path = "bounds/streams.rs"]

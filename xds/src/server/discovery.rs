@@ -20,7 +20,7 @@ use crate::{
     cache::{Group, SnapshotCache},
     fleet::Fleet,
     http2::{Exchange, Part, Stop},
-    node::{NodeDescription, NodeDirectory},
+    node::{NodeDescription, NodeDirectory, NodeError},
     peer::Peer,
     resource::ResourceType,
 };
@@ -129,8 +129,7 @@ impl<F: Form> Discovery<F> {
 
     fn first(&mut self, message: &[u8]) -> Result<(), Status> {
         let first = decoded::<F>(message)?;
-        let node = NodeDescription::read(F::node(message).map_err(unreadable)?)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let node = NodeDescription::read(message, F::NODE).map_err(unserved)?;
         let State::New { peer, .. } = std::mem::replace(&mut self.state, State::Ended) else {
             return Ok(());
         };
@@ -273,6 +272,13 @@ async fn admit(ads: Arc<Ads>, node: NodeDescription, peer: Peer) -> Result<Admit
 
 fn decoded<F: Form>(message: &[u8]) -> Result<F::Request, Status> {
     F::Request::decode(message).map_err(unreadable)
+}
+
+fn unserved(error: NodeError) -> Status {
+    match error {
+        NodeError::Unreadable(error) => unreadable(error),
+        NodeError::NoId | NodeError::LongId { .. } => Status::invalid_argument(error.to_string()),
+    }
 }
 
 fn unreadable(error: DecodeError) -> Status {

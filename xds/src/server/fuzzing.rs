@@ -36,9 +36,7 @@ fn stream<F: Form>(mut bytes: &[u8]) {
         let (encoded, rest) = rest.split_at(length);
         bytes = rest;
         if machine.is_none() {
-            let node = F::node(encoded)
-                .ok()
-                .and_then(|node| NodeDescription::read(node).ok());
+            let node = NodeDescription::read(encoded, F::NODE);
             let terms = node.map_or(TERMS, |node| Terms::new(&node, F::TRANSPORT, TERMS.bounds));
             machine = Some(Machine::new(F::TRANSPORT, "server".into(), terms));
         }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::Node;
 use prost::DecodeError;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -19,7 +18,7 @@ use tonic::Status;
 use super::{Limits, grpc};
 use crate::{
     http2::{Chunks, Exchange, Part, Stop},
-    node::{NodeDescription, NodeDirectory, NodeId},
+    node::{NodeDirectory, NodeId},
     peer::Peer,
     telemetry::{TelemetrySink, access_logs, metric_families, node_id},
 };
@@ -178,17 +177,13 @@ impl Exchange for Reports {
 impl Telemetry {
     /// Whose reports begin with this one.
     fn reporter(&self, message: &[u8], peer: &Peer) -> Result<Reporter, Status> {
-        let node = Node {
-            id: node_id(message).map_err(unreadable)?,
-            ..Node::default()
-        };
-        let node = NodeDescription::read(node)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let id = node_id(message).map_err(unreadable)?;
+        let node = NodeId::said(id).map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.directory
-            .may_report(&node.id, peer)
+            .may_report(&node, peer)
             .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         Ok(Reporter {
-            node: node.id,
+            node,
             sink: Arc::clone(&self.sink),
         })
     }

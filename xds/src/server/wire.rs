@@ -9,11 +9,11 @@ mod request;
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::{ControlPlane, Node};
-use prost::{DecodeError, Message};
+use envoy_types::pb::envoy::config::core::v3::ControlPlane;
+use prost::Message;
 use tokio::time::Instant;
 
-use self::request::{DeltaNode, DeltaRequestWire, SotwNode, SotwRequestWire};
+use self::request::{DeltaRequestWire, SotwRequestWire};
 use crate::{
     http2::Chunks,
     resource::{Resource, ResourceType},
@@ -23,10 +23,9 @@ use crate::{
 /// One form of the protocol.
 pub(super) trait Form: Send + 'static {
     const TRANSPORT: Transport;
+    /// The tag of a request's node.
+    const NODE: u32;
     type Request: Message + Default;
-
-    /// The node in an encoded request.
-    fn node(request: &[u8]) -> Result<Node, DecodeError>;
 
     fn type_url(request: &Self::Request) -> &str;
 
@@ -49,11 +48,8 @@ pub(super) struct Delta;
 
 impl Form for Delta {
     const TRANSPORT: Transport = Transport::Delta;
+    const NODE: u32 = 1;
     type Request = DeltaRequestWire;
-
-    fn node(request: &[u8]) -> Result<Node, DecodeError> {
-        DeltaNode::decode(request).map(|request| request.node.unwrap_or_default().into())
-    }
 
     fn type_url(request: &Self::Request) -> &str {
         &request.type_url
@@ -82,11 +78,8 @@ pub(super) struct StateOfTheWorld;
 
 impl Form for StateOfTheWorld {
     const TRANSPORT: Transport = Transport::StateOfTheWorld;
+    const NODE: u32 = 2;
     type Request = SotwRequestWire;
-
-    fn node(request: &[u8]) -> Result<Node, DecodeError> {
-        SotwNode::decode(request).map(|request| request.node.unwrap_or_default().into())
-    }
 
     fn type_url(request: &Self::Request) -> &str {
         &request.type_url

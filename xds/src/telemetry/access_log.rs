@@ -9,7 +9,8 @@ use envoy_types::pb::{
 };
 use prost::{DecodeError, Message as _};
 
-use super::{AccessLogKind, TcpAccessLog, entries::each};
+use super::{AccessLogKind, TcpAccessLog};
+use crate::pieces::each;
 
 /// Gives each entry of a `StreamAccessLogsMessage` to `take`. An HTTP log has none.
 ///
@@ -67,7 +68,7 @@ impl From<TcpEntryHead> for TcpAccessLog {
         let common = entry.common.unwrap_or_default();
         let connection = entry.connection.unwrap_or_default();
         Self {
-            kind: kind(&common),
+            kind: kind(common.access_log_type),
             stream_id: common.stream_id,
             upstream_cluster: common.upstream_cluster,
             upstream_address: common.upstream_remote_address.and_then(socket),
@@ -86,12 +87,12 @@ impl From<TcpEntryHead> for TcpAccessLog {
     }
 }
 
-fn kind(common: &CommonHead) -> AccessLogKind {
+pub(super) fn kind(access_log_type: i32) -> AccessLogKind {
     const STARTED: i32 = AccessLogType::TcpConnectionStart as i32;
     const CONNECTED: i32 = AccessLogType::TcpUpstreamConnected as i32;
     const PERIODIC: i32 = AccessLogType::TcpPeriodic as i32;
     const ENDED: i32 = AccessLogType::TcpConnectionEnd as i32;
-    match common.access_log_type {
+    match access_log_type {
         STARTED => AccessLogKind::Started,
         CONNECTED => AccessLogKind::UpstreamConnected,
         PERIODIC => AccessLogKind::Periodic,
@@ -101,13 +102,13 @@ fn kind(common: &CommonHead) -> AccessLogKind {
 }
 
 /// `None` for a negative one.
-fn duration(duration: protobuf::Duration) -> Option<Duration> {
+pub(super) fn duration(duration: protobuf::Duration) -> Option<Duration> {
     let seconds = u64::try_from(duration.seconds).ok()?;
     let nanos = u32::try_from(duration.nanos).ok()?;
     Some(Duration::from_secs(seconds) + Duration::from_nanos(nanos.into()))
 }
 
-fn socket(address: Address) -> Option<SocketAddr> {
+pub(super) fn socket(address: Address) -> Option<SocketAddr> {
     match address.address? {
         address::Address::SocketAddress(socket) => {
             let PortSpecifier::PortValue(port) = socket.port_specifier? else {
@@ -122,7 +123,7 @@ fn socket(address: Address) -> Option<SocketAddr> {
 
 /// The flags that a TCP connection can have.
 /// <https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage>
-fn flags(flags: &ResponseFlags) -> Vec<&'static str> {
+pub(super) fn flags(flags: &ResponseFlags) -> Vec<&'static str> {
     [
         (flags.no_healthy_upstream, "UH"),
         (flags.upstream_connection_failure, "UF"),

@@ -1,7 +1,8 @@
 use envoy_types::pb::io::prometheus::client::{Gauge, LabelPair, MetricType, Untyped};
 use prost::{DecodeError, Message as _};
 
-use super::{MetricFamily, MetricKind, MetricSample, entries::each};
+use super::{MetricFamily, MetricKind, MetricSample};
+use crate::pieces::each;
 
 /// The families of a `StreamMetricsMessage`. Labels without name or value, samples without a
 /// value and families without samples are left out: they say nothing, and are many in few
@@ -37,7 +38,7 @@ fn family(encoded: &[u8]) -> Result<Option<MetricFamily>, DecodeError> {
     }))
 }
 
-fn kind(metric_type: MetricType) -> MetricKind {
+pub(super) fn kind(metric_type: MetricType) -> MetricKind {
     match metric_type {
         MetricType::Counter => MetricKind::Counter,
         MetricType::Gauge => MetricKind::Gauge,

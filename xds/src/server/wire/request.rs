@@ -3,11 +3,6 @@
 
 use std::collections::HashMap;
 
-use envoy_types::pb::{
-    envoy::config::core::v3::{Node, node::UserAgentVersionType},
-    google::protobuf::Struct,
-};
-
 use super::words;
 use crate::stream::{DeltaRequest, Reply, SotwRequest};
 
@@ -43,54 +38,11 @@ pub(in crate::server) struct SotwRequestWire {
     error: Option<ErrorDetail>,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct DeltaNode {
-    #[prost(message, optional, tag = "1")]
-    pub(super) node: Option<NodeHead>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct SotwNode {
-    #[prost(message, optional, tag = "2")]
-    pub(super) node: Option<NodeHead>,
-}
-
 /// `google.rpc.Status`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct ErrorDetail {
     #[prost(string, tag = "2")]
     message: String,
-}
-
-/// `envoy.config.core.v3.Node`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct NodeHead {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(string, tag = "2")]
-    cluster: String,
-    #[prost(message, optional, tag = "3")]
-    metadata: Option<Struct>,
-    #[prost(string, tag = "6")]
-    user_agent_name: String,
-    #[prost(oneof = "UserAgentVersionType", tags = "7, 8")]
-    user_agent_version: Option<UserAgentVersionType>,
-    #[prost(string, repeated, tag = "10")]
-    client_features: Vec<String>,
-}
-
-impl From<NodeHead> for Node {
-    fn from(head: NodeHead) -> Self {
-        Self {
-            id: head.id,
-            cluster: head.cluster,
-            metadata: head.metadata,
-            user_agent_name: head.user_agent_name,
-            user_agent_version_type: head.user_agent_version,
-            client_features: head.client_features,
-            ..Self::default()
-        }
-    }
 }
 
 impl From<DeltaRequestWire> for DeltaRequest {

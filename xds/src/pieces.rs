@@ -1,15 +1,17 @@
-//! A report's bytes, and who sent it.
+//! What clients send, looked at piece by piece. Two bytes can be a message that takes hundreds
+//! once it is decoded: nothing has to be made of one that nobody reads.
 
 use prost::{
-    DecodeError, Message as _,
+    DecodeError,
     encoding::{DecodeContext, WireType, check_wire_type, decode_key, skip_field},
 };
 
-/// Gives `take` what a message has under `tag`, piece by piece: messages, encoded.
+/// Gives `take` what a message has under `tag`, piece by piece: messages, encoded,
+/// or texts.
 ///
 /// # Errors
 /// If it is no message, and `take`'s own.
-pub(super) fn each(
+pub(crate) fn each(
     mut message: &[u8],
     tag: u32,
     mut take: impl FnMut(&[u8]) -> Result<(), DecodeError>,
@@ -26,36 +28,6 @@ pub(super) fn each(
         }
     }
     Ok(())
-}
-
-/// The id of the node that a report of either kind names; empty if it names none.
-///
-/// # Errors
-/// If it is no report.
-pub(crate) fn node_id(message: &[u8]) -> Result<String, DecodeError> {
-    let identifier = ReportHead::decode(message)?.identifier;
-    let node = identifier.and_then(|identifier| identifier.node);
-    Ok(node.unwrap_or_default().id)
-}
-
-/// `StreamAccessLogsMessage` and `StreamMetricsMessage`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct ReportHead {
-    #[prost(message, optional, tag = "1")]
-    identifier: Option<IdentifierHead>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct IdentifierHead {
-    #[prost(message, optional, tag = "1")]
-    node: Option<NodeHead>,
-}
-
-/// `envoy.config.core.v3.Node`. The rest of it can be large.
-#[derive(Clone, PartialEq, prost::Message)]
-struct NodeHead {
-    #[prost(string, tag = "1")]
-    id: String,
 }
 
 #[cfg(test)]
