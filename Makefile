@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .PHONY: help setup demo test lint bench-switch bench-envoys bench-fanout property fuzz
 
 CARGO ?= cargo
+# What is built is run from there.
+export CARGO_TARGET_DIR := target
 PROGRAMS := --workspace --bins
 
 help: ## Lists the targets

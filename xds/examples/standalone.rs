@@ -1,7 +1,9 @@
 //! Serves a folder of resources to any Envoy, and follows its changes.
 //!
 //! ```text
+//! cargo run -p pointsman-xds --example write -- FOLDER 16000 15001      # something to serve
 //! cargo run -p pointsman-xds --example standalone -- 127.0.0.1:18000 FOLDER
+//! envoy -c xds/examples/bootstrap.yaml      # in another terminal
 //! ```
 //!
 //! A resource is a file `FOLDER/TYPE/NAME.pb`: the type is the name of its message, such as
@@ -9,9 +11,20 @@
 //! form, as `protoc --encode` or any library's "serialize" writes it. The folder is read again
 //! ten times a second, and what Envoys have to learn of it is sent. Write a file elsewhere and
 //! rename it into its place, so that no half of one is read. To change several at once, let
-//! FOLDER be a symbolic link and replace the link.
+//! FOLDER be a symbolic link, replace the link, and delete what it led to some seconds later.
+//!
+//! What cannot be read, and what an Envoy refuses, is told on standard error, once each.
 
-use std::{error::Error, fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use pointsman_xds::{
     Fleet, Group, Limits, NoTelemetry, OneGroup, Resource, ResourceType, Snapshot, SnapshotCache,
@@ -21,43 +34,72 @@ use tokio::{net::TcpListener, time::interval};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [address, folder] = &arguments[..] else {
-        return Err("usage: standalone ADDRESS FOLDER".into());
+        tell("usage: standalone ADDRESS FOLDER");
+        return ExitCode::from(2);
     };
-    serve(TcpListener::bind(address).await?, Path::new(folder)).await
+    let served = match TcpListener::bind(address).await {
+        Ok(listener) => serve(listener, Path::new(folder), tell).await,
+        Err(error) => Err(format!("cannot listen at {address}: {error}")),
+    };
+    if let Err(error) = served {
+        tell(&error);
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Whoever stops to read this does not stop the server.
+fn tell(words: &str) {
+    let _ = writeln!(io::stderr(), "{words}");
 }
 
 /// Serves until the listener fails. The folder must be readable when it begins; later on, what
 /// was read last is served until the folder can be read again.
-pub(crate) async fn serve(listener: TcpListener, folder: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    folder: &Path,
+    tell: impl Fn(&str),
+) -> Result<(), String> {
     let cache = Arc::new(SnapshotCache::new());
+    let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
     let server = XdsServer::new(
         Arc::clone(&cache),
-        Arc::new(Fleet::new(Arc::clone(&cache))),
+        Arc::clone(&fleet),
         Arc::new(OneGroup(group())),
         Arc::new(NoTelemetry),
         Limits::default(),
     );
-    let publish = |snapshot: &Snapshot| cache.publish([(group(), snapshot.clone())].into());
-    let mut served = read(folder)?;
-    publish(&served);
+    read(folder)?;
     let following = async {
+        let (mut served, mut told) = (None, String::new());
         let mut looks = interval(Duration::from_millis(100));
         loop {
             looks.tick().await;
-            if let Ok(snapshot) = read(folder)
-                && snapshot != served
-            {
-                publish(&snapshot);
-                served = snapshot;
+            let words = match read(folder) {
+                Ok((snapshot, words)) => {
+                    if served.as_ref() != Some(&snapshot) {
+                        cache.publish([(group(), snapshot.clone())].into());
+                        served = Some(snapshot);
+                    }
+                    words
+                }
+                Err(error) => format!("{error}; what was read before is served"),
+            };
+            if words != told {
+                tell(&words);
+                told = words;
             }
         }
     };
     tokio::select! {
-        served = server.serve(listener, CancellationToken::new()) => Ok(served?),
+        served = server.serve(listener, CancellationToken::new()) => {
+            served.map_err(|error| error.to_string())
+        }
         () = following => Ok(()),
+        () = tell_refusals(&fleet, &tell) => Ok(()),
     }
 }
 
@@ -65,24 +107,65 @@ fn group() -> Group {
     Group::new("everybody")
 }
 
-fn read(folder: &Path) -> Result<Snapshot, Box<dyn Error>> {
-    // The link that the folder may be is followed once: what is read is of one state.
-    let folder = folder.canonicalize()?;
-    let mut snapshot = Snapshot::builder();
-    for kind in ResourceType::ALL {
-        let folder = folder.join(kind.to_string());
-        if !folder.exists() {
-            continue;
-        }
-        for file in fs::read_dir(folder)? {
-            let file = file?.path();
-            if let (Some("pb"), Some(name)) = (
-                file.extension().and_then(|extension| extension.to_str()),
-                file.file_stem().and_then(|name| name.to_str()),
-            ) {
-                snapshot = snapshot.insert(Resource::new(kind, name, fs::read(&file)?.into()));
+/// Tells what each client refuses, and why.
+async fn tell_refusals(fleet: &Fleet, tell: impl Fn(&str)) {
+    let mut changes = fleet.watch();
+    let mut told = BTreeMap::new();
+    while changes.changed().await.is_ok() {
+        for node in fleet.status().into_iter().map(|node| node.id) {
+            let record = fleet.record(&node);
+            for refusal in record.into_iter().flat_map(|record| record.refusals) {
+                if told.get(&node).is_some_and(|last| *last >= refusal.at) {
+                    continue;
+                }
+                let (kind, names) = (refusal.kind, refusal.resources.join(", "));
+                tell(&format!(
+                    "{node} refuses {kind} {names}: {}",
+                    refusal.words.trim_end()
+                ));
+                told.insert(node.clone(), refusal.at);
             }
         }
     }
-    Ok(snapshot.build()?)
+}
+
+/// What the folder holds, and what is to be told of that.
+fn read(folder: &Path) -> Result<(Snapshot, String), String> {
+    // The link that the folder may be is followed once: what is read is of one state.
+    let state = folder
+        .canonicalize()
+        .map_err(|error| about(folder, error))?;
+    let mut snapshot = Snapshot::builder();
+    let mut count = 0;
+    let mut strange = String::new();
+    for folder in entries(&state)? {
+        let known = |kind: &ResourceType| folder.ends_with(kind.to_string());
+        let Some(kind) = ResourceType::ALL.into_iter().find(known) else {
+            if folder.is_dir() {
+                strange += &format!("; {} is ignored, no type has this name", folder.display());
+            }
+            continue;
+        };
+        for file in entries(&folder)? {
+            if file.extension().is_some_and(|extension| extension == "pb")
+                && let Some(name) = file.file_stem().and_then(OsStr::to_str)
+            {
+                let body = fs::read(&file).map_err(|error| about(&file, error))?;
+                snapshot = snapshot.insert(Resource::new(kind, name, body.into()));
+                count += 1;
+            }
+        }
+    }
+    let snapshot = snapshot.build().map_err(|error| error.to_string())?;
+    Ok((snapshot, format!("resources served: {count}{strange}")))
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(|error| about(folder, error))
+}
+
+fn about(path: &Path, error: io::Error) -> String {
+    format!("cannot read {}: {error}", path.display())
 }

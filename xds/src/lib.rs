@@ -8,11 +8,11 @@
 //! ```
 //!
 //! It serves the aggregated discovery service and the services for one type, in delta and in
-//! state of the world, for every type of [`ResourceType`], and receives access logs and metrics.
-//! A client's known state moves on its ACK alone; refused content is not sent again until it
-//! changes; one response per type is on its way at any time, and the newest content wins;
-//! additions go out before removals. Other gRPC services can stand beside it on the same port
-//! ([`XdsServer::with_routes`]).
+//! state of the world, for every type of [`ResourceType`], and receives TCP access logs and
+//! metrics. A client's known state moves on its ACK alone; refused content is not sent again
+//! until it changes; one response per type is on its way at any time, and the newest content
+//! wins; clusters and their endpoints are sent before what uses them, and taken away after it.
+//! Other gRPC services can stand beside it on the same port ([`XdsServer::with_routes`]).
 //!
 //! What it does **not** do: it builds no resource, the empty assignment of a cluster without
 //! endpoints apart, and looks into none except for the names by which clusters and listeners

@@ -16,6 +16,8 @@ mod barriers;
 mod control_plane;
 #[path = "envoy/flips.rs"]
 mod flips;
+#[path = "envoy/folders.rs"]
+mod folders;
 #[path = "envoy/gate.rs"]
 mod gate;
 #[path = "envoy/http.rs"]

@@ -150,10 +150,14 @@ impl Report {
             between,
             after,
         } = self.acked_writes_per_s;
+        let cause = match broken.is_empty() {
+            true => "; as nothing else went wrong, this machine was probably too busy",
+            false => "",
+        };
         for (when, rate) in [("before", before), ("between", between), ("after", after)] {
             if rate < RATE {
                 broken.push(format!(
-                    "{RATE} writes/s are acknowledged {when} the switches, but it were {rate:.0}"
+                    "{RATE} writes/s are acknowledged {when} the switches, but there were {rate:.0}{cause}"
                 ));
             }
         }
@@ -283,6 +287,20 @@ mod tests {
                 "{broken_promises:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_machine_is_blamed_for_a_low_rate_alone() {
+        let blames = |report: Report| {
+            let broken = report.judged().broken_promises;
+            assert!(!broken.is_empty());
+            broken.iter().any(|words| words.contains("too busy"))
+        };
+        let mut slow = calm();
+        slow.acked_writes_per_s.between = 257.0;
+        assert!(blames(slow.clone()));
+        slow.lost_writes = 1;
+        assert!(!blames(slow));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //!
 //! ```text
 //! cargo run -p pointsman-xds --example flip -- 18000 16000 15001 15002
+//! envoy -c xds/examples/bootstrap.yaml      # in another terminal
 //! ```
 //!
 //! The arguments are ports on loopback: of the control plane, of Envoy's listener, of the two
-//! backends. Every client is admitted, whatever it calls itself.
+//! backends. Every client is admitted, whatever it calls itself. The end of standard input ends
+//! it.
 
 mod resources;
 
@@ -15,13 +17,15 @@ use std::{
     error::Error,
     io::{BufRead as _, Write as _},
     net::Ipv4Addr,
+    num::NonZeroU16,
+    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
 use pointsman_xds::{
-    Fleet, Group, Limits, NoTelemetry, OneGroup, Policy, Snapshot, SnapshotCache, SnapshotError,
-    XdsServer,
+    Fleet, Group, Limits, NoTelemetry, OneGroup, Outcome, Policy, Snapshot, SnapshotCache,
+    SnapshotError, XdsServer,
 };
 use tokio::{net::TcpListener, sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -29,14 +33,27 @@ use tokio_util::sync::CancellationToken;
 use resources::{cluster, endpoints, listener, runtime};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let ports: Vec<u16> = std::env::args()
-        .skip(1)
-        .map(|port| port.parse())
-        .collect::<Result<_, _>>()?;
-    let [xds, listen, a, b] = ports[..] else {
-        return Err("usage: flip XDS_PORT LISTEN_PORT BACKEND_A BACKEND_B".into());
+async fn main() -> ExitCode {
+    let arguments = std::env::args().skip(1);
+    let ports: Result<Vec<NonZeroU16>, _> = arguments.map(|port| port.parse()).collect();
+    let Ok([xds, listen, a, b]) = ports.as_deref() else {
+        tell("usage: flip XDS_PORT LISTEN_PORT BACKEND_A BACKEND_B, each from 1 to 65535");
+        return ExitCode::from(2);
     };
+    if let Err(error) = serve(xds.get(), listen.get(), [a.get(), b.get()]).await {
+        tell(&error.to_string());
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn tell(words: &str) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}
+
+async fn serve(xds: u16, listen: u16, backends: [u16; 2]) -> Result<(), Box<dyn Error>> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, xds)).await;
+    let listener = bound.map_err(|error| format!("cannot listen at port {xds}: {error}"))?;
     let cache = Arc::new(SnapshotCache::new());
     let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
     let stop = CancellationToken::new();
@@ -47,10 +64,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Arc::new(NoTelemetry),
         Limits::default(),
     );
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, xds)).await?;
     let serving = server.serve(listener, stop.clone());
     let flipping = async {
-        let outcome = flip(&cache, &fleet, listen, [a, b]).await;
+        let outcome = flip(&cache, &fleet, listen, backends).await;
         stop.cancel();
         outcome
     };
@@ -78,16 +94,25 @@ async fn flip(
             .converge(sequence, Policy::AllConnected, deadline)
             .await;
         let took = began.elapsed();
-        let nodes = convergence.nodes;
-        writeln!(
-            std::io::stdout(),
-            "publish {sequence} to backend {backend}: {took:?} {nodes:?}"
-        )?;
+        let mut out = std::io::stdout();
+        writeln!(out, "publish {sequence} to backend {backend}: {took:?}")?;
+        for (node, outcome) in convergence.nodes {
+            writeln!(out, "  {node} {}", said(&outcome))?;
+        }
         if lines.recv().await.is_none() {
             break;
         }
     }
     Ok(())
+}
+
+fn said(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Synced { after } => format!("has it after {after:?}"),
+        Outcome::Nacked { kind, words, .. } => format!("refuses a {kind}: {words}"),
+        Outcome::Lagging => "has not answered".to_owned(),
+        Outcome::Absent => "is not connected".to_owned(),
+    }
 }
 
 /// Standard input; the channel closes at its end.

@@ -1,9 +1,8 @@
 //! Traffic while the control plane is killed and started again.
 
 use std::{
-    env, fs,
+    env,
     net::Ipv4Addr,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
@@ -13,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use pointsman_xds::Resource;
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
@@ -23,11 +21,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    folders::lay_all,
     patience::until,
     ports::free_port,
     process::{BOTH, Envoy},
     standalone,
-    traffic::{Backend, Session, answers, refused},
+    traffic::{Backend, Session, answers},
     world::World,
 };
 
@@ -76,24 +75,8 @@ impl Standalone {
         let (port, folder) = assignment.split_once(' ').unwrap();
         let port: u16 = port.parse().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-        let served = standalone::serve(listener.unwrap(), Path::new(folder)).await;
+        let served = standalone::serve(listener.unwrap(), Path::new(folder), |_| ()).await;
         panic!("{served:?}");
-    }
-}
-
-/// Lays a resource into the folder, in one step.
-fn lay(folder: &Path, resource: &Resource) {
-    let types = folder.join(resource.kind().to_string());
-    fs::create_dir_all(&types).unwrap();
-    let name = resource.name();
-    let part = types.join(format!("{name}.part"));
-    fs::write(&part, resource.body()).unwrap();
-    fs::rename(part, types.join(format!("{name}.pb"))).unwrap();
-}
-
-fn lay_all(folder: &Path, world: &World) {
-    for resource in world.resources() {
-        lay(folder, &resource);
     }
 }
 
@@ -202,43 +185,5 @@ async fn a_control_plane_killed_twenty_times_costs_no_connection() {
         assert!(opened >= 200, "{opened}");
         assert_eq!(envoy.stats("update_rejected").await, 0);
         assert_eq!(envoy.stats("init_fetch_timeout").await, 0);
-    }
-}
-
-/// A link to one state of the folder is replaced by a link to another, with a file in it that
-/// cannot be read at first.
-#[tokio::test]
-async fn a_folder_is_served_and_followed() {
-    for transport in BOTH {
-        let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let states = tempfile::tempdir().unwrap();
-        let link = |state: &str| {
-            let next = states.path().join("next");
-            symlink(state, &next).unwrap();
-            fs::rename(next, states.path().join("folder")).unwrap();
-        };
-        let first = World::new(free_port(), a.port());
-        let second = World::new(free_port(), b.port());
-        lay_all(&states.path().join("first"), &first);
-        lay_all(&states.path().join("second"), &second);
-        link("first");
-
-        let port = free_port();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-        let folder = states.path().join("folder");
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let served = standalone::serve(listener.unwrap(), &folder).await;
-            panic!("{served:?}");
-        });
-        let _envoy = Envoy::start(port, transport);
-        answers(first.front, &a).await;
-        let unreadable = states.path().join("second/Cluster/folder.pb");
-        fs::create_dir(&unreadable).unwrap();
-        link("second");
-        answers(first.front, &a).await;
-        fs::remove_dir(&unreadable).unwrap();
-        answers(second.front, &b).await;
-        refused(first.front).await;
     }
 }
