@@ -1,5 +1,5 @@
-//! Make before break: additions go out clusters, endpoints, listeners, routes; removals come
-//! last and in reverse.
+//! Make before break: additions go out clusters, endpoints, listeners, routes; what these refer
+//! to is removed last.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations>
 
 use std::time::Duration;
