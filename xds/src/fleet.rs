@@ -8,11 +8,12 @@ mod record;
 mod status;
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -39,6 +40,8 @@ pub struct Fleet {
     cache: Arc<SnapshotCache>,
     ledger: Mutex<Ledger>,
     changes: watch::Sender<u64>,
+    /// How often streams were called back: most never are, and look at nothing else.
+    recalls: AtomicU64,
 }
 
 impl Fleet {
@@ -49,6 +52,7 @@ impl Fleet {
             ledger: Mutex::new(Ledger::new(Arc::clone(&cache))),
             cache,
             changes: watch::Sender::default(),
+            recalls: AtomicU64::default(),
         }
     }
 
@@ -153,13 +157,15 @@ impl Fleet {
     ) -> Connection {
         let id = node.id.clone();
         let now = Instant::now();
-        let (stream, recalled, doubts) = self.ledger().connect(node, group, peer, now);
+        let recalls = self.recalls.load(Ordering::Acquire);
+        let (stream, doubts) = self.ledger().connect(node, group, peer, now);
         self.changed();
         Connection {
             fleet: Arc::clone(self),
             node: id,
             stream,
-            recalled,
+            recalls: Cell::new(recalls),
+            recalled: Cell::new(false),
             doubts,
         }
     }
@@ -191,7 +197,9 @@ pub(crate) struct Connection {
     node: NodeId,
     /// The place of the stream's entry.
     stream: usize,
-    recalled: Arc<AtomicBool>,
+    /// The fleet's, when the ledger was last asked.
+    recalls: Cell<u64>,
+    recalled: Cell<bool>,
     /// What the client may have, as known when the stream began, and when it ends.
     doubts: Option<Box<Doubts>>,
 }
@@ -223,7 +231,12 @@ impl Connection {
     /// opened this one. Nobody is woken for it: every publish makes its streams look, and each
     /// sign of life.
     pub(crate) fn is_recalled(&self) -> bool {
-        self.recalled.load(Ordering::Acquire)
+        let recalls = self.fleet.recalls.load(Ordering::Acquire);
+        if self.recalls.replace(recalls) != recalls {
+            self.recalled
+                .set(self.fleet.ledger().is_recalled(self.stream));
+        }
+        self.recalled.get()
     }
 
     pub(crate) fn node(&self) -> &NodeId {
@@ -234,9 +247,12 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let doubts = self.doubts.take();
-        self.fleet
-            .ledger()
-            .disconnect(self.stream, doubts, Instant::now());
+        let mut ledger = self.fleet.ledger();
+        let recalled = ledger.disconnect(self.stream, doubts, Instant::now());
+        drop(ledger);
+        if recalled {
+            self.fleet.recalls.fetch_add(1, Ordering::Release);
+        }
         self.fleet.changed();
     }
 }

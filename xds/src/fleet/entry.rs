@@ -1,9 +1,6 @@
 //! A node and its streams, as the ledger keeps them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use slab::Slab;
 use smallvec::SmallVec;
@@ -47,7 +44,7 @@ pub(super) struct Stream {
     pub(super) types: Vec<TypeStatus>,
     /// An older stream has ended since, and left behind what this one was not told of: it must
     /// be opened again, and until then what it acknowledges does not count.
-    pub(super) recalled: Arc<AtomicBool>,
+    pub(super) recalled: bool,
 }
 
 /// Where a node stands towards `sequence`. What it must have is the content that was current
@@ -95,10 +92,6 @@ impl Stream {
             let before = sent.is_some_and(|sent| sent.at <= self.since);
             before && !left.of(status.kind).names.is_empty()
         })
-    }
-
-    pub(super) fn is_recalled(&self) -> bool {
-        self.recalled.load(Ordering::Acquire)
     }
 
     fn is_refusing(&self) -> bool {

@@ -4,10 +4,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -75,15 +72,14 @@ impl Ledger {
         self.forget_strangers(now);
     }
 
-    /// Returns the stream's place, the flag that calls it back, and what the node may have without
-    /// saying so.
+    /// Returns the stream's place, and what the node may have without saying so.
     pub(super) fn connect(
         &mut self,
         description: NodeDescription,
         group: Group,
         peer: Peer,
         now: Instant,
-    ) -> (usize, Arc<AtomicBool>, Option<Box<Doubts>>) {
+    ) -> (usize, Option<Box<Doubts>>) {
         let node = self.intern(description.id.clone());
         let about = About::of(description, self.about.as_ref());
         self.about = Some(Arc::clone(&about));
@@ -97,12 +93,12 @@ impl Ledger {
             newest: None,
             synced_to: None,
             types: Vec::new(),
-            recalled: Arc::default(),
+            recalled: false,
         });
         let doubts = self.doubts(node);
         self.nodes[node].streams.push(stream);
         self.assess(node);
-        (stream, Arc::clone(&self.streams[stream].recalled), doubts)
+        (stream, doubts)
     }
 
     /// What became of an ended stream's content is known; of one that is still open, a client
@@ -117,17 +113,22 @@ impl Ledger {
         doubts
     }
 
-    pub(super) fn disconnect(&mut self, stream: usize, doubts: Option<Box<Doubts>>, now: Instant) {
+    /// Says whether another stream was called back for it.
+    pub(super) fn disconnect(
+        &mut self,
+        stream: usize,
+        doubts: Option<Box<Doubts>>,
+        now: Instant,
+    ) -> bool {
         let Some(ended) = self.streams.try_remove(stream) else {
-            return;
+            return false;
         };
         let node = &mut self.nodes[ended.node];
         node.streams.retain(|open| *open != stream);
-        if let Some(left) = &doubts {
-            self.recall(ended.node, &ended, left);
-        }
+        let left = doubts.as_deref();
+        let recalled = left.is_some_and(|left| self.recall(ended.node, &ended, left));
         let node = &mut self.nodes[ended.node];
-        let informed = !ended.is_recalled();
+        let informed = !ended.recalled;
         node.doubts = Doubts::after(node.doubts.take(), &ended.types, doubts, informed);
         node.record.absorb(&ended.types, ended.peer, now);
         if node.streams.is_empty() && !node.registered {
@@ -135,18 +136,27 @@ impl Ledger {
         }
         self.assess(ended.node);
         self.forget_strangers(now);
+        recalled
+    }
+
+    pub(super) fn is_recalled(&self, stream: usize) -> bool {
+        self.streams.get(stream).is_some_and(|entry| entry.recalled)
     }
 
     /// Lets the node's streams come again that were opened before the server knew that another
-    /// one had ended, and do not know what it `left`. What they acknowledge does not count.
-    fn recall(&mut self, node: usize, ended: &Stream, left: &Doubts) {
+    /// one had ended, and do not know what it `left`. What they acknowledge does not count. Says
+    /// whether there are any.
+    fn recall(&mut self, node: usize, ended: &Stream, left: &Doubts) -> bool {
+        let mut any = false;
         for open in &self.nodes[node].streams {
             let stream = &mut self.streams[*open];
             if stream.misses(ended, left) {
-                stream.recalled.store(true, Ordering::Release);
+                stream.recalled = true;
                 stream.synced_to = None;
+                any = true;
             }
         }
+        any
     }
 
     /// Enters how the stream's client stands now: `changes` of types, and up to which snapshot
@@ -162,7 +172,7 @@ impl Ledger {
             return;
         };
         entry.newest = newest;
-        if !entry.is_recalled() {
+        if !entry.recalled {
             entry.synced_to = synced_to.or(entry.synced_to);
         }
         let node = entry.node;
