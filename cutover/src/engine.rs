@@ -4,7 +4,6 @@ mod create;
 mod driver;
 mod dry_run;
 mod error;
-pub(crate) mod preflight;
 mod status;
 
 use std::{
@@ -23,6 +22,7 @@ use crate::{
     machine::{Direction, State},
     migration::{Fate, Migration},
     ports::{AlarmSource, DataPlane, DatabaseProvider, Evidence},
+    preflight,
 };
 
 use driver::{Driver, Request, Wish};

@@ -12,6 +12,7 @@ mod lsn;
 pub mod machine;
 pub mod migration;
 pub mod ports;
+mod preflight;
 pub mod providers;
 mod settings;
 mod steps;

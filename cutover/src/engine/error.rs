@@ -4,6 +4,7 @@ use crate::{
     journal::JournalError,
     machine::{IllegalTransition, State},
     ports::{DataPlaneError, ProviderError},
+    preflight::PreflightError,
 };
 
 /// What an operator's wish ran into; nothing was changed by it. The text is the operator's.
@@ -52,6 +53,15 @@ pub enum ErrorKind {
     Precondition,
     /// A server or the store did not answer.
     Unavailable,
+}
+
+impl From<PreflightError> for EngineError {
+    fn from(error: PreflightError) -> Self {
+        match error {
+            PreflightError::Catalog(error) => Self::Catalog(error),
+            PreflightError::Provider(error) => Self::Provider(error),
+        }
+    }
 }
 
 impl EngineError {

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     checks::Moment,
-    engine::preflight,
     lease,
     machine::Direction,
     migration::Migration,
     ports::{ControlledServer, Membership, Observation, Rehearsal},
+    preflight,
 };
 
 /// `start`: the source gets what a switch needs, and the target has replayed it.

@@ -1,13 +1,25 @@
-//! Gathers what the checks look at.
+//! Gathers what the checks look at, and runs them.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{EngineError, Ports};
+use pointsman_catalog::CatalogError;
+
 use crate::{
-    Settings,
+    Ports, Settings,
     checks::{self, CheckContext, ControlPlane, Moment, Report},
     migration::{Migration, PlannedDatabase},
+    ports::ProviderError,
 };
+
+/// What the checks look at could not be gathered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PreflightError {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A server could not be reached or read.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+}
 
 /// Runs every check against the servers as they are now; nothing is changed.
 pub(crate) async fn run(
@@ -15,7 +27,7 @@ pub(crate) async fn run(
     settings: &Settings,
     migration: &Migration,
     moment: Moment,
-) -> Result<Report, EngineError> {
+) -> Result<Report, PreflightError> {
     let catalog = &ports.catalog;
     let source = catalog.server(&migration.source).await?;
     let target = catalog.server(&migration.target).await?;
