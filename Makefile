@@ -1,4 +1,4 @@
-# The front doors. Everything the targets need is found or installed by tests/setup/.
+# The front doors. Everything the targets need is found or installed by lab/setup/.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -13,8 +13,8 @@ help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
 setup: ## Finds or installs PostgreSQL and Envoy
-	@printf 'PostgreSQL: '; tests/setup/postgres.sh
-	@printf 'Envoy:      '; tests/setup/envoy.sh
+	@printf 'PostgreSQL: '; lab/setup/postgres.sh
+	@printf 'Envoy:      '; lab/setup/envoy.sh
 
 demo: setup ## Moves a writer under load and back again, on real servers; ends in target/demo/report.json
 	$(CARGO) build $(PROGRAMS)

@@ -10,8 +10,8 @@ mod spread;
 
 pub use spread::Spread;
 
-use crate::workload::Figures;
-use crate::workload::verify::Verdict;
+use pointsman_lab::workload::Figures;
+use pointsman_lab::workload::verify::Verdict;
 use round::{Leg, Round};
 
 /// The content of `target/bench/switch.json`. Times are in milliseconds.

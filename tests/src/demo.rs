@@ -10,11 +10,11 @@ mod story;
 pub use report::{Rates, Report, RollbackReport, SwitchReport};
 pub use story::Story;
 
-use crate::lab::scratch::Storage;
-use crate::lab::{Lab, LabOptions};
 use crate::migration::{Follower, Standing};
-use crate::workload::verify::{self, Verdict};
-use crate::workload::{Access, Figures, Moment, Plan, Record, Switch, Workload};
+use pointsman_lab::scratch::Storage;
+use pointsman_lab::workload::verify::{self, Verdict};
+use pointsman_lab::workload::{Access, Figures, Moment, Plan, Record, Switch, Workload};
+use pointsman_lab::{Lab, LabOptions};
 
 /// Acknowledged writes per second that the clients must reach in calm water.
 pub const RATE: f64 = 300.0;
@@ -377,7 +377,7 @@ fn switch(lab: &Lab, number: u32, hold: Moment, until: Moment) -> Switch {
     }
 }
 
-fn port(server: &crate::lab::postgres::PostgresServer) -> u16 {
+fn port(server: &pointsman_lab::postgres::PostgresServer) -> u16 {
     server.address().port()
 }
 

@@ -1,10 +1,7 @@
-//! The lab, and the verifying workload that runs in it.
+//! What runs in the lab over the whole: the demo and the benchmarks.
 
 pub mod bare;
 pub mod bench;
 pub mod demo;
 pub mod fanout;
-pub mod lab;
 pub mod migration;
-pub mod result_file;
-pub mod workload;

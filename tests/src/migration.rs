@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::lab::control_plane::ControlPlane;
-use crate::workload::{Clock, Moment};
+use pointsman_lab::control_plane::ControlPlane;
+use pointsman_lab::workload::{Clock, Moment};
 
 /// Where a migration stands: what `migration status --output json` prints, as far as it is used here.
 #[derive(Debug, Clone, Default, Deserialize)]

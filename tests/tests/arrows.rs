@@ -90,6 +90,34 @@ fn the_rendering_of_routes_is_pure() -> Result<()> {
 }
 
 #[test]
+fn the_lab_knows_none_of_us_but_the_catalogue() -> Result<()> {
+    let banned = [
+        "pointsman",
+        "pointsman-cutover",
+        "pointsman-envoy-config",
+        "pointsman-proto",
+        "pointsman-tests",
+        "pointsman-xds",
+    ];
+    reaches_none("pointsman-lab", &banned)
+}
+
+#[test]
+fn only_tests_reach_the_lab() -> Result<()> {
+    let product = [
+        "pointsman",
+        "pointsman-catalog",
+        "pointsman-cutover",
+        "pointsman-envoy-config",
+        "pointsman-proto",
+        "pointsman-xds",
+    ];
+    product
+        .into_iter()
+        .try_for_each(|package| reaches_none(package, &["pointsman-lab"]))
+}
+
+#[test]
 fn the_check_sees_what_is_reached_through_others() -> Result<()> {
     assert!(!culprits("pointsman", &["redb"])?.is_empty());
     Ok(())

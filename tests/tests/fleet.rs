@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use pointsman_tests::lab::{control_plane::ControlPlane, scratch::Scratch};
+use pointsman_lab::{control_plane::ControlPlane, scratch::Scratch};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},

@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pointsman_tests::{
-    bare::{Bare, Servers},
-    lab::{
-        postgres::{PairOptions, PostgresPair, PostgresServer},
-        scratch::Scratch,
-    },
+use pointsman_lab::{
+    postgres::{PairOptions, PostgresPair, PostgresServer},
+    scratch::Scratch,
     workload::{
         Access, ClientRecord, FailureClass, Plan, Record, Role, Route, Switch, Workload,
         verify::{self, Verdict},
     },
 };
+use pointsman_tests::bare::{Bare, Servers};
 use tokio::time::{Instant, sleep};
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -71,7 +71,7 @@ fn say(line: &str) {
 
 /// A Python that has gRPC; what keeps it from being there, the script says.
 fn python() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/setup/grpc.sh");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lab/setup/grpc.sh");
     let mut command = Command::new(script);
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().ok()?;

@@ -67,7 +67,7 @@ pub(crate) fn free_port() -> u16 {
         .unwrap()
 }
 
-/// The binary named by `POINTSMAN_ENVOY`, or else the one that `tests/setup/envoy.sh` has
+/// The binary named by `POINTSMAN_ENVOY`, or else the one that `lab/setup/envoy.sh` has
 /// installed; that script leaves its path in a file.
 pub(crate) fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("POINTSMAN_ENVOY") {
@@ -82,7 +82,7 @@ pub(crate) fn binary() -> PathBuf {
     let binary = mark.and_then(|mark| std::fs::read_to_string(mark).ok());
     let binary = binary.unwrap_or_else(|| {
         panic!(
-            "Envoy is not installed: run tests/setup/envoy.sh, or name a binary in POINTSMAN_ENVOY"
+            "Envoy is not installed: run lab/setup/envoy.sh, or name a binary in POINTSMAN_ENVOY"
         )
     });
     binary.trim_end().into()

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 
 use super::{STEP_DEADLINE, until};
-use crate::workload::{Login, Session, words};
+use pointsman_lab::workload::{Login, Session, words};
 
 /// One server's control sessions: one to `postgres`, one to each application database.
 ///

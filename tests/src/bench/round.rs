@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::bare::{Bare, Laps, Servers};
-use crate::lab::postgres::{PairOptions, PostgresPair, PostgresServer};
-use crate::lab::scratch::{Scratch, Storage};
-use crate::lab::{Lab, LabOptions};
 use crate::migration::{Follower, Standing};
-use crate::workload::verify::{self, Verdict};
-use crate::workload::{Access, Figures, Moment, Plan, Record, Route, Switch, Workload};
+use pointsman_lab::postgres::{PairOptions, PostgresPair, PostgresServer};
+use pointsman_lab::scratch::{Scratch, Storage};
+use pointsman_lab::workload::verify::{self, Verdict};
+use pointsman_lab::workload::{Access, Figures, Moment, Plan, Record, Route, Switch, Workload};
+use pointsman_lab::{Lab, LabOptions};
 
 /// What one round measured.
 #[derive(Debug, Clone)]

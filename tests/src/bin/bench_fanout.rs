@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use pointsman_lab::result_file::ResultFile;
 use pointsman_tests::fanout::{self, Extent};
-use pointsman_tests::result_file::ResultFile;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -5,8 +5,8 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use pointsman_lab::result_file::ResultFile;
 use pointsman_tests::bench;
-use pointsman_tests::result_file::ResultFile;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use pointsman_lab::result_file::ResultFile;
 use pointsman_tests::demo::{self, Report, Story};
-use pointsman_tests::result_file::ResultFile;
 
 #[tokio::main]
 async fn main() -> ExitCode {

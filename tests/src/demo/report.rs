@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::RATE;
-use crate::workload::Figures;
+use pointsman_lab::workload::Figures;
 
 /// The content of `target/demo/report.json`.
 ///

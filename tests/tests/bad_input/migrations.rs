@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs};
 
 use anyhow::{Result, ensure};
-use pointsman_tests::lab::{
+use pointsman_lab::{
     control_plane::ControlPlane,
     ports::Port,
     postgres::{PairOptions, PostgresPair, PostgresServer, start_stranger},

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::Result;
-use pointsman_tests::lab::{control_plane::ControlPlane, ports::Port, scratch::Scratch};
+use pointsman_lab::{control_plane::ControlPlane, ports::Port, scratch::Scratch};
 
 use super::table::{Case, check_all};
 

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use pointsman_tests::lab::tools;
+use pointsman_lab::tools;
 use tokio::{process::Command, time::timeout};
 
 /// No bad input takes long to refuse; some of it asks servers first.

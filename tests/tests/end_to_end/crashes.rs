@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use pointsman_tests::lab::{
+use pointsman_lab::{
     GateOptions, Lab,
     gate::{Caught, Gate},
     postgres::PostgresServer,

@@ -3,13 +3,11 @@
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use pointsman_tests::{
-    lab::{
-        GateOptions, Lab, LabOptions,
-        envoy::Sidecar,
-        ports::Port,
-        postgres::{PostgresPair, PostgresServer},
-    },
+use pointsman_lab::{
+    GateOptions, Lab, LabOptions,
+    envoy::Sidecar,
+    ports::Port,
+    postgres::{PostgresPair, PostgresServer},
     workload::{Access, EventKind, Manners, Plan, Route, Workload, verify},
 };
 use tokio::time::Instant;

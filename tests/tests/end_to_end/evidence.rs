@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
-use pointsman_tests::lab::{GateOptions, Lab, LabOptions, ports::Port, sidecar_name};
+use pointsman_lab::{GateOptions, Lab, LabOptions, ports::Port, sidecar_name};
 use serde_json::Value;
 use tokio::{
     task::JoinSet,

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr};
 
 use anyhow::{Context, Result, ensure};
-use pointsman_tests::lab::{GateOptions, envoy::Sidecar, ports::Port, sidecar_name};
+use pointsman_lab::{GateOptions, envoy::Sidecar, ports::Port, sidecar_name};
 
 use super::{
     refusing::{Refusing, WORDS},

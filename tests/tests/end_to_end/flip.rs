@@ -1,7 +1,7 @@
 //! The operator's own flip, for a writer that was moved by other means.
 
 use anyhow::{Result, ensure};
-use pointsman_tests::lab::GateOptions;
+use pointsman_lab::GateOptions;
 
 use super::support::{House, NAME, options};
 

@@ -1,7 +1,7 @@
 //! The store is lost behind a fence: what the fence wrote down in the server is all that is left.
 
 use anyhow::{Result, ensure};
-use pointsman_tests::lab::{
+use pointsman_lab::{
     GateOptions, Lab, control_plane::Output, postgres::PostgresServer, sidecar_name,
 };
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pointsman_tests::lab::{GateOptions, LabOptions, postgres::PostgresServer};
+use pointsman_lab::{GateOptions, LabOptions, postgres::PostgresServer};
 
 use super::{
     seen::connect_errors,

@@ -1,6 +1,6 @@
 //! What the clients saw of a switch.
 
-use pointsman_tests::workload::{
+use pointsman_lab::workload::{
     ClientRecord, EventKind, Failure, FailureClass, Habit, Moment, Record,
 };
 

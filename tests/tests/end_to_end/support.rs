@@ -8,16 +8,14 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::join_all;
-use pointsman_tests::{
-    lab::{
-        GateOptions, Lab, LabOptions,
-        control_plane::Output,
-        gate::{Caught, Gate},
-        postgres::PostgresServer,
-    },
-    migration::Standing,
+use pointsman_lab::{
+    GateOptions, Lab, LabOptions,
+    control_plane::Output,
+    gate::{Caught, Gate},
+    postgres::PostgresServer,
     workload::{Access, ConnectError, Login, Moment, Plan, Record, Session, Workload, verify},
 };
+use pointsman_tests::migration::Standing;
 use serde_json::Value;
 use tokio::{process::Child, time::timeout};
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pointsman_tests::{
-    lab::{GateOptions, LabOptions, gate::Gate, postgres::PostgresServer},
+use pointsman_lab::{
+    GateOptions, LabOptions,
+    gate::Gate,
+    postgres::PostgresServer,
     workload::{EventKind, Habit, Moment},
 };
 use tokio::time::Instant;

@@ -1,10 +1,7 @@
 //! The way back after the target has served.
 
 use anyhow::{Context, Result, ensure};
-use pointsman_tests::{
-    lab::{GateOptions, postgres::PostgresServer},
-    workload::verify,
-};
+use pointsman_lab::{GateOptions, postgres::PostgresServer, workload::verify};
 use tokio::time::Instant;
 
 use super::{

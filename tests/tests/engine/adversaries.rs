@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use pointsman_cutover::{Settings, machine::State, migration::Fate};
-use pointsman_tests::lab::postgres::PostgresServer;
+use pointsman_lab::postgres::PostgresServer;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -219,7 +219,7 @@ async fn s3_the_target_hears_nothing_of_an_opening_after_the_intent_to_promote()
 async fn s3_a_promotion_that_arrives_after_the_undo_does_nothing() -> Result<()> {
     let world = promotion_under_way().await?;
     // The target cannot be asked any more; an operator who asserts that it is down is wrong.
-    let closed = pointsman_tests::lab::ports::Port::reserve()?;
+    let closed = pointsman_lab::ports::Port::reserve()?;
     world.move_control_of_target(closed.on_loopback()).await?;
     let status = world
         .engine()

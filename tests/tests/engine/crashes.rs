@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use pointsman_cutover::{Settings, Status, journal::Entry, machine::State};
-use pointsman_tests::lab::gate::Caught;
+use pointsman_lab::gate::Caught;
 
 use super::{
     servers::{eventually, is_standby, rows, write},

@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use pointsman_cutover::{EngineError, Settings, Status, journal::EntryKind, machine::State};
-use pointsman_tests::lab::postgres::PostgresServer;
+use pointsman_lab::postgres::PostgresServer;
 
 use super::{
     servers::{SOON, eventually, is_standby, rows, write},

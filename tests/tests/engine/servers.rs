@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pointsman_tests::lab::postgres::PostgresServer;
+use pointsman_lab::postgres::PostgresServer;
 use tokio::time::{Instant, sleep};
 
 /// An application's write over a connection of its own.

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use pointsman_catalog::{Catalog, DatabaseName, Declaration, store::EmbeddedStore};
 use pointsman_cutover::{Engine, NewMigration, Settings, Status, machine::State, migration::Fate};
-use pointsman_tests::lab::{
+use pointsman_lab::{
     gate::{Caught, Gate},
     postgres::{PairOptions, PostgresPair},
     scratch::Scratch,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use pointsman_catalog::Declaration;
 use pointsman_cutover::{EngineError, ErrorKind, Settings, machine::State};
-use pointsman_tests::lab::postgres::start_stranger;
+use pointsman_lab::postgres::start_stranger;
 use tokio::time::sleep;
 
 use super::{

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use pointsman_tests::lab::{
+use pointsman_lab::{
     authority::{Authority, Claims, Issued, TRUST_DOMAIN},
     control_plane::{ControlPlane, Output, Security},
     ports::Port,

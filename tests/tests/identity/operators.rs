@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use pointsman_tests::lab::authority::{Authority, Claims, Issued};
+use pointsman_lab::authority::{Authority, Claims, Issued};
 use tokio::time::timeout;
 
 use super::house::House;

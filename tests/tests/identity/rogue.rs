@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::{
         },
     },
 };
-use pointsman_tests::lab::authority::{Authority, Claims, Issued};
+use pointsman_lab::authority::{Authority, Claims, Issued};
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tonic::{

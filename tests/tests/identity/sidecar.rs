@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
-use pointsman_tests::lab::{envoy::Sidecar, ports::Port};
+use pointsman_lab::{envoy::Sidecar, ports::Port};
 use serde_json::Value;
 use tokio::{
     net::TcpStream,

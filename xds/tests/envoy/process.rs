@@ -83,7 +83,7 @@ fn admin_socket(folder: &Path) -> PathBuf {
     folder.join("admin.sock")
 }
 
-/// The binary named by `POINTSMAN_ENVOY`, or else the one that `tests/setup/envoy.sh` has
+/// The binary named by `POINTSMAN_ENVOY`, or else the one that `lab/setup/envoy.sh` has
 /// installed; that script leaves its path in a file.
 fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("POINTSMAN_ENVOY") {
@@ -97,6 +97,6 @@ fn binary() -> PathBuf {
     });
     let binary = stamp
         .and_then(|stamp| std::fs::read_to_string(stamp).ok())
-        .expect("Envoy: run tests/setup/envoy.sh, or name a binary in POINTSMAN_ENVOY");
+        .expect("Envoy: run lab/setup/envoy.sh, or name a binary in POINTSMAN_ENVOY");
     binary.trim_end().into()
 }

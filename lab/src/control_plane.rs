@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::lab::{
+use crate::{
     ports::Port,
     process::{Launch, Process, Signal},
     tools,
@@ -176,7 +176,7 @@ impl ControlPlane {
     /// The last lines of its log.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        crate::lab::process::tail(&self.log)
+        crate::process::tail(&self.log)
     }
 
     /// A verb of the command line, for this server; not run yet.

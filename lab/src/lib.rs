@@ -13,7 +13,9 @@ pub mod gate;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod result_file;
 pub mod scratch;
 pub mod tools;
+pub mod workload;
 
 pub use self::fleet::{Database, GateOptions, Gates, Lab, LabOptions, sidecar_name};

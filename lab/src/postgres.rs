@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 pub use self::server::{PostgresServer, Session, connect};
 use self::template::Template;
-use crate::lab::{gate::Gate, tools};
+use crate::{gate::Gate, tools};
 
 const STREAMING_DEADLINE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);

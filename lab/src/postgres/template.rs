@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use tokio::{task, time::timeout};
 
 use super::server::PostgresServer;
-use crate::lab::{process::Launch, scratch};
+use crate::{process::Launch, scratch};
 
 /// Names of the two data directories in a template.
 pub(crate) const SOURCE: &str = "source";

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::record::{Record, Role};
-use crate::lab::postgres::PostgresServer;
+use crate::postgres::PostgresServer;
 
 /// One row of the table `writes`, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 venv="$root/.lab/grpc"
 stamp="$venv/pointsman-grpc-$version" # written last, so that a broken install is done again
 
-. "$root/tests/setup/python.sh"
+. "$root/lab/setup/python.sh"
 
 say() { printf 'grpc.sh: %s\n' "$*" >&2; }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 
-use crate::lab::{control_plane::ControlPlane, gate::Gate, postgres::PostgresPair};
+use crate::{control_plane::ControlPlane, gate::Gate, postgres::PostgresPair};
 
 /// Which gates a lab puts in. Application traffic never passes one.
 #[derive(Clone, Debug, Default)]

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_postgres::{Client, NoTls};
 
-use crate::lab::{
+use crate::{
     ports::Port,
     process::{self, Launch, Process, ServerUser, Signal},
 };

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 pub use self::gates::{GateOptions, Gates};
-use crate::lab::{
+use crate::{
     control_plane::ControlPlane,
     envoy::Sidecar,
     gate::Gate,

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::lab::ports::Port;
+use crate::ports::Port;
 
 /// How long a connection to what lies behind the gate may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::lab::scratch;
+use crate::scratch;
 
 // Below the kernel's ephemeral range (32768 and up): an outgoing connection of anybody
 // could otherwise take a port between its test and its use. Above the fixed ports of

@@ -1,4 +1,4 @@
-//! The programs a lab runs: found, or installed by the scripts in `tests/setup`, so that a
+//! The programs a lab runs: found, or installed by the scripts in `lab/setup`, so that a
 //! plain `cargo test` works like `make test`.
 
 use std::{
@@ -40,13 +40,13 @@ pub async fn pointsman() -> Result<&'static Path> {
 /// The root of the project's work tree.
 #[must_use]
 pub fn project_root() -> &'static Path {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests)
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    lab.parent().unwrap_or(lab)
 }
 
-/// Runs a script of `tests/setup`; what it prints on its last line is the answer.
+/// Runs a script of `lab/setup`; what it prints on its last line is the answer.
 async fn run_script(name: &str) -> Result<PathBuf> {
-    let script = project_root().join("tests/setup").join(name);
+    let script = project_root().join("lab/setup").join(name);
     let mut command = Command::new(&script);
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = in_background(move || command.output())

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::lab::{
+use crate::{
     ports::Port,
     process::{Launch, Process, Signal},
     tools,

@@ -38,7 +38,7 @@ pub use record::{
 pub use route::Route;
 pub use session::{ConnectError, Login, Session, words};
 
-use crate::lab::Lab;
+use crate::Lab;
 use client::Client;
 use reader::Reader;
 use record::Log;

@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result};
-use pointsman_tests::lab::{
+use pointsman_lab::{
     Lab, LabOptions,
     envoy::Sidecar,
     gate::Gate,
