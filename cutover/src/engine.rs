@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use pointsman_catalog::{Catalog, ServerName};
+use pointsman_catalog::ServerName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -21,7 +21,7 @@ use crate::{
     lease,
     machine::{Direction, State},
     migration::{Fate, Migration},
-    ports::{AlarmSource, DataPlane, DatabaseProvider, Evidence},
+    ports::Ports,
     preflight,
 };
 
@@ -30,16 +30,6 @@ use driver::{Driver, Request, Wish};
 use error::describe;
 pub use error::{EngineError, ErrorKind};
 pub use status::{Choice, Status, WayBack, WayBackKind};
-
-/// Everything outside that the engine touches.
-#[derive(Clone, Debug)]
-pub struct Ports {
-    pub catalog: Arc<Catalog>,
-    pub data_plane: Arc<dyn DataPlane>,
-    pub provider: Arc<dyn DatabaseProvider>,
-    pub alarms: Vec<Arc<dyn AlarmSource>>,
-    pub evidence: Arc<dyn Evidence>,
-}
 
 /// What `migration create` asks for.
 #[derive(Clone, Debug)]
@@ -74,7 +64,7 @@ struct Handle {
 impl Engine {
     /// An engine that drives nothing yet.
     pub fn new(ports: Ports, settings: Settings) -> Arc<Self> {
-        let journal = Journal::new(Arc::clone(ports.catalog.store()));
+        let journal = Journal::new(Arc::clone(ports.catalog.store()), Arc::clone(&ports.clock));
         Arc::new(Self {
             ports,
             settings,

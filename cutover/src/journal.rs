@@ -8,10 +8,9 @@ use pointsman_catalog::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::time::sleep;
 use tracing::warn;
 
-use crate::migration::Migration;
+use crate::{migration::Migration, ports::Clock};
 
 /// What an entry records.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -66,6 +65,7 @@ pub struct Line {
 #[derive(Clone, Debug)]
 pub struct Journal {
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Why the record could not be written or read.
@@ -85,8 +85,8 @@ pub enum JournalError {
 
 impl Journal {
     /// Journals in `store`.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
     }
 
     /// Writes a new migration.
@@ -158,7 +158,7 @@ impl Journal {
                 return Err(failed.into());
             }
             warn!(migration = %name, "the journal is written again: {failed}");
-            sleep(RETRY).await;
+            self.clock.sleep(RETRY).await;
         }
     }
 

@@ -18,7 +18,8 @@ mod settings;
 mod steps;
 
 pub use engine::{
-    Choice, Engine, EngineError, ErrorKind, NewMigration, Ports, Status, WayBack, WayBackKind,
+    Choice, Engine, EngineError, ErrorKind, NewMigration, Status, WayBack, WayBackKind,
 };
 pub use lsn::{Lsn, LsnError};
+pub use ports::Ports;
 pub use settings::Settings;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use pointsman_catalog::{Catalog, Store, store::EmbeddedStore};
 use pointsman_cutover::{
     Engine, Ports,
-    ports::{DataPlane, DatabaseProvider},
+    ports::{DataPlane, DatabaseProvider, SystemClock},
     providers::postgres::PostgresProvider,
 };
 use pointsman_proto::v1::admin_server::AdminServer;
@@ -188,6 +188,7 @@ impl House {
         let ports = Ports {
             evidence: Arc::new(witness),
             catalog: Arc::clone(&catalog),
+            clock: Arc::new(SystemClock::default()),
             data_plane: Arc::clone(&publisher) as Arc<dyn DataPlane>,
             provider: Arc::clone(&provider),
             alarms: vec![Arc::new(probe), Arc::new(sidecars)],

@@ -1,7 +1,5 @@
 //! From a wish to a plan that leaves nothing to choose.
 
-use pointsman_catalog::UnixMillis;
-
 use super::{Engine, EngineError, NewMigration, status::Status};
 use crate::{
     machine::State,
@@ -62,7 +60,7 @@ pub(super) async fn plan(engine: &Engine, wanted: NewMigration) -> Result<Migrat
         preflight_passed: None,
         switches: 0,
         facts: Facts {
-            began: UnixMillis::now(),
+            began: engine.ports.clock.now(),
             ..Facts::default()
         },
         cause: None,

@@ -9,10 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::{UnixMillis, store::Revision};
 use serde_json::json;
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, timeout},
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -26,6 +23,7 @@ use crate::{
     journal::{Entry, EntryKind, Journal, JournalError, Line},
     machine::{Command, Event, State, Step},
     migration::Migration,
+    ports::Monotonic,
     steps::{self, Failure, Run, Sessions},
 };
 
@@ -64,7 +62,7 @@ pub(super) struct Driver {
     /// Lines that the next durable write takes along.
     unwritten: Vec<Line>,
     taken_over: bool,
-    switch_began: Instant,
+    switch_began: Monotonic,
     requests: mpsc::Receiver<Request>,
     requests_in: mpsc::Sender<Request>,
     status: watch::Sender<Arc<Status>>,
@@ -94,7 +92,7 @@ impl Driver {
             view,
             unwritten: Vec::new(),
             taken_over: false,
-            switch_began: Instant::now(),
+            switch_began: engine.ports.clock.monotonic(),
             requests,
             requests_in,
             status: watch::channel(Arc::new(status)).0,
@@ -166,11 +164,12 @@ impl Driver {
     /// Waits for a wish; meanwhile gives readers their endpoint back after an undo.
     async fn idle(&mut self) -> Result<(), JournalError> {
         let readers_wait = self.migration.facts.readers_wait;
+        let clock = Arc::clone(&self.ports.clock);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Ok(()),
             Some(request) = self.requests.recv() => self.consider(request).await,
-            () = sleep(READERS_POLL), if readers_wait => self.restore_readers().await,
+            () = clock.sleep(READERS_POLL), if readers_wait => self.restore_readers().await,
         }
     }
 
@@ -203,9 +202,9 @@ impl Driver {
 
     /// Runs a command to its end and advances the machine by what came of it.
     async fn execute(&mut self, command: Command) -> Result<(), JournalError> {
-        let began = Instant::now();
+        let began = self.ports.clock.monotonic();
         let outcome = self.perform(command).await;
-        let took = began.elapsed();
+        let took = self.ports.clock.elapsed(began);
         match outcome {
             Ok(proof) => {
                 let line = self.line(command, EntryKind::Done, took, proof.words, proof.evidence);
@@ -237,18 +236,20 @@ impl Driver {
             | Command::Complete
             | Command::Cancel => false,
         };
-        let give_up = Instant::now() + self.settings.promote;
+        let clock = Arc::clone(&self.ports.clock);
+        let give_up = clock.deadline(self.settings.promote);
         loop {
             let budget = self.budget(command);
             let mut run = self.step_run();
-            let outcome = timeout(budget, steps::perform(&mut run, command))
+            let outcome = clock
+                .timeout(budget, steps::perform(&mut run, command))
                 .await
                 .unwrap_or_else(|_elapsed| Err(overran(command, budget)));
             match outcome {
-                Err(failure) if failure.unreachable && committed && Instant::now() < give_up => {
+                Err(failure) if failure.unreachable && committed && !give_up.has_passed() => {
                     info!(migration = %self.migration.name, "trying again: {}", failure.words);
                     self.sessions.clear();
-                    sleep(RETRY).await;
+                    clock.sleep(RETRY).await;
                 }
                 outcome => return outcome,
             }
@@ -262,7 +263,7 @@ impl Driver {
             .migration
             .facts
             .hold_until
-            .map(|until| until.since(UnixMillis::now()));
+            .map(|until| until.since(self.ports.clock.now()));
         match command {
             Command::Step(direction, step)
                 if step > Step::Hold && step < Step::point_of_no_return(direction) =>

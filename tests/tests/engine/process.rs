@@ -18,7 +18,7 @@ use pointsman_cutover::{
     Engine, Ports, Settings,
     ports::{
         Barrier, Convergence, DataPlane, DataPlaneError, Evidence, Membership, Publication,
-        Reached, Rehearsal, SessionsOn,
+        Reached, Rehearsal, SessionsOn, SystemClock,
     },
     providers::postgres::PostgresProvider,
 };
@@ -148,6 +148,7 @@ impl Process {
         let evidence = Arc::new(Reporting::default());
         let ports = Ports {
             catalog: Arc::clone(&catalog),
+            clock: Arc::new(SystemClock::default()),
             data_plane: fleet.clone(),
             provider: Arc::new(PostgresProvider),
             alarms: Vec::new(),

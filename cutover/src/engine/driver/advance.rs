@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_catalog::UnixMillis;
 use serde_json::json;
-use tokio::time::Instant;
 use tracing::error;
 
 use super::{
@@ -92,15 +90,15 @@ impl Driver {
         if rollback_undone {
             let wait = FIRST_BACKOFF * 2_u32.pow(facts.rollbacks_undone.min(5));
             facts.rollbacks_undone += 1;
-            facts.no_automatic_rollback_before = Some(UnixMillis::now().plus(wait));
+            facts.no_automatic_rollback_before = Some(self.ports.clock.now().plus(wait));
         }
     }
 
     fn begin_switch(&mut self, state: State) {
         self.migration.switches += 1;
-        self.switch_began = Instant::now();
+        self.switch_began = self.ports.clock.monotonic();
         let facts = &mut self.migration.facts;
-        facts.began = UnixMillis::now();
+        facts.began = self.ports.clock.now();
         facts.hold_until = None;
         facts.marker = None;
         facts.promote_deadline = None;

@@ -3,13 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use pointsman_catalog::UnixMillis;
 use serde_json::json;
-use tokio::{
-    sync::mpsc,
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -18,7 +13,7 @@ use crate::{
     journal::{EntryKind, JournalError},
     machine::{Command, Event, ReverseStream, State},
     migration::Migration,
-    ports::{Alarm, AlarmSubject},
+    ports::{Alarm, AlarmSubject, Monotonic},
     steps,
 };
 
@@ -37,7 +32,8 @@ impl Driver {
             bake: format!("{}/{}", self.migration.name, self.migration.switches),
         };
         let mut alarms = self.watch_alarms(&subject, &quiet, &mut watchers);
-        let mut failing_since: Option<Instant> = None;
+        let mut failing_since: Option<Monotonic> = None;
+        let clock = Arc::clone(&self.ports.clock);
         while !self.stop.is_cancelled() {
             let State::Baking { reverse, rollback } = self.migration.state else {
                 return Ok(());
@@ -63,7 +59,7 @@ impl Driver {
                 () = self.stop.cancelled() => {}
                 Some(request) = self.requests.recv() => self.consider(request).await?,
                 Some(alarm) = alarms.recv(), if !rollback => self.hear_alarm(alarm).await?,
-                () = sleep(wait) => {}
+                () = clock.sleep(wait) => {}
             }
         }
         Ok(())
@@ -92,10 +88,10 @@ impl Driver {
 
     /// One attempt to make and prove the reverse stream. `true`: the state has changed.
     async fn arm(&mut self) -> Result<bool, JournalError> {
-        let began = Instant::now();
+        let began = self.ports.clock.monotonic();
         match self.perform(Command::Arm).await {
             Ok(proof) => {
-                let took = began.elapsed();
+                let took = self.ports.clock.elapsed(began);
                 let (words, evidence) = (proof.words, proof.evidence);
                 let line = self.line(Command::Arm, EntryKind::Done, took, words, evidence);
                 self.advance(Event::Done, line).await?;
@@ -113,7 +109,7 @@ impl Driver {
                 let words = format!("not armed yet: {}", failure.words);
                 let known = self.entries.last().is_some_and(|last| last.words == words);
                 if !known {
-                    let evidence = json!({ "took_us": micros(began.elapsed()) });
+                    let evidence = json!({ "took_us": micros(self.ports.clock.elapsed(began)) });
                     self.note("arm", words, evidence).await?;
                 }
                 Ok(false)
@@ -123,7 +119,7 @@ impl Driver {
 
     async fn look_at_stream(
         &mut self,
-        failing_since: &mut Option<Instant>,
+        failing_since: &mut Option<Monotonic>,
     ) -> Result<(), JournalError> {
         let mut run = self.step_run();
         let trouble = match steps::stream_health(&mut run).await {
@@ -141,7 +137,8 @@ impl Driver {
             *failing_since = None;
             return Ok(());
         };
-        let since = *failing_since.get_or_insert_with(Instant::now);
+        let clock = Arc::clone(&self.ports.clock);
+        let since = *failing_since.get_or_insert_with(|| clock.monotonic());
         let proven = matches!(
             self.migration.state,
             State::Baking {
@@ -149,7 +146,7 @@ impl Driver {
                 ..
             }
         );
-        if proven && since.elapsed() > LAPSE {
+        if proven && clock.elapsed(since) > LAPSE {
             *failing_since = None;
             self.change(Event::ReverseStreamLapsed, words).await?;
         }
@@ -181,7 +178,7 @@ impl Driver {
             .migration
             .facts
             .no_automatic_rollback_before
-            .is_some_and(|before| UnixMillis::now() < before);
+            .is_some_and(|before| self.ports.clock.now() < before);
         if early {
             let words = "an alarm fires; the last rollback was undone, so the next one needs an \
                          operator or more time";

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pointsman_catalog::UnixMillis;
 use serde_json::{Value, json};
 use tracing::info;
 
@@ -67,9 +66,9 @@ impl Driver {
     pub(super) fn bare_line(&self, kind: EntryKind, words: String) -> Line {
         let in_switch = self.migration.switches > 0;
         Line {
-            at: UnixMillis::now(),
+            at: self.ports.clock.now(),
             offset_us: if in_switch {
-                micros(self.switch_began.elapsed())
+                micros(self.ports.clock.elapsed(self.switch_began))
             } else {
                 0
             },

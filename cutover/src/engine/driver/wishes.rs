@@ -1,7 +1,5 @@
 //! What becomes of an operator's wish, by state.
 
-use pointsman_catalog::UnixMillis;
-
 use super::{Driver, Request, Wish};
 use crate::{
     engine::{
@@ -84,7 +82,7 @@ impl Driver {
                  preflight {name}` and mend what it blocks on"
             )));
         };
-        if UnixMillis::now().since(passed) > self.settings.preflight_age {
+        if self.ports.clock.now().since(passed) > self.settings.preflight_age {
             return Err(EngineError::Refused(format!(
                 "the preflight of migration {name:?} is older than {:?}; run `pointsman migration \
                  preflight {name}` again",
