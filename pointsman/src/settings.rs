@@ -296,4 +296,33 @@ mod tests {
         let found = faults("[hold]\nbudget_ms = \n");
         assert!(found[0].starts_with("2: this is not TOML: "), "{found:?}");
     }
+
+    #[test]
+    fn the_operators_page_lists_every_field_with_its_default_and_its_range() {
+        let page = include_str!("../../docs/operations.md");
+        let rows = page.lines().filter_map(|line| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            let &["", _, name, default, range, _, ""] = cells.as_slice() else {
+                return None;
+            };
+            Some((name.trim_matches('`'), default.parse().ok()?, range))
+        });
+        let rows: Vec<(_, u64, _)> = rows.collect();
+        assert_eq!(rows.len(), FIELDS.len(), "{rows:?}");
+        for (field, (name, default, range)) in FIELDS.iter().zip(rows) {
+            assert_eq!(name, field.name);
+            assert_eq!(
+                range,
+                format!("{}–{}", field.range.start(), field.range.end()),
+                "{name}"
+            );
+            let mut settings = Settings::default();
+            (field.apply)(&mut settings, default);
+            assert_eq!(
+                settings,
+                Settings::default(),
+                "{name} is not {default} by default"
+            );
+        }
+    }
 }

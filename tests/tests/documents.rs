@@ -1,0 +1,10 @@
+//! The documents against the code: links and paths exist, commands parse, tables list what the code has.
+
+#[path = "documents/commands.rs"]
+mod commands;
+#[path = "documents/links.rs"]
+mod links;
+#[path = "documents/markdown.rs"]
+mod markdown;
+#[path = "documents/tables.rs"]
+mod tables;
