@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Lsn,
     machine::State,
-    ports::{Armed, Closed, ControlId, Exempt, Marker, ReverseSlot},
+    ports::{Armed, ControlId, Exempt, FormerSettings, Marker, ReverseSlot},
 };
 
 /// A database that the migration moves and the catalogue serves.
@@ -74,9 +74,9 @@ pub struct Facts {
     #[serde(default)]
     pub readers_wait: bool,
     /// The closed source's former settings, until it is opened again.
-    pub closed_source: Option<Closed>,
+    pub closed_source: Option<FormerSettings>,
     /// The same of the target, from a rollback's fence.
-    pub closed_target: Option<Closed>,
+    pub closed_target: Option<FormerSettings>,
     pub source_timeline: u32,
     /// The current switch's fence marker; with the closed server's name, system
     /// identifier, timeline and the epoch it is the fence token.

@@ -16,10 +16,12 @@ pub use data_plane::{
     Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
 };
 pub use database::{
-    Armed, Breach, Closed, ControlId, ControlledServer, DatabaseProvider, DatabaseSettings, Exempt,
-    FenceRecord, Inspector, Marker, Observation, PromoteAnswer, PromoteGuard, ProviderError,
-    Refusal, Replay, ReverseSlot, SequenceValue, SlotProgress, StandbyLink, SubscriptionSpec,
-    UserCommits,
+    AccessRules, Armed, Breach, ConnectionAttempt, ControlId, ControlledServer, DatabaseProvider,
+    DatabaseSettings, Exempt, Fence, FenceRecord, FormerSettings, GuardedPromotion, Inspector,
+    Marker, MissingRole, NotOffered, Observation, Observe, Offer, Preparation, ProbeTable,
+    PromoteAnswer, PromoteGuard, PromotionMethod, ProviderError, Providers, Recorder, Replay,
+    Replication, ReversePublisher, ReverseSlot, ReverseSubscriber, Role, Roles, SequenceValue,
+    SessionControl, SlotProgress, StandbyLink, SubscriptionSpec, UserCommits, WalProof,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 
@@ -29,7 +31,7 @@ pub struct Ports {
     pub catalog: Arc<Catalog>,
     pub clock: Arc<dyn Clock>,
     pub data_plane: Arc<dyn DataPlane>,
-    pub provider: Arc<dyn DatabaseProvider>,
+    pub providers: Providers,
     pub alarms: Vec<Arc<dyn AlarmSource>>,
     pub evidence: Arc<dyn Evidence>,
 }

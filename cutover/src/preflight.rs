@@ -32,8 +32,8 @@ pub(crate) async fn run(
     let source = catalog.server(&migration.source).await?;
     let target = catalog.server(&migration.target).await?;
     let (on_source, on_target) = futures_util::future::try_join(
-        ports.provider.inspect(&source),
-        ports.provider.inspect(&target),
+        ports.providers.of(&source)?.inspect(&source),
+        ports.providers.of(&target)?.inspect(&target),
     )
     .await?;
     let mut catalogued = Vec::new();

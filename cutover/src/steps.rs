@@ -25,7 +25,7 @@ use crate::{
     Ports, Settings,
     machine::{Command, Direction, Event, Step},
     migration::Migration,
-    ports::{ControlledServer, ProviderError},
+    ports::{ControlledServer, MissingRole, ProviderError},
 };
 
 pub(crate) use arm::stream_health;
@@ -94,6 +94,12 @@ impl From<ProviderError> for Failure {
     }
 }
 
+impl From<MissingRole> for Failure {
+    fn from(error: MissingRole) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 impl From<crate::ports::DataPlaneError> for Failure {
     fn from(error: crate::ports::DataPlaneError) -> Self {
         let cause = std::error::Error::source(&error)
@@ -114,7 +120,7 @@ impl From<pointsman_catalog::CatalogError> for Failure {
 /// Bounds what a server is asked to do within `wait`: by itself a statement may take longer
 /// than the clients that are parked meanwhile can wait.
 async fn answered<T>(
-    server: &dyn ControlledServer,
+    server: &ControlledServer,
     wait: Duration,
     what: &str,
     asking: impl Future<Output = Result<T, ProviderError>>,
@@ -124,7 +130,7 @@ async fn answered<T>(
         .unwrap_or_else(|_elapsed| {
             Err(ProviderError::Unreachable {
                 server: server.name().clone(),
-                words: format!("no answer for {wait:?} to: {what}"),
+                reason: format!("no answer for {wait:?} to: {what}"),
             })
         })
 }

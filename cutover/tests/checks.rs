@@ -406,7 +406,7 @@ impl Inspector for Silent {
     ) -> Result<Vec<Map<String, Value>>, ProviderError> {
         Err(ProviderError::Unreachable {
             server: ServerName::new("silent").unwrap(),
-            words: "connection refused".to_owned(),
+            reason: "connection refused".to_owned(),
         })
     }
 }

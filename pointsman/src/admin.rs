@@ -11,7 +11,7 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _};
 use pointsman_catalog::{Catalog, DatabaseName, ServerName};
-use pointsman_cutover::{Engine, machine::Direction, ports::DatabaseProvider};
+use pointsman_cutover::{Engine, machine::Direction, ports::Providers};
 use pointsman_proto::v1::{self, admin_server};
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ pub(crate) struct Admin {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) census: Arc<SessionCensus>,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) provider: Arc<dyn DatabaseProvider>,
+    pub(crate) providers: Providers,
     pub(crate) flip: Flip,
     /// Where sidecars reach the control plane.
     pub(crate) xds: String,

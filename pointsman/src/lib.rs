@@ -11,5 +11,6 @@ mod fleet;
 mod flip;
 mod identity;
 mod observe;
+mod providers;
 mod serve;
 mod settings;

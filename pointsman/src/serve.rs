@@ -12,8 +12,7 @@ use anyhow::{Context as _, bail};
 use pointsman_catalog::{Catalog, Store, store::EmbeddedStore};
 use pointsman_cutover::{
     Engine, Ports,
-    ports::{DataPlane, DatabaseProvider, SystemClock},
-    providers::postgres::PostgresProvider,
+    ports::{DataPlane, Providers, SystemClock},
 };
 use pointsman_proto::v1::admin_server::AdminServer;
 use pointsman_xds::{Identity, Limits, NodeDirectory, ServerTls, TlsFiles, XdsServer};
@@ -27,6 +26,7 @@ use crate::{
     evidence::{SessionCensus, Witness},
     fleet::{Proven, Publisher},
     flip::Flip,
+    providers,
     settings::Settings,
 };
 use listeners::Exposure;
@@ -161,7 +161,7 @@ struct House {
     catalog: Arc<Catalog>,
     publisher: Arc<Publisher>,
     census: Arc<SessionCensus>,
-    provider: Arc<dyn DatabaseProvider>,
+    providers: Providers,
     engine: Arc<Engine>,
     barrier_deadline: Duration,
     tasks: JoinSet<anyhow::Result<()>>,
@@ -176,7 +176,7 @@ impl House {
         let publisher = Publisher::restore(Arc::clone(&catalog))
             .await
             .context("the fleet's configuration could not be restored")?;
-        let provider: Arc<dyn DatabaseProvider> = Arc::new(PostgresProvider);
+        let providers = providers::all();
         let probe = WriteProbe::new(Arc::clone(&catalog), Arc::clone(&publisher), settings.probe);
         let census = Arc::new(SessionCensus::new(Arc::clone(&publisher)));
         let sidecars = ConnectFailures::new(
@@ -190,7 +190,7 @@ impl House {
             catalog: Arc::clone(&catalog),
             clock: Arc::new(SystemClock::default()),
             data_plane: Arc::clone(&publisher) as Arc<dyn DataPlane>,
-            provider: Arc::clone(&provider),
+            providers: providers.clone(),
             alarms: vec![Arc::new(probe), Arc::new(sidecars)],
         };
         Ok(Self {
@@ -198,7 +198,7 @@ impl House {
             catalog,
             census,
             publisher,
-            provider,
+            providers,
             barrier_deadline: settings.engine.barrier_deadline,
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
@@ -265,7 +265,7 @@ impl House {
             publisher: Arc::clone(&self.publisher),
             census: Arc::clone(&self.census),
             engine: Arc::clone(&self.engine),
-            provider: Arc::clone(&self.provider),
+            providers: self.providers.clone(),
             flip: Flip {
                 catalog: Arc::clone(&self.catalog),
                 publisher: Arc::clone(&self.publisher),

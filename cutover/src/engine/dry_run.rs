@@ -11,8 +11,10 @@ use crate::{
     Settings,
     machine::{Command, Direction, Step},
     migration::Migration,
-    ports::{Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal},
-    providers::postgres::{DryRun, Plan},
+    ports::{
+        Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Recorder,
+        Rehearsal,
+    },
     steps::{self, Run, Sessions},
 };
 
@@ -22,13 +24,13 @@ pub(super) async fn run(
     mut migration: Migration,
     direction: Direction,
 ) -> Result<Vec<String>, EngineError> {
-    let plan = Plan::default();
+    let recorder = Recorder::default();
     let paper = Ports {
         data_plane: Arc::new(PaperDataPlane {
             real: Arc::clone(&ports.data_plane),
-            plan: plan.clone(),
+            recorder: recorder.clone(),
         }),
-        provider: Arc::new(DryRun::new(plan.clone())),
+        providers: ports.providers.recording(&recorder),
         alarms: Vec::new(),
         ..ports.clone()
     };
@@ -38,7 +40,7 @@ pub(super) async fn run(
     };
     let mut sessions = Sessions::default();
     for step in Step::ALL {
-        plan.note(format!("-- {} {}", direction.label(), step.label()));
+        recorder.note(format!("-- {} {}", direction.label(), step.label()));
         let mut run = Run {
             ports: &paper,
             settings: &hurried,
@@ -54,17 +56,17 @@ pub(super) async fn run(
             )));
         }
         if step == Step::Hold {
-            plan.note(format!("settle for {:?}", settings.settle));
+            recorder.note(format!("settle for {:?}", settings.settle));
         }
     }
-    Ok(plan.lines())
+    Ok(recorder.lines())
 }
 
 /// Shows publishes; knows the real fleet.
 #[derive(Debug)]
 struct PaperDataPlane {
     real: Arc<dyn DataPlane>,
-    plan: Plan,
+    recorder: Recorder,
 }
 
 #[async_trait]
@@ -77,7 +79,7 @@ impl DataPlane for PaperDataPlane {
             for (role, route) in [("writer", &change.writer), ("reader", &change.reader)] {
                 if let Some(route) = route {
                     let words = describe(route);
-                    self.plan
+                    self.recorder
                         .note(format!("publish {role}.{database}: {words}"));
                 }
             }
@@ -93,7 +95,7 @@ impl DataPlane for PaperDataPlane {
             Barrier::AllRegistered => "every registered sidecar",
             Barrier::AllConnected => "every connected sidecar",
         };
-        self.plan
+        self.recorder
             .note(format!("wait for {who}, at most {deadline:?}"));
         Convergence {
             reached: true,
@@ -102,7 +104,7 @@ impl DataPlane for PaperDataPlane {
     }
 
     async fn rehearse(&self, deadline: Duration) -> Result<Rehearsal, DataPlaneError> {
-        self.plan.note(format!(
+        self.recorder.note(format!(
             "publish a change that moves nothing, to the canaries first; wait for every \
              registered sidecar, at most {deadline:?}"
         ));

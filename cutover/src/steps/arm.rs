@@ -10,7 +10,9 @@ use tokio::time::{Instant, sleep};
 use super::{Failure, Proof, Run, fence, sessions::Both};
 use crate::{
     machine::Event,
-    ports::{ControlledServer, FenceRecord, ProviderError, SlotProgress, SubscriptionSpec},
+    ports::{
+        AccessRules, ControlledServer, FenceRecord, ProviderError, SlotProgress, SubscriptionSpec,
+    },
 };
 
 /// Arms the source and proves the stream: a value written on the target is read on the
@@ -31,10 +33,17 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let both = run.both().await?;
     // Nobody reads the former standby's slot any more; kept, it would pin WAL until the
     // source's disk is full.
-    if let Some(slot) = both.target.standby_link().await?.slot {
-        both.source.cut_off_standby(&slot).await?;
+    if let Some(slot) = both.target.replication()?.standby_link().await?.slot {
+        both.source.replication()?.cut_off_standby(&slot).await?;
     }
-    if both.target.slot_progress(&facts.slots).await?.len() < facts.slots.len() {
+    if both
+        .target
+        .reverse_publisher()?
+        .slot_progress(&facts.slots)
+        .await?
+        .len()
+        < facts.slots.len()
+    {
         return Err(broken(
             "a slot of the reverse stream is gone, and what it had not delivered with it",
         ));
@@ -49,11 +58,19 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
             publisher: publisher.clone(),
         })
         .collect();
-    let armed = both.source.arm(&subscriptions).await?;
-    both.target.open_databases(&moving).await?;
+    let armed = both
+        .source
+        .reverse_subscriber()?
+        .arm(&subscriptions)
+        .await?;
+    both.target.sessions()?.open_databases(&moving).await?;
     let proven = Instant::now();
     prove(&both, &moving).await?;
-    let progress = both.target.slot_progress(&facts.slots).await?;
+    let progress = both
+        .target
+        .reverse_publisher()?
+        .slot_progress(&facts.slots)
+        .await?;
     let words = format!(
         "a row written on {} arrived on {} in each of {} databases",
         both.target.name(),
@@ -89,14 +106,21 @@ fn broken(words: &str) -> Failure {
 /// `pg_hba.conf`, in its own words. A rollback that was undone late has put the former rules
 /// back.
 async fn keep_out(
-    source: &dyn ControlledServer,
+    source: &ControlledServer,
     record: &FenceRecord,
     wait: Duration,
 ) -> Result<(), ProviderError> {
-    match source.await_hba(true, wait).await {
+    match source
+        .fence()?
+        .await_access_rules(AccessRules::Fenced, wait)
+        .await
+    {
         Err(ProviderError::TimedOut { .. }) => {
-            source.close(record).await?;
-            source.await_hba(true, wait).await
+            source.fence()?.close(record).await?;
+            source
+                .fence()?
+                .await_access_rules(AccessRules::Fenced, wait)
+                .await
         }
         outcome => outcome,
     }
@@ -114,8 +138,11 @@ async fn prove(both: &Both, databases: &[String]) -> Result<(), Failure> {
 
 async fn prove_one(both: &Both, datname: &str, value: i64) -> Result<(), Failure> {
     let deadline = Instant::now() + ARRIVAL;
-    both.target.write_probe(datname, value).await?;
-    while both.source.read_probe(datname).await? != Some(value) {
+    both.target
+        .probe_table()?
+        .write_probe(datname, value)
+        .await?;
+    while both.source.probe_table()?.read_probe(datname).await? != Some(value) {
         if Instant::now() >= deadline {
             return Err(Failure::from(ProviderError::TimedOut {
                 server: both.source.name().clone(),
@@ -141,7 +168,7 @@ pub(crate) struct StreamHealth {
 pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Failure> {
     let slots = run.migration.facts.slots.clone();
     let target = run.target().await?;
-    let progress = target.slot_progress(&slots).await?;
+    let progress = target.reverse_publisher()?.slot_progress(&slots).await?;
     let behind = |slot: &SlotProgress| slot.position.0.saturating_sub(slot.confirmed.0);
     Ok(StreamHealth {
         streaming: progress.len() == slots.len() && progress.iter().all(|slot| slot.streaming),

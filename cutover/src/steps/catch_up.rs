@@ -17,7 +17,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let (wait, end) = (run.settings.catch_up, run.settings.end_sessions);
     let target = run.target().await?;
     let replayed = replayed(&*target, marker.lsn, wait).await?;
-    let ended = target.end_sessions(&[], end).await?;
+    let ended = target.sessions()?.end_sessions(&[], end).await?;
     Ok(Proof::new(
         format!("{} has replayed {}", target.name(), marker.lsn),
         json!({ "marker": marker.lsn, "replayed": replayed, "sessions_ended": ended }),
@@ -26,12 +26,18 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 
 /// Waits for `lsn`, and reads the role in the same statement.
 pub(super) async fn replayed(
-    target: &dyn ControlledServer,
+    target: &ControlledServer,
     lsn: Lsn,
     wait: Duration,
 ) -> Result<Lsn, Failure> {
     let what = format!("replay up to {lsn}");
-    let replay = answered(target, wait, &what, target.await_replay(lsn, wait)).await?;
+    let replay = answered(
+        target,
+        wait,
+        &what,
+        target.replication()?.await_replay(lsn, wait),
+    )
+    .await?;
     if replay.in_recovery {
         Ok(replay.replayed)
     } else {
@@ -50,14 +56,20 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let name = run.migration.name.clone();
     let target = run.target().await?;
     let deadline = Instant::now() + wait;
-    let mut progress = target.slot_progress(&facts.slots).await?;
+    let mut progress = target
+        .reverse_publisher()?
+        .slot_progress(&facts.slots)
+        .await?;
     let there = |progress: &[SlotProgress]| progress.len() == facts.slots.len();
     while facts.stream_complete && there(&progress) && !delivered(&facts, &progress, marker.lsn) {
         if Instant::now() >= deadline {
             break;
         }
         sleep(POLL).await;
-        progress = target.slot_progress(&facts.slots).await?;
+        progress = target
+            .reverse_publisher()?
+            .slot_progress(&facts.slots)
+            .await?;
     }
     if facts.stream_complete && delivered(&facts, &progress, marker.lsn) {
         return Ok(Proof::new(
@@ -74,7 +86,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
             target.name()
         )));
     };
-    let counted = target.user_commits(since, &facts.exempt);
+    let counted = target.wal_proof()?.user_commits(since, &facts.exempt);
     let lost = match timeout(COUNT, counted).await {
         Ok(counted) => counted?,
         Err(_elapsed) if facts.accept_loss => {

@@ -15,13 +15,13 @@ pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .clone()
         .unwrap_or_default();
     let target = run.target().await?;
-    target.open_databases(&moving).await?;
+    target.sessions()?.open_databases(&moving).await?;
     let (closing, ended) = close_source_for_good(run, &moving).await?;
     // From here on a return to the bake finds no stream that could be armed again.
     run.migration.facts.stream_complete = false;
-    target.drop_slots(&slots).await?;
-    target.reopen(&former, &[]).await?;
-    target.unprepare(&moving).await?;
+    target.reverse_publisher()?.drop_slots(&slots).await?;
+    target.fence()?.reopen(&former, &[]).await?;
+    target.preparation()?.unprepare(&moving).await?;
     Ok(Proof::new(
         format!("{closing}, {} serves for good", target.name()),
         json!({ "sessions_ended": ended, "slots_dropped": slots.len() }),
@@ -48,11 +48,17 @@ async fn close_source_for_good(
         found => found?,
     };
     enter(&*source, moving).await?;
-    source.disable_subscriptions(moving).await?;
-    source.drop_subscriptions(moving).await?;
-    source.close(&record).await?;
-    source.barrier().await?;
-    let ended = source.end_sessions(&[], end).await?;
+    source
+        .reverse_subscriber()?
+        .disable_subscriptions(moving)
+        .await?;
+    source
+        .reverse_subscriber()?
+        .drop_subscriptions(moving)
+        .await?;
+    source.fence()?.close(&record).await?;
+    source.sessions()?.await_starting_backends().await?;
+    let ended = source.sessions()?.end_sessions(&[], end).await?;
     Ok((format!("{} is closed and kept", source.name()), ended))
 }
 
@@ -74,8 +80,8 @@ pub(super) async fn cancel(run: &mut Run<'_>) -> Result<Proof, Failure> {
         }
         outcome => outcome?,
     };
-    source.open_databases(&moving).await?;
-    source.unprepare(&moving).await?;
+    source.sessions()?.open_databases(&moving).await?;
+    source.preparation()?.unprepare(&moving).await?;
     Ok(Proof::new(
         format!(
             "publication and probe table are gone from {}",

@@ -9,7 +9,9 @@ use super::{Failure, Proof, Run, answered};
 use crate::{
     machine::Direction,
     migration::Migration,
-    ports::{Closed, ControlledServer, FenceRecord, Marker, Refusal, ReverseSlot},
+    ports::{
+        ConnectionAttempt, ControlledServer, FenceRecord, FormerSettings, Marker, ReverseSlot,
+    },
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -26,7 +28,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             &*both.target,
             deadline,
             "end its sessions",
-            both.target.end_sessions(&[], deadline),
+            both.target.sessions()?.end_sessions(&[], deadline),
         ),
     )
     .await;
@@ -104,7 +106,7 @@ pub(super) fn record(migration: &Migration, source: bool) -> FenceRecord {
         } else {
             facts.target_timeline.unwrap_or_default()
         },
-        closed: Closed::default(),
+        former: FormerSettings::default(),
     }
 }
 
@@ -114,14 +116,14 @@ pub(super) fn marker_id(migration: &Migration) -> String {
 
 #[derive(Debug)]
 struct Fenced {
-    closed: Closed,
+    closed: FormerSettings,
     marker: Marker,
     ended: u64,
-    refusal: Refusal,
+    refusal: ConnectionAttempt,
 }
 
 async fn close_and_empty(
-    server: &dyn ControlledServer,
+    server: &ControlledServer,
     record: &FenceRecord,
     spare: &[ReverseSlot],
     databases: &[String],
@@ -131,36 +133,36 @@ async fn close_and_empty(
     // The reverse stream's slots confirm what concerns their own database, so each gets a
     // marker of its own; physical replay needs one.
     let marked = if spare.is_empty() { &[][..] } else { databases };
-    let closed = server.close(record).await?;
+    let closed = server.fence()?.close(record).await?;
     let first = databases.first().map_or("postgres", String::as_str);
     let ((), ended, refusal) = try_join3(
-        server.barrier(),
-        server.end_sessions(spare, deadline),
-        server.try_connect(first),
+        server.sessions()?.await_starting_backends(),
+        server.sessions()?.end_sessions(spare, deadline),
+        server.sessions()?.try_connect(first),
     )
     .await?;
-    if refusal == Refusal::Accepted {
+    if refusal == ConnectionAttempt::Accepted {
         return Err(Failure::new(format!(
             "server {} still accepts connections to {first} after it was closed",
             server.name()
         )));
     }
-    // The barrier let the last backend that was starting at the closing appear.
-    let late = server.end_sessions(spare, deadline).await?;
+    // Every backend that was starting at the closing has appeared by now.
+    let late = server.sessions()?.end_sessions(spare, deadline).await?;
     let full = FenceRecord {
-        closed: closed.clone(),
+        former: closed.clone(),
         ..record.clone()
     };
     let (breaches, marker) = try_join(
-        server.breaches(&full, spare),
-        server.marker(marker_id, marked),
+        server.fence()?.breaches(&full, spare),
+        server.wal_proof()?.marker(marker_id, marked),
     )
     .await?;
     if let Some(breach) = breaches.first() {
         return Err(Failure::new(format!(
             "server {} is not closed and empty: {}",
             server.name(),
-            breach.words
+            breach.message
         )));
     }
     Ok(Fenced {

@@ -21,7 +21,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let staying = run.migration.staying_closed();
     let moving = run.migration.moving();
     let target = run.target().await?;
-    let xids = target.reopen(&closed, &staying).await?;
+    let xids = target.fence()?.reopen(&closed, &staying).await?;
     first_write(&*target, &moving).await?;
     run.migration.facts.exempt.xids.extend(&xids);
     let writer = run.migration.target.clone();
@@ -46,7 +46,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .unwrap_or_default();
     let moving = run.migration.moving();
     let source = run.source().await?;
-    source.reopen(&closed, &[]).await?;
+    source.fence()?.reopen(&closed, &[]).await?;
     first_write(&*source, &moving).await?;
     let writer = run.migration.source.clone();
     let publication = run.publish_serve(&writer, Readers::WithoutTarget).await?;
@@ -71,23 +71,23 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 }
 
 /// The engine's own write comes first, into a table outside every audit.
-async fn first_write(server: &dyn ControlledServer, databases: &[String]) -> Result<(), Failure> {
+async fn first_write(server: &ControlledServer, databases: &[String]) -> Result<(), Failure> {
     if write_probes(server, databases).await.is_err() {
         // A process that took over behind the opening has no session into the databases.
-        server.open_databases(databases).await?;
+        server.sessions()?.open_databases(databases).await?;
         write_probes(server, databases).await?;
     }
     Ok(())
 }
 
 async fn write_probes(
-    server: &dyn ControlledServer,
+    server: &ControlledServer,
     databases: &[String],
 ) -> Result<(), ProviderError> {
     let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
     let mut writes = Vec::with_capacity(databases.len());
     for datname in databases {
-        writes.push(server.write_probe(datname, value));
+        writes.push(server.probe_table()?.write_probe(datname, value));
     }
     try_join_all(writes).await?;
     Ok(())
@@ -98,7 +98,10 @@ async fn write_probes(
 async fn take_down_stream(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> {
     let slots = run.migration.facts.slots.clone();
     let both = run.both().await?;
-    both.source.drop_subscriptions(moving).await?;
-    both.target.drop_slots(&slots).await?;
+    both.source
+        .reverse_subscriber()?
+        .drop_subscriptions(moving)
+        .await?;
+    both.target.reverse_publisher()?.drop_slots(&slots).await?;
     Ok(())
 }

@@ -97,7 +97,7 @@ async fn await_quiet(
     let deadline = Instant::now() + run.settings.quiet;
     let server = leaving(run, direction).await?;
     loop {
-        let left = server.newcomers(since).await?;
+        let left = server.sessions()?.newcomers(since).await?;
         if left == 0 || Instant::now() >= deadline {
             return Ok(left);
         }
@@ -108,7 +108,7 @@ async fn await_quiet(
 async fn leaving(
     run: &mut Run<'_>,
     direction: Direction,
-) -> Result<Arc<dyn ControlledServer>, Failure> {
+) -> Result<Arc<ControlledServer>, Failure> {
     match direction {
         Direction::Forward => run.source().await,
         Direction::Reverse => run.target().await,

@@ -7,14 +7,18 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Failure, Proof, Run, arm::stream_health, catch_up, routes::convergence_words, sessions::enter,
+    Failure, Proof, Run,
+    arm::stream_health,
+    catch_up,
+    routes::convergence_words,
+    sessions::{Both, enter},
 };
 use crate::{
     checks::Moment,
     lease,
     machine::Direction,
     migration::Migration,
-    ports::{ControlledServer, Membership, Observation, Rehearsal},
+    ports::{ControlledServer, Membership, MissingRole, Observation, Rehearsal},
     preflight,
 };
 
@@ -22,6 +26,7 @@ use crate::{
 pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let both = run.both().await?;
+    expect_roles(&both)?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Forward)?;
     let identifier = &source.system_identifier;
@@ -29,11 +34,15 @@ pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .await
         .map_err(Failure::new)?;
     run.migration.facts.system_identifier = Some(identifier.clone());
-    both.source.open_databases(&moving).await?;
-    let exempt = both.source.prepare(&moving).await?;
+    both.source.sessions()?.open_databases(&moving).await?;
+    let exempt = both.source.preparation()?.prepare(&moving).await?;
     let made = both.source.observe().await?.position;
-    let replay = both.target.await_replay(made, SET_UP_REPLAY).await?;
-    both.target.open_databases(&moving).await?;
+    let replay = both
+        .target
+        .replication()?
+        .await_replay(made, SET_UP_REPLAY)
+        .await?;
+    both.target.sessions()?.open_databases(&moving).await?;
     let facts = &mut run.migration.facts;
     facts.source_timeline = source.timeline;
     facts.exempt = exempt;
@@ -52,11 +61,12 @@ pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let both = run.both().await?;
+    expect_roles(&both)?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Forward)?;
     try_join(
-        both.source.open_databases(&moving),
-        both.target.open_databases(&moving),
+        both.source.sessions()?.open_databases(&moving),
+        both.target.sessions()?.open_databases(&moving),
     )
     .await?;
     let report = preflight::run(run.ports, run.settings, run.migration, Moment::Switch)
@@ -97,7 +107,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let both = run.both().await?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Reverse)?;
-    both.target.open_databases(&moving).await?;
+    both.target.sessions()?.open_databases(&moving).await?;
     enter(&*both.source, &moving).await?;
     let accepted = run.migration.facts.accept_loss;
     let at_risk = match count_at_risk(run.migration, &*both.target).await {
@@ -156,12 +166,12 @@ pub(crate) async fn writes_at_risk(run: &mut Run<'_>) -> Result<u64, Failure> {
     count_at_risk(run.migration, &*target).await
 }
 
-async fn count_at_risk(
-    migration: &Migration,
-    target: &dyn ControlledServer,
-) -> Result<u64, Failure> {
+async fn count_at_risk(migration: &Migration, target: &ControlledServer) -> Result<u64, Failure> {
     let facts = &migration.facts;
-    let progress = target.slot_progress(&facts.slots).await?;
+    let progress = target
+        .reverse_publisher()?
+        .slot_progress(&facts.slots)
+        .await?;
     let all = !progress.is_empty() && progress.len() == facts.slots.len();
     if facts.stream_complete && all && progress.iter().all(|slot| slot.streaming) {
         return Ok(0);
@@ -169,8 +179,30 @@ async fn count_at_risk(
     let Some(since) = catch_up::delivered_up_to(facts, &progress) else {
         return Ok(0);
     };
-    let commits = target.user_commits(since, &facts.exempt).await?;
+    let commits = target
+        .wal_proof()?
+        .user_commits(since, &facts.exempt)
+        .await?;
     Ok(commits.count)
+}
+
+/// Every role that a switch and its way back need: what is missing must show before anything
+/// is held.
+fn expect_roles(both: &Both) -> Result<(), MissingRole> {
+    let Both { source, target } = both;
+    for server in [source, target] {
+        server.sessions()?;
+        server.fence()?;
+        server.replication()?;
+        server.wal_proof()?;
+        server.probe_table()?;
+    }
+    source.preparation()?;
+    source.reverse_subscriber()?;
+    target.guarded_promotion()?;
+    target.reverse_publisher()?;
+    target.preparation()?;
+    Ok(())
 }
 
 /// Source and target are one system, in the roles that `direction` begins with.

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Failure, Proof, Run, prove, sessions::enter};
 use crate::{
     machine::Event,
-    ports::{ControlledServer, Exempt, FenceRecord},
+    ports::{AccessRules, ControlledServer, Exempt, FenceRecord, ProviderError},
 };
 
 /// The target is still closed: late sessions end, slots are made, and its WAL proves that
@@ -47,15 +47,15 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     // Without sessions into the closed databases no slot can be made there.
     let own = enter(&*target, &moving).await?;
     let ((), ended, slots) = try_join3(
-        target.barrier(),
-        target.end_sessions(&[], end),
-        target.create_reverse_slots(&moving),
+        target.sessions()?.await_starting_backends(),
+        target.sessions()?.end_sessions(&[], end),
+        target.reverse_publisher()?.create_slots(&moving),
     )
     .await?;
-    let late = target.end_sessions(&[], end).await?;
+    let late = target.sessions()?.end_sessions(&[], end).await?;
     let mut exempt = facts.exempt;
     exempt.xids.extend(&own);
-    let commits = target.user_commits(fork, &exempt).await?;
+    let commits = target.wal_proof()?.user_commits(fork, &exempt).await?;
     let opened = target.observe().await?.position;
     let stream_complete = commits.count == 0 && slots.len() == moving.len();
     let words = if stream_complete {
@@ -84,29 +84,25 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     Ok(Proof::new(words, evidence))
 }
 
-/// Whether the target is a closed, empty primary on which nobody has written.
+/// Whether the target is proven to be a closed, empty primary on which nobody has written.
 pub(super) async fn unwritten(
-    target: &dyn ControlledServer,
+    target: &ControlledServer,
     record: &FenceRecord,
     fork: crate::Lsn,
     exempt: &Exempt,
 ) -> bool {
-    let primary = target
-        .observe()
-        .await
-        .is_ok_and(|observed| !observed.in_recovery);
-    if !primary {
-        return false;
-    }
-    let closed = target
-        .breaches(record, &[])
-        .await
-        .is_ok_and(|breaches| breaches.is_empty());
-    closed
-        && target
-            .user_commits(fork, exempt)
-            .await
-            .is_ok_and(|commits| commits.count == 0)
+    let proof = async {
+        if target.observe().await?.in_recovery {
+            return Ok(false);
+        }
+        if !target.fence()?.breaches(record, &[]).await?.is_empty() {
+            return Ok(false);
+        }
+        let commits = target.wal_proof()?.user_commits(fork, exempt).await?;
+        Ok::<_, ProviderError>(commits.count == 0)
+    };
+    // What cannot be read is no proof.
+    proof.await.unwrap_or(false)
 }
 
 /// The source gets `pg_hba.conf` and its logins back; its databases are still limited to
@@ -116,12 +112,15 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let wait = run.settings.end_sessions;
     let source = run.source().await?;
     let closed = facts.closed_source.unwrap_or_default();
-    source.restore_hba(&closed).await?;
+    source.fence()?.restore_access_rules(&closed).await?;
     // The reload is asynchronous: whoever is let out of a sidecar before it is through
     // would be refused.
-    source.await_hba(false, wait).await?;
+    source
+        .fence()?
+        .await_access_rules(AccessRules::Former, wait)
+        .await?;
     let armed = facts.armed.unwrap_or_default();
-    source.restore_logins(&armed).await?;
+    source.reverse_subscriber()?.restore_logins(&armed).await?;
     Ok(Proof::new(
         format!("{} has its former pg_hba.conf and logins", source.name()),
         json!({ "logins": armed.nologin_roles, "hba": closed.hba.is_some() }),

@@ -22,7 +22,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         marker: marker.lsn,
         deadline: deadline(run.migration, &*target, &settings).await?,
     };
-    let answer = target.promote(&guard).await?;
+    let answer = target.guarded_promotion()?.promote(&guard).await?;
     if answer == PromoteAnswer::Refused {
         return Err(Failure::unprovable(format!(
             "{} refused to promote: it has not replayed {}, or a database on it is open, or the \
@@ -31,7 +31,10 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             guard.marker
         )));
     }
-    let observed = target.await_primary(settings.promote).await?;
+    let observed = target
+        .guarded_promotion()?
+        .await_primary(settings.promote)
+        .await?;
     let fork = observed.replayed.unwrap_or_default();
     if observed.timeline <= token_timeline || fork < marker.lsn {
         return Err(Failure::unprovable(format!(
@@ -61,7 +64,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 /// under a deadline of its own.
 async fn deadline(
     migration: &Migration,
-    target: &dyn ControlledServer,
+    target: &ControlledServer,
     settings: &Settings,
 ) -> Result<UnixMillis, Failure> {
     let soonest = UnixMillis::now().plus(settings.promote / 2);
@@ -80,7 +83,10 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         copies.push(carry_sequences(&both, datname));
     }
     let sequences: usize = try_join_all(copies).await?.into_iter().sum();
-    both.source.disable_subscriptions(&moving).await?;
+    both.source
+        .reverse_subscriber()?
+        .disable_subscriptions(&moving)
+        .await?;
     Ok(Proof::new(
         format!("{sequences} sequences carried over, the reverse stream is stopped"),
         json!({ "sequences": sequences }),
@@ -88,7 +94,10 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 }
 
 async fn carry_sequences(both: &Both, datname: &str) -> Result<usize, Failure> {
-    let values = both.target.sequences(datname).await?;
-    both.source.set_sequences(datname, &values).await?;
+    let values = both.target.reverse_publisher()?.sequences(datname).await?;
+    both.source
+        .reverse_subscriber()?
+        .set_sequences(datname, &values)
+        .await?;
     Ok(values.len())
 }

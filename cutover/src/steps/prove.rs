@@ -24,7 +24,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let (ended, observed, proved_through) = loop {
         let (verdict, ended, observed) = futures_util::future::join3(
             proved(&*both.source, &record, &[], marker, &facts.exempt),
-            both.target.end_sessions(&[], end),
+            both.target.sessions()?.end_sessions(&[], end),
             both.target.observe(),
         )
         .await;
@@ -35,8 +35,8 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             Err(words) if tries >= MAX_TRIES => return Err(Failure::new(words)),
             Err(_) => {
                 tries += 1;
-                both.source.end_sessions(&[], end).await?;
-                marker = both.source.marker(&id, &[]).await?;
+                both.source.sessions()?.end_sessions(&[], end).await?;
+                marker = both.source.wal_proof()?.marker(&id, &[]).await?;
                 catch_up::replayed(&*both.target, marker.lsn, wait).await?;
             }
         }
@@ -73,7 +73,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
             json!({ "marker": marker.lsn, "proved_through": through }),
         )),
         Err(words) => {
-            target.end_sessions(&facts.slots, end).await?;
+            target.sessions()?.end_sessions(&facts.slots, end).await?;
             Err(Failure::new(words))
         }
     }
@@ -103,22 +103,22 @@ pub(super) async fn source_still_fenced(run: &mut Run<'_>) -> Result<(), Failure
 
 /// Closed, empty, and without a user commit after the marker; or why not.
 async fn proved(
-    server: &dyn ControlledServer,
+    server: &ControlledServer,
     record: &FenceRecord,
     spare: &[ReverseSlot],
     marker: Marker,
     exempt: &crate::ports::Exempt,
 ) -> Result<Result<Lsn, String>, Failure> {
     let (breaches, commits) = futures_util::future::try_join(
-        server.breaches(record, spare),
-        server.user_commits(marker.after, exempt),
+        server.fence()?.breaches(record, spare),
+        server.wal_proof()?.user_commits(marker.after, exempt),
     )
     .await?;
     if let Some(breach) = breaches.first() {
         return Ok(Err(format!(
             "the fence of {} does not hold: {}",
             server.name(),
-            breach.words
+            breach.message
         )));
     }
     if commits.count > 0 {
@@ -139,7 +139,7 @@ pub(super) fn full_record(migration: &Migration, source: bool) -> FenceRecord {
         &migration.facts.closed_target
     };
     FenceRecord {
-        closed: closed.clone().unwrap_or_default(),
+        former: closed.clone().unwrap_or_default(),
         ..fence::record(migration, source)
     }
 }

@@ -14,15 +14,15 @@ use crate::{
 /// The control sessions of a migration's two servers, opened when first needed.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    source: Option<Arc<dyn ControlledServer>>,
-    target: Option<Arc<dyn ControlledServer>>,
+    source: Option<Arc<ControlledServer>>,
+    target: Option<Arc<ControlledServer>>,
 }
 
 /// Both servers of a switch, under control.
 #[derive(Clone, Debug)]
 pub(crate) struct Both {
-    pub(crate) source: Arc<dyn ControlledServer>,
-    pub(crate) target: Arc<dyn ControlledServer>,
+    pub(crate) source: Arc<ControlledServer>,
+    pub(crate) target: Arc<ControlledServer>,
 }
 
 impl Sessions {
@@ -50,13 +50,13 @@ impl Run<'_> {
     }
 
     /// The source alone: an undo must not wait for a target that is gone.
-    pub(super) async fn source(&mut self) -> Result<Arc<dyn ControlledServer>, Failure> {
+    pub(super) async fn source(&mut self) -> Result<Arc<ControlledServer>, Failure> {
         let name = &self.migration.source;
         ensure(&mut self.sessions.source, self.ports, name, self.migration).await
     }
 
     /// The target alone.
-    pub(super) async fn target(&mut self) -> Result<Arc<dyn ControlledServer>, Failure> {
+    pub(super) async fn target(&mut self) -> Result<Arc<ControlledServer>, Failure> {
         let name = &self.migration.target;
         ensure(&mut self.sessions.target, self.ports, name, self.migration).await
     }
@@ -68,32 +68,33 @@ impl Run<'_> {
 /// A new process has none of the former one's sessions. An armed source lets superusers in,
 /// a closed server lets nobody in.
 pub(super) async fn enter(
-    server: &dyn ControlledServer,
+    server: &ControlledServer,
     datnames: &[String],
 ) -> Result<Vec<u64>, ProviderError> {
-    match server.open_databases(datnames).await {
+    match server.sessions()?.open_databases(datnames).await {
         Ok(()) => Ok(Vec::new()),
-        Err(_) => server.reenter_databases(datnames).await,
+        Err(_) => server.sessions()?.reenter_databases(datnames).await,
     }
 }
 
 async fn ensure(
-    slot: &mut Option<Arc<dyn ControlledServer>>,
+    slot: &mut Option<Arc<ControlledServer>>,
     ports: &Ports,
     name: &ServerName,
     migration: &Migration,
-) -> Result<Arc<dyn ControlledServer>, Failure> {
+) -> Result<Arc<ControlledServer>, Failure> {
     if let Some(server) = slot {
         return Ok(Arc::clone(server));
     }
     let server = ports.catalog.server(name).await?;
     let control = migration.control();
-    let attached = timeout(ATTACH, ports.provider.attach(&server, &control)).await;
+    let provider = ports.providers.of(&server)?;
+    let attached = timeout(ATTACH, provider.attach(&server, &control)).await;
     let attached = attached.map_err(|_elapsed| ProviderError::Unreachable {
         server: name.clone(),
-        words: format!("no session within {ATTACH:?}"),
+        reason: format!("no session within {ATTACH:?}"),
     })??;
-    Ok(Arc::clone(slot.insert(attached.into())))
+    Ok(Arc::clone(slot.insert(Arc::new(attached))))
 }
 
 /// A server in the same region answers within milliseconds; one that needs longer cannot

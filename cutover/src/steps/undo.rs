@@ -13,7 +13,7 @@ use super::{
 use crate::{
     machine::Step,
     migration::Migration,
-    ports::{Closed, ProviderError},
+    ports::{AccessRules, FormerSettings, ProviderError},
 };
 
 /// The source becomes the writer again.
@@ -95,7 +95,7 @@ fn patience(migration: &Migration) -> Option<Duration> {
 fn silent(migration: &Migration, waited: Duration) -> Failure {
     Failure::from(ProviderError::Unreachable {
         server: migration.target.clone(),
-        words: format!("no answer within {waited:?}"),
+        reason: format!("no answer within {waited:?}"),
     })
 }
 
@@ -133,7 +133,7 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
 async fn cut_off(run: &mut Run<'_>) -> Result<String, Failure> {
     let deadline = run.migration.facts.promote_deadline;
     let target = run.target().await?;
-    let link = target.standby_link().await?;
+    let link = target.replication()?.standby_link().await?;
     let slot = link.slot.filter(|_| link.restore_command.is_empty());
     let Some(slot) = slot else {
         return Err(Failure::unprovable(
@@ -155,7 +155,7 @@ async fn cut_off(run: &mut Run<'_>) -> Result<String, Failure> {
         sleep(POLL).await;
     }
     let source = run.source().await?;
-    source.cut_off_standby(&slot).await?;
+    source.replication()?.cut_off_standby(&slot).await?;
     Ok(format!(
         "the target is a standby, cut off from the source (slot {slot} dropped)"
     ))
@@ -190,15 +190,18 @@ async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
     let closed = recorded(run, true).await?;
     let source = run.source().await?;
     let Some(closed) = closed else { return Ok(()) };
-    source.restore_hba(&closed).await?;
-    source.await_hba(false, wait).await?;
-    source.reopen(&closed, &[]).await?;
+    source.fence()?.restore_access_rules(&closed).await?;
+    source
+        .fence()?
+        .await_access_rules(AccessRules::Former, wait)
+        .await?;
+    source.fence()?.reopen(&closed, &[]).await?;
     Ok(())
 }
 
 /// The former settings as the fence left them in the server; a crash can have lost the
 /// journal's copy, never the server's.
-async fn recorded(run: &mut Run<'_>, source: bool) -> Result<Option<Closed>, Failure> {
+async fn recorded(run: &mut Run<'_>, source: bool) -> Result<Option<FormerSettings>, Failure> {
     let migration: &Migration = run.migration;
     let (name, journalled) = if source {
         (&migration.source, &migration.facts.closed_source)
@@ -206,10 +209,15 @@ async fn recorded(run: &mut Run<'_>, source: bool) -> Result<Option<Closed>, Fai
         (&migration.target, &migration.facts.closed_target)
     };
     let server = run.ports.catalog.server(name).await?;
-    let record = run.ports.provider.fence_record(&server).await?;
+    let record = run
+        .ports
+        .providers
+        .of(&server)?
+        .fence_record(&server)
+        .await?;
     let ours = record.filter(|record| record.migration == migration.name && record.server == *name);
     Ok(ours
-        .map(|record| record.closed)
+        .map(|record| record.former)
         .or_else(|| journalled.clone()))
 }
 
@@ -253,9 +261,9 @@ async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
     let record = fence::record(run.migration, true);
     let wait = run.settings.end_sessions;
     let source = run.source().await?;
-    source.close(&record).await?;
-    source.barrier().await?;
-    source.end_sessions(&[], wait).await?;
+    source.fence()?.close(&record).await?;
+    source.sessions()?.await_starting_backends().await?;
+    source.sessions()?.end_sessions(&[], wait).await?;
     Ok(())
 }
 
@@ -266,9 +274,12 @@ async fn reopen_target(run: &mut Run<'_>) -> Result<(), Failure> {
     let wait = run.settings.end_sessions;
     let target = run.target().await?;
     if let Some(closed) = closed {
-        target.restore_hba(&closed).await?;
-        target.await_hba(false, wait).await?;
-        let xids = target.reopen(&closed, &staying).await?;
+        target.fence()?.restore_access_rules(&closed).await?;
+        target
+            .fence()?
+            .await_access_rules(AccessRules::Former, wait)
+            .await?;
+        let xids = target.fence()?.reopen(&closed, &staying).await?;
         run.migration.facts.exempt.xids.extend(&xids);
     }
     run.migration.facts.closed_target = None;

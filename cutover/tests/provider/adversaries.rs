@@ -27,16 +27,33 @@ async fn a_session_of_the_replication_protocol_that_writes_is_ended_like_any_oth
     let reader = pair.target.connect("app", "orders").await.unwrap();
     reader.run("BEGIN; SELECT count(*) FROM items").await;
 
-    let record = close(&*source, 2, &[]).await;
-    let marker = source.marker("m/2", &[]).await.unwrap();
+    let record = close(&source, 2, &[]).await;
+    let marker = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/2", &[])
+        .await
+        .unwrap();
     assert_eq!(walsender.ask(insert), None);
-    assert_eq!(breaches(&*source, &record, &[]).await, [""; 0]);
-    assert_eq!(commits(&*source, marker.after, &exempt).await, 0);
+    assert_eq!(breaches(&source, &record, &[]).await, [""; 0]);
+    assert_eq!(commits(&source, marker.after, &exempt).await, 0);
 
     let target = pair.target.attach(2).await;
-    assert!(target.end_sessions(&[], SOON).await.unwrap() >= 1);
+    assert!(
+        target
+            .sessions()
+            .unwrap()
+            .end_sessions(&[], SOON)
+            .await
+            .unwrap()
+            >= 1
+    );
     assert!(reader.try_run("SELECT 1").await.is_err());
-    let newcomers = target.newcomers(pointsman_catalog::UnixMillis(0)).await;
+    let newcomers = target
+        .sessions()
+        .unwrap()
+        .newcomers(pointsman_catalog::UnixMillis(0))
+        .await;
     assert_eq!(newcomers.unwrap(), 0);
 }
 
@@ -64,13 +81,25 @@ async fn every_kind_of_user_commit_is_counted_and_nothing_else() {
         "CREATE TABLE t AS SELECT 1 AS one; ",
         "SELECT lo_create(0)",
     ] {
-        let since = source.marker("m/1", &[]).await.unwrap().after;
+        let since = source
+            .wal_proof()
+            .unwrap()
+            .marker("m/1", &[])
+            .await
+            .unwrap()
+            .after;
         let write = write.trim_end_matches("; ");
         app.run(write).await;
-        assert_eq!(commits(&*source, since, &exempt).await, 1, "{write}");
+        assert_eq!(commits(&source, since, &exempt).await, 1, "{write}");
     }
 
-    let since = source.marker("m/1", &[]).await.unwrap().after;
+    let since = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/1", &[])
+        .await
+        .unwrap()
+        .after;
     for nothing in [
         "ANALYZE",
         "VACUUM (ANALYZE) items",
@@ -82,12 +111,22 @@ async fn every_kind_of_user_commit_is_counted_and_nothing_else() {
         for statement in nothing.split("; ") {
             boss.run(statement).await;
         }
-        assert_eq!(commits(&*source, since, &exempt).await, 0, "{nothing}");
+        assert_eq!(commits(&source, since, &exempt).await, 0, "{nothing}");
     }
-    source.write_probe("orders", 3).await.unwrap();
-    source.marker("m/1", &[]).await.unwrap();
+    source
+        .probe_table()
+        .unwrap()
+        .write_probe("orders", 3)
+        .await
+        .unwrap();
+    source
+        .wal_proof()
+        .unwrap()
+        .marker("m/1", &[])
+        .await
+        .unwrap();
     assert_eq!(
-        commits(&*source, since, &exempt).await,
+        commits(&source, since, &exempt).await,
         0,
         "the engine's own"
     );
@@ -96,10 +135,16 @@ async fn every_kind_of_user_commit_is_counted_and_nothing_else() {
         .await;
     boss.run("SELECT pg_replication_origin_session_setup('stream')")
         .await;
-    let since = source.marker("m/1", &[]).await.unwrap().after;
+    let since = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/1", &[])
+        .await
+        .unwrap()
+        .after;
     boss.run("INSERT INTO items (words) VALUES ('applied')")
         .await;
-    assert_eq!(commits(&*source, since, &exempt).await, 0, "of an origin");
+    assert_eq!(commits(&source, since, &exempt).await, 0, "of an origin");
 }
 
 #[tokio::test]
@@ -109,17 +154,35 @@ async fn a_commit_counts_whose_writes_lie_before_the_beginning() {
     let app = pair.source.connect("app", "orders").await.unwrap();
     app.run("BEGIN; INSERT INTO items (words) VALUES ('early')")
         .await;
-    let since = source.marker("m/1", &[]).await.unwrap().after;
+    let since = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/1", &[])
+        .await
+        .unwrap()
+        .after;
     app.run("COMMIT").await;
-    assert_eq!(commits(&*source, since, &exempt).await, 1);
+    assert_eq!(commits(&source, since, &exempt).await, 1);
 
-    let since = source.marker("m/1", &[]).await.unwrap().after;
+    let since = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/1", &[])
+        .await
+        .unwrap()
+        .after;
     app.run("BEGIN; INSERT INTO items (words) VALUES ('two phases'); PREPARE TRANSACTION 'p'")
         .await;
-    assert_eq!(commits(&*source, since, &exempt).await, 0, "only prepared");
-    let since = source.marker("m/1", &[]).await.unwrap().after;
+    assert_eq!(commits(&source, since, &exempt).await, 0, "only prepared");
+    let since = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/1", &[])
+        .await
+        .unwrap()
+        .after;
     app.run("COMMIT PREPARED 'p'").await;
-    assert_eq!(commits(&*source, since, &exempt).await, 1);
+    assert_eq!(commits(&source, since, &exempt).await, 1);
 }
 
 #[tokio::test]
@@ -127,14 +190,20 @@ async fn proofs_read_wal_stretch_by_stretch() {
     let pair = Pair::start(FenceLevel::Sql).await;
     let (source, _target, exempt) = prepared(&pair).await;
     let app = pair.source.connect("app", "orders").await.unwrap();
-    let since = source.marker("m/1", &[]).await.unwrap().after;
+    let since = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/1", &[])
+        .await
+        .unwrap()
+        .after;
     let mut expected = 0;
     let position = async || source.observe().await.unwrap().position;
     while position().await.0 < since.0 + 10 * 1024 * 1024 {
         write_in_bulk(&app).await;
         expected += 20;
     }
-    assert_eq!(commits(&*source, since, &exempt).await, expected);
+    assert_eq!(commits(&source, since, &exempt).await, expected);
 }
 
 #[tokio::test]
@@ -143,15 +212,26 @@ async fn autovacuum_behind_the_fence_is_no_writer() {
     let (source, _target, exempt) = prepared(&pair).await;
     let app = pair.source.connect("app", "orders").await.unwrap();
     write_in_bulk(&app).await;
-    let record = close(&*source, 2, &[]).await;
-    let since = source.marker("m/2", &[]).await.unwrap().after;
+    let record = close(&source, 2, &[]).await;
+    let since = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/2", &[])
+        .await
+        .unwrap()
+        .after;
     until("an automatic ANALYZE", async || {
-        source.open_databases(&["orders".to_owned()]).await.unwrap();
+        source
+            .sessions()
+            .unwrap()
+            .open_databases(&["orders".to_owned()])
+            .await
+            .unwrap();
         pair.source.log().contains("automatic analyze")
     })
     .await;
-    assert_eq!(commits(&*source, since, &exempt).await, 0);
-    assert_eq!(breaches(&*source, &record, &[]).await, [""; 0]);
+    assert_eq!(commits(&source, since, &exempt).await, 0);
+    assert_eq!(breaches(&source, &record, &[]).await, [""; 0]);
 }
 
 /// Twenty transactions, some of them with subtransactions.
@@ -164,6 +244,12 @@ async fn write_in_bulk(app: &Session) {
     }
 }
 
-async fn commits(server: &dyn ControlledServer, since: Lsn, exempt: &Exempt) -> u64 {
-    server.user_commits(since, exempt).await.unwrap().count
+async fn commits(server: &ControlledServer, since: Lsn, exempt: &Exempt) -> u64 {
+    server
+        .wal_proof()
+        .unwrap()
+        .user_commits(since, exempt)
+        .await
+        .unwrap()
+        .count
 }

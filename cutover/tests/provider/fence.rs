@@ -1,7 +1,7 @@
 //! What a closed server lets in, remembers and gives back.
 
 use pointsman_catalog::FenceLevel;
-use pointsman_cutover::ports::{ProviderError, Refusal};
+use pointsman_cutover::ports::{AccessRules, ConnectionAttempt, ProviderError};
 
 use crate::{
     pair::{Pair, until},
@@ -18,9 +18,9 @@ async fn a_closed_server_remembers_its_former_settings_and_gives_them_back() {
         .await;
     let before = source.observe().await.unwrap().databases;
 
-    let first = close(&*source, 2, &[]).await;
-    assert_eq!(first.closed.databases, before);
-    assert_eq!(first.closed.hba.as_deref().unwrap().as_bytes(), serving);
+    let first = close(&source, 2, &[]).await;
+    assert_eq!(first.former.databases, before);
+    assert_eq!(first.former.hba.as_deref().unwrap().as_bytes(), serving);
     let fenced = source.observe().await.unwrap().databases;
     assert!(fenced.iter().all(|database| {
         if database.datname == "postgres" {
@@ -34,36 +34,56 @@ async fn a_closed_server_remembers_its_former_settings_and_gives_them_back() {
         assert!(words.contains("not currently accepting") || words.contains("pg_hba.conf"));
     }
 
-    let second = close(&*source, 3, &[]).await;
+    let second = close(&source, 3, &[]).await;
     assert_eq!(
-        second.closed.databases, before,
+        second.former.databases, before,
         "the fence itself was recorded"
     );
-    assert_eq!(second.closed.hba, first.closed.hba);
-    assert_eq!(second.closed.xids.len(), 2);
+    assert_eq!(second.former.hba, first.former.hba);
+    assert_eq!(second.former.xids.len(), 2);
     let found = pair.source.fence_record().await.unwrap();
     assert_eq!((found.epoch, found.timeline), (3, 1));
-    assert_eq!(found.closed, second.closed);
+    assert_eq!(found.former, second.former);
     assert_eq!(found.server, second.server);
     let copied = async || pair.target.fence_record().await.as_ref() == Some(&found);
     until("the record's copy on the standby", copied).await;
     assert!(!target.observe().await.unwrap().databases[0].allow_connections);
 
-    let stale = request(&*source, 2).await;
-    let refused = source.close(&stale).await.unwrap_err();
+    let stale = request(&source, 2).await;
+    let refused = source.fence().unwrap().close(&stale).await.unwrap_err();
     assert!(
         matches!(refused, ProviderError::Superseded { found: 3, .. }),
         "{refused}"
     );
 
-    source.restore_hba(&found.closed).await.unwrap();
-    source.await_hba(false, SOON).await.unwrap();
+    source
+        .fence()
+        .unwrap()
+        .restore_access_rules(&found.former)
+        .await
+        .unwrap();
+    source
+        .fence()
+        .unwrap()
+        .await_access_rules(AccessRules::Former, SOON)
+        .await
+        .unwrap();
     assert_eq!(pair.source.hba(), serving);
-    source.reopen(&found.closed, &[]).await.unwrap();
+    source
+        .fence()
+        .unwrap()
+        .reopen(&found.former, &[])
+        .await
+        .unwrap();
     assert_eq!(source.observe().await.unwrap().databases, before);
     assert_eq!(pair.source.fence_record().await, None);
-    let accepted = source.try_connect("orders").await.unwrap();
-    assert_eq!(accepted, Refusal::Accepted);
+    let accepted = source
+        .sessions()
+        .unwrap()
+        .try_connect("orders")
+        .await
+        .unwrap();
+    assert_eq!(accepted, ConnectionAttempt::Accepted);
     pair.source.connect("app", "orders").await.unwrap();
 }
 
@@ -72,16 +92,36 @@ async fn a_crash_between_record_and_file_leaves_the_former_file_in_the_record() 
     let pair = Pair::start(FenceLevel::SqlHba).await;
     let serving = pair.source.hba();
     let (source, _target, _) = prepared(&pair).await;
-    close(&*source, 2, &[]).await;
+    close(&source, 2, &[]).await;
     drop(source);
 
     let source = pair.source.attach(3).await;
-    let again = close(&*source, 3, &[]).await;
-    source.await_hba(true, SOON).await.unwrap();
-    assert_eq!(again.closed.hba.as_deref().unwrap().as_bytes(), serving);
-    source.restore_hba(&again.closed).await.unwrap();
-    source.await_hba(false, SOON).await.unwrap();
-    source.reopen(&again.closed, &[]).await.unwrap();
+    let again = close(&source, 3, &[]).await;
+    source
+        .fence()
+        .unwrap()
+        .await_access_rules(AccessRules::Fenced, SOON)
+        .await
+        .unwrap();
+    assert_eq!(again.former.hba.as_deref().unwrap().as_bytes(), serving);
+    source
+        .fence()
+        .unwrap()
+        .restore_access_rules(&again.former)
+        .await
+        .unwrap();
+    source
+        .fence()
+        .unwrap()
+        .await_access_rules(AccessRules::Former, SOON)
+        .await
+        .unwrap();
+    source
+        .fence()
+        .unwrap()
+        .reopen(&again.former, &[])
+        .await
+        .unwrap();
     assert_eq!(pair.source.hba(), serving);
     pair.source.connect("boss", "idle").await.unwrap();
 }
@@ -96,8 +136,8 @@ async fn whatever_breaks_a_fence_is_named() {
             "BEGIN; INSERT INTO items (words) VALUES ('p'); PREPARE TRANSACTION 'left'",
         )
         .await;
-    let record = close(&*source, 2, &[]).await;
-    let words = breaches(&*source, &record, &[]).await;
+    let record = close(&source, 2, &[]).await;
+    let words = breaches(&source, &record, &[]).await;
     assert_eq!(words.len(), 1, "{words:?}");
     assert!(words[0].contains("prepared transaction left"), "{words:?}");
 
@@ -107,7 +147,7 @@ async fn whatever_breaks_a_fence_is_named() {
         .await;
     boss.run("ALTER DATABASE postgres CONNECTION LIMIT 5").await;
     boss.run("CREATE DATABASE later").await;
-    let words = breaches(&*source, &record, &[]).await.join("\n");
+    let words = breaches(&source, &record, &[]).await.join("\n");
     for breach in [
         "prepared transaction left",
         "database orders is open",
@@ -118,21 +158,36 @@ async fn whatever_breaks_a_fence_is_named() {
     ] {
         assert!(words.contains(breach), "{breach} is not in:\n{words}");
     }
-    source.end_sessions(&[], SOON).await.unwrap();
+    source
+        .sessions()
+        .unwrap()
+        .end_sessions(&[], SOON)
+        .await
+        .unwrap();
     assert!(boss.try_run("SELECT 1").await.is_err());
 
-    source.reopen(&record.closed, &[]).await.unwrap();
-    source.unprepare(&moving()).await.unwrap();
+    source
+        .fence()
+        .unwrap()
+        .reopen(&record.former, &[])
+        .await
+        .unwrap();
+    source
+        .preparation()
+        .unwrap()
+        .unprepare(&moving())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn another_migrations_fence_is_left_alone() {
     let pair = Pair::start(FenceLevel::Sql).await;
     let (source, _target, _) = prepared(&pair).await;
-    close(&*source, 2, &[]).await;
-    let mut other = request(&*source, 9).await;
+    close(&source, 2, &[]).await;
+    let mut other = request(&source, 9).await;
     other.migration = "other".to_owned();
-    let refused = source.close(&other).await.unwrap_err();
+    let refused = source.fence().unwrap().close(&other).await.unwrap_err();
     assert!(
         refused.to_string().contains("the fence of migration m"),
         "{refused}"

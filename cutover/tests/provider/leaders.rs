@@ -1,13 +1,10 @@
 //! Former leaders, lost sessions, and words that show no secret.
 
 use pointsman_catalog::FenceLevel;
-use pointsman_cutover::{
-    ports::{ControlId, DatabaseProvider as _, ProviderError},
-    providers::postgres::PostgresProvider,
-};
+use pointsman_cutover::ports::{ControlId, ProviderError};
 
 use crate::{
-    pair::Pair,
+    pair::{Pair, provider},
     verbs::{close, moving, prepared},
 };
 
@@ -19,7 +16,12 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
     let newer = pair.source.attach(2).await;
     let lost = former.observe().await.unwrap_err();
     assert!(matches!(lost, ProviderError::Unreachable { .. }), "{lost}");
-    let lost = former.sequences("orders").await.unwrap_err();
+    let lost = former
+        .reverse_publisher()
+        .unwrap()
+        .sequences("orders")
+        .await
+        .unwrap_err();
     assert!(matches!(lost, ProviderError::Unreachable { .. }), "{lost}");
 
     let refused = pair.source.try_attach(1).await.unwrap_err();
@@ -34,7 +36,7 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
         ),
         "{refused}"
     );
-    close(&*newer, 2, &[]).await;
+    close(&newer, 2, &[]).await;
     drop(newer);
     let refused = pair.source.try_attach(1).await.unwrap_err();
     assert!(
@@ -50,7 +52,12 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
     );
 
     let next = pair.source.attach(3).await;
-    let closed = next.open_databases(&moving()).await.unwrap_err();
+    let closed = next
+        .sessions()
+        .unwrap()
+        .open_databases(&moving())
+        .await
+        .unwrap_err();
     assert!(
         closed.to_string().contains("not currently accepting"),
         "{closed}"
@@ -77,10 +84,7 @@ async fn errors_name_the_server_and_show_no_password() {
         (address + " sslmode", "malformed"),
     ] {
         server.control = format!("password='it is secret' {changed}");
-        let error = PostgresProvider
-            .attach(&server, &control)
-            .await
-            .unwrap_err();
+        let error = provider().attach(&server, &control).await.unwrap_err();
         let error = format!("{error} {error:?}");
         assert!(error.contains(words) && error.contains("blue"), "{error}");
         assert!(!error.contains("secret"), "{error}");

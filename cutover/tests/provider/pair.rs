@@ -6,13 +6,16 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
 use pointsman_catalog::{FenceLevel, Server, ServerName};
 use pointsman_cutover::{
-    ports::{ControlId, ControlledServer, DatabaseProvider as _, FenceRecord, ProviderError},
+    ports::{ControlId, ControlledServer, DatabaseProvider, FenceRecord, ProviderError},
     providers::postgres::PostgresProvider,
 };
 use tokio::{
@@ -32,6 +35,11 @@ const HBA: &str = "# serving\tä\n\
      host all  postgres,boss 127.0.0.1/32 trust # the masters\n\
      host all app,repl 127.0.0.1 255.255.255.255 trust\n\
      host all \"nobody\" all reject\n";
+
+/// What is under test. Another one that reaches these servers must pass the same suite.
+pub(crate) fn provider() -> Arc<dyn DatabaseProvider> {
+    Arc::new(PostgresProvider)
+}
 
 /// Both servers end when dropped.
 pub(crate) struct Pair {
@@ -150,23 +158,20 @@ impl Running {
     }
 
     /// Takes control as migration `m` at `epoch`.
-    pub(crate) async fn attach(&self, epoch: u64) -> Box<dyn ControlledServer> {
+    pub(crate) async fn attach(&self, epoch: u64) -> ControlledServer {
         self.try_attach(epoch).await.unwrap()
     }
 
-    pub(crate) async fn try_attach(
-        &self,
-        epoch: u64,
-    ) -> Result<Box<dyn ControlledServer>, ProviderError> {
+    pub(crate) async fn try_attach(&self, epoch: u64) -> Result<ControlledServer, ProviderError> {
         let control = ControlId {
             migration: "m".to_owned(),
             epoch,
         };
-        PostgresProvider.attach(&self.server(), &control).await
+        provider().attach(&self.server(), &control).await
     }
 
     pub(crate) async fn fence_record(&self) -> Option<FenceRecord> {
-        PostgresProvider.fence_record(&self.server()).await.unwrap()
+        provider().fence_record(&self.server()).await.unwrap()
     }
 
     /// A connection over TCP, or the server's words.

@@ -15,33 +15,90 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
     let late = target.observe().await.unwrap().clock;
     let soon = late.plus(SOON);
     let guard = |marker, deadline| PromoteGuard { marker, deadline };
-    let open = target.replay().await.unwrap().replayed;
-    let answer = target.promote(&guard(open, soon)).await.unwrap();
+    let open = target
+        .replication()
+        .unwrap()
+        .replay()
+        .await
+        .unwrap()
+        .replayed;
+    let answer = target
+        .guarded_promotion()
+        .unwrap()
+        .promote(&guard(open, soon))
+        .await
+        .unwrap();
     assert_eq!(answer, PromoteAnswer::Refused, "a database is open");
 
-    let record = close(&*source, 2, &[]).await;
+    let record = close(&source, 2, &[]).await;
     let closed = source.observe().await.unwrap().position;
-    target.await_replay(closed, SOON).await.unwrap();
+    target
+        .replication()
+        .unwrap()
+        .await_replay(closed, SOON)
+        .await
+        .unwrap();
     pair.target
         .execute("postgres", "SELECT pg_wal_replay_pause()")
         .await;
-    let marker = source.marker("m/2", &[]).await.unwrap();
-    let answer = target.promote(&guard(marker.lsn, soon)).await.unwrap();
+    let marker = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/2", &[])
+        .await
+        .unwrap();
+    let answer = target
+        .guarded_promotion()
+        .unwrap()
+        .promote(&guard(marker.lsn, soon))
+        .await
+        .unwrap();
     assert_eq!(answer, PromoteAnswer::Refused, "the marker is not replayed");
-    let stuck = target.await_replay(marker.lsn, std::time::Duration::from_millis(50));
+    let stuck = target
+        .replication()
+        .unwrap()
+        .await_replay(marker.lsn, std::time::Duration::from_millis(50));
     assert!(matches!(stuck.await, Err(ProviderError::TimedOut { .. })));
     pair.target
         .execute("postgres", "SELECT pg_wal_replay_resume()")
         .await;
-    target.await_replay(marker.lsn, SOON).await.unwrap();
-    let answer = target.promote(&guard(marker.lsn, late)).await.unwrap();
+    target
+        .replication()
+        .unwrap()
+        .await_replay(marker.lsn, SOON)
+        .await
+        .unwrap();
+    let answer = target
+        .guarded_promotion()
+        .unwrap()
+        .promote(&guard(marker.lsn, late))
+        .await
+        .unwrap();
     assert_eq!(answer, PromoteAnswer::Refused, "the deadline is over");
-    assert!(target.replay().await.unwrap().in_recovery);
+    assert!(
+        target
+            .replication()
+            .unwrap()
+            .replay()
+            .await
+            .unwrap()
+            .in_recovery
+    );
 
-    promote(&*target, marker).await;
-    let answer = target.promote(&guard(marker.lsn, late)).await.unwrap();
+    promote(&target, marker).await;
+    let answer = target
+        .guarded_promotion()
+        .unwrap()
+        .promote(&guard(marker.lsn, late))
+        .await
+        .unwrap();
     assert_eq!(answer, PromoteAnswer::AlreadyPrimary);
-    let replay = target.await_replay(marker.lsn, SOON).await.unwrap();
+    let replay = target
+        .replication()
+        .unwrap()
+        .await_replay(marker.lsn, SOON)
+        .await
+        .unwrap();
     assert!(!replay.in_recovery);
     let copy = pair.target.fence_record().await.unwrap();
     let observed = target.observe().await.unwrap();
@@ -52,28 +109,82 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
     // The engine dies here, and with it every session into the closed databases.
     drop(target);
     let target = pair.target.attach(3).await;
-    assert!(target.create_reverse_slots(&moving()).await.is_err());
-    assert!(target.open_databases(&moving()).await.is_err());
+    assert!(
+        target
+            .reverse_publisher()
+            .unwrap()
+            .create_slots(&moving())
+            .await
+            .is_err()
+    );
+    assert!(
+        target
+            .sessions()
+            .unwrap()
+            .open_databases(&moving())
+            .await
+            .is_err()
+    );
     let mut exempt = exempt;
-    let own = target.reenter_databases(&moving()).await.unwrap();
+    let own = target
+        .sessions()
+        .unwrap()
+        .reenter_databases(&moving())
+        .await
+        .unwrap();
     exempt.xids.extend(own);
-    let slots = target.create_reverse_slots(&moving()).await.unwrap();
-    assert_eq!(breaches(&*target, &record, &[]).await, [""; 0]);
-    assert_eq!(target.user_commits(fork, &exempt).await.unwrap().count, 0);
-    target.reopen(&record.closed, &[]).await.unwrap();
+    let slots = target
+        .reverse_publisher()
+        .unwrap()
+        .create_slots(&moving())
+        .await
+        .unwrap();
+    assert_eq!(breaches(&target, &record, &[]).await, [""; 0]);
+    assert_eq!(
+        target
+            .wal_proof()
+            .unwrap()
+            .user_commits(fork, &exempt)
+            .await
+            .unwrap()
+            .count,
+        0
+    );
+    target
+        .fence()
+        .unwrap()
+        .reopen(&record.former, &[])
+        .await
+        .unwrap();
     let app = pair.target.connect("app", "orders").await.unwrap();
     app.run("INSERT INTO items (words) VALUES ('after')").await;
     assert_eq!(
-        target.user_commits(fork, &exempt).await.unwrap().count,
+        target
+            .wal_proof()
+            .unwrap()
+            .user_commits(fork, &exempt)
+            .await
+            .unwrap()
+            .count,
         2,
         "reopening, and one"
     );
 
-    let link = target.standby_link().await.unwrap();
+    let link = target.replication().unwrap().standby_link().await.unwrap();
     assert_eq!(link.slot.as_deref(), Some("green"));
     for _ in 0..2 {
-        source.cut_off_standby("green").await.unwrap();
-        target.drop_slots(&slots).await.unwrap();
+        source
+            .replication()
+            .unwrap()
+            .cut_off_standby("green")
+            .await
+            .unwrap();
+        target
+            .reverse_publisher()
+            .unwrap()
+            .drop_slots(&slots)
+            .await
+            .unwrap();
     }
 }
 
@@ -81,20 +192,54 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
 async fn a_standby_that_is_cut_off_hears_nothing_of_the_opening() {
     let pair = Pair::start(FenceLevel::Sql).await;
     let (source, target, _) = prepared(&pair).await;
-    let record = close(&*source, 2, &[]).await;
-    let marker = source.marker("m/2", &[]).await.unwrap();
-    target.await_replay(marker.lsn, SOON).await.unwrap();
-    let link = target.standby_link().await.unwrap();
+    let record = close(&source, 2, &[]).await;
+    let marker = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/2", &[])
+        .await
+        .unwrap();
+    target
+        .replication()
+        .unwrap()
+        .await_replay(marker.lsn, SOON)
+        .await
+        .unwrap();
+    let link = target.replication().unwrap().standby_link().await.unwrap();
     assert_eq!(link.restore_command, "");
-    source.cut_off_standby(&link.slot.unwrap()).await.unwrap();
-    source.reopen(&record.closed, &[]).await.unwrap();
-    let opened = source.marker("m/2", &[]).await.unwrap();
+    source
+        .replication()
+        .unwrap()
+        .cut_off_standby(&link.slot.unwrap())
+        .await
+        .unwrap();
+    source
+        .fence()
+        .unwrap()
+        .reopen(&record.former, &[])
+        .await
+        .unwrap();
+    let opened = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/2", &[])
+        .await
+        .unwrap();
     until("the standby's vain attempts to stream", async || {
         let vain = "replication slot \"green\" does not exist";
         pair.target.log().matches(vain).count() >= 2
     })
     .await;
-    assert!(target.replay().await.unwrap().replayed < opened.lsn);
+    assert!(
+        target
+            .replication()
+            .unwrap()
+            .replay()
+            .await
+            .unwrap()
+            .replayed
+            < opened.lsn
+    );
     let databases = target.observe().await.unwrap().databases;
     let orders = databases
         .iter()

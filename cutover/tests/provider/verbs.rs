@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pointsman_cutover::ports::{
-    Closed, ControlledServer, Exempt, FenceRecord, Marker, PromoteAnswer, PromoteGuard,
+    ControlledServer, Exempt, FenceRecord, FormerSettings, Marker, PromoteAnswer, PromoteGuard,
     ReverseSlot, SubscriptionSpec,
 };
 
@@ -16,64 +16,128 @@ pub(crate) fn moving() -> Vec<String> {
 }
 
 /// Both servers under control of epoch 1, prepared, with their sessions open.
-pub(crate) async fn prepared(
-    pair: &Pair,
-) -> (Box<dyn ControlledServer>, Box<dyn ControlledServer>, Exempt) {
+pub(crate) async fn prepared(pair: &Pair) -> (ControlledServer, ControlledServer, Exempt) {
     let (source, target) = (pair.source.attach(1).await, pair.target.attach(1).await);
-    source.open_databases(&moving()).await.unwrap();
-    let exempt = source.prepare(&moving()).await.unwrap();
+    source
+        .sessions()
+        .unwrap()
+        .open_databases(&moving())
+        .await
+        .unwrap();
+    let exempt = source
+        .preparation()
+        .unwrap()
+        .prepare(&moving())
+        .await
+        .unwrap();
     let made = source.observe().await.unwrap().position;
-    target.await_replay(made, SOON).await.unwrap();
-    target.open_databases(&moving()).await.unwrap();
-    source.open_databases(&moving()).await.unwrap();
+    target
+        .replication()
+        .unwrap()
+        .await_replay(made, SOON)
+        .await
+        .unwrap();
+    target
+        .sessions()
+        .unwrap()
+        .open_databases(&moving())
+        .await
+        .unwrap();
+    source
+        .sessions()
+        .unwrap()
+        .open_databases(&moving())
+        .await
+        .unwrap();
     (source, target, exempt)
 }
 
 /// The request to close `server` at `epoch`.
-pub(crate) async fn request(server: &dyn ControlledServer, epoch: u64) -> FenceRecord {
+pub(crate) async fn request(server: &ControlledServer, epoch: u64) -> FenceRecord {
     FenceRecord {
         migration: "m".to_owned(),
         epoch,
         server: server.name().clone(),
         timeline: server.observe().await.unwrap().timeline,
-        closed: Closed::default(),
+        former: FormerSettings::default(),
     }
 }
 
 /// Closes `server` and ends its sessions. Returns the record with the former settings.
 pub(crate) async fn close(
-    server: &dyn ControlledServer,
+    server: &ControlledServer,
     epoch: u64,
     spare: &[ReverseSlot],
 ) -> FenceRecord {
     let request = request(server, epoch).await;
-    let closed = server.close(&request).await.unwrap();
-    server.barrier().await.unwrap();
-    server.end_sessions(spare, SOON).await.unwrap();
-    FenceRecord { closed, ..request }
+    let closed = server.fence().unwrap().close(&request).await.unwrap();
+    server
+        .sessions()
+        .unwrap()
+        .await_starting_backends()
+        .await
+        .unwrap();
+    server
+        .sessions()
+        .unwrap()
+        .end_sessions(spare, SOON)
+        .await
+        .unwrap();
+    FenceRecord {
+        former: closed,
+        ..request
+    }
 }
 
 /// What [`ControlledServer::breaches`] says, as text.
 pub(crate) async fn breaches(
-    server: &dyn ControlledServer,
+    server: &ControlledServer,
     record: &FenceRecord,
     spare: &[ReverseSlot],
 ) -> Vec<String> {
-    let breaches = server.breaches(record, spare).await.unwrap();
-    breaches.into_iter().map(|breach| breach.words).collect()
+    let breaches = server
+        .fence()
+        .unwrap()
+        .breaches(record, spare)
+        .await
+        .unwrap();
+    breaches.into_iter().map(|breach| breach.message).collect()
 }
 
 /// Promotes a target that has replayed the marker of a closed source.
-pub(crate) async fn promote(target: &dyn ControlledServer, marker: Marker) {
-    target.await_replay(marker.lsn, SOON).await.unwrap();
-    target.end_sessions(&[], SOON).await.unwrap();
+pub(crate) async fn promote(target: &ControlledServer, marker: Marker) {
+    target
+        .replication()
+        .unwrap()
+        .await_replay(marker.lsn, SOON)
+        .await
+        .unwrap();
+    target
+        .sessions()
+        .unwrap()
+        .end_sessions(&[], SOON)
+        .await
+        .unwrap();
     let deadline = target.observe().await.unwrap().clock.plus(SOON);
     let guard = PromoteGuard {
         marker: marker.lsn,
         deadline,
     };
-    assert_eq!(target.promote(&guard).await.unwrap(), PromoteAnswer::Asked);
-    target.await_primary(SOON).await.unwrap();
+    assert_eq!(
+        target
+            .guarded_promotion()
+            .unwrap()
+            .promote(&guard)
+            .await
+            .unwrap(),
+        PromoteAnswer::Asked
+    );
+    target
+        .guarded_promotion()
+        .unwrap()
+        .await_primary(SOON)
+        .await
+        .unwrap();
 }
 
 pub(crate) fn subscriptions(pair: &Pair, slots: &[ReverseSlot]) -> Vec<SubscriptionSpec> {

@@ -1,13 +1,12 @@
 //! The whole way forward, and back over the reverse stream.
 
 use pointsman_catalog::FenceLevel;
-use pointsman_cutover::{
-    ports::{Armed, ControlledServer, Exempt, FenceRecord, Refusal, ReverseSlot},
-    providers::postgres::{DryRun, Plan},
+use pointsman_cutover::ports::{
+    AccessRules, Armed, ConnectionAttempt, ControlledServer, Exempt, FenceRecord, ReverseSlot,
 };
 
 use crate::{
-    pair::{MOVING, Pair, Session, until},
+    pair::{MOVING, Pair, Session, provider, until},
     verbs::{SOON, breaches, close, moving, prepared, promote, request, subscriptions},
 };
 
@@ -20,8 +19,8 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
         insert(&pair.source.connect("app", datname).await.unwrap(), 3).await;
     }
 
-    let record = moved_forward(&*source, &*target, &exempt).await;
-    let slots = primed_and_opened(&*target, &record, &exempt).await;
+    let record = moved_forward(&source, &target, &exempt).await;
+    let slots = primed_and_opened(&target, &record, &exempt).await;
     assert_eq!(pair.target.fence_record().await, None);
     let idle = pair.target.connect("app", "idle").await.err().unwrap();
     assert!(
@@ -32,19 +31,54 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
         insert(&pair.target.connect("app", datname).await.unwrap(), 5).await;
     }
 
-    let armed = proven_stream(&pair, &*source, &*target, &slots).await;
+    let armed = proven_stream(&pair, &source, &target, &slots).await;
 
-    delivered(&*target, &slots).await;
+    delivered(&target, &slots).await;
     for datname in moving() {
-        let values = target.sequences(&datname).await.unwrap();
-        source.set_sequences(&datname, &values).await.unwrap();
+        let values = target
+            .reverse_publisher()
+            .unwrap()
+            .sequences(&datname)
+            .await
+            .unwrap();
+        source
+            .reverse_subscriber()
+            .unwrap()
+            .set_sequences(&datname, &values)
+            .await
+            .unwrap();
     }
-    source.disable_subscriptions(&moving()).await.unwrap();
-    source.restore_hba(&record.closed).await.unwrap();
-    source.await_hba(false, SOON).await.unwrap();
+    source
+        .reverse_subscriber()
+        .unwrap()
+        .disable_subscriptions(&moving())
+        .await
+        .unwrap();
+    source
+        .fence()
+        .unwrap()
+        .restore_access_rules(&record.former)
+        .await
+        .unwrap();
+    source
+        .fence()
+        .unwrap()
+        .await_access_rules(AccessRules::Former, SOON)
+        .await
+        .unwrap();
     assert_eq!(pair.source.hba(), serving, "pg_hba.conf differs");
-    source.restore_logins(&armed).await.unwrap();
-    source.reopen(&record.closed, &[]).await.unwrap();
+    source
+        .reverse_subscriber()
+        .unwrap()
+        .restore_logins(&armed)
+        .await
+        .unwrap();
+    source
+        .fence()
+        .unwrap()
+        .reopen(&record.former, &[])
+        .await
+        .unwrap();
     for datname in MOVING {
         let session = pair.source.connect("app", datname).await.unwrap();
         session
@@ -62,10 +96,25 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
     assert_eq!(pair.source.fence_record().await, None);
 
     for _ in 0..2 {
-        source.drop_subscriptions(&moving()).await.unwrap();
-        target.drop_slots(&slots).await.unwrap();
+        source
+            .reverse_subscriber()
+            .unwrap()
+            .drop_subscriptions(&moving())
+            .await
+            .unwrap();
+        target
+            .reverse_publisher()
+            .unwrap()
+            .drop_slots(&slots)
+            .await
+            .unwrap();
     }
-    source.unprepare(&moving()).await.unwrap();
+    source
+        .preparation()
+        .unwrap()
+        .unprepare(&moving())
+        .await
+        .unwrap();
     let rest = pair.source.connect("postgres", "orders").await.unwrap();
     let left = "SELECT count(*) FROM pg_publication, pg_subscription";
     assert_eq!(rest.ask(left).await, "0");
@@ -73,17 +122,35 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
 
 /// From the closing of the source to a promoted, closed target.
 async fn moved_forward(
-    source: &dyn ControlledServer,
-    target: &dyn ControlledServer,
+    source: &ControlledServer,
+    target: &ControlledServer,
     exempt: &Exempt,
 ) -> FenceRecord {
     let record = close(source, 2, &[]).await;
     assert_eq!(breaches(source, &record, &[]).await, [""; 0]);
-    let refusal = source.try_connect("orders").await.unwrap();
-    assert!(matches!(refusal, Refusal::Refused { .. }), "{refusal:?}");
-    let marker = source.marker("m/2", &[]).await.unwrap();
+    let refusal = source
+        .sessions()
+        .unwrap()
+        .try_connect("orders")
+        .await
+        .unwrap();
+    assert!(
+        matches!(refusal, ConnectionAttempt::Refused { .. }),
+        "{refusal:?}"
+    );
+    let marker = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/2", &[])
+        .await
+        .unwrap();
     promote(target, marker).await;
-    let proof = source.user_commits(marker.after, exempt).await.unwrap();
+    let proof = source
+        .wal_proof()
+        .unwrap()
+        .user_commits(marker.after, exempt)
+        .await
+        .unwrap();
     assert_eq!(proof.count, 0);
     let observed = target.observe().await.unwrap();
     assert!(!observed.in_recovery && observed.timeline == 2);
@@ -92,41 +159,112 @@ async fn moved_forward(
 }
 
 async fn primed_and_opened(
-    target: &dyn ControlledServer,
+    target: &ControlledServer,
     record: &FenceRecord,
     exempt: &Exempt,
 ) -> Vec<ReverseSlot> {
     let fork = target.observe().await.unwrap().replayed.unwrap();
-    target.barrier().await.unwrap();
-    target.end_sessions(&[], SOON).await.unwrap();
-    let slots = target.create_reverse_slots(&moving()).await.unwrap();
-    assert_eq!(slots, target.create_reverse_slots(&moving()).await.unwrap());
-    assert_eq!(target.user_commits(fork, exempt).await.unwrap().count, 0);
+    target
+        .sessions()
+        .unwrap()
+        .await_starting_backends()
+        .await
+        .unwrap();
+    target
+        .sessions()
+        .unwrap()
+        .end_sessions(&[], SOON)
+        .await
+        .unwrap();
+    let slots = target
+        .reverse_publisher()
+        .unwrap()
+        .create_slots(&moving())
+        .await
+        .unwrap();
+    assert_eq!(
+        slots,
+        target
+            .reverse_publisher()
+            .unwrap()
+            .create_slots(&moving())
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        target
+            .wal_proof()
+            .unwrap()
+            .user_commits(fork, exempt)
+            .await
+            .unwrap()
+            .count,
+        0
+    );
     let idle = ["idle".to_owned()];
-    target.reopen(&record.closed, &idle).await.unwrap();
+    target
+        .fence()
+        .unwrap()
+        .reopen(&record.former, &idle)
+        .await
+        .unwrap();
     slots
 }
 
 /// Arms twice, as after a crash, and sees a row of each database arrive.
 async fn proven_stream(
     pair: &Pair,
-    source: &dyn ControlledServer,
-    target: &dyn ControlledServer,
+    source: &ControlledServer,
+    target: &ControlledServer,
     slots: &[ReverseSlot],
 ) -> Armed {
-    source.await_hba(true, SOON).await.unwrap();
-    let armed = source.arm(&subscriptions(pair, slots)).await.unwrap();
+    source
+        .fence()
+        .unwrap()
+        .await_access_rules(AccessRules::Fenced, SOON)
+        .await
+        .unwrap();
+    let armed = source
+        .reverse_subscriber()
+        .unwrap()
+        .arm(&subscriptions(pair, slots))
+        .await
+        .unwrap();
     assert_eq!(armed.nologin_roles, ["boss"]);
-    let again = source.arm(&subscriptions(pair, slots)).await.unwrap();
+    let again = source
+        .reverse_subscriber()
+        .unwrap()
+        .arm(&subscriptions(pair, slots))
+        .await
+        .unwrap();
     assert_eq!(again, armed, "a second arming forgets what the first took");
     for datname in moving() {
-        target.write_probe(&datname, 7).await.unwrap();
+        target
+            .probe_table()
+            .unwrap()
+            .write_probe(&datname, 7)
+            .await
+            .unwrap();
         until("the probe row over the reverse stream", async || {
-            source.read_probe(&datname).await.unwrap() == Some(7)
+            source
+                .probe_table()
+                .unwrap()
+                .read_probe(&datname)
+                .await
+                .unwrap()
+                == Some(7)
         })
         .await;
     }
-    assert_eq!(source.apply_errors().await.unwrap(), 0);
+    assert_eq!(
+        source
+            .reverse_subscriber()
+            .unwrap()
+            .apply_errors()
+            .await
+            .unwrap(),
+        0
+    );
     for role in ["app", "boss"] {
         let words = pair.source.connect(role, "orders").await.err().unwrap();
         assert!(words.contains("pg_hba.conf rejects connection"), "{words}");
@@ -135,12 +273,22 @@ async fn proven_stream(
 }
 
 /// Closes the target and waits until the source has everything.
-async fn delivered(target: &dyn ControlledServer, slots: &[ReverseSlot]) {
+async fn delivered(target: &ControlledServer, slots: &[ReverseSlot]) {
     let back = close(target, 3, slots).await;
     assert_eq!(breaches(target, &back, slots).await, [""; 0]);
-    let marker = target.marker("m/3", &moving()).await.unwrap();
+    let marker = target
+        .wal_proof()
+        .unwrap()
+        .marker("m/3", &moving())
+        .await
+        .unwrap();
     until("the subscribers' confirmation of the marker", async || {
-        let progress = target.slot_progress(slots).await.unwrap();
+        let progress = target
+            .reverse_publisher()
+            .unwrap()
+            .slot_progress(slots)
+            .await
+            .unwrap();
         progress.len() == 2
             && progress
                 .iter()
@@ -151,34 +299,54 @@ async fn delivered(target: &dyn ControlledServer, slots: &[ReverseSlot]) {
 
 #[tokio::test]
 async fn a_dry_run_shows_the_statements_and_changes_nothing() {
-    use pointsman_cutover::ports::{ControlId, DatabaseProvider as _, PromoteGuard};
+    use pointsman_cutover::ports::{ControlId, PromoteGuard, Recorder};
 
     let pair = Pair::start(FenceLevel::SqlHba).await;
     let serving = pair.source.hba();
     let (real, target, _) = prepared(&pair).await;
     let before = real.observe().await.unwrap();
-    let plan = Plan::default();
+    let recorder = Recorder::default();
     let control = ControlId {
         migration: "m".to_owned(),
         epoch: 2,
     };
-    let paper = DryRun::new(plan.clone());
+    let paper = provider().recording(recorder.clone());
     let source = paper.attach(&pair.source.server(), &control).await.unwrap();
     let standby = paper.attach(&pair.target.server(), &control).await.unwrap();
 
-    let closed = source.close(&request(&*source, 2).await).await.unwrap();
+    let closed = source
+        .fence()
+        .unwrap()
+        .close(&request(&source, 2).await)
+        .await
+        .unwrap();
     assert_eq!(closed.databases, before.databases);
-    let marker = source.marker("m/2", &[]).await.unwrap();
+    let marker = source
+        .wal_proof()
+        .unwrap()
+        .marker("m/2", &[])
+        .await
+        .unwrap();
     let deadline = standby.observe().await.unwrap().clock.plus(SOON);
     let guard = PromoteGuard {
         marker: marker.lsn,
         deadline,
     };
-    standby.promote(&guard).await.unwrap();
-    standby.create_reverse_slots(&moving()).await.unwrap();
-    standby.reopen(&closed, &[]).await.unwrap();
+    standby
+        .guarded_promotion()
+        .unwrap()
+        .promote(&guard)
+        .await
+        .unwrap();
+    standby
+        .reverse_publisher()
+        .unwrap()
+        .create_slots(&moving())
+        .await
+        .unwrap();
+    standby.fence().unwrap().reopen(&closed, &[]).await.unwrap();
 
-    let lines = plan.lines().join("\n");
+    let lines = recorder.lines().join("\n");
     for statement in [
         "ALTER DATABASE \"idle\" ALLOW_CONNECTIONS false",
         "ALTER DATABASE \"postgres\" CONNECTION LIMIT 0",
@@ -189,7 +357,15 @@ async fn a_dry_run_shows_the_statements_and_changes_nothing() {
         assert!(lines.contains(statement), "{statement} is not in:\n{lines}");
     }
     assert_eq!(real.observe().await.unwrap().databases, before.databases);
-    assert!(target.replay().await.unwrap().in_recovery);
+    assert!(
+        target
+            .replication()
+            .unwrap()
+            .replay()
+            .await
+            .unwrap()
+            .in_recovery
+    );
     assert_eq!(pair.source.hba(), serving);
     assert_eq!(pair.source.fence_record().await, None);
 }

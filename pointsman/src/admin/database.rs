@@ -40,7 +40,7 @@ pub(super) async fn list(admin: &Admin, only: &str) -> Result<v1::ListDatabasesR
         servers.retain(|server| concerns(server, &database, routes));
         databases = vec![database];
     }
-    let observed = observe::all(&*admin.provider, &servers).await;
+    let observed = observe::all(&admin.providers, &servers).await;
     Ok(v1::ListDatabasesResponse {
         databases: databases
             .iter()

@@ -3,13 +3,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use pointsman_catalog::{Endpoint, FenceLevel, Server, ServerName};
-use pointsman_cutover::{
-    ports::{ControlId, DatabaseProvider as _, FenceRecord},
-    providers::postgres::PostgresProvider,
-};
+use pointsman_cutover::ports::{ControlId, FenceRecord, Providers};
 
 use super::{Format, output};
-use crate::observe::{self, Observed};
+use crate::{
+    observe::{self, Observed},
+    providers,
+};
 
 /// Read, and lift, the fence that a switch left in a server, without the store
 ///
@@ -34,9 +34,9 @@ pub(super) struct Recover {
 
 impl Recover {
     pub(super) async fn run(self, format: Format) -> anyhow::Result<ExitCode> {
-        let provider = PostgresProvider;
+        let providers = providers::all();
         let server = server("fenced", &self.control)?;
-        let record = provider.fence_record(&server).await?;
+        let record = providers.of(&server)?.fence_record(&server).await?;
         if format == Format::Table {
             output::line(&describe(record.as_ref()))?;
         }
@@ -45,8 +45,8 @@ impl Recover {
             let Some(record) = &record else {
                 bail!("there is nothing to lift: the server holds no fence record");
             };
-            self.prove_standby(&provider, &server, record).await?;
-            did = un_fence(&provider, server, record).await?;
+            self.prove_standby(&providers, &server, record).await?;
+            did = un_fence(&providers, server, record).await?;
         }
         match format {
             Format::Table => did.iter().try_for_each(|line| output::line(line))?,
@@ -62,7 +62,7 @@ impl Recover {
     /// to be a standby still.
     async fn prove_standby(
         &self,
-        provider: &PostgresProvider,
+        providers: &Providers,
         fenced: &Server,
         record: &FenceRecord,
     ) -> anyhow::Result<()> {
@@ -79,7 +79,7 @@ impl Recover {
             );
         };
         let servers = [fenced.clone(), server("standby", standby)?];
-        let seen = observe::all(provider, &servers).await;
+        let seen = observe::all(providers, &servers).await;
         match seen.as_slice() {
             [
                 Observed::Answers {
@@ -117,19 +117,22 @@ impl Recover {
 
 /// Opens the server as the record says, after checking that it is the one that was closed.
 async fn un_fence(
-    provider: &PostgresProvider,
+    providers: &Providers,
     server: Server,
     record: &FenceRecord,
 ) -> anyhow::Result<Vec<String>> {
     let server = Server {
-        fence: if record.closed.hba.is_some() {
+        fence: if record.former.hba.is_some() {
             FenceLevel::SqlHba
         } else {
             FenceLevel::Sql
         },
         ..server
     };
-    let attached = provider.attach(&server, &control(record)).await?;
+    let attached = providers
+        .of(&server)?
+        .attach(&server, &control(record))
+        .await?;
     let seen = attached.observe().await?;
     if seen.in_recovery {
         bail!(
@@ -149,22 +152,24 @@ async fn un_fence(
     // The file first: a database that is open behind a refusing pg_hba.conf would look
     // recovered and is not.
     attached
-        .restore_hba(&record.closed)
+        .fence()?
+        .restore_access_rules(&record.former)
         .await
         .context("nothing was opened")?;
     attached
-        .reopen(&record.closed, &[])
+        .fence()?
+        .reopen(&record.former, &[])
         .await
         .context("pg_hba.conf is as before, the databases are still closed")?;
     let opened: Vec<_> = record
-        .closed
+        .former
         .databases
         .iter()
         .filter(|database| database.allow_connections)
         .map(|database| database.datname.as_str())
         .collect();
     let mut did = Vec::new();
-    if record.closed.hba.is_some() {
+    if record.former.hba.is_some() {
         did.push("pg_hba.conf was put back and reloaded".to_owned());
     }
     did.push(format!("opened: {}", opened.join(", ")));
@@ -177,7 +182,7 @@ fn describe(record: Option<&FenceRecord>) -> String {
         return "no fence: no switch left this server closed".to_owned();
     };
     let databases: Vec<_> = record
-        .closed
+        .former
         .databases
         .iter()
         .map(|database| {
@@ -200,7 +205,7 @@ fn describe(record: Option<&FenceRecord>) -> String {
         record.epoch,
         record.server,
         record.timeline,
-        if record.closed.hba.is_some() {
+        if record.former.hba.is_some() {
             "replaced; the former text is in the record"
         } else {
             "untouched"
@@ -230,7 +235,7 @@ fn server(name: &str, conninfo: &str) -> anyhow::Result<Server> {
 
 #[cfg(test)]
 mod tests {
-    use pointsman_cutover::ports::{Closed, DatabaseSettings};
+    use pointsman_cutover::ports::{DatabaseSettings, FormerSettings};
 
     use super::*;
 
@@ -241,7 +246,7 @@ mod tests {
             epoch: 3,
             server: ServerName::new("blue").unwrap(),
             timeline: 1,
-            closed: Closed {
+            former: FormerSettings {
                 databases: vec![DatabaseSettings {
                     datname: "orders".to_owned(),
                     oid: 16_384,

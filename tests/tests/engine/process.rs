@@ -17,8 +17,8 @@ use pointsman_catalog::{
 use pointsman_cutover::{
     Engine, Ports, Settings,
     ports::{
-        Barrier, Convergence, DataPlane, DataPlaneError, Evidence, Membership, Publication,
-        Reached, Rehearsal, SessionsOn, SystemClock,
+        Barrier, Convergence, DataPlane, DataPlaneError, Evidence, Membership, Providers,
+        Publication, Reached, Rehearsal, SessionsOn, SystemClock,
     },
     providers::postgres::PostgresProvider,
 };
@@ -150,7 +150,7 @@ impl Process {
             catalog: Arc::clone(&catalog),
             clock: Arc::new(SystemClock::default()),
             data_plane: fleet.clone(),
-            provider: Arc::new(PostgresProvider),
+            providers: Providers::new(vec![Arc::new(PostgresProvider)]),
             alarms: Vec::new(),
             evidence: evidence.clone(),
         };

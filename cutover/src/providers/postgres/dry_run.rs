@@ -1,5 +1,5 @@
-//! The same verbs on paper: reads what servers say of themselves and writes down every
-//! statement that a switch would run, built by the functions that build the real ones.
+//! The roles of a server without effects: reads what servers say of themselves and writes down
+//! every statement that a switch would run, built by the functions that build the real ones.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,10 +7,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pointsman_catalog::{Server, ServerName, UnixMillis};
+use pointsman_catalog::{Server, UnixMillis};
 
 use super::{
-    PostgresProvider,
+    identity,
+    inspector::SqlInspector,
+    record,
     statements::{
         PUBLICATION, SUBSCRIPTION, close_databases, create_subscription, limit_databases, promote,
         reopen_databases,
@@ -19,81 +21,89 @@ use super::{
 use crate::{
     Lsn,
     ports::{
-        Armed, Breach, Closed, ControlId, ControlledServer, DatabaseProvider, Exempt, FenceRecord,
-        Inspector, Marker, Observation, PromoteAnswer, PromoteGuard, ProviderError, Refusal,
-        Replay, ReverseSlot, SequenceValue, SlotProgress, StandbyLink, SubscriptionSpec,
-        UserCommits,
+        AccessRules, Armed, Breach, ConnectionAttempt, ControlId, ControlledServer,
+        DatabaseProvider, Exempt, Fence, FenceRecord, FormerSettings, GuardedPromotion, Inspector,
+        Marker, Observation, Observe, Preparation, ProbeTable, PromoteAnswer, PromoteGuard,
+        PromotionMethod, ProviderError, Recorder, Replay, Replication, ReversePublisher,
+        ReverseSlot, ReverseSubscriber, Roles, SequenceValue, SessionControl, SlotProgress,
+        StandbyLink, SubscriptionSpec, UserCommits, WalProof,
     },
 };
 
-/// A plan under writing, one line an effect, shared by everything that would have one.
-#[derive(Clone, Debug, Default)]
-pub struct Plan(Arc<Mutex<Vec<String>>>);
-
-impl Plan {
-    /// Adds a line.
-    pub fn note(&self, line: impl Into<String>) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(line.into());
-    }
-
-    /// Every line so far.
-    pub fn lines(&self) -> Vec<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.clone()
-    }
+/// The provider of a dry run.
+#[derive(Debug)]
+pub(super) struct RecordingProvider {
+    recorder: Recorder,
 }
 
-/// A provider without effects.
-#[derive(Clone, Debug, Default)]
-pub struct DryRun {
-    plan: Plan,
-}
-
-impl DryRun {
-    /// Writes into `plan`.
-    pub fn new(plan: Plan) -> Self {
-        Self { plan }
+impl RecordingProvider {
+    pub(super) fn new(recorder: Recorder) -> Self {
+        Self { recorder }
     }
 }
 
 #[async_trait]
-impl DatabaseProvider for DryRun {
+impl DatabaseProvider for RecordingProvider {
+    fn reaches(&self, _server: &Server) -> bool {
+        true
+    }
+
     async fn attach(
         &self,
         server: &Server,
         _control: &ControlId,
-    ) -> Result<Box<dyn ControlledServer>, ProviderError> {
-        let observed = PostgresProvider.observe(server).await?;
-        Ok(Box::new(PaperServer {
+    ) -> Result<ControlledServer, ProviderError> {
+        let recording = Arc::new(RecordingServer {
             server: server.clone(),
-            observed,
+            observed: self.observe(server).await?,
             promoted: Mutex::new(None),
-            plan: self.plan.clone(),
-        }))
+            recorder: self.recorder.clone(),
+        });
+        let roles = Roles {
+            observe: Arc::clone(&recording) as _,
+            sessions: Ok(Arc::clone(&recording) as _),
+            fence: Ok(Arc::clone(&recording) as _),
+            replication: Ok(Arc::clone(&recording) as _),
+            promotion: PromotionMethod::Guarded(Arc::clone(&recording) as _),
+            wal_proof: Ok(Arc::clone(&recording) as _),
+            reverse_publisher: Ok(Arc::clone(&recording) as _),
+            reverse_subscriber: Ok(Arc::clone(&recording) as _),
+            probe_table: Ok(Arc::clone(&recording) as _),
+            preparation: Ok(recording),
+        };
+        Ok(ControlledServer::new(server.name.clone(), roles))
+    }
+
+    async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
+        identity::look_at(server).await
     }
 
     async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {
-        PostgresProvider.inspect(server).await
+        Ok(Box::new(SqlInspector::open(server).await?))
     }
 
     async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
-        PostgresProvider.fence_record(server).await
+        record::look_at(server).await
+    }
+
+    fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider> {
+        Arc::new(Self::new(recorder))
     }
 }
 
-/// A server as it was seen once, and as it would be after what was planned.
+/// A server as it was seen once, and as it would be after what was recorded.
 #[derive(Debug)]
-struct PaperServer {
+struct RecordingServer {
     server: Server,
     observed: Observation,
     promoted: Mutex<Option<Lsn>>,
-    plan: Plan,
+    recorder: Recorder,
 }
 
-impl PaperServer {
-    fn note(&self, words: impl std::fmt::Display) {
-        self.plan.note(format!("{}: {words}", self.server.name));
+impl RecordingServer {
+    fn note(&self, effect: impl std::fmt::Display) {
+        self.recorder
+            .note(format!("{}: {effect}", self.server.name));
     }
 
     fn note_all(&self, statements: &[String]) {
@@ -110,11 +120,7 @@ impl PaperServer {
 }
 
 #[async_trait]
-impl ControlledServer for PaperServer {
-    fn name(&self) -> &ServerName {
-        &self.server.name
-    }
-
+impl Observe for RecordingServer {
     async fn observe(&self) -> Result<Observation, ProviderError> {
         let promoted = *self.promoted.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match promoted {
@@ -128,7 +134,10 @@ impl ControlledServer for PaperServer {
             None => self.observed.clone(),
         })
     }
+}
 
+#[async_trait]
+impl SessionControl for RecordingServer {
     async fn open_databases(&self, datnames: &[String]) -> Result<(), ProviderError> {
         self.note(format!("open control sessions to {}", datnames.join(", ")));
         Ok(())
@@ -139,36 +148,7 @@ impl ControlledServer for PaperServer {
         Ok(Vec::new())
     }
 
-    async fn prepare(&self, datnames: &[String]) -> Result<Exempt, ProviderError> {
-        self.note(format!(
-            "make the fence table, and in {} the probe table and publication {PUBLICATION}",
-            datnames.join(", ")
-        ));
-        Ok(Exempt::default())
-    }
-
-    async fn unprepare(&self, datnames: &[String]) -> Result<(), ProviderError> {
-        self.note(format!(
-            "drop publication {PUBLICATION} in {}",
-            datnames.join(", ")
-        ));
-        Ok(())
-    }
-
-    async fn close(&self, _fence: &FenceRecord) -> Result<Closed, ProviderError> {
-        let mut statements = vec!["INSERT INTO pointsman.fence …".to_owned()];
-        statements.extend(close_databases(&self.observed.databases));
-        self.note_all(&statements);
-        if self.server.fence == pointsman_catalog::FenceLevel::SqlHba {
-            self.note("COPY … TO pg_hba.conf (fenced); SELECT pg_reload_conf()");
-        }
-        Ok(Closed {
-            databases: self.observed.databases.clone(),
-            ..Closed::default()
-        })
-    }
-
-    async fn barrier(&self) -> Result<(), ProviderError> {
+    async fn await_starting_backends(&self) -> Result<(), ProviderError> {
         self.note("ALTER DATABASE … SET TABLESPACE (its own), for each closed database");
         Ok(())
     }
@@ -194,6 +174,32 @@ impl ControlledServer for PaperServer {
         Ok(0)
     }
 
+    async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError> {
+        self.note(format!(
+            "try a new connection to {datname}: it must be refused"
+        ));
+        Ok(ConnectionAttempt::Refused {
+            sqlstate: "55000".to_owned(),
+            message: "dry run".to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl Fence for RecordingServer {
+    async fn close(&self, _fence: &FenceRecord) -> Result<FormerSettings, ProviderError> {
+        let mut statements = vec!["INSERT INTO pointsman.fence …".to_owned()];
+        statements.extend(close_databases(&self.observed.databases));
+        self.note_all(&statements);
+        if self.server.fence == pointsman_catalog::FenceLevel::SqlHba {
+            self.note("COPY … TO pg_hba.conf (fenced); SELECT pg_reload_conf()");
+        }
+        Ok(FormerSettings {
+            databases: self.observed.databases.clone(),
+            ..FormerSettings::default()
+        })
+    }
+
     async fn breaches(
         &self,
         _record: &FenceRecord,
@@ -203,44 +209,45 @@ impl ControlledServer for PaperServer {
         Ok(Vec::new())
     }
 
-    async fn try_connect(&self, datname: &str) -> Result<Refusal, ProviderError> {
-        self.note(format!(
-            "try a new connection to {datname}: it must be refused"
-        ));
-        Ok(Refusal::Refused {
-            sqlstate: "55000".to_owned(),
-            words: "dry run".to_owned(),
-        })
-    }
-
-    async fn await_hba(&self, refusing: bool, deadline: Duration) -> Result<(), ProviderError> {
-        let words = if refusing {
-            "rejects"
-        } else {
-            "rejects no longer"
+    async fn await_access_rules(
+        &self,
+        rules: AccessRules,
+        deadline: Duration,
+    ) -> Result<(), ProviderError> {
+        let wanted = match rules {
+            AccessRules::Fenced => "rejects",
+            AccessRules::Former => "rejects no longer",
         };
         self.note(format!(
-            "wait until pg_hba.conf {words}, at most {deadline:?}"
+            "wait until pg_hba.conf {wanted}, at most {deadline:?}"
         ));
         Ok(())
     }
 
-    async fn marker(&self, id: &str, _datnames: &[String]) -> Result<Marker, ProviderError> {
-        self.note(format!(
-            "SELECT pg_logical_emit_message(true, 'pointsman.fence', '{id}')"
-        ));
-        let at = self.observed.position;
-        Ok(Marker { lsn: at, after: at })
+    async fn restore_access_rules(&self, former: &FormerSettings) -> Result<(), ProviderError> {
+        if former.hba.is_some() {
+            self.note("COPY … TO pg_hba.conf (as it was); SELECT pg_reload_conf()");
+        }
+        Ok(())
     }
 
-    async fn user_commits(&self, since: Lsn, _: &Exempt) -> Result<UserCommits, ProviderError> {
-        self.note(format!("prove from WAL that nobody wrote since {since}"));
-        Ok(UserCommits {
-            count: 0,
-            through: since,
-        })
+    async fn reopen(
+        &self,
+        former: &FormerSettings,
+        keep_closed: &[String],
+    ) -> Result<Vec<u64>, ProviderError> {
+        let kept = |datname: &String| keep_closed.contains(datname);
+        let databases = former.databases.iter();
+        let mut statements =
+            reopen_databases(databases.filter(|database| !kept(&database.datname)));
+        statements.push("DELETE FROM pointsman.fence …".to_owned());
+        self.note_all(&statements);
+        Ok(Vec::new())
     }
+}
 
+#[async_trait]
+impl Replication for RecordingServer {
     async fn replay(&self) -> Result<Replay, ProviderError> {
         Ok(Replay {
             in_recovery: self.observed.in_recovery,
@@ -258,17 +265,6 @@ impl ControlledServer for PaperServer {
         })
     }
 
-    async fn promote(&self, guard: &PromoteGuard) -> Result<PromoteAnswer, ProviderError> {
-        self.note(promote(guard));
-        *self.promoted.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard.marker);
-        Ok(PromoteAnswer::Asked)
-    }
-
-    async fn await_primary(&self, deadline: Duration) -> Result<Observation, ProviderError> {
-        self.note(format!("wait until it is a primary, at most {deadline:?}"));
-        self.observe().await
-    }
-
     async fn standby_link(&self) -> Result<StandbyLink, ProviderError> {
         Ok(StandbyLink {
             slot: None,
@@ -280,11 +276,44 @@ impl ControlledServer for PaperServer {
         self.note(format!("SELECT pg_drop_replication_slot('{slot}')"));
         Ok(())
     }
+}
 
-    async fn create_reverse_slots(
-        &self,
-        datnames: &[String],
-    ) -> Result<Vec<ReverseSlot>, ProviderError> {
+#[async_trait]
+impl GuardedPromotion for RecordingServer {
+    async fn promote(&self, guard: &PromoteGuard) -> Result<PromoteAnswer, ProviderError> {
+        self.note(promote(guard));
+        *self.promoted.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard.marker);
+        Ok(PromoteAnswer::Asked)
+    }
+
+    async fn await_primary(&self, deadline: Duration) -> Result<Observation, ProviderError> {
+        self.note(format!("wait until it is a primary, at most {deadline:?}"));
+        Observe::observe(self).await
+    }
+}
+
+#[async_trait]
+impl WalProof for RecordingServer {
+    async fn marker(&self, id: &str, _datnames: &[String]) -> Result<Marker, ProviderError> {
+        self.note(format!(
+            "SELECT pg_logical_emit_message(true, 'pointsman.fence', '{id}')"
+        ));
+        let at = self.observed.position;
+        Ok(Marker { lsn: at, after: at })
+    }
+
+    async fn user_commits(&self, since: Lsn, _: &Exempt) -> Result<UserCommits, ProviderError> {
+        self.note(format!("prove from WAL that nobody wrote since {since}"));
+        Ok(UserCommits {
+            count: 0,
+            through: since,
+        })
+    }
+}
+
+#[async_trait]
+impl ReversePublisher for RecordingServer {
+    async fn create_slots(&self, datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError> {
         Ok(datnames
             .iter()
             .map(|datname| {
@@ -308,45 +337,6 @@ impl ControlledServer for PaperServer {
         Ok(())
     }
 
-    async fn reopen(
-        &self,
-        closed: &Closed,
-        keep_closed: &[String],
-    ) -> Result<Vec<u64>, ProviderError> {
-        let kept = |datname: &String| keep_closed.contains(datname);
-        let databases = closed.databases.iter();
-        let mut statements =
-            reopen_databases(databases.filter(|database| !kept(&database.datname)));
-        statements.push("DELETE FROM pointsman.fence …".to_owned());
-        self.note_all(&statements);
-        Ok(Vec::new())
-    }
-
-    async fn restore_hba(&self, closed: &Closed) -> Result<(), ProviderError> {
-        if closed.hba.is_some() {
-            self.note("COPY … TO pg_hba.conf (as it was); SELECT pg_reload_conf()");
-        }
-        Ok(())
-    }
-
-    async fn write_probe(&self, datname: &str, value: i64) -> Result<(), ProviderError> {
-        self.note(format!(
-            "INSERT INTO pointsman.probe … ({value}) in {datname}"
-        ));
-        Ok(())
-    }
-
-    async fn read_probe(&self, _datname: &str) -> Result<Option<i64>, ProviderError> {
-        Ok(None)
-    }
-
-    async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError> {
-        for subscription in subscriptions {
-            self.note(create_subscription("…", &subscription.slot));
-        }
-        Ok(Armed::default())
-    }
-
     async fn slot_progress(
         &self,
         slots: &[ReverseSlot],
@@ -363,13 +353,23 @@ impl ControlledServer for PaperServer {
             .collect())
     }
 
-    async fn apply_errors(&self) -> Result<u64, ProviderError> {
-        Ok(0)
-    }
-
     async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError> {
         self.note(format!("SELECT … FROM pg_sequences in {datname}"));
         Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl ReverseSubscriber for RecordingServer {
+    async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError> {
+        for subscription in subscriptions {
+            self.note(create_subscription("…", &subscription.slot));
+        }
+        Ok(Armed::default())
+    }
+
+    async fn apply_errors(&self) -> Result<u64, ProviderError> {
+        Ok(0)
     }
 
     async fn set_sequences(
@@ -401,6 +401,39 @@ impl ControlledServer for PaperServer {
         for role in &armed.nologin_roles {
             self.note(format!("ALTER ROLE {role} LOGIN"));
         }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ProbeTable for RecordingServer {
+    async fn write_probe(&self, datname: &str, value: i64) -> Result<(), ProviderError> {
+        self.note(format!(
+            "INSERT INTO pointsman.probe … ({value}) in {datname}"
+        ));
+        Ok(())
+    }
+
+    async fn read_probe(&self, _datname: &str) -> Result<Option<i64>, ProviderError> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl Preparation for RecordingServer {
+    async fn prepare(&self, datnames: &[String]) -> Result<Exempt, ProviderError> {
+        self.note(format!(
+            "make the fence table, and in {} the probe table and publication {PUBLICATION}",
+            datnames.join(", ")
+        ));
+        Ok(Exempt::default())
+    }
+
+    async fn unprepare(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        self.note(format!(
+            "drop publication {PUBLICATION} in {}",
+            datnames.join(", ")
+        ));
         Ok(())
     }
 }

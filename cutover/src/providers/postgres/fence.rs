@@ -10,11 +10,14 @@ use super::{
     statements::{close_databases, close_named, identifier, limit_databases, reopen_databases},
 };
 use crate::ports::{
-    Breach, Closed, ControlledServer as _, FenceRecord, ProviderError, ReverseSlot,
+    Breach, FenceRecord, FormerSettings, ProviderError, ReverseSlot, SessionControl as _,
 };
 
 impl SqlServer {
-    pub(super) async fn close_all(&self, fence: &FenceRecord) -> Result<Closed, ProviderError> {
+    pub(super) async fn close_all(
+        &self,
+        fence: &FenceRecord,
+    ) -> Result<FormerSettings, ProviderError> {
         let (records, observed) =
             try_join(record::read_all(&self.postgres), self.read_identity()).await?;
         let recorded = records
@@ -29,16 +32,16 @@ impl SqlServer {
                 )));
             }
             Some(found) if found.epoch > fence.epoch => return Err(self.superseded(found)),
-            // Closed before by this migration: what is in force now is the fence itself.
-            Some(found) => found.closed,
-            None => Closed {
+            // FormerSettings before by this migration: what is in force now is the fence itself.
+            Some(found) => found.former,
+            None => FormerSettings {
                 databases: observed.databases.clone(),
                 hba: self.read_hba().await?,
                 xids: Vec::new(),
             },
         };
         let full = FenceRecord {
-            closed: closed.clone(),
+            former: closed.clone(),
             ..fence.clone()
         };
         let mut statements = vec![record::write(&full)?];
@@ -89,7 +92,7 @@ impl SqlServer {
         spare: &[ReverseSlot],
     ) -> Result<Vec<Breach>, ProviderError> {
         let known: Vec<&str> = record
-            .closed
+            .former
             .databases
             .iter()
             .map(|database| database.datname.as_str())
@@ -106,21 +109,21 @@ impl SqlServer {
             .iter()
             .map(|row| row.get::<_, String>(0))
             .chain(sessions)
-            .map(|words| Breach { words })
+            .map(|message| Breach { message })
             .collect())
     }
 
     pub(super) async fn reopen_all(
         &self,
-        closed: &Closed,
+        former: &FormerSettings,
         keep_closed: &[String],
     ) -> Result<Vec<u64>, ProviderError> {
         let there = self.read_identity().await?.databases;
         let exists = |datname: &String| there.iter().any(|database| database.datname == *datname);
-        let former = closed.databases.iter().filter(|database| {
+        let databases = former.databases.iter().filter(|database| {
             exists(&database.datname) && !keep_closed.contains(&database.datname)
         });
-        let mut statements = reopen_databases(former);
+        let mut statements = reopen_databases(databases);
         statements.push(record::delete(&self.control.migration));
         let xid = self.postgres.transaction("open it", &statements).await?;
         Ok(vec![xid])

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use pointsman_catalog::UnixMillis;
+use pointsman_catalog::{Server, UnixMillis};
 use tokio::time::{Instant, sleep};
 
 use super::{
     record,
     server::SqlServer,
-    session::{Session, control_prefix},
+    session::{Purpose, Session, control_prefix},
 };
 use crate::Lsn;
 use crate::ports::{DatabaseSettings, Observation, ProviderError};
@@ -96,6 +96,12 @@ impl SqlServer {
             sleep(POLL).await;
         }
     }
+}
+
+/// What `server` says of itself, on a read-only session of its own.
+pub(super) async fn look_at(server: &Server) -> Result<Observation, ProviderError> {
+    let session = Session::open(server, "postgres", &Purpose::Preflight).await?;
+    read(&session).await
 }
 
 /// The timeline of a primary is read from its insert position: right after a promotion

@@ -54,7 +54,7 @@ impl Inspector for SqlInspector {
                 serde_json::from_str(row.get(0)).map_err(|error| ProviderError::Failed {
                     server: self.server.name.clone(),
                     what: what.to_owned(),
-                    words: error.to_string(),
+                    reason: error.to_string(),
                 })
             })
             .collect()

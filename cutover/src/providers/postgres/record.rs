@@ -1,9 +1,12 @@
 //! The fence's own record, in database `postgres` of the server that it closes: whoever
 //! finds a closed server without any store can read there by whom, and what to restore.
 
-use pointsman_catalog::ServerName;
+use pointsman_catalog::{Server, ServerName};
 
-use super::{session::Session, statements::literal};
+use super::{
+    session::{Purpose, Session},
+    statements::literal,
+};
 use crate::ports::{FenceRecord, ProviderError};
 
 /// Made when a migration is started, so that closing needs no DDL.
@@ -20,10 +23,10 @@ pub(super) const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
 /// Takes the place of the record of this server, if there is one, but for the roles that
 /// lost LOGIN. The transaction that writes it is among those that closed the server.
 pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {
-    let former = serde_json::to_string(&record.closed).map_err(|error| ProviderError::Failed {
+    let former = serde_json::to_string(&record.former).map_err(|error| ProviderError::Failed {
         server: record.server.clone(),
         what: "write down the former settings".to_owned(),
-        words: error.to_string(),
+        reason: error.to_string(),
     })?;
     Ok(format!(
         "INSERT INTO pointsman.fence (server, migration, epoch, timeline, former) \
@@ -83,6 +86,12 @@ async fn is_there(session: &Session, what: &str) -> Result<bool, ProviderError> 
     Ok(session.row(what, sql, &[]).await?.get(0))
 }
 
+/// The newest record on `server`, on a session of its own.
+pub(super) async fn look_at(server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
+    let session = Session::open(server, "postgres", &Purpose::Recovery).await?;
+    Ok(read_all(&session).await?.into_iter().next())
+}
+
 /// The records on this server, newest first; empty where no migration ever was.
 pub(super) async fn read_all(session: &Session) -> Result<Vec<FenceRecord>, ProviderError> {
     let what = "read the fence record";
@@ -97,10 +106,10 @@ pub(super) async fn read_all(session: &Session) -> Result<Vec<FenceRecord>, Prov
             &[],
         )
         .await?;
-    let damaged = |words: String| ProviderError::Failed {
+    let damaged = |reason: String| ProviderError::Failed {
         server: session.server().clone(),
         what: what.to_owned(),
-        words,
+        reason,
     };
     let record = |row: &tokio_postgres::Row| {
         let number = |column: usize| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
@@ -110,7 +119,7 @@ pub(super) async fn read_all(session: &Session) -> Result<Vec<FenceRecord>, Prov
             server: ServerName::new(row.get::<_, String>(0))
                 .map_err(|error| damaged(error.to_string()))?,
             timeline: u32::try_from(number(3)).unwrap_or_default(),
-            closed: serde_json::from_str(row.get(4)).map_err(|error| damaged(error.to_string()))?,
+            former: serde_json::from_str(row.get(4)).map_err(|error| damaged(error.to_string()))?,
         })
     };
     rows.iter().map(record).collect()

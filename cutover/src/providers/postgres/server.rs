@@ -6,15 +6,17 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use pointsman_catalog::{FenceLevel, Server, ServerName, UnixMillis};
+use pointsman_catalog::{FenceLevel, Server, UnixMillis};
 
 use super::session::{Purpose, Session};
 use crate::{
     Lsn,
     ports::{
-        Armed, Breach, Closed, ControlId, ControlledServer, Exempt, FenceRecord, Marker,
-        Observation, PromoteAnswer, PromoteGuard, ProviderError, Refusal, Replay, ReverseSlot,
-        SequenceValue, SlotProgress, StandbyLink, SubscriptionSpec, UserCommits,
+        AccessRules, Armed, Breach, ConnectionAttempt, ControlId, Exempt, Fence, FenceRecord,
+        FormerSettings, GuardedPromotion, Marker, Observation, Observe, Preparation, ProbeTable,
+        PromoteAnswer, PromoteGuard, ProviderError, Replay, Replication, ReversePublisher,
+        ReverseSlot, ReverseSubscriber, SequenceValue, SessionControl, SlotProgress, StandbyLink,
+        SubscriptionSpec, UserCommits, WalProof,
     },
 };
 
@@ -62,7 +64,7 @@ impl SqlServer {
         self.open_session(datname)
             .ok_or_else(|| ProviderError::Unreachable {
                 server: self.server.name.clone(),
-                words: format!("the control session to {datname} is gone"),
+                reason: format!("the control session to {datname} is gone"),
             })
     }
 
@@ -125,24 +127,23 @@ impl SqlServer {
         }
     }
 
-    pub(super) fn unfit(&self, words: impl Into<String>) -> ProviderError {
+    pub(super) fn unfit(&self, reason: impl Into<String>) -> ProviderError {
         ProviderError::Unfit {
             server: self.server.name.clone(),
-            words: words.into(),
+            reason: reason.into(),
         }
     }
 }
 
 #[async_trait]
-impl ControlledServer for SqlServer {
-    fn name(&self) -> &ServerName {
-        &self.server.name
-    }
-
+impl Observe for SqlServer {
     async fn observe(&self) -> Result<Observation, ProviderError> {
         self.read_identity().await
     }
+}
 
+#[async_trait]
+impl SessionControl for SqlServer {
     async fn open_databases(&self, datnames: &[String]) -> Result<(), ProviderError> {
         let mut opening = Vec::with_capacity(datnames.len());
         for datname in datnames {
@@ -156,20 +157,7 @@ impl ControlledServer for SqlServer {
         self.reenter(datnames).await
     }
 
-    async fn prepare(&self, datnames: &[String]) -> Result<Exempt, ProviderError> {
-        self.make_tables_and_publications(datnames).await?;
-        self.exempt_filenodes(datnames).await
-    }
-
-    async fn unprepare(&self, datnames: &[String]) -> Result<(), ProviderError> {
-        self.drop_tables_and_publications(datnames).await
-    }
-
-    async fn close(&self, fence: &FenceRecord) -> Result<Closed, ProviderError> {
-        self.close_all(fence).await
-    }
-
-    async fn barrier(&self) -> Result<(), ProviderError> {
+    async fn await_starting_backends(&self) -> Result<(), ProviderError> {
         self.wait_out_starting_backends().await
     }
 
@@ -185,6 +173,17 @@ impl ControlledServer for SqlServer {
         self.end_all_sessions(spare, false, deadline).await
     }
 
+    async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError> {
+        super::session::knock(&self.server, datname, None).await
+    }
+}
+
+#[async_trait]
+impl Fence for SqlServer {
+    async fn close(&self, fence: &FenceRecord) -> Result<FormerSettings, ProviderError> {
+        self.close_all(fence).await
+    }
+
     async fn breaches(
         &self,
         record: &FenceRecord,
@@ -193,14 +192,59 @@ impl ControlledServer for SqlServer {
         self.find_breaches(record, spare).await
     }
 
-    async fn try_connect(&self, datname: &str) -> Result<Refusal, ProviderError> {
-        super::session::knock(&self.server, datname, None).await
+    async fn await_access_rules(
+        &self,
+        rules: AccessRules,
+        deadline: Duration,
+    ) -> Result<(), ProviderError> {
+        self.await_reloaded_hba(rules, deadline).await
     }
 
-    async fn await_hba(&self, refusing: bool, deadline: Duration) -> Result<(), ProviderError> {
-        self.await_reloaded_hba(refusing, deadline).await
+    async fn restore_access_rules(&self, former: &FormerSettings) -> Result<(), ProviderError> {
+        self.put_hba_back(former).await
     }
 
+    async fn reopen(
+        &self,
+        former: &FormerSettings,
+        keep_closed: &[String],
+    ) -> Result<Vec<u64>, ProviderError> {
+        self.reopen_all(former, keep_closed).await
+    }
+}
+
+#[async_trait]
+impl Replication for SqlServer {
+    async fn replay(&self) -> Result<Replay, ProviderError> {
+        self.read_replay().await
+    }
+
+    async fn await_replay(&self, lsn: Lsn, deadline: Duration) -> Result<Replay, ProviderError> {
+        self.await_replayed(lsn, deadline).await
+    }
+
+    async fn standby_link(&self) -> Result<StandbyLink, ProviderError> {
+        self.read_standby_link().await
+    }
+
+    async fn cut_off_standby(&self, slot: &str) -> Result<(), ProviderError> {
+        self.drop_slots_named(&[slot.to_owned()]).await
+    }
+}
+
+#[async_trait]
+impl GuardedPromotion for SqlServer {
+    async fn promote(&self, guard: &PromoteGuard) -> Result<PromoteAnswer, ProviderError> {
+        self.guarded_promote(guard).await
+    }
+
+    async fn await_primary(&self, deadline: Duration) -> Result<Observation, ProviderError> {
+        self.await_end_of_recovery(deadline).await
+    }
+}
+
+#[async_trait]
+impl WalProof for SqlServer {
     async fn marker(&self, id: &str, datnames: &[String]) -> Result<Marker, ProviderError> {
         self.write_marker(id, datnames).await
     }
@@ -212,65 +256,17 @@ impl ControlledServer for SqlServer {
     ) -> Result<UserCommits, ProviderError> {
         self.count_user_commits(since, exempt).await
     }
+}
 
-    async fn replay(&self) -> Result<Replay, ProviderError> {
-        self.read_replay().await
-    }
-
-    async fn await_replay(&self, lsn: Lsn, deadline: Duration) -> Result<Replay, ProviderError> {
-        self.await_replayed(lsn, deadline).await
-    }
-
-    async fn promote(&self, guard: &PromoteGuard) -> Result<PromoteAnswer, ProviderError> {
-        self.guarded_promote(guard).await
-    }
-
-    async fn await_primary(&self, deadline: Duration) -> Result<Observation, ProviderError> {
-        self.await_end_of_recovery(deadline).await
-    }
-
-    async fn standby_link(&self) -> Result<StandbyLink, ProviderError> {
-        self.read_standby_link().await
-    }
-
-    async fn cut_off_standby(&self, slot: &str) -> Result<(), ProviderError> {
-        self.drop_slots_named(&[slot.to_owned()]).await
-    }
-
-    async fn create_reverse_slots(
-        &self,
-        datnames: &[String],
-    ) -> Result<Vec<ReverseSlot>, ProviderError> {
+#[async_trait]
+impl ReversePublisher for SqlServer {
+    async fn create_slots(&self, datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError> {
         self.make_slots(datnames).await
     }
 
     async fn drop_slots(&self, slots: &[ReverseSlot]) -> Result<(), ProviderError> {
         let names: Vec<_> = slots.iter().map(|slot| slot.slot.clone()).collect();
         self.drop_slots_named(&names).await
-    }
-
-    async fn reopen(
-        &self,
-        closed: &Closed,
-        keep_closed: &[String],
-    ) -> Result<Vec<u64>, ProviderError> {
-        self.reopen_all(closed, keep_closed).await
-    }
-
-    async fn restore_hba(&self, closed: &Closed) -> Result<(), ProviderError> {
-        self.put_hba_back(closed).await
-    }
-
-    async fn write_probe(&self, datname: &str, value: i64) -> Result<(), ProviderError> {
-        self.upsert_probe(datname, value).await
-    }
-
-    async fn read_probe(&self, datname: &str) -> Result<Option<i64>, ProviderError> {
-        self.select_probe(datname).await
-    }
-
-    async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError> {
-        self.arm_as_subscriber(subscriptions).await
     }
 
     async fn slot_progress(
@@ -280,12 +276,19 @@ impl ControlledServer for SqlServer {
         self.read_slot_progress(slots).await
     }
 
-    async fn apply_errors(&self) -> Result<u64, ProviderError> {
-        self.count_apply_errors().await
-    }
-
     async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError> {
         self.read_sequences(datname).await
+    }
+}
+
+#[async_trait]
+impl ReverseSubscriber for SqlServer {
+    async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError> {
+        self.arm_as_subscriber(subscriptions).await
+    }
+
+    async fn apply_errors(&self) -> Result<u64, ProviderError> {
+        self.count_apply_errors().await
     }
 
     async fn set_sequences(
@@ -306,5 +309,28 @@ impl ControlledServer for SqlServer {
 
     async fn restore_logins(&self, armed: &Armed) -> Result<(), ProviderError> {
         self.give_logins_back(armed).await
+    }
+}
+
+#[async_trait]
+impl ProbeTable for SqlServer {
+    async fn write_probe(&self, datname: &str, value: i64) -> Result<(), ProviderError> {
+        self.upsert_probe(datname, value).await
+    }
+
+    async fn read_probe(&self, datname: &str) -> Result<Option<i64>, ProviderError> {
+        self.select_probe(datname).await
+    }
+}
+
+#[async_trait]
+impl Preparation for SqlServer {
+    async fn prepare(&self, datnames: &[String]) -> Result<Exempt, ProviderError> {
+        self.make_tables_and_publications(datnames).await?;
+        self.exempt_filenodes(datnames).await
+    }
+
+    async fn unprepare(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        self.drop_tables_and_publications(datnames).await
     }
 }

@@ -15,7 +15,7 @@ use tokio_postgres::{
     Client, Config, NoTls, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql,
 };
 
-use crate::ports::{ControlId, ProviderError, Refusal};
+use crate::ports::{ConnectionAttempt, ControlId, ProviderError};
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -98,7 +98,7 @@ impl Session {
             Err(_elapsed) => {
                 return Err(ProviderError::Unreachable {
                     server: server.name.clone(),
-                    words: format!("no connection to {datname} within {CONNECT:?}"),
+                    reason: format!("no connection to {datname} within {CONNECT:?}"),
                 });
             }
         };
@@ -216,7 +216,7 @@ impl Session {
         xid.ok_or_else(|| ProviderError::Failed {
             server: self.server.clone(),
             what: what.to_owned(),
-            words: "the server told no transaction id".to_owned(),
+            reason: "the server told no transaction id".to_owned(),
         })
     }
 
@@ -234,7 +234,7 @@ impl Session {
                 self.connection.abort();
                 Err(ProviderError::Unreachable {
                     server: self.server.clone(),
-                    words: format!("could not {what}: no answer within {STATEMENT:?}"),
+                    reason: format!("could not {what}: no answer within {STATEMENT:?}"),
                 })
             }
         }
@@ -250,17 +250,17 @@ impl Session {
             {
                 ProviderError::Unreachable {
                     server,
-                    words: format!("could not {what}: {}", db.message()),
+                    reason: format!("could not {what}: {}", db.message()),
                 }
             }
             Some(db) => ProviderError::Failed {
                 server,
                 what: what.to_owned(),
-                words: format!("{} ({})", db.message(), db.code().code()),
+                reason: format!("{} ({})", db.message(), db.code().code()),
             },
             None => ProviderError::Unreachable {
                 server,
-                words: format!("could not {what}: {}", chain(error)),
+                reason: format!("could not {what}: {}", chain(error)),
             },
         }
     }
@@ -273,7 +273,7 @@ pub(super) async fn knock(
     server: &Server,
     datname: &str,
     user: Option<&str>,
-) -> Result<Refusal, ProviderError> {
+) -> Result<ConnectionAttempt, ProviderError> {
     let mut info = conninfo(server)?;
     if info.get("host").is_none_or(|host| host.starts_with('/')) && info.get("hostaddr").is_none() {
         info = info
@@ -286,18 +286,18 @@ pub(super) async fn knock(
     let mut config = config(server, &info)?;
     config.dbname(datname).application_name("pointsman-knock");
     Ok(match timeout(CONNECT, config.connect(NoTls)).await {
-        Ok(Ok(_connected)) => Refusal::Accepted,
+        Ok(Ok(_connected)) => ConnectionAttempt::Accepted,
         Ok(Err(error)) => match error.as_db_error() {
-            Some(db) => Refusal::Refused {
+            Some(db) => ConnectionAttempt::Refused {
                 sqlstate: db.code().code().to_owned(),
-                words: db.message().to_owned(),
+                message: db.message().to_owned(),
             },
-            None => Refusal::Unreachable {
-                words: chain(&error),
+            None => ConnectionAttempt::Unreachable {
+                reason: chain(&error),
             },
         },
-        Err(_elapsed) => Refusal::Unreachable {
-            words: format!("no answer within {CONNECT:?}"),
+        Err(_elapsed) => ConnectionAttempt::Unreachable {
+            reason: format!("no answer within {CONNECT:?}"),
         },
     })
 }
@@ -305,27 +305,27 @@ pub(super) async fn knock(
 /// The control role's connection parameters, with its password.
 fn conninfo(server: &Server) -> Result<Conninfo, ProviderError> {
     Conninfo::parse(&server.control)
-        .map_err(|words| format!("its `control` string is malformed: {words}"))
+        .map_err(|reason| format!("its `control` string is malformed: {reason}"))
         .and_then(Conninfo::with_password_read)
-        .map_err(|words| unfit(server, words))
+        .map_err(|reason| unfit(server, reason))
 }
 
 fn config(server: &Server, info: &Conninfo) -> Result<Config, ProviderError> {
     let mut config: Config = info.render().parse().map_err(|error| {
-        let words = chain(&error);
+        let reason = chain(&error);
         unfit(
             server,
-            format!("its `control` string is malformed: {words}"),
+            format!("its `control` string is malformed: {reason}"),
         )
     })?;
     config.connect_timeout(CONNECT);
     Ok(config)
 }
 
-fn unfit(server: &Server, words: String) -> ProviderError {
+fn unfit(server: &Server, reason: String) -> ProviderError {
     ProviderError::Unfit {
         server: server.name.clone(),
-        words,
+        reason,
     }
 }
 
@@ -344,23 +344,23 @@ fn connect_error(
         Some(db) if *db.code() != SqlState::CANNOT_CONNECT_NOW => ProviderError::Failed {
             server: server.clone(),
             what: format!("connecting to {datname}"),
-            words: format!("{} ({})", db.message(), db.code().code()),
+            reason: format!("{} ({})", db.message(), db.code().code()),
         },
         _ => ProviderError::Unreachable {
             server: server.clone(),
-            words: format!("cannot connect to {datname}: {}", chain(error)),
+            reason: format!("cannot connect to {datname}: {}", chain(error)),
         },
     }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
+    let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        words = format!("{words}: {cause}");
+        message = format!("{message}: {cause}");
         source = cause.source();
     }
-    words
+    message
 }
 
 /// A server in the same region accepts within milliseconds.

@@ -213,8 +213,8 @@ struct Commit {
 }
 
 impl Commit {
-    fn parse(words: &str) -> Self {
-        let mut words = words.split_ascii_whitespace();
+    fn parse(record: &str) -> Self {
+        let mut words = record.split_ascii_whitespace();
         Self {
             prepared: words.next() == Some("COMMIT_PREPARED"),
             xids: words.map(str::to_owned).collect(),
@@ -266,7 +266,7 @@ fn position(server: &SqlServer, what: &str, rows: &[String]) -> Result<Lsn, Prov
     lsn.ok_or_else(|| ProviderError::Failed {
         server: server.server.name.clone(),
         what: what.to_owned(),
-        words: "the server returned no position".to_owned(),
+        reason: "the server returned no position".to_owned(),
     })
 }
 

@@ -12,7 +12,7 @@ use super::{
     },
     fenced, is_fenced,
 };
-use crate::ports::{Closed, ProviderError, Refusal};
+use crate::ports::{AccessRules, ConnectionAttempt, FormerSettings, ProviderError};
 
 impl SqlServer {
     /// The file's text at level `sql+hba`, checked for what could not be given back.
@@ -50,10 +50,10 @@ impl SqlServer {
 
     pub(in crate::providers::postgres) async fn put_hba_back(
         &self,
-        closed: &Closed,
+        former: &FormerSettings,
     ) -> Result<(), ProviderError> {
-        match &closed.hba {
-            Some(former) => self.write_hba(former).await,
+        match &former.hba {
+            Some(text) => self.write_hba(text).await,
             None => Ok(()),
         }
     }
@@ -85,7 +85,7 @@ impl SqlServer {
             return Err(ProviderError::Failed {
                 server: self.server.name.clone(),
                 what: what.to_owned(),
-                words: format!("the file does not read as it was written; {errors}"),
+                reason: format!("the file does not read as it was written; {errors}"),
             });
         }
         self.reload().await?;
@@ -93,10 +93,10 @@ impl SqlServer {
     }
 
     /// The reload is asynchronous. A session that began after it tells when the rules it was
-    /// let in by were loaded; and rules that refuse do so in words of their own.
+    /// let in by were loaded; and rules that refuse do so by a message of their own.
     pub(in crate::providers::postgres) async fn await_reloaded_hba(
         &self,
-        refusing: bool,
+        rules: AccessRules,
         within: Duration,
     ) -> Result<(), ProviderError> {
         if !self.rewrites_hba() {
@@ -104,15 +104,16 @@ impl SqlServer {
         }
         let deadline = Instant::now() + within;
         let mut found = "pg_hba.conf is the other one".to_owned();
-        if is_fenced(&self.hba_text().await?) == refusing {
+        let fenced = is_fenced(&self.hba_text().await?);
+        if fenced == (rules == AccessRules::Fenced) {
             let asked = self.reload_asked();
             let asked = match asked {
                 Some(asked) => asked,
                 None => self.reload().await?,
             };
             loop {
-                found = match self.not_loaded(&asked, refusing).await? {
-                    Some(words) => words,
+                found = match self.not_loaded(&asked, rules).await? {
+                    Some(found) => found,
                     None => return Ok(()),
                 };
                 if Instant::now() >= deadline {
@@ -121,10 +122,9 @@ impl SqlServer {
                 sleep(POLL).await;
             }
         }
-        let what = if refusing {
-            "the reload of the fenced pg_hba.conf"
-        } else {
-            "the reload of the former pg_hba.conf"
+        let what = match rules {
+            AccessRules::Fenced => "the reload of the fenced pg_hba.conf",
+            AccessRules::Former => "the reload of the former pg_hba.conf",
         };
         Err(self.timed_out(what, within, found))
     }
@@ -132,7 +132,7 @@ impl SqlServer {
     async fn not_loaded(
         &self,
         asked: &str,
-        refusing: bool,
+        rules: AccessRules,
     ) -> Result<Option<String>, ProviderError> {
         let fresh = Session::open(&self.server, "postgres", &Purpose::Recovery).await?;
         let loaded = fresh
@@ -145,12 +145,11 @@ impl SqlServer {
         if !loaded.get::<_, bool>(0) {
             return Ok(Some("it is not loaded yet".to_owned()));
         }
-        if !refusing {
+        if rules == AccessRules::Former {
             return Ok(None);
         }
         let answer = knock(&self.server, "postgres", Some(STRANGER)).await?;
-        let rejected =
-            matches!(&answer, Refusal::Refused { words, .. } if words.contains(REJECTED));
+        let rejected = matches!(&answer, ConnectionAttempt::Refused { message, .. } if message.contains(REJECTED));
         Ok((!rejected).then(|| format!("a stranger's answer is {answer:?}")))
     }
 
@@ -178,8 +177,8 @@ impl SqlServer {
     }
 }
 
-/// PostgreSQL's words for a rule that rejects; a closed database and a missing rule refuse
-/// in other words and prove nothing about the reload.
+/// PostgreSQL's message for a rule that rejects. A closed database and a missing rule refuse
+/// by other messages, which prove nothing about the reload.
 const REJECTED: &str = "pg_hba.conf rejects connection";
 /// A role that no rule is kept for. It need not exist.
 const STRANGER: &str = "pointsman_knock";

@@ -11,7 +11,7 @@ use super::super::{
     server::SqlServer,
     statements::{SUBSCRIPTION, create_subscription, identifier, limit_databases},
 };
-use crate::ports::{Armed, ControlledServer as _, ProviderError, SubscriptionSpec};
+use crate::ports::{Armed, ProviderError, SessionControl as _, SubscriptionSpec};
 
 impl SqlServer {
     /// NOLOGIN comes first: the limit that follows does not stop superusers, whose
@@ -78,8 +78,8 @@ impl SqlServer {
         } else {
             let conninfo = Conninfo::parse(&subscription.publisher)
                 .and_then(Conninfo::with_password_read)
-                .map_err(|words| {
-                    self.unfit(format!("the publisher's string is malformed: {words}"))
+                .map_err(|reason| {
+                    self.unfit(format!("the publisher's string is malformed: {reason}"))
                 })?
                 .without(&["options"])
                 .with("dbname", &subscription.datname)

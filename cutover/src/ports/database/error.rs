@@ -1,0 +1,45 @@
+use std::time::Duration;
+
+use pointsman_catalog::ServerName;
+
+use super::missing::MissingRole;
+
+/// Why a server did not do what it was asked for. Variants are what the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// Retry under the caller's deadline; then the server counts as unreachable.
+    #[error("server {server} cannot be reached: {reason}")]
+    Unreachable { server: ServerName, reason: String },
+    /// A wait ended; the state is what it was.
+    #[error("server {server}: {what} did not happen within {waited:?}: {found}")]
+    TimedOut {
+        server: ServerName,
+        what: String,
+        waited: Duration,
+        found: String,
+    },
+    /// A statement failed; it was rolled back.
+    #[error("server {server}: {what} failed: {reason}")]
+    Failed {
+        server: ServerName,
+        what: String,
+        reason: String,
+    },
+    /// A newer leader drives this server: stop.
+    #[error(
+        "server {server} carries the fence of migration {migration} at epoch {found}, newer than \
+         this engine's {own}; this engine must not drive it"
+    )]
+    Superseded {
+        server: ServerName,
+        migration: String,
+        found: u64,
+        own: u64,
+    },
+    /// A setting or right is missing; a person must grant it.
+    #[error("server {server}: {reason}")]
+    Unfit { server: ServerName, reason: String },
+    /// The server cannot take part in this step at all.
+    #[error(transparent)]
+    MissingRole(#[from] MissingRole),
+}

@@ -1,0 +1,84 @@
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use pointsman_catalog::ServerName;
+use serde::{Deserialize, Serialize};
+
+use super::{error::ProviderError, observe::DatabaseSettings, reverse_stream::ReverseSlot};
+
+/// Closes a server to everybody but the control sessions, proves that, and opens it again.
+#[async_trait]
+pub trait Fence: fmt::Debug + Send + Sync {
+    /// Closes every database but `postgres`, templates included, limits `postgres`,
+    /// and writes `fence` and the former settings into `pointsman.fence`, in one
+    /// transaction; at level `sql+hba` rewrites `pg_hba.conf` as well and reloads it.
+    /// Where this migration closed the server before, returns the settings recorded then.
+    async fn close(&self, fence: &FenceRecord) -> Result<FormerSettings, ProviderError>;
+
+    /// What contradicts "this server is closed and empty" now: an open database, a
+    /// database that the record does not know, a session, a prepared transaction.
+    async fn breaches(
+        &self,
+        record: &FenceRecord,
+        spare: &[ReverseSlot],
+    ) -> Result<Vec<Breach>, ProviderError>;
+
+    /// Waits until `rules` are in force for new connections. At fence level `sql` returns at
+    /// once.
+    async fn await_access_rules(
+        &self,
+        rules: AccessRules,
+        deadline: Duration,
+    ) -> Result<(), ProviderError>;
+
+    /// Puts the recorded access rules back, byte for byte, and reloads them. Nothing at
+    /// level `sql`.
+    async fn restore_access_rules(&self, former: &FormerSettings) -> Result<(), ProviderError>;
+
+    /// Restores the recorded settings of `former` on this server and deletes the fence
+    /// record, in one transaction; databases in `keep_closed` stay closed. Returns the
+    /// ids of its transactions.
+    async fn reopen(
+        &self,
+        former: &FormerSettings,
+        keep_closed: &[String],
+    ) -> Result<Vec<u64>, ProviderError>;
+}
+
+/// Who may connect to a server at all: `pg_hba.conf` at level `sql+hba`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AccessRules {
+    /// Strangers are refused, by a message of the rules' own.
+    Fenced,
+    /// As they were before the fence.
+    Former,
+}
+
+/// What the fence writes into the server that it closes.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FenceRecord {
+    pub migration: String,
+    pub epoch: u64,
+    /// The server that was closed; a copy of the record on its standby is recognised by
+    /// the standby's larger timeline.
+    pub server: ServerName,
+    pub timeline: u32,
+    /// Empty in the request to close.
+    pub former: FormerSettings,
+}
+
+/// The settings of a closed server as they were before.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FormerSettings {
+    pub databases: Vec<DatabaseSettings>,
+    /// The former `pg_hba.conf`, at level `sql+hba`.
+    pub hba: Option<String>,
+    /// The ids of the transactions that closed it.
+    pub xids: Vec<u64>,
+}
+
+/// One reason why a server is not closed and empty.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Breach {
+    pub message: String,
+}

@@ -1,0 +1,63 @@
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use pointsman_catalog::Server;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::ProviderError, fence::FenceRecord, observe::Observation, recorder::Recorder,
+    server::ControlledServer,
+};
+
+/// Reaches PostgreSQL servers in one particular way (SQL, a cloud's API, on paper).
+#[async_trait]
+pub trait DatabaseProvider: fmt::Debug + Send + Sync {
+    /// Whether it is the one that reaches `server`.
+    fn reaches(&self, server: &Server) -> bool;
+
+    /// Takes control of `server`: the roles that it can play.
+    ///
+    /// First ends every session that an older epoch of the same migration left there,
+    /// so that no effect of a former leader can still be under way.
+    ///
+    /// # Errors
+    /// [`ProviderError::Superseded`] when the server carries the fence of a newer epoch.
+    async fn attach(
+        &self,
+        server: &Server,
+        control: &ControlId,
+    ) -> Result<ControlledServer, ProviderError>;
+
+    /// What `server` says of itself, without taking control of it.
+    async fn observe(&self, server: &Server) -> Result<Observation, ProviderError>;
+
+    /// Opens read-only sessions for preflight checks; no side effect on the server.
+    async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError>;
+
+    /// The fence record that a switch left in `server`, read without any store.
+    async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError>;
+
+    /// The same provider without effects: reads what servers say of themselves, and writes
+    /// down in `recorder` what it would do.
+    fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider>;
+}
+
+/// Who drives: part of the `application_name` of every control session, and of the
+/// fence record.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ControlId {
+    pub migration: String,
+    /// Grows with each leader, crash and abort.
+    pub epoch: u64,
+}
+
+/// Reads for checks. Sessions are read-only, with short statement and lock timeouts.
+#[async_trait]
+pub trait Inspector: fmt::Debug + Send + Sync {
+    /// The rows of one SELECT in `datname`, each as a JSON object.
+    async fn rows(
+        &self,
+        datname: &str,
+        select: &str,
+    ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, ProviderError>;
+}

@@ -1,0 +1,41 @@
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::error::ProviderError;
+use crate::Lsn;
+
+/// The physical replication between the two servers, seen from one of them.
+#[async_trait]
+pub trait Replication: fmt::Debug + Send + Sync {
+    /// Whether the server is in recovery and how far it has replayed, read in one statement.
+    async fn replay(&self) -> Result<Replay, ProviderError>;
+
+    /// Waits until the server is in recovery and has replayed `lsn`. Returns at once when
+    /// it is no longer in recovery: the caller reads that in the answer.
+    async fn await_replay(&self, lsn: Lsn, deadline: Duration) -> Result<Replay, ProviderError>;
+
+    /// How a standby is fed: its slot on the primary, and its `restore_command`.
+    async fn standby_link(&self) -> Result<StandbyLink, ProviderError>;
+
+    /// On a primary: ends the walsender of the physical slot `slot` and drops the slot, so
+    /// that its standby receives nothing that happens here from now on.
+    async fn cut_off_standby(&self, slot: &str) -> Result<(), ProviderError>;
+}
+
+/// Whether a server is in recovery and what it has replayed, at one instant.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Replay {
+    pub in_recovery: bool,
+    pub replayed: Lsn,
+}
+
+/// Where a standby's WAL comes from.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct StandbyLink {
+    /// `primary_slot_name`, when set.
+    pub slot: Option<String>,
+    /// `restore_command`, empty when WAL comes over the connection alone.
+    pub restore_command: String,
+}

@@ -1,0 +1,101 @@
+//! The reverse stream carries what is written on the target back to the source, by logical
+//! replication.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::error::ProviderError;
+use crate::Lsn;
+
+/// The sending end of the reverse stream: the target, once it is a primary.
+#[async_trait]
+pub trait ReversePublisher: fmt::Debug + Send + Sync {
+    /// Makes one logical slot (`pgoutput`) per database, in parallel; existing ones stay.
+    async fn create_slots(&self, datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError>;
+
+    /// Drops slots, waiting for their walsenders to go; absent ones are no error.
+    async fn drop_slots(&self, slots: &[ReverseSlot]) -> Result<(), ProviderError>;
+
+    /// How far the subscriber of each slot is.
+    async fn slot_progress(
+        &self,
+        slots: &[ReverseSlot],
+    ) -> Result<Vec<SlotProgress>, ProviderError>;
+
+    /// The sequences of `datname`, which the stream does not carry.
+    async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError>;
+}
+
+/// The receiving end of the reverse stream: the closed source.
+#[async_trait]
+pub trait ReverseSubscriber: fmt::Debug + Send + Sync {
+    /// Turns a closed former primary into the subscriber of its successor, keeping
+    /// everybody else out: other login superusers `NOLOGIN`, starting backends awaited,
+    /// `CONNECTION LIMIT 0` and `ALLOW_CONNECTIONS true`, everybody ended, one subscription
+    /// per database.
+    async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError>;
+
+    /// Errors of the apply workers since they were counted first.
+    async fn apply_errors(&self) -> Result<u64, ProviderError>;
+
+    /// Sets sequences in one statement. Missing ones are an error that names them.
+    async fn set_sequences(
+        &self,
+        datname: &str,
+        values: &[SequenceValue],
+    ) -> Result<(), ProviderError>;
+
+    /// Stops the apply workers and waits until they are gone.
+    async fn disable_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError>;
+
+    /// Drops the subscriptions without touching the publisher's slots.
+    async fn drop_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError>;
+
+    /// Gives LOGIN back to the roles that [`Self::arm`] took it from.
+    async fn restore_logins(&self, armed: &Armed) -> Result<(), ProviderError>;
+}
+
+/// A logical slot of the reverse stream.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ReverseSlot {
+    pub datname: String,
+    pub slot: String,
+    /// Where the stream begins.
+    pub lsn: Lsn,
+}
+
+/// A subscription to make: `publisher` is a libpq string without `dbname`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SubscriptionSpec {
+    pub datname: String,
+    pub slot: String,
+    pub publisher: String,
+}
+
+/// What arming changed, to be given back by a rollback.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Armed {
+    pub nologin_roles: Vec<String>,
+}
+
+/// How far a slot's consumer is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SlotProgress {
+    pub slot: String,
+    /// A walsender serves it and is in state `streaming`.
+    pub streaming: bool,
+    pub confirmed: Lsn,
+    /// The publisher's insert position when this was read.
+    pub position: Lsn,
+}
+
+/// A sequence and its state, as `setval` takes it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SequenceValue {
+    /// Quoted, with schema.
+    pub name: String,
+    pub value: i64,
+    pub is_called: bool,
+}

@@ -1,0 +1,125 @@
+use std::sync::Arc;
+
+use pointsman_catalog::ServerName;
+
+use super::{
+    error::ProviderError,
+    fence::Fence,
+    missing::{MissingRole, NotOffered, Role},
+    observe::{Observation, Observe},
+    preparation::Preparation,
+    probe_table::ProbeTable,
+    promotion::{GuardedPromotion, PromotionMethod},
+    replication::Replication,
+    reverse_stream::{ReversePublisher, ReverseSubscriber},
+    sessions::SessionControl,
+    wal_proof::WalProof,
+};
+
+/// One PostgreSQL server under control: the roles that its provider gives it.
+///
+/// Every method of a role observes before it acts, so running it twice equals running it
+/// once. Every wait is bounded by the method's own deadline. Control sessions run with
+/// `synchronous_commit = local` and `default_transaction_read_only = off`.
+#[derive(Clone, Debug)]
+pub struct ControlledServer {
+    name: ServerName,
+    roles: Roles,
+}
+
+/// A role, or why the provider does not give it.
+pub type Offer<T> = Result<Arc<T>, NotOffered>;
+
+/// What a provider gives one server.
+#[derive(Clone, Debug)]
+pub struct Roles {
+    pub observe: Arc<dyn Observe>,
+    pub sessions: Offer<dyn SessionControl>,
+    pub fence: Offer<dyn Fence>,
+    pub replication: Offer<dyn Replication>,
+    pub promotion: PromotionMethod,
+    pub wal_proof: Offer<dyn WalProof>,
+    pub reverse_publisher: Offer<dyn ReversePublisher>,
+    pub reverse_subscriber: Offer<dyn ReverseSubscriber>,
+    pub probe_table: Offer<dyn ProbeTable>,
+    pub preparation: Offer<dyn Preparation>,
+}
+
+impl ControlledServer {
+    pub fn new(name: ServerName, roles: Roles) -> Self {
+        Self { name, roles }
+    }
+
+    /// The catalogue's name of this server.
+    pub fn name(&self) -> &ServerName {
+        &self.name
+    }
+
+    /// What a provider gave it.
+    pub fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    /// What the server is now.
+    pub async fn observe(&self) -> Result<Observation, ProviderError> {
+        self.roles.observe.observe().await
+    }
+
+    pub fn sessions(&self) -> Result<&dyn SessionControl, MissingRole> {
+        self.offered(Role::Sessions, &self.roles.sessions)
+    }
+
+    pub fn fence(&self) -> Result<&dyn Fence, MissingRole> {
+        self.offered(Role::Fence, &self.roles.fence)
+    }
+
+    pub fn replication(&self) -> Result<&dyn Replication, MissingRole> {
+        self.offered(Role::Replication, &self.roles.replication)
+    }
+
+    pub fn guarded_promotion(&self) -> Result<&dyn GuardedPromotion, MissingRole> {
+        let guarded = self.roles.promotion.guarded();
+        guarded
+            .map(Arc::as_ref)
+            .map_err(|why| self.missing(Role::GuardedPromotion, why))
+    }
+
+    pub fn wal_proof(&self) -> Result<&dyn WalProof, MissingRole> {
+        self.offered(Role::WalProof, &self.roles.wal_proof)
+    }
+
+    pub fn reverse_publisher(&self) -> Result<&dyn ReversePublisher, MissingRole> {
+        self.offered(Role::ReversePublisher, &self.roles.reverse_publisher)
+    }
+
+    pub fn reverse_subscriber(&self) -> Result<&dyn ReverseSubscriber, MissingRole> {
+        self.offered(Role::ReverseSubscriber, &self.roles.reverse_subscriber)
+    }
+
+    pub fn probe_table(&self) -> Result<&dyn ProbeTable, MissingRole> {
+        self.offered(Role::ProbeTable, &self.roles.probe_table)
+    }
+
+    pub fn preparation(&self) -> Result<&dyn Preparation, MissingRole> {
+        self.offered(Role::Preparation, &self.roles.preparation)
+    }
+
+    fn offered<'a, T: ?Sized>(
+        &self,
+        role: Role,
+        offer: &'a Offer<T>,
+    ) -> Result<&'a T, MissingRole> {
+        offer
+            .as_deref()
+            .map_err(|why| self.missing(role, why.clone()))
+    }
+
+    fn missing(&self, role: Role, why: NotOffered) -> MissingRole {
+        MissingRole {
+            server: self.name.clone(),
+            role,
+            reason: why.reason,
+            remedy: why.remedy,
+        }
+    }
+}

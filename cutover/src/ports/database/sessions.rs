@@ -1,0 +1,60 @@
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use pointsman_catalog::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+use super::{error::ProviderError, reverse_stream::ReverseSlot};
+
+/// The sessions on a server: the engine's own are opened and kept, all others are counted and
+/// ended.
+///
+/// "None left", wherever sessions are ended: no row in `pg_stat_activity` with a
+/// `datname`, apart from the control sessions of this leader, autovacuum workers and the
+/// walsender that is the `active_pid` of a spared slot while it is `streaming`.
+#[async_trait]
+pub trait SessionControl: fmt::Debug + Send + Sync {
+    /// Opens one control session per database and keeps it; a closed database accepts
+    /// no new one, its superusers' included.
+    async fn open_databases(&self, datnames: &[String]) -> Result<(), ProviderError>;
+
+    /// Opens the control sessions of databases that are closed, on a promoted server
+    /// that nobody may enter yet: `CONNECTION LIMIT 0` and `ALLOW_CONNECTIONS true`,
+    /// sessions, closed again, everybody else ended. Needs a superuser.
+    /// Returns the transaction ids that this took.
+    async fn reenter_databases(&self, datnames: &[String]) -> Result<Vec<u64>, ProviderError>;
+
+    /// Waits for every backend that passed the check of `datallowconn` before the
+    /// closing and is still starting (`ALTER DATABASE … SET TABLESPACE` to its own, which takes
+    /// the lock that a starting backend holds).
+    async fn await_starting_backends(&self) -> Result<(), ProviderError>;
+
+    /// How many client backends began after `since`, on the server's own clock, apart from
+    /// the control sessions.
+    async fn newcomers(&self, since: UnixMillis) -> Result<u64, ProviderError>;
+
+    /// Ends every session but the spared ones and waits until none is left. Returns
+    /// how many were ended.
+    ///
+    /// # Errors
+    /// [`ProviderError::TimedOut`] names the sessions that would not end.
+    async fn end_sessions(
+        &self,
+        spare: &[ReverseSlot],
+        deadline: Duration,
+    ) -> Result<u64, ProviderError>;
+
+    /// Tries a new connection to `datname` over TCP and says how the server answered.
+    async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError>;
+}
+
+/// How a server answered a new connection.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ConnectionAttempt {
+    /// It let the connection in.
+    Accepted,
+    /// It answered and refused, with this message.
+    Refused { sqlstate: String, message: String },
+    /// It did not answer.
+    Unreachable { reason: String },
+}
