@@ -6,11 +6,12 @@ mod routes;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use serde::{Serialize, de::DeserializeOwned};
-
 use crate::{
-    Database, DatabaseName, NodeId, Server, ServerName, Store,
-    store::{Key, Precondition, Revision, StoreError, Write},
+    Database, DatabaseName, Node, NodeId, Routes, Server, ServerName, Store,
+    store::{
+        Key, Precondition, Revision, StoreError, Write,
+        record::{Format, Record, decode, encode},
+    },
 };
 pub use apply::Applied;
 pub use nodes::Registered;
@@ -106,10 +107,7 @@ impl Catalog {
         })
     }
 
-    async fn value<T: DeserializeOwned>(
-        &self,
-        key: &Key,
-    ) -> Result<Option<(T, Revision)>, CatalogError> {
+    async fn value<T: Record>(&self, key: &Key) -> Result<Option<(T, Revision)>, CatalogError> {
         match self.store.get(key).await? {
             Some(stored) => Ok(Some((decode(key, &stored.value)?, stored.revision))),
             None => Ok(None),
@@ -120,7 +118,7 @@ impl Catalog {
     async fn values<N, T>(&self, prefix: &str) -> Result<BTreeMap<N, (T, Revision)>, CatalogError>
     where
         N: TryFrom<String, Error: fmt::Display> + Ord,
-        T: DeserializeOwned,
+        T: Record,
     {
         let mut values = BTreeMap::new();
         for (key, stored) in self.store.range(prefix).await? {
@@ -135,7 +133,7 @@ impl Catalog {
         Ok(values)
     }
 
-    async fn all<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, CatalogError> {
+    async fn all<T: Record>(&self, prefix: &str) -> Result<Vec<T>, CatalogError> {
         let stored = self.store.range(prefix).await?;
         let values = stored.iter().map(|(key, it)| decode(key, &it.value));
         Ok(values.collect::<Result<_, _>>()?)
@@ -166,22 +164,28 @@ fn key(prefix: &str, name: &impl fmt::Display) -> Key {
     Key::new(format!("{prefix}{name}"))
 }
 
-fn write<T: Serialize>(key: Key, value: &T, when: Precondition) -> Result<Write, StoreError> {
-    match serde_json::to_vec(value) {
-        Ok(value) => Ok(Write {
-            key,
-            value: Some(value),
-            when,
-        }),
-        Err(source) => Err(StoreError::Corrupt { key, source }),
-    }
+fn write<T: Record>(key: Key, value: &T, when: Precondition) -> Result<Write, StoreError> {
+    Ok(Write {
+        value: Some(encode(&key, value)?),
+        key,
+        when,
+    })
 }
 
-fn decode<T: DeserializeOwned>(key: &Key, value: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(value).map_err(|source| StoreError::Corrupt {
-        key: key.clone(),
-        source,
-    })
+impl Record for Server {
+    const FORMAT: Format = Format(1);
+}
+
+impl Record for Database {
+    const FORMAT: Format = Format(1);
+}
+
+impl Record for Routes {
+    const FORMAT: Format = Format(1);
+}
+
+impl Record for Node {
+    const FORMAT: Format = Format(1);
 }
 
 fn list(names: &[String]) -> String {

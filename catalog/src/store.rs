@@ -1,6 +1,7 @@
 //! The port behind which all state lives, and its embedded implementation.
 
 mod embedded;
+pub mod record;
 
 use std::fmt;
 
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 pub use embedded::EmbeddedStore;
+use record::{Format, FoundFormat};
 
 /// A slash-separated path, such as `routes/orders`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -112,6 +114,17 @@ pub enum StoreError {
     /// Retry under the caller's deadline, or stop.
     #[error("the store failed")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another version of this program wrote it: use that one, or a new store.
+    #[error(
+        "{key} is stored {found}, and this program reads format {known} only: go on with the \
+         version of pointsman that wrote it, or let that version end its migrations and begin \
+         with a new store (serve --init)"
+    )]
+    Format {
+        key: Key,
+        found: FoundFormat,
+        known: Format,
+    },
     /// A person must look.
     #[error("{key} does not decode")]
     Corrupt {

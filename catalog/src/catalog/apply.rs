@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{APPLIED, Catalog, CatalogError, DATABASES, ROUTES, SERVERS, key, retried, write};
 use crate::{
     Database, DatabaseName, Declaration, Epoch, Route, Routes, Server, ServerName,
-    store::{Key, Precondition, Revision, StoreError, Write},
+    store::{
+        Key, Precondition, Revision, StoreError, Write,
+        record::{Format, Record},
+    },
 };
 
 /// What applying a declaration did.
@@ -68,11 +71,19 @@ impl Catalog {
         }
         if !plan.writes.is_empty() {
             let when = last.map_or(Precondition::Absent, |last| Precondition::At(last.revision));
-            plan.writes.push(write(at, &true, when)?);
+            plan.writes.push(write(at, &AppliedMark {}, when)?);
             self.store.commit(plan.writes).await?;
         }
         Ok(plan.applied)
     }
+}
+
+/// Says that a declaration was applied; its revision is what counts.
+#[derive(Deserialize, Serialize)]
+struct AppliedMark {}
+
+impl Record for AppliedMark {
+    const FORMAT: Format = Format(1);
 }
 
 /// The catalogue before.
@@ -187,7 +198,7 @@ impl Plan {
         clashes
     }
 
-    fn put<T: PartialEq + Serialize>(
+    fn put<T: PartialEq + Record>(
         &mut self,
         label: String,
         at: Key,

@@ -492,12 +492,15 @@ async fn what_does_not_decode_is_named_by_its_key() {
         ("servers/blue", "{"),
         (
             "databases/orders",
-            "{\"name\":\"orders\",\"from_the_future\":1}",
+            "{\"format\":1,\"record\":{\"name\":\"orders\",\"from_the_future\":1}}",
         ),
-        ("routes/orders", "{\"epoch\":\"x\"}"),
+        (
+            "routes/orders",
+            "{\"format\":1,\"record\":{\"epoch\":\"x\"}}",
+        ),
         (
             "routes/Orders",
-            "{\"epoch\":1,\"writer\":{\"kind\":\"refuse\"},\"reader\":{\"kind\":\"refuse\"}}",
+            "{\"format\":1,\"record\":{\"epoch\":1,\"writer\":{\"kind\":\"refuse\"},\"reader\":{\"kind\":\"refuse\"}}}",
         ),
         ("nodes/sc0", "[]"),
     ];
@@ -515,6 +518,29 @@ async fn what_does_not_decode_is_named_by_its_key() {
         assert_eq!(error.to_string(), format!("{key} does not decode"));
         assert!(error.source().is_some(), "{key}: the cause is lost");
     }
+}
+
+#[tokio::test]
+async fn another_format_is_refused_by_key_with_what_to_do() {
+    let (catalog, _dir) = empty();
+    let older = put("servers/blue", "{\"name\":\"blue\"}", Precondition::Any);
+    let newer = put(
+        "nodes/sc0",
+        "{\"format\":2,\"record\":{}}",
+        Precondition::Any,
+    );
+    catalog.store().commit(vec![older, newer]).await.unwrap();
+    let older = catalog.servers().await.unwrap_err().to_string();
+    assert!(
+        older.starts_with("servers/blue is stored without a format number, and this program"),
+        "{older}"
+    );
+    let newer = catalog.nodes().await.unwrap_err().to_string();
+    assert!(
+        newer.starts_with("nodes/sc0 is stored in format 2, and this program reads format 1 only"),
+        "{newer}"
+    );
+    assert!(newer.contains("serve --init"), "{newer}");
 }
 
 /// What is in the stores of running control planes; changing it needs a migration.
@@ -541,14 +567,14 @@ async fn the_stored_form_is_pinned() {
         .collect();
     assert_eq!(
         lines.join("\n"),
-        r#"applied true
-databases/billing {"name":"billing","datname":"billing","writer":"blue","readers":[],"listen":{"writer":6434,"reader":6435}}
-databases/orders {"name":"orders","datname":"orders","writer":"blue","readers":["green"],"listen":{"writer":6432,"reader":6433}}
-nodes/sc0 {"id":"sc0","listen":"127.0.1.1","registered_at":1}
-routes/billing {"epoch":1,"writer":{"kind":"serve","servers":["blue"],"draining":[]},"reader":{"kind":"serve","servers":[],"draining":[]}}
-routes/orders {"epoch":2,"writer":{"kind":"serve","servers":["green"],"draining":["blue"]},"reader":{"kind":"hold","from":["green"],"since":1000,"until":6000}}
-servers/blue {"name":"blue","endpoint":"127.0.0.1:15432","control":"host=127.0.0.1 port=15432 user=postgres","fence":"sql+hba"}
-servers/green {"name":"green","endpoint":"127.0.0.1:15433","control":"host=127.0.0.1 port=15433 user=postgres","fence":"sql"}"#
+        r#"applied {"format":1,"record":{}}
+databases/billing {"format":1,"record":{"name":"billing","datname":"billing","writer":"blue","readers":[],"listen":{"writer":6434,"reader":6435}}}
+databases/orders {"format":1,"record":{"name":"orders","datname":"orders","writer":"blue","readers":["green"],"listen":{"writer":6432,"reader":6433}}}
+nodes/sc0 {"format":1,"record":{"id":"sc0","listen":"127.0.1.1","registered_at":1}}
+routes/billing {"format":1,"record":{"epoch":1,"writer":{"kind":"serve","servers":["blue"],"draining":[]},"reader":{"kind":"serve","servers":[],"draining":[]}}}
+routes/orders {"format":1,"record":{"epoch":2,"writer":{"kind":"serve","servers":["green"],"draining":["blue"]},"reader":{"kind":"hold","from":["green"],"since":1000,"until":6000}}}
+servers/blue {"format":1,"record":{"name":"blue","endpoint":"127.0.0.1:15432","control":"host=127.0.0.1 port=15432 user=postgres","fence":"sql+hba"}}
+servers/green {"format":1,"record":{"name":"green","endpoint":"127.0.0.1:15433","control":"host=127.0.0.1 port=15433 user=postgres","fence":"sql"}}"#
     );
     assert_eq!(
         catalog.routes().await.unwrap().len(),

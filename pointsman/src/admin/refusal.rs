@@ -52,6 +52,7 @@ impl Refusal for StoreError {
         match self {
             Self::Conflict { .. } => Code::Aborted,
             Self::Corrupt { .. } => Code::DataLoss,
+            Self::Format { .. } => Code::FailedPrecondition,
             Self::Locked { .. }
             | Self::Missing { .. }
             | Self::Exists { .. }

@@ -1,0 +1,145 @@
+//! How a value stands in the store: beside the number of its format, so that a program that
+//! does not know the format says so instead of guessing.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Key, StoreError};
+
+/// A value that is kept in the store.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The format that this program writes and reads. It changes with every change of the
+    /// serialised form.
+    const FORMAT: Format;
+}
+
+/// The number of a stored form.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Format(pub u32);
+
+/// The format of a stored value, where it names one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FoundFormat(pub Option<Format>);
+
+/// The bytes of `record` at `key`.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when it has no JSON form.
+pub fn encode<T: Record>(key: &Key, record: &T) -> Result<Vec<u8>, StoreError> {
+    let written = Written {
+        format: T::FORMAT,
+        record,
+    };
+    serde_json::to_vec(&written).map_err(|source| corrupt(key, source))
+}
+
+/// The record in `bytes`, which stand at `key`.
+///
+/// # Errors
+/// [`StoreError::Format`] for another format than this program's, [`StoreError::Corrupt`] for
+/// what is no record of this format.
+pub fn decode<T: Record>(key: &Key, bytes: &[u8]) -> Result<T, StoreError> {
+    let head: Head = serde_json::from_slice(bytes).map_err(|source| corrupt(key, source))?;
+    if head.format != Some(T::FORMAT) {
+        return Err(StoreError::Format {
+            key: key.clone(),
+            found: FoundFormat(head.format),
+            known: T::FORMAT,
+        });
+    }
+    let read: Read<T> = serde_json::from_slice(bytes).map_err(|source| corrupt(key, source))?;
+    Ok(read.record)
+}
+
+#[derive(Serialize)]
+struct Written<'a, T> {
+    format: Format,
+    record: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Read<T> {
+    record: T,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    format: Option<Format>,
+}
+
+fn corrupt(key: &Key, source: serde_json::Error) -> StoreError {
+    StoreError::Corrupt {
+        key: key.clone(),
+        source,
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for FoundFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(format) => write!(f, "in format {format}"),
+            None => f.write_str("without a format number"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Lamp {
+        lit: bool,
+    }
+
+    impl Record for Lamp {
+        const FORMAT: Format = Format(2);
+    }
+
+    fn key() -> Key {
+        Key::new("lamps/hall")
+    }
+
+    #[test]
+    fn a_record_stands_beside_its_format() {
+        let bytes = encode(&key(), &Lamp { lit: true }).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&bytes),
+            r#"{"format":2,"record":{"lit":true}}"#
+        );
+        assert_eq!(decode::<Lamp>(&key(), &bytes).unwrap(), Lamp { lit: true });
+    }
+
+    #[test]
+    fn another_format_is_refused_with_what_was_found_what_is_known_and_what_to_do() {
+        let refused = |bytes: &str| {
+            let read = decode::<Lamp>(&key(), bytes.as_bytes());
+            read.unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(r#"{"format":1,"record":{"on":true}}"#),
+            "lamps/hall is stored in format 1, and this program reads format 2 only: go on with the \
+             version of pointsman that wrote it, or let that version end its migrations and begin \
+             with a new store (serve --init)"
+        );
+        let older = refused(r#"{"lit":true}"#);
+        assert!(
+            older.starts_with("lamps/hall is stored without a format number, and"),
+            "{older}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_record_of_its_format_is_corrupt() {
+        let read = decode::<Lamp>(&key(), br#"{"format":2,"record":{"lit":"yes"}}"#);
+        assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
+    }
+}
