@@ -38,7 +38,7 @@ use pointsman_catalog::{DatabaseName, NodeId, Server, ServerName, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    migration::{Fate, PlannedDatabase},
+    migration::{PlannedDatabase, UnlistedDatabasePolicy},
     ports::{Inspector, Membership, Reached},
 };
 use check::Check;
@@ -55,7 +55,7 @@ pub struct CheckContext<'a> {
     /// What the migration moves and the catalogue serves.
     pub databases: &'a [PlannedDatabase],
     /// What the operator decided about other databases of the source, by `datname`.
-    pub fates: &'a BTreeMap<String, Fate>,
+    pub fates: &'a BTreeMap<String, UnlistedDatabasePolicy>,
     /// Every database whose writer is the source, as the catalogue has it now.
     pub catalogued: &'a [PlannedDatabase],
     /// Where the reader routes of [`Self::databases`] point.
@@ -102,7 +102,7 @@ impl CheckContext<'_> {
         let fated = self
             .fates
             .iter()
-            .filter(|&(_, &fate)| fate == Fate::Moves)
+            .filter(|&(_, &fate)| fate == UnlistedDatabasePolicy::Moves)
             .map(|(datname, _)| datname.as_str());
         let mut moving: Vec<_> = self
             .databases
@@ -119,7 +119,7 @@ impl CheckContext<'_> {
     fn staying_closed(&self) -> Vec<&str> {
         self.fates
             .iter()
-            .filter(|&(_, &fate)| fate == Fate::StaysClosed)
+            .filter(|&(_, &fate)| fate == UnlistedDatabasePolicy::StaysClosed)
             .map(|(datname, _)| datname.as_str())
             .collect()
     }

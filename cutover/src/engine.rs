@@ -4,6 +4,7 @@ mod create;
 mod driver;
 mod dry_run;
 mod error;
+mod request;
 mod status;
 
 use std::{
@@ -18,18 +19,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Settings, checks,
     journal::Journal,
-    lease,
     machine::{Direction, State},
-    migration::{Fate, Migration},
+    migration::{Migration, UnlistedDatabasePolicy},
     ports::Ports,
     preflight,
 };
 
-use driver::{Driver, Request, Wish};
+use driver::{Driver, Handle, Origin, Recorded, Request};
+use request::OperatorRequest;
 
 use error::describe;
 pub use error::{EngineError, ErrorKind};
-pub use status::{Choice, Status, WayBack, WayBackKind};
+pub use status::{Choice, ChoiceName, Status, WayBack, WayBackKind};
 
 /// What `migration create` asks for.
 #[derive(Clone, Debug)]
@@ -37,8 +38,8 @@ pub struct NewMigration {
     pub name: String,
     pub source: ServerName,
     pub target: ServerName,
-    /// Of databases on the source that the catalogue does not know, by `datname`.
-    pub fates: BTreeMap<String, Fate>,
+    /// Of databases on the source that the catalogue does not list, by `datname`.
+    pub unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
 }
 
 /// All migrations of this control plane, each driven by a task of its own.
@@ -52,13 +53,6 @@ pub struct Engine {
     creating: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     stop: CancellationToken,
-}
-
-/// The way to one driver.
-#[derive(Clone, Debug)]
-struct Handle {
-    requests: mpsc::Sender<Request>,
-    status: watch::Receiver<Arc<Status>>,
 }
 
 impl Engine {
@@ -79,12 +73,13 @@ impl Engine {
     /// Takes over what a former process left in the store, under a new epoch each.
     pub async fn resume(&self) -> Result<(), EngineError> {
         for (migration, revision) in self.journal.migrations().await? {
-            if migration.state.is_over() {
-                // A crash may have come between the last entry and the lease's release.
-                lease::release(&self.ports.catalog, &migration).await;
-            }
             let entries = self.journal.entries(&migration.name).await?;
-            self.spawn(Driver::taken_over(self, migration, revision, entries));
+            let recorded = Recorded {
+                migration,
+                revision,
+                entries,
+            };
+            self.spawn(recorded, Origin::TakenOver);
         }
         Ok(())
     }
@@ -95,7 +90,12 @@ impl Engine {
         let migration = create::plan(self, wanted).await?;
         let revision = self.journal.create(&migration).await?;
         let name = migration.name.clone();
-        self.spawn(Driver::new(self, migration, revision, Vec::new()));
+        let recorded = Recorded {
+            migration,
+            revision,
+            entries: Vec::new(),
+        };
+        self.spawn(recorded, Origin::Created);
         self.status(&name)
     }
 
@@ -105,29 +105,31 @@ impl Engine {
         let report =
             preflight::run(&self.ports, &self.settings, &migration, checks::Moment::Pre).await?;
         if report.blocking().next().is_none() {
-            self.ask(name, Wish::PreflightPassed(report.at)).await?;
+            self.ask(name, OperatorRequest::RecordPreflight(report.at))
+                .await?;
         }
         Ok(report)
     }
 
     /// Prepares the source for a switch.
     pub async fn start(&self, name: &str) -> Result<Status, EngineError> {
-        self.ask(name, Wish::Start).await?;
+        self.ask(name, OperatorRequest::Start).await?;
         self.ended_in(name, State::Prepared, "start").await
     }
 
     /// Switches to the target; returns when the switch has ended, whichever way.
     pub async fn switch(&self, name: &str) -> Result<Status, EngineError> {
-        self.ask(name, Wish::Switch).await?;
+        self.ask(name, OperatorRequest::Switch).await?;
         self.settled(name).await
     }
 
     /// Before the point of no return aborts the switch, after it switches back. Where that
     /// would lose writes nobody accepted, the refusal says how many.
     pub async fn rollback(&self, name: &str, accept_loss: bool) -> Result<Status, EngineError> {
-        self.ask(name, Wish::Rollback { accept_loss }).await?;
+        self.ask(name, OperatorRequest::Rollback { accept_loss })
+            .await?;
         let status = self.settled(name).await?;
-        if matches!(status.migration.state, State::Baking { .. }) {
+        if matches!(status.migration.state(), State::Baking { .. }) {
             return Err(could_not(&status, "roll back"));
         }
         Ok(status)
@@ -137,19 +139,21 @@ impl Engine {
     /// operator's word for a source that does not answer any more: without it a completion
     /// wants to see the source closed.
     pub async fn complete(&self, name: &str, source_is_gone: bool) -> Result<Status, EngineError> {
-        self.ask(name, Wish::Complete { source_is_gone }).await?;
+        self.ask(name, OperatorRequest::Complete { source_is_gone })
+            .await?;
         self.ended_in(name, State::Completed, "complete").await
     }
 
     /// Ends a migration that has not been switched.
     pub async fn cancel(&self, name: &str) -> Result<Status, EngineError> {
-        self.ask(name, Wish::Cancel).await?;
+        self.ask(name, OperatorRequest::Cancel).await?;
         self.ended_in(name, State::Cancelled, "cancel").await
     }
 
     /// An operator's decision, by the name of one of the status's choices.
     pub async fn resolve(&self, name: &str, choice: &str) -> Result<Status, EngineError> {
-        self.ask(name, Wish::Resolve(choice.to_owned())).await?;
+        let choice = choice.parse().map_err(EngineError::Invalid)?;
+        self.ask(name, OperatorRequest::Resolve(choice)).await?;
         self.settled(name).await
     }
 
@@ -192,7 +196,15 @@ impl Engine {
         self.tasks.wait().await;
     }
 
-    fn spawn(&self, driver: Driver) {
+    fn spawn(&self, recorded: Recorded, origin: Origin) {
+        let driver = Driver::new(
+            self.ports.clone(),
+            self.settings,
+            self.journal.clone(),
+            self.stop.clone(),
+            recorded,
+            origin,
+        );
         let handle = driver.handle();
         let name = driver.name().to_owned();
         self.drivers
@@ -223,7 +235,7 @@ impl Engine {
     }
 
     /// Asks the driver; an answer means that the machine took the event, durably.
-    async fn ask(&self, name: &str, wish: Wish) -> Result<(), EngineError> {
+    async fn ask(&self, name: &str, request: OperatorRequest) -> Result<(), EngineError> {
         let handle = self.handle(name)?;
         let (reply, answer) = oneshot::channel();
         let gone = || EngineError::Stopped {
@@ -231,7 +243,7 @@ impl Engine {
         };
         handle
             .requests
-            .try_send(Request { wish, reply })
+            .try_send(Request { request, reply })
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => EngineError::Busy {
                     name: name.to_owned(),
@@ -244,7 +256,7 @@ impl Engine {
     /// Waits like [`Self::settled`]; any end but `wanted` is a refusal with its cause.
     async fn ended_in(&self, name: &str, wanted: State, verb: &str) -> Result<Status, EngineError> {
         let status = self.settled(name).await?;
-        if status.migration.state == wanted {
+        if status.migration.state() == wanted {
             return Ok(status);
         }
         Err(could_not(&status, verb))
@@ -254,7 +266,7 @@ impl Engine {
     async fn settled(&self, name: &str) -> Result<Status, EngineError> {
         let mut status = self.handle(name)?.status;
         let settled = status
-            .wait_for(|status| !status.migration.state.is_moving())
+            .wait_for(|status| !status.migration.state().is_moving())
             .await
             .map_err(|_closed| EngineError::Stopped {
                 name: name.to_owned(),
@@ -269,6 +281,6 @@ fn could_not(status: &Status, verb: &str) -> EngineError {
     EngineError::Refused(format!(
         "migration {:?} could not {verb}: {cause}; it is {} and can be asked again",
         migration.name,
-        describe(migration.state)
+        describe(migration.state())
     ))
 }

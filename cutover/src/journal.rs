@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::{
     Store, UnixMillis,
-    store::{Key, Precondition, Revision, StoreError, Write},
+    store::{
+        Key, Precondition, Revision, StoreError, Write,
+        record::{Format, Record, decode, encode},
+    },
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -20,7 +23,7 @@ pub enum EntryKind {
     Intent,
     /// It succeeded; the evidence proves it.
     Done,
-    /// It did not; the words say why.
+    /// It did not; the message says why.
     Failed,
     /// Something else worth knowing.
     Note,
@@ -41,12 +44,16 @@ pub struct Entry {
     pub took_us: u64,
     pub step: String,
     pub kind: EntryKind,
-    pub words: String,
+    pub message: String,
     pub evidence: serde_json::Value,
     /// The hash of the entry before this one.
     pub previous: String,
     /// SHA-256, in hexadecimal, of this entry's JSON with an empty `hash`.
     pub hash: String,
+}
+
+impl Record for Entry {
+    const FORMAT: Format = Format(1);
 }
 
 /// An entry before it is numbered and chained.
@@ -57,7 +64,7 @@ pub struct Line {
     pub took_us: u64,
     pub step: String,
     pub kind: EntryKind,
-    pub words: String,
+    pub message: String,
     pub evidence: serde_json::Value,
 }
 
@@ -203,14 +210,14 @@ fn chain(migration: &mut Migration, line: Line) -> Entry {
     let head = &mut migration.journal;
     let mut entry = Entry {
         number: head.entries + 1,
-        switch: migration.switches,
-        epoch: migration.epoch,
+        switch: migration.machine.switches(),
+        epoch: migration.machine.epoch(),
         at: line.at,
         offset_us: line.offset_us,
         took_us: line.took_us,
         step: line.step,
         kind: line.kind,
-        words: line.words,
+        message: line.message,
         evidence: line.evidence,
         previous: std::mem::take(&mut head.hash),
         hash: String::new(),
@@ -233,20 +240,6 @@ fn hash(entry: &Entry) -> String {
         .collect()
 }
 
-fn encode<T: Serialize>(key: &Key, value: &T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(value).map_err(|source| StoreError::Corrupt {
-        key: key.clone(),
-        source,
-    })
-}
-
-fn decode<T: for<'de> Deserialize<'de>>(key: &Key, value: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(value).map_err(|source| StoreError::Corrupt {
-        key: key.clone(),
-        source,
-    })
-}
-
 fn record_key(name: &str) -> Key {
     Key::new(format!("{RECORDS}{name}"))
 }
@@ -261,3 +254,65 @@ const ATTEMPTS: u32 = 10;
 const RETRY: Duration = Duration::from_millis(500);
 const RECORDS: &str = "migrations/";
 const ENTRIES: &str = "journal/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry {
+            number: 1,
+            switch: 1,
+            epoch: 2,
+            at: UnixMillis(1_000),
+            offset_us: 10,
+            took_us: 5,
+            step: "hold".to_owned(),
+            kind: EntryKind::Done,
+            message: "2 sidecars acknowledged".to_owned(),
+            evidence: serde_json::json!({ "sequence": 3 }),
+            previous: String::new(),
+            hash: "abc".to_owned(),
+        }
+    }
+
+    /// What is in the stores of running control planes; another form needs another format
+    /// number.
+    #[test]
+    fn the_stored_form_of_an_entry_is_pinned() {
+        let key = entry_key("m", 1);
+        assert_eq!(key.as_str(), "journal/m/0000000001");
+        let stored = encode(&key, &entry()).unwrap();
+        assert_eq!(
+            String::from_utf8(stored).unwrap(),
+            concat!(
+                r#"{"format":1,"record":{"number":1,"switch":1,"epoch":2,"at":1000,"offset_us":10,"#,
+                r#""took_us":5,"step":"hold","kind":"done","message":"2 sidecars acknowledged","#,
+                r#""evidence":{"sequence":3},"previous":"","hash":"abc"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn an_entry_of_another_format_is_refused_by_its_key() {
+        let key = entry_key("m", 1);
+        let read = decode::<Entry>(&key, br#"{"number":1,"words":"an older one"}"#);
+        let refused = read.unwrap_err().to_string();
+        assert!(
+            refused.starts_with(
+                "journal/m/0000000001 is stored without a format number, and this program reads \
+                 format 1 only"
+            ),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn an_entry_that_was_altered_does_not_match_its_hash() {
+        let mut altered = entry();
+        altered.hash = hash(&altered);
+        assert_eq!(hash(&altered), altered.hash);
+        altered.message.push('!');
+        assert_ne!(hash(&altered), altered.hash);
+    }
+}

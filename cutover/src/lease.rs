@@ -3,62 +3,102 @@
 
 use pointsman_catalog::{
     Catalog,
-    store::{Key, Precondition, StoreError, Write},
+    store::{
+        Key, Precondition, StoreError, Write,
+        record::{Format, Record, decode, encode},
+    },
 };
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::migration::Migration;
 
-/// Takes the lease, or says who has it.
+/// Who holds a server.
+#[derive(Debug, Deserialize, Serialize)]
+struct Lease {
+    migration: String,
+}
+
+impl Record for Lease {
+    const FORMAT: Format = Format(1);
+}
+
+/// Why the lease was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaseError {
+    #[error(
+        "the server with system identifier {system_identifier} is part of migration {migration:?}; \
+         a server takes part in one migration at a time"
+    )]
+    Taken {
+        system_identifier: String,
+        migration: String,
+    },
+    #[error("the lease was released just now; try again")]
+    Released,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Takes the lease for `migration`, which may hold it already.
 pub(crate) async fn acquire(
     catalog: &Catalog,
     system_identifier: &str,
     migration: &str,
-) -> Result<(), String> {
+) -> Result<(), LeaseError> {
     let key = key(system_identifier);
+    let wanted = Lease {
+        migration: migration.to_owned(),
+    };
     let write = Write {
+        value: Some(encode(&key, &wanted)?),
         key: key.clone(),
-        value: Some(migration.as_bytes().to_vec()),
         when: Precondition::Absent,
     };
-    let store = catalog.store();
-    match store.commit(vec![write]).await {
-        Ok(_) => Ok(()),
-        Err(StoreError::Conflict { .. }) => match store.get(&key).await {
-            Ok(Some(held)) if held.value == migration.as_bytes() => Ok(()),
-            Ok(Some(held)) => Err(format!(
-                "the server with system identifier {system_identifier} is part of migration {:?}; a \
-                 server takes part in one migration at a time",
-                String::from_utf8_lossy(&held.value)
-            )),
-            Ok(None) => Err("the lease was released just now; try again".to_owned()),
-            Err(error) => Err(error.to_string()),
-        },
-        Err(error) => Err(error.to_string()),
+    match catalog.store().commit(vec![write]).await {
+        Ok(_) => return Ok(()),
+        Err(StoreError::Conflict { .. }) => {}
+        Err(error) => return Err(error.into()),
     }
+    let stored = catalog.store().get(&key).await?;
+    let stored = stored.ok_or(LeaseError::Released)?;
+    let held: Lease = decode(&key, &stored.value)?;
+    if held.migration == migration {
+        return Ok(());
+    }
+    Err(LeaseError::Taken {
+        system_identifier: system_identifier.to_owned(),
+        migration: held.migration,
+    })
 }
 
 /// Gives the lease back; one that somebody else holds stays theirs.
 pub(crate) async fn release(catalog: &Catalog, migration: &Migration) {
-    let Some(system_identifier) = &migration.facts.system_identifier else {
-        return;
+    if let Err(error) = try_release(catalog, migration).await {
+        warn!(migration = %migration.name, "lease not released: {error}");
+    }
+}
+
+async fn try_release(catalog: &Catalog, migration: &Migration) -> Result<(), StoreError> {
+    let Some(system_identifier) = migration.facts.lease() else {
+        return Ok(());
     };
     let key = key(system_identifier);
     let store = catalog.store();
-    let Ok(Some(held)) = store.get(&key).await else {
-        return;
+    let Some(stored) = store.get(&key).await? else {
+        return Ok(());
     };
-    if held.value != migration.name.as_bytes() {
-        return;
+    let held: Lease = decode(&key, &stored.value)?;
+    if held.migration != migration.name {
+        return Ok(());
     }
     let write = Write {
         key,
         value: None,
-        when: Precondition::At(held.revision),
+        when: Precondition::At(stored.revision),
     };
-    if let Err(error) = store.commit(vec![write]).await {
-        warn!(migration = %migration.name, "lease not released: {error}");
-    }
+    store.commit(vec![write]).await?;
+    Ok(())
 }
 
 fn key(system_identifier: &str) -> Key {

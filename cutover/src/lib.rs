@@ -18,7 +18,7 @@ mod settings;
 mod steps;
 
 pub use engine::{
-    Choice, Engine, EngineError, ErrorKind, NewMigration, Status, WayBack, WayBackKind,
+    Choice, ChoiceName, Engine, EngineError, ErrorKind, NewMigration, Status, WayBack, WayBackKind,
 };
 pub use lsn::{Lsn, LsnError};
 pub use ports::Ports;

@@ -17,9 +17,9 @@ pub use data_plane::{
 };
 pub use database::{
     AccessRules, Armed, Breach, ConnectionAttempt, ControlId, ControlledServer, DatabaseProvider,
-    DatabaseSettings, Exempt, Fence, FenceRecord, FormerSettings, GuardedPromotion, Inspector,
-    Marker, MissingRole, NotOffered, Observation, Observe, Offer, Preparation, ProbeTable,
-    PromoteAnswer, PromoteGuard, PromotionMethod, ProviderError, Providers, Recorder, Replay,
+    DatabaseSettings, Exempt, Fence, FenceRecord, FenceToken, FormerSettings, GuardedPromotion,
+    Inspector, Marker, MissingRole, NotOffered, Observation, Observe, Offer, Preparation,
+    ProbeTable, PromoteAnswer, PromotionMethod, ProviderError, Providers, Recorder, Replay,
     Replication, ReversePublisher, ReverseSlot, ReverseSubscriber, Role, Roles, SequenceValue,
     SessionControl, SlotProgress, StandbyLink, SubscriptionSpec, UserCommits, WalProof,
 };

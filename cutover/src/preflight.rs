@@ -7,6 +7,7 @@ use pointsman_catalog::CatalogError;
 use crate::{
     Ports, Settings,
     checks::{self, CheckContext, ControlPlane, Moment, Report},
+    machine::Assertion,
     migration::{Migration, PlannedDatabase},
     ports::ProviderError,
 };
@@ -59,14 +60,14 @@ pub(crate) async fn run(
         on_source: &*on_source,
         on_target: &*on_target,
         databases: &migration.databases,
-        fates: &migration.fates,
+        fates: &migration.unlisted,
         catalogued: &catalogued,
         readers: &readers,
         planned_slots: &[],
         membership: &membership.map_err(|error| error.to_string()),
         reached: &reached,
         control: &ControlPlane::default(),
-        accept_loss: migration.facts.accept_loss,
+        accept_loss: migration.machine.holds(Assertion::LossAccepted),
         moment,
         bake: settings.bake,
     };

@@ -7,10 +7,12 @@ mod end;
 mod fence;
 mod flip;
 mod hold;
+mod outcome;
 mod prepare;
 mod prime;
 mod promote;
 mod prove;
+mod readers;
 mod routes;
 mod sessions;
 mod undo;
@@ -18,114 +20,46 @@ mod undo;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde_json::Value;
-use tokio::time::timeout;
 
 use crate::{
     Ports, Settings,
-    machine::{Command, Direction, Event, Step},
+    machine::{Command, Direction, Step},
     migration::Migration,
-    ports::{ControlledServer, MissingRole, ProviderError},
+    ports::{Clock, ControlledServer, ProviderError},
 };
 
-pub(crate) use arm::stream_health;
+pub(crate) use arm::{StreamHealth, stream_health};
+pub(crate) use outcome::{Failure, Problem, Proof};
 pub(crate) use prepare::writes_at_risk;
-pub(crate) use routes::{readers_pass, restore_readers};
 pub(crate) use sessions::Sessions;
 
-/// What a step works with.
+/// What a step works with. It reads the record and returns what it found out; the driver
+/// alone changes the record.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) ports: &'a Ports,
     pub(crate) settings: &'a Settings,
-    pub(crate) migration: &'a mut Migration,
+    pub(crate) migration: &'a Migration,
     pub(crate) sessions: &'a mut Sessions,
 }
 
-/// Why the next step may begin.
-#[derive(Debug)]
-pub(crate) struct Proof {
-    pub(crate) words: String,
-    pub(crate) evidence: Value,
-}
-
-/// Why it may not, and what the machine makes of that.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) event: Event,
-    pub(crate) words: String,
-    /// The server did not answer: worth another try within the step's budget.
-    pub(crate) unreachable: bool,
-}
-
-impl Proof {
-    pub(crate) fn new(words: impl Into<String>, evidence: Value) -> Self {
-        Self {
-            words: words.into(),
-            evidence,
-        }
-    }
-}
-
-impl Failure {
-    pub(crate) fn new(words: impl Into<String>) -> Self {
-        Self {
-            event: Event::Failed,
-            words: words.into(),
-            unreachable: false,
-        }
-    }
-
-    /// Neither server can be proven to be the only writer.
-    pub(crate) fn unprovable(words: impl Into<String>) -> Self {
-        Self {
-            event: Event::Unprovable,
-            ..Self::new(words)
-        }
-    }
-}
-
-impl From<ProviderError> for Failure {
-    fn from(error: ProviderError) -> Self {
-        Self {
-            unreachable: matches!(error, ProviderError::Unreachable { .. }),
-            ..Self::new(error.to_string())
-        }
-    }
-}
-
-impl From<MissingRole> for Failure {
-    fn from(error: MissingRole) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-impl From<crate::ports::DataPlaneError> for Failure {
-    fn from(error: crate::ports::DataPlaneError) -> Self {
-        let cause = std::error::Error::source(&error)
-            .map_or_else(String::new, |source| format!(": {source}"));
-        Self {
-            unreachable: matches!(error, crate::ports::DataPlaneError::Store(_)),
-            ..Self::new(format!("{error}{cause}"))
-        }
-    }
-}
-
-impl From<pointsman_catalog::CatalogError> for Failure {
-    fn from(error: pointsman_catalog::CatalogError) -> Self {
-        Self::new(error.to_string())
+impl<'a> Run<'a> {
+    fn clock(&self) -> &'a dyn Clock {
+        &*self.ports.clock
     }
 }
 
 /// Bounds what a server is asked to do within `wait`: by itself a statement may take longer
 /// than the clients that are parked meanwhile can wait.
 async fn answered<T>(
+    clock: &dyn Clock,
     server: &ControlledServer,
     wait: Duration,
     what: &str,
     asking: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, ProviderError> {
-    timeout(wait + LAST_LOOK, asking)
+    clock
+        .timeout(wait + LAST_LOOK, asking)
         .await
         .unwrap_or_else(|_elapsed| {
             Err(ProviderError::Unreachable {
@@ -152,7 +86,8 @@ async fn dispatch(run: &mut Run<'_>, command: Command) -> Result<Proof, Failure>
         Command::Arm => arm::run(run).await,
         Command::Complete => end::complete(run).await,
         Command::Cancel => end::cancel(run).await,
-        Command::Watch => Err(Failure::new("watching is no step")),
+        Command::RestoreReaders => readers::restore(run).await,
+        Command::Watch => Err(Failure::condition("watching is no step")),
     }
 }
 

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use pointsman_catalog::{DatabaseName, NodeId, Server, ServerName};
 use pointsman_cutover::{
     checks::{self, CheckContext, ControlPlane, Finding, Moment, Outcome, Report, Verdict},
-    migration::{Fate, PlannedDatabase},
+    migration::{PlannedDatabase, UnlistedDatabasePolicy},
     ports::{DatabaseProvider, Inspector, Membership, ProviderError, Reached},
     providers::postgres::PostgresProvider,
 };
@@ -126,7 +126,10 @@ async fn every_database_needs_a_fate(source: &Running, setting: &mut Setting) {
     source.execute("postgres", &["CREATE DATABASE idle"]).await;
     let report = setting.preflight().await;
     assert_eq!(blocked(&report), ["S4"]);
-    for fate in [Fate::StaysClosed, Fate::Moves] {
+    for fate in [
+        UnlistedDatabasePolicy::StaysClosed,
+        UnlistedDatabasePolicy::Moves,
+    ] {
         setting.fates.insert("idle".to_owned(), fate);
         replayed(source, setting).await;
         let report = setting.preflight().await;
@@ -321,7 +324,7 @@ struct Setting {
     target: Server,
     databases: Vec<PlannedDatabase>,
     catalogued: Vec<PlannedDatabase>,
-    fates: BTreeMap<String, Fate>,
+    fates: BTreeMap<String, UnlistedDatabasePolicy>,
     readers: BTreeMap<DatabaseName, Vec<ServerName>>,
     accept_loss: bool,
 }

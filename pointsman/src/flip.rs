@@ -116,7 +116,7 @@ impl Flip {
     ) -> Result<(), FlipError> {
         for status in self.engine.list() {
             let migration = &status.migration;
-            if migration.state.is_over() || (force && !migration.state.is_moving()) {
+            if migration.state().is_over() || (force && !migration.state().is_moving()) {
                 continue;
             }
             let taken = former
@@ -127,7 +127,7 @@ impl Flip {
                 return Err(FlipError::Migrating {
                     server: server.clone(),
                     migration: migration.name.clone(),
-                    state: migration.state.label(),
+                    state: migration.state().label(),
                 });
             }
         }

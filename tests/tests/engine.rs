@@ -8,6 +8,8 @@ mod crashes;
 mod failures;
 #[path = "engine/process.rs"]
 mod process;
+#[path = "engine/requests.rs"]
+mod requests;
 #[path = "engine/servers.rs"]
 mod servers;
 #[path = "engine/support.rs"]
@@ -16,5 +18,3 @@ mod support;
 mod walsender;
 #[path = "engine/way_back.rs"]
 mod way_back;
-#[path = "engine/wishes.rs"]
-mod wishes;

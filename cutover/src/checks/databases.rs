@@ -10,7 +10,7 @@ use super::{
     check::{Check, Judgement, count},
     place::Place,
 };
-use crate::migration::{Fate, PlannedDatabase};
+use crate::migration::{PlannedDatabase, UnlistedDatabasePolicy};
 
 pub(super) const EVERY_DATABASE: Check = Check::block("S4", "source.every-database-has-a-fate");
 
@@ -44,7 +44,7 @@ struct Table {
 struct Plan<'a> {
     server: &'a str,
     databases: &'a [PlannedDatabase],
-    fates: &'a BTreeMap<String, Fate>,
+    fates: &'a BTreeMap<String, UnlistedDatabasePolicy>,
     catalogued: &'a [PlannedDatabase],
 }
 
@@ -220,7 +220,7 @@ mod tests {
 
     fn judged(
         named: &[&str],
-        fates: &[(&str, Fate)],
+        fates: &[(&str, UnlistedDatabasePolicy)],
         catalogued: &[&str],
         on_server: &[&str],
     ) -> Judgement {
@@ -249,7 +249,10 @@ mod tests {
 
     #[test]
     fn named_and_fated_databases_pass() {
-        let fates = [("old", Fate::StaysClosed), ("side", Fate::Moves)];
+        let fates = [
+            ("old", UnlistedDatabasePolicy::StaysClosed),
+            ("side", UnlistedDatabasePolicy::Moves),
+        ];
         let judgement = judged(&["orders"], &fates, &["orders"], &["old", "orders", "side"]);
         assert_eq!(judgement.result, Judged::Pass);
         assert_eq!(judgement.evidence.len(), 3);
@@ -267,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_catalogued_database_needs_to_be_named_even_if_it_has_a_fate() {
-        let fates = [("billing", Fate::StaysClosed)];
+        let fates = [("billing", UnlistedDatabasePolicy::StaysClosed)];
         let judgement = judged(
             &["orders"],
             &fates,
@@ -287,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_fate_for_nothing_and_the_moving_of_postgres_fail() {
-        let fates = [("typo", Fate::Moves)];
+        let fates = [("typo", UnlistedDatabasePolicy::Moves)];
         assert_eq!(
             judged(&["orders"], &fates, &["orders"], &["orders"]).result,
             Judged::Fail

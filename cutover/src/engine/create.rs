@@ -1,9 +1,9 @@
-//! From a wish to a plan that leaves nothing to choose.
+//! From a request to a plan that leaves nothing to choose.
 
 use super::{Engine, EngineError, NewMigration, status::Status};
 use crate::{
-    machine::State,
-    migration::{Facts, Migration, PlannedDatabase},
+    machine::Machine,
+    migration::{Facts, JournalHead, Migration, PlannedDatabase},
 };
 
 pub(super) async fn plan(engine: &Engine, wanted: NewMigration) -> Result<Migration, EngineError> {
@@ -11,7 +11,7 @@ pub(super) async fn plan(engine: &Engine, wanted: NewMigration) -> Result<Migrat
         name,
         source,
         target,
-        fates,
+        unlisted,
     } = wanted;
     check_name(&name)?;
     if source == target {
@@ -43,10 +43,10 @@ pub(super) async fn plan(engine: &Engine, wanted: NewMigration) -> Result<Migrat
             .iter()
             .any(|database| database.datname == *datname)
     };
-    if let Some(datname) = fates.keys().find(|&datname| served(datname)) {
+    if let Some(datname) = unlisted.keys().find(|&datname| served(datname)) {
         return Err(EngineError::Invalid(format!(
-            "database {datname} is in the catalogue and moves with its server; a fate is for \
-             databases outside the catalogue"
+            "database {datname} is in the catalogue and moves with its server; a policy is for \
+             databases that the catalogue does not list"
         )));
     }
     Ok(Migration {
@@ -54,17 +54,12 @@ pub(super) async fn plan(engine: &Engine, wanted: NewMigration) -> Result<Migrat
         source,
         target,
         databases,
-        fates,
-        state: State::Planned,
-        epoch: 1,
+        unlisted,
+        machine: Machine::planned(),
         preflight_passed: None,
-        switches: 0,
-        facts: Facts {
-            began: engine.ports.clock.now(),
-            ..Facts::default()
-        },
+        facts: Facts::default(),
         cause: None,
-        journal: crate::migration::JournalHead::default(),
+        journal: JournalHead::default(),
     })
 }
 
@@ -91,7 +86,7 @@ fn refuse_taken(
     if other.name == name {
         return Err(EngineError::Exists(name.to_owned()));
     }
-    if other.state.is_over() {
+    if other.state().is_over() {
         return Ok(());
     }
     let taken = servers
@@ -101,7 +96,7 @@ fn refuse_taken(
         Some(&server) => Err(EngineError::ServerTaken {
             server: server.clone(),
             migration: other.name.clone(),
-            state: other.state.label(),
+            state: other.state().label(),
         }),
         None => Ok(()),
     }

@@ -44,16 +44,22 @@ pub(super) async fn run(
         let mut run = Run {
             ports: &paper,
             settings: &hurried,
-            migration: &mut migration,
+            migration: &migration,
             sessions: &mut sessions,
         };
+        let would_stop = |reason: String| {
+            EngineError::Refused(format!(
+                "the switch would stop at {}: {reason}",
+                step.label()
+            ))
+        };
         let command = Command::Step(direction, step);
-        if let Err(failure) = steps::perform(&mut run, command).await {
-            return Err(EngineError::Refused(format!(
-                "the switch would stop at {}: {}",
-                step.label(),
-                failure.words
-            )));
+        let proof = steps::perform(&mut run, command)
+            .await
+            .map_err(|failure| would_stop(failure.message))?;
+        for learned in proof.learned {
+            let taken_over = migration.facts.learn(learned);
+            taken_over.map_err(|missing| would_stop(missing.to_string()))?;
         }
         if step == Step::Hold {
             recorder.note(format!("settle for {:?}", settings.settle));
@@ -78,9 +84,9 @@ impl DataPlane for PaperDataPlane {
         for (database, change) in changes {
             for (role, route) in [("writer", &change.writer), ("reader", &change.reader)] {
                 if let Some(route) = route {
-                    let words = describe(route);
+                    let route = describe(route);
                     self.recorder
-                        .note(format!("publish {role}.{database}: {words}"));
+                        .note(format!("publish {role}.{database}: {route}"));
                 }
             }
         }

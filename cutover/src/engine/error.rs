@@ -2,12 +2,12 @@ use pointsman_catalog::{CatalogError, ServerName, store::StoreError};
 
 use crate::{
     journal::JournalError,
-    machine::{IllegalTransition, State},
+    machine::{NotPossible, State},
     ports::{DataPlaneError, ProviderError},
     preflight::PreflightError,
 };
 
-/// What an operator's wish ran into; nothing was changed by it. The text is the operator's.
+/// What an operator's request ran into; nothing was changed by it. The text is the operator's.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     #[error("there is no migration {name:?}; known: {}", list(.known))]
@@ -41,6 +41,16 @@ pub enum EngineError {
     Provider(#[from] ProviderError),
     #[error(transparent)]
     DataPlane(#[from] DataPlaneError),
+}
+
+/// Why a migration is no longer driven.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DriveError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Whoever caused the event hears of it; nothing has changed.
+    #[error(transparent)]
+    NotPossible(#[from] NotPossible),
 }
 
 /// The kinds of refusal, as a client tells them apart.
@@ -86,8 +96,8 @@ impl EngineError {
         }
     }
 
-    /// A wish that the machine does not take in `state`, with what is possible instead.
-    pub(super) fn illegal(name: &str, error: IllegalTransition) -> Self {
+    /// A request that the machine does not take now, with what is possible instead.
+    pub(super) fn not_possible(name: &str, error: NotPossible) -> Self {
         let state = error.state;
         let hint = match state {
             State::Planned => "run `migration preflight` and `migration start` first",
@@ -109,7 +119,7 @@ impl EngineError {
     }
 }
 
-/// A state in words.
+/// A state as operators read it.
 pub(super) fn describe(state: State) -> String {
     if let State::Switching { direction, step } = state {
         return format!("switching {} (step {})", direction.label(), step.label());

@@ -1,12 +1,12 @@
-use std::sync::Arc;
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::Serialize;
 
 use super::error::describe;
 use crate::{
     journal::Entry,
-    machine::{Direction, ReverseStream, State, Step},
-    migration::Migration,
+    machine::{Direction, State, Step, StreamState},
+    migration::{Coverage, Migration},
     ports::SessionsOn,
 };
 
@@ -33,7 +33,7 @@ pub struct WayBack {
     pub lossless: bool,
     /// Committed transactions that going back now would lose, where that can be counted.
     pub writes_at_risk: Option<u64>,
-    pub words: String,
+    pub message: String,
 }
 
 /// The ways back.
@@ -57,8 +57,21 @@ pub enum WayBackKind {
 /// One decision that an operator can take in `needs_operator`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Choice {
-    pub name: &'static str,
-    pub words: String,
+    pub name: ChoiceName,
+    pub message: String,
+}
+
+/// The decisions that there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(into = "&'static str")]
+pub enum ChoiceName {
+    Retry,
+    /// By proof that the target is no second writer.
+    OpenSource,
+    /// By the operator's word that the target is down.
+    OpenSourceUnproven,
+    /// By the operator's word that the source is down.
+    OpenTargetUnproven,
 }
 
 /// What the driver last saw in a bake.
@@ -72,7 +85,7 @@ pub(super) struct BakeView {
 
 impl Status {
     pub(super) fn new(migration: &Migration, entries: Arc<Vec<Entry>>, view: &BakeView) -> Self {
-        let baking = matches!(migration.state, State::Baking { .. });
+        let baking = matches!(migration.state(), State::Baking { .. });
         let seen = Some(view).filter(|_| baking);
         Self {
             old_writer: seen.and_then(|view| view.old_writer.clone()),
@@ -87,25 +100,32 @@ impl Status {
 
     /// `forward` or `reverse`, of the switch under way or waiting; else empty.
     pub fn direction(&self) -> &'static str {
-        let place = self.migration.state.place();
+        let place = self.migration.state().place();
         place.map_or("", |(direction, _)| direction.label())
     }
 
     /// The step under way or waiting; else empty.
     pub fn step(&self) -> &'static str {
-        let place = self.migration.state.place();
+        let place = self.migration.state().place();
         place.map_or("", |(_, step)| step.label())
     }
 
     /// `none`, `arming`, `proven` or `broken`.
     pub fn reverse_stream(&self) -> &'static str {
-        let State::Baking { reverse, .. } = self.migration.state else {
-            return "none";
-        };
-        match reverse {
-            ReverseStream::Arming => "arming",
-            ReverseStream::Proven => "proven",
-            ReverseStream::Broken => "broken",
+        match self.migration.state() {
+            State::Baking { stream } => stream.label(),
+            State::Planned
+            | State::SettingUp
+            | State::Prepared
+            | State::Switching { .. }
+            | State::Undoing { .. }
+            | State::Undone
+            | State::RolledBack
+            | State::Completing
+            | State::Completed
+            | State::Cancelling
+            | State::Cancelled
+            | State::NeedsOperator { .. } => "none",
         }
     }
 }
@@ -113,26 +133,22 @@ impl Status {
 fn headline(migration: &Migration) -> String {
     let (source, target) = (&migration.source, &migration.target);
     let cause = migration.cause.as_deref().unwrap_or("no cause on record");
-    match migration.state {
+    match migration.state() {
         State::Planned => format!("{source} → {target} is planned; no server was touched"),
         State::SettingUp => format!("{source} is being prepared"),
         State::Prepared => format!("ready to switch from {source} to {target}"),
-        State::Switching { .. } | State::Undoing { .. } => describe(migration.state),
+        State::Switching { .. } | State::Undoing { .. } => describe(migration.state()),
         State::Undone => format!("{source} serves; the switch was undone: {cause}"),
-        State::Baking {
-            reverse, rollback, ..
-        } => {
-            let stream = match reverse {
-                ReverseStream::Arming => "the reverse stream is being made",
-                ReverseStream::Proven => "the reverse stream is proven",
-                ReverseStream::Broken => "the reverse stream is broken",
+        State::Baking { stream } => {
+            let stream = match stream {
+                StreamState::Arming => "the reverse stream is being made",
+                StreamState::ArmingForRollback => {
+                    "the reverse stream is being made; a rollback waits for it"
+                }
+                StreamState::Proven => "the reverse stream is proven",
+                StreamState::Broken => "the reverse stream is broken",
             };
-            let wish = if rollback {
-                "; a rollback waits for it"
-            } else {
-                ""
-            };
-            format!("{target} serves and is watched; {stream}{wish}")
+            format!("{target} serves and is watched; {stream}")
         }
         State::RolledBack => {
             format!("{source} serves again; {target} is closed until it is rebuilt: {cause}")
@@ -150,7 +166,7 @@ fn headline(migration: &Migration) -> String {
 }
 
 fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
-    match migration.state {
+    match migration.state() {
         State::Switching {
             direction: Direction::Forward,
             step,
@@ -167,7 +183,7 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
             true,
             "only once the target is proven to be closed and unwritten",
         ),
-        State::Baking { reverse, .. } => way_back_of_bake(migration, reverse, view),
+        State::Baking { stream } => way_back_of_bake(migration, stream, view),
         State::NeedsOperator { .. } => way(
             WayBackKind::None,
             false,
@@ -189,15 +205,15 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
     }
 }
 
-fn way_back_of_bake(migration: &Migration, reverse: ReverseStream, view: &BakeView) -> WayBack {
-    match reverse {
-        ReverseStream::Arming => way(
+fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView) -> WayBack {
+    match stream {
+        StreamState::Arming | StreamState::ArmingForRollback => way(
             WayBackKind::ArmAndSwitch,
-            migration.facts.stream_complete,
+            has_every_write(migration),
             "a rollback first waits until the reverse stream is proven, while the target serves; \
              then it is a switch back",
         ),
-        ReverseStream::Proven => way(
+        StreamState::Proven => way(
             WayBackKind::Switch,
             true,
             format!(
@@ -206,7 +222,7 @@ fn way_back_of_bake(migration: &Migration, reverse: ReverseStream, view: &BakeVi
                 view.behind_bytes
             ),
         ),
-        ReverseStream::Broken => WayBack {
+        StreamState::Broken => WayBack {
             writes_at_risk: view.writes_at_risk,
             ..way(
                 WayBackKind::AcceptLoss,
@@ -225,28 +241,35 @@ fn way_back_of_bake(migration: &Migration, reverse: ReverseStream, view: &BakeVi
     }
 }
 
-fn way(kind: WayBackKind, lossless: bool, words: impl Into<String>) -> WayBack {
+/// Whether the reverse stream holds every write of the target. What is not on record is not
+/// claimed.
+fn has_every_write(migration: &Migration) -> bool {
+    let stream = migration.facts.stream();
+    stream.is_ok_and(|stream| stream.coverage == Coverage::Complete)
+}
+
+fn way(kind: WayBackKind, lossless: bool, message: impl Into<String>) -> WayBack {
     WayBack {
         kind,
         lossless,
         writes_at_risk: lossless.then_some(0),
-        words: words.into(),
+        message: message.into(),
     }
 }
 
 fn choices(migration: &Migration) -> Vec<Choice> {
-    let State::NeedsOperator { direction, step } = migration.state else {
+    let State::NeedsOperator { direction, step } = migration.state() else {
         return Vec::new();
     };
     let (source, target) = (&migration.source, &migration.target);
     let mut choices = vec![Choice {
-        name: RETRY,
-        words: format!("try {} again, with every proof taken anew", step.label()),
+        name: ChoiceName::Retry,
+        message: format!("try {} again, with every proof taken anew", step.label()),
     }];
     if direction == Direction::Forward && step >= Step::Promote {
         choices.push(Choice {
-            name: OPEN_TARGET_UNPROVEN,
-            words: format!(
+            name: ChoiceName::OpenTargetUnproven,
+            message: format!(
                 "go on towards {target} without asking {source}: you assert that {source} is down for \
                  good; if it is not, and its fence does not hold, both accept writes"
             ),
@@ -254,15 +277,15 @@ fn choices(migration: &Migration) -> Vec<Choice> {
     }
     if direction == Direction::Forward {
         choices.push(Choice {
-            name: OPEN_SOURCE,
-            words: format!(
+            name: ChoiceName::OpenSource,
+            message: format!(
                 "open {source} again, if {target} can be proven to be closed and unwritten, or a \
                  standby that can be cut off"
             ),
         });
         choices.push(Choice {
-            name: OPEN_SOURCE_UNPROVEN,
-            words: format!(
+            name: ChoiceName::OpenSourceUnproven,
+            message: format!(
                 "open {source} without asking {target}: you assert that {target} is down for good \
                  (powered off or cut off from every client); if it is not, both accept writes; \
                  what was acknowledged on {target} is lost"
@@ -272,7 +295,47 @@ fn choices(migration: &Migration) -> Vec<Choice> {
     choices
 }
 
-pub(super) const OPEN_TARGET_UNPROVEN: &str = "open-target-source-is-down";
-pub(super) const RETRY: &str = "retry";
-pub(super) const OPEN_SOURCE: &str = "open-source";
-pub(super) const OPEN_SOURCE_UNPROVEN: &str = "open-source-target-is-down";
+impl ChoiceName {
+    const ALL: [Self; 4] = [
+        Self::Retry,
+        Self::OpenSource,
+        Self::OpenSourceUnproven,
+        Self::OpenTargetUnproven,
+    ];
+
+    /// The name that an operator types.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::OpenSource => "open-source",
+            Self::OpenSourceUnproven => "open-source-target-is-down",
+            Self::OpenTargetUnproven => "open-target-source-is-down",
+        }
+    }
+}
+
+impl From<ChoiceName> for &'static str {
+    fn from(name: ChoiceName) -> Self {
+        name.as_str()
+    }
+}
+
+impl fmt::Display for ChoiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ChoiceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|name| name.as_str() == text);
+        found.ok_or_else(|| {
+            format!(
+                "{text:?} is no choice; allowed: {}",
+                Self::ALL.map(Self::as_str).join(", ")
+            )
+        })
+    }
+}

@@ -1,9 +1,26 @@
+use pointsman_catalog::UnixMillis;
+
 use super::*;
 
+mod carried;
+mod effects;
+mod table;
+
 const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
+const STREAMS: [StreamState; 4] = [
+    StreamState::Arming,
+    StreamState::ArmingForRollback,
+    StreamState::Proven,
+    StreamState::Broken,
+];
+const NOW: UnixMillis = UnixMillis(1_000_000);
 
 fn switching(direction: Direction, step: Step) -> State {
     State::Switching { direction, step }
+}
+
+fn baking(stream: StreamState) -> State {
+    State::Baking { stream }
 }
 
 fn every_state() -> Vec<State> {
@@ -25,16 +42,16 @@ fn every_state() -> Vec<State> {
             states.push(State::NeedsOperator { direction, step });
         }
     }
-    for reverse in [
-        ReverseStream::Arming,
-        ReverseStream::Proven,
-        ReverseStream::Broken,
-    ] {
-        for rollback in [false, true] {
-            states.push(State::Baking { reverse, rollback });
-        }
-    }
+    states.extend(STREAMS.map(baking));
     states
+}
+
+/// A machine in `state` that nothing else has happened to.
+fn machine(state: State) -> Machine {
+    Machine {
+        state,
+        ..Machine::planned()
+    }
 }
 
 #[test]
@@ -56,12 +73,9 @@ fn a_switch_without_trouble_ends_in_the_bake() {
 
 #[test]
 fn the_way_back_is_the_same_machine_backward() {
-    let mut state = State::Baking {
-        reverse: ReverseStream::Proven,
-        rollback: false,
-    }
-    .apply(Event::RollbackRequested)
-    .unwrap();
+    let mut state = baking(StreamState::Proven)
+        .apply(Event::RollbackRequested)
+        .unwrap();
     for step in Step::ALL {
         assert_eq!(
             state.command(),
@@ -78,7 +92,12 @@ fn a_failure_is_undone_before_the_point_of_no_return_and_only_there() {
         for step in Step::ALL {
             let state = switching(direction, step);
             let undone = step < Step::point_of_no_return(direction);
-            assert_eq!(state.apply(Event::Failed).is_ok(), undone, "{state:?}");
+            let expected = if undone {
+                State::Undoing { direction, step }
+            } else {
+                State::NeedsOperator { direction, step }
+            };
+            assert_eq!(state.apply(Event::Failed), Ok(expected), "{state:?}");
             assert_eq!(
                 state.apply(Event::AbortRequested).is_ok(),
                 undone,
@@ -91,7 +110,7 @@ fn a_failure_is_undone_before_the_point_of_no_return_and_only_there() {
 #[test]
 fn the_source_is_opened_after_the_intent_to_promote_only_by_proof_or_by_an_operator() {
     for state in every_state() {
-        for event in EVERY_EVENT {
+        for event in Event::ALL {
             let opens_source = matches!(
                 state.apply(event),
                 Ok(State::Undoing { direction: Direction::Forward, step })
@@ -102,7 +121,9 @@ fn the_source_is_opened_after_the_intent_to_promote_only_by_proof_or_by_an_opera
                 assert!(
                     matches!(
                         event,
-                        Event::FailedTargetUnwritten | Event::OpenSourceChosen
+                        Event::FailedTargetUnwritten
+                            | Event::OpenSourceChosen
+                            | Event::OpenSourceWithoutTargetChosen
                     ),
                     "{event:?} in {state:?}"
                 );
@@ -145,10 +166,7 @@ fn a_step_without_a_durable_intent_is_recovered_as_the_one_before_it() {
 
 #[test]
 fn a_rollback_arms_first_and_holds_after() {
-    let arming = State::Baking {
-        reverse: ReverseStream::Arming,
-        rollback: false,
-    };
+    let arming = baking(StreamState::Arming);
     let waiting = arming.apply(Event::RollbackRequested).unwrap();
     assert_eq!(waiting.command(), Some(Command::Arm));
     assert_eq!(
@@ -159,30 +177,21 @@ fn a_rollback_arms_first_and_holds_after() {
 
 #[test]
 fn a_rollback_that_waits_for_a_stream_that_broke_counts_its_price() {
-    let broke = |rollback| {
-        State::Baking {
-            reverse: ReverseStream::Arming,
-            rollback,
-        }
-        .apply(Event::ReverseStreamBroke)
-    };
+    let broke = |stream| baking(stream).apply(Event::ReverseStreamBroke);
     assert_eq!(
-        broke(true).unwrap(),
+        broke(StreamState::ArmingForRollback).unwrap(),
         switching(Direction::Reverse, Step::Prepare)
     );
     assert_eq!(
-        broke(false).unwrap(),
-        State::Baking {
-            reverse: ReverseStream::Broken,
-            rollback: false,
-        }
+        broke(StreamState::Arming).unwrap(),
+        baking(StreamState::Broken)
     );
 }
 
 #[test]
 fn nothing_follows_the_end() {
     for state in every_state().into_iter().filter(|state| state.is_over()) {
-        for event in EVERY_EVENT {
+        for event in Event::ALL {
             let next = state.apply(event);
             assert!(
                 next.is_err() || next == Ok(state),
@@ -195,35 +204,33 @@ fn nothing_follows_the_end() {
 #[test]
 fn the_journal_form_is_pinned() {
     let form = |state: State| serde_json::to_string(&state).unwrap();
-    assert_eq!(form(State::Planned), r#"{"state":"planned"}"#);
+    assert_eq!(form(State::Planned), r#"{"phase":"planned"}"#);
     assert_eq!(
         form(switching(Direction::Forward, Step::CatchUp)),
-        r#"{"state":"switching","direction":"forward","step":"catch_up"}"#
+        r#"{"phase":"switching","direction":"forward","step":"catch_up"}"#
     );
     assert_eq!(
-        form(State::Baking {
-            reverse: ReverseStream::Proven,
-            rollback: false
+        form(baking(StreamState::Proven)),
+        r#"{"phase":"baking","stream":"proven"}"#
+    );
+    let machine = Machine {
+        assertion: Some(Assertion::SourceDown),
+        alarm_backoff: Some(AlarmBackoff {
+            rollbacks_undone: 1,
+            until: NOW,
         }),
-        r#"{"state":"baking","reverse":"proven","rollback":false}"#
+        ..machine(State::NeedsOperator {
+            direction: Direction::Forward,
+            step: Step::Promote,
+        })
+    };
+    assert_eq!(
+        serde_json::to_string(&machine).unwrap(),
+        concat!(
+            r#"{"state":{"phase":"needs_operator","direction":"forward","step":"promote"},"#,
+            r#""epoch":1,"switches":0,"assertion":"source_down","#,
+            r#""alarm_backoff":{"rollbacks_undone":1,"until":1000000},"#,
+            r#""readers":"settled","fence_proof":"owed"}"#
+        )
     );
 }
-
-const EVERY_EVENT: [Event; 16] = [
-    Event::StartRequested,
-    Event::SwitchRequested,
-    Event::AbortRequested,
-    Event::RollbackRequested,
-    Event::LossyRollbackRequested,
-    Event::CompleteRequested,
-    Event::CancelRequested,
-    Event::Done,
-    Event::Failed,
-    Event::FailedTargetUnwritten,
-    Event::Unprovable,
-    Event::ReverseStreamBroke,
-    Event::ReverseStreamLapsed,
-    Event::Restarted,
-    Event::RetryChosen,
-    Event::OpenSourceChosen,
-];

@@ -22,7 +22,7 @@ pub use missing::{MissingRole, NotOffered, Role};
 pub use observe::{DatabaseSettings, Observation, Observe};
 pub use preparation::Preparation;
 pub use probe_table::ProbeTable;
-pub use promotion::{GuardedPromotion, PromoteAnswer, PromoteGuard, PromotionMethod};
+pub use promotion::{FenceToken, GuardedPromotion, PromoteAnswer, PromotionMethod};
 pub use provider::{ControlId, DatabaseProvider, Inspector};
 pub use providers::Providers;
 pub use recorder::Recorder;

@@ -3,31 +3,30 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use pointsman_catalog::UnixMillis;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
-use super::{Failure, Proof, Run, fence, sessions::Both};
+use super::{Failure, Problem, Proof, Run, fence, outcome::with_learned, sessions::Both};
 use crate::{
-    machine::Event,
+    machine::Side,
+    migration::{Coverage, Learned},
     ports::{
-        AccessRules, ControlledServer, FenceRecord, ProviderError, SlotProgress, SubscriptionSpec,
+        AccessRules, Armed, Clock, ControlledServer, FenceRecord, ProviderError, ReverseSlot,
+        SlotProgress, SubscriptionSpec,
     },
 };
 
 /// Arms the source and proves the stream: a value written on the target is read on the
 /// source, in every database.
 pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let facts = run.migration.facts.clone();
-    if !facts.stream_complete {
+    let stream = run.migration.facts.stream()?;
+    if stream.coverage == Coverage::Incomplete {
         return Err(broken(
             "the target was written before its slots were made: the reverse stream would miss \
              those writes",
         ));
     }
-    let moving = run.migration.moving();
     let wait = run.settings.end_sessions;
-    let record = fence::record(run.migration, true);
+    let record = fence::record(run.migration, Side::Source)?;
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
     let publisher = publisher.replication.unwrap_or(publisher.control);
     let both = run.both().await?;
@@ -39,17 +38,17 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     if both
         .target
         .reverse_publisher()?
-        .slot_progress(&facts.slots)
+        .slot_progress(&stream.slots)
         .await?
         .len()
-        < facts.slots.len()
+        < stream.slots.len()
     {
         return Err(broken(
             "a slot of the reverse stream is gone, and what it had not delivered with it",
         ));
     }
-    keep_out(&*both.source, &record, wait).await?;
-    let subscriptions: Vec<_> = facts
+    keep_out(&both.source, &record, wait).await?;
+    let subscriptions: Vec<_> = stream
         .slots
         .iter()
         .map(|slot| SubscriptionSpec {
@@ -63,43 +62,50 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .reverse_subscriber()?
         .arm(&subscriptions)
         .await?;
+    let proven = prove(run, &both, &stream.slots, &armed).await;
+    // What was taken from the roles must be given back even where the proof did not come.
+    with_learned(proven, Learned::Armed(armed))
+}
+
+async fn prove(
+    run: &Run<'_>,
+    both: &Both,
+    slots: &[ReverseSlot],
+    armed: &Armed,
+) -> Result<Proof, Failure> {
+    let moving = run.migration.moving();
     both.target.sessions()?.open_databases(&moving).await?;
-    let proven = Instant::now();
-    prove(&both, &moving).await?;
+    let began = run.clock().monotonic();
+    let value = i64::try_from(run.clock().now().0).unwrap_or(i64::MAX);
+    let mut proofs = Vec::with_capacity(moving.len());
+    for datname in &moving {
+        proofs.push(prove_one(run.clock(), both, datname, value));
+    }
+    try_join_all(proofs).await?;
     let progress = both
         .target
         .reverse_publisher()?
-        .slot_progress(&facts.slots)
+        .slot_progress(slots)
         .await?;
-    let words = format!(
-        "a row written on {} arrived on {} in each of {} databases",
-        both.target.name(),
-        both.source.name(),
-        moving.len()
-    );
-    // A later arming finds the roles without LOGIN already: keep what the first one took.
-    let known = run.migration.facts.armed.get_or_insert_default();
-    for role in &armed.nologin_roles {
-        if !known.nologin_roles.contains(role) {
-            known.nologin_roles.push(role.clone());
-        }
-    }
+    let round_trip = run.clock().elapsed(began);
     Ok(Proof::new(
-        words,
+        format!(
+            "a row written on {} arrived on {} in each of {} databases",
+            both.target.name(),
+            both.source.name(),
+            moving.len()
+        ),
         json!({
             "slots": progress,
             "nologin_roles": armed.nologin_roles,
-            "round_trip_us": u64::try_from(proven.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "round_trip_us": u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX),
         }),
     ))
 }
 
 /// No attempt can make this stream whole again.
-fn broken(words: &str) -> Failure {
-    Failure {
-        event: Event::ReverseStreamBroke,
-        ..Failure::new(words)
-    }
+fn broken(message: &str) -> Failure {
+    Failure::new(Problem::StreamBroken, message)
 }
 
 /// Before the databases open for the apply workers, everybody else must be refused by
@@ -126,24 +132,19 @@ async fn keep_out(
     }
 }
 
-async fn prove(both: &Both, databases: &[String]) -> Result<(), Failure> {
-    let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
-    let mut proofs = Vec::with_capacity(databases.len());
-    for datname in databases {
-        proofs.push(prove_one(both, datname, value));
-    }
-    try_join_all(proofs).await?;
-    Ok(())
-}
-
-async fn prove_one(both: &Both, datname: &str, value: i64) -> Result<(), Failure> {
-    let deadline = Instant::now() + ARRIVAL;
+async fn prove_one(
+    clock: &dyn Clock,
+    both: &Both,
+    datname: &str,
+    value: i64,
+) -> Result<(), Failure> {
+    let deadline = clock.deadline(ARRIVAL);
     both.target
         .probe_table()?
         .write_probe(datname, value)
         .await?;
     while both.source.probe_table()?.read_probe(datname).await? != Some(value) {
-        if Instant::now() >= deadline {
+        if deadline.has_passed() {
             return Err(Failure::from(ProviderError::TimedOut {
                 server: both.source.name().clone(),
                 what: format!("the reverse stream's first row in {datname}"),
@@ -151,7 +152,7 @@ async fn prove_one(both: &Both, datname: &str, value: i64) -> Result<(), Failure
                 found: "it has not arrived".to_owned(),
             }));
         }
-        sleep(POLL).await;
+        clock.sleep(POLL).await;
     }
     Ok(())
 }
@@ -166,9 +167,9 @@ pub(crate) struct StreamHealth {
 
 /// Looks at the reverse stream.
 pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Failure> {
-    let slots = run.migration.facts.slots.clone();
+    let slots = &run.migration.facts.stream()?.slots;
     let target = run.target().await?;
-    let progress = target.reverse_publisher()?.slot_progress(&slots).await?;
+    let progress = target.reverse_publisher()?.slot_progress(slots).await?;
     let behind = |slot: &SlotProgress| slot.position.0.saturating_sub(slot.confirmed.0);
     Ok(StreamHealth {
         streaming: progress.len() == slots.len() && progress.iter().all(|slot| slot.streaming),

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
 
 use super::{Failure, Proof, Run, answered};
 use crate::{
     Lsn,
-    migration::{Facts, Migration},
-    ports::{ControlledServer, Marker, SlotProgress},
+    machine::{Assertion, Direction},
+    migration::{Coverage, Promotion, ReverseStream},
+    ports::{Clock, ControlledServer, SlotProgress},
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let marker = marker(run.migration)?;
+    let marker = run.migration.facts.marker(Direction::Forward)?;
     let (wait, end) = (run.settings.catch_up, run.settings.end_sessions);
     let target = run.target().await?;
-    let replayed = replayed(&*target, marker.lsn, wait).await?;
+    let replayed = replayed(run.clock(), &target, marker.lsn, wait).await?;
     let ended = target.sessions()?.end_sessions(&[], end).await?;
     Ok(Proof::new(
         format!("{} has replayed {}", target.name(), marker.lsn),
@@ -26,12 +26,14 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 
 /// Waits for `lsn`, and reads the role in the same statement.
 pub(super) async fn replayed(
+    clock: &dyn Clock,
     target: &ControlledServer,
     lsn: Lsn,
     wait: Duration,
 ) -> Result<Lsn, Failure> {
     let what = format!("replay up to {lsn}");
     let replay = answered(
+        clock,
         target,
         wait,
         &what,
@@ -50,65 +52,45 @@ pub(super) async fn replayed(
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let marker = marker(run.migration)?;
-    let wait = run.settings.catch_up;
-    let facts = run.migration.facts.clone();
-    let name = run.migration.name.clone();
+    let facts = &run.migration.facts;
+    let marker = facts.marker(Direction::Reverse)?;
+    let (stream, promotion) = (facts.stream()?, facts.promotion()?);
     let target = run.target().await?;
-    let deadline = Instant::now() + wait;
-    let mut progress = target
-        .reverse_publisher()?
-        .slot_progress(&facts.slots)
-        .await?;
-    let there = |progress: &[SlotProgress]| progress.len() == facts.slots.len();
-    while facts.stream_complete && there(&progress) && !delivered(&facts, &progress, marker.lsn) {
-        if Instant::now() >= deadline {
-            break;
-        }
-        sleep(POLL).await;
-        progress = target
-            .reverse_publisher()?
-            .slot_progress(&facts.slots)
-            .await?;
-    }
-    if facts.stream_complete && delivered(&facts, &progress, marker.lsn) {
+    let progress = await_delivery(run, &target, stream, marker.lsn).await?;
+    if delivered(stream, &progress, marker.lsn) {
         return Ok(Proof::new(
             format!("the source has applied everything up to {}", marker.lsn),
             json!({ "marker": marker.lsn, "slots": progress, "writes_lost": 0 }),
         ));
     }
     // The target is closed: now "nobody wrote" can be said of it, and counted.
-    let Some(since) = delivered_up_to(&facts, &progress) else {
-        return Err(Failure::new(format!(
-            "what the source lacks is not countable: {} has no reverse slot, last confirmed \
-             position unknown; repair the stream, or accept the loss (migration rollback {name} \
-             --accept-loss)",
-            target.name()
-        )));
-    };
-    let counted = target.wal_proof()?.user_commits(since, &facts.exempt);
-    let lost = match timeout(COUNT, counted).await {
+    let since = delivered_up_to(promotion, stream, &progress);
+    let accepted = run.migration.machine.holds(Assertion::LossAccepted);
+    let how_to_go_on = format!(
+        "repair the reverse stream, or accept the loss (migration rollback {} --accept-loss)",
+        run.migration.name
+    );
+    let counting = target.wal_proof()?.user_commits(since, facts.exempt());
+    let lost = match run.clock().timeout(COUNT, counting).await {
         Ok(counted) => counted?,
-        Err(_elapsed) if facts.accept_loss => {
+        Err(_elapsed) if accepted => {
             return Ok(Proof::new(
                 format!("what the source lacks is given up, uncounted; last confirmed {since}"),
                 json!({ "marker": marker.lsn, "slots": progress }),
             ));
         }
         Err(_elapsed) => {
-            return Err(Failure::new(format!(
+            return Err(Failure::condition(format!(
                 "going back now would lose writes: the source has confirmed {since}, the target is \
-                 at {}, and what lies between could not be counted within {COUNT:?}; repair the \
-                 reverse stream, or accept the loss (migration rollback {name} --accept-loss)",
+                 at {}, and what lies between could not be counted within {COUNT:?}; {how_to_go_on}",
                 marker.lsn
             )));
         }
     };
-    if lost.count > 0 && !facts.accept_loss {
-        return Err(Failure::new(format!(
+    if lost.count > 0 && !accepted {
+        return Err(Failure::condition(format!(
             "going back now would lose {} committed transactions: the source has confirmed {since}, \
-             the target is at {}; repair the reverse stream, or accept the loss (migration \
-             rollback {name} --accept-loss)",
+             the target is at {}; {how_to_go_on}",
             lost.count, marker.lsn
         )));
     }
@@ -121,29 +103,50 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     ))
 }
 
-/// Whether every database's slot is there and past `marker`: one that is gone proves
-/// nothing of its database.
-fn delivered(facts: &Facts, progress: &[SlotProgress], marker: Lsn) -> bool {
-    let all = !progress.is_empty() && progress.len() == facts.slots.len();
-    all && progress.iter().all(|slot| slot.confirmed >= marker)
+/// Waits until every slot has delivered up to `marker`, as long as that can still happen.
+async fn await_delivery(
+    run: &Run<'_>,
+    target: &ControlledServer,
+    stream: &ReverseStream,
+    marker: Lsn,
+) -> Result<Vec<SlotProgress>, Failure> {
+    let publisher = target.reverse_publisher()?;
+    let deadline = run.clock().deadline(run.settings.catch_up);
+    loop {
+        let progress = publisher.slot_progress(&stream.slots).await?;
+        let hopeless =
+            stream.coverage == Coverage::Incomplete || progress.len() < stream.slots.len();
+        if hopeless || delivered(stream, &progress, marker) || deadline.has_passed() {
+            return Ok(progress);
+        }
+        run.clock().sleep(POLL).await;
+    }
+}
+
+/// Whether the stream holds every write, and every database's slot is there and past
+/// `marker`: one that is gone proves nothing of its database.
+fn delivered(stream: &ReverseStream, progress: &[SlotProgress], marker: Lsn) -> bool {
+    let all = !progress.is_empty() && progress.len() == stream.slots.len();
+    stream.coverage == Coverage::Complete
+        && all
+        && progress.iter().all(|slot| slot.confirmed >= marker)
 }
 
 /// Up to where the source has everything that was written on the target. What a slot that
 /// is gone had delivered is not known, and a slot knows nothing of what preceded it.
-pub(super) fn delivered_up_to(facts: &Facts, progress: &[SlotProgress]) -> Option<Lsn> {
-    if !facts.stream_complete {
-        return facts.fork;
+pub(super) fn delivered_up_to(
+    promotion: Promotion,
+    stream: &ReverseStream,
+    progress: &[SlotProgress],
+) -> Lsn {
+    match stream.coverage {
+        Coverage::Incomplete => promotion.fork,
+        Coverage::Complete => {
+            let confirmed = progress.iter().map(|slot| slot.confirmed).min();
+            let all = progress.len() == stream.slots.len();
+            confirmed.filter(|_| all).unwrap_or(stream.opened)
+        }
     }
-    let confirmed = progress.iter().map(|slot| slot.confirmed).min();
-    let all = progress.len() == facts.slots.len();
-    confirmed.filter(|_| all).or(facts.opened)
-}
-
-pub(super) fn marker(migration: &Migration) -> Result<Marker, Failure> {
-    migration
-        .facts
-        .marker
-        .ok_or_else(|| Failure::new("the fence has left no marker: the journal is incomplete"))
 }
 
 /// Counting reads all WAL in between, behind a hold.

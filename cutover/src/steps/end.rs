@@ -2,25 +2,40 @@
 
 use serde_json::json;
 
-use super::{Failure, Proof, Run, fence, sessions::enter};
+use super::{Failure, Proof, Run, fence, outcome::with_learned, sessions::enter};
+use crate::{
+    machine::{Assertion, Side},
+    migration::Learned,
+    ports::ControlledServer,
+};
 
 /// The reverse stream is taken down, the source closed and kept.
 pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
-    let slots = run.migration.facts.slots.clone();
-    let former = run
-        .migration
-        .facts
-        .closed_source
-        .clone()
-        .unwrap_or_default();
+    // Looked up first: without them nothing is taken down.
+    run.migration.facts.former_settings(Side::Source)?;
+    run.migration.facts.stream()?;
     let target = run.target().await?;
     target.sessions()?.open_databases(&moving).await?;
     let (closing, ended) = close_source_for_good(run, &moving).await?;
     // From here on a return to the bake finds no stream that could be armed again.
-    run.migration.facts.stream_complete = false;
-    target.reverse_publisher()?.drop_slots(&slots).await?;
-    target.fence()?.reopen(&former, &[]).await?;
+    let outcome = release_target(run, &target, &closing, ended).await;
+    with_learned(outcome, Learned::StreamGivenUp)
+}
+
+/// The target keeps nothing of the migration.
+async fn release_target(
+    run: &Run<'_>,
+    target: &ControlledServer,
+    closing: &str,
+    ended: u64,
+) -> Result<Proof, Failure> {
+    let facts = &run.migration.facts;
+    let slots = &facts.stream()?.slots;
+    let former = facts.former_settings(Side::Source)?;
+    target.reverse_publisher()?.drop_slots(slots).await?;
+    target.fence()?.reopen(former, &[]).await?;
+    let moving = run.migration.moving();
     target.preparation()?.unprepare(&moving).await?;
     Ok(Proof::new(
         format!("{closing}, {} serves for good", target.name()),
@@ -28,7 +43,7 @@ pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
     ))
 }
 
-/// The source refuses everybody, and no subscription is left on it; in words, with the
+/// The source refuses everybody, and no subscription is left on it. Says so, with the
 /// number of sessions that ended. One that is gone for good keeps the fence that it has had
 /// since the switch, should it ever come back.
 async fn close_source_for_good(
@@ -36,18 +51,19 @@ async fn close_source_for_good(
     moving: &[String],
 ) -> Result<(String, u64), Failure> {
     let end = run.settings.end_sessions;
-    let record = fence::record(run.migration, true);
+    let record = fence::record(run.migration, Side::Source)?;
+    let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let source = match run.source().await {
-        Err(failure) if failure.unreachable && run.migration.facts.source_asserted_down => {
-            let words = format!(
+        Err(failure) if failure.is_unanswered() && asserted_down => {
+            let message = format!(
                 "{} is left behind as it is: an operator asserted that it is down for good ({})",
-                run.migration.source, failure.words
+                run.migration.source, failure.message
             );
-            return Ok((words, 0));
+            return Ok((message, 0));
         }
         found => found?,
     };
-    enter(&*source, moving).await?;
+    enter(&source, moving).await?;
     source
         .reverse_subscriber()?
         .disable_subscriptions(moving)
@@ -64,16 +80,16 @@ async fn close_source_for_good(
 
 /// What `start` made is taken back.
 pub(super) async fn cancel(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    if run.migration.facts.system_identifier.is_none() {
+    if run.migration.facts.lease().is_none() {
         return Ok(Proof::new("no server had been touched", json!({})));
     }
     let moving = run.migration.moving();
     let source = match run.source().await {
-        Err(failure) if failure.unreachable => {
+        Err(failure) if failure.is_unanswered() => {
             return Ok(Proof::new(
                 format!(
                     "cancelled; what the start made is left behind, since {}",
-                    failure.words
+                    failure.message
                 ),
                 json!({}),
             ));

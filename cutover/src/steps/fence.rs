@@ -7,25 +7,28 @@ use serde_json::json;
 
 use super::{Failure, Proof, Run, answered};
 use crate::{
-    machine::Direction,
-    migration::Migration,
+    machine::{Direction, Side},
+    migration::{FencedTarget, Learned, Migration, MissingFact},
     ports::{
-        ConnectionAttempt, ControlledServer, FenceRecord, FormerSettings, Marker, ReverseSlot,
+        ConnectionAttempt, ControlledServer, FenceRecord, FenceToken, FormerSettings, Marker,
+        ReverseSlot,
     },
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.settings.end_sessions;
-    let record = record(run.migration, true);
+    let record = record(run.migration, Side::Source)?;
+    let system_identifier = run.migration.facts.system_identifier()?.to_owned();
     let databases = run.migration.moving();
     let reported = run.reported(Direction::Forward);
     let both = run.both().await?;
     // Sessions on the standby survive a promotion and could write after it, so they end
     // now, while the source's do; new readers are held already.
     let (source, ended_on_target) = join(
-        close_and_empty(&*both.source, &record, &[], &databases, deadline),
+        close_and_empty(&both.source, &record, &[], &databases, deadline),
         answered(
-            &*both.target,
+            run.clock(),
+            &both.target,
             deadline,
             "end its sessions",
             both.target.sessions()?.end_sessions(&[], deadline),
@@ -33,12 +36,14 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     )
     .await;
     let (source, ended_on_target) = (source?, ended_on_target?);
-    let marker = source.marker;
-    let facts = &mut run.migration.facts;
-    facts.exempt.xids.extend(&source.closed.xids);
-    facts.marker = Some(marker);
-    facts.closed_source = Some(source.closed);
-    Ok(Proof::new(
+    let token = FenceToken {
+        server: both.source.name().clone(),
+        system_identifier,
+        timeline: record.timeline,
+        marker: source.marker,
+        epoch: record.epoch,
+    };
+    let proof = Proof::new(
         format!(
             "{} is closed: {} sessions ended ({} by the sidecars' word), new ones refused",
             both.source.name(),
@@ -47,34 +52,34 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         ),
         json!({
             "token": {
-                "server": both.source.name(),
-                "system_identifier": facts.system_identifier,
-                "timeline": record.timeline,
-                "lsn": marker.lsn,
-                "epoch": record.epoch,
+                "server": token.server,
+                "system_identifier": token.system_identifier,
+                "timeline": token.timeline,
+                "lsn": token.marker.lsn,
+                "epoch": token.epoch,
             },
             "sessions_ended": source.ended,
             "sessions_reported": reported,
             "sessions_ended_on_target": ended_on_target,
             "refusal": source.refusal,
         }),
-    ))
+    );
+    Ok(proof.learning(Learned::SourceClosed {
+        former: source.former,
+        token,
+    }))
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.settings.end_sessions;
-    let record = record(run.migration, false);
+    let record = record(run.migration, Side::Target)?;
     let databases = run.migration.moving();
     let reported = run.reported(Direction::Reverse);
+    let slots = &run.migration.facts.stream()?.slots;
     let target = run.target().await?;
-    let slots = run.migration.facts.slots.clone();
-    let fenced = close_and_empty(&*target, &record, &slots, &databases, deadline).await?;
+    let fenced = close_and_empty(&target, &record, slots, &databases, deadline).await?;
     let marker = fenced.marker;
-    let facts = &mut run.migration.facts;
-    facts.exempt.xids.extend(&fenced.closed.xids);
-    facts.marker = Some(marker);
-    facts.closed_target = Some(fenced.closed);
-    Ok(Proof::new(
+    let proof = Proof::new(
         format!(
             "{} is closed: {} sessions ended ({} by the sidecars' word), new ones refused",
             target.name(),
@@ -87,36 +92,35 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "sessions_reported": reported,
             "refusal": fenced.refusal,
         }),
-    ))
+    );
+    Ok(proof.learning(Learned::TargetClosed(FencedTarget {
+        former: fenced.former,
+        marker,
+    })))
 }
 
-/// The record that closes the source (`true`) or the target.
-pub(super) fn record(migration: &Migration, source: bool) -> FenceRecord {
+/// The record that closes the server on `side`.
+pub(super) fn record(migration: &Migration, side: Side) -> Result<FenceRecord, MissingFact> {
     let facts = &migration.facts;
-    FenceRecord {
+    Ok(FenceRecord {
         migration: migration.name.clone(),
-        epoch: migration.epoch,
-        server: if source {
-            migration.source.clone()
-        } else {
-            migration.target.clone()
-        },
-        timeline: if source {
-            facts.source_timeline
-        } else {
-            facts.target_timeline.unwrap_or_default()
+        epoch: migration.machine.epoch(),
+        server: migration.server(side).clone(),
+        timeline: match side {
+            Side::Source => facts.source_timeline()?,
+            Side::Target => facts.promotion()?.timeline,
         },
         former: FormerSettings::default(),
-    }
+    })
 }
 
 pub(super) fn marker_id(migration: &Migration) -> String {
-    format!("{}/{}", migration.name, migration.epoch)
+    format!("{}/{}", migration.name, migration.machine.epoch())
 }
 
 #[derive(Debug)]
 struct Fenced {
-    closed: FormerSettings,
+    former: FormerSettings,
     marker: Marker,
     ended: u64,
     refusal: ConnectionAttempt,
@@ -133,7 +137,7 @@ async fn close_and_empty(
     // The reverse stream's slots confirm what concerns their own database, so each gets a
     // marker of its own; physical replay needs one.
     let marked = if spare.is_empty() { &[][..] } else { databases };
-    let closed = server.fence()?.close(record).await?;
+    let former = server.fence()?.close(record).await?;
     let first = databases.first().map_or("postgres", String::as_str);
     let ((), ended, refusal) = try_join3(
         server.sessions()?.await_starting_backends(),
@@ -142,7 +146,7 @@ async fn close_and_empty(
     )
     .await?;
     if refusal == ConnectionAttempt::Accepted {
-        return Err(Failure::new(format!(
+        return Err(Failure::condition(format!(
             "server {} still accepts connections to {first} after it was closed",
             server.name()
         )));
@@ -150,7 +154,7 @@ async fn close_and_empty(
     // Every backend that was starting at the closing has appeared by now.
     let late = server.sessions()?.end_sessions(spare, deadline).await?;
     let full = FenceRecord {
-        former: closed.clone(),
+        former: former.clone(),
         ..record.clone()
     };
     let (breaches, marker) = try_join(
@@ -159,14 +163,14 @@ async fn close_and_empty(
     )
     .await?;
     if let Some(breach) = breaches.first() {
-        return Err(Failure::new(format!(
+        return Err(Failure::condition(format!(
             "server {} is not closed and empty: {}",
             server.name(),
             breach.message
         )));
     }
     Ok(Fenced {
-        closed,
+        former,
         marker,
         ended: ended + late,
         refusal,

@@ -1,31 +1,35 @@
 //! The new writer opens, and the fleet is sent there.
 
 use futures_util::future::try_join_all;
-use pointsman_catalog::UnixMillis;
 use serde_json::json;
 
 use super::{
-    Failure, Proof, Run, prove,
+    Failure, Proof, Run,
+    outcome::with_learned,
+    prove,
     routes::{Readers, convergence_words},
 };
-use crate::ports::{ControlledServer, ProviderError};
+use crate::{
+    machine::Side,
+    migration::Learned,
+    ports::{Clock, ControlledServer, ProviderError},
+};
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    prove::source_still_fenced(run).await?;
-    let closed = run
-        .migration
-        .facts
-        .closed_source
-        .clone()
-        .unwrap_or_default();
+    prove::token_of_a_fence_that_holds(run).await?;
+    let former = run.migration.facts.former_settings(Side::Source)?;
     let staying = run.migration.staying_closed();
     let moving = run.migration.moving();
     let target = run.target().await?;
-    let xids = target.fence()?.reopen(&closed, &staying).await?;
-    first_write(&*target, &moving).await?;
-    run.migration.facts.exempt.xids.extend(&xids);
-    let writer = run.migration.target.clone();
-    let publication = run.publish_serve(&writer, Readers::OnTarget).await?;
+    let xids = target.fence()?.reopen(former, &staying).await?;
+    first_write(run.clock(), &target, &moving).await?;
+    let served = serve_target(run).await;
+    with_learned(served, Learned::OwnTransactions(xids))
+}
+
+async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {
+    let writer = &run.migration.target;
+    let publication = run.publish_serve(writer, Readers::OnTarget).await?;
     let convergence = run.named_convergence(&publication).await;
     Ok(Proof::new(
         format!("{writer} serves; {}", convergence_words(&convergence)),
@@ -38,30 +42,25 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let closed = run
-        .migration
-        .facts
-        .closed_source
-        .clone()
-        .unwrap_or_default();
+    let former = run.migration.facts.former_settings(Side::Source)?;
     let moving = run.migration.moving();
     let source = run.source().await?;
-    source.fence()?.reopen(&closed, &[]).await?;
-    first_write(&*source, &moving).await?;
+    source.fence()?.reopen(former, &[]).await?;
+    first_write(run.clock(), &source, &moving).await?;
     let writer = run.migration.source.clone();
     let publication = run.publish_serve(&writer, Readers::WithoutTarget).await?;
     let convergence = run.named_convergence(&publication).await;
     let left_behind = take_down_stream(run, &moving).await.err();
-    let words = match &left_behind {
+    let message = match &left_behind {
         None => format!("{writer} serves; {}", convergence_words(&convergence)),
         Some(failure) => format!(
             "{writer} serves; {}; left behind, to be dropped by hand: {}",
             convergence_words(&convergence),
-            failure.words
+            failure.message
         ),
     };
     Ok(Proof::new(
-        words,
+        message,
         json!({
             "sequence": publication.sequence,
             "epochs": publication.epochs,
@@ -71,20 +70,25 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 }
 
 /// The engine's own write comes first, into a table outside every audit.
-async fn first_write(server: &ControlledServer, databases: &[String]) -> Result<(), Failure> {
-    if write_probes(server, databases).await.is_err() {
+async fn first_write(
+    clock: &dyn Clock,
+    server: &ControlledServer,
+    databases: &[String],
+) -> Result<(), Failure> {
+    if write_probes(clock, server, databases).await.is_err() {
         // A process that took over behind the opening has no session into the databases.
         server.sessions()?.open_databases(databases).await?;
-        write_probes(server, databases).await?;
+        write_probes(clock, server, databases).await?;
     }
     Ok(())
 }
 
 async fn write_probes(
+    clock: &dyn Clock,
     server: &ControlledServer,
     databases: &[String],
 ) -> Result<(), ProviderError> {
-    let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
+    let value = i64::try_from(clock.now().0).unwrap_or(i64::MAX);
     let mut writes = Vec::with_capacity(databases.len());
     for datname in databases {
         writes.push(server.probe_table()?.write_probe(datname, value));
@@ -96,12 +100,12 @@ async fn write_probes(
 /// The reverse stream has done its work. Clients are served already, so what fails here
 /// is named and nothing more.
 async fn take_down_stream(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> {
-    let slots = run.migration.facts.slots.clone();
+    let slots = &run.migration.facts.stream()?.slots;
     let both = run.both().await?;
     both.source
         .reverse_subscriber()?
         .drop_subscriptions(moving)
         .await?;
-    both.target.reverse_publisher()?.drop_slots(&slots).await?;
+    both.target.reverse_publisher()?.drop_slots(slots).await?;
     Ok(())
 }

@@ -1,24 +1,41 @@
 //! New connections are parked in the sidecars.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use pointsman_catalog::UnixMillis;
+use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
-use super::{Failure, Proof, Run, routes::convergence_words};
+use super::{
+    Failure, Proof, Run,
+    outcome::with_learned,
+    routes::{convergence_words, known_servers},
+};
 use crate::{
-    machine::Direction,
+    machine::{Direction, ReaderRoutes},
+    migration::Learned,
     ports::{Barrier, ControlledServer},
 };
 
 pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof, Failure> {
-    remember_readers(run, direction).await?;
-    let clock = leaving(run, direction).await?.observe().await?.clock;
-    let since = UnixMillis::now();
+    let readers = readers_to_remember(run, direction).await?;
+    let server_clock = leaving(run, direction).await?.observe().await?.clock;
+    let since = run.clock().now();
     let until = since.plus(run.settings.hold_budget);
-    run.migration.facts.hold_until = Some(until);
-    let published = Instant::now();
+    let held = hold(run, direction, (since, until), server_clock).await;
+    let held = with_learned(held, Learned::Held { until });
+    match readers {
+        Some(readers) => with_learned(held, Learned::FormerReaders(readers)),
+        None => held,
+    }
+}
+
+async fn hold(
+    run: &mut Run<'_>,
+    direction: Direction,
+    (since, until): (UnixMillis, UnixMillis),
+    server_clock: UnixMillis,
+) -> Result<Proof, Failure> {
+    let published = run.clock().monotonic();
     let publication = run.publish_hold(direction, since, until).await?;
     let barrier = match direction {
         Direction::Forward => Barrier::AllRegistered,
@@ -32,17 +49,17 @@ pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof
         .data_plane
         .converge(&publication, barrier, deadline)
         .await;
-    let barrier_took = published.elapsed();
+    let barrier_took = run.clock().elapsed(published);
     if direction == Direction::Forward && !convergence.reached {
-        return Err(Failure::new(format!(
+        return Err(Failure::condition(format!(
             "not every registered sidecar acknowledged the hold within {deadline:?}: {}",
             convergence_words(&convergence)
         )));
     }
     // An acknowledgement says that a sidecar has accepted the hold, not that its workers
     // use it yet; the fence is the proof, this wait only spares clients an error.
-    sleep(run.settings.settle).await;
-    let left = await_quiet(run, direction, clock).await?;
+    run.clock().sleep(run.settings.settle).await;
+    let left = await_quiet(run, direction, server_clock).await?;
     let reported = run.reported(direction);
     Ok(Proof::new(
         format!(
@@ -63,28 +80,26 @@ pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof
     ))
 }
 
-/// The reader routes of before the first hold, for whatever way back.
-async fn remember_readers(run: &mut Run<'_>, direction: Direction) -> Result<(), Failure> {
-    if direction == Direction::Reverse {
-        return Ok(());
-    }
-    if std::mem::take(&mut run.migration.facts.readers_wait) {
-        return Ok(());
+/// Reader routes as they are before the first hold, for undo and rollback. Readers that an
+/// undo moved are not where they belong, so what was remembered of them then stands.
+async fn readers_to_remember(
+    run: &Run<'_>,
+    direction: Direction,
+) -> Result<Option<BTreeMap<DatabaseName, Vec<ServerName>>>, Failure> {
+    let first = match (direction, run.migration.machine.readers()) {
+        (Direction::Forward, ReaderRoutes::Settled) => true,
+        (Direction::Forward, ReaderRoutes::Moved) | (Direction::Reverse, _) => false,
+    };
+    if !first {
+        return Ok(None);
     }
     let routes = run.ports.catalog.routes().await?;
-    run.migration.facts.former_readers = run
-        .migration
-        .databases
-        .iter()
-        .filter_map(|database| {
-            let routes = routes.get(&database.name)?;
-            Some((
-                database.name.clone(),
-                super::routes::known_servers(&routes.reader),
-            ))
-        })
-        .collect();
-    Ok(())
+    let databases = run.migration.databases.iter();
+    let readers = databases.filter_map(|database| {
+        let routes = routes.get(&database.name)?;
+        Some((database.name.clone(), known_servers(&routes.reader)))
+    });
+    Ok(Some(readers.collect()))
 }
 
 /// Waits until every connection that was made at the hold's very beginning has ended by
@@ -94,14 +109,14 @@ async fn await_quiet(
     direction: Direction,
     since: UnixMillis,
 ) -> Result<u64, Failure> {
-    let deadline = Instant::now() + run.settings.quiet;
+    let deadline = run.clock().deadline(run.settings.quiet);
     let server = leaving(run, direction).await?;
     loop {
         let left = server.sessions()?.newcomers(since).await?;
-        if left == 0 || Instant::now() >= deadline {
+        if left == 0 || deadline.has_passed() {
             return Ok(left);
         }
-        sleep(POLL).await;
+        run.clock().sleep(POLL).await;
     }
 }
 

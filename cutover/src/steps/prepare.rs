@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use futures_util::future::try_join;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
 use super::{
     Failure, Proof, Run,
     arm::stream_health,
     catch_up,
+    outcome::with_learned,
     routes::convergence_words,
     sessions::{Both, enter},
 };
 use crate::{
     checks::Moment,
     lease,
-    machine::Direction,
-    migration::Migration,
+    machine::{Assertion, Direction},
+    migration::{Coverage, Learned, Migration},
     ports::{ControlledServer, Membership, MissingRole, Observation, Rehearsal},
     preflight,
 };
@@ -29,24 +29,30 @@ pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
     expect_roles(&both)?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Forward)?;
-    let identifier = &source.system_identifier;
-    lease::acquire(&run.ports.catalog, identifier, &run.migration.name)
-        .await
-        .map_err(Failure::new)?;
-    run.migration.facts.system_identifier = Some(identifier.clone());
-    both.source.sessions()?.open_databases(&moving).await?;
-    let exempt = both.source.preparation()?.prepare(&moving).await?;
+    let system_identifier = source.system_identifier.clone();
+    let (catalog, name) = (&run.ports.catalog, &run.migration.name);
+    lease::acquire(catalog, &system_identifier, name).await?;
+    let made = make(&both, &moving, &source, &target).await;
+    with_learned(made, Learned::LeaseTaken { system_identifier })
+}
+
+/// Makes what a switch needs, and waits until the target has it too.
+async fn make(
+    both: &Both,
+    moving: &[String],
+    source: &Observation,
+    target: &Observation,
+) -> Result<Proof, Failure> {
+    both.source.sessions()?.open_databases(moving).await?;
+    let exempt = both.source.preparation()?.prepare(moving).await?;
     let made = both.source.observe().await?.position;
     let replay = both
         .target
         .replication()?
         .await_replay(made, SET_UP_REPLAY)
         .await?;
-    both.target.sessions()?.open_databases(&moving).await?;
-    let facts = &mut run.migration.facts;
-    facts.source_timeline = source.timeline;
-    facts.exempt = exempt;
-    Ok(Proof::new(
+    both.target.sessions()?.open_databases(moving).await?;
+    let proof = Proof::new(
         "publication, probe table and fence table are on both servers",
         json!({
             "system_identifier": source.system_identifier,
@@ -55,7 +61,11 @@ pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "target_version": target.version,
             "replayed": replay.replayed,
         }),
-    ))
+    );
+    Ok(proof.learning(Learned::SetUp {
+        timeline: source.timeline,
+        exempt,
+    }))
 }
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -71,24 +81,23 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     .await?;
     let report = preflight::run(run.ports, run.settings, run.migration, Moment::Switch)
         .await
-        .map_err(|error| Failure::new(error.to_string()))?;
+        .map_err(|error| Failure::condition(error.to_string()))?;
     if let Some(finding) = report.blocking().next() {
-        return Err(Failure::new(format!(
+        return Err(Failure::condition(format!(
             "check {} {} blocks: {}; {}",
             finding.id, finding.slug, finding.says, finding.fix
         )));
     }
     let membership = run.ports.data_plane.membership().await?;
-    if let Some(words) = incomplete(&membership) {
-        return Err(Failure::new(words));
+    if let Some(reason) = incomplete(&membership) {
+        return Err(Failure::condition(reason));
     }
     let deadline = run.settings.barrier_deadline;
     let rehearsal = run.ports.data_plane.rehearse(deadline).await?;
-    if let Some(words) = vetoed(&rehearsal, deadline) {
-        return Err(Failure::new(words));
+    if let Some(reason) = vetoed(&rehearsal, deadline) {
+        return Err(Failure::condition(reason));
     }
-    run.migration.facts.source_timeline = source.timeline;
-    Ok(Proof::new(
+    let proof = Proof::new(
         format!(
             "{} checks pass, {} sidecars are in step and took a change that moves nothing",
             report.findings.len(),
@@ -99,7 +108,8 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "sidecars": membership.registered,
             "rehearsal": rehearsal,
         }),
-    ))
+    );
+    Ok(proof.learning(Learned::SourceTimeline(source.timeline)))
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -108,15 +118,15 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Reverse)?;
     both.target.sessions()?.open_databases(&moving).await?;
-    enter(&*both.source, &moving).await?;
-    let accepted = run.migration.facts.accept_loss;
-    let at_risk = match count_at_risk(run.migration, &*both.target).await {
+    enter(&both.source, &moving).await?;
+    let accepted = run.migration.machine.holds(Assertion::LossAccepted);
+    let at_risk = match count_at_risk(run.migration, &both.target).await {
         // What cannot be counted was accepted all the same.
         Err(_uncountable) if accepted => 0,
         counted => counted?,
     };
     if at_risk > 0 && !accepted {
-        return Err(Failure::new(format!(
+        return Err(Failure::condition(format!(
             "going back now would lose {at_risk} committed transactions that the reverse stream \
              has not delivered; repair it, or accept the loss (migration rollback {} \
              --accept-loss)",
@@ -131,9 +141,9 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     Ok(Proof::new(
         missing.map_or_else(
             || "both servers answer, the fleet is complete".to_owned(),
-            |words| format!("both servers answer; going on although {words}"),
+            |reason| format!("both servers answer; going on although {reason}"),
         ),
-        json!({ "writes_at_risk": at_risk, "accept_loss": run.migration.facts.accept_loss }),
+        json!({ "writes_at_risk": at_risk, "accept_loss": accepted }),
     ))
 }
 
@@ -141,20 +151,20 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 /// be parked for a switch that cannot end well. The target serves meanwhile.
 async fn await_small_lag(run: &mut Run<'_>) -> Result<(), Failure> {
     let wait = run.settings.catch_up;
-    let deadline = Instant::now() + wait;
+    let deadline = run.clock().deadline(wait);
     loop {
         let health = stream_health(run).await?;
         if !health.streaming || health.behind_bytes <= SMALL_LAG {
             return Ok(());
         }
-        if Instant::now() >= deadline {
-            return Err(Failure::new(format!(
+        if deadline.has_passed() {
+            return Err(Failure::condition(format!(
                 "the source {} is {} bytes of WAL behind, and did not come closer than \
                  {SMALL_LAG} within {wait:?}: nobody was held; ask again when it has caught up",
                 run.migration.source, health.behind_bytes
             )));
         }
-        sleep(POLL).await;
+        run.clock().sleep(POLL).await;
     }
 }
 
@@ -163,25 +173,25 @@ async fn await_small_lag(run: &mut Run<'_>) -> Result<(), Failure> {
 /// behind the fence.
 pub(crate) async fn writes_at_risk(run: &mut Run<'_>) -> Result<u64, Failure> {
     let target = run.target().await?;
-    count_at_risk(run.migration, &*target).await
+    count_at_risk(run.migration, &target).await
 }
 
 async fn count_at_risk(migration: &Migration, target: &ControlledServer) -> Result<u64, Failure> {
     let facts = &migration.facts;
+    let stream = facts.stream()?;
     let progress = target
         .reverse_publisher()?
-        .slot_progress(&facts.slots)
+        .slot_progress(&stream.slots)
         .await?;
-    let all = !progress.is_empty() && progress.len() == facts.slots.len();
-    if facts.stream_complete && all && progress.iter().all(|slot| slot.streaming) {
+    let all = !progress.is_empty() && progress.len() == stream.slots.len();
+    let streams = all && progress.iter().all(|slot| slot.streaming);
+    if streams && stream.coverage == Coverage::Complete {
         return Ok(0);
     }
-    let Some(since) = catch_up::delivered_up_to(facts, &progress) else {
-        return Ok(0);
-    };
+    let since = catch_up::delivered_up_to(facts.promotion()?, stream, &progress);
     let commits = target
         .wal_proof()?
-        .user_commits(since, &facts.exempt)
+        .user_commits(since, facts.exempt())
         .await?;
     Ok(commits.count)
 }
@@ -214,37 +224,37 @@ fn expect_pair(
 ) -> Result<(), Failure> {
     let (from, to) = (&migration.source, &migration.target);
     if source.system_identifier != target.system_identifier {
-        return Err(Failure::new(format!(
+        return Err(Failure::condition(format!(
             "target {to} is not a replica of source {from}: system identifiers {} and {} differ; \
              build the target as a physical standby of the source",
             target.system_identifier, source.system_identifier
         )));
     }
-    let known = migration.facts.system_identifier.as_ref();
-    if known.is_some_and(|known| *known != source.system_identifier) {
-        return Err(Failure::new(format!(
+    let known = migration.facts.lease();
+    if known.is_some_and(|known| known != source.system_identifier) {
+        return Err(Failure::condition(format!(
             "server {from} is another one than when this migration was started: its system \
              identifier is {} now; cancel the migration and make a new one",
             source.system_identifier
         )));
     }
     if source.in_recovery {
-        return Err(Failure::new(format!("source {from} is a standby")));
+        return Err(Failure::condition(format!("source {from} is a standby")));
     }
     match (direction, target.in_recovery) {
         (Direction::Forward, true) | (Direction::Reverse, false) => Ok(()),
-        (Direction::Forward, false) => Err(Failure::new(format!(
+        (Direction::Forward, false) => Err(Failure::condition(format!(
             "target {to} is a primary already (timeline {}); somebody promoted it: rebuild it as a \
              standby of {from}",
             target.timeline
         ))),
-        (Direction::Reverse, true) => Err(Failure::new(format!(
+        (Direction::Reverse, true) => Err(Failure::condition(format!(
             "target {to} is a standby, not the writer to go back from"
         ))),
     }
 }
 
-/// Who would not take a real change in time, in words.
+/// Who would not take a real change in time.
 fn vetoed(rehearsal: &Rehearsal, deadline: Duration) -> Option<String> {
     let Rehearsal { canaries, fleet } = rehearsal;
     if let Some(canaries) = canaries.as_ref().filter(|canaries| !canaries.reached) {
@@ -261,7 +271,7 @@ fn vetoed(rehearsal: &Rehearsal, deadline: Duration) -> Option<String> {
     ))
 }
 
-/// What keeps the fleet from being counted on, in words.
+/// What keeps the fleet from being counted on.
 fn incomplete(membership: &Membership) -> Option<String> {
     let list = |nodes: &[pointsman_catalog::NodeId]| {
         let names: Vec<_> = nodes.iter().map(ToString::to_string).collect();
@@ -281,8 +291,8 @@ fn incomplete(membership: &Membership) -> Option<String> {
             list(&membership.unregistered)
         ));
     }
-    let (node, words) = membership.stale.first()?;
-    Some(format!("sidecar {node} is not in step: {words}"))
+    let (node, reason) = membership.stale.first()?;
+    Some(format!("sidecar {node} is not in step: {reason}"))
 }
 
 /// In bytes of WAL; applied in some tens of milliseconds.

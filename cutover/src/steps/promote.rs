@@ -2,76 +2,90 @@
 //! stream does not carry.
 
 use futures_util::future::try_join_all;
-use pointsman_catalog::UnixMillis;
 use serde_json::json;
 
-use super::{Failure, Proof, Run, catch_up, prove, sessions::Both};
+use super::{Failure, Proof, Run, prove, sessions::Both};
 use crate::{
-    Settings,
-    migration::Migration,
-    ports::{ControlledServer, PromoteAnswer, PromoteGuard},
+    machine::PromotionDeadline,
+    migration::{Learned, Promotion},
+    ports::{ControlledServer, FenceToken, Observation, PromoteAnswer},
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    prove::source_still_fenced(run).await?;
-    let settings = *run.settings;
-    let marker = catch_up::marker(run.migration)?;
-    let token_timeline = run.migration.facts.source_timeline;
+    let token = prove::token_of_a_fence_that_holds(run).await?;
+    let expected = token.clone();
     let target = run.target().await?;
-    let guard = PromoteGuard {
-        marker: marker.lsn,
-        deadline: deadline(run.migration, &*target, &settings).await?,
-    };
-    let answer = target.guarded_promotion()?.promote(&guard).await?;
+    let deadline = deadline(run, &target).await?;
+    let promoting = target.guarded_promotion()?;
+    let answer = promoting.promote(token, deadline.0).await?;
     if answer == PromoteAnswer::Refused {
         return Err(Failure::unprovable(format!(
             "{} refused to promote: it has not replayed {}, or a database on it is open, or the \
              deadline has passed on its clock",
             target.name(),
-            guard.marker
+            expected.marker.lsn
         )));
     }
-    let observed = target
-        .guarded_promotion()?
-        .await_primary(settings.promote)
-        .await?;
-    let fork = observed.replayed.unwrap_or_default();
-    if observed.timeline <= token_timeline || fork < marker.lsn {
-        return Err(Failure::unprovable(format!(
-            "{} is a primary on timeline {} that forked at {fork}; the token says timeline \
-             {token_timeline} and {}",
-            target.name(),
-            observed.timeline,
-            marker.lsn
-        )));
-    }
-    let facts = &mut run.migration.facts;
-    facts.target_timeline = Some(observed.timeline);
-    facts.fork = Some(fork);
-    facts.promote_deadline = Some(guard.deadline);
-    Ok(Proof::new(
+    let observed = promoting.await_primary(run.settings.promote).await?;
+    let promotion = follows_from(&expected, &observed, &target)?;
+    let proof = Proof::new(
         format!(
             "{} is a primary on timeline {}",
             target.name(),
-            observed.timeline
+            promotion.timeline
         ),
-        json!({ "timeline": observed.timeline, "fork": fork, "answer": answer }),
-    ))
+        json!({ "timeline": promotion.timeline, "fork": promotion.fork, "answer": answer }),
+    );
+    Ok(proof.learning(Learned::Promoted {
+        promotion,
+        deadline,
+    }))
 }
 
-/// The journalled deadline while there is time left, by the engine's clock: the server's
-/// decides. Past it the former request cannot take effect any more, and this one is made
-/// under a deadline of its own.
-async fn deadline(
-    migration: &Migration,
-    target: &ControlledServer,
-    settings: &Settings,
-) -> Result<UnixMillis, Failure> {
-    let soonest = UnixMillis::now().plus(settings.promote / 2);
-    match migration.facts.promote_deadline {
-        Some(deadline) if deadline > soonest => Ok(deadline),
-        _ => Ok(target.observe().await?.clock.plus(settings.promote)),
+/// The journalled deadline while it serves, by the engine's clock: the server's decides.
+async fn deadline(run: &Run<'_>, target: &ControlledServer) -> Result<PromotionDeadline, Failure> {
+    let promote = run.settings.promote;
+    let now = run.clock().now();
+    let known = run.migration.facts.promotion_deadline();
+    match known.filter(|known| known.serves(now, promote)) {
+        Some(known) => Ok(known),
+        None => {
+            let observed = target.observe().await?;
+            Ok(PromotionDeadline::from_target_clock(
+                observed.clock,
+                promote,
+            ))
+        }
     }
+}
+
+/// The promotion is the one that `token` allowed: its timeline forks from the token's at the
+/// marker or after it.
+fn follows_from(
+    token: &FenceToken,
+    observed: &Observation,
+    target: &ControlledServer,
+) -> Result<Promotion, Failure> {
+    let Some(fork) = observed.replayed else {
+        return Err(Failure::unprovable(format!(
+            "{} is a primary on timeline {} and does not say where its recovery ended",
+            target.name(),
+            observed.timeline
+        )));
+    };
+    if observed.timeline <= token.timeline || fork < token.marker.lsn {
+        return Err(Failure::unprovable(format!(
+            "{} is a primary on timeline {} that forked at {fork}; the token says timeline {} and {}",
+            target.name(),
+            observed.timeline,
+            token.timeline,
+            token.marker.lsn
+        )));
+    }
+    Ok(Promotion {
+        timeline: observed.timeline,
+        fork,
+    })
 }
 
 /// Sequences are not replicated: each gets the target's value. Then the stream stops.

@@ -1,29 +1,27 @@
 //! The fence is proved once more, at the last moment before the intent to promote.
 
+use futures_util::future::{join3, try_join};
 use serde_json::json;
 
 use super::{Failure, Proof, Run, catch_up, fence};
 use crate::{
     Lsn,
-    migration::Migration,
-    ports::{ControlledServer, FenceRecord, Marker, ReverseSlot},
+    machine::{Assertion, Direction, FenceProof, PromotionDeadline, Side},
+    migration::{Learned, Migration, MissingFact},
+    ports::{ControlledServer, Exempt, FenceRecord, FenceToken, Marker, ReverseSlot},
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let (wait, end, promote) = (
-        run.settings.catch_up,
-        run.settings.end_sessions,
-        run.settings.promote,
-    );
-    let facts = run.migration.facts.clone();
-    let mut marker = catch_up::marker(run.migration)?;
+    let (wait, end) = (run.settings.catch_up, run.settings.end_sessions);
+    let facts = &run.migration.facts;
+    let mut token = facts.token()?.clone();
     let id = fence::marker_id(run.migration);
-    let record = full_record(run.migration, true);
+    let record = full_record(run.migration, Side::Source)?;
     let both = run.both().await?;
     let mut tries = 0;
     let (ended, observed, proved_through) = loop {
-        let (verdict, ended, observed) = futures_util::future::join3(
-            proved(&*both.source, &record, &[], marker, &facts.exempt),
+        let (verdict, ended, observed) = join3(
+            proved(&both.source, &record, &[], token.marker, facts.exempt()),
             both.target.sessions()?.end_sessions(&[], end),
             both.target.observe(),
         )
@@ -32,84 +30,83 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             Ok(through) => break (ended?, observed?, through),
             // A writer slipped past the fence before the proof: end it, take a new marker
             // and wait for that one instead.
-            Err(words) if tries >= MAX_TRIES => return Err(Failure::new(words)),
+            Err(breach) if tries >= MAX_TRIES => return Err(Failure::condition(breach)),
             Err(_) => {
                 tries += 1;
                 both.source.sessions()?.end_sessions(&[], end).await?;
-                marker = both.source.wal_proof()?.marker(&id, &[]).await?;
-                catch_up::replayed(&*both.target, marker.lsn, wait).await?;
+                token.marker = both.source.wal_proof()?.marker(&id, &[]).await?;
+                catch_up::replayed(run.clock(), &both.target, token.marker.lsn, wait).await?;
             }
         }
     };
-    let deadline = observed.clock.plus(promote);
-    let facts = &mut run.migration.facts;
-    facts.fence_proved = true;
-    facts.marker = Some(marker);
-    facts.promote_deadline = Some(deadline);
-    Ok(Proof::new(
+    let deadline = PromotionDeadline::from_target_clock(observed.clock, run.settings.promote);
+    let proof = Proof::new(
         format!(
             "nobody has written on {} since the marker",
             both.source.name()
         ),
         json!({
-            "marker": marker.lsn,
+            "marker": token.marker.lsn,
             "proved_through": proved_through,
             "new_markers": tries,
             "sessions_ended_on_target": ended,
             "promote_deadline_ms": deadline,
         }),
-    ))
+    );
+    Ok(proof.learning(Learned::FenceProved { token, deadline }))
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let end = run.settings.end_sessions;
-    let facts = run.migration.facts.clone();
-    let marker = catch_up::marker(run.migration)?;
-    let record = full_record(run.migration, false);
+    let facts = &run.migration.facts;
+    let marker = facts.marker(Direction::Reverse)?;
+    let slots = &facts.stream()?.slots;
+    let record = full_record(run.migration, Side::Target)?;
     let target = run.target().await?;
-    match proved(&*target, &record, &facts.slots, marker, &facts.exempt).await? {
+    match proved(&target, &record, slots, marker, facts.exempt()).await? {
         Ok(through) => Ok(Proof::new(
             format!("nobody has written on {} since the marker", target.name()),
             json!({ "marker": marker.lsn, "proved_through": through }),
         )),
-        Err(words) => {
-            target.sessions()?.end_sessions(&facts.slots, end).await?;
-            Err(Failure::new(words))
+        Err(breach) => {
+            target.sessions()?.end_sessions(slots, end).await?;
+            Err(Failure::condition(breach))
         }
     }
 }
 
-/// Proves the source's fence for a leader that has not proved it itself: whatever happened
-/// since, a source that somebody opened must not get a second writer beside it.
-pub(super) async fn source_still_fenced(run: &mut Run<'_>) -> Result<(), Failure> {
-    if run.migration.facts.fence_proved {
-        return Ok(());
+/// The fence token, for a leader that promotes or opens the target. One that has not proved
+/// the source's fence itself proves it first: whatever happened since, a source that somebody
+/// opened must not get a second writer beside it.
+pub(super) async fn token_of_a_fence_that_holds(run: &mut Run<'_>) -> Result<FenceToken, Failure> {
+    let facts = &run.migration.facts;
+    let token = facts.token()?.clone();
+    match run.migration.machine.fence_proof() {
+        FenceProof::Given => return Ok(token),
+        FenceProof::Owed => {}
     }
-    let facts = run.migration.facts.clone();
-    let marker = catch_up::marker(run.migration)?;
-    let record = full_record(run.migration, true);
+    let record = full_record(run.migration, Side::Source)?;
+    let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let source = match run.source().await {
-        Err(failure) if failure.unreachable && facts.source_asserted_down => return Ok(()),
+        Err(failure) if failure.is_unanswered() && asserted_down => return Ok(token),
         outcome => outcome?,
     };
-    match proved(&*source, &record, &[], marker, &facts.exempt).await? {
-        Ok(_through) => {
-            run.migration.facts.fence_proved = true;
-            Ok(())
-        }
-        Err(words) => Err(Failure::unprovable(words)),
+    match proved(&source, &record, &[], token.marker, facts.exempt()).await? {
+        Ok(_through) => Ok(token),
+        Err(breach) => Err(Failure::unprovable(breach)),
     }
 }
 
-/// Closed, empty, and without a user commit after the marker; or why not.
+/// Up to where the server's WAL shows that it is closed, empty, and without a user commit after
+/// the marker; or what contradicts that.
 async fn proved(
     server: &ControlledServer,
     record: &FenceRecord,
     spare: &[ReverseSlot],
     marker: Marker,
-    exempt: &crate::ports::Exempt,
+    exempt: &Exempt,
 ) -> Result<Result<Lsn, String>, Failure> {
-    let (breaches, commits) = futures_util::future::try_join(
+    let (breaches, commits) = try_join(
         server.fence()?.breaches(record, spare),
         server.wal_proof()?.user_commits(marker.after, exempt),
     )
@@ -132,16 +129,11 @@ async fn proved(
 }
 
 /// The fence record with the settings that it recorded.
-pub(super) fn full_record(migration: &Migration, source: bool) -> FenceRecord {
-    let closed = if source {
-        &migration.facts.closed_source
-    } else {
-        &migration.facts.closed_target
-    };
-    FenceRecord {
-        former: closed.clone().unwrap_or_default(),
-        ..fence::record(migration, source)
-    }
+pub(super) fn full_record(migration: &Migration, side: Side) -> Result<FenceRecord, MissingFact> {
+    Ok(FenceRecord {
+        former: migration.facts.former_settings(side)?.clone(),
+        ..fence::record(migration, side)?
+    })
 }
 
 /// A writer that comes back a fourth time is not an accident of timing.

@@ -1,7 +1,5 @@
 //! The routes that steps publish.
 
-use std::collections::BTreeMap;
-
 use pointsman_catalog::{DatabaseName, Role, Route, RouteChange, Routes, ServerName, UnixMillis};
 
 use super::{Failure, Run};
@@ -13,13 +11,10 @@ use crate::{
 impl Run<'_> {
     /// The server that a switch in `direction` takes writers away from.
     pub(super) fn leaving(&self, direction: Direction) -> &ServerName {
-        match direction {
-            Direction::Forward => &self.migration.source,
-            Direction::Reverse => &self.migration.target,
-        }
+        self.migration.server(direction.leaves())
     }
 
-    /// The sessions on that server, by the sidecars' word.
+    /// The sessions on that server, as the sidecars report them.
     pub(super) fn reported(&self, direction: Direction) -> SessionsOn {
         let databases = self.migration.catalogued();
         let server = self.leaving(direction);
@@ -95,7 +90,7 @@ impl Run<'_> {
         database: &DatabaseName,
         now: Option<&Routes>,
     ) -> Vec<ServerName> {
-        let former = self.migration.facts.former_readers.get(database);
+        let former = self.migration.facts.former_readers().get(database);
         // A process that died in the hold has not journalled them; the held route names them.
         let held = || now.map_or_else(Vec::new, |routes| known_servers(&routes.reader));
         let former = &former.cloned().unwrap_or_else(held);
@@ -130,41 +125,9 @@ pub(super) enum Readers {
     WithoutTarget,
 }
 
-/// Whether the target, closed by a fence that was taken back, has replayed its opening.
-pub(crate) async fn readers_pass(run: &mut Run<'_>, moving: &[String]) -> Result<bool, Failure> {
-    let target = run.target().await?;
-    let observed = target.observe().await?;
-    let open = |datname: &String| {
-        observed
-            .databases
-            .iter()
-            .any(|database| database.datname == *datname && database.allow_connections)
-    };
-    Ok(observed.in_recovery && moving.iter().all(open))
-}
-
-/// Publishes the reader routes of before the first hold. Called once the target answers
-/// and lets connections in again after an undo.
-pub(crate) async fn restore_readers(run: &mut Run<'_>) -> Result<(), Failure> {
-    let former = &run.migration.facts.former_readers;
-    let routes = run.ports.catalog.routes().await?;
-    let changes: BTreeMap<_, _> = former
-        .iter()
-        .map(|(name, servers)| {
-            let change = RouteChange {
-                writer: None,
-                reader: Some(serve(servers.clone(), routes.get(name), Role::Reader)),
-            };
-            (name.clone(), change)
-        })
-        .collect();
-    run.ports.data_plane.publish(&changes).await?;
-    Ok(())
-}
-
 /// The route to `servers`, keeping what served before as draining so that its open
 /// connections stay visible.
-fn serve(servers: Vec<ServerName>, former: Option<&Routes>, role: Role) -> Route {
+pub(super) fn serve(servers: Vec<ServerName>, former: Option<&Routes>, role: Role) -> Route {
     let former = former.map(|routes| match role {
         Role::Writer => &routes.writer,
         Role::Reader => &routes.reader,
@@ -205,7 +168,7 @@ pub(super) fn convergence_words(convergence: &Convergence) -> String {
         convergence
             .refused
             .iter()
-            .map(|(node, words)| format!("{node} ({words})"))
+            .map(|(node, reason)| format!("{node} ({reason})"))
             .collect(),
     );
     name("silent", names(&convergence.lagging));

@@ -2,7 +2,6 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join;
 use pointsman_catalog::ServerName;
-use tokio::time::timeout;
 
 use super::{Failure, Run};
 use crate::{
@@ -36,7 +35,7 @@ impl Sessions {
 impl Run<'_> {
     /// Both servers, in parallel where they must be reached first.
     pub(super) async fn both(&mut self) -> Result<Both, Failure> {
-        let (ports, migration) = (self.ports, &*self.migration);
+        let (ports, migration) = (self.ports, self.migration);
         let Sessions { source, target } = &mut *self.sessions;
         let (source, target) = join(
             ensure(source, ports, &migration.source, migration),
@@ -89,7 +88,8 @@ async fn ensure(
     let server = ports.catalog.server(name).await?;
     let control = migration.control();
     let provider = ports.providers.of(&server)?;
-    let attached = timeout(ATTACH, provider.attach(&server, &control)).await;
+    let attaching = provider.attach(&server, &control);
+    let attached = ports.clock.timeout(ATTACH, attaching).await;
     let attached = attached.map_err(|_elapsed| ProviderError::Unreachable {
         server: name.clone(),
         reason: format!("no session within {ATTACH:?}"),

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use pointsman_catalog::UnixMillis;
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Failure, Proof, Run, fence, prime, prove,
+    Failure, Proof, Run, fence,
+    outcome::with_learned,
+    prime, prove,
     routes::{Readers, convergence_words},
 };
 use crate::{
-    machine::Step,
-    migration::Migration,
-    ports::{AccessRules, FormerSettings, ProviderError},
+    machine::{Assertion, Event, PromotionDeadline, Side, Step},
+    migration::{Learned, Migration},
+    ports::{AccessRules, Clock, ControlledServer, FormerSettings, ProviderError},
 };
 
 /// The source becomes the writer again.
@@ -26,20 +26,16 @@ pub(super) async fn forward(run: &mut Run<'_>, step: Step) -> Result<Proof, Fail
         seen = target_is_harmless(run, step).await?;
         unfence_source(run).await?;
     }
-    let source = run.migration.source.clone();
-    let on_target = |readers: &Vec<_>| readers.contains(&run.migration.target);
-    let readers_wait = run.migration.facts.former_readers.values().any(on_target);
-    // A promoted target is no reader of the source any more.
-    run.migration.facts.readers_wait = readers_wait && (Step::Fence..Step::Promote).contains(&step);
+    let Migration { source, target, .. } = run.migration;
     // Before the fence nothing was closed: readers are served where they were.
     let readers = if step < Step::Fence {
         Readers::AsBefore
     } else {
         Readers::WithoutTarget
     };
-    let publication = run.publish_serve(&source, readers).await?;
+    let publication = run.publish_serve(source, readers).await?;
     let convergence = run.named_convergence(&publication).await;
-    Ok(Proof::new(
+    let proof = Proof::new(
         format!(
             "{source} serves; {seen}; {}",
             convergence_words(&convergence)
@@ -49,7 +45,17 @@ pub(super) async fn forward(run: &mut Run<'_>, step: Step) -> Result<Proof, Fail
             "epochs": publication.epochs,
             "convergence": convergence,
         }),
-    ))
+    );
+    let mut former = run.migration.facts.former_readers().values();
+    let moved = step >= Step::Fence && former.any(|readers| readers.contains(target));
+    Ok(Proof {
+        event: if moved {
+            Event::DoneReadersMoved
+        } else {
+            Event::Done
+        },
+        ..proof
+    })
 }
 
 /// Opening the source needs proof that the target is no second writer. Before the intent
@@ -57,38 +63,40 @@ pub(super) async fn forward(run: &mut Run<'_>, step: Step) -> Result<Proof, Fail
 /// primary without writes, or a standby that can hear nothing of the opening.
 async fn target_is_harmless(run: &mut Run<'_>, step: Step) -> Result<String, Failure> {
     let promote_asked = step >= Step::Promote;
-    let asserted_down = run.migration.facts.target_asserted_down;
-    let look = match patience(run.migration).filter(|_| !promote_asked) {
+    let asserted_down = run.migration.machine.holds(Assertion::TargetDown);
+    let clock = run.clock();
+    let look = match patience(run).filter(|_| !promote_asked) {
         None => look_at_target(run, promote_asked).await,
-        Some(patience) => timeout(patience, look_at_target(run, promote_asked))
+        Some(patience) => clock
+            .timeout(patience, look_at_target(run, promote_asked))
             .await
             .unwrap_or_else(|_elapsed| Err(silent(run.migration, patience))),
     };
     match look {
-        Ok(words) => Ok(words),
-        Err(failure) if !failure.unreachable => Err(failure),
+        Ok(seen) => Ok(seen),
+        Err(failure) if !failure.is_unanswered() => Err(failure),
         Err(failure) if !promote_asked => {
-            Ok(format!("the target's role is unknown: {}", failure.words))
+            Ok(format!("the target's role is unknown: {}", failure.message))
         }
         Err(failure) if asserted_down => {
-            await_engine_clock(run.migration.facts.promote_deadline).await;
+            await_engine_clock(clock, run.migration.facts.promotion_deadline()).await;
             Ok(format!(
                 "an operator asserted that the target is down for good ({})",
-                failure.words
+                failure.message
             ))
         }
         Err(failure) => Err(Failure::unprovable(format!(
             "promotion was asked for and the target does not answer: {}; whether it is a writer is \
              not known",
-            failure.words
+            failure.message
         ))),
     }
 }
 
 /// While clients are parked, a target that falls silent must not cost them the rest of their
 /// hold: the source is opened with what is left.
-fn patience(migration: &Migration) -> Option<Duration> {
-    let left = migration.facts.hold_until?.since(UnixMillis::now());
+fn patience(run: &Run<'_>) -> Option<Duration> {
+    let left = run.migration.facts.hold_until()?.since(run.clock().now());
     (!left.is_zero()).then(|| (left / 2).max(SHORTEST_LOOK))
 }
 
@@ -100,8 +108,6 @@ fn silent(migration: &Migration, waited: Duration) -> Failure {
 }
 
 async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String, Failure> {
-    let record = prove::full_record(run.migration, true);
-    let facts = run.migration.facts.clone();
     let target = run.target().await?;
     let observed = target.observe().await?;
     match (observed.in_recovery, promote_asked) {
@@ -113,8 +119,15 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
             observed.timeline
         ))),
         (false, true) => {
-            let fork = observed.replayed.unwrap_or_default();
-            if prime::unwritten(&*target, &record, fork, &facts.exempt).await {
+            let Some(fork) = observed.replayed else {
+                return Err(Failure::unprovable(format!(
+                    "{} is a primary and does not say where its recovery ended",
+                    target.name()
+                )));
+            };
+            let record = prove::full_record(run.migration, Side::Source)?;
+            let exempt = run.migration.facts.exempt();
+            if prime::unwritten(&target, &record, fork, exempt).await {
                 Ok("the target is a closed primary that nobody wrote to".to_owned())
             } else {
                 Err(Failure::unprovable(format!(
@@ -131,7 +144,7 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
 /// under way, so the target must hear nothing of the opening, and the request's own
 /// deadline must have passed on the target's clock.
 async fn cut_off(run: &mut Run<'_>) -> Result<String, Failure> {
-    let deadline = run.migration.facts.promote_deadline;
+    let deadline = run.migration.facts.promotion_deadline();
     let target = run.target().await?;
     let link = target.replication()?.standby_link().await?;
     let slot = link.slot.filter(|_| link.restore_command.is_empty());
@@ -141,18 +154,8 @@ async fn cut_off(run: &mut Run<'_>) -> Result<String, Failure> {
              slot of its own, or a restore_command): a late promotion could come up open",
         ));
     };
-    let give_up = Instant::now() + run.settings.undo;
-    while deadline.is_some_and(|deadline| deadline > UnixMillis(0)) {
-        let clock = target.observe().await?.clock;
-        if deadline.is_some_and(|deadline| clock > deadline) {
-            break;
-        }
-        if Instant::now() >= give_up {
-            return Err(Failure::unprovable(
-                "the target's clock did not pass the promotion's deadline",
-            ));
-        }
-        sleep(POLL).await;
+    if let Some(deadline) = deadline {
+        await_target_clock(run, &target, deadline).await?;
     }
     let source = run.source().await?;
     source.replication()?.cut_off_standby(&slot).await?;
@@ -161,21 +164,41 @@ async fn cut_off(run: &mut Run<'_>) -> Result<String, Failure> {
     ))
 }
 
+/// Waits until no promotion under `deadline` can take effect any more, by the target's clock.
+async fn await_target_clock(
+    run: &Run<'_>,
+    target: &ControlledServer,
+    deadline: PromotionDeadline,
+) -> Result<(), Failure> {
+    let give_up = run.clock().deadline(run.settings.undo);
+    while !deadline.has_passed(target.observe().await?.clock) {
+        if give_up.has_passed() {
+            return Err(Failure::unprovable(
+                "the target's clock did not pass the promotion's deadline",
+            ));
+        }
+        run.clock().sleep(POLL).await;
+    }
+    Ok(())
+}
+
 /// A promotion that was sent and not answered cannot take effect past its deadline.
-async fn await_engine_clock(deadline: Option<UnixMillis>) {
-    let Some(deadline) = deadline else { return };
-    let deadline = deadline.plus(CLOCK_MARGIN);
-    let now = UnixMillis::now();
-    sleep(deadline.since(now)).await;
+async fn await_engine_clock(clock: &dyn Clock, deadline: Option<PromotionDeadline>) {
+    let Some(PromotionDeadline(deadline)) = deadline else {
+        return;
+    };
+    let left = deadline.plus(CLOCK_MARGIN).since(clock.now());
+    clock.sleep(left).await;
 }
 
 async fn unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
-    let give_up = Instant::now() + run.settings.undo;
+    let clock = run.clock();
+    let give_up = clock.deadline(run.settings.undo);
     loop {
         match try_unfence_source(run).await {
-            Err(failure) if failure.unreachable && Instant::now() < give_up => {
+            Err(failure) if failure.is_unanswered() && !give_up.has_passed() => {
                 run.sessions.clear();
-                sleep(RETRY).await;
+                clock.sleep(RETRY).await;
             }
             outcome => break outcome,
         }
@@ -187,7 +210,7 @@ async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
     // Attaching ends the former session first: what it still had under way is decided when
     // the record is read.
     run.source().await?;
-    let closed = recorded(run, true).await?;
+    let closed = recorded(run, Side::Source).await?;
     let source = run.source().await?;
     let Some(closed) = closed else { return Ok(()) };
     source.fence()?.restore_access_rules(&closed).await?;
@@ -201,24 +224,16 @@ async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
 
 /// The former settings as the fence left them in the server; a crash can have lost the
 /// journal's copy, never the server's.
-async fn recorded(run: &mut Run<'_>, source: bool) -> Result<Option<FormerSettings>, Failure> {
-    let migration: &Migration = run.migration;
-    let (name, journalled) = if source {
-        (&migration.source, &migration.facts.closed_source)
-    } else {
-        (&migration.target, &migration.facts.closed_target)
-    };
+async fn recorded(run: &Run<'_>, side: Side) -> Result<Option<FormerSettings>, Failure> {
+    let migration = run.migration;
+    let name = migration.server(side);
     let server = run.ports.catalog.server(name).await?;
-    let record = run
-        .ports
-        .providers
-        .of(&server)?
-        .fence_record(&server)
-        .await?;
+    let provider = run.ports.providers.of(&server)?;
+    let record = provider.fence_record(&server).await?;
     let ours = record.filter(|record| record.migration == migration.name && record.server == *name);
     Ok(ours
         .map(|record| record.former)
-        .or_else(|| journalled.clone()))
+        .or_else(|| migration.facts.closed(side).cloned()))
 }
 
 /// The target, which served when the rollback began, serves again.
@@ -230,22 +245,25 @@ pub(super) async fn reverse(run: &mut Run<'_>, step: Step) -> Result<Proof, Fail
     if step >= Step::Promote {
         // It was about to open. Where it does not answer now, arming closes it again.
         let closed = close_source(run).await;
-        left_open = closed.err().map(|failure| failure.words);
+        left_open = closed.err().map(|failure| failure.message);
     }
+    let mut own = None;
     if step >= Step::Fence {
-        let give_up = Instant::now() + run.settings.undo;
-        loop {
-            match reopen_target(run).await {
-                Err(failure) if failure.unreachable && Instant::now() < give_up => {
-                    run.sessions.clear();
-                    sleep(RETRY).await;
-                }
-                outcome => break outcome,
-            }
-        }?;
+        own = Some(reopen_target(run).await?);
     }
-    let target = run.migration.target.clone();
-    let publication = run.publish_serve(&target, Readers::OnTarget).await?;
+    let served = serve_target(run, left_open).await;
+    match own {
+        Some(xids) => with_learned(
+            with_learned(served, Learned::TargetOpened),
+            Learned::OwnTransactions(xids),
+        ),
+        None => served,
+    }
+}
+
+async fn serve_target(run: &Run<'_>, left_open: Option<String>) -> Result<Proof, Failure> {
+    let target = &run.migration.target;
+    let publication = run.publish_serve(target, Readers::OnTarget).await?;
     let convergence = run.named_convergence(&publication).await;
     Ok(Proof::new(
         format!("{target} serves on; {}", convergence_words(&convergence)),
@@ -258,7 +276,7 @@ pub(super) async fn reverse(run: &mut Run<'_>, step: Step) -> Result<Proof, Fail
 }
 
 async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
-    let record = fence::record(run.migration, true);
+    let record = fence::record(run.migration, Side::Source)?;
     let wait = run.settings.end_sessions;
     let source = run.source().await?;
     source.fence()?.close(&record).await?;
@@ -267,23 +285,36 @@ async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn reopen_target(run: &mut Run<'_>) -> Result<(), Failure> {
+/// Returns the transactions that this took.
+async fn reopen_target(run: &mut Run<'_>) -> Result<Vec<u64>, Failure> {
+    let clock = run.clock();
+    let give_up = clock.deadline(run.settings.undo);
+    loop {
+        match try_reopen_target(run).await {
+            Err(failure) if failure.is_unanswered() && !give_up.has_passed() => {
+                run.sessions.clear();
+                clock.sleep(RETRY).await;
+            }
+            outcome => break outcome,
+        }
+    }
+}
+
+async fn try_reopen_target(run: &mut Run<'_>) -> Result<Vec<u64>, Failure> {
     run.target().await?;
-    let closed = recorded(run, false).await?;
+    let closed = recorded(run, Side::Target).await?;
     let staying = run.migration.staying_closed();
     let wait = run.settings.end_sessions;
     let target = run.target().await?;
-    if let Some(closed) = closed {
-        target.fence()?.restore_access_rules(&closed).await?;
-        target
-            .fence()?
-            .await_access_rules(AccessRules::Former, wait)
-            .await?;
-        let xids = target.fence()?.reopen(&closed, &staying).await?;
-        run.migration.facts.exempt.xids.extend(&xids);
-    }
-    run.migration.facts.closed_target = None;
-    Ok(())
+    let Some(closed) = closed else {
+        return Ok(Vec::new());
+    };
+    target.fence()?.restore_access_rules(&closed).await?;
+    target
+        .fence()?
+        .await_access_rules(AccessRules::Former, wait)
+        .await?;
+    Ok(target.fence()?.reopen(&closed, &staying).await?)
 }
 
 /// More than two clocks kept by NTP differ.

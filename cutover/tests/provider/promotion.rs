@@ -1,11 +1,14 @@
 //! A promotion happens only under its guard, and what was lost on the way is found again.
 
 use pointsman_catalog::FenceLevel;
-use pointsman_cutover::ports::{PromoteAnswer, PromoteGuard, ProviderError};
+use pointsman_cutover::{
+    Lsn,
+    ports::{Marker, PromoteAnswer, ProviderError},
+};
 
 use crate::{
     pair::{Pair, until},
-    verbs::{SOON, breaches, close, moving, prepared, promote},
+    verbs::{SOON, breaches, close, moving, prepared, promote, token},
 };
 
 #[tokio::test]
@@ -14,7 +17,7 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
     let (source, target, exempt) = prepared(&pair).await;
     let late = target.observe().await.unwrap().clock;
     let soon = late.plus(SOON);
-    let guard = |marker, deadline| PromoteGuard { marker, deadline };
+    let at = |lsn: Lsn| token(Marker { lsn, after: lsn });
     let open = target
         .replication()
         .unwrap()
@@ -25,7 +28,7 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
     let answer = target
         .guarded_promotion()
         .unwrap()
-        .promote(&guard(open, soon))
+        .promote(at(open), soon)
         .await
         .unwrap();
     assert_eq!(answer, PromoteAnswer::Refused, "a database is open");
@@ -50,7 +53,7 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
     let answer = target
         .guarded_promotion()
         .unwrap()
-        .promote(&guard(marker.lsn, soon))
+        .promote(at(marker.lsn), soon)
         .await
         .unwrap();
     assert_eq!(answer, PromoteAnswer::Refused, "the marker is not replayed");
@@ -71,7 +74,7 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
     let answer = target
         .guarded_promotion()
         .unwrap()
-        .promote(&guard(marker.lsn, late))
+        .promote(at(marker.lsn), late)
         .await
         .unwrap();
     assert_eq!(answer, PromoteAnswer::Refused, "the deadline is over");
@@ -89,7 +92,7 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
     let answer = target
         .guarded_promotion()
         .unwrap()
-        .promote(&guard(marker.lsn, late))
+        .promote(at(marker.lsn), late)
         .await
         .unwrap();
     assert_eq!(answer, PromoteAnswer::AlreadyPrimary);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use pointsman_catalog::ServerName;
 use pointsman_cutover::ports::{
-    ControlledServer, Exempt, FenceRecord, FormerSettings, Marker, PromoteAnswer, PromoteGuard,
+    ControlledServer, Exempt, FenceRecord, FenceToken, FormerSettings, Marker, PromoteAnswer,
     ReverseSlot, SubscriptionSpec,
 };
 
@@ -105,6 +106,17 @@ pub(crate) async fn breaches(
 }
 
 /// Promotes a target that has replayed the marker of a closed source.
+/// The token of a source that was closed at `marker`.
+pub(crate) fn token(marker: Marker) -> FenceToken {
+    FenceToken {
+        server: ServerName::new("blue").unwrap(),
+        system_identifier: "1".to_owned(),
+        timeline: 1,
+        marker,
+        epoch: 2,
+    }
+}
+
 pub(crate) async fn promote(target: &ControlledServer, marker: Marker) {
     target
         .replication()
@@ -119,15 +131,11 @@ pub(crate) async fn promote(target: &ControlledServer, marker: Marker) {
         .await
         .unwrap();
     let deadline = target.observe().await.unwrap().clock.plus(SOON);
-    let guard = PromoteGuard {
-        marker: marker.lsn,
-        deadline,
-    };
     assert_eq!(
         target
             .guarded_promotion()
             .unwrap()
-            .promote(&guard)
+            .promote(token(marker), deadline)
             .await
             .unwrap(),
         PromoteAnswer::Asked

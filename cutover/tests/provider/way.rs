@@ -7,7 +7,7 @@ use pointsman_cutover::ports::{
 
 use crate::{
     pair::{MOVING, Pair, Session, provider, until},
-    verbs::{SOON, breaches, close, moving, prepared, promote, request, subscriptions},
+    verbs::{SOON, breaches, close, moving, prepared, promote, request, subscriptions, token},
 };
 
 #[tokio::test]
@@ -299,7 +299,7 @@ async fn delivered(target: &ControlledServer, slots: &[ReverseSlot]) {
 
 #[tokio::test]
 async fn a_dry_run_shows_the_statements_and_changes_nothing() {
-    use pointsman_cutover::ports::{ControlId, PromoteGuard, Recorder};
+    use pointsman_cutover::ports::{ControlId, Recorder};
 
     let pair = Pair::start(FenceLevel::SqlHba).await;
     let serving = pair.source.hba();
@@ -328,14 +328,10 @@ async fn a_dry_run_shows_the_statements_and_changes_nothing() {
         .await
         .unwrap();
     let deadline = standby.observe().await.unwrap().clock.plus(SOON);
-    let guard = PromoteGuard {
-        marker: marker.lsn,
-        deadline,
-    };
     standby
         .guarded_promotion()
         .unwrap()
-        .promote(&guard)
+        .promote(token(marker), deadline)
         .await
         .unwrap();
     standby

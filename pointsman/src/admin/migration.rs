@@ -7,7 +7,7 @@ use pointsman_cutover::{
     NewMigration, Status as Standing, WayBack,
     checks::{Finding, Report},
     journal::Entry,
-    migration::Fate,
+    migration::UnlistedDatabasePolicy,
 };
 use pointsman_proto::v1;
 use serde::Serialize;
@@ -20,8 +20,8 @@ pub(super) fn wanted(request: v1::CreateMigrationRequest) -> Result<NewMigration
     let mut fates = BTreeMap::new();
     for (datname, fate) in request.fates {
         let fate = match fate.as_str() {
-            "moves" => Fate::Moves,
-            "stays-closed" => Fate::StaysClosed,
+            "moves" => UnlistedDatabasePolicy::Moves,
+            "stays-closed" => UnlistedDatabasePolicy::StaysClosed,
             _ => {
                 return Err(invalid(format_args!(
                     "the fate of {datname} is {fate:?}; allowed: moves, stays-closed"
@@ -34,7 +34,7 @@ pub(super) fn wanted(request: v1::CreateMigrationRequest) -> Result<NewMigration
         name: request.name,
         source: ServerName::new(request.source).map_err(invalid)?,
         target: ServerName::new(request.target).map_err(invalid)?,
-        fates,
+        unlisted: fates,
     })
 }
 
@@ -44,10 +44,10 @@ pub(super) fn message(status: &Standing) -> v1::Migration {
         name: migration.name.clone(),
         source: migration.source.to_string(),
         target: migration.target.to_string(),
-        state: migration.state.label().to_owned(),
+        state: migration.state().label().to_owned(),
         direction: status.direction().to_owned(),
         step: status.step().to_owned(),
-        epoch: migration.epoch,
+        epoch: migration.machine.epoch(),
         databases: migration
             .databases
             .iter()
@@ -56,14 +56,14 @@ pub(super) fn message(status: &Standing) -> v1::Migration {
         headline: status.headline.clone(),
         way_back: Some(way_back(&status.way_back)),
         reverse_stream: status.reverse_stream().to_owned(),
-        hold_until_ms: migration.facts.hold_until.map_or(0, |until| until.0),
+        hold_until_ms: migration.facts.hold_until().map_or(0, |until| until.0),
         cause: migration.cause.clone().unwrap_or_default(),
         choices: status
             .choices
             .iter()
             .map(|choice| v1::Choice {
-                name: choice.name.to_owned(),
-                words: choice.words.clone(),
+                name: choice.name.to_string(),
+                words: choice.message.clone(),
             })
             .collect(),
         old_writer: status.old_writer.as_ref().map_or_else(String::new, |left| {
@@ -79,7 +79,7 @@ fn way_back(way_back: &WayBack) -> v1::WayBack {
         kind: word(&way_back.kind),
         lossless: way_back.lossless,
         writes_at_risk: way_back.writes_at_risk,
-        words: way_back.words.clone(),
+        words: way_back.message.clone(),
     }
 }
 
@@ -91,7 +91,7 @@ fn entry(entry: &Entry) -> v1::TimelineEntry {
         took_us: entry.took_us,
         step: entry.step.clone(),
         event: word(&entry.kind),
-        words: entry.words.clone(),
+        words: entry.message.clone(),
         evidence: entry.evidence.to_string(),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use pointsman_cutover::{Settings, machine::State, migration::Fate};
+use pointsman_cutover::{Settings, machine::State, migration::UnlistedDatabasePolicy};
 use pointsman_lab::postgres::PostgresServer;
 use tokio::{
     task::JoinSet,
@@ -127,7 +127,7 @@ async fn s1_what_a_walsender_was_told_is_written_is_on_the_target() -> Result<()
     let status = world.engine().switch("m").await?;
     println!("{}", story(&status));
     writer.kept_every_row_on(&world.pair.target).await?;
-    ensure!(matches!(status.migration.state, State::Baking { .. }));
+    ensure!(matches!(status.migration.state(), State::Baking { .. }));
     Ok(())
 }
 
@@ -161,7 +161,7 @@ async fn promotion_under_way() -> Result<World> {
     let status = world.engine().switch("m").await?;
     caught.within(Duration::from_secs(1)).await?;
     ensure!(matches!(
-        status.migration.state,
+        status.migration.state(),
         State::NeedsOperator { .. }
     ));
     Ok(world)
@@ -258,12 +258,14 @@ async fn s4_an_idle_database_outside_the_catalogue_never_has_two_primaries() -> 
     );
     world.engine().cancel("unfated").await?;
 
-    world.create("m", &[("idle", Fate::StaysClosed)]).await?;
+    world
+        .create("m", &[("idle", UnlistedDatabasePolicy::StaysClosed)])
+        .await?;
     world.engine().preflight("m").await?;
     world.engine().start("m").await?;
     let status = world.engine().switch("m").await?;
     println!("{}", story(&status));
-    ensure!(matches!(status.migration.state, State::Baking { .. }));
+    ensure!(matches!(status.migration.state(), State::Baking { .. }));
     let on_source = idle.execute("INSERT INTO t VALUES (1)", &[]).await.is_ok();
     let fresh = world.pair.source.client_as("app", "idle").await.is_ok();
     let on_target = world.pair.target.client_as("app", "idle").await.is_ok();

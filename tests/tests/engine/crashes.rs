@@ -33,7 +33,7 @@ async fn source_serves_again(world: &mut World, died_in: &str, written: i64) -> 
 /// The last engine died in step `step`, as far as the journal knows: an intent that recovery
 /// does not need is written with the next one that it needs.
 fn died(status: &Status, step: &str) -> Result<()> {
-    let took_over = |entry: &&Entry| entry.words == "a new process took over";
+    let took_over = |entry: &&Entry| entry.message == "a new process took over";
     let entry = status.entries.iter().rev().find(took_over);
     ensure!(
         entry.is_some_and(|entry| entry.step == step),
@@ -75,7 +75,7 @@ async fn killed_before_the_intent_to_promote_the_source_serves_again() -> Result
 
     let status = world.engine().switch("m").await?;
     ensure!(
-        matches!(status.migration.state, State::Baking { .. }),
+        matches!(status.migration.state(), State::Baking { .. }),
         "{}",
         story(&status)
     );
@@ -104,7 +104,7 @@ async fn a_source_that_took_writes_while_nobody_drove_gets_no_successor() -> Res
     world.take_over().await?;
     let status = world.settled().await?;
     ensure!(
-        matches!(status.migration.state, State::NeedsOperator { .. }),
+        matches!(status.migration.state(), State::NeedsOperator { .. }),
         "{}",
         story(&status)
     );

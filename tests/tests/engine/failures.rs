@@ -66,7 +66,7 @@ async fn readers_return(world: &World) -> Result<()> {
     world
         .until("readers return", |status| {
             let last = status.entries.last();
-            last.is_some_and(|entry| entry.words == words)
+            last.is_some_and(|entry| entry.message == words)
         })
         .await?;
     ensure!(world.routes().await? == ("served by blue".into(), "served by green".into()));
@@ -136,7 +136,7 @@ async fn a_check_that_fails_at_the_switch_refuses_it_before_anybody_is_held() ->
     write(&world.pair.source, 1, 1).await?;
     source.batch_execute("DROP TABLE keyless").await?;
     let status = world.engine().switch("m").await?;
-    let switched = matches!(status.migration.state, State::Baking { .. });
+    let switched = matches!(status.migration.state(), State::Baking { .. });
     ensure!(switched, "{}", story(&status));
     Ok(())
 }
@@ -190,14 +190,14 @@ async fn an_abort_before_the_intent_to_promote_opens_the_source() -> Result<()> 
     }
     let status = rollback.await?;
     is_in(&status, &State::Undone)?;
-    ensure!(switch.await??.migration.state == State::Undone);
+    ensure!(switch.await??.migration.state() == State::Undone);
     ensure!(status.headline.contains("an operator aborted the switch"));
     write(&world.pair.source, 1, 1).await?;
     ensure!(is_standby(&world.pair.target).await?);
 
     let status = world.engine().switch("m").await?;
     ensure!(
-        matches!(status.migration.state, State::Baking { .. }),
+        matches!(status.migration.state(), State::Baking { .. }),
         "{}",
         story(&status)
     );
@@ -209,7 +209,7 @@ async fn an_abort_before_the_intent_to_promote_opens_the_source() -> Result<()> 
 const OPENING: &str = "ALTER DATABASE \"orders\" ALLOW_CONNECTIONS true CONNECTION LIMIT -1";
 
 fn waits_for_an_operator(status: &Status) -> Result<()> {
-    let waits = matches!(status.migration.state, State::NeedsOperator { .. });
+    let waits = matches!(status.migration.state(), State::NeedsOperator { .. });
     ensure!(waits, "{}", story(status));
     Ok(())
 }
@@ -237,7 +237,7 @@ async fn a_target_lost_behind_its_opening_is_never_taken_for_unwritten() -> Resu
 
     let status = world.engine().resolve("m", "retry").await?;
     ensure!(
-        matches!(status.migration.state, State::Baking { .. }),
+        matches!(status.migration.state(), State::Baking { .. }),
         "{}",
         story(&status)
     );

@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use pointsman_catalog::{Catalog, DatabaseName, Declaration, store::EmbeddedStore};
-use pointsman_cutover::{Engine, NewMigration, Settings, Status, machine::State, migration::Fate};
+use pointsman_cutover::{
+    Engine, NewMigration, Settings, Status, machine::State, migration::UnlistedDatabasePolicy,
+};
 use pointsman_lab::{
     gate::{Caught, Gate},
     postgres::{PairOptions, PostgresPair},
@@ -79,7 +81,11 @@ impl World {
     }
 
     /// Creates migration `name` from `blue` to `green`.
-    pub(crate) async fn create(&self, name: &str, fates: &[(&str, Fate)]) -> Result<Status> {
+    pub(crate) async fn create(
+        &self,
+        name: &str,
+        fates: &[(&str, UnlistedDatabasePolicy)],
+    ) -> Result<Status> {
         self.create_to(name, "green", fates).await
     }
 
@@ -88,13 +94,13 @@ impl World {
         &self,
         name: &str,
         target: &str,
-        fates: &[(&str, Fate)],
+        fates: &[(&str, UnlistedDatabasePolicy)],
     ) -> Result<Status> {
         let wanted = NewMigration {
             name: name.to_owned(),
             source: "blue".parse()?,
             target: target.parse()?,
-            fates: fates.iter().map(|(d, f)| ((*d).to_owned(), *f)).collect(),
+            unlisted: fates.iter().map(|(d, f)| ((*d).to_owned(), *f)).collect(),
         };
         let engine = Arc::clone(&self.process().engine);
         // The driver's task must belong to the engine's runtime.
@@ -124,7 +130,7 @@ impl World {
         self.started().await?;
         let status = self.engine().switch("m").await?;
         ensure!(
-            matches!(status.migration.state, State::Baking { .. }),
+            matches!(status.migration.state(), State::Baking { .. }),
             "{}",
             story(&status)
         );
@@ -241,7 +247,7 @@ impl World {
     /// Waits until nothing is under way, and returns the state that was reached.
     pub(crate) async fn settled(&self) -> Result<Status> {
         self.until("the migration settles", |status| {
-            !status.migration.state.is_moving()
+            !status.migration.state().is_moving()
         })
         .await
     }
@@ -286,7 +292,7 @@ impl Drop for World {
 }
 
 pub(crate) fn is_in(status: &Status, state: &State) -> Result<()> {
-    ensure!(status.migration.state == *state, "{}", story(status));
+    ensure!(status.migration.state() == *state, "{}", story(status));
     Ok(())
 }
 
@@ -301,7 +307,7 @@ pub(crate) fn story(status: &Status) -> String {
             entry.took_us as f64 / 1e3,
             entry.step,
             entry.kind,
-            entry.words,
+            entry.message,
             entry.evidence
         ));
     }

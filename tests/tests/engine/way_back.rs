@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pointsman_cutover::{EngineError, Settings, Status, WayBackKind, machine::State};
+use pointsman_cutover::{
+    EngineError, Settings, Status, WayBackKind,
+    machine::{State, StreamState},
+};
 
 use super::{
     servers::{eventually, rows, write},
@@ -80,7 +83,12 @@ async fn a_rollback_that_would_lose_writes_is_refused_with_their_number() -> Res
 async fn waits(world: &World) -> Result<Status> {
     world
         .until("the rollback waits", |status| {
-            matches!(status.migration.state, State::Baking { rollback: true, .. })
+            matches!(
+                status.migration.state(),
+                State::Baking {
+                    stream: StreamState::ArmingForRollback
+                }
+            )
         })
         .await
 }
@@ -95,7 +103,7 @@ async fn refused_with(world: &World, lost: u64) -> Result<()> {
     let words = format!("going back now would lose {lost} committed transactions");
     let status = world.engine().status("m")?;
     ensure!(refusal.contains(&words), "{refusal}\n{}", story(&status));
-    ensure!(matches!(status.migration.state, State::Baking { .. }));
+    ensure!(matches!(status.migration.state(), State::Baking { .. }));
     Ok(())
 }
 
@@ -226,7 +234,7 @@ async fn with_the_source_gone_for_good_an_operators_word_completes() -> Result<(
     write(&world.pair.target, 1, 1).await?;
     let status = world.engine().complete("m", true).await?;
     println!("{}", story(&status));
-    ensure!(status.migration.state == State::Completed);
+    ensure!(status.migration.state() == State::Completed);
     let slots = "SELECT count(*) FROM pg_replication_slots";
     let target = world.pair.target.client("postgres").await?;
     ensure!(target.query_one(slots, &[]).await?.get::<_, i64>(0) == 0);

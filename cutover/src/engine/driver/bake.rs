@@ -2,217 +2,168 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
-use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
-use super::{Driver, record::micros};
+use super::{
+    inbox::{Inbox, hear},
+    leader::{Leader, Next},
+};
 use crate::{
-    journal::{EntryKind, JournalError},
-    machine::{Command, Event, ReverseStream, State},
-    migration::Migration,
-    ports::{Alarm, AlarmSubject, Monotonic},
-    steps,
+    engine::error::DriveError,
+    machine::{Command, Event, State, StreamState, StreamWatch},
+    ports::{Alarm, AlarmSource, AlarmSubject},
 };
 
-impl Driver {
-    /// Arms, watches and hears alarms until the state is no bake any more.
-    pub(super) fn bake(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
-        Box::pin(self.bake_until_it_ends())
+/// Watches one bake: alarms, the reverse stream, and who is still on the old writer.
+#[derive(Debug)]
+pub(super) struct BakeWatcher {
+    subject: AlarmSubject,
+    alarms: mpsc::Receiver<Alarm>,
+    stream: StreamWatch,
+    /// The tasks that wait for alarms; they end with this object.
+    _sources: JoinSet<()>,
+    _quiet_at_end: DropGuard,
+}
+
+impl BakeWatcher {
+    /// Begins to watch the bake that `leader` is in.
+    pub(super) fn begin(leader: &Leader) -> Self {
+        let migration = leader.migration();
+        let subject = AlarmSubject {
+            databases: migration.catalogued(),
+            bake: format!("{}/{}", migration.name, migration.machine.switches()),
+        };
+        let quiet = CancellationToken::new();
+        let mut sources = JoinSet::new();
+        let (fired, alarms) = mpsc::channel(1);
+        for source in &leader.commands().ports().alarms {
+            let watched = watch_source(
+                Arc::clone(source),
+                subject.clone(),
+                quiet.clone(),
+                fired.clone(),
+            );
+            sources.spawn(watched);
+        }
+        Self {
+            subject,
+            alarms,
+            stream: StreamWatch::default(),
+            _sources: sources,
+            _quiet_at_end: quiet.drop_guard(),
+        }
     }
 
-    async fn bake_until_it_ends(&mut self) -> Result<(), JournalError> {
-        let quiet = CancellationToken::new();
-        let _quiet_at_end = quiet.clone().drop_guard();
-        let mut watchers = JoinSet::new();
-        let subject = AlarmSubject {
-            databases: self.migration.catalogued(),
-            bake: format!("{}/{}", self.migration.name, self.migration.switches),
-        };
-        let mut alarms = self.watch_alarms(&subject, &quiet, &mut watchers);
-        let mut failing_since: Option<Monotonic> = None;
-        let clock = Arc::clone(&self.ports.clock);
-        while !self.stop.is_cancelled() {
-            let State::Baking { reverse, rollback } = self.migration.state else {
-                return Ok(());
-            };
-            self.look_around(&subject);
-            let wait = match reverse {
-                ReverseStream::Arming => {
-                    if self.arm().await? {
+    /// Arms, watches and hears alarms until the state is no bake any more.
+    pub(super) async fn watch(
+        mut self,
+        leader: &mut Leader,
+        inbox: &mut Inbox,
+        stop: &CancellationToken,
+    ) -> Result<(), DriveError> {
+        let clock = leader.commands().clock();
+        while let State::Baking { stream } = leader.migration().state() {
+            if stop.is_cancelled() {
+                break;
+            }
+            self.look_around(leader);
+            let wait = match stream {
+                StreamState::Arming | StreamState::ArmingForRollback => {
+                    arm(leader).await?;
+                    if leader.owes() != Some(Command::Arm) {
                         continue;
                     }
                     REARM
                 }
-                ReverseStream::Proven | ReverseStream::Broken => {
-                    self.look_at_stream(&mut failing_since).await?;
-                    self.settings.watch_interval
+                StreamState::Proven | StreamState::Broken => {
+                    self.look_at_stream(leader, stream).await?;
+                    leader.commands().settings().watch_interval
                 }
             };
-            if !matches!(self.migration.state, State::Baking { .. }) {
-                return Ok(());
-            }
+            let State::Baking { stream } = leader.migration().state() else {
+                break;
+            };
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => {}
-                Some(request) = self.requests.recv() => self.consider(request).await?,
-                Some(alarm) = alarms.recv(), if !rollback => self.hear_alarm(alarm).await?,
+                () = stop.cancelled() => {}
+                Some(request) = inbox.next() => hear(leader, request).await?,
+                Some(alarm) = self.alarms.recv(), if !stream.rollback_waits() => {
+                    hear_alarm(leader, alarm).await?;
+                }
                 () = clock.sleep(wait) => {}
             }
         }
         Ok(())
     }
 
-    fn watch_alarms(
-        &self,
-        subject: &AlarmSubject,
-        quiet: &CancellationToken,
-        watchers: &mut JoinSet<()>,
-    ) -> mpsc::Receiver<Alarm> {
-        let (fired, alarms) = mpsc::channel(1);
-        for source in &self.ports.alarms {
-            let source = Arc::clone(source);
-            let (fired, quiet, subject) = (fired.clone(), quiet.clone(), subject.clone());
-            watchers.spawn(async move {
-                while let Some(alarm) = source.watch(&subject, quiet.clone()).await {
-                    if fired.send(alarm).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        alarms
-    }
-
-    /// One attempt to make and prove the reverse stream. `true`: the state has changed.
-    async fn arm(&mut self) -> Result<bool, JournalError> {
-        let began = self.ports.clock.monotonic();
-        match self.perform(Command::Arm).await {
-            Ok(proof) => {
-                let took = self.ports.clock.elapsed(began);
-                let (words, evidence) = (proof.words, proof.evidence);
-                let line = self.line(Command::Arm, EntryKind::Done, took, words, evidence);
-                self.advance(Event::Done, line).await?;
-                Ok(true)
-            }
-            Err(failure) if failure.event == Event::ReverseStreamBroke => {
-                self.change(Event::ReverseStreamBroke, failure.words)
-                    .await?;
-                self.count_risk().await;
-                Ok(true)
-            }
-            Err(failure) => {
-                self.sessions.clear();
-                // One line for a cause that stays, however often it is tried.
-                let words = format!("not armed yet: {}", failure.words);
-                let known = self.entries.last().is_some_and(|last| last.words == words);
-                if !known {
-                    let evidence = json!({ "took_us": micros(self.ports.clock.elapsed(began)) });
-                    self.note("arm", words, evidence).await?;
-                }
-                Ok(false)
-            }
-        }
+    /// What the sidecars still have on the old writer, and what keeps alarms from firing.
+    fn look_around(&self, leader: &mut Leader) {
+        let ports = leader.commands().ports();
+        let source = &leader.migration().source;
+        let left = ports.evidence.sessions(&self.subject.databases, source);
+        let alarms = ports.alarms.iter();
+        let troubles = alarms
+            .flat_map(|alarm| alarm.troubles(&self.subject))
+            .collect();
+        leader.show_bake(|view| {
+            view.old_writer = Some(left);
+            view.alarm_troubles = troubles;
+        });
     }
 
     async fn look_at_stream(
         &mut self,
-        failing_since: &mut Option<Monotonic>,
-    ) -> Result<(), JournalError> {
-        let mut run = self.step_run();
-        let trouble = match steps::stream_health(&mut run).await {
+        leader: &mut Leader,
+        stream: StreamState,
+    ) -> Result<(), DriveError> {
+        let silent = match leader.stream_health().await {
             Ok(health) => {
-                self.view.behind_bytes = health.behind_bytes;
+                leader.show_bake(|view| view.behind_bytes = health.behind_bytes);
                 (!health.streaming).then(|| "the reverse stream does not stream".to_owned())
             }
-            Err(failure) => {
-                self.sessions.clear();
-                Some(failure.words)
-            }
+            Err(failure) => Some(failure.message),
         };
-        self.show();
-        let Some(words) = trouble else {
-            *failing_since = None;
+        let Some(reason) = silent else {
+            self.stream.streams();
             return Ok(());
         };
-        let clock = Arc::clone(&self.ports.clock);
-        let since = *failing_since.get_or_insert_with(|| clock.monotonic());
-        let proven = matches!(
-            self.migration.state,
-            State::Baking {
-                reverse: ReverseStream::Proven,
-                ..
-            }
-        );
-        if proven && clock.elapsed(since) > LAPSE {
-            *failing_since = None;
-            self.change(Event::ReverseStreamLapsed, words).await?;
+        let at = leader.commands().clock().monotonic();
+        if self.stream.is_silent(at, stream) {
+            leader.happened(Event::ReverseStreamLapsed, reason).await?;
         }
         Ok(())
     }
+}
 
-    /// What the sidecars still have on the old writer, and what keeps alarms from firing.
-    fn look_around(&mut self, subject: &AlarmSubject) {
-        let Migration { source, .. } = &self.migration;
-        let left = self.ports.evidence.sessions(&subject.databases, source);
-        self.view.old_writer = Some(left);
-        let alarms = self.ports.alarms.iter();
-        self.view.alarm_troubles = alarms.flat_map(|alarm| alarm.troubles(subject)).collect();
-        self.show();
-    }
-
-    /// What going back would lose now, as far as it can be counted.
-    async fn count_risk(&mut self) {
-        let mut run = self.step_run();
-        self.view.writes_at_risk = steps::writes_at_risk(&mut run).await.ok();
-        self.show();
-    }
-
-    /// An alarm goes back by itself as long as that loses nothing.
-    async fn hear_alarm(&mut self, alarm: Alarm) -> Result<(), JournalError> {
-        let words = format!("alarm of {}: {}", alarm.source, alarm.words);
-        warn!(migration = %self.migration.name, "{words}");
-        let early = self
-            .migration
-            .facts
-            .no_automatic_rollback_before
-            .is_some_and(|before| self.ports.clock.now() < before);
-        if early {
-            let words = "an alarm fires; the last rollback was undone, so the next one needs an \
-                         operator or more time";
-            return self.note_once(words.to_owned()).await;
+async fn watch_source(
+    source: Arc<dyn AlarmSource>,
+    subject: AlarmSubject,
+    quiet: CancellationToken,
+    fired: mpsc::Sender<Alarm>,
+) {
+    while let Some(alarm) = source.watch(&subject, quiet.clone()).await {
+        if fired.send(alarm).await.is_err() {
+            return;
         }
-        if matches!(
-            self.migration.state,
-            State::Baking {
-                reverse: ReverseStream::Arming | ReverseStream::Proven,
-                rollback: false,
-            }
-        ) {
-            self.migration.cause = Some(words.clone());
-            self.migration.facts.accept_loss = false;
-            return self.change(Event::RollbackRequested, words).await;
-        }
-        let risk = self.view.writes_at_risk;
-        let risk = risk.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
-        let words = format!(
-            "an alarm fires; not going back by itself: that would lose {risk} transactions"
-        );
-        self.note_once(words).await
     }
+}
 
-    /// One line for what stays so, however often it is found.
-    async fn note_once(&mut self, words: String) -> Result<(), JournalError> {
-        if self.entries.last().is_some_and(|last| last.words == words) {
-            return Ok(());
-        }
-        self.note("bake", words, json!({})).await
-    }
+/// One attempt to make and prove the reverse stream.
+async fn arm(leader: &mut Leader) -> Result<Next, DriveError> {
+    let clock = leader.commands().clock();
+    leader
+        .run(Command::Arm, clock.deadline(Duration::ZERO))
+        .await
+}
+
+async fn hear_alarm(leader: &mut Leader, alarm: Alarm) -> Result<(), DriveError> {
+    let reason = format!("alarm of {}: {}", alarm.source, alarm.words);
+    warn!(migration = %leader.migration().name, "{reason}");
+    leader.happened(Event::AlarmFired, reason).await?;
+    Ok(())
 }
 
 /// A failed arming is tried again; the target serves meanwhile.
 const REARM: Duration = Duration::from_secs(1);
-/// A subscriber's walsender may be restarted; longer silence needs a new proof.
-const LAPSE: Duration = Duration::from_secs(2);

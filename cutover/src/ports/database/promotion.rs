@@ -1,11 +1,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use pointsman_catalog::UnixMillis;
+use pointsman_catalog::{ServerName, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::{error::ProviderError, missing::NotOffered, observe::Observation};
-use crate::Lsn;
+use super::{error::ProviderError, missing::NotOffered, observe::Observation, wal_proof::Marker};
 
 /// How a server becomes a primary.
 #[derive(Clone, Debug)]
@@ -41,20 +40,31 @@ impl PromotionMethod {
 /// A promotion by one statement whose conditions the server itself evaluates.
 #[async_trait]
 pub trait GuardedPromotion: fmt::Debug + Send + Sync {
-    /// Asks for promotion: in recovery, replayed to the marker, every database but `postgres`
-    /// closed, its own clock before the deadline.
-    async fn promote(&self, guard: &PromoteGuard) -> Result<PromoteAnswer, ProviderError>;
+    /// Asks for promotion, on the conditions that the server is in recovery and has replayed
+    /// the token's marker, that every database but `postgres` is closed, and that its own
+    /// clock is before `deadline`. It takes the proof that the source is fenced by value.
+    async fn promote(
+        &self,
+        token: FenceToken,
+        deadline: UnixMillis,
+    ) -> Result<PromoteAnswer, ProviderError>;
 
     /// Waits until the server has left recovery.
     async fn await_primary(&self, deadline: Duration) -> Result<Observation, ProviderError>;
 }
 
-/// The conditions under which a promotion may happen.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct PromoteGuard {
-    pub marker: Lsn,
-    /// On the target's clock.
-    pub deadline: UnixMillis,
+/// Says that the source was closed at this position. Without one nothing is promoted.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FenceToken {
+    /// The closed server.
+    pub server: ServerName,
+    pub system_identifier: String,
+    /// The closed server's.
+    pub timeline: u32,
+    /// The last position that must arrive.
+    pub marker: Marker,
+    /// Of the leader that closed it.
+    pub epoch: u64,
 }
 
 /// The answer to a guarded promotion.

@@ -22,8 +22,8 @@ use crate::{
     Lsn,
     ports::{
         AccessRules, Armed, Breach, ConnectionAttempt, ControlId, ControlledServer,
-        DatabaseProvider, Exempt, Fence, FenceRecord, FormerSettings, GuardedPromotion, Inspector,
-        Marker, Observation, Observe, Preparation, ProbeTable, PromoteAnswer, PromoteGuard,
+        DatabaseProvider, Exempt, Fence, FenceRecord, FenceToken, FormerSettings, GuardedPromotion,
+        Inspector, Marker, Observation, Observe, Preparation, ProbeTable, PromoteAnswer,
         PromotionMethod, ProviderError, Recorder, Replay, Replication, ReversePublisher,
         ReverseSlot, ReverseSubscriber, Roles, SequenceValue, SessionControl, SlotProgress,
         StandbyLink, SubscriptionSpec, UserCommits, WalProof,
@@ -280,9 +280,14 @@ impl Replication for RecordingServer {
 
 #[async_trait]
 impl GuardedPromotion for RecordingServer {
-    async fn promote(&self, guard: &PromoteGuard) -> Result<PromoteAnswer, ProviderError> {
-        self.note(promote(guard));
-        *self.promoted.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard.marker);
+    async fn promote(
+        &self,
+        token: FenceToken,
+        deadline: UnixMillis,
+    ) -> Result<PromoteAnswer, ProviderError> {
+        let marker = token.marker.lsn;
+        self.note(promote(marker, deadline));
+        *self.promoted.lock().unwrap_or_else(PoisonError::into_inner) = Some(marker);
         Ok(PromoteAnswer::Asked)
     }
 

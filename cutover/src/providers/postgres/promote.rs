@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use pointsman_catalog::UnixMillis;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::types::PgLsn;
 
 use super::{server::SqlServer, statements::promote};
 use crate::{
     Lsn,
-    ports::{Observation, PromoteAnswer, PromoteGuard, ProviderError, Replay, StandbyLink},
+    ports::{FenceToken, Observation, PromoteAnswer, ProviderError, Replay, StandbyLink},
 };
 
 impl SqlServer {
@@ -49,9 +50,11 @@ impl SqlServer {
 
     pub(super) async fn guarded_promote(
         &self,
-        guard: &PromoteGuard,
+        token: FenceToken,
+        deadline: UnixMillis,
     ) -> Result<PromoteAnswer, ProviderError> {
-        let answer = self.postgres.batch("promote it", &promote(guard)).await?;
+        let statement = promote(token.marker.lsn, deadline);
+        let answer = self.postgres.batch("promote it", &statement).await?;
         if answer.first().is_some_and(|answer| answer == "t") {
             return Ok(PromoteAnswer::Asked);
         }

@@ -13,8 +13,8 @@ use crate::{
     Lsn,
     ports::{
         AccessRules, Armed, Breach, ConnectionAttempt, ControlId, Exempt, Fence, FenceRecord,
-        FormerSettings, GuardedPromotion, Marker, Observation, Observe, Preparation, ProbeTable,
-        PromoteAnswer, PromoteGuard, ProviderError, Replay, Replication, ReversePublisher,
+        FenceToken, FormerSettings, GuardedPromotion, Marker, Observation, Observe, Preparation,
+        ProbeTable, PromoteAnswer, ProviderError, Replay, Replication, ReversePublisher,
         ReverseSlot, ReverseSubscriber, SequenceValue, SessionControl, SlotProgress, StandbyLink,
         SubscriptionSpec, UserCommits, WalProof,
     },
@@ -234,8 +234,12 @@ impl Replication for SqlServer {
 
 #[async_trait]
 impl GuardedPromotion for SqlServer {
-    async fn promote(&self, guard: &PromoteGuard) -> Result<PromoteAnswer, ProviderError> {
-        self.guarded_promote(guard).await
+    async fn promote(
+        &self,
+        token: FenceToken,
+        deadline: UnixMillis,
+    ) -> Result<PromoteAnswer, ProviderError> {
+        self.guarded_promote(token, deadline).await
     }
 
     async fn await_primary(&self, deadline: Duration) -> Result<Observation, ProviderError> {

@@ -1,7 +1,9 @@
 //! The statements of a switch as text, one place for those that run and those that are
 //! only shown.
 
-use crate::ports::{DatabaseSettings, PromoteGuard};
+use pointsman_catalog::UnixMillis;
+
+use crate::{Lsn, ports::DatabaseSettings};
 
 /// Closes every database but `postgres`, which recovery needs and which is limited instead.
 pub(super) fn close_databases(databases: &[DatabaseSettings]) -> Vec<String> {
@@ -93,13 +95,12 @@ pub(super) fn literal(text: &str) -> String {
 
 /// The statement that promotes, guarded by the server itself: a late one refuses. One
 /// message carries all of it, so it arrives whole or not at all.
-pub(super) fn promote(guard: &PromoteGuard) -> String {
+pub(super) fn promote(marker: Lsn, deadline: UnixMillis) -> String {
     format!(
-        "SELECT CASE WHEN pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= '{}' \
-         AND clock_timestamp() < to_timestamp({}::numeric / 1000) \
+        "SELECT CASE WHEN pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= '{marker}' \
+         AND clock_timestamp() < to_timestamp({deadline}::numeric / 1000) \
          AND NOT EXISTS (SELECT FROM pg_database WHERE datallowconn AND datname <> 'postgres') \
-         THEN pg_promote(false) END",
-        guard.marker, guard.deadline
+         THEN pg_promote(false) END"
     )
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wish_out_of_turn_is_refused_and_changes_nothing() -> Result<()> {
+async fn a_request_out_of_turn_is_refused_and_changes_nothing() -> Result<()> {
     let world = World::new(Settings::default()).await?;
     world.create("m", &[]).await?;
     let engine = world.engine();
@@ -32,7 +32,7 @@ async fn a_wish_out_of_turn_is_refused_and_changes_nothing() -> Result<()> {
     }
     let error = engine.start("m").await.map(|_| ()).unwrap_err();
     ensure!(error.to_string().contains("migration preflight"), "{error}");
-    ensure!(engine.status("m")?.migration.state == State::Planned);
+    ensure!(engine.status("m")?.migration.state() == State::Planned);
 
     let again = world.create("n", &[]).await.unwrap_err();
     let again = again.downcast::<EngineError>()?;
@@ -127,7 +127,7 @@ async fn a_preflight_that_is_too_old_lets_nobody_switch() -> Result<()> {
     is_in(&world.engine().status("m")?, &State::Prepared)?;
     world.engine().preflight("m").await?;
     let status = world.engine().switch("m").await?;
-    let switched = matches!(status.migration.state, State::Baking { .. });
+    let switched = matches!(status.migration.state(), State::Baking { .. });
     ensure!(switched, "{}", story(&status));
     Ok(())
 }

@@ -1,0 +1,309 @@
+use std::sync::Arc;
+
+use pointsman_catalog::store::Revision;
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::{
+    engine::{
+        error::DriveError,
+        status::{BakeView, Status},
+    },
+    journal::{Entry, EntryKind, Journal, Line},
+    lease,
+    machine::{Command, Durability, Effect, Event, Remark, Transition},
+    migration::Migration,
+    ports::Deadline,
+    steps::{Failure, Problem, Proof},
+};
+
+use super::{
+    board::StatusBoard,
+    commands::CommandRunner,
+    journal_writer::{About, JournalWriter, Remarked, measured},
+};
+
+/// One migration in the hands of the one process that drives it: every event changes the
+/// record here, and nowhere else.
+#[derive(Debug)]
+pub(super) struct Leader {
+    migration: Migration,
+    commands: CommandRunner,
+    journal: JournalWriter,
+    board: StatusBoard,
+}
+
+/// What is to be done after an event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    /// Whatever the machine owes now.
+    Owed,
+    /// The same command again, after a pause.
+    TryAgain,
+}
+
+/// An event with what the record says of it.
+#[derive(Debug)]
+struct Report {
+    event: Event,
+    line: Line,
+    about: Option<About>,
+}
+
+impl Leader {
+    pub(super) fn new(
+        commands: CommandRunner,
+        journal: Journal,
+        migration: Migration,
+        revision: Revision,
+        entries: Vec<Entry>,
+    ) -> Self {
+        let journal = JournalWriter::new(journal, commands.clock(), revision, entries);
+        let status = Status::new(&migration, journal.entries(), &BakeView::default());
+        Self {
+            board: StatusBoard::new(status),
+            migration,
+            commands,
+            journal,
+        }
+    }
+
+    pub(super) fn migration(&self) -> &Migration {
+        &self.migration
+    }
+
+    pub(super) fn commands(&self) -> &CommandRunner {
+        &self.commands
+    }
+
+    pub(super) fn board(&self) -> &StatusBoard {
+        &self.board
+    }
+
+    /// The one command that is owed now.
+    pub(super) fn owes(&self) -> Option<Command> {
+        self.migration.machine.command()
+    }
+
+    /// Changes the record for a reason that is no command's outcome.
+    ///
+    /// # Errors
+    /// [`DriveError::NotPossible`] when the event cannot happen now; nothing has changed then.
+    pub(super) async fn happened(
+        &mut self,
+        event: Event,
+        reason: String,
+    ) -> Result<Next, DriveError> {
+        let owed = self.migration.state().command();
+        let step = owed.map_or("", Command::label);
+        let line = self.line(EntryKind::Note, step, reason);
+        self.apply(Report {
+            event,
+            line,
+            about: Some(About::Risk(self.board.view().writes_at_risk)),
+        })
+        .await
+    }
+
+    /// Runs `command` once, and lets what came of it change the record. `try_until` is when a
+    /// server that does not answer is given up.
+    pub(super) async fn run(
+        &mut self,
+        command: Command,
+        try_until: Deadline<'_>,
+    ) -> Result<Next, DriveError> {
+        let clock = self.commands.clock();
+        let began = clock.monotonic();
+        let outcome = self.commands.run(&self.migration, command).await;
+        let took = clock.elapsed(began);
+        let report = match self.learn(outcome) {
+            Ok(proof) => {
+                let line = self.line(EntryKind::Done, command.label(), proof.message);
+                Report {
+                    event: proof.event,
+                    line: measured(line, took, proof.evidence),
+                    about: None,
+                }
+            }
+            Err(failure) => {
+                let event = failure.problem.event(!try_until.has_passed());
+                let kind = match command {
+                    // It is tried until it succeeds, and fails no switch.
+                    Command::Arm => EntryKind::Note,
+                    Command::SetUp
+                    | Command::Step(..)
+                    | Command::Undo(..)
+                    | Command::Watch
+                    | Command::Complete
+                    | Command::Cancel
+                    | Command::RestoreReaders => EntryKind::Failed,
+                };
+                let line = self.line(kind, command.label(), failure.message);
+                Report {
+                    event,
+                    line: measured(line, took, json!({})),
+                    about: Some(About::Failure(failure.problem, failure.server)),
+                }
+            }
+        };
+        self.apply(report).await
+    }
+
+    /// Records a note that is no event.
+    pub(super) async fn note(&mut self, step: &str, message: String) -> Result<(), DriveError> {
+        let line = self.line(EntryKind::Note, step, message);
+        self.write(vec![line]).await
+    }
+
+    /// A preflight found nothing that blocks.
+    pub(super) fn passed_preflight(&mut self, at: pointsman_catalog::UnixMillis) {
+        self.migration.preflight_passed = Some(at);
+    }
+
+    /// Looks at the reverse stream.
+    pub(super) async fn stream_health(&mut self) -> Result<crate::steps::StreamHealth, Failure> {
+        let health = self.commands.stream_health(&self.migration).await;
+        if health.is_err() {
+            self.commands.forget_sessions();
+        }
+        health
+    }
+
+    /// Changes what is shown of a bake.
+    pub(super) fn show_bake(&mut self, change: impl FnOnce(&mut BakeView)) {
+        self.board.change(change);
+        self.show();
+    }
+
+    /// Makes what a command found out part of the record, failed or not. What does not fit
+    /// there makes it a failure.
+    fn learn(&mut self, outcome: Result<Proof, Failure>) -> Result<Proof, Failure> {
+        let (learned, outcome) = match outcome {
+            Ok(mut proof) => (std::mem::take(&mut proof.learned), Ok(proof)),
+            Err(mut failure) => (std::mem::take(&mut failure.learned), Err(failure)),
+        };
+        for learned in learned {
+            self.migration.facts.learn(learned)?;
+        }
+        outcome
+    }
+
+    async fn apply(&mut self, report: Report) -> Result<Next, DriveError> {
+        let at = self.commands.clock().now();
+        let Transition { machine, effects } = self.migration.machine.apply(report.event, at)?;
+        self.migration.machine = machine;
+        let mut next = Next::Owed;
+        for effect in effects {
+            match effect {
+                Effect::BeginSwitch(direction) => {
+                    self.migration.begin_switch(direction);
+                    self.journal.begin_switch();
+                }
+                Effect::ForgetSessions => self.commands.forget_sessions(),
+                Effect::RememberCause => {
+                    self.migration.cause = Some(report.line.message.clone());
+                }
+                Effect::Journal { durability, intent } => {
+                    self.record(&report.line, durability, intent).await?;
+                }
+                Effect::Remark(remark) => self.remark(remark, &report).await?,
+                Effect::TryAgain => {
+                    self.say_why_again(&report);
+                    next = Next::TryAgain;
+                }
+                Effect::CountRisk => {
+                    let count = self.commands.writes_at_risk(&self.migration).await;
+                    self.show_bake(|view| view.writes_at_risk = count);
+                }
+                Effect::ReleaseLease => {
+                    lease::release(&self.commands.ports().catalog, &self.migration).await;
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    async fn record(
+        &mut self,
+        line: &Line,
+        durability: Durability,
+        intent: Option<Command>,
+    ) -> Result<(), DriveError> {
+        let mut lines = vec![line.clone()];
+        if let Some(command) = intent {
+            lines.push(self.line(EntryKind::Intent, command.label(), String::new()));
+        }
+        match durability {
+            Durability::Now => self.write(lines).await,
+            Durability::WithTheNext => {
+                self.journal.defer(&self.migration, lines);
+                self.show();
+                Ok(())
+            }
+        }
+    }
+
+    async fn remark(&mut self, remark: Remark, report: &Report) -> Result<(), DriveError> {
+        let said = &report.line.message;
+        let (message, about) = match remark {
+            Remark::NotArmed => (format!("not armed yet: {said}"), report.about.clone()),
+            Remark::AlarmTooEarly => (
+                "an alarm fires; the last rollback was undone, so the next one needs an operator \
+                 or more time"
+                    .to_owned(),
+                None,
+            ),
+            Remark::AlarmWouldLose => {
+                let risk = self.board.view().writes_at_risk;
+                let risk =
+                    risk.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+                let message = format!(
+                    "an alarm fires; not going back by itself: that would lose {risk} transactions"
+                );
+                (message, report.about.clone())
+            }
+        };
+        let line = Line {
+            kind: EntryKind::Note,
+            message,
+            ..report.line.clone()
+        };
+        let remarked = Remarked { remark, about };
+        self.journal
+            .remark(&mut self.migration, remarked, line)
+            .await?;
+        self.show();
+        Ok(())
+    }
+
+    /// Readers are looked at so often that only what a person can change is worth a line.
+    fn say_why_again(&self, report: &Report) {
+        let (migration, reason) = (&self.migration.name, &report.line.message);
+        match (self.owes(), report.event, &report.about) {
+            (Some(Command::RestoreReaders), Event::Failed, _) => {
+                warn!(%migration, "readers not restored: {reason}");
+            }
+            (Some(Command::RestoreReaders), _, _) => {}
+            (_, _, Some(About::Failure(Problem::Unanswered, _))) => {
+                info!(%migration, "trying again: {reason}");
+            }
+            (_, _, _) => info!(%migration, "trying again"),
+        }
+    }
+
+    fn line(&self, kind: EntryKind, step: &str, message: String) -> Line {
+        self.journal.line(&self.migration, kind, step, message)
+    }
+
+    async fn write(&mut self, lines: Vec<Line>) -> Result<(), DriveError> {
+        self.journal.write(&mut self.migration, lines).await?;
+        self.show();
+        Ok(())
+    }
+
+    fn show(&self) {
+        let view = self.board.view();
+        let status = Status::new(&self.migration, self.journal.entries(), view);
+        self.board.show(Arc::new(status));
+    }
+}

@@ -1,0 +1,132 @@
+//! What an operator asks of one migration, and the event that it becomes.
+
+use pointsman_catalog::UnixMillis;
+
+use super::{error::EngineError, status::ChoiceName};
+use crate::{
+    Settings,
+    machine::{Direction, Event, State},
+    migration::Migration,
+};
+
+/// What an operator, or a caller on their behalf, asks of one migration.
+#[derive(Clone, Debug)]
+pub(super) enum OperatorRequest {
+    /// Record that a preflight found nothing that blocks.
+    RecordPreflight(UnixMillis),
+    Start,
+    Switch,
+    Rollback {
+        accept_loss: bool,
+    },
+    Complete {
+        source_is_gone: bool,
+    },
+    Cancel,
+    Resolve(ChoiceName),
+}
+
+/// What becomes of a request that is not refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Admitted {
+    /// It is recorded, and changes no state.
+    Preflight(UnixMillis),
+    Event(Event, &'static str),
+}
+
+impl OperatorRequest {
+    /// The event that this request is `now`, or why it is refused.
+    pub(super) fn admit(
+        &self,
+        migration: &Migration,
+        settings: &Settings,
+        now: UnixMillis,
+    ) -> Result<Admitted, EngineError> {
+        let (event, reason) = match *self {
+            Self::RecordPreflight(at) => return Ok(Admitted::Preflight(at)),
+            Self::Start => (Event::StartRequested, "start was asked for"),
+            Self::Switch => (Event::SwitchRequested, "a switch was asked for"),
+            Self::Rollback { accept_loss } => rollback(migration.state(), accept_loss),
+            Self::Complete {
+                source_is_gone: false,
+            } => (Event::CompleteRequested, "completion was asked for"),
+            Self::Complete {
+                source_is_gone: true,
+            } => (
+                Event::CompleteWithoutSourceRequested,
+                "completion was asked for, asserting that the source is down for good",
+            ),
+            Self::Cancel => (Event::CancelRequested, "cancelling was asked for"),
+            Self::Resolve(choice) => choose(choice),
+        };
+        migration
+            .machine
+            .apply(event, now)
+            .map_err(|refused| EngineError::not_possible(&migration.name, refused))?;
+        if matches!(self, Self::Start | Self::Switch) {
+            require_preflight(migration, settings, now)?;
+        }
+        Ok(Admitted::Event(event, reason))
+    }
+}
+
+/// Backward a switch is what the operator wants: under way, and nothing to abort.
+fn rollback(state: State, accept_loss: bool) -> (Event, &'static str) {
+    let aborts = matches!(
+        state,
+        State::Switching {
+            direction: Direction::Forward,
+            ..
+        }
+    );
+    if aborts {
+        (Event::AbortRequested, "an operator aborted the switch")
+    } else if accept_loss {
+        (
+            Event::LossyRollbackRequested,
+            "an operator asked for a rollback, accepting loss",
+        )
+    } else {
+        (Event::RollbackRequested, "an operator asked for a rollback")
+    }
+}
+
+fn choose(choice: ChoiceName) -> (Event, &'static str) {
+    match choice {
+        ChoiceName::Retry => (Event::RetryChosen, "an operator chose to try again"),
+        ChoiceName::OpenSource => (
+            Event::OpenSourceChosen,
+            "an operator chose to open the source",
+        ),
+        ChoiceName::OpenTargetUnproven => (
+            Event::RetryWithoutSourceChosen,
+            "an operator chose to go on, asserting that the source is down",
+        ),
+        ChoiceName::OpenSourceUnproven => (
+            Event::OpenSourceWithoutTargetChosen,
+            "an operator chose to open the source, asserting that the target is down",
+        ),
+    }
+}
+
+fn require_preflight(
+    migration: &Migration,
+    settings: &Settings,
+    now: UnixMillis,
+) -> Result<(), EngineError> {
+    let name = &migration.name;
+    let Some(passed) = migration.preflight_passed else {
+        return Err(EngineError::Refused(format!(
+            "migration {name:?} has not passed its preflight; run `pointsman migration preflight \
+             {name}` and mend what it blocks on"
+        )));
+    };
+    if now.since(passed) > settings.preflight_age {
+        return Err(EngineError::Refused(format!(
+            "the preflight of migration {name:?} is older than {:?}; run `pointsman migration \
+             preflight {name}` again",
+            settings.preflight_age
+        )));
+    }
+    Ok(())
+}

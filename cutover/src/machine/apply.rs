@@ -1,0 +1,163 @@
+use pointsman_catalog::UnixMillis;
+
+use super::{
+    change::Change,
+    command::Command,
+    data::{Machine, ReaderRoutes},
+    effect::{Durability, Effect, Remark},
+    event::Event,
+    state::State,
+    table::NotPossible,
+};
+
+/// Where an event leads, and what the driver does about it, in this order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Transition {
+    pub machine: Machine,
+    pub effects: Vec<Effect>,
+}
+
+impl Machine {
+    /// The machine after `event`, which happened `at` this time.
+    ///
+    /// # Errors
+    /// [`NotPossible`] when the event cannot happen now; nothing has changed then.
+    pub fn apply(self, event: Event, at: UnixMillis) -> Result<Transition, NotPossible> {
+        if self.command() == Some(Command::RestoreReaders)
+            && let Some(transition) = self.restoring_readers(event)
+        {
+            return Ok(transition);
+        }
+        if event == Event::AlarmFired && self.alarms_wait(at) {
+            return Ok(self.stays(vec![Effect::Remark(Remark::AlarmTooEarly)]));
+        }
+        let state = self.state.apply(event)?;
+        if state == self.state
+            && let Some(effects) = self.unchanged(event)
+        {
+            return Ok(self.stays(effects));
+        }
+        let change = Change {
+            before: self,
+            state,
+            event,
+            at,
+        };
+        Ok(Transition {
+            machine: change.machine(),
+            effects: change.effects(),
+        })
+    }
+
+    fn stays(self, effects: Vec<Effect>) -> Transition {
+        Transition {
+            machine: self,
+            effects,
+        }
+    }
+
+    /// Whether an alarm that fires `at` this time finds the last rollback undone too recently.
+    fn alarms_wait(self, at: UnixMillis) -> bool {
+        let listened_to = match self.state {
+            State::Baking { stream } => !stream.rollback_waits(),
+            State::Planned
+            | State::SettingUp
+            | State::Prepared
+            | State::Switching { .. }
+            | State::Undoing { .. }
+            | State::Undone
+            | State::RolledBack
+            | State::Completing
+            | State::Completed
+            | State::Cancelling
+            | State::Cancelled
+            | State::NeedsOperator { .. } => false,
+        };
+        listened_to && self.alarm_backoff.is_some_and(|backoff| backoff.covers(at))
+    }
+
+    /// What is done about an event that changes nothing and gets no entry as a change; `None`
+    /// for one that does.
+    fn unchanged(self, event: Event) -> Option<Vec<Effect>> {
+        match event {
+            Event::Failed | Event::Unanswered => match self.state.command()? {
+                Command::Arm => Some(vec![
+                    Effect::ForgetSessions,
+                    Effect::Remark(Remark::NotArmed),
+                ]),
+                Command::Step(..) | Command::Undo(..) => {
+                    Some(vec![Effect::ForgetSessions, Effect::TryAgain])
+                }
+                Command::SetUp
+                | Command::Watch
+                | Command::Complete
+                | Command::Cancel
+                | Command::RestoreReaders => None,
+            },
+            Event::AlarmFired => Some(vec![Effect::Remark(Remark::AlarmWouldLose)]),
+            // A crash may have come between the last entry and the lease's release.
+            Event::Restarted if self.state.is_over() => Some(vec![Effect::ReleaseLease]),
+            Event::Restarted
+            | Event::StartRequested
+            | Event::SwitchRequested
+            | Event::AbortRequested
+            | Event::RollbackRequested
+            | Event::LossyRollbackRequested
+            | Event::CompleteRequested
+            | Event::CompleteWithoutSourceRequested
+            | Event::CancelRequested
+            | Event::RetryChosen
+            | Event::RetryWithoutSourceChosen
+            | Event::OpenSourceChosen
+            | Event::OpenSourceWithoutTargetChosen
+            | Event::Done
+            | Event::DoneReadersMoved
+            | Event::NotYet
+            | Event::FailedTargetUnwritten
+            | Event::Unprovable
+            | Event::ReverseStreamBroke
+            | Event::ReverseStreamLapsed => None,
+        }
+    }
+
+    /// What came of the readers' restoration, which changes no state; `None` for an event that
+    /// is about something else.
+    fn restoring_readers(self, event: Event) -> Option<Transition> {
+        match event {
+            Event::Done => Some(Transition {
+                machine: Self {
+                    readers: ReaderRoutes::Settled,
+                    ..self
+                },
+                effects: vec![Effect::Journal {
+                    durability: Durability::Now,
+                    intent: None,
+                }],
+            }),
+            Event::NotYet => Some(self.stays(vec![Effect::TryAgain])),
+            // A restarted server has none of the former sessions.
+            Event::Failed | Event::Unanswered => {
+                Some(self.stays(vec![Effect::ForgetSessions, Effect::TryAgain]))
+            }
+            Event::StartRequested
+            | Event::SwitchRequested
+            | Event::AbortRequested
+            | Event::RollbackRequested
+            | Event::LossyRollbackRequested
+            | Event::CompleteRequested
+            | Event::CompleteWithoutSourceRequested
+            | Event::CancelRequested
+            | Event::RetryChosen
+            | Event::RetryWithoutSourceChosen
+            | Event::OpenSourceChosen
+            | Event::OpenSourceWithoutTargetChosen
+            | Event::DoneReadersMoved
+            | Event::FailedTargetUnwritten
+            | Event::Unprovable
+            | Event::ReverseStreamBroke
+            | Event::AlarmFired
+            | Event::ReverseStreamLapsed
+            | Event::Restarted => None,
+        }
+    }
+}

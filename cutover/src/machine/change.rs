@@ -1,0 +1,234 @@
+use pointsman_catalog::UnixMillis;
+
+use super::{
+    alarms::AlarmBackoff,
+    assertion::Assertion,
+    data::{FenceProof, Machine, ReaderRoutes},
+    direction::Direction,
+    effect::{Durability, Effect},
+    event::Event,
+    state::State,
+    step::Step,
+};
+
+/// `event`, which happened `at` this time, leads from `before` to `state`: what else changes
+/// with that, and what the driver does about it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) before: Machine,
+    pub(super) state: State,
+    pub(super) event: Event,
+    pub(super) at: UnixMillis,
+}
+
+impl Change {
+    /// The machine afterwards.
+    pub(super) fn machine(self) -> Machine {
+        Machine {
+            state: self.state,
+            epoch: self.before.epoch + u64::from(self.takes_a_new_epoch()),
+            switches: self.before.switches + u32::from(self.begins().is_some()),
+            assertion: self.assertion(),
+            alarm_backoff: self.alarm_backoff(),
+            readers: self.readers(),
+            fence_proof: self.fence_proof(),
+        }
+    }
+
+    /// What the driver does, in this order.
+    pub(super) fn effects(self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(direction) = self.begins() {
+            effects.push(Effect::BeginSwitch(direction));
+        }
+        if self.takes_a_new_epoch() || self.loses_its_sessions() {
+            effects.push(Effect::ForgetSessions);
+        }
+        if self.gives_a_cause() {
+            effects.push(Effect::RememberCause);
+        }
+        effects.push(Effect::Journal {
+            durability: self.durability(),
+            intent: self.machine().command().filter(|_| self.moves()),
+        });
+        if self.event == Event::ReverseStreamBroke && self.was_baking() {
+            effects.push(Effect::CountRisk);
+        }
+        if self.state.is_over() && !self.before.state.is_over() {
+            effects.push(Effect::ReleaseLease);
+        }
+        effects
+    }
+
+    fn moves(self) -> bool {
+        self.state != self.before.state
+    }
+
+    fn was_baking(self) -> bool {
+        matches!(self.before.state, State::Baking { .. })
+    }
+
+    /// The direction of the switch that begins.
+    fn begins(self) -> Option<Direction> {
+        let was_beginning = self.before.state.begins().is_some();
+        self.state.begins().filter(|_| !was_beginning)
+    }
+
+    /// A crash, an abort, a switch and an operator's decision each take a new epoch. A
+    /// migration that is over is driven by nobody.
+    fn takes_a_new_epoch(self) -> bool {
+        let turns_back = matches!(self.state, State::Undoing { .. }) && self.moves();
+        let decided = matches!(self.before.state, State::NeedsOperator { .. }) && self.moves();
+        let new_leader = self.event == Event::Restarted && !self.state.is_over();
+        self.begins().is_some() || turns_back || decided || new_leader
+    }
+
+    /// It holds until the attempt that it was made for has ended: in a bake, or with an
+    /// operator.
+    fn assertion(self) -> Option<Assertion> {
+        match self.event {
+            Event::LossyRollbackRequested => Some(Assertion::LossAccepted),
+            Event::CompleteWithoutSourceRequested | Event::RetryWithoutSourceChosen => {
+                Some(Assertion::SourceDown)
+            }
+            Event::OpenSourceWithoutTargetChosen => Some(Assertion::TargetDown),
+            Event::SwitchRequested
+            | Event::RollbackRequested
+            | Event::AlarmFired
+            | Event::CompleteRequested
+            | Event::RetryChosen
+            | Event::OpenSourceChosen => None,
+            Event::StartRequested
+            | Event::AbortRequested
+            | Event::CancelRequested
+            | Event::Done
+            | Event::DoneReadersMoved
+            | Event::NotYet
+            | Event::Failed
+            | Event::Unanswered
+            | Event::FailedTargetUnwritten
+            | Event::Unprovable
+            | Event::ReverseStreamBroke
+            | Event::ReverseStreamLapsed
+            | Event::Restarted => {
+                let waits = matches!(
+                    self.state,
+                    State::Baking { .. } | State::NeedsOperator { .. }
+                );
+                self.before.assertion.filter(|_| !(waits && self.moves()))
+            }
+        }
+    }
+
+    /// A rollback that was undone makes alarms wait; a new forward switch forgets that.
+    fn alarm_backoff(self) -> Option<AlarmBackoff> {
+        let was_undoing = matches!(self.before.state, State::Undoing { .. });
+        if was_undoing && matches!(self.state, State::Baking { .. }) {
+            return Some(AlarmBackoff::after(self.before.alarm_backoff, self.at));
+        }
+        match self.begins() {
+            Some(Direction::Forward) => None,
+            Some(Direction::Reverse) | None => self.before.alarm_backoff,
+        }
+    }
+
+    /// Readers that were moved stay so until a switch is past its hold, or an undo behind one
+    /// has served them anew.
+    fn readers(self) -> ReaderRoutes {
+        let past_the_hold = State::Switching {
+            direction: Direction::Forward,
+            step: Step::Fence,
+        };
+        if self.state == past_the_hold {
+            return ReaderRoutes::Settled;
+        }
+        match self.before.state {
+            State::Undoing {
+                direction: Direction::Forward,
+                step,
+            } if self.moves() && step > Step::Prepare => {
+                // A promoted target is no reader of the source any more.
+                if self.event == Event::DoneReadersMoved && self.state == State::Undone {
+                    ReaderRoutes::Moved
+                } else {
+                    ReaderRoutes::Settled
+                }
+            }
+            State::Undoing { .. }
+            | State::Planned
+            | State::SettingUp
+            | State::Prepared
+            | State::Switching { .. }
+            | State::Undone
+            | State::Baking { .. }
+            | State::RolledBack
+            | State::Completing
+            | State::Completed
+            | State::Cancelling
+            | State::Cancelled
+            | State::NeedsOperator { .. } => self.before.readers,
+        }
+    }
+
+    /// The steps `Prove` and `Promote` prove the fence, unless an operator asserted that the
+    /// source is down: then nobody was asked. A new epoch has proved nothing.
+    fn fence_proof(self) -> FenceProof {
+        if self.takes_a_new_epoch() {
+            return FenceProof::Owed;
+        }
+        let proves = matches!(
+            self.before.state,
+            State::Switching {
+                direction: Direction::Forward,
+                step: Step::Prove | Step::Promote,
+            }
+        );
+        if proves && self.event == Event::Done && !self.before.holds(Assertion::SourceDown) {
+            FenceProof::Given
+        } else {
+            self.before.fence_proof
+        }
+    }
+
+    /// After a failed command nobody knows what became of its sessions. The bake goes on with
+    /// the ones it has.
+    fn loses_its_sessions(self) -> bool {
+        self.failed() && !self.was_baking()
+    }
+
+    /// Whether the event's reason says why the migration will stand where it does.
+    fn gives_a_cause(self) -> bool {
+        let asked_or_fired = matches!(
+            self.event,
+            Event::AbortRequested
+                | Event::RollbackRequested
+                | Event::LossyRollbackRequested
+                | Event::AlarmFired
+        );
+        asked_or_fired || (self.failed() && !self.was_baking())
+    }
+
+    fn failed(self) -> bool {
+        matches!(
+            self.event,
+            Event::Failed
+                | Event::Unanswered
+                | Event::FailedTargetUnwritten
+                | Event::Unprovable
+                | Event::ReverseStreamBroke
+        )
+    }
+
+    /// Recovery does not depend on the intent of every step.
+    fn durability(self) -> Durability {
+        let deferrable = matches!(
+            self.state,
+            State::Switching { step, .. } if !step.intent_is_durable()
+        );
+        if self.event == Event::Done && deferrable {
+            Durability::WithTheNext
+        } else {
+            Durability::Now
+        }
+    }
+}

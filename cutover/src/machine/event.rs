@@ -1,0 +1,79 @@
+/// What happened. One event changes the machine once.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Event {
+    // Requests of an operator.
+    StartRequested,
+    SwitchRequested,
+    /// Before the point of no return only.
+    AbortRequested,
+    RollbackRequested,
+    /// A rollback whose counted loss the operator accepts.
+    LossyRollbackRequested,
+    CompleteRequested,
+    /// A completion by an operator who asserts that the source is down for good.
+    CompleteWithoutSourceRequested,
+    CancelRequested,
+    /// Try the step again.
+    RetryChosen,
+    /// The same, by an operator who asserts that the source is down for good.
+    RetryWithoutSourceChosen,
+    OpenSourceChosen,
+    /// The same, by an operator who asserts that the target is down for good.
+    OpenSourceWithoutTargetChosen,
+
+    // What came of the command that was owed.
+    /// It succeeded, with its proof.
+    Done,
+    /// The undo succeeded, and readers of the target are served elsewhere until the target
+    /// lets connections in again.
+    DoneReadersMoved,
+    /// What it waits for has not happened, and nothing was done.
+    NotYet,
+    /// It failed, and what it did can be taken back.
+    Failed,
+    /// A server or the store did not answer, and the command has time for another try.
+    Unanswered,
+    /// It failed after the intent to promote, and the target is proven to be a closed
+    /// primary without sessions on which nobody wrote (S3 b of `docs/safety.md`).
+    FailedTargetUnwritten,
+    /// It failed, and no server can be proven to be the only writer.
+    Unprovable,
+    /// The reverse stream delivers no more.
+    ReverseStreamBroke,
+
+    // What a watcher saw.
+    AlarmFired,
+    /// The reverse stream has to be proven anew.
+    ReverseStreamLapsed,
+    /// A new process took over.
+    Restarted,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Self; 23] = [
+        Self::StartRequested,
+        Self::SwitchRequested,
+        Self::AbortRequested,
+        Self::RollbackRequested,
+        Self::LossyRollbackRequested,
+        Self::CompleteRequested,
+        Self::CompleteWithoutSourceRequested,
+        Self::CancelRequested,
+        Self::RetryChosen,
+        Self::RetryWithoutSourceChosen,
+        Self::OpenSourceChosen,
+        Self::OpenSourceWithoutTargetChosen,
+        Self::Done,
+        Self::DoneReadersMoved,
+        Self::NotYet,
+        Self::Failed,
+        Self::Unanswered,
+        Self::FailedTargetUnwritten,
+        Self::Unprovable,
+        Self::ReverseStreamBroke,
+        Self::AlarmFired,
+        Self::ReverseStreamLapsed,
+        Self::Restarted,
+    ];
+}

@@ -1,0 +1,175 @@
+use serde::{Deserialize, Serialize};
+
+use super::{command::Command, direction::Direction, step::Step};
+
+/// Where a migration stands. Every variant survives a restart.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum State {
+    /// Made by the operator; no server was touched.
+    Planned,
+    /// `start` was asked for: the source gets publication, probe table, fence table.
+    SettingUp,
+    /// Ready to switch.
+    Prepared,
+    /// In a switch, owing `step`.
+    Switching { direction: Direction, step: Step },
+    /// Going back to where the switch began, after `step` failed or was aborted.
+    Undoing { direction: Direction, step: Step },
+    /// A forward switch was undone before promotion; it may be tried again.
+    Undone,
+    /// The target serves and is watched.
+    Baking { stream: StreamState },
+    /// The source serves again; the target is closed until it is rebuilt.
+    RolledBack,
+    /// `complete` was asked for: the reverse stream is taken down.
+    Completing,
+    /// The target serves for good; the source is closed and kept.
+    Completed,
+    /// `cancel` was asked for: what `start` made is taken back.
+    Cancelling,
+    /// Ended before any switch.
+    Cancelled,
+    /// Neither server can be proven to be the only writer: both stay closed.
+    NeedsOperator { direction: Direction, step: Step },
+}
+
+/// How far the stream that makes the way back lossless is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamState {
+    /// Being made.
+    Arming,
+    /// Being made, and a rollback waits for it while the target serves.
+    ArmingForRollback,
+    /// A row written on the target was seen on the source.
+    Proven,
+    /// It cannot deliver any more; going back loses what it has not delivered.
+    Broken,
+}
+
+impl State {
+    /// The one command that this state owes.
+    pub fn command(self) -> Option<Command> {
+        match self {
+            Self::SettingUp => Some(Command::SetUp),
+            Self::Switching { direction, step } => Some(Command::Step(direction, step)),
+            Self::Undoing { direction, step } => Some(Command::Undo(direction, step)),
+            Self::Baking { stream } => Some(match stream {
+                StreamState::Arming | StreamState::ArmingForRollback => Command::Arm,
+                StreamState::Proven | StreamState::Broken => Command::Watch,
+            }),
+            Self::Completing => Some(Command::Complete),
+            Self::Cancelling => Some(Command::Cancel),
+            Self::Planned
+            | Self::Prepared
+            | Self::Undone
+            | Self::RolledBack
+            | Self::Completed
+            | Self::Cancelled
+            | Self::NeedsOperator { .. } => None,
+        }
+    }
+
+    /// Whether the migration has ended and its servers are free for another.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::RolledBack | Self::Completed | Self::Cancelled)
+    }
+
+    /// Whether a switch, an undo or a set-up is under way.
+    pub fn is_moving(self) -> bool {
+        match self {
+            Self::SettingUp
+            | Self::Switching { .. }
+            | Self::Undoing { .. }
+            | Self::Completing
+            | Self::Cancelling => true,
+            Self::Baking { stream } => stream.rollback_waits(),
+            Self::Planned
+            | Self::Prepared
+            | Self::Undone
+            | Self::RolledBack
+            | Self::Completed
+            | Self::Cancelled
+            | Self::NeedsOperator { .. } => false,
+        }
+    }
+
+    /// Whether a leader that is told to stop goes on until this state is left: nobody else
+    /// would release what a switch or its undo holds.
+    pub fn outlasts_a_stop(self) -> bool {
+        matches!(self, Self::Switching { .. } | Self::Undoing { .. })
+    }
+
+    /// The direction and step of a switch under way, being undone, or waiting for an operator.
+    pub fn place(self) -> Option<(Direction, Step)> {
+        match self {
+            Self::Switching { direction, step }
+            | Self::Undoing { direction, step }
+            | Self::NeedsOperator { direction, step } => Some((direction, step)),
+            Self::Planned
+            | Self::SettingUp
+            | Self::Prepared
+            | Self::Undone
+            | Self::Baking { .. }
+            | Self::RolledBack
+            | Self::Completing
+            | Self::Completed
+            | Self::Cancelling
+            | Self::Cancelled => None,
+        }
+    }
+
+    /// The state's name, as `status` prints it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::SettingUp => "setting_up",
+            Self::Prepared => "prepared",
+            Self::Switching { .. } => "switching",
+            Self::Undoing { .. } => "undoing",
+            Self::Undone => "undone",
+            Self::Baking { .. } => "baking",
+            Self::RolledBack => "rolled_back",
+            Self::Completing => "completing",
+            Self::Completed => "completed",
+            Self::Cancelling => "cancelling",
+            Self::Cancelled => "cancelled",
+            Self::NeedsOperator { .. } => "needs_operator",
+        }
+    }
+
+    /// The beginning of a switch in `direction`.
+    pub(super) fn first_step(direction: Direction) -> Self {
+        Self::Switching {
+            direction,
+            step: Step::Prepare,
+        }
+    }
+
+    /// The direction of a switch that is at its first step.
+    pub(super) fn begins(self) -> Option<Direction> {
+        let (direction, step) = self.place()?;
+        let begins = matches!(self, Self::Switching { .. }) && step == Step::Prepare;
+        begins.then_some(direction)
+    }
+}
+
+impl StreamState {
+    /// Whether a rollback begins as soon as the stream is proven.
+    pub fn rollback_waits(self) -> bool {
+        match self {
+            Self::ArmingForRollback => true,
+            Self::Arming | Self::Proven | Self::Broken => false,
+        }
+    }
+
+    /// The stream's name, as `status` prints it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Arming | Self::ArmingForRollback => "arming",
+            Self::Proven => "proven",
+            Self::Broken => "broken",
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! An operator decides.
+
+use crate::machine::{direction::Direction, event::Event as E, state::State as S, step::Step};
+
+pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
+    match event {
+        E::RetryChosen | E::RetryWithoutSourceChosen => Some(if step.can_be_undone(direction) {
+            S::Undoing { direction, step }
+        } else {
+            S::Switching { direction, step }
+        }),
+        E::OpenSourceChosen | E::OpenSourceWithoutTargetChosen => match direction {
+            Direction::Forward => Some(S::Undoing { direction, step }),
+            Direction::Reverse => None,
+        },
+        E::Restarted => Some(S::NeedsOperator { direction, step }),
+        E::StartRequested
+        | E::SwitchRequested
+        | E::AbortRequested
+        | E::RollbackRequested
+        | E::LossyRollbackRequested
+        | E::CompleteRequested
+        | E::CompleteWithoutSourceRequested
+        | E::CancelRequested
+        | E::Done
+        | E::DoneReadersMoved
+        | E::NotYet
+        | E::Failed
+        | E::Unanswered
+        | E::FailedTargetUnwritten
+        | E::Unprovable
+        | E::ReverseStreamBroke
+        | E::AlarmFired
+        | E::ReverseStreamLapsed => None,
+    }
+}

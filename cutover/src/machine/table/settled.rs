@@ -1,0 +1,89 @@
+//! The states that wait for a request, and those in which nothing can be asked any more.
+
+use crate::machine::{direction::Direction, event::Event as E, state::State as S};
+
+pub(super) fn planned(event: E) -> Option<S> {
+    match event {
+        E::StartRequested => Some(S::SettingUp),
+        E::CancelRequested => Some(S::Cancelling),
+        E::Restarted => Some(S::Planned),
+        E::SwitchRequested
+        | E::AbortRequested
+        | E::RollbackRequested
+        | E::LossyRollbackRequested
+        | E::CompleteRequested
+        | E::CompleteWithoutSourceRequested
+        | E::RetryChosen
+        | E::RetryWithoutSourceChosen
+        | E::OpenSourceChosen
+        | E::OpenSourceWithoutTargetChosen
+        | E::Done
+        | E::DoneReadersMoved
+        | E::NotYet
+        | E::Failed
+        | E::Unanswered
+        | E::FailedTargetUnwritten
+        | E::Unprovable
+        | E::ReverseStreamBroke
+        | E::AlarmFired
+        | E::ReverseStreamLapsed => None,
+    }
+}
+
+/// Prepared, or undone and thereby prepared again.
+pub(super) fn ready(state: S, event: E) -> Option<S> {
+    match event {
+        E::SwitchRequested => Some(S::first_step(Direction::Forward)),
+        E::CancelRequested => Some(S::Cancelling),
+        E::Restarted => Some(state),
+        E::StartRequested
+        | E::AbortRequested
+        | E::RollbackRequested
+        | E::LossyRollbackRequested
+        | E::CompleteRequested
+        | E::CompleteWithoutSourceRequested
+        | E::RetryChosen
+        | E::RetryWithoutSourceChosen
+        | E::OpenSourceChosen
+        | E::OpenSourceWithoutTargetChosen
+        | E::Done
+        | E::DoneReadersMoved
+        | E::NotYet
+        | E::Failed
+        | E::Unanswered
+        | E::FailedTargetUnwritten
+        | E::Unprovable
+        | E::ReverseStreamBroke
+        | E::AlarmFired
+        | E::ReverseStreamLapsed => None,
+    }
+}
+
+/// Rolled back, completed or cancelled.
+pub(super) fn over(state: S, event: E) -> Option<S> {
+    match event {
+        E::Restarted => Some(state),
+        E::StartRequested
+        | E::SwitchRequested
+        | E::AbortRequested
+        | E::RollbackRequested
+        | E::LossyRollbackRequested
+        | E::CompleteRequested
+        | E::CompleteWithoutSourceRequested
+        | E::CancelRequested
+        | E::RetryChosen
+        | E::RetryWithoutSourceChosen
+        | E::OpenSourceChosen
+        | E::OpenSourceWithoutTargetChosen
+        | E::Done
+        | E::DoneReadersMoved
+        | E::NotYet
+        | E::Failed
+        | E::Unanswered
+        | E::FailedTargetUnwritten
+        | E::Unprovable
+        | E::ReverseStreamBroke
+        | E::AlarmFired
+        | E::ReverseStreamLapsed => None,
+    }
+}

@@ -1,0 +1,66 @@
+use crate::machine::{
+    direction::Direction,
+    event::Event as E,
+    state::{State as S, StreamState},
+    step::Step,
+};
+
+pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
+    let here = S::Switching { direction, step };
+    let undoing = S::Undoing { direction, step };
+    let stuck = S::NeedsOperator { direction, step };
+    let can_be_undone = step.can_be_undone(direction);
+    match event {
+        E::Done => Some(after(direction, step)),
+        E::AbortRequested if can_be_undone => Some(undoing),
+        // Past the point of no return a failure cannot be taken back.
+        E::Failed => Some(if can_be_undone { undoing } else { stuck }),
+        // Past it a server that is silent is asked again.
+        E::Unanswered => Some(if can_be_undone { undoing } else { here }),
+        // Sessions and deadlines died with the former process. What has not passed the
+        // point of no return goes back; what has is carried on.
+        E::Restarted => Some(if can_be_undone { undoing } else { here }),
+        E::FailedTargetUnwritten => Some(if target_is_closed(direction, step) {
+            undoing
+        } else {
+            stuck
+        }),
+        // No step reports a broken stream; one that does has proven nothing.
+        E::Unprovable | E::ReverseStreamBroke => Some(stuck),
+        E::StartRequested
+        | E::SwitchRequested
+        | E::AbortRequested
+        | E::RollbackRequested
+        | E::LossyRollbackRequested
+        | E::CompleteRequested
+        | E::CompleteWithoutSourceRequested
+        | E::CancelRequested
+        | E::RetryChosen
+        | E::RetryWithoutSourceChosen
+        | E::OpenSourceChosen
+        | E::OpenSourceWithoutTargetChosen
+        | E::DoneReadersMoved
+        | E::NotYet
+        | E::AlarmFired
+        | E::ReverseStreamLapsed => None,
+    }
+}
+
+fn after(direction: Direction, step: Step) -> S {
+    match (step.next(), direction) {
+        (Some(step), direction) => S::Switching { direction, step },
+        (None, Direction::Forward) => S::Baking {
+            stream: StreamState::Arming,
+        },
+        (None, Direction::Reverse) => S::RolledBack,
+    }
+}
+
+/// Whether the target can be a promoted server that nobody was let into: between the intent
+/// to promote and the opening.
+fn target_is_closed(direction: Direction, step: Step) -> bool {
+    match direction {
+        Direction::Forward => (Step::Promote..Step::Flip).contains(&step),
+        Direction::Reverse => false,
+    }
+}

@@ -1,0 +1,230 @@
+//! The whole table, one row a state. Every event that a row does not name is not possible.
+
+use super::*;
+use crate::machine::{Event as E, State as S, StreamState as Stream};
+
+#[test]
+fn every_pair_of_state_and_event_leads_where_the_table_says() {
+    for state in every_state() {
+        let row = row(state);
+        for event in Event::ALL {
+            let listed = row.iter().find(|(listed, _)| *listed == event);
+            let expected = listed
+                .map(|&(_, next)| next)
+                .ok_or(NotPossible { state, event });
+            assert_eq!(state.apply(event), expected, "{event:?} in {state:?}");
+        }
+    }
+}
+
+#[test]
+fn an_event_that_is_not_possible_goes_back_to_its_sender_and_changes_nothing() {
+    for state in every_state() {
+        for event in Event::ALL {
+            let machine = machine(state);
+            let applied = machine.apply(event, NOW);
+            match state.apply(event) {
+                Ok(next) => assert_eq!(applied.unwrap().machine.state(), next),
+                Err(refused) => assert_eq!(applied, Err(refused)),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_event_says_which_and_where() {
+    let refused = S::Planned.apply(E::SwitchRequested).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "SwitchRequested is not possible in Planned"
+    );
+}
+
+fn row(state: S) -> Vec<(E, S)> {
+    match state {
+        S::Planned => vec![
+            (E::StartRequested, S::SettingUp),
+            (E::CancelRequested, S::Cancelling),
+            (E::Restarted, S::Planned),
+        ],
+        S::SettingUp => vec![
+            (E::Done, S::Prepared),
+            (E::Failed, S::Planned),
+            (E::Unanswered, S::Planned),
+            (E::Restarted, S::SettingUp),
+        ],
+        S::Prepared | S::Undone => vec![
+            (
+                E::SwitchRequested,
+                switching(Direction::Forward, Step::Prepare),
+            ),
+            (E::CancelRequested, S::Cancelling),
+            (E::Restarted, state),
+        ],
+        S::Switching { direction, step } => switching_row(direction, step),
+        S::Undoing { direction, step } => undoing_row(direction, step),
+        S::Baking { stream } => baking_row(stream),
+        S::Completing => vec![
+            (E::Done, S::Completed),
+            (E::Failed, baking(Stream::Arming)),
+            (E::Unanswered, baking(Stream::Arming)),
+            (E::Restarted, S::Completing),
+        ],
+        S::Cancelling => vec![
+            (E::Done, S::Cancelled),
+            (E::Failed, S::Prepared),
+            (E::Unanswered, S::Prepared),
+            (E::Restarted, S::Cancelling),
+        ],
+        S::RolledBack | S::Completed | S::Cancelled => vec![(E::Restarted, state)],
+        S::NeedsOperator { direction, step } => needs_operator_row(direction, step),
+    }
+}
+
+fn switching_row(direction: Direction, step: Step) -> Vec<(E, S)> {
+    use {Direction as D, Step as P};
+    let here = switching(direction, step);
+    let undoing = S::Undoing { direction, step };
+    let stuck = S::NeedsOperator { direction, step };
+    let next = match (direction, step) {
+        (_, P::Prepare) => switching(direction, P::Hold),
+        (_, P::Hold) => switching(direction, P::Fence),
+        (_, P::Fence) => switching(direction, P::CatchUp),
+        (_, P::CatchUp) => switching(direction, P::Prove),
+        (_, P::Prove) => switching(direction, P::Promote),
+        (_, P::Promote) => switching(direction, P::Prime),
+        (_, P::Prime) => switching(direction, P::Flip),
+        (D::Forward, P::Flip) => baking(Stream::Arming),
+        (D::Reverse, P::Flip) => S::RolledBack,
+    };
+    let mut row = vec![
+        (E::Done, next),
+        (E::Unprovable, stuck),
+        (E::ReverseStreamBroke, stuck),
+    ];
+    row.extend(match (direction, step) {
+        (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove)
+        | (
+            D::Reverse,
+            P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove | P::Promote | P::Prime,
+        ) => vec![
+            (E::AbortRequested, undoing),
+            (E::Failed, undoing),
+            (E::Unanswered, undoing),
+            (E::Restarted, undoing),
+            (E::FailedTargetUnwritten, stuck),
+        ],
+        (D::Forward, P::Promote | P::Prime) => vec![
+            (E::Failed, stuck),
+            (E::Unanswered, here),
+            (E::Restarted, here),
+            (E::FailedTargetUnwritten, undoing),
+        ],
+        (D::Forward | D::Reverse, P::Flip) => vec![
+            (E::Failed, stuck),
+            (E::Unanswered, here),
+            (E::Restarted, here),
+            (E::FailedTargetUnwritten, stuck),
+        ],
+    });
+    row
+}
+
+fn undoing_row(direction: Direction, step: Step) -> Vec<(E, S)> {
+    use {Direction as D, Step as P};
+    let here = S::Undoing { direction, step };
+    let stuck = S::NeedsOperator { direction, step };
+    let mut row = vec![
+        (E::Failed, stuck),
+        (E::FailedTargetUnwritten, stuck),
+        (E::Unprovable, stuck),
+        (E::ReverseStreamBroke, stuck),
+        (E::Unanswered, here),
+        (E::Restarted, here),
+    ];
+    row.extend(match (direction, step) {
+        (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove) => {
+            vec![(E::Done, S::Undone), (E::DoneReadersMoved, S::Undone)]
+        }
+        (D::Forward, P::Promote | P::Prime | P::Flip) => vec![
+            (E::Done, S::RolledBack),
+            (E::DoneReadersMoved, S::RolledBack),
+        ],
+        (D::Reverse, _) => vec![(E::Done, baking(Stream::Arming))],
+    });
+    row
+}
+
+fn baking_row(stream: Stream) -> Vec<(E, S)> {
+    let here = baking(stream);
+    let back = switching(Direction::Reverse, Step::Prepare);
+    let mut row = vec![(E::LossyRollbackRequested, back), (E::Restarted, here)];
+    row.extend(match stream {
+        Stream::Arming => vec![
+            (E::Done, baking(Stream::Proven)),
+            (E::Failed, here),
+            (E::Unanswered, here),
+            (E::RollbackRequested, baking(Stream::ArmingForRollback)),
+            (E::AlarmFired, baking(Stream::ArmingForRollback)),
+            (E::CompleteRequested, S::Completing),
+            (E::CompleteWithoutSourceRequested, S::Completing),
+            (E::ReverseStreamBroke, baking(Stream::Broken)),
+        ],
+        Stream::ArmingForRollback => vec![
+            (E::Done, back),
+            (E::Failed, here),
+            (E::Unanswered, here),
+            (E::RollbackRequested, here),
+            (E::ReverseStreamBroke, back),
+        ],
+        Stream::Proven => vec![
+            (E::RollbackRequested, back),
+            (E::AlarmFired, back),
+            (E::CompleteRequested, S::Completing),
+            (E::CompleteWithoutSourceRequested, S::Completing),
+            (E::ReverseStreamBroke, baking(Stream::Broken)),
+            (E::ReverseStreamLapsed, baking(Stream::Arming)),
+        ],
+        Stream::Broken => vec![
+            (E::RollbackRequested, back),
+            (E::AlarmFired, here),
+            (E::CompleteRequested, S::Completing),
+            (E::CompleteWithoutSourceRequested, S::Completing),
+            (E::ReverseStreamLapsed, baking(Stream::Arming)),
+        ],
+    });
+    row
+}
+
+fn needs_operator_row(direction: Direction, step: Step) -> Vec<(E, S)> {
+    use {Direction as D, Step as P};
+    let undoing = S::Undoing { direction, step };
+    let again = switching(direction, step);
+    let mut row = vec![(E::Restarted, S::NeedsOperator { direction, step })];
+    row.extend(match (direction, step) {
+        (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove) => vec![
+            (E::RetryChosen, undoing),
+            (E::RetryWithoutSourceChosen, undoing),
+            (E::OpenSourceChosen, undoing),
+            (E::OpenSourceWithoutTargetChosen, undoing),
+        ],
+        (D::Forward, P::Promote | P::Prime | P::Flip) => vec![
+            (E::RetryChosen, again),
+            (E::RetryWithoutSourceChosen, again),
+            (E::OpenSourceChosen, undoing),
+            (E::OpenSourceWithoutTargetChosen, undoing),
+        ],
+        (
+            D::Reverse,
+            P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove | P::Promote | P::Prime,
+        ) => vec![
+            (E::RetryChosen, undoing),
+            (E::RetryWithoutSourceChosen, undoing),
+        ],
+        (D::Reverse, P::Flip) => vec![
+            (E::RetryChosen, again),
+            (E::RetryWithoutSourceChosen, again),
+        ],
+    });
+    row
+}

@@ -1,0 +1,240 @@
+use std::collections::BTreeMap;
+
+use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    machine::{Direction, PromotionDeadline, Side},
+    ports::{Exempt, FenceToken, FormerSettings, Marker},
+};
+
+use super::{
+    learned::Learned,
+    target::{Coverage, FencedTarget, Promotion, ReverseStream},
+};
+
+/// What steps found out and later steps, an undo or another process need. Only
+/// [`Facts::learn`] and the beginning of a switch change it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Facts {
+    /// Shared by source and target; the lease that the migration holds is under its name.
+    system_identifier: Option<String>,
+    source_timeline: Option<u32>,
+    exempt: Exempt,
+    former_readers: BTreeMap<DatabaseName, Vec<ServerName>>,
+    hold_until: Option<UnixMillis>,
+    source: Option<FencedSource>,
+}
+
+/// The source behind the fence of a forward switch, and what followed from that.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct FencedSource {
+    former: FormerSettings,
+    token: FenceToken,
+    promotion_deadline: Option<PromotionDeadline>,
+    target: Option<PromotedTarget>,
+}
+
+/// The target as a primary, and what followed from that.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct PromotedTarget {
+    promotion: Promotion,
+    stream: Option<ReverseStream>,
+    fence: Option<FencedTarget>,
+}
+
+/// Something that a step needs and the record does not have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "{0} is not on record, and nothing is done on a guess: the journal of this migration is \
+     incomplete; `pointsman recover` reads what the servers themselves have recorded"
+)]
+pub struct MissingFact(&'static str);
+
+impl Facts {
+    /// What the lease is held under, once `start` has taken it.
+    pub fn lease(&self) -> Option<&str> {
+        self.system_identifier.as_deref()
+    }
+
+    /// The identity that source and target share.
+    pub fn system_identifier(&self) -> Result<&str, MissingFact> {
+        self.lease().ok_or(MissingFact("the system identifier"))
+    }
+
+    /// The source's timeline at the beginning of the switch.
+    pub fn source_timeline(&self) -> Result<u32, MissingFact> {
+        self.source_timeline
+            .ok_or(MissingFact("the source's timeline"))
+    }
+
+    /// What WAL proofs do not count.
+    pub fn exempt(&self) -> &Exempt {
+        &self.exempt
+    }
+
+    /// Reader routes saved before the first hold; undo and rollback restore them.
+    pub fn former_readers(&self) -> &BTreeMap<DatabaseName, Vec<ServerName>> {
+        &self.former_readers
+    }
+
+    /// When the hold of the current switch ends.
+    pub fn hold_until(&self) -> Option<UnixMillis> {
+        self.hold_until
+    }
+
+    /// The former settings of a server that this record knows to be closed.
+    pub fn closed(&self, side: Side) -> Option<&FormerSettings> {
+        let source = self.source.as_ref()?;
+        match side {
+            Side::Source => Some(&source.former),
+            Side::Target => Some(&source.target.as_ref()?.fence.as_ref()?.former),
+        }
+    }
+
+    /// The same, for a step that cannot do without them.
+    pub fn former_settings(&self, side: Side) -> Result<&FormerSettings, MissingFact> {
+        self.closed(side).ok_or(MissingFact(match side {
+            Side::Source => "what the source's settings were before it was closed",
+            Side::Target => "what the target's settings were before it was closed",
+        }))
+    }
+
+    /// The token of the forward switch: without it nothing is promoted.
+    pub fn token(&self) -> Result<&FenceToken, MissingFact> {
+        let source = self.source.as_ref();
+        source
+            .map(|source| &source.token)
+            .ok_or(MissingFact("the fence token"))
+    }
+
+    /// The marker of the fence of a switch in `direction`.
+    pub fn marker(&self, direction: Direction) -> Result<Marker, MissingFact> {
+        match direction {
+            Direction::Forward => Ok(self.token()?.marker),
+            Direction::Reverse => {
+                let fence = self.target().and_then(|target| target.fence.as_ref());
+                fence
+                    .map(|fence| fence.marker)
+                    .ok_or(MissingFact("the marker of the target's fence"))
+            }
+        }
+    }
+
+    /// Past it the target refuses to be promoted by this switch; `None` before the proof that
+    /// sets it.
+    pub fn promotion_deadline(&self) -> Option<PromotionDeadline> {
+        self.source.as_ref()?.promotion_deadline
+    }
+
+    /// How the target was promoted.
+    pub fn promotion(&self) -> Result<Promotion, MissingFact> {
+        let target = self.target();
+        target
+            .map(|target| target.promotion)
+            .ok_or(MissingFact("the target's promotion"))
+    }
+
+    /// The reverse stream's slots and what they hold.
+    pub fn stream(&self) -> Result<&ReverseStream, MissingFact> {
+        let target = self.target();
+        target
+            .and_then(|target| target.stream.as_ref())
+            .ok_or(MissingFact("the reverse stream"))
+    }
+
+    /// Takes over what a step found out.
+    ///
+    /// # Errors
+    /// What it follows from is not on record.
+    pub(crate) fn learn(&mut self, learned: Learned) -> Result<(), MissingFact> {
+        match learned {
+            Learned::LeaseTaken { system_identifier } => {
+                self.system_identifier = Some(system_identifier);
+            }
+            Learned::SetUp { timeline, exempt } => {
+                self.source_timeline = Some(timeline);
+                self.exempt = exempt;
+            }
+            Learned::SourceTimeline(timeline) => self.source_timeline = Some(timeline),
+            Learned::FormerReaders(readers) => self.former_readers = readers,
+            Learned::Held { until } => self.hold_until = Some(until),
+            Learned::SourceClosed { former, token } => {
+                self.exempt.xids.extend(&former.xids);
+                self.source = Some(FencedSource {
+                    former,
+                    token,
+                    promotion_deadline: None,
+                    target: None,
+                });
+            }
+            Learned::FenceProved { token, deadline } => {
+                let source = self.source_mut()?;
+                source.token = token;
+                source.promotion_deadline = Some(deadline);
+            }
+            Learned::Promoted {
+                promotion,
+                deadline,
+            } => {
+                let source = self.source_mut()?;
+                source.promotion_deadline = Some(deadline);
+                source.target = Some(PromotedTarget {
+                    promotion,
+                    stream: None,
+                    fence: None,
+                });
+            }
+            Learned::Primed { stream } => self.target_mut()?.stream = Some(stream),
+            Learned::Armed(armed) => {
+                // A later arming finds roles without LOGIN already: what the first one took
+                // stays on record.
+                let known = &mut self.stream_mut()?.armed.nologin_roles;
+                for role in armed.nologin_roles {
+                    if !known.contains(&role) {
+                        known.push(role);
+                    }
+                }
+            }
+            Learned::StreamGivenUp => self.stream_mut()?.coverage = Coverage::Incomplete,
+            Learned::TargetClosed(fence) => {
+                self.exempt.xids.extend(&fence.former.xids);
+                self.target_mut()?.fence = Some(fence);
+            }
+            Learned::TargetOpened => self.target_mut()?.fence = None,
+            Learned::OwnTransactions(xids) => self.exempt.xids.extend(&xids),
+        }
+        Ok(())
+    }
+
+    /// Forgets what was true of the former attempt only.
+    pub(super) fn begin_switch(&mut self, direction: Direction) {
+        self.hold_until = None;
+        match direction {
+            Direction::Forward => self.source = None,
+            Direction::Reverse => {
+                if let Ok(target) = self.target_mut() {
+                    target.fence = None;
+                }
+            }
+        }
+    }
+
+    fn target(&self) -> Option<&PromotedTarget> {
+        self.source.as_ref()?.target.as_ref()
+    }
+
+    fn source_mut(&mut self) -> Result<&mut FencedSource, MissingFact> {
+        self.source.as_mut().ok_or(MissingFact("the fence token"))
+    }
+
+    fn target_mut(&mut self) -> Result<&mut PromotedTarget, MissingFact> {
+        let target = self.source_mut()?.target.as_mut();
+        target.ok_or(MissingFact("the target's promotion"))
+    }
+
+    fn stream_mut(&mut self) -> Result<&mut ReverseStream, MissingFact> {
+        let stream = self.target_mut()?.stream.as_mut();
+        stream.ok_or(MissingFact("the reverse stream"))
+    }
+}

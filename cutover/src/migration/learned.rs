@@ -1,0 +1,50 @@
+use std::collections::BTreeMap;
+
+use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
+
+use crate::{
+    machine::PromotionDeadline,
+    ports::{Armed, Exempt, FenceToken, FormerSettings},
+};
+
+use super::target::{FencedTarget, Promotion, ReverseStream};
+
+/// One thing that a step found out. The step returns it; the driver alone makes it part of the
+/// record.
+#[derive(Clone, Debug)]
+pub(crate) enum Learned {
+    LeaseTaken {
+        system_identifier: String,
+    },
+    SetUp {
+        timeline: u32,
+        exempt: Exempt,
+    },
+    SourceTimeline(u32),
+    FormerReaders(BTreeMap<DatabaseName, Vec<ServerName>>),
+    Held {
+        until: UnixMillis,
+    },
+    SourceClosed {
+        former: FormerSettings,
+        token: FenceToken,
+    },
+    FenceProved {
+        token: FenceToken,
+        deadline: PromotionDeadline,
+    },
+    Promoted {
+        promotion: Promotion,
+        deadline: PromotionDeadline,
+    },
+    Primed {
+        stream: ReverseStream,
+    },
+    Armed(Armed),
+    /// The slots will be dropped: no later arming finds them.
+    StreamGivenUp,
+    TargetClosed(FencedTarget),
+    TargetOpened,
+    /// What WAL proofs must not count, beside what [`Self::SetUp`] said.
+    OwnTransactions(Vec<u64>),
+}

@@ -1,0 +1,45 @@
+//! What is known of the target once it is a primary.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Lsn,
+    ports::{Armed, FormerSettings, Marker, ReverseSlot},
+};
+
+/// How the target left recovery.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Promotion {
+    /// Its timeline since.
+    pub timeline: u32,
+    /// Where its recovery ended.
+    pub fork: Lsn,
+}
+
+/// What carries the target's writes back to the source.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ReverseStream {
+    pub slots: Vec<ReverseSlot>,
+    /// The target's position right before it was opened.
+    pub opened: Lsn,
+    pub coverage: Coverage,
+    /// What arming took from the source's roles.
+    pub armed: Armed,
+}
+
+/// Which writes of the target the slots hold.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coverage {
+    /// Every write since the promotion.
+    Complete,
+    /// Somebody wrote before the slots were made, or they were given up.
+    Incomplete,
+}
+
+/// The target behind the fence of a rollback.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FencedTarget {
+    pub former: FormerSettings,
+    pub marker: Marker,
+}

@@ -1,0 +1,247 @@
+use pointsman_catalog::store::{Key, record};
+
+use super::*;
+use crate::{
+    Lsn,
+    machine::PromotionDeadline,
+    ports::{Armed, Exempt, FenceToken, FormerSettings, Marker, ReverseSlot},
+};
+
+fn server(name: &str) -> ServerName {
+    ServerName::new(name).unwrap()
+}
+
+fn marker(lsn: u64) -> Marker {
+    Marker {
+        lsn: Lsn(lsn),
+        after: Lsn(lsn + 16),
+    }
+}
+
+fn former(xid: u64) -> FormerSettings {
+    FormerSettings {
+        databases: Vec::new(),
+        hba: None,
+        xids: vec![xid],
+    }
+}
+
+fn token() -> FenceToken {
+    FenceToken {
+        server: server("blue"),
+        system_identifier: "7".to_owned(),
+        timeline: 1,
+        marker: marker(0x100),
+        epoch: 2,
+    }
+}
+
+fn stream() -> ReverseStream {
+    ReverseStream {
+        slots: vec![ReverseSlot {
+            datname: "orders".to_owned(),
+            slot: "pointsman_rb_5".to_owned(),
+            lsn: Lsn(0x300),
+        }],
+        opened: Lsn(0x310),
+        coverage: Coverage::Complete,
+        armed: Armed::default(),
+    }
+}
+
+/// Everything that a switch forward and the fence of its rollback find out.
+fn whole() -> Vec<Learned> {
+    vec![
+        Learned::LeaseTaken {
+            system_identifier: "7".to_owned(),
+        },
+        Learned::SetUp {
+            timeline: 1,
+            exempt: Exempt {
+                filenodes: vec!["1663/5/2619".to_owned()],
+                xids: Vec::new(),
+            },
+        },
+        Learned::FormerReaders(
+            [(DatabaseName::new("orders").unwrap(), vec![server("green")])].into(),
+        ),
+        Learned::Held {
+            until: UnixMillis(9_000),
+        },
+        Learned::SourceClosed {
+            former: former(11),
+            token: token(),
+        },
+        Learned::FenceProved {
+            token: token(),
+            deadline: PromotionDeadline(UnixMillis(8_000)),
+        },
+        Learned::Promoted {
+            promotion: Promotion {
+                timeline: 2,
+                fork: Lsn(0x200),
+            },
+            deadline: PromotionDeadline(UnixMillis(8_000)),
+        },
+        Learned::Primed { stream: stream() },
+        Learned::OwnTransactions(vec![12]),
+        Learned::TargetClosed(FencedTarget {
+            former: former(13),
+            marker: marker(0x400),
+        }),
+    ]
+}
+
+fn known(learned: Vec<Learned>) -> Migration {
+    let mut migration = Migration {
+        name: "m".to_owned(),
+        source: server("blue"),
+        target: server("green"),
+        databases: vec![PlannedDatabase {
+            name: DatabaseName::new("orders").unwrap(),
+            datname: "orders".to_owned(),
+        }],
+        unlisted: [("idle".to_owned(), UnlistedDatabasePolicy::StaysClosed)].into(),
+        machine: Machine::planned(),
+        preflight_passed: Some(UnixMillis(1_000)),
+        facts: Facts::default(),
+        cause: None,
+        journal: JournalHead::default(),
+    };
+    for learned in learned {
+        migration.facts.learn(learned).unwrap();
+    }
+    migration
+}
+
+#[test]
+fn a_fact_that_nobody_learned_is_a_refusal_that_names_it() {
+    let facts = &known(Vec::new()).facts;
+    let missing = [
+        facts.system_identifier().unwrap_err(),
+        facts.source_timeline().unwrap_err(),
+        facts.token().unwrap_err(),
+        facts.marker(Direction::Forward).unwrap_err(),
+        facts.marker(Direction::Reverse).unwrap_err(),
+        facts.former_settings(Side::Source).unwrap_err(),
+        facts.former_settings(Side::Target).unwrap_err(),
+        facts.promotion().unwrap_err(),
+        facts.stream().unwrap_err(),
+    ];
+    let named = missing.map(|fact| {
+        let text = fact.to_string();
+        text.split(" is not on record").next().unwrap().to_owned()
+    });
+    assert_eq!(
+        named,
+        [
+            "the system identifier",
+            "the source's timeline",
+            "the fence token",
+            "the fence token",
+            "the marker of the target's fence",
+            "what the source's settings were before it was closed",
+            "what the target's settings were before it was closed",
+            "the target's promotion",
+            "the reverse stream",
+        ]
+    );
+    assert_eq!(
+        facts.token().unwrap_err().to_string(),
+        "the fence token is not on record, and nothing is done on a guess: the journal of this \
+         migration is incomplete; `pointsman recover` reads what the servers themselves have \
+         recorded"
+    );
+}
+
+#[test]
+fn what_follows_from_a_fence_cannot_be_known_without_it() {
+    for learned in [
+        Learned::FenceProved {
+            token: token(),
+            deadline: PromotionDeadline(UnixMillis(1)),
+        },
+        Learned::Promoted {
+            promotion: Promotion {
+                timeline: 2,
+                fork: Lsn(1),
+            },
+            deadline: PromotionDeadline(UnixMillis(1)),
+        },
+        Learned::Primed { stream: stream() },
+        Learned::Armed(Armed::default()),
+        Learned::StreamGivenUp,
+        Learned::TargetOpened,
+    ] {
+        let mut facts = Facts::default();
+        let before = facts.clone();
+        assert!(facts.learn(learned.clone()).is_err(), "{learned:?}");
+        assert_eq!(facts, before);
+    }
+}
+
+#[test]
+fn a_forward_switch_forgets_the_fence_and_a_reverse_one_only_the_targets() {
+    let mut back = known(whole());
+    back.begin_switch(Direction::Reverse);
+    assert_eq!(back.facts.hold_until(), None);
+    assert!(back.facts.former_settings(Side::Source).is_ok());
+    assert!(back.facts.stream().is_ok());
+    assert!(back.facts.marker(Direction::Reverse).is_err());
+    let mut again = known(whole());
+    again.cause = Some("a disk was full".to_owned());
+    again.begin_switch(Direction::Forward);
+    assert_eq!(again.cause, None);
+    assert!(again.facts.token().is_err());
+    assert!(again.facts.promotion().is_err());
+    assert_eq!(again.facts.lease(), Some("7"));
+    assert_eq!(again.facts.exempt().xids, [11, 12, 13]);
+    assert_eq!(again.facts.former_readers().len(), 1);
+}
+
+#[test]
+fn roles_that_a_first_arming_took_login_from_stay_on_record() {
+    let armed = |roles: &[&str]| {
+        Learned::Armed(Armed {
+            nologin_roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        })
+    };
+    let mut migration = known(whole());
+    migration.facts.learn(armed(&["dba"])).unwrap();
+    migration.facts.learn(armed(&[])).unwrap();
+    migration.facts.learn(armed(&["dba", "ops"])).unwrap();
+    let stream = migration.facts.stream().unwrap();
+    assert_eq!(stream.armed.nologin_roles, ["dba", "ops"]);
+}
+
+/// What is in the stores of running control planes; another form needs another format number.
+#[test]
+fn the_stored_form_is_pinned() {
+    let key = Key::new("migrations/m");
+    let stored = record::encode(&key, &known(whole())).unwrap();
+    assert_eq!(
+        String::from_utf8(stored.clone()).unwrap(),
+        concat!(
+            r#"{"format":1,"record":{"name":"m","source":"blue","target":"green","#,
+            r#""databases":[{"name":"orders","datname":"orders"}],"#,
+            r#""unlisted":{"idle":"stays-closed"},"#,
+            r#""machine":{"state":{"phase":"planned"},"epoch":1,"switches":0,"assertion":null,"#,
+            r#""alarm_backoff":null,"readers":"settled","fence_proof":"owed"},"#,
+            r#""preflight_passed":1000,"#,
+            r#""facts":{"system_identifier":"7","source_timeline":1,"#,
+            r#""exempt":{"filenodes":["1663/5/2619"],"xids":[11,12,13]},"#,
+            r#""former_readers":{"orders":["green"]},"hold_until":9000,"#,
+            r#""source":{"former":{"databases":[],"hba":null,"xids":[11]},"#,
+            r#""token":{"server":"blue","system_identifier":"7","timeline":1,"#,
+            r#""marker":{"lsn":"0/100","after":"0/110"},"epoch":2},"promotion_deadline":8000,"#,
+            r#""target":{"promotion":{"timeline":2,"fork":"0/200"},"#,
+            r#""stream":{"slots":[{"datname":"orders","slot":"pointsman_rb_5","lsn":"0/300"}],"#,
+            r#""opened":"0/310","coverage":"complete","armed":{"nologin_roles":[]}},"#,
+            r#""fence":{"former":{"databases":[],"hba":null,"xids":[13]},"#,
+            r#""marker":{"lsn":"0/400","after":"0/410"}}}}},"#,
+            r#""cause":null,"journal":{"entries":0,"hash":""}}}"#
+        )
+    );
+    let read: Migration = record::decode(&key, &stored).unwrap();
+    assert_eq!(read, known(whole()));
+}

@@ -1,0 +1,201 @@
+use pointsman_catalog::{CatalogError, ServerName};
+use serde_json::Value;
+
+use crate::{
+    lease::LeaseError,
+    machine::Event,
+    migration::{Learned, MissingFact},
+    ports::{DataPlaneError, MissingRole, ProviderError},
+};
+
+/// Why the next step may begin, and what this one found out.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    pub(crate) event: Event,
+    pub(crate) message: String,
+    pub(crate) evidence: Value,
+    pub(crate) learned: Vec<Learned>,
+}
+
+/// Why it may not, and what was found out all the same.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) problem: Problem,
+    /// The server that the failure came from, where it was one.
+    pub(crate) server: Option<ServerName>,
+    pub(crate) message: String,
+    pub(crate) learned: Vec<Learned>,
+}
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Problem {
+    /// A server or the store did not answer: worth another try.
+    Unanswered,
+    /// It answered, and what was waited for did not happen.
+    TimedOut,
+    /// It answered with an error.
+    Rejected,
+    /// A newer leader drives the server.
+    Superseded,
+    /// A right, a setting or a role is missing.
+    Unfit,
+    /// The record lacks something.
+    MissingFact,
+    /// The step's own condition does not hold.
+    ConditionNotMet,
+    /// As before, and the target is proven to be a closed primary that nobody wrote to.
+    TargetUnwritten,
+    /// No server can be proven to be the only writer.
+    Unprovable,
+    /// The reverse stream delivers no more.
+    StreamBroken,
+}
+
+impl Proof {
+    pub(crate) fn new(message: impl Into<String>, evidence: Value) -> Self {
+        Self {
+            event: Event::Done,
+            message: message.into(),
+            evidence,
+            learned: Vec::new(),
+        }
+    }
+
+    /// Adds what was found out.
+    pub(crate) fn learning(mut self, learned: Learned) -> Self {
+        self.learned.push(learned);
+        self
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(problem: Problem, message: impl Into<String>) -> Self {
+        Self {
+            problem,
+            server: None,
+            message: message.into(),
+            learned: Vec::new(),
+        }
+    }
+
+    /// The step's own condition does not hold.
+    pub(crate) fn condition(message: impl Into<String>) -> Self {
+        Self::new(Problem::ConditionNotMet, message)
+    }
+
+    /// Neither server can be proven to be the only writer.
+    pub(crate) fn unprovable(message: impl Into<String>) -> Self {
+        Self::new(Problem::Unprovable, message)
+    }
+
+    /// Adds what was found out before it failed.
+    pub(crate) fn learning(mut self, learned: Learned) -> Self {
+        self.learned.push(learned);
+        self
+    }
+
+    /// Whether a server or the store did not answer.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.problem == Problem::Unanswered
+    }
+}
+
+/// Adds what was found out, whatever came of the step.
+pub(super) fn with_learned(
+    outcome: Result<Proof, Failure>,
+    learned: Learned,
+) -> Result<Proof, Failure> {
+    match outcome {
+        Ok(proof) => Ok(proof.learning(learned)),
+        Err(failure) => Err(failure.learning(learned)),
+    }
+}
+
+impl Problem {
+    /// Whether a server answered and nothing more is known of what that means.
+    pub(super) fn is_an_answer(self) -> bool {
+        match self {
+            Self::TimedOut
+            | Self::Rejected
+            | Self::Superseded
+            | Self::Unfit
+            | Self::MissingFact
+            | Self::ConditionNotMet => true,
+            Self::Unanswered | Self::TargetUnwritten | Self::Unprovable | Self::StreamBroken => {
+                false
+            }
+        }
+    }
+
+    /// What the machine hears of it, with or without time for another try.
+    pub(crate) fn event(self, time_left: bool) -> Event {
+        match self {
+            Self::Unanswered if time_left => Event::Unanswered,
+            Self::Unanswered
+            | Self::TimedOut
+            | Self::Rejected
+            | Self::Superseded
+            | Self::Unfit
+            | Self::MissingFact
+            | Self::ConditionNotMet => Event::Failed,
+            Self::TargetUnwritten => Event::FailedTargetUnwritten,
+            Self::Unprovable => Event::Unprovable,
+            Self::StreamBroken => Event::ReverseStreamBroke,
+        }
+    }
+}
+
+impl From<ProviderError> for Failure {
+    fn from(error: ProviderError) -> Self {
+        let message = error.to_string();
+        let (problem, server) = match error {
+            ProviderError::Unreachable { server, .. } => (Problem::Unanswered, server),
+            ProviderError::TimedOut { server, .. } => (Problem::TimedOut, server),
+            ProviderError::Failed { server, .. } => (Problem::Rejected, server),
+            ProviderError::Superseded { server, .. } => (Problem::Superseded, server),
+            ProviderError::Unfit { server, .. } => (Problem::Unfit, server),
+            ProviderError::MissingRole(MissingRole { server, .. }) => (Problem::Unfit, server),
+        };
+        Self {
+            server: Some(server),
+            ..Self::new(problem, message)
+        }
+    }
+}
+
+impl From<MissingRole> for Failure {
+    fn from(error: MissingRole) -> Self {
+        ProviderError::from(error).into()
+    }
+}
+
+impl From<MissingFact> for Failure {
+    fn from(error: MissingFact) -> Self {
+        Self::new(Problem::MissingFact, error.to_string())
+    }
+}
+
+impl From<DataPlaneError> for Failure {
+    fn from(error: DataPlaneError) -> Self {
+        let cause = std::error::Error::source(&error)
+            .map_or_else(String::new, |source| format!(": {source}"));
+        let problem = match error {
+            DataPlaneError::Store(_) => Problem::Unanswered,
+            DataPlaneError::Disturbed(_) | DataPlaneError::Render(_) => Problem::Rejected,
+        };
+        Self::new(problem, format!("{error}{cause}"))
+    }
+}
+
+impl From<CatalogError> for Failure {
+    fn from(error: CatalogError) -> Self {
+        Self::new(Problem::Rejected, error.to_string())
+    }
+}
+
+impl From<LeaseError> for Failure {
+    fn from(error: LeaseError) -> Self {
+        Self::condition(error.to_string())
+    }
+}
