@@ -15,6 +15,7 @@ pub mod postgres;
 pub mod process;
 pub mod result_file;
 pub mod scratch;
+pub mod store;
 pub mod tools;
 pub mod workload;
 
