@@ -11,7 +11,6 @@ mod pair;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -26,7 +25,7 @@ use pointsman_cutover::{
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
-use pair::{Pair, Running, tool};
+use pair::{Pair, Running};
 
 /// One pair of servers, clean first, then spoiled more and more.
 #[tokio::test]
@@ -156,7 +155,7 @@ async fn a_replication_session_is_listed(source: &Running, setting: &Setting) {
             ],
         )
         .await;
-    let mut session = replication_session(source);
+    let session = source.walsender("feed", "orders").await;
     let deadline = Instant::now() + Duration::from_secs(10);
     let report = loop {
         let report = setting.preflight().await;
@@ -166,8 +165,7 @@ async fn a_replication_session_is_listed(source: &Running, setting: &Setting) {
         assert!(Instant::now() < deadline, "{report:#?}");
         sleep(Duration::from_millis(20)).await;
     };
-    session.kill().unwrap();
-    session.wait().unwrap();
+    drop(session);
     assert_eq!(report.verdict(), Verdict::Warnings);
     let sessions = find(&report, "S1", "source");
     assert!(sessions.says.contains("of feed in orders"), "{sessions:#?}");
@@ -175,20 +173,6 @@ async fn a_replication_session_is_listed(source: &Running, setting: &Setting) {
     assert!(roles.says.contains("feed, 1 writable table"), "{roles:#?}");
     let harmless = find(&report, "S1", "source/billing");
     assert_eq!(harmless.result, Outcome::Pass);
-}
-
-/// A walsender that is in a database and runs whatever it is told on standard input.
-fn replication_session(source: &Running) -> Child {
-    let port = source.port;
-    tool("psql")
-        .arg("-X")
-        .arg(format!(
-            "host=127.0.0.1 port={port} user=feed dbname=orders replication=database"
-        ))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
 }
 
 async fn a_waiting_commit_on_the_target_blocks(target: &Running, setting: &Setting) {
@@ -226,7 +210,8 @@ async fn replayed(source: &Running, setting: &Setting) {
     let deadline = Instant::now() + Duration::from_secs(10);
     let select = format!(
         "SELECT 1 FROM pg_stat_replication WHERE replay_lsn >= '{written}'::pg_lsn AND \
-         application_name = 'walreceiver'"
+         application_name = '{}'",
+        setting.target.name
     );
     while primary.query_opt(&select, &[]).await.unwrap().is_none() {
         assert!(

@@ -1,20 +1,22 @@
-//! Real Envoy sidecars.
+//! Real Envoys.
 
 use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    process::Command,
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
+    http,
     ports::Port,
     process::{Launch, Process, Signal},
     tools,
@@ -22,11 +24,12 @@ use crate::{
 
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 const ADMIN_DEADLINE: Duration = Duration::from_secs(5);
+const VALIDATION_DEADLINE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The command line of the deployment: one worker, and listeners that never drain. Without
 /// hot restart, nothing of an Envoy that was killed stays in shared memory.
-const FLAGS: [&str; 7] = [
+const ARGUMENTS: &[&str] = &[
     "--concurrency",
     "1",
     "--drain-time-s",
@@ -38,43 +41,86 @@ const FLAGS: [&str; 7] = [
 
 /// One Envoy. Killed on drop.
 #[derive(Debug)]
-pub struct Sidecar {
+pub struct Envoy {
     name: String,
+    arguments: Vec<String>,
     bootstrap: PathBuf,
     log: PathBuf,
     admin: Port,
     process: Option<Process>,
 }
 
-impl Sidecar {
+impl Envoy {
     /// Starts an Envoy and waits until its admin interface answers, which `bootstrap` (JSON)
     /// puts at `admin` on `127.0.0.1`; its files lie in `folder`. The listeners come when
     /// the control plane sends them: [`Self::listening`].
     pub async fn start(name: &str, folder: &Path, bootstrap: &str, admin: Port) -> Result<Self> {
+        Self::start_with(ARGUMENTS, name, folder, bootstrap, admin).await
+    }
+
+    /// The same with other arguments than the deployment's.
+    pub async fn start_with(
+        arguments: &[&str],
+        name: &str,
+        folder: &Path,
+        bootstrap: &str,
+        admin: Port,
+    ) -> Result<Self> {
         let path = folder.join(format!("{name}.json"));
         fs::write(&path, bootstrap)?;
-        let mut sidecar = Self {
+        let mut envoy = Self {
             name: name.to_owned(),
+            arguments: arguments
+                .iter()
+                .map(|&argument| argument.to_owned())
+                .collect(),
             bootstrap: path,
             log: folder.join(format!("{name}.log")),
             admin,
             process: None,
         };
-        sidecar.restart().await?;
-        Ok(sidecar)
+        envoy.restart().await?;
+        Ok(envoy)
     }
 
     /// Starts it again, after [`Self::kill`] or from scratch, with the same bootstrap.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill().await?;
         let process = Launch::new(&self.name, tools::envoy().await?, self.log.clone())
-            .args(FLAGS)
+            .args(&self.arguments)
             .arg("--config-path")
             .arg(&self.bootstrap)
             .start()?;
         self.process = Some(process);
         let answering = async || self.get("/server_info").await.is_ok();
         self.wait("its admin interface", answering).await
+    }
+
+    /// Has Envoy look at the bootstrap `contents` and start nothing. The file gets the name
+    /// `file_name`, whose ending tells Envoy what is in it.
+    ///
+    /// # Errors
+    /// What Envoy says against it.
+    pub async fn validate(folder: &Path, file_name: &str, contents: &[u8]) -> Result<()> {
+        let path = folder.join(file_name);
+        fs::write(&path, contents)?;
+        let output = Command::new(tools::envoy().await?)
+            .args(["--mode", "validate", "--log-level", "error", "-c"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(VALIDATION_DEADLINE, output)
+            .await
+            .with_context(|| {
+                format!("no verdict on {file_name} within {VALIDATION_DEADLINE:?}")
+            })??;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
     }
 
     /// Ends it at once (`kill -9`).
@@ -157,62 +203,33 @@ impl Sidecar {
             .and_then(|(_, value)| value.trim().parse().ok()))
     }
 
+    /// The sum of the statistics whose names match a regular expression.
+    ///
+    /// # Errors
+    /// None does.
+    pub async fn stats(&self, filter: &str) -> Result<u64> {
+        let text = self.get(&format!("/stats?filter={filter}")).await?;
+        let values = text.lines().filter_map(|line| line.split_once(": "));
+        let mut values = values.map(|(_, value)| value.trim().parse::<u64>());
+        let first = values
+            .next()
+            .with_context(|| format!("no statistic matches {filter}"))??;
+        values.try_fold(first, |sum, value| Ok(sum + value?))
+    }
+
     /// What the admin interface answers to a GET of `path`.
     pub async fn get(&self, path: &str) -> Result<String> {
-        timeout(ADMIN_DEADLINE, get(self.admin(), path))
+        let exchange = async {
+            let connection = TcpStream::connect(self.admin()).await?;
+            let answer = http::get(connection, "admin", path, &[]).await?;
+            match answer.status() {
+                "200" => Ok(answer.body),
+                status => bail!("HTTP status {status}: {}", answer.body),
+            }
+        };
+        timeout(ADMIN_DEADLINE, exchange)
             .await
             .with_context(|| format!("{}: no answer to {path}", self.name))?
             .with_context(|| format!("{}: GET {path}", self.name))
-    }
-}
-
-/// The smallest HTTP client that Envoy's admin interface understands.
-async fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let mut connection = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if status != "200" {
-        bail!("HTTP status {status}: {body}");
-    }
-    if head
-        .to_ascii_lowercase()
-        .contains("transfer-encoding: chunked")
-    {
-        return dechunked(body).context("a broken chunk in the answer");
-    }
-    Ok(body.to_owned())
-}
-
-fn dechunked(mut body: &str) -> Option<String> {
-    let mut whole = String::new();
-    loop {
-        let (size, rest) = body.split_once("\r\n")?;
-        let size = usize::from_str_radix(size.trim(), 16).ok()?;
-        if size == 0 {
-            return Some(whole);
-        }
-        whole.push_str(rest.get(..size)?);
-        body = rest.get(size..)?.strip_prefix("\r\n")?;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunked_answer_is_put_together() {
-        let body = "3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n";
-        assert_eq!(dechunked(body).as_deref(), Some("abc0123456789"));
-    }
-
-    #[test]
-    fn a_torn_answer_is_none() {
-        assert_eq!(dechunked("5\r\nabc"), None);
     }
 }

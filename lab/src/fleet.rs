@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 pub use self::gates::{GateOptions, Gates};
 use crate::{
     control_plane::ControlPlane,
-    envoy::Sidecar,
+    envoy::Envoy,
     gate::Gate,
     ports::Port,
     postgres::{PairOptions, PostgresPair, PostgresServer},
@@ -70,7 +70,7 @@ pub struct Database {
 pub struct Lab {
     // Ended in this order: each before what it depends on.
     pub control_plane: ControlPlane,
-    pub sidecars: Vec<Sidecar>,
+    pub sidecars: Vec<Envoy>,
     pub gates: Gates,
     pub pair: PostgresPair,
     pub databases: Vec<Database>,
@@ -157,7 +157,7 @@ impl Lab {
     }
 
     /// Registers a sidecar and starts its Envoy.
-    async fn sidecar(&self, number: u8, gated: bool) -> Result<Sidecar> {
+    async fn sidecar(&self, number: u8, gated: bool) -> Result<Envoy> {
         let name = sidecar_name(number);
         let admin = Port::reserve()?;
         let xds = match &self.gates.xds {
@@ -178,7 +178,7 @@ impl Lab {
                 &admin.on_loopback().to_string(),
             ])
             .await?;
-        Sidecar::start(&name, self.scratch.path(), &bootstrap, admin).await
+        Envoy::start(&name, self.scratch.path(), &bootstrap, admin).await
     }
 
     /// Where sidecar `number` offers the writer of `database` to applications.

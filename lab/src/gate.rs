@@ -1,8 +1,16 @@
-//! A door in a TCP connection that tests open and shut.
+//! A TCP proxy that tests open, shut, slow down and cut.
 
+mod controls;
 mod pump;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use tokio::{
@@ -12,25 +20,11 @@ use tokio::{
     time::timeout,
 };
 
+use self::controls::{Controls, Mode};
 use crate::ports::Port;
 
 /// How long a connection to what lies behind the gate may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// What the gate does with connections, those that are open included.
-#[derive(Clone, Debug)]
-pub(crate) enum Mode {
-    Pass,
-    /// Holds a connection from the chunk on in which its client sends `pattern`.
-    HoldRequest(Arc<[u8]>),
-    /// Passes the chunk in which the client sends `pattern`, and from then on holds what
-    /// the server answers.
-    HoldAnswer(Arc<[u8]>),
-    /// Swallows everything, in both directions.
-    BlackHole,
-    /// Closes every connection, new ones at once.
-    Severed,
-}
 
 /// A TCP proxy on `127.0.0.1`, for control traffic: between Pointsman and a PostgreSQL
 /// server, between two servers, between a sidecar and the control plane.
@@ -40,8 +34,9 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 pub struct Gate {
     port: Port,
-    mode: watch::Sender<Mode>,
+    controls: watch::Sender<Controls>,
     caught: watch::Sender<u64>,
+    traffic: Traffic,
     // Owns every connection's task.
     _tasks: JoinSet<()>,
 }
@@ -52,6 +47,9 @@ pub struct Caught {
     count: watch::Receiver<u64>,
     before: u64,
 }
+
+/// The bytes from the server on each connection, oldest first.
+type Traffic = Arc<Mutex<Vec<Arc<AtomicU64>>>>;
 
 impl Caught {
     /// Waits until a connection is held.
@@ -75,19 +73,22 @@ impl Gate {
         let listener = TcpListener::bind(port.on_loopback())
             .await
             .context("opening a gate")?;
-        let mode = watch::Sender::new(Mode::Pass);
+        let controls = watch::Sender::new(Controls::default());
         let caught = watch::Sender::new(0);
+        let traffic = Traffic::default();
         let mut tasks = JoinSet::new();
         let door = Door {
             upstream,
-            mode: mode.subscribe(),
+            controls: controls.subscribe(),
             caught: caught.clone(),
+            traffic: Arc::clone(&traffic),
         };
         tasks.spawn(door.accept(listener));
         Ok(Self {
             port,
-            mode,
+            controls,
             caught,
+            traffic,
             _tasks: tasks,
         })
     }
@@ -111,6 +112,11 @@ impl Gate {
         self.set(Mode::HoldAnswer(pattern.as_ref().into()))
     }
 
+    /// Holds whatever clients send.
+    pub fn hold(&self) -> Caught {
+        self.hold_at("")
+    }
+
     /// Sends on what was held, and holds nothing any more.
     pub fn release(&self) {
         self.set(Mode::Pass);
@@ -119,6 +125,7 @@ impl Gate {
     /// Closes every connection, and new ones at once.
     pub fn sever(&self) {
         self.set(Mode::Severed);
+        self.cut();
     }
 
     /// Accepts everything and answers nothing, on open connections too.
@@ -131,12 +138,42 @@ impl Gate {
         self.set(Mode::Pass);
     }
 
+    /// Closes the connections that are open.
+    pub fn cut(&self) {
+        self.controls.send_modify(|controls| controls.cuts += 1);
+    }
+
+    /// Delays each chunk from a client by up to `at_most`, differently each time and the same
+    /// in each run.
+    pub fn delay(&self, at_most: Duration) {
+        self.controls
+            .send_modify(|controls| controls.delay = at_most);
+    }
+
+    /// How many connections there were.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.lock_traffic().len()
+    }
+
+    /// How many bytes the server has sent on the newest connection.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        let traffic = self.lock_traffic();
+        let newest = traffic.last();
+        newest.map_or(0, |bytes| bytes.load(Ordering::Relaxed))
+    }
+
+    fn lock_traffic(&self) -> std::sync::MutexGuard<'_, Vec<Arc<AtomicU64>>> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set(&self, mode: Mode) -> Caught {
         let caught = Caught {
             before: *self.caught.borrow(),
             count: self.caught.subscribe(),
         };
-        self.mode.send_replace(mode);
+        self.controls.send_modify(|controls| controls.mode = mode);
         caught
     }
 }
@@ -145,8 +182,9 @@ impl Gate {
 #[derive(Clone, Debug)]
 struct Door {
     upstream: SocketAddr,
-    mode: watch::Receiver<Mode>,
+    controls: watch::Receiver<Controls>,
     caught: watch::Sender<u64>,
+    traffic: Traffic,
 }
 
 impl Door {
@@ -164,17 +202,36 @@ impl Door {
     }
 
     async fn serve(mut self, client: TcpStream) {
-        let first = self.mode.borrow_and_update().clone();
-        match first {
+        let received = self.count_connection();
+        let (mode, cuts) = {
+            let controls = self.controls.borrow_and_update();
+            (controls.mode.clone(), controls.cuts)
+        };
+        match mode {
             Mode::Severed => {}
-            Mode::BlackHole => pump::swallow(client, self.mode).await,
+            Mode::BlackHole => pump::swallow(client, self.controls, cuts).await,
             Mode::Pass | Mode::HoldRequest(_) | Mode::HoldAnswer(_) => {
                 let connecting = timeout(CONNECT_DEADLINE, TcpStream::connect(self.upstream));
                 // Otherwise the client finds its connection closed, as at a closed door.
                 if let Ok(Ok(server)) = connecting.await {
-                    pump::relay(client, server, self.mode, self.caught).await;
+                    let connection = pump::Connection {
+                        controls: self.controls,
+                        cuts,
+                        caught: self.caught,
+                        received,
+                    };
+                    connection.relay(client, server).await;
                 }
             }
         }
+    }
+
+    fn count_connection(&self) -> Arc<AtomicU64> {
+        let received = Arc::<AtomicU64>::default();
+        self.traffic
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&received));
+        received
     }
 }

@@ -10,6 +10,8 @@ pub mod control_plane;
 pub mod envoy;
 mod fleet;
 pub mod gate;
+pub mod http;
+pub mod patience;
 pub mod ports;
 pub mod postgres;
 pub mod process;

@@ -5,7 +5,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     ops::RangeInclusive,
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Result, bail};
@@ -56,6 +59,22 @@ impl Port {
     pub fn on_loopback(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.number)
     }
+}
+
+/// The number of a port that stays reserved until this process ends.
+///
+/// # Panics
+/// If no port is free.
+#[must_use]
+pub fn free_port() -> u16 {
+    static RESERVED: Mutex<Vec<Port>> = Mutex::new(Vec::new());
+    let port = Port::reserve().expect("some port is free");
+    let number = port.number();
+    RESERVED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(port);
+    number
 }
 
 /// Every port of the range once, starting where other processes probably do not.

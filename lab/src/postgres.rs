@@ -1,7 +1,9 @@
 //! Real PostgreSQL: a primary with its application databases, and a streaming standby of it.
 
+mod contents;
 mod server;
 mod template;
+mod walsender;
 
 use std::{path::Path, time::Duration};
 
@@ -9,8 +11,13 @@ use anyhow::{Result, bail};
 use futures_util::future::try_join;
 use tokio::time::{Instant, sleep};
 
-pub use self::server::{PostgresServer, Session, connect};
 use self::template::Template;
+pub use self::{
+    contents::Contents,
+    server::{PostgresServer, Session, connect},
+    template::STANDBY_SLOT,
+    walsender::Walsender,
+};
 use crate::{gate::Gate, tools};
 
 const STREAMING_DEADLINE: Duration = Duration::from_secs(20);
@@ -19,8 +26,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// What a pair is to be like.
 #[derive(Clone, Debug)]
 pub struct PairOptions {
-    /// The application databases; each has a table `writes`.
+    /// The application databases; each has what [`Contents::schema`] makes.
     pub databases: Vec<String>,
+    pub contents: Contents,
     /// Off is quicker to fill, and survives no crash of the machine. It does survive
     /// `kill -9` of the server.
     pub fsync: bool,
@@ -32,6 +40,7 @@ impl Default for PairOptions {
     fn default() -> Self {
         Self {
             databases: vec!["orders".to_owned(), "billing".to_owned()],
+            contents: Contents::default(),
             fsync: true,
             gate_replication: false,
         }
@@ -42,7 +51,7 @@ impl Default for PairOptions {
 ///
 /// On both, the superuser `postgres`, the role `app` (owner of the tables, no superuser)
 /// and the role `repl` (replication and reading) may connect from loopback without a
-/// password.
+/// password, unless the [`Contents`] say otherwise.
 #[derive(Debug)]
 pub struct PostgresPair {
     pub source: PostgresServer,
@@ -55,7 +64,7 @@ impl PostgresPair {
     /// Starts both servers below `folder` and waits until the standby streams.
     pub async fn start(folder: &Path, options: &PairOptions) -> Result<Self> {
         let bin = tools::postgres_bin().await?;
-        let template = Template::find(bin, &options.databases).await?;
+        let template = Template::find(bin, &options.databases, &options.contents).await?;
         let mut source = PostgresServer::at("blue", bin, folder)?;
         let mut target = PostgresServer::at("green", bin, folder)?;
         try_join(
@@ -73,7 +82,7 @@ impl PostgresPair {
             .map_or_else(|| source.address(), Gate::address);
         source.configure(options.fsync)?;
         target.configure(options.fsync)?;
-        target.follow(upstream, template::STANDBY_SLOT)?;
+        target.follow(upstream, STANDBY_SLOT)?;
         source.start().await?;
         target.start().await?;
         streaming(&source, target.name()).await?;
@@ -110,9 +119,10 @@ pub async fn start_stranger(
     databases: &[String],
 ) -> Result<PostgresServer> {
     let mut stranger = PostgresServer::at(name, tools::postgres_bin().await?, folder)?;
-    template::create(&stranger, true).await?;
+    let contents = Contents::default();
+    template::create(&stranger, &contents, true).await?;
     stranger.start().await?;
-    template::fill(&stranger, databases).await?;
+    template::fill(&stranger, databases, &contents).await?;
     Ok(stranger)
 }
 

@@ -5,7 +5,7 @@ use std::{process::Stdio, time::Duration};
 use anyhow::{Context, Result};
 use pointsman_lab::{
     Lab, LabOptions,
-    envoy::Sidecar,
+    envoy::Envoy,
     gate::Gate,
     ports::Port,
     postgres::{self, PairOptions, PostgresPair},
@@ -246,7 +246,7 @@ async fn a_black_hole_accepts_and_answers_nothing_and_ends_its_connections() -> 
 }
 
 /// An Envoy that has nothing to do.
-async fn start_sidecar(scratch: &Scratch) -> Result<Sidecar> {
+async fn start_sidecar(scratch: &Scratch) -> Result<Envoy> {
     let admin = Port::reserve()?;
     let bootstrap = format!(
         r#"{{"node": {{"id": "sc1", "cluster": "dal"}},
@@ -254,7 +254,7 @@ async fn start_sidecar(scratch: &Scratch) -> Result<Sidecar> {
                 {{"address": "127.0.0.1", "port_value": {}}}}}}}}}"#,
         admin.number()
     );
-    Sidecar::start("sc1", scratch.path(), &bootstrap, admin).await
+    Envoy::start("sc1", scratch.path(), &bootstrap, admin).await
 }
 
 #[tokio::test]

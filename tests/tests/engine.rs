@@ -14,7 +14,5 @@ mod requests;
 mod servers;
 #[path = "engine/support.rs"]
 mod support;
-#[path = "engine/walsender.rs"]
-mod walsender;
 #[path = "engine/way_back.rs"]
 mod way_back;

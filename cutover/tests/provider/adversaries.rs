@@ -21,9 +21,10 @@ async fn a_session_of_the_replication_protocol_that_writes_is_ended_like_any_oth
         )
         .await;
     let (source, _target, exempt) = prepared(&pair).await;
-    let mut walsender = pair.source.walsender("repl", "orders");
+    let mut walsender = pair.source.walsender("repl", "orders").await;
     let insert = "INSERT INTO items (words) VALUES ('walsender') RETURNING id";
-    assert!(walsender.ask(insert).is_some(), "it does not write at all");
+    let written = walsender.query(insert).await.unwrap();
+    assert!(written.is_some(), "it does not write at all");
     let reader = pair.target.connect("app", "orders").await.unwrap();
     reader.run("BEGIN; SELECT count(*) FROM items").await;
 
@@ -34,7 +35,7 @@ async fn a_session_of_the_replication_protocol_that_writes_is_ended_like_any_oth
         .marker("m/2", &[])
         .await
         .unwrap();
-    assert_eq!(walsender.ask(insert), None);
+    walsender.query(insert).await.unwrap_err();
     assert_eq!(breaches(&source, &record, &[]).await, [""; 0]);
     assert_eq!(commits(&source, marker.after, &exempt).await, 0);
 

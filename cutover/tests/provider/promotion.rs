@@ -6,6 +6,8 @@ use pointsman_cutover::{
     ports::{Marker, PromoteAnswer, ProviderError},
 };
 
+use pointsman_lab::postgres::STANDBY_SLOT;
+
 use crate::{
     pair::{Pair, until},
     verbs::{SOON, breaches, close, moving, prepared, promote, token},
@@ -174,12 +176,12 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
     );
 
     let link = target.replication().unwrap().standby_link().await.unwrap();
-    assert_eq!(link.slot.as_deref(), Some("green"));
+    assert_eq!(link.slot.as_deref(), Some(STANDBY_SLOT));
     for _ in 0..2 {
         source
             .replication()
             .unwrap()
-            .cut_off_standby("green")
+            .cut_off_standby(STANDBY_SLOT)
             .await
             .unwrap();
         target
@@ -228,9 +230,9 @@ async fn a_standby_that_is_cut_off_hears_nothing_of_the_opening() {
         .marker("m/2", &[])
         .await
         .unwrap();
-    until("the standby's vain attempts to stream", async || {
-        let vain = "replication slot \"green\" does not exist";
-        pair.target.log().matches(vain).count() >= 2
+    until("the standby's failed attempts to stream", async || {
+        let missing = format!("replication slot \"{STANDBY_SLOT}\" does not exist");
+        pair.target.log().matches(&missing).count() >= 2
     })
     .await;
     assert!(

@@ -7,6 +7,10 @@ use std::{
 use async_trait::async_trait;
 use pointsman_catalog::UnixMillis;
 use pointsman_envoy_config::Transport;
+use pointsman_lab::{
+    patience::{DEADLINE, until},
+    ports::free_port,
+};
 use pointsman_xds::{
     Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Peer, Policy, Refusal,
     Resource, Snapshot, SnapshotCache, XdsServer,
@@ -15,13 +19,13 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{Instant, interval, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     fleet::Fleet,
-    sidecar::{LISTEN, NODE, Sidecar, free_port},
+    sidecar::{LISTEN, NODE, Sidecar},
 };
 
 #[tokio::test]
@@ -32,7 +36,7 @@ async fn a_sidecar_acknowledges_every_route_and_does_what_it_says() {
         let mut fleet = Fleet::with_every_route(server.address, until, free_port);
         let control_plane = ControlPlane::start().await;
         control_plane.publish(&fleet).await;
-        let _sidecar = Sidecar::start(control_plane.address, transport);
+        let _sidecar = Sidecar::start(control_plane.address, transport).await;
         let writer = |name: &str| fleet.writer(LISTEN, name);
 
         assert_eq!(answer(&mut connect(writer("served")).await).await, GREETING);
@@ -57,7 +61,7 @@ async fn a_hold_ends_in_refusing_without_a_control_plane() {
     let fleet = Fleet::with_every_route(server.address, until, free_port);
     let control_plane = ControlPlane::start().await;
     control_plane.publish(&fleet).await;
-    let _sidecar = Sidecar::start(control_plane.address, Transport::Delta);
+    let _sidecar = Sidecar::start(control_plane.address, Transport::Delta).await;
     let held = fleet.writer(LISTEN, "held");
     let mut parked = connect(held).await;
     drop(control_plane);
@@ -75,20 +79,9 @@ async fn a_hold_ends_in_refusing_without_a_control_plane() {
 
 const GREETING: &[u8] = b"blue";
 
-const DEADLINE: Duration = Duration::from_secs(20);
-
 /// Connects as soon as the sidecar listens.
 async fn connect(at: SocketAddr) -> TcpStream {
-    let mut attempts = interval(Duration::from_millis(10));
-    let connected = timeout(DEADLINE, async {
-        loop {
-            attempts.tick().await;
-            if let Ok(stream) = TcpStream::connect(at).await {
-                return stream;
-            }
-        }
-    });
-    connected.await.unwrap()
+    until("the listener", async || TcpStream::connect(at).await.ok()).await
 }
 
 /// All that comes until the other side closes or resets: nothing if that is the first thing.

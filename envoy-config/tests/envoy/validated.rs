@@ -5,7 +5,7 @@
 //! a cluster whose type is static, since a file has no place for EDS. What it does not:
 //! what happens on a stream, and that the assignments suit EDS clusters; see `streamed`.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::{
     bootstrap::v3::{
@@ -26,13 +26,13 @@ use envoy_types::pb::envoy::config::{
 };
 use pointsman_catalog::{NodeId, UnixMillis};
 use pointsman_envoy_config::{Bootstrap, CONTROL_PLANE_CLUSTER, Rendered, Transport};
+use pointsman_lab::envoy::Envoy;
 use pointsman_xds::ResourceType;
 use prost::Message as _;
-use tokio::{process::Command, time::timeout};
 
 use super::{
     fleet::Fleet,
-    sidecar::{LISTEN, NODE, binary},
+    sidecar::{LISTEN, NODE},
 };
 
 #[tokio::test]
@@ -51,8 +51,8 @@ async fn the_bootstrap_is_accepted() {
             tls: None,
             max_downstream_connections: 10_000,
         };
-        let words = validate("bootstrap.json", bootstrap.render().as_bytes()).await;
-        words.unwrap_or_else(|words| panic!("{transport:?}: {words}"));
+        let verdict = validate("bootstrap.json", bootstrap.render().as_bytes()).await;
+        verdict.unwrap_or_else(|message| panic!("{transport:?}: {message}"));
     }
 }
 
@@ -64,8 +64,8 @@ async fn every_resource_of_a_fleet_is_accepted() {
     let databases = fleet.databases.len();
     assert_eq!(resources.listeners.len(), 2 * databases);
     assert_eq!(resources.clusters.len(), 1 + 2 * 3 * databases);
-    let words = validate("fleet.pb", &bootstrap.encode_to_vec()).await;
-    words.unwrap_or_else(|words| panic!("{words}"));
+    let verdict = validate("fleet.pb", &bootstrap.encode_to_vec()).await;
+    verdict.unwrap_or_else(|message| panic!("{message}"));
 }
 
 /// So that the acceptance above means something.
@@ -86,9 +86,12 @@ async fn a_load_assignment_with_a_name_in_it_is_not_accepted() {
     let mut spoilt = body;
     spoilt[address..address + BLUE_IP.len()].copy_from_slice(b"blue.host");
     assignment.body = spoilt.into();
-    let words = validate("spoilt.pb", &as_static(&resources).encode_to_vec()).await;
-    let words = words.unwrap_err();
-    assert!(words.contains("malformed IP address: blue.host"), "{words}");
+    let verdict = validate("spoilt.pb", &as_static(&resources).encode_to_vec()).await;
+    let message = verdict.unwrap_err();
+    assert!(
+        message.contains("malformed IP address: blue.host"),
+        "{message}"
+    );
 }
 
 const BLUE_IP: &str = "10.1.1.21";
@@ -176,20 +179,6 @@ fn ads() -> ApiConfigSource {
 /// Envoy what is in it).
 async fn validate(name: &str, contents: &[u8]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(name);
-    std::fs::write(&file, contents).unwrap();
-    let output = Command::new(binary())
-        .args(["--mode", "validate", "--log-level", "error", "-c"])
-        .arg(&file)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(DEADLINE, output).await.unwrap().unwrap();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
+    let validated = Envoy::validate(folder.path(), name, contents).await;
+    validated.map_err(|error| format!("{error:#}"))
 }
-
-const DEADLINE: Duration = Duration::from_secs(60);

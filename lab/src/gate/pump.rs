@@ -1,6 +1,12 @@
 //! What happens to the bytes of one connection.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::join;
 use tokio::{
@@ -10,43 +16,57 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
+    time::sleep,
 };
 
-use super::Mode;
+use super::controls::{Controls, Mode, cut};
 
 /// What is held of one direction of a connection, apart from the kernel's own buffers.
 const CHUNK: usize = 64 * 1024;
 
-/// Relays between `client` and `server` until both are done or the gate cuts the connection.
-pub(super) async fn relay(
-    client: TcpStream,
-    server: TcpStream,
-    mode: watch::Receiver<Mode>,
-    caught: watch::Sender<u64>,
-) {
-    // Small messages must not wait for one another; without this the gate only gets slower.
-    let _ = client.set_nodelay(true);
-    let _ = server.set_nodelay(true);
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let answers_held = AtomicBool::new(false);
-    let requests = Requests {
-        mode: mode.clone(),
-        caught,
-        answers_held: &answers_held,
-        scanner: Scanner::default(),
-    };
-    tokio::select! {
-        () = cut(mode.clone()) => {}
-        _ = join(
-            requests.pump(from_client, to_server),
-            answers(from_server, to_client, mode, &answers_held),
-        ) => {}
+/// What a connection through the gate is told, and what it tells.
+pub(super) struct Connection {
+    pub(super) controls: watch::Receiver<Controls>,
+    /// How many cuts there had been when it was opened.
+    pub(super) cuts: u64,
+    pub(super) caught: watch::Sender<u64>,
+    /// Bytes from the server.
+    pub(super) received: Arc<AtomicU64>,
+}
+
+impl Connection {
+    /// Relays between `client` and `server` until both are done or the gate cuts the connection.
+    pub(super) async fn relay(self, client: TcpStream, server: TcpStream) {
+        // Small messages must not wait for one another; without this the gate only gets slower.
+        let _ = client.set_nodelay(true);
+        let _ = server.set_nodelay(true);
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let answers_held = AtomicBool::new(false);
+        let requests = Requests {
+            controls: self.controls.clone(),
+            caught: self.caught,
+            answers_held: &answers_held,
+            scanner: Scanner::default(),
+            delays: 0,
+        };
+        let answers = Answers {
+            controls: self.controls.clone(),
+            held: &answers_held,
+            received: &self.received,
+        };
+        tokio::select! {
+            () = cut(self.controls, self.cuts) => {}
+            _ = join(
+                requests.pump(from_client, to_server),
+                answers.pump(from_server, to_client),
+            ) => {}
+        }
     }
 }
 
 /// Reads and throws away until the gate cuts the connection.
-pub(super) async fn swallow(mut client: TcpStream, mode: watch::Receiver<Mode>) {
+pub(super) async fn swallow(mut client: TcpStream, controls: watch::Receiver<Controls>, cuts: u64) {
     let reading = async {
         let mut sink = tokio::io::sink();
         // Even a client that has closed its side gets no answer.
@@ -54,41 +74,25 @@ pub(super) async fn swallow(mut client: TcpStream, mode: watch::Receiver<Mode>) 
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = cut(mode) => {}
+        () = cut(controls, cuts) => {}
         () = reading => {}
-    }
-}
-
-/// Returns when a connection may live no longer: the gate is severed, or it has been a black
-/// hole, in which bytes were lost, and is none any more.
-async fn cut(mut mode: watch::Receiver<Mode>) {
-    let mut swallowed = false;
-    loop {
-        match *mode.borrow_and_update() {
-            Mode::Severed => return,
-            Mode::BlackHole => swallowed = true,
-            Mode::Pass | Mode::HoldRequest(_) | Mode::HoldAnswer(_) if swallowed => return,
-            Mode::Pass | Mode::HoldRequest(_) | Mode::HoldAnswer(_) => {}
-        }
-        if mode.changed().await.is_err() {
-            return;
-        }
     }
 }
 
 /// What becomes of a chunk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fate {
+enum Action {
     Forward,
     Swallow,
 }
 
 /// The direction from the client to the server.
 struct Requests<'a> {
-    mode: watch::Receiver<Mode>,
+    controls: watch::Receiver<Controls>,
     caught: watch::Sender<u64>,
     answers_held: &'a AtomicBool,
     scanner: Scanner,
+    delays: u64,
 }
 
 impl Requests<'_> {
@@ -97,11 +101,12 @@ impl Requests<'_> {
         loop {
             // A connection that breaks and one that ends are the same to the other side.
             let read = from.read(&mut buffer).await.unwrap_or(0);
-            match self.fate(&buffer[..read]).await {
-                Fate::Swallow if read == 0 => return std::future::pending().await,
-                Fate::Swallow => {}
-                Fate::Forward if read == 0 => break,
-                Fate::Forward => {
+            match self.action(&buffer[..read]).await {
+                Action::Swallow if read == 0 => return std::future::pending().await,
+                Action::Swallow => {}
+                Action::Forward if read == 0 => break,
+                Action::Forward => {
+                    self.delay().await;
                     if to.write_all(&buffer[..read]).await.is_err() {
                         break;
                     }
@@ -112,26 +117,39 @@ impl Requests<'_> {
         let _ = to.shutdown().await;
     }
 
-    async fn fate(&mut self, chunk: &[u8]) -> Fate {
-        let mode = self.mode.borrow_and_update().clone();
+    async fn action(&mut self, chunk: &[u8]) -> Action {
+        let mode = self.controls.borrow_and_update().mode.clone();
         match mode {
             Mode::HoldRequest(pattern) if self.scanner.sees(&pattern, chunk) => {
                 self.tell_caught();
-                let passes = |mode: &Mode| !matches!(mode, Mode::HoldRequest(_));
-                match self.mode.wait_for(passes).await.as_deref() {
-                    Ok(Mode::Pass | Mode::HoldAnswer(_)) => Fate::Forward,
-                    Ok(_) | Err(_) => Fate::Swallow,
+                let passes = |controls: &Controls| !matches!(controls.mode, Mode::HoldRequest(_));
+                let released = self.controls.wait_for(passes).await;
+                match released.map(|controls| controls.mode.clone()) {
+                    Ok(Mode::Pass | Mode::HoldAnswer(_)) => Action::Forward,
+                    Ok(_) | Err(_) => Action::Swallow,
                 }
             }
             Mode::HoldAnswer(pattern) if self.scanner.sees(&pattern, chunk) => {
                 // Before the request goes out, lest its answer come first.
                 self.answers_held.store(true, Ordering::Release);
                 self.tell_caught();
-                Fate::Forward
+                Action::Forward
             }
-            Mode::Pass | Mode::HoldRequest(_) | Mode::HoldAnswer(_) => Fate::Forward,
-            Mode::BlackHole | Mode::Severed => Fate::Swallow,
+            Mode::Pass | Mode::HoldRequest(_) | Mode::HoldAnswer(_) => Action::Forward,
+            Mode::BlackHole | Mode::Severed => Action::Swallow,
         }
+    }
+
+    async fn delay(&mut self) {
+        let at_most = self.controls.borrow().delay;
+        if at_most.is_zero() {
+            return;
+        }
+        self.delays += 1;
+        // Knuth's multiplicative hash: any, but the same in each run.
+        let spread = self.delays.wrapping_mul(2_654_435_761) >> 16;
+        let whole = u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX);
+        sleep(Duration::from_millis(spread % whole.saturating_add(1))).await;
     }
 
     fn tell_caught(&self) {
@@ -140,36 +158,40 @@ impl Requests<'_> {
 }
 
 /// The direction from the server to the client.
-async fn answers(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut mode: watch::Receiver<Mode>,
-    held: &AtomicBool,
-) {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let read = from.read(&mut buffer).await.unwrap_or(0);
-        if held.load(Ordering::Acquire) {
-            let passes = |mode: &Mode| !matches!(mode, Mode::HoldAnswer(_));
-            if mode.wait_for(passes).await.is_err() {
-                return;
+struct Answers<'a> {
+    controls: watch::Receiver<Controls>,
+    held: &'a AtomicBool,
+    received: &'a AtomicU64,
+}
+
+impl Answers<'_> {
+    async fn pump(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let read = from.read(&mut buffer).await.unwrap_or(0);
+            self.received.fetch_add(read as u64, Ordering::Relaxed);
+            if self.held.load(Ordering::Acquire) {
+                let passes = |controls: &Controls| !matches!(controls.mode, Mode::HoldAnswer(_));
+                if self.controls.wait_for(passes).await.is_err() {
+                    return;
+                }
+                self.held.store(false, Ordering::Release);
             }
-            held.store(false, Ordering::Release);
-        }
-        let swallows = matches!(*mode.borrow_and_update(), Mode::BlackHole | Mode::Severed);
-        match (swallows, read) {
-            (true, 0) => return std::future::pending().await,
-            (true, _) => {}
-            (false, 0) => break,
-            (false, _) => {
-                if to.write_all(&buffer[..read]).await.is_err() {
-                    break;
+            let mode = self.controls.borrow_and_update().mode.clone();
+            match (matches!(mode, Mode::BlackHole | Mode::Severed), read) {
+                (true, 0) => return std::future::pending().await,
+                (true, _) => {}
+                (false, 0) => break,
+                (false, _) => {
+                    if to.write_all(&buffer[..read]).await.is_err() {
+                        break;
+                    }
                 }
             }
         }
+        // The client may be gone already.
+        let _ = to.shutdown().await;
     }
-    // The client may be gone already.
-    let _ = to.shutdown().await;
 }
 
 /// Finds a pattern in a stream that comes in chunks.

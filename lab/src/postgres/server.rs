@@ -23,7 +23,7 @@ use crate::{
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const CLONE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often a server that is coming up or going down is looked at.
@@ -272,6 +272,11 @@ impl PostgresServer {
         if let Some(process) = &self.process {
             process::signal_all(Signal::Cont, &process::family(process.pid()));
         }
+    }
+
+    /// Its whole log.
+    pub fn log(&self) -> Result<String> {
+        fs::read_to_string(&self.log).with_context(|| format!("reading {}", self.log.display()))
     }
 
     /// The last lines of its log.

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 use tokio::{task, time::timeout};
 
-use super::server::PostgresServer;
+use super::{contents::Contents, server::PostgresServer};
 use crate::{process::Launch, scratch};
 
 /// Names of the two data directories in a template.
@@ -21,7 +21,7 @@ pub(crate) const SOURCE: &str = "source";
 pub(crate) const TARGET: &str = "target";
 
 /// The replication slot on the source that its standby uses.
-pub(crate) const STANDBY_SLOT: &str = "standby_slot";
+pub const STANDBY_SLOT: &str = "standby_slot";
 
 const BUILD_DEADLINE: Duration = Duration::from_mins(3);
 const COPY_DEADLINE: Duration = Duration::from_secs(60);
@@ -51,32 +51,6 @@ log_line_prefix = '%m [%p] %q%u@%d %a '
 include_if_exists = 'lab.conf'
 ";
 
-/// Sidecars reach the servers from loopback addresses other than `127.0.0.1` as well.
-const HBA: &str = "\
-local all all trust
-host replication all 127.0.0.0/8 trust
-host all all 127.0.0.0/8 trust
-";
-
-const ROLES: &str = "
-CREATE ROLE app LOGIN;
-CREATE ROLE repl LOGIN REPLICATION IN ROLE pg_read_all_data;
-";
-
-/// No unique key over (client, number): a write that was applied twice must show. The
-/// primary key is the replica identity that a lossless way back needs.
-const WRITES: &str = "
-CREATE TABLE writes (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    client int NOT NULL,
-    number bigint NOT NULL,
-    at timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE INDEX ON writes (client, number);
-ALTER TABLE writes OWNER TO app;
-GRANT CREATE ON SCHEMA public TO app;
-";
-
 /// A primary and its standby, shut down in order; never changed once it is complete.
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -84,10 +58,14 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Finds the template for these databases, made by whichever process needs it first.
-    pub(crate) async fn find(bin: &Path, databases: &[String]) -> Result<Self> {
+    /// Finds the template for `contents`, made by whichever process needs it first.
+    pub(crate) async fn find(
+        bin: &Path,
+        databases: &[String],
+        contents: &Contents,
+    ) -> Result<Self> {
         let templates = scratch::shared_folder("templates")?;
-        let name = name(bin, databases)?;
+        let name = name(bin, databases, contents)?;
         let path = templates.join(&name);
         let lock = scratch::lock_file(&templates.join(format!("{name}.lock")))?;
         let locking = task::spawn_blocking(move || lock.lock().map(|()| lock));
@@ -100,7 +78,7 @@ impl Template {
                 fs::remove_dir_all(&unfinished)?;
             }
             fs::create_dir(&unfinished)?;
-            build(bin, databases, &unfinished)
+            build(bin, databases, contents, &unfinished)
                 .await
                 .context("making the PostgreSQL template")?;
             fs::rename(&unfinished, &path)?;
@@ -121,20 +99,20 @@ impl Template {
 }
 
 /// Two templates share a name only if they hold the same.
-fn name(bin: &Path, databases: &[String]) -> Result<String> {
+fn name(bin: &Path, databases: &[String], contents: &Contents) -> Result<String> {
     let version = Command::new(bin.join("postgres")).arg("-V").output()?;
     let mut hasher = DefaultHasher::new();
     version.stdout.hash(&mut hasher);
     databases.hash(&mut hasher);
-    (SETTINGS, HBA, ROLES, WRITES, STANDBY_SLOT).hash(&mut hasher);
+    (SETTINGS, contents, STANDBY_SLOT).hash(&mut hasher);
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-async fn build(bin: &Path, databases: &[String], folder: &Path) -> Result<()> {
+async fn build(bin: &Path, databases: &[String], contents: &Contents, folder: &Path) -> Result<()> {
     let mut source = PostgresServer::at(SOURCE, bin, folder)?;
-    create(&source, false).await?;
+    create(&source, contents, false).await?;
     source.start().await?;
-    fill(&source, databases).await?;
+    fill(&source, databases, contents).await?;
 
     let mut target = PostgresServer::at(TARGET, bin, folder)?;
     target.basebackup(&source, STANDBY_SLOT).await?;
@@ -149,27 +127,35 @@ async fn build(bin: &Path, databases: &[String], folder: &Path) -> Result<()> {
 }
 
 /// Makes a server of its own, with no databases and a system identifier like no other's.
-pub(crate) async fn create(server: &PostgresServer, fsync: bool) -> Result<()> {
+pub(crate) async fn create(
+    server: &PostgresServer,
+    contents: &Contents,
+    fsync: bool,
+) -> Result<()> {
     server.initdb().await?;
     let data = server.data_folder();
     fs::OpenOptions::new()
         .append(true)
         .open(data.join("postgresql.conf"))?
-        .write_all(SETTINGS.as_bytes())?;
-    fs::write(data.join("pg_hba.conf"), HBA)?;
+        .write_all(format!("{SETTINGS}{}", contents.settings).as_bytes())?;
+    fs::write(data.join("pg_hba.conf"), &contents.hba)?;
     server.configure(fsync)
 }
 
-/// Makes the roles, and each database with the table that the workload writes to.
-pub(crate) async fn fill(server: &PostgresServer, databases: &[String]) -> Result<()> {
+/// Makes the roles, and each database with its tables.
+pub(crate) async fn fill(
+    server: &PostgresServer,
+    databases: &[String],
+    contents: &Contents,
+) -> Result<()> {
     let session = server.client("postgres").await?;
-    session.batch_execute(ROLES).await?;
+    session.batch_execute(&contents.roles).await?;
     for database in databases {
         session
             .batch_execute(&format!("CREATE DATABASE \"{database}\""))
             .await?;
         let inside = server.client(database).await?;
-        inside.batch_execute(WRITES).await?;
+        inside.batch_execute(&contents.schema).await?;
     }
     Ok(())
 }

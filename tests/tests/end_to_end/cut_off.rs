@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use pointsman_lab::{
     GateOptions, Lab, LabOptions,
-    envoy::Sidecar,
+    envoy::Envoy,
     ports::Port,
     postgres::{PostgresPair, PostgresServer},
     workload::{Access, EventKind, Manners, Plan, Route, Workload, verify},
@@ -86,7 +86,7 @@ async fn refused(address: SocketAddr) -> Result<String> {
 }
 
 /// An Envoy that goes on as every sidecar did before the hold: nobody can tell it otherwise.
-async fn deaf_sidecar(lab: &Lab, listen: &Port) -> Result<Sidecar> {
+async fn deaf_sidecar(lab: &Lab, listen: &Port) -> Result<Envoy> {
     let admin = Port::reserve()?;
     let address = |at: SocketAddr| {
         serde_json::json!({ "socket_address": {
@@ -109,7 +109,7 @@ async fn deaf_sidecar(lab: &Lab, listen: &Port) -> Result<Sidecar> {
                     "lb_endpoints": [{ "endpoint": {
                         "address": address(lab.pair.source.address()) } }] }] } }] },
     });
-    let deaf = Sidecar::start("deaf", lab.scratch.path(), &bootstrap.to_string(), admin).await?;
+    let deaf = Envoy::start("deaf", lab.scratch.path(), &bootstrap.to_string(), admin).await?;
     deaf.listening(listen.on_loopback()).await?;
     Ok(deaf)
 }
@@ -214,7 +214,7 @@ async fn a_sidecar_that_starts_during_a_hold_holds_as_well() -> Result<()> {
 }
 
 /// Waits until the sidecar has accepted somebody and found no server for them, more than once.
-async fn is_parked(sidecar: &Sidecar) -> Result<()> {
+async fn is_parked(sidecar: &Envoy) -> Result<()> {
     let deadline = Instant::now() + SOON;
     let tried = "cluster.writer/orders.upstream_cx_connect_fail";
     while sidecar.stat(tried).await?.is_none_or(|tries| tries < 5) {

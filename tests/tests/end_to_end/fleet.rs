@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr};
 
 use anyhow::{Context, Result, ensure};
-use pointsman_lab::{GateOptions, envoy::Sidecar, ports::Port, sidecar_name};
+use pointsman_lab::{GateOptions, envoy::Envoy, ports::Port, sidecar_name};
 
 use super::{
     refusing::{Refusing, WORDS},
@@ -15,7 +15,7 @@ const STRAY: &str = "127.0.1.77";
 
 impl House {
     /// An Envoy with the bootstrap of sidecar 0, as node `stray` at an address of its own.
-    async fn stray(&self) -> Result<Sidecar> {
+    async fn stray(&self) -> Result<Envoy> {
         let lab = &self.lab;
         let bootstrap = lab.scratch.path().join(format!("{}.json", sidecar_name(0)));
         let bootstrap = fs::read_to_string(bootstrap)?;
@@ -26,7 +26,7 @@ impl House {
             .replace("\"sc0\"", "\"stray\"")
             .replace(&format!("\"{listen}\""), &format!("\"{STRAY}\""))
             .replace(&former.to_string(), &admin.number().to_string());
-        let stray = Sidecar::start("stray", lab.scratch.path(), &bootstrap, admin).await?;
+        let stray = Envoy::start("stray", lab.scratch.path(), &bootstrap, admin).await?;
         stray.listening(self.at_stray()?).await?;
         Ok(stray)
     }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use pointsman_cutover::{Settings, machine::State, migration::UnlistedDatabasePolicy};
-use pointsman_lab::postgres::PostgresServer;
+use pointsman_lab::postgres::{PostgresServer, Walsender};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -20,7 +20,6 @@ use tokio::{
 use super::{
     servers::{eventually, write},
     support::{World, is_in, story},
-    walsender::Walsender,
 };
 
 /// A session that writes one row after the other, until it is told to stop or ended.

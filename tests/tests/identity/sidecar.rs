@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
-use pointsman_lab::{envoy::Sidecar, ports::Port};
+use pointsman_lab::{envoy::Envoy, ports::Port};
 use serde_json::Value;
 use tokio::{
     net::TcpStream,
@@ -34,7 +34,7 @@ async fn a_sidecar_gets_its_listeners_over_mutual_tls_and_its_certificate_rotate
             &house.folder().join("servers.pem").display().to_string(),
         ])
         .await?;
-    let mut sidecar = Sidecar::start("app-1", house.folder(), &bootstrap, admin).await?;
+    let mut sidecar = Envoy::start("app-1", house.folder(), &bootstrap, admin).await?;
     let [orders, billing] = house.writers.each_ref().map(Port::on_loopback);
     sidecar.listening(orders).await?;
     until_synced(&house).await?;
