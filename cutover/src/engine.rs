@@ -1,5 +1,6 @@
 //! Drives migrations: journals the intent, runs the step, journals the evidence.
 
+mod choice;
 mod create;
 mod driver;
 mod dry_run;
@@ -28,9 +29,10 @@ use crate::{
 use driver::{Driver, Handle, Origin, Recorded, Request};
 use request::OperatorRequest;
 
+pub use choice::{Choice, ChoiceName};
 use error::describe;
 pub use error::{EngineError, ErrorKind};
-pub use status::{Choice, ChoiceName, Status, WayBack, WayBackKind};
+pub use status::{Status, WayBack, WayBackKind};
 
 /// What `migration create` asks for.
 #[derive(Clone, Debug)]

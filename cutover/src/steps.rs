@@ -33,6 +33,8 @@ pub(crate) use outcome::{Failure, Problem, Proof};
 pub(crate) use prepare::writes_at_risk;
 pub(crate) use sessions::Sessions;
 
+use routes::RoutePublisher;
+
 /// What a step works with. It reads the record and returns what it found out; the driver
 /// alone changes the record.
 #[derive(Debug)]
@@ -46,6 +48,10 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     fn clock(&self) -> &'a dyn Clock {
         &*self.ports.clock
+    }
+
+    fn routes(&self) -> RoutePublisher<'a> {
+        RoutePublisher::of(self)
     }
 }
 

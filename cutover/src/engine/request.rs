@@ -2,7 +2,7 @@
 
 use pointsman_catalog::UnixMillis;
 
-use super::{error::EngineError, status::ChoiceName};
+use super::{choice::ChoiceName, error::EngineError};
 use crate::{
     Settings,
     machine::{Direction, Event, State},

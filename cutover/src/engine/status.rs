@@ -1,8 +1,11 @@
-use std::{fmt, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::error::describe;
+use super::{
+    choice::{Choice, choices},
+    error::describe,
+};
 use crate::{
     journal::Entry,
     machine::{Direction, State, Step, StreamState},
@@ -52,26 +55,6 @@ pub enum WayBackKind {
     AcceptLoss,
     /// There is nothing to go back from, or no way any more.
     None,
-}
-
-/// One decision that an operator can take in `needs_operator`.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Choice {
-    pub name: ChoiceName,
-    pub message: String,
-}
-
-/// The decisions that there are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(into = "&'static str")]
-pub enum ChoiceName {
-    Retry,
-    /// By proof that the target is no second writer.
-    OpenSource,
-    /// By the operator's word that the target is down.
-    OpenSourceUnproven,
-    /// By the operator's word that the source is down.
-    OpenTargetUnproven,
 }
 
 /// What the driver last saw in a bake.
@@ -254,88 +237,5 @@ fn way(kind: WayBackKind, lossless: bool, message: impl Into<String>) -> WayBack
         lossless,
         writes_at_risk: lossless.then_some(0),
         message: message.into(),
-    }
-}
-
-fn choices(migration: &Migration) -> Vec<Choice> {
-    let State::NeedsOperator { direction, step } = migration.state() else {
-        return Vec::new();
-    };
-    let (source, target) = (&migration.source, &migration.target);
-    let mut choices = vec![Choice {
-        name: ChoiceName::Retry,
-        message: format!("try {} again, with every proof taken anew", step.label()),
-    }];
-    if direction == Direction::Forward && step >= Step::Promote {
-        choices.push(Choice {
-            name: ChoiceName::OpenTargetUnproven,
-            message: format!(
-                "go on towards {target} without asking {source}: you assert that {source} is down for \
-                 good; if it is not, and its fence does not hold, both accept writes"
-            ),
-        });
-    }
-    if direction == Direction::Forward {
-        choices.push(Choice {
-            name: ChoiceName::OpenSource,
-            message: format!(
-                "open {source} again, if {target} can be proven to be closed and unwritten, or a \
-                 standby that can be cut off"
-            ),
-        });
-        choices.push(Choice {
-            name: ChoiceName::OpenSourceUnproven,
-            message: format!(
-                "open {source} without asking {target}: you assert that {target} is down for good \
-                 (powered off or cut off from every client); if it is not, both accept writes; \
-                 what was acknowledged on {target} is lost"
-            ),
-        });
-    }
-    choices
-}
-
-impl ChoiceName {
-    const ALL: [Self; 4] = [
-        Self::Retry,
-        Self::OpenSource,
-        Self::OpenSourceUnproven,
-        Self::OpenTargetUnproven,
-    ];
-
-    /// The name that an operator types.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::OpenSource => "open-source",
-            Self::OpenSourceUnproven => "open-source-target-is-down",
-            Self::OpenTargetUnproven => "open-target-source-is-down",
-        }
-    }
-}
-
-impl From<ChoiceName> for &'static str {
-    fn from(name: ChoiceName) -> Self {
-        name.as_str()
-    }
-}
-
-impl fmt::Display for ChoiceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for ChoiceName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|name| name.as_str() == text);
-        found.ok_or_else(|| {
-            format!(
-                "{text:?} is no choice; allowed: {}",
-                Self::ALL.map(Self::as_str).join(", ")
-            )
-        })
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let record = record(run.migration, Side::Source)?;
     let system_identifier = run.migration.facts.system_identifier()?.to_owned();
     let databases = run.migration.moving();
-    let reported = run.reported(Direction::Forward);
+    let reported = run.routes().reported(Direction::Forward);
     let both = run.both().await?;
     // Sessions on the standby survive a promotion and could write after it, so they end
     // now, while the source's do; new readers are held already.
@@ -74,7 +74,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.settings.end_sessions;
     let record = record(run.migration, Side::Target)?;
     let databases = run.migration.moving();
-    let reported = run.reported(Direction::Reverse);
+    let reported = run.routes().reported(Direction::Reverse);
     let slots = &run.migration.facts.stream()?.slots;
     let target = run.target().await?;
     let fenced = close_and_empty(&target, &record, slots, &databases, deadline).await?;

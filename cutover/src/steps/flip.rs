@@ -29,8 +29,8 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 
 async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {
     let writer = &run.migration.target;
-    let publication = run.publish_serve(writer, Readers::OnTarget).await?;
-    let convergence = run.named_convergence(&publication).await;
+    let publication = run.routes().serve(writer, Readers::OnTarget).await?;
+    let convergence = run.routes().converge(&publication).await;
     Ok(Proof::new(
         format!("{writer} serves; {}", convergence_words(&convergence)),
         json!({
@@ -48,8 +48,8 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     source.fence()?.reopen(former, &[]).await?;
     first_write(run.clock(), &source, &moving).await?;
     let writer = run.migration.source.clone();
-    let publication = run.publish_serve(&writer, Readers::WithoutTarget).await?;
-    let convergence = run.named_convergence(&publication).await;
+    let publication = run.routes().serve(&writer, Readers::WithoutTarget).await?;
+    let convergence = run.routes().converge(&publication).await;
     let left_behind = take_down_stream(run, &moving).await.err();
     let message = match &left_behind {
         None => format!("{writer} serves; {}", convergence_words(&convergence)),

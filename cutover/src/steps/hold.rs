@@ -36,7 +36,7 @@ async fn hold(
     server_clock: UnixMillis,
 ) -> Result<Proof, Failure> {
     let published = run.clock().monotonic();
-    let publication = run.publish_hold(direction, since, until).await?;
+    let publication = run.routes().hold(direction, since, until).await?;
     let barrier = match direction {
         Direction::Forward => Barrier::AllRegistered,
         // On the way back whoever has not acknowledged is named, and the switch goes on:
@@ -60,12 +60,12 @@ async fn hold(
     // use it yet; the fence is the proof, this wait only spares clients an error.
     run.clock().sleep(run.settings.settle).await;
     let left = await_quiet(run, direction, server_clock).await?;
-    let reported = run.reported(direction);
+    let reported = run.routes().reported(direction);
     Ok(Proof::new(
         format!(
             "{}; on {} by their word: {reported}",
             convergence_words(&convergence),
-            run.leaving(direction)
+            run.routes().leaving(direction)
         ),
         json!({
             "sequence": publication.sequence,

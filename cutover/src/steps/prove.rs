@@ -20,18 +20,20 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let both = run.both().await?;
     let mut tries = 0;
     let (ended, observed, proved_through) = loop {
-        let (verdict, ended, observed) = join3(
-            proved(&both.source, &record, &[], token.marker, facts.exempt()),
+        let (fence, ended, observed) = join3(
+            check(&both.source, &record, &[], token.marker, facts.exempt()),
             both.target.sessions()?.end_sessions(&[], end),
             both.target.observe(),
         )
         .await;
-        match verdict? {
-            Ok(through) => break (ended?, observed?, through),
+        match fence? {
+            FenceCheck::Holds { through } => break (ended?, observed?, through),
             // A writer slipped past the fence before the proof: end it, take a new marker
             // and wait for that one instead.
-            Err(breach) if tries >= MAX_TRIES => return Err(Failure::condition(breach)),
-            Err(_) => {
+            FenceCheck::Broken(breach) if tries >= MAX_TRIES => {
+                return Err(Failure::condition(breach));
+            }
+            FenceCheck::Broken(_) => {
                 tries += 1;
                 both.source.sessions()?.end_sessions(&[], end).await?;
                 token.marker = both.source.wal_proof()?.marker(&id, &[]).await?;
@@ -63,12 +65,12 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let slots = &facts.stream()?.slots;
     let record = full_record(run.migration, Side::Target)?;
     let target = run.target().await?;
-    match proved(&target, &record, slots, marker, facts.exempt()).await? {
-        Ok(through) => Ok(Proof::new(
+    match check(&target, &record, slots, marker, facts.exempt()).await? {
+        FenceCheck::Holds { through } => Ok(Proof::new(
             format!("nobody has written on {} since the marker", target.name()),
             json!({ "marker": marker.lsn, "proved_through": through }),
         )),
-        Err(breach) => {
+        FenceCheck::Broken(breach) => {
             target.sessions()?.end_sessions(slots, end).await?;
             Err(Failure::condition(breach))
         }
@@ -91,41 +93,51 @@ pub(super) async fn token_of_a_fence_that_holds(run: &mut Run<'_>) -> Result<Fen
         Err(failure) if failure.is_unanswered() && asserted_down => return Ok(token),
         outcome => outcome?,
     };
-    match proved(&source, &record, &[], token.marker, facts.exempt()).await? {
-        Ok(_through) => Ok(token),
-        Err(breach) => Err(Failure::unprovable(breach)),
+    match check(&source, &record, &[], token.marker, facts.exempt()).await? {
+        FenceCheck::Holds { .. } => Ok(token),
+        FenceCheck::Broken(breach) => Err(Failure::unprovable(breach)),
     }
 }
 
-/// Up to where the server's WAL shows that it is closed, empty, and without a user commit after
-/// the marker; or what contradicts that.
-async fn proved(
+/// Whether a server is closed, empty, and without a user commit after the marker.
+#[derive(Debug)]
+enum FenceCheck {
+    /// Its WAL shows so up to here.
+    Holds {
+        through: Lsn,
+    },
+    Broken(String),
+}
+
+async fn check(
     server: &ControlledServer,
     record: &FenceRecord,
     spare: &[ReverseSlot],
     marker: Marker,
     exempt: &Exempt,
-) -> Result<Result<Lsn, String>, Failure> {
+) -> Result<FenceCheck, Failure> {
     let (breaches, commits) = try_join(
         server.fence()?.breaches(record, spare),
         server.wal_proof()?.user_commits(marker.after, exempt),
     )
     .await?;
     if let Some(breach) = breaches.first() {
-        return Ok(Err(format!(
+        return Ok(FenceCheck::Broken(format!(
             "the fence of {} does not hold: {}",
             server.name(),
             breach.message
         )));
     }
     if commits.count > 0 {
-        return Ok(Err(format!(
+        return Ok(FenceCheck::Broken(format!(
             "{} transactions were committed on {} behind the fence",
             commits.count,
             server.name()
         )));
     }
-    Ok(Ok(commits.through))
+    Ok(FenceCheck::Holds {
+        through: commits.through,
+    })
 }
 
 /// The fence record with the settings that it recorded.

@@ -4,26 +4,44 @@ use pointsman_catalog::{DatabaseName, Role, Route, RouteChange, Routes, ServerNa
 
 use super::{Failure, Run};
 use crate::{
+    Ports, Settings,
     machine::Direction,
+    migration::Migration,
     ports::{Barrier, Convergence, Publication, SessionsOn},
 };
 
-impl Run<'_> {
+/// Publishes the routes of every database that a migration moves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RoutePublisher<'a> {
+    ports: &'a Ports,
+    settings: &'a Settings,
+    migration: &'a Migration,
+}
+
+impl<'a> RoutePublisher<'a> {
+    pub(super) fn of(run: &Run<'a>) -> Self {
+        Self {
+            ports: run.ports,
+            settings: run.settings,
+            migration: run.migration,
+        }
+    }
+
     /// The server that a switch in `direction` takes writers away from.
-    pub(super) fn leaving(&self, direction: Direction) -> &ServerName {
+    pub(super) fn leaving(self, direction: Direction) -> &'a ServerName {
         self.migration.server(direction.leaves())
     }
 
     /// The sessions on that server, as the sidecars report them.
-    pub(super) fn reported(&self, direction: Direction) -> SessionsOn {
+    pub(super) fn reported(self, direction: Direction) -> SessionsOn {
         let databases = self.migration.catalogued();
         let server = self.leaving(direction);
         self.ports.evidence.sessions(&databases, server)
     }
 
     /// Parks new connections of every database, writers' and readers', until `until`.
-    pub(super) async fn publish_hold(
-        &self,
+    pub(super) async fn hold(
+        self,
         direction: Direction,
         since: UnixMillis,
         until: UnixMillis,
@@ -49,8 +67,8 @@ impl Run<'_> {
     }
 
     /// Sends writers to `writer` and readers where `readers` says.
-    pub(super) async fn publish_serve(
-        &self,
+    pub(super) async fn serve(
+        self,
         writer: &ServerName,
         readers: Readers,
     ) -> Result<Publication, Failure> {
@@ -76,7 +94,7 @@ impl Run<'_> {
     }
 
     /// Waits for `publication`; nobody's silence stops a switch that is past its fence.
-    pub(super) async fn named_convergence(&self, publication: &Publication) -> Convergence {
+    pub(super) async fn converge(self, publication: &Publication) -> Convergence {
         let deadline = self.settings.barrier_deadline;
         self.ports
             .data_plane
@@ -85,7 +103,7 @@ impl Run<'_> {
     }
 
     fn readers(
-        &self,
+        self,
         readers: Readers,
         database: &DatabaseName,
         now: Option<&Routes>,

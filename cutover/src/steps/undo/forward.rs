@@ -1,0 +1,226 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{RETRY, recorded};
+use crate::{
+    machine::{Assertion, Event, PromotionDeadline, Side, Step},
+    migration::Migration,
+    ports::{AccessRules, Clock, ControlledServer, ProviderError},
+    steps::{
+        Failure, Proof, Run, prime, prove,
+        routes::{Readers, convergence_words},
+    },
+};
+
+/// The source becomes the writer again.
+pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof, Failure> {
+    if step == Step::Prepare {
+        return Ok(Proof::new("nothing had been changed", json!({})));
+    }
+    let mut seen = "the target was not asked: nothing was closed".to_owned();
+    if step >= Step::Fence {
+        seen = target_is_harmless(run, step).await?;
+        unfence_source(run).await?;
+    }
+    let Migration { source, target, .. } = run.migration;
+    // Before the fence nothing was closed: readers are served where they were.
+    let readers = if step < Step::Fence {
+        Readers::AsBefore
+    } else {
+        Readers::WithoutTarget
+    };
+    let publication = run.routes().serve(source, readers).await?;
+    let convergence = run.routes().converge(&publication).await;
+    let proof = Proof::new(
+        format!(
+            "{source} serves; {seen}; {}",
+            convergence_words(&convergence)
+        ),
+        json!({
+            "sequence": publication.sequence,
+            "epochs": publication.epochs,
+            "convergence": convergence,
+        }),
+    );
+    let mut former = run.migration.facts.former_readers().values();
+    let moved = step >= Step::Fence && former.any(|readers| readers.contains(target));
+    Ok(Proof {
+        event: if moved {
+            Event::DoneReadersMoved
+        } else {
+            Event::Done
+        },
+        ..proof
+    })
+}
+
+/// Opening the source needs proof that the target is no second writer. Before the intent
+/// to promote the journal itself is that proof; after it, the target must be a closed
+/// primary without writes, or a standby that can hear nothing of the opening.
+async fn target_is_harmless(run: &mut Run<'_>, step: Step) -> Result<String, Failure> {
+    let promote_asked = step >= Step::Promote;
+    let asserted_down = run.migration.machine.holds(Assertion::TargetDown);
+    let clock = run.clock();
+    let look = match patience(run).filter(|_| !promote_asked) {
+        None => look_at_target(run, promote_asked).await,
+        Some(patience) => clock
+            .timeout(patience, look_at_target(run, promote_asked))
+            .await
+            .unwrap_or_else(|_elapsed| Err(silent(run.migration, patience))),
+    };
+    match look {
+        Ok(seen) => Ok(seen),
+        Err(failure) if !failure.is_unanswered() => Err(failure),
+        Err(failure) if !promote_asked => {
+            Ok(format!("the target's role is unknown: {}", failure.message))
+        }
+        Err(failure) if asserted_down => {
+            await_engine_clock(clock, run.migration.facts.promotion_deadline()).await;
+            Ok(format!(
+                "an operator asserted that the target is down for good ({})",
+                failure.message
+            ))
+        }
+        Err(failure) => Err(Failure::unprovable(format!(
+            "promotion was asked for and the target does not answer: {}; whether it is a writer is \
+             not known",
+            failure.message
+        ))),
+    }
+}
+
+/// While clients are parked, a target that falls silent must not cost them the rest of their
+/// hold: the source is opened with what is left.
+fn patience(run: &Run<'_>) -> Option<Duration> {
+    let left = run.migration.facts.hold_until()?.since(run.clock().now());
+    (!left.is_zero()).then(|| (left / 2).max(SHORTEST_LOOK))
+}
+
+fn silent(migration: &Migration, waited: Duration) -> Failure {
+    Failure::from(ProviderError::Unreachable {
+        server: migration.target.clone(),
+        reason: format!("no answer within {waited:?}"),
+    })
+}
+
+async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String, Failure> {
+    let target = run.target().await?;
+    let observed = target.observe().await?;
+    match (observed.in_recovery, promote_asked) {
+        (true, false) => Ok("the target is a standby".to_owned()),
+        (false, false) => Err(Failure::unprovable(format!(
+            "{} is a primary on timeline {}, and this migration did not promote it; both servers \
+             stay closed until an operator decides",
+            target.name(),
+            observed.timeline
+        ))),
+        (false, true) => {
+            let Some(fork) = observed.replayed else {
+                return Err(Failure::unprovable(format!(
+                    "{} is a primary and does not say where its recovery ended",
+                    target.name()
+                )));
+            };
+            let record = prove::full_record(run.migration, Side::Source)?;
+            let exempt = run.migration.facts.exempt();
+            if prime::unwritten(&target, &record, fork, exempt).await {
+                Ok("the target is a closed primary that nobody wrote to".to_owned())
+            } else {
+                Err(Failure::unprovable(format!(
+                    "{} is a primary and may have been written to",
+                    target.name()
+                )))
+            }
+        }
+        (true, true) => cut_off(run).await,
+    }
+}
+
+/// The target is a standby although promotion was asked for. The request may still be
+/// under way, so the target must hear nothing of the opening, and the request's own
+/// deadline must have passed on the target's clock.
+async fn cut_off(run: &mut Run<'_>) -> Result<String, Failure> {
+    let deadline = run.migration.facts.promotion_deadline();
+    let target = run.target().await?;
+    let link = target.replication()?.standby_link().await?;
+    let slot = link.slot.filter(|_| link.restore_command.is_empty());
+    let Some(slot) = slot else {
+        return Err(Failure::unprovable(
+            "the target is a standby that cannot be cut off from the source's WAL (no replication \
+             slot of its own, or a restore_command): a late promotion could come up open",
+        ));
+    };
+    if let Some(deadline) = deadline {
+        await_target_clock(run, &target, deadline).await?;
+    }
+    let source = run.source().await?;
+    source.replication()?.cut_off_standby(&slot).await?;
+    Ok(format!(
+        "the target is a standby, cut off from the source (slot {slot} dropped)"
+    ))
+}
+
+/// Waits until no promotion under `deadline` can take effect any more, by the target's clock.
+async fn await_target_clock(
+    run: &Run<'_>,
+    target: &ControlledServer,
+    deadline: PromotionDeadline,
+) -> Result<(), Failure> {
+    let give_up = run.clock().deadline(run.settings.undo);
+    while !deadline.has_passed(target.observe().await?.clock) {
+        if give_up.has_passed() {
+            return Err(Failure::unprovable(
+                "the target's clock did not pass the promotion's deadline",
+            ));
+        }
+        run.clock().sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// A promotion that was sent and not answered cannot take effect past its deadline.
+async fn await_engine_clock(clock: &dyn Clock, deadline: Option<PromotionDeadline>) {
+    let Some(PromotionDeadline(deadline)) = deadline else {
+        return;
+    };
+    let left = deadline.plus(CLOCK_MARGIN).since(clock.now());
+    clock.sleep(left).await;
+}
+
+async fn unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
+    let clock = run.clock();
+    let give_up = clock.deadline(run.settings.undo);
+    loop {
+        match try_unfence_source(run).await {
+            Err(failure) if failure.is_unanswered() && !give_up.has_passed() => {
+                run.sessions.clear();
+                clock.sleep(RETRY).await;
+            }
+            outcome => break outcome,
+        }
+    }
+}
+
+async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
+    let wait = run.settings.end_sessions;
+    // Attaching ends the former session first: what it still had under way is decided when
+    // the record is read.
+    run.source().await?;
+    let closed = recorded(run, Side::Source).await?;
+    let source = run.source().await?;
+    let Some(closed) = closed else { return Ok(()) };
+    source.fence()?.restore_access_rules(&closed).await?;
+    source
+        .fence()?
+        .await_access_rules(AccessRules::Former, wait)
+        .await?;
+    source.fence()?.reopen(&closed, &[]).await?;
+    Ok(())
+}
+
+/// More than two clocks kept by NTP differ.
+const CLOCK_MARGIN: Duration = Duration::from_secs(1);
+/// A server that answers at all does so within this time.
+const SHORTEST_LOOK: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(20);

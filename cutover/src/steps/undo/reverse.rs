@@ -1,0 +1,94 @@
+use serde_json::json;
+
+use super::{RETRY, recorded};
+use crate::{
+    machine::{Side, Step},
+    migration::Learned,
+    ports::AccessRules,
+    steps::{
+        Failure, Proof, Run, fence,
+        outcome::with_learned,
+        routes::{Readers, convergence_words},
+    },
+};
+
+/// The target, which served when the rollback began, serves again.
+pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof, Failure> {
+    if step == Step::Prepare {
+        return Ok(Proof::new("nothing had been changed", json!({})));
+    }
+    let mut left_open = None;
+    if step >= Step::Promote {
+        // It was about to open. Where it does not answer now, arming closes it again.
+        let closed = close_source(run).await;
+        left_open = closed.err().map(|failure| failure.message);
+    }
+    let mut own = None;
+    if step >= Step::Fence {
+        own = Some(reopen_target(run).await?);
+    }
+    let served = serve_target(run, left_open).await;
+    match own {
+        Some(xids) => with_learned(
+            with_learned(served, Learned::TargetOpened),
+            Learned::OwnTransactions(xids),
+        ),
+        None => served,
+    }
+}
+
+async fn serve_target(run: &Run<'_>, left_open: Option<String>) -> Result<Proof, Failure> {
+    let target = &run.migration.target;
+    let publication = run.routes().serve(target, Readers::OnTarget).await?;
+    let convergence = run.routes().converge(&publication).await;
+    Ok(Proof::new(
+        format!("{target} serves on; {}", convergence_words(&convergence)),
+        json!({
+            "sequence": publication.sequence,
+            "convergence": convergence,
+            "source_not_closed": left_open,
+        }),
+    ))
+}
+
+async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
+    let record = fence::record(run.migration, Side::Source)?;
+    let wait = run.settings.end_sessions;
+    let source = run.source().await?;
+    source.fence()?.close(&record).await?;
+    source.sessions()?.await_starting_backends().await?;
+    source.sessions()?.end_sessions(&[], wait).await?;
+    Ok(())
+}
+
+/// Returns the transactions that this took.
+async fn reopen_target(run: &mut Run<'_>) -> Result<Vec<u64>, Failure> {
+    let clock = run.clock();
+    let give_up = clock.deadline(run.settings.undo);
+    loop {
+        match try_reopen_target(run).await {
+            Err(failure) if failure.is_unanswered() && !give_up.has_passed() => {
+                run.sessions.clear();
+                clock.sleep(RETRY).await;
+            }
+            outcome => break outcome,
+        }
+    }
+}
+
+async fn try_reopen_target(run: &mut Run<'_>) -> Result<Vec<u64>, Failure> {
+    run.target().await?;
+    let closed = recorded(run, Side::Target).await?;
+    let staying = run.migration.staying_closed();
+    let wait = run.settings.end_sessions;
+    let target = run.target().await?;
+    let Some(closed) = closed else {
+        return Ok(Vec::new());
+    };
+    target.fence()?.restore_access_rules(&closed).await?;
+    target
+        .fence()?
+        .await_access_rules(AccessRules::Former, wait)
+        .await?;
+    Ok(target.fence()?.reopen(&closed, &staying).await?)
+}
