@@ -18,7 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Settings, checks,
+    Settings,
+    checks::{Moment, Report},
     journal::Journal,
     machine::{Direction, State},
     migration::{Migration, UnlistedDatabasePolicy},
@@ -102,10 +103,9 @@ impl Engine {
     }
 
     /// Runs the checks; a report without a block is recorded and lets a switch begin.
-    pub async fn preflight(&self, name: &str) -> Result<checks::Report, EngineError> {
+    pub async fn preflight(&self, name: &str) -> Result<Report, EngineError> {
         let migration = self.migration(name)?;
-        let report =
-            preflight::run(&self.ports, &self.settings, &migration, checks::Moment::Pre).await?;
+        let report = preflight::run(&self.ports, &self.settings, &migration, Moment::Pre).await?;
         if report.blocking().next().is_none() {
             self.ask(name, OperatorRequest::RecordPreflight(report.at))
                 .await?;

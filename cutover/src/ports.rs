@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use pointsman_catalog::Catalog;
 
+use crate::checks::CheckSet;
+
 mod alarm;
 mod clock;
 mod data_plane;
@@ -34,4 +36,5 @@ pub struct Ports {
     pub providers: Providers,
     pub alarms: Vec<Arc<dyn AlarmSource>>,
     pub evidence: Arc<dyn Evidence>,
+    pub checks: CheckSet,
 }

@@ -6,7 +6,7 @@ use pointsman_catalog::CatalogError;
 
 use crate::{
     Ports, Settings,
-    checks::{self, CheckContext, ControlPlane, Moment, Report},
+    checks::{CheckContext, Moment, Report},
     machine::Assertion,
     migration::{Migration, PlannedDatabase},
     ports::ProviderError,
@@ -55,23 +55,22 @@ pub(crate) async fn run(
         .await;
     let membership = ports.data_plane.membership().await;
     let context = CheckContext {
+        clock: &*ports.clock,
         source: &source,
         target: &target,
         on_source: &*on_source,
         on_target: &*on_target,
         databases: &migration.databases,
-        fates: &migration.unlisted,
+        unlisted: &migration.unlisted,
         catalogued: &catalogued,
         readers: &readers,
-        planned_slots: &[],
         membership: &membership.map_err(|error| error.to_string()),
         reached: &reached,
-        control: &ControlPlane::default(),
         accept_loss: migration.machine.holds(Assertion::LossAccepted),
         moment,
         bake: settings.bake,
     };
-    Ok(checks::run(&context).await)
+    Ok(ports.checks.run(&context).await)
 }
 
 /// A sidecar tries at once, at least every 5 s, and reports twice a second. Nobody waits

@@ -2,9 +2,18 @@
 
 use std::sync::Arc;
 
-use pointsman_cutover::{ports::Providers, providers::postgres::PostgresProvider};
+use pointsman_cutover::{
+    checks::CheckSet,
+    ports::Providers,
+    providers::postgres::{self, PostgresProvider},
+};
 
 /// Every provider, the more particular ones first.
 pub(crate) fn all() -> Providers {
     Providers::new(vec![Arc::new(PostgresProvider)])
+}
+
+/// Their checks, and those that need no server.
+pub(crate) fn checks() -> CheckSet {
+    CheckSet::new(postgres::CHECKS)
 }

@@ -192,6 +192,7 @@ impl House {
             data_plane: Arc::clone(&publisher) as Arc<dyn DataPlane>,
             providers: providers.clone(),
             alarms: vec![Arc::new(probe), Arc::new(sidecars)],
+            checks: providers::checks(),
         };
         Ok(Self {
             engine: Engine::new(ports, settings.engine),

@@ -1,80 +1,96 @@
-use pointsman_catalog::UnixMillis;
-use serde::Serialize;
-use serde_json::{Value, json};
-use tokio::time::Instant;
+use std::fmt;
 
-use super::{CheckContext, Finding, Outcome, Severity};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{
+    CheckContext, Judgement,
+    report::{Finding, Outcome, Severity},
+};
+use crate::ports::Monotonic;
+
+/// Something that must hold before a switch. A check reads and judges; it changes nothing.
+///
+/// A check implements the methods for the places where it looks. Each method gives one
+/// finding per place; the objects that it found there are the finding's evidence.
+#[async_trait]
+pub trait Check: fmt::Debug + Send + Sync {
+    fn spec(&self) -> CheckSpec;
+
+    /// Looks once per preflight: at the fleet, the catalogue, or the servers as a whole.
+    async fn once(&self, _ctx: &CheckContext<'_>) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    /// Looks into `datname` on the source, a database that moves.
+    async fn in_database(&self, _ctx: &CheckContext<'_>, _datname: &str) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    /// Looks into `datname` on the source, a database that stays closed until completion. It
+    /// is promoted like the others: the target has the only copy that is kept.
+    async fn in_closed_database(&self, _ctx: &CheckContext<'_>, _datname: &str) -> Vec<Finding> {
+        Vec::new()
+    }
+}
 
 /// What a check is, apart from what it finds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Check {
-    pub(super) id: &'static str,
-    pub(super) slug: &'static str,
+pub struct CheckSpec {
+    /// Stable, such as `C56`.
+    pub id: &'static str,
+    /// What the check is about, such as `reverse.replica-identity`.
+    pub slug: &'static str,
     severity: Severity,
     /// It guards only the way back, which an operator may give up.
-    lossless: bool,
+    way_back_only: bool,
 }
 
-/// What the rows of one check say, whatever its severity is.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Judgement {
-    pub(super) result: Judged,
-    pub(super) says: String,
-    pub(super) fix: String,
-    pub(super) evidence: Vec<Value>,
-}
-
-/// How rows were judged.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Judged {
-    Pass,
-    /// Worth saying, whatever the check's severity is.
-    Warn,
-    /// As grave as the check's severity.
-    Fail,
-}
-
-impl Check {
-    pub(super) const fn block(id: &'static str, slug: &'static str) -> Self {
+impl CheckSpec {
+    /// A failure forbids the switch.
+    pub const fn block(id: &'static str, slug: &'static str) -> Self {
         Self {
             id,
             slug,
             severity: Severity::Block,
-            lossless: false,
+            way_back_only: false,
         }
     }
 
-    pub(super) const fn warn(id: &'static str, slug: &'static str) -> Self {
+    /// A failure is recorded and shown.
+    pub const fn warn(id: &'static str, slug: &'static str) -> Self {
         Self {
             severity: Severity::Warn,
             ..Self::block(id, slug)
         }
     }
 
-    /// Blocks unless the operator gives up the lossless way back.
-    pub(super) const fn lossless(id: &'static str, slug: &'static str) -> Self {
+    /// A failure forbids the switch, unless the operator gives up the lossless way back.
+    pub const fn block_for_way_back(id: &'static str, slug: &'static str) -> Self {
         Self {
-            lossless: true,
+            way_back_only: true,
             ..Self::block(id, slug)
         }
     }
 
-    /// The finding at `location`, or `Unknown` with the reason why there is no judgement.
-    pub(super) fn finding(
+    /// The finding at `location`. `judgement` is an error where nothing could be judged; the
+    /// finding is [`Outcome::Unknown`] then, for the reason that the error gives.
+    pub fn finding(
         self,
         ctx: &CheckContext<'_>,
         location: impl Into<String>,
-        began: Instant,
+        began: Monotonic,
         judgement: Result<Judgement, String>,
     ) -> Finding {
-        let severity = if self.lossless && ctx.accept_loss {
+        let took = ctx.clock.elapsed(began);
+        let severity = if self.way_back_only && ctx.accept_loss {
             Severity::Warn
         } else {
             self.severity
         };
         let (result, judgement) = match judgement {
-            Ok(judgement) => (judgement.result.outcome(severity), judgement),
-            Err(words) => (Outcome::Unknown, unread(words)),
+            Ok(judgement) => (judgement.grade.outcome(severity), judgement),
+            Err(reason) => (Outcome::Unknown, unknown(&reason)),
         };
         Finding {
             id: self.id.to_owned(),
@@ -83,55 +99,19 @@ impl Check {
             result,
             location: location.into(),
             evidence: bounded(judgement.evidence),
-            says: judgement.says,
-            fix: judgement.fix,
-            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            at: UnixMillis::now(),
-        }
-    }
-}
-
-impl Judged {
-    fn outcome(self, severity: Severity) -> Outcome {
-        match (self, severity) {
-            (Self::Pass, _) => Outcome::Pass,
-            (Self::Warn, _) | (Self::Fail, Severity::Warn) => Outcome::Warn,
-            (Self::Fail, Severity::Block) => Outcome::Block,
-        }
-    }
-}
-
-impl Judgement {
-    pub(super) fn pass(says: impl Into<String>) -> Self {
-        Self {
-            result: Judged::Pass,
-            says: says.into(),
-            fix: String::new(),
-            evidence: Vec::new(),
+            message: judgement.message,
+            remedy: judgement.remedy,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            at: ctx.clock.now(),
         }
     }
 
-    pub(super) fn warn(says: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            result: Judged::Warn,
-            says: says.into(),
-            fix: fix.into(),
-            evidence: Vec::new(),
-        }
-    }
-
-    pub(super) fn fail(says: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            result: Judged::Fail,
-            ..Self::warn(says, fix)
-        }
-    }
-
-    /// Adds one value per object.
-    pub(super) fn with<R: Serialize>(mut self, rows: &[R]) -> Self {
-        let values = rows.iter().filter_map(|row| serde_json::to_value(row).ok());
-        self.evidence.extend(values);
-        self
+    /// Reports list checks by letter and number; an id without a number comes first.
+    pub(super) fn rank(&self) -> (bool, &'static str, u32) {
+        let digits = self.id.find(|c: char| c.is_ascii_digit());
+        let (letters, number) = self.id.split_at(digits.unwrap_or(self.id.len()));
+        let number = number.parse().unwrap_or(0);
+        (digits.is_some(), letters, number)
     }
 }
 
@@ -145,28 +125,14 @@ fn bounded(mut evidence: Vec<Value>) -> Vec<Value> {
     evidence
 }
 
-fn unread(words: String) -> Judgement {
+fn unknown(reason: &str) -> Judgement {
     Judgement::fail(
-        format!("nobody can say: {words}"),
+        format!("unknown: {reason}"),
         "make it readable and run the preflight again: what is unknown does not pass",
     )
 }
 
-/// `1 table`, `3 tables`.
-pub(super) fn count(n: usize, noun: &str) -> String {
-    match n {
-        1 => format!("1 {noun}"),
-        _ => format!("{n} {noun}s"),
-    }
-}
-
 const MAX_EVIDENCE: usize = 1000;
-
-/// Rows as a server gives them, for tests.
-#[cfg(test)]
-pub(super) fn rows<R: serde::de::DeserializeOwned>(rows: Value) -> Vec<R> {
-    serde_json::from_value(rows).unwrap()
-}
 
 #[cfg(test)]
 mod tests {
@@ -179,5 +145,12 @@ mod tests {
         let long = bounded(vec![json!(1); MAX_EVIDENCE + 7]);
         assert_eq!(long.len(), MAX_EVIDENCE + 1);
         assert_eq!(long.last(), Some(&json!({ "left_out": 7 })));
+    }
+
+    #[test]
+    fn checks_are_listed_by_letter_and_number() {
+        let mut ids = ["S10", "C85", "S9", "ID", "C9", "C60"];
+        ids.sort_by_key(|id| CheckSpec::block(id, "a.check").rank());
+        assert_eq!(ids, ["ID", "C9", "C60", "C85", "S9", "S10"]);
     }
 }

@@ -2,7 +2,7 @@ use pointsman_catalog::UnixMillis;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Moment;
+use super::context::Moment;
 
 /// The result of one preflight.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -22,14 +22,14 @@ pub struct Finding {
     /// What a failure means here and now.
     pub severity: Severity,
     pub result: Outcome,
-    /// `source`, `target`, `source/DATNAME`, `fleet` or `control`.
+    /// `source`, `target`, `source/DATNAME` or `fleet`.
     pub location: String,
     /// One value per object, at most a thousand.
     pub evidence: Vec<Value>,
     /// What was found, in one line.
-    pub says: String,
+    pub message: String,
     /// What to do about it; empty when there is nothing to do.
-    pub fix: String,
+    pub remedy: String,
     pub took_ms: u64,
     pub at: UnixMillis,
 }
@@ -48,8 +48,6 @@ pub enum Severity {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The installation has no source of evidence for it.
-    NotApplicable,
     Pass,
     Warn,
     /// It could not be read; counts as the severity.
@@ -57,7 +55,7 @@ pub enum Outcome {
     Block,
 }
 
-/// All findings together.
+/// All findings together: the worst of them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -67,7 +65,7 @@ pub enum Verdict {
 }
 
 impl Report {
-    /// The worst that any finding says.
+    /// The worst result of any finding.
     pub fn verdict(&self) -> Verdict {
         if self.blocking().next().is_some() {
             return Verdict::Blocked;
@@ -78,18 +76,20 @@ impl Report {
         Verdict::Pass
     }
 
-    /// The exit code of a preflight: 0 all pass, 2 warnings only, 3 at least one block.
-    pub fn exit_code(&self) -> u8 {
-        match self.verdict() {
-            Verdict::Pass => 0,
-            Verdict::Warnings => 2,
-            Verdict::Blocked => 3,
-        }
-    }
-
     /// The findings that forbid a switch.
     pub fn blocking(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.blocks())
+    }
+}
+
+impl Verdict {
+    /// The exit code of a preflight: 0 all pass, 2 warnings only, 3 at least one block.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Warnings => 2,
+            Self::Blocked => 3,
+        }
     }
 }
 
@@ -99,7 +99,7 @@ impl Finding {
         match self.result {
             Outcome::Block => true,
             Outcome::Unknown => self.severity == Severity::Block,
-            Outcome::NotApplicable | Outcome::Pass | Outcome::Warn => false,
+            Outcome::Pass | Outcome::Warn => false,
         }
     }
 
@@ -107,7 +107,7 @@ impl Finding {
     pub fn fails(&self) -> bool {
         match self.result {
             Outcome::Warn | Outcome::Unknown | Outcome::Block => true,
-            Outcome::NotApplicable | Outcome::Pass => false,
+            Outcome::Pass => false,
         }
     }
 }
@@ -124,8 +124,8 @@ mod tests {
             result,
             location: location.to_owned(),
             evidence: Vec::new(),
-            says: String::new(),
-            fix: String::new(),
+            message: String::new(),
+            remedy: String::new(),
             took_ms: 0,
             at: UnixMillis(1),
         }
@@ -144,9 +144,10 @@ mod tests {
         let pass = finding("A", Severity::Block, Outcome::Pass, "source");
         let warn = finding("B", Severity::Block, Outcome::Warn, "source");
         let block = finding("C", Severity::Block, Outcome::Block, "source");
-        assert_eq!(report(vec![pass.clone()]).exit_code(), 0);
-        assert_eq!(report(vec![pass.clone(), warn.clone()]).exit_code(), 2);
-        assert_eq!(report(vec![pass, warn, block]).exit_code(), 3);
+        let exit_code = |findings| report(findings).verdict().exit_code();
+        assert_eq!(exit_code(vec![pass.clone()]), 0);
+        assert_eq!(exit_code(vec![pass.clone(), warn.clone()]), 2);
+        assert_eq!(exit_code(vec![pass, warn, block]), 3);
     }
 
     #[test]
@@ -162,11 +163,11 @@ mod tests {
         let report = report(vec![finding(
             "A",
             Severity::Block,
-            Outcome::NotApplicable,
+            Outcome::Unknown,
             "fleet",
         )]);
         let text = serde_json::to_string(&report).unwrap();
-        assert!(text.contains("\"not-applicable\""), "{text}");
+        assert!(text.contains("\"unknown\""), "{text}");
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Does not: reach a cloud's API, read WAL by the replication protocol, or speak TLS yet.
 
+mod checks;
 mod dry_run;
 mod fence;
 mod hba;
@@ -18,5 +19,6 @@ mod sessions;
 mod statements;
 mod wal;
 
+pub use checks::CHECKS;
 pub use hba::{UnfitHba, fenced as fenced_hba};
 pub use provider::PostgresProvider;

@@ -85,7 +85,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     if let Some(finding) = report.blocking().next() {
         return Err(Failure::condition(format!(
             "check {} {} blocks: {}; {}",
-            finding.id, finding.slug, finding.says, finding.fix
+            finding.id, finding.slug, finding.message, finding.remedy
         )));
     }
     let membership = run.ports.data_plane.membership().await?;

@@ -111,8 +111,8 @@ fn finding(finding: &Finding) -> v1::Finding {
         result: word(&finding.result),
         location: finding.location.clone(),
         evidence: Value::Array(finding.evidence.clone()).to_string(),
-        says: finding.says.clone(),
-        fix: finding.fix.clone(),
+        message: finding.message.clone(),
+        remedy: finding.remedy.clone(),
         took_ms: finding.took_ms,
         at_ms: finding.at.0,
     }

@@ -250,7 +250,7 @@ async fn s4_an_idle_database_outside_the_catalogue_never_has_two_primaries() -> 
 
     world.create("unfated", &[]).await?;
     let report = world.engine().preflight("unfated").await?;
-    let blocks: Vec<_> = report.blocking().map(|f| f.says.clone()).collect();
+    let blocks: Vec<_> = report.blocking().map(|f| f.message.clone()).collect();
     ensure!(
         blocks.iter().any(|says| says.contains("idle")),
         "preflight does not block on the idle database: {blocks:?}"

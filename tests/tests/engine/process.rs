@@ -16,11 +16,12 @@ use pointsman_catalog::{
 };
 use pointsman_cutover::{
     Engine, Ports, Settings,
+    checks::CheckSet,
     ports::{
         Barrier, Convergence, DataPlane, DataPlaneError, Evidence, Membership, Providers,
         Publication, Reached, Rehearsal, SessionsOn, SystemClock,
     },
-    providers::postgres::PostgresProvider,
+    providers::postgres::{self, PostgresProvider},
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -153,6 +154,7 @@ impl Process {
             providers: Providers::new(vec![Arc::new(PostgresProvider)]),
             alarms: Vec::new(),
             evidence: evidence.clone(),
+            checks: CheckSet::new(postgres::CHECKS),
         };
         Ok(Self {
             runtime: Builder::new_multi_thread()

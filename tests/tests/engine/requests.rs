@@ -93,13 +93,15 @@ async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
     world.catalog().apply(&declared).await?;
     world.create_to("m", "stranger", &[]).await?;
     let report = world.engine().preflight("m").await?;
-    let says: Vec<_> = report
+    let messages: Vec<_> = report
         .blocking()
-        .map(|finding| finding.says.clone())
+        .map(|finding| finding.message.clone())
         .collect();
     ensure!(
-        says.iter().any(|says| says.contains("system identifier")),
-        "{says:#?}"
+        messages
+            .iter()
+            .any(|message| message.contains("system identifier")),
+        "{messages:#?}"
     );
     let refused = world.engine().start("m").await;
     ensure!(

@@ -117,7 +117,7 @@ impl World {
             .map(|f| {
                 format!(
                     "{} {} {}: {} {:?}",
-                    f.id, f.slug, f.location, f.says, f.evidence
+                    f.id, f.slug, f.location, f.message, f.evidence
                 )
             })
             .collect();

@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use pointsman_cutover::checks::Verdict;
 use pointsman_proto::v1::{Finding, MigrationRequest, PreflightReport};
 use serde_json::Value;
 
@@ -31,12 +32,9 @@ pub(super) async fn run(
 }
 
 fn exit_code(verdict: &str) -> ExitCode {
-    ExitCode::from(match verdict {
-        "pass" => 0,
-        "warnings" => 2,
-        // Also a verdict of a newer control plane: unknown is not a pass.
-        _ => 3,
-    })
+    // What a newer control plane says and this program does not know is not a pass.
+    let verdict = serde_json::from_value(verdict.into()).unwrap_or(Verdict::Blocked);
+    ExitCode::from(verdict.exit_code())
 }
 
 fn chosen<'a>(report: &'a PreflightReport, only: Option<&str>) -> anyhow::Result<Vec<&'a Finding>> {
@@ -80,8 +78,8 @@ fn by_check(findings: &[Finding]) -> Vec<(&str, Vec<&Finding>)> {
 }
 
 fn table(report: &PreflightReport) -> String {
-    let mut table = Table::new(["CHECK", "NAME", "RESULT", "SAYS"]);
-    let mut fixes = Vec::new();
+    let mut table = Table::new(["CHECK", "NAME", "RESULT", "MESSAGE"]);
+    let mut remedies = Vec::new();
     for (id, findings) in by_check(&report.findings) {
         let Some(worst) = findings
             .iter()
@@ -95,27 +93,27 @@ fn table(report: &PreflightReport) -> String {
             .filter(|finding| weight(&finding.result) == weight(&worst.result))
             .count()
             - 1;
-        let says = if more == 0 || weight(&worst.result) <= PASS {
-            worst.says.clone()
+        let message = if more == 0 || weight(&worst.result) == PASS {
+            worst.message.clone()
         } else {
-            format!("{} (and {more} more: --show {id})", worst.says)
+            format!("{} (and {more} more: --show {id})", worst.message)
         };
         table.row([
             id.to_owned(),
             worst.slug.clone(),
             worst.result.to_uppercase(),
-            says,
+            message,
         ]);
-        if weight(&worst.result) > PASS && !worst.fix.is_empty() {
-            fixes.push(format!("{id} {}: {}", worst.location, worst.fix));
+        if weight(&worst.result) > PASS && !worst.remedy.is_empty() {
+            remedies.push(format!("{id} {}: {}", worst.location, worst.remedy));
         }
     }
-    let mut words = format!("{table}\nverdict: {}", report.verdict);
-    if !fixes.is_empty() {
-        words.push_str("\n\nwhat to do:\n  ");
-        words.push_str(&fixes.join("\n  "));
+    let mut text = format!("{table}\nverdict: {}", report.verdict);
+    if !remedies.is_empty() {
+        text.push_str("\n\nwhat to do:\n  ");
+        text.push_str(&remedies.join("\n  "));
     }
-    words
+    text
 }
 
 /// Every object of the chosen check, with its evidence.
@@ -129,9 +127,9 @@ fn objects(findings: &[&Finding]) -> String {
             finding.result.to_uppercase(),
             finding.location
         )];
-        lines.push(format!("  {}", finding.says));
-        if !finding.fix.is_empty() {
-            lines.push(format!("  fix: {}", finding.fix));
+        lines.push(format!("  {}", finding.message));
+        if !finding.remedy.is_empty() {
+            lines.push(format!("  remedy: {}", finding.remedy));
         }
         if let Value::Array(evidence) = show::parsed(&finding.evidence, "[]") {
             lines.extend(evidence.iter().map(|object| format!("  - {object}")));
@@ -141,15 +139,14 @@ fn objects(findings: &[&Finding]) -> String {
     blocks.join("\n")
 }
 
-const PASS: u8 = 1;
+const PASS: u8 = 0;
 
 fn weight(result: &str) -> u8 {
     match result {
-        "not-applicable" => 0,
         "pass" => PASS,
-        "warn" => 2,
-        "unknown" => 3,
-        _ => 4,
+        "warn" => 1,
+        "unknown" => 2,
+        _ => 3,
     }
 }
 
@@ -159,17 +156,19 @@ mod tests {
 
     fn report() -> PreflightReport {
         let finding =
-            |id: &str, slug: &str, result: &str, location: &str, says: &str, fix: &str| Finding {
-                id: id.to_owned(),
-                slug: slug.to_owned(),
-                severity: "block".to_owned(),
-                result: result.to_owned(),
-                location: location.to_owned(),
-                evidence: r#"[{"relation":"public.t"}]"#.to_owned(),
-                says: says.to_owned(),
-                fix: fix.to_owned(),
-                took_ms: 3,
-                at_ms: 0,
+            |id: &str, slug: &str, result: &str, location: &str, message: &str, remedy: &str| {
+                Finding {
+                    id: id.to_owned(),
+                    slug: slug.to_owned(),
+                    severity: "block".to_owned(),
+                    result: result.to_owned(),
+                    location: location.to_owned(),
+                    evidence: r#"[{"relation":"public.t"}]"#.to_owned(),
+                    message: message.to_owned(),
+                    remedy: remedy.to_owned(),
+                    took_ms: 3,
+                    at_ms: 0,
+                }
             };
         PreflightReport {
             verdict: "blocked".to_owned(),

@@ -1,17 +1,17 @@
 //! Room for slots, walsenders and apply workers, on both servers.
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::{
-    CheckContext, Finding,
-    check::{Check, Judgement},
-    place::Place,
-};
+use super::place::Place;
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
 
-pub(super) const ROOM: Check = Check::block("C32", "source.slot-and-worker-room");
+#[derive(Debug)]
+pub(super) struct SlotAndWorkerRoom;
+
+const SPEC: CheckSpec = CheckSpec::block("C32", "source.slot-and-worker-room");
 /// The source as the later subscriber of the reverse stream.
-const APPLY_ROOM: Check = Check::lossless(ROOM.id, ROOM.slug);
+const APPLY: CheckSpec = CheckSpec::block_for_way_back(SPEC.id, SPEC.slug);
 
 /// Replication origins are limited by `max_replication_slots` up to PostgreSQL 17, and by
 /// `max_active_replication_origins` from 18.
@@ -48,33 +48,41 @@ struct Need {
     need: i64,
 }
 
-pub(super) async fn run(ctx: &CheckContext<'_>) -> Vec<Finding> {
-    let began = Instant::now();
-    let (on_source, on_target) = (Place::source(ctx), Place::target(ctx));
-    let (source, target) = futures_util::join!(
-        on_source.ask_one::<Limits>(LIMITS),
-        on_target.ask_one::<Limits>(LIMITS),
-    );
-    let databases = i64::try_from(ctx.moving().len()).unwrap_or(i64::MAX);
-    let judge = |place: &Place<'_>, limits: &Result<Limits, String>, needs: Needs| {
-        let limits = limits.as_ref().map_err(Clone::clone)?;
-        Ok(judge(place.server, limits, &needs(limits)))
-    };
-    // Only what the source's consumers use now is known; the target needs as many.
-    let consumers = source.as_ref().map_or(0, |limits| limits.consumer_slots);
-    let publisher = move |limits: &Limits| publisher_needs(limits, databases, consumers);
-    let subscriber = move |limits: &Limits| subscriber_needs(limits, databases);
-    let source_room = judge(&on_source, &source, Box::new(source_needs));
-    let target_room = judge(&on_target, &target, Box::new(publisher));
-    let apply_room = judge(&on_source, &source, Box::new(subscriber));
-    vec![
-        ROOM.finding(ctx, on_source.location(), began, source_room),
-        ROOM.finding(ctx, on_target.location(), began, target_room),
-        APPLY_ROOM.finding(ctx, on_source.location(), began, apply_room),
-    ]
-}
+#[async_trait]
+impl Check for SlotAndWorkerRoom {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
 
-type Needs = Box<dyn Fn(&Limits) -> Vec<Need>>;
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let began = ctx.clock.monotonic();
+        let (on_source, on_target) = (Place::source(ctx), Place::target(ctx));
+        let (source, target) = futures_util::join!(
+            on_source.ask_one::<Limits>(LIMITS),
+            on_target.ask_one::<Limits>(LIMITS),
+        );
+        let databases = i64::try_from(ctx.moving().len()).unwrap_or(i64::MAX);
+        // Only what the source's consumers use now is known; the target needs as many.
+        let consumers = source.as_ref().map_or(0, |limits| limits.consumer_slots);
+        let standby = source.clone().map(|limits| {
+            let needs = source_needs(&limits);
+            judge(on_source.name(), &limits, &needs)
+        });
+        let publisher = target.map(|limits| {
+            let needs = publisher_needs(&limits, databases, consumers);
+            judge(on_target.name(), &limits, &needs)
+        });
+        let subscriber = source.map(|limits| {
+            let needs = subscriber_needs(&limits, databases);
+            judge(on_source.name(), &limits, &needs)
+        });
+        vec![
+            on_source.finding(SPEC, began, standby),
+            on_target.finding(SPEC, began, publisher),
+            on_source.finding(APPLY, began, subscriber),
+        ]
+    }
+}
 
 /// The replica, and its restart while the old walsender still lingers.
 fn source_needs(limits: &Limits) -> Vec<Need> {
@@ -169,7 +177,7 @@ fn judge(server: &str, limits: &Limits, needs: &[Need]) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::check::Judged;
+    use crate::checks::Grade;
 
     /// The defaults of PostgreSQL 15 with one standby on a slot.
     const DEFAULTS: Limits = Limits {
@@ -191,7 +199,7 @@ mod tests {
             publisher_needs(&DEFAULTS, 2, 0),
             subscriber_needs(&DEFAULTS, 2),
         ] {
-            assert_eq!(judge("blue", &DEFAULTS, &needs).result, Judged::Pass);
+            assert_eq!(judge("blue", &DEFAULTS, &needs).grade, Grade::Pass);
         }
     }
 
@@ -202,13 +210,13 @@ mod tests {
             ..DEFAULTS
         };
         let judgement = judge("blue", &full, &source_needs(&full));
-        assert_eq!(judgement.result, Judged::Fail);
+        assert_eq!(judgement.grade, Grade::Fail);
         assert_eq!(
-            judgement.says,
+            judgement.message,
             "blue has room for 1 more replication slots, 2 are needed"
         );
         assert_eq!(
-            judgement.fix,
+            judgement.remedy,
             "raise max_replication_slots on blue by 1 and restart it"
         );
     }
@@ -221,20 +229,20 @@ mod tests {
             ..DEFAULTS
         };
         assert_eq!(
-            judge("green", &target, &publisher_needs(&target, 2, 1)).result,
-            Judged::Pass
+            judge("green", &target, &publisher_needs(&target, 2, 1)).grade,
+            Grade::Pass
         );
         assert_eq!(
-            judge("green", &target, &publisher_needs(&target, 2, 2)).result,
-            Judged::Fail
+            judge("green", &target, &publisher_needs(&target, 2, 2)).grade,
+            Grade::Fail
         );
     }
 
     #[test]
     fn too_few_apply_workers_or_origins_fail() {
         assert_eq!(
-            judge("blue", &DEFAULTS, &subscriber_needs(&DEFAULTS, 4)).result,
-            Judged::Fail
+            judge("blue", &DEFAULTS, &subscriber_needs(&DEFAULTS, 4)).grade,
+            Grade::Fail
         );
         let eighteen = Limits {
             max_origins_18: Some(1),
@@ -242,7 +250,7 @@ mod tests {
         };
         let judgement = judge("blue", &eighteen, &subscriber_needs(&eighteen, 2));
         assert!(
-            judgement.fix.contains("max_active_replication_origins"),
+            judgement.remedy.contains("max_active_replication_origins"),
             "{judgement:?}"
         );
     }

@@ -2,36 +2,22 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use async_trait::async_trait;
+use serde::Deserialize;
 
 use super::{
-    CheckContext, Finding,
-    check::{Check, Judgement},
     place::Place,
+    replication::{RECEIVER, Receiver, STANDBYS, Standby, own_standby},
 };
-use crate::Lsn;
+use crate::{
+    Lsn,
+    checks::{Check, CheckContext, CheckSpec, Finding, Judgement},
+};
 
-pub(super) const STREAMING: Check = Check::block("C66", "replica.streaming");
+#[derive(Debug)]
+pub(super) struct Streaming;
 
-/// Walsenders of standbys: physical, and reporting what they replayed, which backups and
-/// WAL archivers do not.
-pub(super) const STANDBYS: &str = "
-SELECT r.pid, r.usename::text AS usename, r.application_name, host(r.client_addr) AS client_addr, r.state, r.sync_state,
-       r.replay_lsn::text AS replay_lsn, s.slot_name::text AS slot_name,
-       pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, r.replay_lsn)::bigint AS behind_bytes,
-       extract(epoch FROM clock_timestamp() - r.reply_time)::float8 AS last_reply_s
-FROM pg_stat_replication r
-LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid
-LEFT JOIN pg_stat_activity a ON a.pid = r.pid
-WHERE a.datname IS NULL AND r.replay_lsn IS NOT NULL
-ORDER BY r.pid";
-
-pub(super) const RECEIVER: &str = "
-SELECT pg_is_in_recovery() AS in_recovery, pg_last_wal_receive_lsn()::text AS received, pg_last_wal_replay_lsn()::text AS replayed,
-       CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END AS replay_pause,
-       w.pid, w.status, w.sender_host, w.sender_port, w.slot_name::text AS slot_name
-FROM (SELECT) AS one LEFT JOIN pg_stat_wal_receiver w ON true";
+const SPEC: CheckSpec = CheckSpec::block("C66", "replica.streaming");
 
 const WRITTEN: &str = "
 SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS position,
@@ -39,47 +25,27 @@ SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_curre
 
 const REPLAYED: &str = "SELECT pg_last_wal_replay_lsn()::text AS position, 0 AS port";
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Standby {
-    pub(super) pid: i64,
-    usename: Option<String>,
-    pub(super) application_name: String,
-    pub(super) client_addr: Option<String>,
-    state: Option<String>,
-    sync_state: Option<String>,
-    replay_lsn: Option<Lsn>,
-    pub(super) slot_name: Option<String>,
-    behind_bytes: Option<i64>,
-    last_reply_s: Option<f64>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Receiver {
-    in_recovery: bool,
-    received: Option<Lsn>,
-    replayed: Option<Lsn>,
-    replay_pause: Option<String>,
-    pid: Option<i64>,
-    status: Option<String>,
-    sender_host: Option<String>,
-    sender_port: Option<u16>,
-    slot_name: Option<String>,
-}
-
 #[derive(Clone, Copy, Debug, Deserialize)]
 struct Position {
     position: Option<Lsn>,
     port: u16,
 }
 
-pub(super) async fn run(ctx: &CheckContext<'_>) -> Vec<Finding> {
-    let began = Instant::now();
-    let judgement = streaming(ctx).await;
-    vec![STREAMING.finding(ctx, "target", began, judgement)]
+#[async_trait]
+impl Check for Streaming {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
+
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let began = ctx.clock.monotonic();
+        let (source, target) = (Place::source(ctx), Place::target(ctx));
+        let judgement = streaming(source, target).await;
+        vec![target.finding(SPEC, began, judgement)]
+    }
 }
 
-async fn streaming(ctx: &CheckContext<'_>) -> Result<Judgement, String> {
-    let (source, target) = (Place::source(ctx), Place::target(ctx));
+async fn streaming(source: Place<'_>, target: Place<'_>) -> Result<Judgement, String> {
     let (standbys, written, receiver) = futures_util::join!(
         source.ask::<Standby>(STANDBYS),
         source.ask_one::<Position>(WRITTEN),
@@ -89,17 +55,17 @@ async fn streaming(ctx: &CheckContext<'_>) -> Result<Judgement, String> {
     if receiver.hidden() {
         return Err(format!(
             "the control role may not read pg_stat_wal_receiver of {}; GRANT pg_read_all_stats",
-            target.server
+            target.name()
         ));
     }
-    let ports = [written.port, ctx.source.endpoint.port()];
+    let ports = [written.port, source.server.endpoint.port()];
     let link = Link {
-        source: source.server,
-        target: target.server,
+        source: source.name(),
+        target: target.name(),
         ports: &ports,
     };
     let judgement = match link.fault(&receiver, &standbys) {
-        Some((says, fix)) => Judgement::fail(says, fix),
+        Some((message, remedy)) => Judgement::fail(message, remedy),
         None => follows(&target, written.position, receiver.replayed).await?,
     };
     Ok(judgement.with(&[receiver]).with(&standbys))
@@ -172,9 +138,9 @@ impl Link<'_> {
                 ),
             ));
         }
-        sender.fault().map(|words| {
+        sender.fault().map(|state| {
             (
-                format!("the walsender of {source} for {target} {words}"),
+                format!("the walsender of {source} for {target} {state}"),
                 network,
             )
         })
@@ -207,14 +173,6 @@ impl Standby {
     }
 }
 
-/// The walsender that serves the target. Several standbys on one host share an address,
-/// so the slot tells them apart; without a slot any slotless one may be it.
-pub(super) fn own_standby<'a>(receiver: &Receiver, standbys: &'a [Standby]) -> Option<&'a Standby> {
-    standbys
-        .iter()
-        .find(|standby| standby.slot_name == receiver.slot_name)
-}
-
 /// Waits until the target has replayed what the source had written a moment ago. Progress
 /// is enough: a busy pair is never even.
 async fn follows(
@@ -222,17 +180,18 @@ async fn follows(
     written: Option<Lsn>,
     before: Option<Lsn>,
 ) -> Result<Judgement, String> {
-    let began = Instant::now();
+    let clock = target.clock();
+    let deadline = clock.deadline(REPLAY_PATIENCE);
     loop {
         let replayed = target.ask_one::<Position>(REPLAYED).await?.position;
         if replayed >= written {
-            let name = target.server;
+            let name = target.name();
             return Ok(Judgement::pass(format!("{name} streams and replays")));
         }
-        if began.elapsed() >= REPLAY_PATIENCE {
-            return Ok(judge_progress(target.server, written, before, replayed));
+        if deadline.has_passed() {
+            return Ok(judge_progress(target.name(), written, before, replayed));
         }
-        sleep(POLL).await;
+        clock.sleep(POLL).await;
     }
 }
 
@@ -277,7 +236,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::checks::check::{Judged, rows};
+    use crate::{checks::Grade, providers::postgres::checks::place::rows};
 
     const LINK: Link<'static> = Link {
         source: "blue",
@@ -312,7 +271,7 @@ mod tests {
 
     fn fault(on_target: &Value, on_source: &Value) -> Option<String> {
         LINK.fault(&receiver(on_target), &standbys(on_source))
-            .map(|(says, _)| says)
+            .map(|(message, _)| message)
     }
 
     #[test]
@@ -327,21 +286,24 @@ mod tests {
         let slotless = json!({"slot_name": null});
         assert_eq!(fault(&slotless, &slotless), None);
         let elsewhere = json!({"slot_name": null, "sender_port": 5433});
-        let words = fault(&elsewhere, &slotless).unwrap();
+        let message = fault(&elsewhere, &slotless).unwrap();
         assert!(
-            words.contains("port 5433, which is not a port of blue"),
-            "{words}"
+            message.contains("port 5433, which is not a port of blue"),
+            "{message}"
         );
     }
 
     #[test]
     fn a_slot_that_serves_nobody_on_the_source_fails() {
-        let words = fault(&json!({"slot_name": "other"}), &json!({})).unwrap();
-        assert!(words.contains("no walsender of blue answers"), "{words}");
+        let message = fault(&json!({"slot_name": "other"}), &json!({})).unwrap();
+        assert!(
+            message.contains("no walsender of blue answers"),
+            "{message}"
+        );
     }
 
     #[test]
-    fn every_broken_link_has_its_words() {
+    fn every_broken_link_has_its_message() {
         for (on_target, on_source, expected) in [
             (json!({"in_recovery": false}), json!({}), "not in recovery"),
             (
@@ -358,8 +320,8 @@ mod tests {
             (json!({}), json!({"state": "catchup"}), "in state catchup"),
             (json!({}), json!({"last_reply_s": 31.0}), "31 s ago"),
         ] {
-            let words = fault(&on_target, &on_source).unwrap();
-            assert!(words.contains(expected), "{words}");
+            let message = fault(&on_target, &on_source).unwrap();
+            assert!(message.contains(expected), "{message}");
         }
     }
 
@@ -372,9 +334,9 @@ mod tests {
     #[test]
     fn replay_that_moves_warns_and_replay_that_stands_fails() {
         let lsn = |text: &str| Some(text.parse().unwrap());
-        let judged = |now| judge_progress("green", lsn("0/9"), lsn("0/5"), now).result;
-        assert_eq!(judged(lsn("0/7")), Judged::Warn);
-        assert_eq!(judged(lsn("0/5")), Judged::Fail);
-        assert_eq!(judged(None), Judged::Fail);
+        let judged = |now| judge_progress("green", lsn("0/9"), lsn("0/5"), now).grade;
+        assert_eq!(judged(lsn("0/7")), Grade::Warn);
+        assert_eq!(judged(lsn("0/5")), Grade::Fail);
+        assert_eq!(judged(None), Grade::Fail);
     }
 }

@@ -1,20 +1,19 @@
-//! Whether this control plane is fit to drive: sessions that answer, clocks that agree,
-//! and what the switch needs on both servers.
+//! Whether this control plane can drive both servers: sessions that answer, clocks that
+//! agree, and what a switch needs there.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
+use async_trait::async_trait;
 use pointsman_catalog::UnixMillis;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tokio::time::Instant;
 
-use super::{
-    CheckContext, ControlPlane, Finding,
-    check::{Check, Judgement},
-    place::Place,
-};
+use super::place::Place;
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
 
-pub(super) const READY: Check = Check::block("C81", "control.ready");
+#[derive(Debug)]
+pub(super) struct ControlReady;
+
+const SPEC: CheckSpec = CheckSpec::block("C81", "control.ready");
 
 const ANSWER: &str = "
 SELECT current_database()::text AS db, pg_is_in_recovery() AS in_recovery,
@@ -49,41 +48,50 @@ struct Equipment {
     walinspect: bool,
 }
 
-pub(super) async fn run(ctx: &CheckContext<'_>) -> Vec<Finding> {
-    let (source, target) = futures_util::join!(
-        on_server(ctx, Place::source(ctx), false),
-        on_server(ctx, Place::target(ctx), true),
-    );
-    let own = judge_control_plane(ctx.control);
-    let own = READY.finding(ctx, "control", Instant::now(), Ok(own));
-    vec![source, target, own]
+/// What a server is in its replication.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Role {
+    Primary,
+    Standby,
 }
 
-async fn on_server(ctx: &CheckContext<'_>, place: Place<'_>, in_recovery: bool) -> Finding {
-    let began = Instant::now();
-    let judgement = look(ctx, place, in_recovery).await;
-    READY.finding(ctx, place.location(), began, judgement)
+#[async_trait]
+impl Check for ControlReady {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
+
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let moving = ctx.moving();
+        let (source, target) = futures_util::join!(
+            on_server(Place::source(ctx), &moving, Role::Primary),
+            on_server(Place::target(ctx), &moving, Role::Standby),
+        );
+        vec![source, target]
+    }
 }
 
-async fn look(
-    ctx: &CheckContext<'_>,
-    place: Place<'_>,
-    in_recovery: bool,
-) -> Result<Judgement, String> {
+async fn on_server(place: Place<'_>, moving: &[&str], expected: Role) -> Finding {
+    let began = place.clock().monotonic();
+    let judgement = look(place, moving, expected).await;
+    place.finding(SPEC, began, judgement)
+}
+
+async fn look(place: Place<'_>, moving: &[&str], expected: Role) -> Result<Judgement, String> {
     let equipment = place.ask_one::<Equipment>(EQUIPMENT).await?;
     let mut answers = vec![answer(place).await?];
-    for datname in ctx.moving() {
+    for &datname in moving {
         answers.push(answer(place.database(datname)).await?);
     }
+    let name = place.name();
     let judgement = answers
         .iter()
-        .find_map(|answer| unfit(place.server, answer, in_recovery))
-        .or_else(|| lacking(place.server, equipment))
+        .find_map(|answer| unfit(name, answer, expected))
+        .or_else(|| lacking(name, equipment))
         .unwrap_or_else(|| {
+            let sessions = answers.len();
             Judgement::pass(format!(
-                "{} answers in all {} sessions, its clock agrees with ours",
-                place.server,
-                answers.len()
+                "{name} answers in all {sessions} sessions, its clock agrees with ours"
             ))
         });
     Ok(judgement.with(&answers).with(&[equipment]))
@@ -91,12 +99,13 @@ async fn look(
 
 /// The quickest of up to three tries. A session is opened on the first.
 async fn answer(place: Place<'_>) -> Result<Timed, String> {
+    let clock = place.clock();
     let mut best: Option<Timed> = None;
     for _ in 0..TRIES {
-        let before = UnixMillis::now();
-        let began = Instant::now();
+        let before = clock.now();
+        let began = clock.monotonic();
         let answer = place.ask_one::<Answer>(ANSWER).await?;
-        let timed = Timed::new(answer, before, began.elapsed());
+        let timed = Timed::new(answer, before, clock.elapsed(began));
         let quick = timed.took_ms < SLOW_MS;
         if best
             .as_ref()
@@ -108,7 +117,7 @@ async fn answer(place: Place<'_>) -> Result<Timed, String> {
             break;
         }
     }
-    best.ok_or_else(|| format!("server {} was not asked", place.server))
+    best.ok_or_else(|| format!("server {} was not asked", place.name()))
 }
 
 impl Timed {
@@ -128,26 +137,36 @@ impl Timed {
     }
 }
 
-fn unfit(server: &str, timed: &Timed, in_recovery: bool) -> Option<Judgement> {
+impl Role {
+    fn of(answer: &Answer) -> Self {
+        if answer.in_recovery {
+            Self::Standby
+        } else {
+            Self::Primary
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "a primary",
+            Self::Standby => "a standby",
+        })
+    }
+}
+
+/// Why an answer shows that `server` cannot be driven.
+fn unfit(server: &str, timed: &Timed, expected: Role) -> Option<Judgement> {
     let Timed {
         answer,
         took_ms,
         ahead_ms,
     } = timed;
-    if answer.in_recovery != in_recovery {
-        let role = |in_recovery| {
-            if in_recovery {
-                "a standby"
-            } else {
-                "a primary"
-            }
-        };
+    let role = Role::of(answer);
+    if role != expected {
         return Some(Judgement::fail(
-            format!(
-                "{server} is {}, where {} is expected",
-                role(answer.in_recovery),
-                role(in_recovery)
-            ),
+            format!("{server} is {role}, where {expected} is expected"),
             "find out who changed its role",
         ));
     }
@@ -174,6 +193,7 @@ fn unfit(server: &str, timed: &Timed, in_recovery: bool) -> Option<Judgement> {
     })
 }
 
+/// What `server` lacks for a switch.
 fn lacking(server: &str, equipment: Equipment) -> Option<Judgement> {
     if equipment.version < OLDEST {
         return Some(Judgement::fail(
@@ -195,50 +215,16 @@ fn lacking(server: &str, equipment: Equipment) -> Option<Judgement> {
     })
 }
 
-fn judge_control_plane(control: &ControlPlane) -> Judgement {
-    let ControlPlane {
-        journal_sync,
-        lease_lost,
-    } = control;
-    let sync_ms = journal_sync.map(|took| took.as_millis());
-    let mut judgement = if let Some(words) = lease_lost {
-        Judgement::fail(
-            format!("this control plane may not drive: {words}"),
-            "ask the leader",
-        )
-    } else if journal_sync.is_some_and(|took| took > SLOW_JOURNAL) {
-        Judgement::fail(
-            format!(
-                "a journal write took {} ms to reach the disk, above {} ms; every step waits for \
-                 several",
-                sync_ms.unwrap_or_default(),
-                SLOW_JOURNAL.as_millis()
-            ),
-            "move the data directory to a disk that syncs faster",
-        )
-    } else {
-        Judgement::pass(sync_ms.map_or_else(
-            || "this control plane may drive".to_owned(),
-            |ms| format!("this control plane may drive, and its journal syncs in {ms} ms"),
-        ))
-    };
-    judgement.evidence.push(
-        json!({ "journal_sync_ms": sync_ms.map(|ms| ms.to_string()), "lease_lost": lease_lost }),
-    );
-    judgement
-}
-
 const TRIES: u32 = 3;
 const SLOW_MS: u64 = 500;
 const CLOCK_MS: u64 = 1000;
-const SLOW_JOURNAL: Duration = Duration::from_millis(100);
 /// `server_version_num` of the oldest supported release.
 const OLDEST: i64 = 150_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::check::Judged;
+    use crate::checks::Grade;
 
     fn timed(in_recovery: bool, clock_ms: i64, took_ms: u64) -> Timed {
         let answer = Answer {
@@ -252,8 +238,8 @@ mod tests {
 
     #[test]
     fn a_server_that_answers_in_its_role_and_time_is_fit() {
-        assert_eq!(unfit("blue", &timed(false, 10_003, 5), false), None);
-        assert_eq!(unfit("blue", &timed(false, 10_900, 5), false), None);
+        assert_eq!(unfit("blue", &timed(false, 10_003, 5), Role::Primary), None);
+        assert_eq!(unfit("blue", &timed(false, 10_900, 5), Role::Primary), None);
     }
 
     #[test]
@@ -265,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_wrong_role_a_slow_answer_and_a_wrong_clock_are_named() {
-        for (answer, words) in [
+        for (answer, expected) in [
             (
                 timed(true, 10_000, 5),
                 "a standby, where a primary is expected",
@@ -274,9 +260,9 @@ mod tests {
             (timed(false, 12_005, 5), "2000 ms ahead of"),
             (timed(false, 8_000, 5), "2000 ms behind"),
         ] {
-            let judgement = unfit("blue", &answer, false).unwrap();
-            assert_eq!(judgement.result, Judged::Fail);
-            assert!(judgement.says.contains(words), "{judgement:?}");
+            let judgement = unfit("blue", &answer, Role::Primary).unwrap();
+            assert_eq!(judgement.grade, Grade::Fail);
+            assert!(judgement.message.contains(expected), "{judgement:?}");
         }
     }
 
@@ -289,21 +275,5 @@ mod tests {
         assert_eq!(lacking("blue", equipped(150_018, true)), None);
         assert!(lacking("blue", equipped(140_001, true)).is_some());
         assert!(lacking("blue", equipped(150_018, false)).is_some());
-    }
-
-    #[test]
-    fn a_lost_lease_and_a_slow_journal_fail() {
-        let fit = ControlPlane::default();
-        assert_eq!(judge_control_plane(&fit).result, Judged::Pass);
-        let slow = ControlPlane {
-            journal_sync: Some(Duration::from_millis(101)),
-            ..fit.clone()
-        };
-        assert_eq!(judge_control_plane(&slow).result, Judged::Fail);
-        let lost = ControlPlane {
-            lease_lost: Some("another replica holds it".to_owned()),
-            ..fit
-        };
-        assert_eq!(judge_control_plane(&lost).result, Judged::Fail);
     }
 }

@@ -1,16 +1,16 @@
 //! Whether the control role can close the servers.
 
+use async_trait::async_trait;
 use pointsman_catalog::{FenceLevel, Server};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::{
-    CheckContext, Finding,
-    check::{Check, Judgement, count},
-    place::Place,
-};
+use super::place::Place;
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement, count};
 
-pub(super) const COVERS_EVERYONE: Check = Check::block("C41", "source.fence-covers-everyone");
+#[derive(Debug)]
+pub(super) struct FenceCoversEveryone;
+
+const SPEC: CheckSpec = CheckSpec::block("C41", "source.fence-covers-everyone");
 
 /// Every database that the fence closes or limits: all that accept connections, templates
 /// and `postgres` included.
@@ -48,30 +48,35 @@ struct Escaping {
     rolconnlimit: i64,
 }
 
-pub(super) async fn run(ctx: &CheckContext<'_>) -> Vec<Finding> {
-    let (source, target) = (Place::source(ctx), Place::target(ctx));
-    let (on_source, on_target) = futures_util::join!(
-        covers_everyone(ctx, ctx.source, &source),
-        covers_everyone(ctx, ctx.target, &target),
-    );
-    vec![on_source, on_target]
+#[async_trait]
+impl Check for FenceCoversEveryone {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
+
+    /// The target's sessions are ended at the fence as well, and a rollback closes the target.
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let (source, target) = (Place::source(ctx), Place::target(ctx));
+        let (source, target) =
+            futures_util::join!(covers_everyone(source), covers_everyone(target));
+        vec![source, target]
+    }
 }
 
-/// The target's sessions are ended at the fence as well, and a rollback closes the target.
-async fn covers_everyone(ctx: &CheckContext<'_>, server: &Server, place: &Place<'_>) -> Finding {
-    let began = Instant::now();
+async fn covers_everyone(place: Place<'_>) -> Finding {
+    let began = place.clock().monotonic();
     let (closable, escaping) = futures_util::join!(
         place.ask::<Closable>(CLOSABLE),
         place.ask::<Escaping>(ESCAPING),
     );
     let judgement = closable.and_then(|closable| {
         let escaping = escaping?;
-        Ok(judge_closable(server, &closable).with(&escaping))
+        Ok(judge(place.server, &closable).with(&escaping))
     });
-    COVERS_EVERYONE.finding(ctx, place.location(), began, judgement)
+    place.finding(SPEC, began, judgement)
 }
 
-fn judge_closable(server: &Server, rows: &[Closable]) -> Judgement {
+fn judge(server: &Server, rows: &[Closable]) -> Judgement {
     let name = &server.name;
     let Some(first) = rows.first() else {
         return Judgement::fail(
@@ -125,7 +130,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::checks::check::{Judged, rows};
+    use crate::{checks::Grade, providers::postgres::checks::place::rows};
 
     fn server(fence: FenceLevel) -> Server {
         Server {
@@ -150,10 +155,10 @@ mod tests {
 
     #[test]
     fn a_role_that_may_do_everything_passes() {
-        let judgement = judge_closable(&server(FenceLevel::Sql), &closable(json!({})));
-        assert_eq!(judgement.result, Judged::Pass);
+        let judgement = judge(&server(FenceLevel::Sql), &closable(json!({})));
+        assert_eq!(judgement.grade, Grade::Pass);
         assert_eq!(
-            judgement.says,
+            judgement.message,
             "pointsman can close all 1 database of blue and end every session"
         );
     }
@@ -162,9 +167,9 @@ mod tests {
     fn what_the_role_may_not_do_fails_with_the_grant_that_helps() {
         let sql = server(FenceLevel::Sql);
         let fix = |change| {
-            let judgement = judge_closable(&sql, &closable(change));
-            assert_eq!(judgement.result, Judged::Fail);
-            judgement.fix
+            let judgement = judge(&sql, &closable(change));
+            assert_eq!(judgement.grade, Grade::Fail);
+            judgement.remedy
         };
         assert_eq!(fix(json!({"may_close": false})), "GRANT app TO pointsman");
         assert_eq!(
@@ -175,23 +180,20 @@ mod tests {
 
     #[test]
     fn a_barrier_that_is_refused_is_a_warning() {
-        let judgement = judge_closable(
+        let judgement = judge(
             &server(FenceLevel::Sql),
             &closable(json!({"may_run_barrier": false})),
         );
-        assert_eq!(judgement.result, Judged::Warn);
+        assert_eq!(judgement.grade, Grade::Warn);
     }
 
     #[test]
     fn the_hba_fence_needs_a_superuser() {
         let hba = server(FenceLevel::SqlHba);
+        assert_eq!(judge(&hba, &closable(json!({}))).grade, Grade::Fail);
         assert_eq!(
-            judge_closable(&hba, &closable(json!({}))).result,
-            Judged::Fail
-        );
-        assert_eq!(
-            judge_closable(&hba, &closable(json!({"superuser": true}))).result,
-            Judged::Pass
+            judge(&hba, &closable(json!({"superuser": true}))).grade,
+            Grade::Pass
         );
     }
 }

@@ -1,18 +1,20 @@
-//! Promotion moves every database of the server, so each must have been thought of.
+//! Databases of the source that nobody decided on. Promotion moves the whole server.
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::{
-    CheckContext, Finding,
-    check::{Check, Judgement, count},
-    place::Place,
+use super::place::Place;
+use crate::{
+    checks::{Check, CheckContext, CheckSpec, Finding, Judgement, count},
+    migration::{PlannedDatabase, UnlistedDatabasePolicy},
 };
-use crate::migration::{PlannedDatabase, UnlistedDatabasePolicy};
 
-pub(super) const EVERY_DATABASE: Check = Check::block("S4", "source.every-database-has-a-fate");
+#[derive(Debug)]
+pub(super) struct UnlistedDatabases;
+
+const SPEC: CheckSpec = CheckSpec::block("S4", "source.unlisted-databases");
 
 const CONNECTABLE: &str = "
 SELECT d.datname::text AS datname, s.numbackends, s.tup_inserted + s.tup_updated + s.tup_deleted AS rows_written
@@ -41,42 +43,48 @@ struct Table {
 }
 
 /// What the migration and the catalogue know of the server's databases.
-struct Plan<'a> {
+struct Known<'a> {
     server: &'a str,
     databases: &'a [PlannedDatabase],
-    fates: &'a BTreeMap<String, UnlistedDatabasePolicy>,
+    unlisted: &'a BTreeMap<String, UnlistedDatabasePolicy>,
     catalogued: &'a [PlannedDatabase],
 }
 
-pub(super) async fn run(ctx: &CheckContext<'_>) -> Vec<Finding> {
-    let place = Place::source(ctx);
-    let plan = Plan {
-        server: place.server,
-        databases: ctx.databases,
-        fates: ctx.fates,
-        catalogued: ctx.catalogued,
-    };
-    let began = Instant::now();
-    let (rows, tables) = futures_util::join!(
-        place.ask::<Connectable>(CONNECTABLE),
-        place.ask::<Table>(TABLES_IN_POSTGRES),
-    );
-    let rows = rows.map(|rows| plan.judge(&rows));
-    let tables = tables.map(|tables| judge_postgres(place.server, &tables));
-    let postgres = place.database("postgres");
-    vec![
-        EVERY_DATABASE.finding(ctx, place.location(), began, rows),
-        EVERY_DATABASE.finding(ctx, postgres.location(), began, tables),
-    ]
+#[async_trait]
+impl Check for UnlistedDatabases {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
+
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let place = Place::source(ctx);
+        let known = Known {
+            server: place.name(),
+            databases: ctx.databases,
+            unlisted: ctx.unlisted,
+            catalogued: ctx.catalogued,
+        };
+        let began = ctx.clock.monotonic();
+        let (rows, tables) = futures_util::join!(
+            place.ask::<Connectable>(CONNECTABLE),
+            place.ask::<Table>(TABLES_IN_POSTGRES),
+        );
+        let rows = rows.map(|rows| known.judge(&rows));
+        let tables = tables.map(|tables| judge_postgres(place.name(), &tables));
+        vec![
+            place.finding(SPEC, began, rows),
+            place.database("postgres").finding(SPEC, began, tables),
+        ]
+    }
 }
 
-impl Plan<'_> {
+impl Known<'_> {
     fn judge(&self, rows: &[Connectable]) -> Judgement {
         let judgement = self
             .impossible()
             .or_else(|| self.left_out())
             .or_else(|| self.absent(rows))
-            .or_else(|| self.fateless(rows))
+            .or_else(|| self.undecided(rows))
             .or_else(|| self.mistyped(rows))
             .unwrap_or_else(|| {
                 Judgement::pass(format!(
@@ -92,9 +100,9 @@ impl Plan<'_> {
         self.databases.iter().any(|named| named.datname == datname)
     }
 
-    /// `postgres` is the control sessions' own door and cannot be closed.
+    /// The control sessions need `postgres`, so it cannot be closed.
     fn impossible(&self) -> Option<Judgement> {
-        let moving = self.named("postgres") || self.fates.contains_key("postgres");
+        let moving = self.named("postgres") || self.unlisted.contains_key("postgres");
         moving.then(|| {
             Judgement::fail(
                 "database postgres cannot be moved: the control sessions need it, so it is never \
@@ -144,36 +152,36 @@ impl Plan<'_> {
     }
 
     /// On the server, and neither named nor decided on.
-    fn fateless(&self, rows: &[Connectable]) -> Option<Judgement> {
-        let fateless: Vec<_> = rows
+    fn undecided(&self, rows: &[Connectable]) -> Option<Judgement> {
+        let undecided: Vec<_> = rows
             .iter()
             .map(|row| row.datname.as_str())
-            .filter(|datname| !self.named(datname) && !self.fates.contains_key(*datname))
+            .filter(|datname| !self.named(datname) && !self.unlisted.contains_key(*datname))
             .collect();
-        let first = fateless.first()?;
+        let first = undecided.first()?;
         Some(Judgement::fail(
             format!(
                 "{} of {} that nobody decided on: {}; left open, both servers would accept writes \
                  there after promotion",
-                count(fateless.len(), "database"),
+                count(undecided.len(), "database"),
                 self.server,
-                list(fateless.iter().copied())
+                list(undecided.iter().copied())
             ),
             format!(
-                "create the migration with a fate for each: --fate {first}=moves (it moves like \
+                "create the migration with a decision for each: --fate {first}=moves (it moves like \
                  the others, with a reverse stream) or --fate {first}=stays-closed (closed on both \
                  servers until the migration is complete); or add it to the catalogue"
             ),
         ))
     }
 
-    /// A fate for what is not there: somebody meant something else.
+    /// A policy for a database that is not there: a typing error.
     fn mistyped(&self, rows: &[Connectable]) -> Option<Judgement> {
         let there = |datname: &String| rows.iter().any(|row| row.datname == *datname);
-        let mistyped = self.fates.keys().find(|datname| !there(datname))?;
+        let mistyped = self.unlisted.keys().find(|datname| !there(datname))?;
         Some(Judgement::fail(
             format!(
-                "a fate is given for database {mistyped}, which is not on {}, or accepts no \
+                "a decision is given for database {mistyped}, which is not on {}, or accepts no \
                  connection",
                 self.server
             ),
@@ -209,7 +217,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::checks::check::{Judged, rows};
+    use crate::{checks::Grade, providers::postgres::checks::place::rows};
 
     fn database(name: &str) -> PlannedDatabase {
         PlannedDatabase {
@@ -220,15 +228,15 @@ mod tests {
 
     fn judged(
         named: &[&str],
-        fates: &[(&str, UnlistedDatabasePolicy)],
+        unlisted: &[(&str, UnlistedDatabasePolicy)],
         catalogued: &[&str],
         on_server: &[&str],
     ) -> Judgement {
         let databases: Vec<_> = named.iter().map(|name| database(name)).collect();
         let catalogued: Vec<_> = catalogued.iter().map(|name| database(name)).collect();
-        let fates = fates
+        let unlisted = unlisted
             .iter()
-            .map(|&(name, fate)| (name.to_owned(), fate))
+            .map(|&(name, policy)| (name.to_owned(), policy))
             .collect();
         let on_server: Vec<_> = on_server
             .iter()
@@ -238,73 +246,84 @@ mod tests {
                 rows_written: Some(0),
             })
             .collect();
-        Plan {
+        Known {
             server: "blue",
             databases: &databases,
-            fates: &fates,
+            unlisted: &unlisted,
             catalogued: &catalogued,
         }
         .judge(&on_server)
     }
 
     #[test]
-    fn named_and_fated_databases_pass() {
-        let fates = [
+    fn named_and_decided_databases_pass() {
+        let unlisted = [
             ("old", UnlistedDatabasePolicy::StaysClosed),
             ("side", UnlistedDatabasePolicy::Moves),
         ];
-        let judgement = judged(&["orders"], &fates, &["orders"], &["old", "orders", "side"]);
-        assert_eq!(judgement.result, Judged::Pass);
+        let judgement = judged(
+            &["orders"],
+            &unlisted,
+            &["orders"],
+            &["old", "orders", "side"],
+        );
+        assert_eq!(judgement.grade, Grade::Pass);
         assert_eq!(judgement.evidence.len(), 3);
     }
 
     #[test]
-    fn an_idle_database_that_nobody_decided_on_fails_with_both_fates() {
+    fn an_idle_database_that_nobody_decided_on_fails_with_both_policies() {
         let judgement = judged(&["orders"], &[], &["orders"], &["idle", "orders"]);
-        assert_eq!(judgement.result, Judged::Fail);
-        assert!(judgement.says.contains("idle"), "{judgement:?}");
-        for fate in ["--fate idle=moves", "--fate idle=stays-closed"] {
-            assert!(judgement.fix.contains(fate), "{judgement:?}");
+        assert_eq!(judgement.grade, Grade::Fail);
+        assert!(judgement.message.contains("idle"), "{judgement:?}");
+        for flag in ["--fate idle=moves", "--fate idle=stays-closed"] {
+            assert!(judgement.remedy.contains(flag), "{judgement:?}");
         }
     }
 
     #[test]
-    fn a_catalogued_database_needs_to_be_named_even_if_it_has_a_fate() {
-        let fates = [("billing", UnlistedDatabasePolicy::StaysClosed)];
+    fn a_catalogued_database_needs_to_be_named_even_if_it_has_a_policy() {
+        let unlisted = [("billing", UnlistedDatabasePolicy::StaysClosed)];
         let judgement = judged(
             &["orders"],
-            &fates,
+            &unlisted,
             &["orders", "billing"],
             &["billing", "orders"],
         );
-        assert_eq!(judgement.result, Judged::Fail);
-        assert!(judgement.fix.contains("includes billing"), "{judgement:?}");
+        assert_eq!(judgement.grade, Grade::Fail);
+        assert!(
+            judgement.remedy.contains("includes billing"),
+            "{judgement:?}"
+        );
     }
 
     #[test]
     fn a_named_database_that_is_not_there_fails() {
         let judgement = judged(&["orders"], &[], &["orders"], &[]);
-        assert_eq!(judgement.result, Judged::Fail);
-        assert!(judgement.says.contains("is not on blue"), "{judgement:?}");
+        assert_eq!(judgement.grade, Grade::Fail);
+        assert!(
+            judgement.message.contains("is not on blue"),
+            "{judgement:?}"
+        );
     }
 
     #[test]
-    fn a_fate_for_nothing_and_the_moving_of_postgres_fail() {
-        let fates = [("typo", UnlistedDatabasePolicy::Moves)];
+    fn a_policy_for_nothing_and_the_moving_of_postgres_fail() {
+        let unlisted = [("typo", UnlistedDatabasePolicy::Moves)];
         assert_eq!(
-            judged(&["orders"], &fates, &["orders"], &["orders"]).result,
-            Judged::Fail
+            judged(&["orders"], &unlisted, &["orders"], &["orders"]).grade,
+            Grade::Fail
         );
         assert_eq!(
-            judged(&["postgres"], &[], &["postgres"], &[]).result,
-            Judged::Fail
+            judged(&["postgres"], &[], &["postgres"], &[]).grade,
+            Grade::Fail
         );
     }
 
     #[test]
     fn tables_in_database_postgres_are_a_warning() {
-        assert_eq!(judge_postgres("blue", &[]).result, Judged::Pass);
+        assert_eq!(judge_postgres("blue", &[]).grade, Grade::Pass);
         let tables: Vec<Table> = rows(json!([{"table_name": "public.t"}]));
-        assert_eq!(judge_postgres("blue", &tables).result, Judged::Warn);
+        assert_eq!(judge_postgres("blue", &tables).grade, Grade::Warn);
     }
 }

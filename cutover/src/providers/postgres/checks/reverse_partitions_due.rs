@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use pointsman_catalog::UnixMillis;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::{
-    CheckContext, Finding,
-    check::{Check, Judgement, count},
-    place::Place,
-};
+use super::place::Place;
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement, count};
 
-pub(super) const PARTITIONS_DUE: Check = Check::lossless("C60", "reverse.partitions-due");
+#[derive(Debug)]
+pub(super) struct PartitionsDue;
+
+const SPEC: CheckSpec = CheckSpec::block_for_way_back("C60", "reverse.partitions-due");
 
 /// Bounds are read as text, by their first column.
 const RANGES: &str = "
@@ -51,17 +51,24 @@ enum Due {
     Unreadable,
 }
 
-pub(super) async fn run(ctx: &CheckContext<'_>, datname: &str) -> Finding {
-    let began = Instant::now();
-    let place = Place::source(ctx).database(datname);
-    let judgement = match covered_through(UnixMillis::now(), ctx.bake) {
-        Some(end) => place
-            .ask(RANGES)
-            .await
-            .and_then(|rows| judge(datname, &rows, end)),
-        None => Err("the end of the bake is beyond the calendar".to_owned()),
-    };
-    PARTITIONS_DUE.finding(ctx, place.location(), began, judgement)
+#[async_trait]
+impl Check for PartitionsDue {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
+
+    async fn in_database(&self, ctx: &CheckContext<'_>, datname: &str) -> Vec<Finding> {
+        let began = ctx.clock.monotonic();
+        let place = Place::source(ctx).database(datname);
+        let judgement = match covered_through(ctx.clock.now(), ctx.bake) {
+            Some(end) => place
+                .ask(RANGES)
+                .await
+                .and_then(|rows| judge(datname, &rows, end)),
+            None => Err("the end of the bake is beyond the calendar".to_owned()),
+        };
+        vec![place.finding(SPEC, began, judgement)]
+    }
 }
 
 /// The day up to which partitions must exist: a day after the bake, in UTC.
@@ -93,17 +100,17 @@ fn judge(datname: &str, rows: &[Range], end: Date) -> Result<Judgement, String> 
             Judgement::pass(format!("no partition of {datname} is due before {end}")).with(rows),
         );
     };
-    let says = format!(
+    let message = format!(
         "{} of {datname} due by {end} (first: {}, whose last partition ends at {day}); a table made \
          during the bake is missing on the old server",
         count(due.len(), "partition"),
         row.parent
     );
-    let fix = format!("make partitions up to {end} now, on the source");
+    let remedy = format!("make partitions up to {end} now, on the source");
     let judgement = if row.has_default {
-        Judgement::warn(says, fix)
+        Judgement::warn(message, remedy)
     } else {
-        Judgement::fail(says, fix)
+        Judgement::fail(message, remedy)
     };
     Ok(judgement.with(rows))
 }
@@ -135,7 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::checks::check::{Judged, rows};
+    use crate::{checks::Grade, providers::postgres::checks::place::rows};
 
     fn judged(change: Value) -> Result<Judgement, String> {
         let mut row = json!({
@@ -150,28 +157,28 @@ mod tests {
 
     #[test]
     fn partitions_that_reach_past_the_bake_pass() {
-        assert_eq!(judged(json!({})).unwrap().result, Judged::Pass);
+        assert_eq!(judged(json!({})).unwrap().grade, Grade::Pass);
         assert_eq!(
             judged(json!({"last_upper_bound": "2026-11-25 00:00:00+00",
                           "key_type": "timestamp with time zone"}))
             .unwrap()
-            .result,
-            Judged::Pass
+            .grade,
+            Grade::Pass
         );
     }
 
     #[test]
     fn a_partition_that_is_due_within_the_bake_fails() {
         let judgement = judged(json!({"last_upper_bound": "2026-11-24 12:00:00"})).unwrap();
-        assert_eq!(judgement.result, Judged::Fail);
-        assert!(judgement.says.contains("public.events"), "{judgement:?}");
+        assert_eq!(judgement.grade, Grade::Fail);
+        assert!(judgement.message.contains("public.events"), "{judgement:?}");
     }
 
     #[test]
     fn a_default_partition_takes_the_edge_off() {
         let judgement =
             judged(json!({"last_upper_bound": "2026-11-01", "has_default": true})).unwrap();
-        assert_eq!(judgement.result, Judged::Warn);
+        assert_eq!(judgement.grade, Grade::Warn);
     }
 
     #[test]
@@ -182,7 +189,7 @@ mod tests {
             json!({"last_upper_bound": "infinity"}),
             json!({"last_upper_bound": null}),
         ] {
-            assert_eq!(judged(change).unwrap().result, Judged::Pass);
+            assert_eq!(judged(change).unwrap().grade, Grade::Pass);
         }
     }
 

@@ -1,15 +1,15 @@
 //! Source and target are one system, in the roles that a switch begins with.
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::{
-    CheckContext, Finding,
-    check::{Check, Judgement},
-    place::Place,
-};
+use super::place::Place;
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
 
-pub(super) const SAME_SYSTEM: Check = Check::block("ID", "replica.same-system");
+#[derive(Debug)]
+pub(super) struct SameSystem;
+
+const SPEC: CheckSpec = CheckSpec::block("ID", "replica.same-system");
 
 /// A physical copy keeps the system identifier of its origin: PostgreSQL docs, "Internals",
 /// `pg_control_system`.
@@ -23,17 +23,24 @@ struct Identity {
     in_recovery: bool,
 }
 
-pub(super) async fn run(ctx: &CheckContext<'_>) -> Vec<Finding> {
-    let began = Instant::now();
-    let (on_source, on_target) = (Place::source(ctx), Place::target(ctx));
-    let (source, target) = futures_util::join!(
-        on_source.ask_one::<Identity>(IDENTITY),
-        on_target.ask_one::<Identity>(IDENTITY),
-    );
-    let judgement = source
-        .and_then(|source| target.map(|target| (source, target)))
-        .map(|(source, target)| judge(on_source.server, &source, on_target.server, &target));
-    vec![SAME_SYSTEM.finding(ctx, "target", began, judgement)]
+#[async_trait]
+impl Check for SameSystem {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
+
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let began = ctx.clock.monotonic();
+        let (on_source, on_target) = (Place::source(ctx), Place::target(ctx));
+        let (source, target) = futures_util::join!(
+            on_source.ask_one::<Identity>(IDENTITY),
+            on_target.ask_one::<Identity>(IDENTITY),
+        );
+        let judgement = source
+            .and_then(|source| target.map(|target| (source, target)))
+            .map(|(source, target)| judge(on_source.name(), &source, on_target.name(), &target));
+        vec![on_target.finding(SPEC, began, judgement)]
+    }
 }
 
 fn judge(from: &str, source: &Identity, to: &str, target: &Identity) -> Judgement {
@@ -69,7 +76,7 @@ fn judge(from: &str, source: &Identity, to: &str, target: &Identity) -> Judgemen
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::check::Judged;
+    use crate::checks::Grade;
 
     fn judged(source: (&str, bool), target: (&str, bool)) -> Judgement {
         let identity = |(id, in_recovery): (&str, bool)| Identity {
@@ -82,8 +89,8 @@ mod tests {
     #[test]
     fn a_standby_of_the_same_system_passes() {
         assert_eq!(
-            judged(("7", false), ("7", true)).result,
-            Judged::Pass,
+            judged(("7", false), ("7", true)).grade,
+            Grade::Pass,
             "same identifier, one in recovery"
         );
     }
@@ -91,19 +98,19 @@ mod tests {
     #[test]
     fn a_server_of_another_system_is_named_with_both_identifiers() {
         let judgement = judged(("7", false), ("8", true));
-        assert_eq!(judgement.result, Judged::Fail);
+        assert_eq!(judgement.grade, Grade::Fail);
         assert_eq!(
-            judgement.says,
+            judgement.message,
             "the target green is not a replica of blue: system identifiers 8 and 7 differ"
         );
     }
 
     #[test]
     fn a_promoted_target_and_a_source_in_recovery_fail() {
-        assert_eq!(judged(("7", false), ("7", false)).result, Judged::Fail);
+        assert_eq!(judged(("7", false), ("7", false)).grade, Grade::Fail);
         let judgement = judged(("7", true), ("7", true));
         assert!(
-            judgement.says.contains("source blue is a standby"),
+            judgement.message.contains("source blue is a standby"),
             "{judgement:?}"
         );
     }

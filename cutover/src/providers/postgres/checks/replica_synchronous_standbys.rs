@@ -1,15 +1,15 @@
 //! Synchronous replication: commits that wait for a standby which a switch takes away.
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::{
-    CheckContext, Finding,
-    check::{Check, Judgement},
-    place::Place,
-};
+use super::place::Place;
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
 
-pub(super) const SYNCHRONOUS: Check = Check::block("S9", "replica.synchronous-standbys");
+#[derive(Debug)]
+pub(super) struct SynchronousStandbys;
+
+const SPEC: CheckSpec = CheckSpec::block("S9", "replica.synchronous-standbys");
 
 const STANDBY_NAMES: &str = "SELECT current_setting('synchronous_standby_names') AS names";
 
@@ -18,19 +18,26 @@ struct StandbyNames {
     names: String,
 }
 
-pub(super) async fn run(ctx: &CheckContext<'_>) -> Vec<Finding> {
-    let began = Instant::now();
-    let (source, target) = (Place::source(ctx), Place::target(ctx));
-    let (on_source, on_target) = futures_util::join!(
-        source.ask_one::<StandbyNames>(STANDBY_NAMES),
-        target.ask_one::<StandbyNames>(STANDBY_NAMES),
-    );
-    let on_source = on_source.map(|setting| judge_source(source.server, &setting));
-    let on_target = on_target.map(|setting| judge_target(target.server, &setting));
-    vec![
-        SYNCHRONOUS.finding(ctx, source.location(), began, on_source),
-        SYNCHRONOUS.finding(ctx, target.location(), began, on_target),
-    ]
+#[async_trait]
+impl Check for SynchronousStandbys {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
+
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let began = ctx.clock.monotonic();
+        let (source, target) = (Place::source(ctx), Place::target(ctx));
+        let (on_source, on_target) = futures_util::join!(
+            source.ask_one::<StandbyNames>(STANDBY_NAMES),
+            target.ask_one::<StandbyNames>(STANDBY_NAMES),
+        );
+        let on_source = on_source.map(|setting| judge_source(source.name(), &setting));
+        let on_target = on_target.map(|setting| judge_target(target.name(), &setting));
+        vec![
+            source.finding(SPEC, began, on_source),
+            target.finding(SPEC, began, on_target),
+        ]
+    }
 }
 
 /// The setting is copied with the data directory, and counts from the promotion on.
@@ -52,7 +59,7 @@ fn judge_target(server: &str, setting: &StandbyNames) -> Judgement {
     .with(&[setting])
 }
 
-/// It goes on to work until the switch; what changes is said beforehand.
+/// The setting goes on working until the switch. What changes then is said beforehand.
 fn judge_source(server: &str, setting: &StandbyNames) -> Judgement {
     let names = setting.names.trim();
     if names.is_empty() {
@@ -73,18 +80,18 @@ fn judge_source(server: &str, setting: &StandbyNames) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::check::Judged;
+    use crate::checks::Grade;
 
     #[test]
     fn an_empty_setting_passes_and_a_set_one_blocks_on_the_target_only() {
         let names = |names: &str| StandbyNames {
             names: names.to_owned(),
         };
-        assert_eq!(judge_target("green", &names("")).result, Judged::Pass);
-        assert_eq!(judge_source("blue", &names(" ")).result, Judged::Pass);
+        assert_eq!(judge_target("green", &names("")).grade, Grade::Pass);
+        assert_eq!(judge_source("blue", &names(" ")).grade, Grade::Pass);
         let judgement = judge_target("green", &names("FIRST 1 (a)"));
-        assert_eq!(judgement.result, Judged::Fail);
-        assert!(judgement.says.contains("'FIRST 1 (a)'"), "{judgement:?}");
-        assert_eq!(judge_source("blue", &names("a")).result, Judged::Warn);
+        assert_eq!(judgement.grade, Grade::Fail);
+        assert!(judgement.message.contains("'FIRST 1 (a)'"), "{judgement:?}");
+        assert_eq!(judge_source("blue", &names("a")).grade, Grade::Warn);
     }
 }

@@ -1,15 +1,15 @@
 //! Who writes without being a client: sessions of the replication protocol.
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::{
-    CheckContext, Finding,
-    check::{Check, Judgement, count},
-    place::Place,
-};
+use super::place::Place;
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement, count};
 
-pub(super) const REPLICATION_WRITERS: Check = Check::warn("S1", "source.replication-writers");
+#[derive(Debug)]
+pub(super) struct ReplicationWriters;
+
+const SPEC: CheckSpec = CheckSpec::warn("S1", "source.replication-writers");
 
 /// Roles that can open a replication session, and how much of this database they may
 /// write. Sequences and large objects are not counted: a role without any right makes
@@ -53,24 +53,25 @@ struct Walsender {
     slot_name: Option<String>,
 }
 
-pub(super) async fn on_server(ctx: &CheckContext<'_>) -> Vec<Finding> {
-    let judge = |rows: Vec<Walsender>| judge_walsenders(&rows, ctx.planned_slots);
-    let place = Place::source(ctx);
-    vec![
-        place
-            .check(ctx, REPLICATION_WRITERS, DATABASE_WALSENDERS, judge)
-            .await,
-    ]
-}
+#[async_trait]
+impl Check for ReplicationWriters {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
 
-/// Which roles could write to `datname` through a replication session.
-pub(super) async fn in_database(ctx: &CheckContext<'_>, datname: &str) -> Finding {
-    Place::source(ctx)
-        .database(datname)
-        .check(ctx, REPLICATION_WRITERS, WRITERS, |rows| {
-            judge_writers(datname, &rows)
-        })
-        .await
+    /// Which replication sessions are in a database now.
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let place = Place::source(ctx);
+        let found = place.check(SPEC, DATABASE_WALSENDERS, judge_walsenders);
+        vec![found.await]
+    }
+
+    /// Which roles could write to `datname` through a replication session.
+    async fn in_database(&self, ctx: &CheckContext<'_>, datname: &str) -> Vec<Finding> {
+        let place = Place::source(ctx).database(datname);
+        let found = place.check(SPEC, WRITERS, |rows| judge_writers(datname, rows));
+        vec![found.await]
+    }
 }
 
 fn judge_writers(datname: &str, rows: &[Writer]) -> Judgement {
@@ -107,79 +108,65 @@ fn extent(writer: &Writer) -> String {
     }
 }
 
-fn judge_walsenders(rows: &[Walsender], planned_slots: &[String]) -> Judgement {
-    let planned = |row: &&Walsender| {
-        let slot = row.slot_name.as_ref();
-        slot.is_some_and(|slot| planned_slots.contains(slot))
-            && row.state.as_deref() == Some("streaming")
+fn judge_walsenders(rows: &[Walsender]) -> Judgement {
+    let Some(first) = rows.first() else {
+        return Judgement::pass("no replication session is in a database");
     };
-    let unplanned: Vec<_> = rows.iter().filter(|row| !planned(row)).collect();
-    let judgement = match unplanned.first() {
-        None if rows.is_empty() => Judgement::pass("no replication session is in a database"),
-        None => Judgement::pass(format!(
-            "{} in a database, each the streaming consumer of a planned slot",
-            count(rows.len(), "replication session")
-        )),
-        Some(first) => Judgement::warn(
-            format!(
-                "{} in a database that no planned slot explains (first: pid {} of {} in {}, slot \
-                 {}); it can write, and the fence will end it",
-                count(unplanned.len(), "replication session"),
-                first.pid,
-                first.usename.as_deref().unwrap_or("?"),
-                first.datname,
-                first.slot_name.as_deref().unwrap_or("none")
-            ),
-            "stop its program for the switch, or plan its slot, so that its consumer can read on",
+    Judgement::warn(
+        format!(
+            "{} in a database (first: pid {} of {} in {}, slot {}); it can write, and the fence \
+             will end it",
+            count(rows.len(), "replication session"),
+            first.pid,
+            first.usename.as_deref().unwrap_or("?"),
+            first.datname,
+            first.slot_name.as_deref().unwrap_or("none")
         ),
-    };
-    let mut judgement = judgement.with(rows);
-    judgement
-        .evidence
-        .push(json!({ "planned_slots": planned_slots }));
-    judgement
+        "stop its program for the switch",
+    )
+    .with(rows)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::checks::check::{Judged, rows};
+    use crate::{checks::Grade, providers::postgres::checks::place::rows};
 
     #[test]
     fn a_replication_role_that_can_write_is_named_with_what_it_may_write() {
         let harmless = json!([
             {"role": "standby", "superuser": false, "writes_all": false, "writable_tables": 0}
         ]);
-        assert_eq!(
-            judge_writers("orders", &rows(harmless)).result,
-            Judged::Pass
-        );
+        assert_eq!(judge_writers("orders", &rows(harmless)).grade, Grade::Pass);
         let writing = json!([
             {"role": "standby", "superuser": false, "writes_all": false, "writable_tables": 0},
             {"role": "cdc", "superuser": false, "writes_all": false, "writable_tables": 3}
         ]);
         let judgement = judge_writers("orders", &rows(writing));
-        assert_eq!(judgement.result, Judged::Warn);
+        assert_eq!(judgement.grade, Grade::Warn);
         assert!(
-            judgement.says.contains("cdc, 3 writable tables"),
+            judgement.message.contains("cdc, 3 writable tables"),
             "{judgement:?}"
         );
         assert_eq!(judgement.evidence.len(), 2);
     }
 
     #[test]
-    fn only_the_streaming_consumer_of_a_planned_slot_is_expected() {
-        let session = |state: &str, slot: &str| {
+    fn a_replication_session_in_a_database_is_named_whatever_it_does() {
+        let session = |state: &str| {
             rows(json!([{
                 "pid": 7, "usename": "cdc", "datname": "orders", "application_name": "x",
-                "client_addr": null, "state": state, "slot_name": slot
+                "client_addr": null, "state": state, "slot_name": "debezium"
             }]))
         };
-        let planned = ["debezium".to_owned()];
-        let result = |rows: &[Walsender]| judge_walsenders(rows, &planned).result;
-        assert_eq!(result(&[]), Judged::Pass);
-        assert_eq!(result(&session("streaming", "debezium")), Judged::Pass);
-        assert_eq!(result(&session("startup", "debezium")), Judged::Warn);
-        assert_eq!(result(&session("streaming", "other")), Judged::Warn);
+        assert_eq!(judge_walsenders(&[]).grade, Grade::Pass);
+        for state in ["streaming", "startup"] {
+            let judgement = judge_walsenders(&session(state));
+            assert_eq!(judgement.grade, Grade::Warn);
+            let message = &judgement.message;
+            assert!(message.contains("pid 7 of cdc in orders, slot debezium"));
+        }
     }
 }
