@@ -45,7 +45,7 @@ const WARM_UP: u32 = 5;
 const BEGINNING: Duration = Duration::from_secs(120);
 
 /// No listener: a hundred Envoys on one machine cannot have the same one.
-fn world(port: u32) -> Vec<Resource> {
+fn resources(port: u32) -> Vec<Resource> {
     vec![
         cluster("db", Duration::from_secs(1)),
         endpoints("db", port),
@@ -60,7 +60,7 @@ async fn flips(transport: Transport) -> Vec<Duration> {
         .collect();
     let nodes = names.iter().map(String::as_str);
     let server = ControlPlane::expecting(nodes, free_port()).await;
-    let first = server.publish(world(1));
+    let first = server.publish(resources(1));
     let _envoys: Vec<_> = names
         .iter()
         .map(|name| Envoy::named(name, server.port, transport))
@@ -70,7 +70,7 @@ async fn flips(transport: Transport) -> Vec<Duration> {
     let mut times = Vec::new();
     for flip in 0..WARM_UP + FLIPS {
         let began = Instant::now();
-        server.flip(world(2 + flip)).await;
+        server.flip(resources(2 + flip)).await;
         if flip >= WARM_UP {
             times.push(began.elapsed());
         }

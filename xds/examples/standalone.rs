@@ -52,8 +52,8 @@ async fn main() -> ExitCode {
 }
 
 /// Whoever stops to read this does not stop the server.
-fn tell(words: &str) {
-    let _ = writeln!(io::stderr(), "{words}");
+fn tell(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// Serves until the listener fails. The folder must be readable when it begins; later on, what
@@ -78,19 +78,19 @@ pub(crate) async fn serve(
         let mut looks = interval(Duration::from_millis(100));
         loop {
             looks.tick().await;
-            let words = match read(folder) {
-                Ok((snapshot, words)) => {
+            let message = match read(folder) {
+                Ok((snapshot, message)) => {
                     if served.as_ref() != Some(&snapshot) {
                         cache.publish([(group(), snapshot.clone())].into());
                         served = Some(snapshot);
                     }
-                    words
+                    message
                 }
                 Err(error) => format!("{error}; what was read before is served"),
             };
-            if words != told {
-                tell(&words);
-                told = words;
+            if message != told {
+                tell(&message);
+                told = message;
             }
         }
     };
@@ -114,16 +114,16 @@ async fn tell_refusals(fleet: &Fleet, tell: impl Fn(&str)) {
     while changes.changed().await.is_ok() {
         for node in fleet.status().into_iter().map(|node| node.id) {
             let record = fleet.record(&node);
-            for refusal in record.into_iter().flat_map(|record| record.refusals) {
-                if told.get(&node).is_some_and(|last| *last >= refusal.at) {
+            for nack in record.into_iter().flat_map(|record| record.nacks) {
+                if told.get(&node).is_some_and(|last| *last >= nack.at) {
                     continue;
                 }
-                let (kind, names) = (refusal.kind, refusal.resources.join(", "));
+                let (kind, names) = (nack.kind, nack.resources.join(", "));
                 tell(&format!(
                     "{node} refuses {kind} {names}: {}",
-                    refusal.words.trim_end()
+                    nack.message.trim_end()
                 ));
-                told.insert(node.clone(), refusal.at);
+                told.insert(node.clone(), nack.at);
             }
         }
     }

@@ -1,5 +1,5 @@
+mod group_slot;
 mod published;
-mod shelf;
 mod stage;
 
 use std::{
@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 pub(crate) use self::published::Published;
 pub(crate) use self::stage::Stage;
 use self::{
+    group_slot::{GroupSlots, SlotGuard},
     published::Compared,
-    shelf::{Hold, Shelves},
 };
-use crate::{bell::Rope, node::NodeId, snapshot::Snapshot};
+use crate::{broadcast_waker::WakerRegistration, node::NodeId, snapshot::Snapshot};
 
 /// The nodes that share one snapshot.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -84,12 +84,12 @@ impl fmt::Display for Sequence {
 /// ```
 #[derive(Debug, Default)]
 pub struct SnapshotCache {
-    shelves: Arc<Shelves>,
+    slots: Arc<GroupSlots>,
     /// The last sequence given out; held while a publish or a removal is under way.
     last: Mutex<Sequence>,
     /// Places whose streams are to be woken.
-    due: Mutex<VecDeque<Hold>>,
-    stirred: Notify,
+    due: Mutex<VecDeque<SlotGuard>>,
+    wakes_due: Notify,
 }
 
 impl SnapshotCache {
@@ -110,12 +110,12 @@ impl SnapshotCache {
         let mut changed = Vec::with_capacity(snapshots.len());
         let mut compared = Compared::default();
         for (group, snapshot) in snapshots {
-            let shelf = self.shelves.shelf(&group);
-            let former = shelf.published.load();
+            let slot = self.slots.get_or_create(&group);
+            let former = slot.published.load();
             let published = Published::new(sequence, snapshot, former.as_deref(), &mut compared);
-            shelf.published.store(Some(Arc::new(published)));
-            shelf.staged.store(None);
-            changed.push(shelf);
+            slot.published.store(Some(Arc::new(published)));
+            slot.staged.store(None);
+            changed.push(slot);
         }
         *last = sequence;
         self.wake(changed);
@@ -125,16 +125,16 @@ impl SnapshotCache {
     /// What the nodes of the group must have, canaries that try something else apart.
     #[must_use]
     pub fn snapshot(&self, group: &Group) -> Option<Snapshot> {
-        let shelf = self.shelves.existing(group)?;
-        let published = shelf.published.load();
+        let slot = self.slots.get(group)?;
+        let published = slot.published.load();
         published.as_ref().map(|found| found.snapshot.clone())
     }
 
     /// What this node of the group must have.
     #[must_use]
     pub fn snapshot_of(&self, group: &Group, node: &NodeId) -> Option<Snapshot> {
-        let shelf = self.shelves.existing(group)?;
-        shelf.of(node).map(|found| found.snapshot.clone())
+        let slot = self.slots.get(group)?;
+        slot.of(node).map(|found| found.snapshot.clone())
     }
 
     /// The last sequence that was given out, 0 before the first.
@@ -147,9 +147,9 @@ impl SnapshotCache {
     /// have and are told nothing more, until the group is published again.
     pub fn remove(&self, group: &Group) {
         let _last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shelf) = self.shelves.existing(group) {
-            shelf.published.store(None);
-            shelf.staged.store(None);
+        if let Some(slot) = self.slots.get(group) {
+            slot.published.store(None);
+            slot.staged.store(None);
         }
     }
 
@@ -157,30 +157,30 @@ impl SnapshotCache {
     /// admitted anew. For a node that may no longer have what its group has, and for
     /// one that refused something for a reason that has passed: it gets that again.
     pub fn dismiss(&self, group: &Group, node: &NodeId) {
-        let Some(shelf) = self.shelves.existing(group) else {
+        let Some(slot) = self.slots.get(group) else {
             return;
         };
-        let before = shelf.changes.load(Ordering::Acquire) + 1;
-        shelf.dismissed.rcu(|dismissed| {
+        let before = slot.changes.load(Ordering::Acquire) + 1;
+        slot.dismissed.rcu(|dismissed| {
             let mut dismissed = dismissed.as_deref().cloned().unwrap_or_default();
             dismissed.insert(node.clone(), before);
             Some(Arc::new(dismissed))
         });
-        self.wake(vec![shelf]);
+        self.wake(vec![slot]);
     }
 
     /// Where the group's newest snapshot stands, found once for many looks.
     pub(crate) fn place(&self, group: &Group) -> Place {
-        Place(self.shelves.shelf(group))
+        Place(self.slots.get_or_create(group))
     }
 
     /// Follows a group on behalf of one of its nodes, whether it has a snapshot yet or not.
     pub(crate) fn subscribe(&self, group: &Group, node: &NodeId) -> Watch {
-        let shelf = self.shelves.shelf(group);
+        let slot = self.slots.get_or_create(group);
         Watch {
-            rope: Rope::new(shelf.bell.clone()),
-            born: shelf.changes.load(Ordering::Acquire),
-            shelf,
+            registration: WakerRegistration::new(slot.waker.clone()),
+            born: slot.changes.load(Ordering::Acquire),
+            slot,
             seen: 0,
             node: node.clone(),
         }
@@ -190,72 +190,72 @@ impl SnapshotCache {
     /// stream learns of anything.
     pub(crate) async fn distribute(&self) {
         loop {
-            self.stirred.notified().await;
-            while let Some(shelf) = self.next_due() {
-                Ringing::new(self, shelf).finish().await;
+            self.wakes_due.notified().await;
+            while let Some(slot) = self.next_due() {
+                PendingWake::new(self, slot).finish().await;
             }
         }
     }
 
-    /// To be called when each of the shelves has its new content, so that whoever sees a
+    /// To be called when each of the slots has its new content, so that whoever sees a
     /// sequence in one group finds it in the others.
-    fn wake(&self, shelves: Vec<Hold>) {
-        for shelf in &shelves {
-            shelf.changes.fetch_add(1, Ordering::Release);
+    fn wake(&self, slots: Vec<SlotGuard>) {
+        for slot in &slots {
+            slot.changes.fetch_add(1, Ordering::Release);
         }
-        self.make_due(shelves);
+        self.make_due(slots);
     }
 
-    fn make_due(&self, mut shelves: Vec<Hold>) {
+    fn make_due(&self, mut slots: Vec<SlotGuard>) {
         // One that is still due from an earlier publish is there once for both.
-        shelves.retain(|shelf| !shelf.due.swap(true, Ordering::AcqRel));
+        slots.retain(|slot| !slot.due.swap(true, Ordering::AcqRel));
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        due.extend(shelves);
-        self.stirred.notify_one();
+        due.extend(slots);
+        self.wakes_due.notify_one();
     }
 
-    fn next_due(&self) -> Option<Hold> {
+    fn next_due(&self) -> Option<SlotGuard> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.pop_front()
     }
 }
 
-/// A shelf whose streams are being woken; broken off, it is due again.
+/// A slot whose streams are being woken; broken off, it is due again.
 #[derive(Debug)]
-struct Ringing<'a> {
+struct PendingWake<'a> {
     cache: &'a SnapshotCache,
-    shelf: Option<Hold>,
+    slot: Option<SlotGuard>,
 }
 
-impl<'a> Ringing<'a> {
-    fn new(cache: &'a SnapshotCache, shelf: Hold) -> Self {
+impl<'a> PendingWake<'a> {
+    fn new(cache: &'a SnapshotCache, slot: SlotGuard) -> Self {
         // First, so that a publish from here on is due again.
-        shelf.due.swap(false, Ordering::AcqRel);
+        slot.due.swap(false, Ordering::AcqRel);
         Self {
             cache,
-            shelf: Some(shelf),
+            slot: Some(slot),
         }
     }
 
     async fn finish(mut self) {
-        if let Some(shelf) = &self.shelf {
-            shelf.bell.ring().await;
+        if let Some(slot) = &self.slot {
+            slot.waker.wake_all().await;
         }
-        self.shelf = None;
+        self.slot = None;
     }
 }
 
-impl Drop for Ringing<'_> {
+impl Drop for PendingWake<'_> {
     fn drop(&mut self) {
-        if let Some(shelf) = self.shelf.take() {
-            self.cache.make_due(vec![shelf]);
+        if let Some(slot) = self.slot.take() {
+            self.cache.make_due(vec![slot]);
         }
     }
 }
 
 /// See [`SnapshotCache::place`].
 #[derive(Debug)]
-pub(crate) struct Place(Hold);
+pub(crate) struct Place(SlotGuard);
 
 impl Place {
     /// The sequence of the snapshot that `node` of the group must have, which is older than
@@ -274,8 +274,8 @@ impl Place {
 /// A stream's view of its group.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    shelf: Hold,
-    rope: Rope,
+    slot: SlotGuard,
+    registration: WakerRegistration,
     /// Changes before it began.
     born: u64,
     /// Changes that were seen.
@@ -286,26 +286,26 @@ pub(crate) struct Watch {
 impl Watch {
     /// The newest snapshot; [`Watch::poll_changed`] tells what is published after this call.
     pub(crate) fn newest(&mut self) -> Option<Arc<Published>> {
-        self.seen = self.shelf.changes.load(Ordering::Acquire);
-        self.shelf.of(&self.node)
+        self.seen = self.slot.changes.load(Ordering::Acquire);
+        self.slot.of(&self.node)
     }
 
     /// The newest snapshot, which may still be told as a change.
     pub(crate) fn current(&self) -> Option<Arc<Published>> {
-        self.shelf.of(&self.node)
+        self.slot.of(&self.node)
     }
 
     /// Whether the stream must end; [`Watch::poll_changed`] tells of that, too.
     pub(crate) fn is_dismissed(&self) -> bool {
-        let dismissed = self.shelf.dismissed.load();
+        let dismissed = self.slot.dismissed.load();
         let before = dismissed.as_ref().and_then(|nodes| nodes.get(&self.node));
         before.is_some_and(|before| self.born < *before)
     }
 
     /// Ready when something was published since [`Watch::newest`] was asked.
     pub(crate) fn poll_changed(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.rope.hold(cx.waker());
-        if self.shelf.changes.load(Ordering::Acquire) == self.seen {
+        self.registration.register(cx.waker());
+        if self.slot.changes.load(Ordering::Acquire) == self.seen {
             Poll::Pending
         } else {
             Poll::Ready(())

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 pub use self::{
-    canary::{Canary, Trial, Verdict},
+    canary::{CanaryDecision, CanaryResult, CanaryTrial},
     convergence::{Convergence, Outcome, Policy},
     status::{About, Delivery, NodeRecord, NodeStatus, time_of_day},
 };
@@ -32,7 +32,7 @@ use crate::{
     cache::{Group, Sequence, SnapshotCache},
     node::{NodeDescription, NodeId},
     peer::Peer,
-    stream::{Doubts, Machine},
+    stream::{Machine, UnconfirmedByType},
 };
 
 /// The acknowledgements of all nodes, against those that are registered.
@@ -158,7 +158,7 @@ impl Fleet {
         let id = node.id.clone();
         let now = Instant::now();
         let recalls = self.recalls.load(Ordering::Acquire);
-        let (stream, doubts) = self.ledger().connect(node, group, peer, now);
+        let (stream, unconfirmed) = self.ledger().connect(node, group, peer, now);
         self.changed();
         Connection {
             fleet: Arc::clone(self),
@@ -166,7 +166,7 @@ impl Fleet {
             stream,
             recalls: Cell::new(recalls),
             recalled: Cell::new(false),
-            doubts,
+            unconfirmed,
         }
     }
 
@@ -201,7 +201,7 @@ pub(crate) struct Connection {
     recalls: Cell<u64>,
     recalled: Cell<bool>,
     /// What the client may have, as known when the stream began, and when it ends.
-    doubts: Option<Box<Doubts>>,
+    unconfirmed: Option<Box<UnconfirmedByType>>,
 }
 
 impl Connection {
@@ -216,14 +216,18 @@ impl Connection {
     }
 
     /// What the client may have from former streams and not tell of.
-    pub(crate) fn take_doubts(&mut self) -> Option<Box<Doubts>> {
-        self.doubts.take()
+    pub(crate) fn take_unconfirmed(&mut self) -> Option<Box<UnconfirmedByType>> {
+        self.unconfirmed.take()
     }
 
     /// Keeps what the client may have for its next stream. Called when this one ends.
-    pub(crate) fn keep_doubts(&mut self, machine: &Machine) {
-        for (kind, doubt) in machine.doubts().filter(|(_, doubt)| !doubt.is_none()) {
-            self.doubts.get_or_insert_default().set(kind, doubt);
+    pub(crate) fn keep_unconfirmed(&mut self, machine: &Machine) {
+        for (kind, resources) in machine.unconfirmed() {
+            if !resources.is_empty() {
+                self.unconfirmed
+                    .get_or_insert_default()
+                    .set(kind, resources);
+            }
         }
     }
 
@@ -246,9 +250,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let doubts = self.doubts.take();
+        let unconfirmed = self.unconfirmed.take();
         let mut ledger = self.fleet.ledger();
-        let recalled = ledger.disconnect(self.stream, doubts, Instant::now());
+        let recalled = ledger.disconnect(self.stream, unconfirmed, Instant::now());
         drop(ledger);
         if recalled {
             self.fleet.recalls.fetch_add(1, Ordering::Release);

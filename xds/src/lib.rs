@@ -29,7 +29,7 @@
 //! Both on by default. `tls`: mutual TLS with SPIFFE identities. `csds`: the fleet's state over
 //! the client status discovery service.
 
-mod bell;
+mod broadcast_waker;
 mod cache;
 mod fleet;
 mod http2;
@@ -56,10 +56,10 @@ struct Readme;
 
 pub use cache::{Group, Sequence, SnapshotCache};
 pub use fleet::{
-    About, Canary, Convergence, Delivery, Fleet, NodeRecord, NodeStatus, Outcome, Policy, Trial,
-    Verdict, time_of_day,
+    About, CanaryDecision, CanaryResult, CanaryTrial, Convergence, Delivery, Fleet, NodeRecord,
+    NodeStatus, Outcome, Policy, time_of_day,
 };
-pub use node::{NodeDescription, NodeDirectory, NodeId, OneGroup, Refusal};
+pub use node::{NodeDescription, NodeDirectory, NodeId, OneGroup, PermissionDenied};
 pub use peer::{Identity, IdentityError, Peer, TrustDomain};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
 #[cfg(feature = "csds")]

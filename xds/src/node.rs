@@ -100,21 +100,21 @@ pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
     /// silent. A deadline ([`crate::Limits::admission`]) may drop the call at any await.
     ///
     /// # Errors
-    /// [`Refusal`] ends the stream with PERMISSION_DENIED.
-    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Group, Refusal>;
+    /// [`PermissionDenied`] ends the stream with PERMISSION_DENIED.
+    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Group, PermissionDenied>;
 
     /// Whether telemetry that comes on `peer`'s connection may count as `node`'s.
     ///
     /// # Errors
-    /// [`Refusal`] ends the stream with PERMISSION_DENIED.
-    fn may_report(&self, _node: &NodeId, _peer: &Peer) -> Result<(), Refusal> {
+    /// [`PermissionDenied`] ends the stream with PERMISSION_DENIED.
+    fn may_report(&self, _node: &NodeId, _peer: &Peer) -> Result<(), PermissionDenied> {
         Ok(())
     }
 
     /// An admitted node asked by name for something that its group does not have. The client
     /// is answered the same whatever is done here: that it does not exist. Must not block. A
     /// name can be as long as a request.
-    fn asked_in_vain(&self, _node: &NodeId, _kind: ResourceType, _name: &str) {}
+    fn on_missing_resource(&self, _node: &NodeId, _kind: ResourceType, _name: &str) {}
 }
 
 /// Serves every node, as part of this group.
@@ -123,7 +123,11 @@ pub struct OneGroup(pub Group);
 
 #[async_trait]
 impl NodeDirectory for OneGroup {
-    async fn admit(&self, _node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
+    async fn admit(
+        &self,
+        _node: &NodeDescription,
+        _peer: &Peer,
+    ) -> Result<Group, PermissionDenied> {
         Ok(self.0.clone())
     }
 }
@@ -131,4 +135,4 @@ impl NodeDirectory for OneGroup {
 /// Why a node is not served; the client gets these words.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Refusal(pub String);
+pub struct PermissionDenied(pub String);

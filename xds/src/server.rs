@@ -10,10 +10,10 @@ pub(crate) mod fuzzing;
 mod grpc;
 mod limits;
 mod methods;
+mod missing_resources;
 mod port;
 mod session;
 mod telemetry;
-mod vain;
 mod wire;
 
 use std::{
@@ -42,7 +42,7 @@ use crate::{
 /// ```
 /// # use std::sync::Arc;
 /// use pointsman_xds::{
-///     Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, Refusal,
+///     Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, PermissionDenied,
 ///     SnapshotCache, XdsServer,
 /// };
 /// use tokio::net::TcpListener;
@@ -54,10 +54,10 @@ use crate::{
 ///
 /// #[async_trait::async_trait]
 /// impl NodeDirectory for Edge {
-///     async fn admit(&self, node: &NodeDescription, _: &Peer) -> Result<Group, Refusal> {
+///     async fn admit(&self, node: &NodeDescription, _: &Peer) -> Result<Group, PermissionDenied> {
 ///         match &*node.cluster {
 ///             "edge" => Ok(Group::new("edge")),
-///             other => Err(Refusal(format!("{other} is served elsewhere"))),
+///             other => Err(PermissionDenied(format!("{other} is served elsewhere"))),
 ///         }
 ///     }
 /// }

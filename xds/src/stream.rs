@@ -6,7 +6,6 @@
 mod answer;
 mod completeness;
 mod difference;
-mod doubt;
 mod heartbeat;
 mod message;
 #[cfg(any(test, fuzzing))]
@@ -16,14 +15,15 @@ mod nonce;
 mod open;
 mod order;
 mod rebase;
-mod row;
+mod retry_queue;
 mod sending;
+mod sotw_full_state;
 mod status;
 mod subscription;
 mod substream;
 mod terms;
+mod unconfirmed;
 mod unserved;
-mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -35,14 +35,14 @@ use tokio::time::Instant;
 use self::{
     completeness::Completeness,
     subscription::Change,
-    substream::{Standing, Substream},
+    substream::{Substream, SyncState},
     unserved::Unserved,
 };
 pub(crate) use self::{
-    doubt::{Doubt, Doubts},
     message::{DeltaRequest, Reply, Response, SotwRequest, Transport},
     nonce::Nonce,
     terms::{Bounds, Terms},
+    unconfirmed::{UnconfirmedByType, UnconfirmedResources},
 };
 pub use self::{
     nack::Nack,
@@ -91,7 +91,7 @@ pub(crate) struct Machine {
     completeness: Completeness,
     unserved: Unserved,
     /// What the client may have from an earlier stream and not tell of.
-    doubts: Option<Box<Doubts>>,
+    unconfirmed: Option<Box<UnconfirmedByType>>,
     /// Resources that the client said it has and that did not exist.
     gone: usize,
     /// Requests since the client last answered anything that cost what there is, not what they
@@ -110,22 +110,22 @@ impl Machine {
             touched: 0,
             completeness: Completeness::default(),
             unserved: Unserved::default(),
-            doubts: None,
+            unconfirmed: None,
             gone: 0,
             wide_requests: 0,
         }
     }
 
     /// To be called before the first request.
-    pub(crate) fn doubt(&mut self, doubts: Option<Box<Doubts>>) {
-        self.doubts = doubts;
+    pub(crate) fn set_unconfirmed(&mut self, unconfirmed: Option<Box<UnconfirmedByType>>) {
+        self.unconfirmed = unconfirmed;
     }
 
     /// What the client may have and would not tell of on another stream, for each type that was
     /// asked for.
-    pub(crate) fn doubts(&self) -> impl Iterator<Item = (ResourceType, Doubt)> {
+    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (ResourceType, UnconfirmedResources)> {
         let substreams = self.substreams.iter().flatten();
-        substreams.map(|substream| (substream.kind, substream.doubt()))
+        substreams.map(|substream| (substream.kind, substream.unconfirmed()))
     }
 
     /// The newest snapshot of the client's group.
@@ -177,9 +177,10 @@ impl Machine {
         );
         if first {
             let limit = self.terms.bounds.names;
-            let doubt = self.doubts.as_deref().map(|doubts| doubts.of(kind).clone());
-            let doubt = doubt.unwrap_or_default();
-            self.gone += substream.remember(&request.initial_versions, &doubt);
+            let unconfirmed = self.unconfirmed.as_deref();
+            let unconfirmed = unconfirmed.map(|by_type| by_type.of(kind).clone());
+            let unconfirmed = unconfirmed.unwrap_or_default();
+            self.gone += substream.remember(&request.initial_versions, &unconfirmed);
             if self.gone > limit {
                 return Err(Violation::TooManyGone { limit });
             }
@@ -220,9 +221,10 @@ impl Machine {
             .subscription
             .replace(first, all, &request.names, base);
         if first {
-            let doubts = self.doubts.as_deref();
-            substream.doubted = doubts.is_some_and(|doubts| !doubts.of(kind).is_none());
-            if !substream.doubted {
+            let unconfirmed = self.unconfirmed.as_deref();
+            substream.claims_untrusted =
+                unconfirmed.is_some_and(|by_type| !by_type.of(kind).is_empty());
+            if !substream.claims_untrusted {
                 substream.claimed = Version::parse(&request.version).map(Box::new);
             }
         }
@@ -241,7 +243,7 @@ impl Machine {
         let newest = published.sequence;
         let mut substreams = self.substreams.iter().flatten().peekable();
         substreams.peek()?;
-        let settled = substreams.all(|substream| substream.standing == Standing::Settled);
+        let settled = substreams.all(|substream| substream.sync_state == SyncState::Synced);
         let complete = self.terms.alone
             || (!completeness::has_only_begun(&self.substreams, published)
                 && self.completeness.is_complete(&self.substreams));

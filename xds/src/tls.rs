@@ -110,10 +110,10 @@ impl ServerTls {
                     info!(certificate = %self.files.certificate.display(), "TLS files reloaded");
                 }
                 Err(refused) => {
-                    let words = refused.to_string();
-                    if reported.as_ref() != Some(&words) {
-                        error!("new TLS files are not used, and the former ones stay: {words}");
-                        reported = Some(words);
+                    let message = refused.to_string();
+                    if reported.as_ref() != Some(&message) {
+                        error!("new TLS files are not used, and the former ones stay: {message}");
+                        reported = Some(message);
                     }
                 }
             }

@@ -4,13 +4,13 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+#[path = "ads/control_plane.rs"]
+mod control_plane;
 #[cfg(feature = "csds")]
 #[path = "ads/csds.rs"]
 mod csds;
 #[path = "ads/delta.rs"]
 mod delta;
-#[path = "ads/house.rs"]
-mod house;
 #[path = "ads/lifecycle.rs"]
 mod lifecycle;
 #[path = "ads/services.rs"]

@@ -8,11 +8,11 @@
 mod blocked;
 #[path = "bounds/connections.rs"]
 mod connections;
+#[path = "ads/control_plane.rs"]
+#[expect(dead_code, reason = "made for clients that behave")]
+mod control_plane;
 #[path = "bounds/deadlines.rs"]
 mod deadlines;
-#[path = "ads/house.rs"]
-#[expect(dead_code, reason = "made for clients that behave")]
-mod house;
 #[path = "bounds/messages.rs"]
 mod messages;
 #[path = "bounds/wire.rs"]

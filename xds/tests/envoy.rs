@@ -45,6 +45,8 @@ mod resources;
 #[cfg(feature = "tls")]
 #[path = "envoy/secrets.rs"]
 mod secrets;
+#[path = "envoy/served_config.rs"]
+mod served_config;
 #[path = "../examples/standalone.rs"]
 #[expect(dead_code, reason = "an example's `main` is called by nobody here")]
 mod standalone;
@@ -52,5 +54,3 @@ mod standalone;
 mod traffic;
 #[path = "envoy/types.rs"]
 mod types;
-#[path = "envoy/world.rs"]
-mod world;

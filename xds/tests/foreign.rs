@@ -94,11 +94,11 @@ async fn a_grpc_client_finds_a_service_and_follows_it(python: &Path) {
     // What it refuses it does not use, and says so.
     let sequence = server.publish(service(70_000));
     let convergence = server.converge(sequence).await;
-    let Outcome::Nacked { kind, words, .. } = &convergence.nodes[0].1 else {
+    let Outcome::Nacked { kind, message, .. } = &convergence.nodes[0].1 else {
         panic!("{convergence:?}");
     };
     assert_eq!(*kind, ResourceType::Endpoints);
-    assert!(words.contains("port"), "{words}");
+    assert!(message.contains("port"), "{message}");
     assert_eq!(client.call().await, "b");
     server.flip(service(a)).await;
     client.reaches("a").await;

@@ -4,9 +4,9 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
-#[path = "ads/house.rs"]
+#[path = "ads/control_plane.rs"]
 #[expect(dead_code, reason = "made for clients that behave")]
-mod house;
+mod control_plane;
 #[path = "bounds/nodes.rs"]
 mod nodes;
 #[path = "bounds/reports.rs"]

@@ -28,14 +28,14 @@ use crate::authority::{Authority, Issued};
 const APP: &str = "spiffe://example.org/app";
 
 /// A server's TLS and the authorities on both sides.
-struct House {
+struct TlsSetup {
     tls: ServerTls,
     servers: Authority,
     clients: Authority,
     folder: TempDir,
 }
 
-impl House {
+impl TlsSetup {
     async fn open() -> Self {
         let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
         let folder = tempfile::tempdir().unwrap();
@@ -72,11 +72,11 @@ impl House {
     async fn refusal(&self, certificate: Option<&Issued>) -> String {
         let before = self.tls.refused();
         let (server, mut client) = self.connect(certificate).await;
-        let words = server.expect_err("it was let in").to_string();
+        let message = server.expect_err("it was let in").to_string();
         // TLS 1.3: the client is told after its side of the handshake has ended.
         client.read_u8().await.unwrap_err();
         assert_eq!(self.tls.refused(), before + 1);
-        words
+        message
     }
 }
 

@@ -12,7 +12,7 @@ use pointsman_lab::{
     ports::free_port,
 };
 use pointsman_xds::{
-    Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Peer, Policy, Refusal,
+    Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Peer, Policy, PermissionDenied,
     Resource, Snapshot, SnapshotCache, XdsServer,
 };
 use tokio::{
@@ -172,7 +172,7 @@ struct OneGroup;
 
 #[async_trait]
 impl NodeDirectory for OneGroup {
-    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, PermissionDenied> {
         assert_eq!(node.id, NodeId::from(NODE));
         Ok(group())
     }

@@ -48,7 +48,7 @@ pub(super) fn show(
     let NodeRecord {
         status,
         deliveries,
-        refusals,
+        nacks,
     } = record;
     let about = status.about.as_ref();
     Ok(v1::NodeRecord {
@@ -62,7 +62,7 @@ pub(super) fn show(
         gone_ms: status.gone.map(unix_ms),
         retired_ms: status.retired.map(unix_ms),
         deliveries: deliveries.iter().map(delivery).collect(),
-        refusals: refusals.iter().map(|nack| refusal(nack)).collect(),
+        refusals: nacks.iter().map(|nack| refusal(nack)).collect(),
     })
 }
 
@@ -211,7 +211,7 @@ fn delivery(delivery: &Delivery) -> v1::Delivery {
         kind,
         sent,
         acknowledged,
-        refused,
+        nacked,
     } = delivery;
     let acked = acknowledged.as_ref();
     v1::Delivery {
@@ -222,7 +222,7 @@ fn delivery(delivery: &Delivery) -> v1::Delivery {
         acked: acked.map_or(0, |acked| acked.sequence.get()),
         ack_us: acked.map_or(0, |acked| micros(acked.after)),
         version: acked.map_or_else(String::new, |acked| acked.version.to_string()),
-        refused_ms: refused.as_ref().map(|refused| unix_ms(refused.at)),
+        refused_ms: nacked.as_ref().map(|nack| unix_ms(nack.at)),
     }
 }
 
@@ -231,7 +231,7 @@ fn refusal(nack: &Nack) -> v1::NodeRefusal {
         r#type: service(nack.kind).to_owned(),
         publish: nack.sequence.get(),
         at_ms: unix_ms(nack.at),
-        words: nack.words.to_string(),
+        words: nack.message.to_string(),
         resources: nack.resources.iter().map(ToString::to_string).collect(),
         count: u64::try_from(nack.count).unwrap_or(u64::MAX),
     }

@@ -76,8 +76,8 @@ pub(super) fn convergence_of(found: pointsman_xds::Convergence) -> Convergence {
         };
         match outcome {
             Outcome::Synced { .. } => convergence.acknowledged.push(node),
-            Outcome::Nacked { words, .. } => {
-                convergence.refused.push((node, words.to_string()));
+            Outcome::Nacked { message, .. } => {
+                convergence.refused.push((node, message.to_string()));
             }
             Outcome::Lagging => convergence.lagging.push(node),
             Outcome::Absent => convergence.absent.push(node),

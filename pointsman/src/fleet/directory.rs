@@ -8,7 +8,9 @@ use std::{
 use async_trait::async_trait;
 use pointsman_catalog::{NodeId, UnixMillis};
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{Group, Identity, NodeDescription, NodeDirectory, Peer, Refusal, ResourceType};
+use pointsman_xds::{
+    Group, Identity, NodeDescription, NodeDirectory, Peer, PermissionDenied, ResourceType,
+};
 use tracing::{info, warn};
 
 use super::{Publisher, audience::Audience, world::World};
@@ -19,9 +21,10 @@ use crate::identity;
 impl NodeDirectory for Publisher {
     /// A registered node is served where the registry says that it listens; another one
     /// where it says so itself, and is shown as unregistered.
-    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, PermissionDenied> {
         // A name that cannot be registered could not be counted, either.
-        let id = NodeId::new(node.id.as_str()).map_err(|error| Refusal(error.to_string()))?;
+        let id =
+            NodeId::new(node.id.as_str()).map_err(|error| PermissionDenied(error.to_string()))?;
         let mut world = self.world.lock().await;
         let registered = world.audience(&id);
         let is_registered = registered.is_some();
@@ -39,7 +42,7 @@ impl NodeDirectory for Publisher {
         Ok(group)
     }
 
-    fn asked_in_vain(&self, node: &pointsman_xds::NodeId, kind: ResourceType, name: &str) {
+    fn on_missing_resource(&self, node: &pointsman_xds::NodeId, kind: ResourceType, name: &str) {
         self.tries.asked(node.as_str(), kind, name);
     }
 }
@@ -51,7 +54,7 @@ pub(crate) struct Proven(pub(crate) Arc<Publisher>);
 
 #[async_trait]
 impl NodeDirectory for Proven {
-    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Group, Refusal> {
+    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Group, PermissionDenied> {
         let (id, identity) = self.prove(&node.id, peer)?;
         let mut world = self.0.world.lock().await;
         let Some(audience) = world.audience(&id) else {
@@ -69,11 +72,15 @@ impl NodeDirectory for Proven {
         Ok(group)
     }
 
-    fn may_report(&self, node: &pointsman_xds::NodeId, peer: &Peer) -> Result<(), Refusal> {
+    fn may_report(
+        &self,
+        node: &pointsman_xds::NodeId,
+        peer: &Peer,
+    ) -> Result<(), PermissionDenied> {
         self.prove(node, peer).map(|_| ())
     }
 
-    fn asked_in_vain(&self, node: &pointsman_xds::NodeId, kind: ResourceType, name: &str) {
+    fn on_missing_resource(&self, node: &pointsman_xds::NodeId, kind: ResourceType, name: &str) {
         self.0.tries.asked(node.as_str(), kind, name);
     }
 }
@@ -84,16 +91,18 @@ impl Proven {
         &self,
         said: &pointsman_xds::NodeId,
         peer: &'a Peer,
-    ) -> Result<(NodeId, &'a Identity), Refusal> {
+    ) -> Result<(NodeId, &'a Identity), PermissionDenied> {
         // The listener lets nobody in without a certificate.
         let Some(identity) = &peer.identity else {
-            return Err(Refusal("the connection has no certificate".to_owned()));
+            return Err(PermissionDenied(
+                "the connection has no certificate".to_owned(),
+            ));
         };
         let Some(id) = identity::sidecar(identity) else {
             self.0
                 .tries
                 .refused(identity.as_str(), "its certificate is not a sidecar's");
-            return Err(Refusal(format!(
+            return Err(PermissionDenied(format!(
                 "{identity} is not served: a sidecar's SPIFFE ID is spiffe://<trust \
                  domain>/pointsman/sidecar/<node>"
             )));
@@ -103,7 +112,7 @@ impl Proven {
                 identity.as_str(),
                 &format!("it said that it is {:?}", said.as_str()),
             );
-            return Err(Refusal(format!(
+            return Err(PermissionDenied(format!(
                 "{identity} is not served as {said}: node.id must be {id}, as the certificate \
                  says"
             )));
@@ -144,7 +153,7 @@ impl Publisher {
         world: &mut World,
         node: &NodeDescription,
         audience: &Audience,
-    ) -> Result<Group, Refusal> {
+    ) -> Result<Group, PermissionDenied> {
         let news = world
             .admit(audience)
             .map_err(|words| refusal(node, &words))?;
@@ -165,6 +174,6 @@ fn said(node: &NodeDescription) -> Option<IpAddr> {
     node.metadata.get(LISTEN_METADATA)?.parse().ok()
 }
 
-fn refusal(node: &NodeDescription, words: &str) -> Refusal {
-    Refusal(format!("node {} is not served: {words}", node.id))
+fn refusal(node: &NodeDescription, words: &str) -> PermissionDenied {
+    PermissionDenied(format!("node {} is not served: {words}", node.id))
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use pointsman_catalog::UnixMillis;
 use pointsman_cutover::ports::{Convergence, DataPlaneError, Rehearsal};
-use pointsman_xds::{NodeId, Policy, Verdict};
+use pointsman_xds::{CanaryDecision, NodeId, Policy};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -29,9 +29,11 @@ impl Publisher {
                 unregistered: Vec::new(),
                 ..convergence_of(canary.convergence)
             });
-            match canary.verdict {
-                Verdict::Superseded => info!("the canaries' trial was overtaken by a publish"),
-                Verdict::Withdrawn(_) => {
+            match canary.decision {
+                CanaryDecision::Superseded => {
+                    info!("the canaries' trial was overtaken by a publish")
+                }
+                CanaryDecision::Withdrawn(_) => {
                     warn!(
                         ?canaries,
                         "a canary did not take a change that moves nothing"
@@ -39,7 +41,7 @@ impl Publisher {
                     let fleet = None;
                     return Ok(Rehearsal { canaries, fleet });
                 }
-                Verdict::Promoted(sequence) => {
+                CanaryDecision::Promoted(sequence) => {
                     self.world.lock().await.rehearsed = Some(now);
                     let (policy, deadline) = (Policy::AllRegistered, Instant::now() + deadline);
                     let fleet = self.fleet.converge(sequence, policy, deadline).await;

@@ -127,7 +127,7 @@ fn view(status: &NodeStatus, known: &Known) -> NodeView {
         streams: status.streams,
         peers: status.peers.iter().map(|peer| peer.address).collect(),
         synced_to: status.synced_to.map(Sequence::get),
-        refusals: status.refusals,
+        refusals: status.nacks,
     }
 }
 

@@ -47,8 +47,8 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn tell(words: &str) {
-    let _ = writeln!(std::io::stderr(), "{words}");
+fn tell(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 async fn serve(xds: u16, listen: u16, backends: [u16; 2]) -> Result<(), Box<dyn Error>> {
@@ -109,7 +109,7 @@ async fn flip(
 fn said(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Synced { after } => format!("has it after {after:?}"),
-        Outcome::Nacked { kind, words, .. } => format!("refuses a {kind}: {words}"),
+        Outcome::Nacked { kind, message, .. } => format!("refuses a {kind}: {message}"),
         Outcome::Lagging => "has not answered".to_owned(),
         Outcome::Absent => "is not connected".to_owned(),
     }

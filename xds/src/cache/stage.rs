@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     Group, Published, Sequence, SnapshotCache,
+    group_slot::{GroupSlot, SlotGuard},
     published::Compared,
-    shelf::{Hold, Shelf},
 };
 use crate::{node::NodeId, snapshot::Snapshot};
 
@@ -41,7 +41,7 @@ impl Staged {
 pub(crate) struct Stage<'a> {
     cache: &'a SnapshotCache,
     sequence: Sequence,
-    shelves: Vec<Hold>,
+    slots: Vec<SlotGuard>,
 }
 
 impl SnapshotCache {
@@ -55,31 +55,31 @@ impl SnapshotCache {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let staged = snapshots
             .into_iter()
-            .map(|(group, snapshot)| (self.shelves.shelf(&group), snapshot))
+            .map(|(group, snapshot)| (self.slots.get_or_create(&group), snapshot))
             .collect::<Vec<_>>();
-        let others = staged.iter().map(|(shelf, _)| &**shelf);
+        let others = staged.iter().map(|(slot, _)| &**slot);
         withdraw(
-            others.filter(|shelf| shelf.staged.load().is_some()),
+            others.filter(|slot| slot.staged.load().is_some()),
             &mut last,
         );
         *last = Sequence(last.0 + 1);
         let sequence = *last;
-        let mut shelves = Vec::with_capacity(staged.len());
+        let mut slots = Vec::with_capacity(staged.len());
         let mut compared = Compared::default();
-        for (shelf, snapshot) in staged {
-            let former = shelf.published.load();
+        for (slot, snapshot) in staged {
+            let former = slot.published.load();
             let published = Published::new(sequence, snapshot, former.as_deref(), &mut compared);
-            shelf.staged.store(Some(Arc::new(Staged {
+            slot.staged.store(Some(Arc::new(Staged {
                 published: Arc::new(published),
                 nodes: Arc::clone(&nodes),
             })));
-            shelves.push(shelf);
+            slots.push(slot);
         }
-        self.wake(shelves.clone());
+        self.wake(slots.clone());
         Stage {
             cache: self,
             sequence,
-            shelves,
+            slots,
         }
     }
 }
@@ -94,16 +94,16 @@ impl Stage<'_> {
     pub(crate) fn promote(mut self) -> bool {
         let last = self.cache.last.lock();
         let _last = last.unwrap_or_else(PoisonError::into_inner);
-        let staged: Option<Vec<_>> = self.shelves.iter().map(|shelf| self.own(shelf)).collect();
+        let staged: Option<Vec<_>> = self.slots.iter().map(|slot| self.own(slot)).collect();
         let Some(staged) = staged else {
             return false;
         };
-        let shelves = std::mem::take(&mut self.shelves);
-        for (shelf, staged) in shelves.iter().zip(staged) {
-            shelf.published.store(Some(Arc::clone(&staged.published)));
-            shelf.staged.store(None);
+        let slots = std::mem::take(&mut self.slots);
+        for (slot, staged) in slots.iter().zip(staged) {
+            slot.published.store(Some(Arc::clone(&staged.published)));
+            slot.staged.store(None);
         }
-        self.cache.wake(shelves);
+        self.cache.wake(slots);
         true
     }
 
@@ -113,18 +113,18 @@ impl Stage<'_> {
     }
 
     fn end(&mut self) -> Sequence {
-        let mut shelves = std::mem::take(&mut self.shelves);
+        let mut slots = std::mem::take(&mut self.slots);
         let last = self.cache.last.lock();
         let mut last = last.unwrap_or_else(PoisonError::into_inner);
-        shelves.retain(|shelf| self.own(shelf).is_some());
-        withdraw(shelves.iter().map(|shelf| &**shelf), &mut last);
-        self.cache.wake(shelves);
+        slots.retain(|slot| self.own(slot).is_some());
+        withdraw(slots.iter().map(|slot| &**slot), &mut last);
+        self.cache.wake(slots);
         *last
     }
 
     /// What is staged there, if it is still this stage's.
-    fn own(&self, shelf: &Shelf) -> Option<Arc<Staged>> {
-        let staged = shelf.staged.load_full();
+    fn own(&self, slot: &GroupSlot) -> Option<Arc<Staged>> {
+        let staged = slot.staged.load_full();
         staged.filter(|staged| staged.published.sequence == self.sequence)
     }
 }
@@ -137,21 +137,21 @@ impl Drop for Stage<'_> {
 
 /// The canaries get the former content back, under a new sequence: of a response's nonce and of
 /// everything that waits, only what is newer counts. Where there was none they get an empty one.
-fn withdraw<'a>(shelves: impl Iterator<Item = &'a Shelf>, last: &mut Sequence) {
+fn withdraw<'a>(slots: impl Iterator<Item = &'a GroupSlot>, last: &mut Sequence) {
     let sequence = Sequence(last.0 + 1);
-    for shelf in shelves {
-        let staged = match shelf.published.load_full() {
+    for slot in slots {
+        let staged = match slot.published.load_full() {
             Some(former) => {
                 let again = Arc::new(former.again(sequence));
-                shelf.published.store(Some(again));
+                slot.published.store(Some(again));
                 None
             }
             None => {
-                let tried = shelf.staged.load_full();
+                let tried = slot.staged.load_full();
                 tried.and_then(|tried| tried.emptied(sequence))
             }
         };
-        shelf.staged.store(staged);
+        slot.staged.store(staged);
         *last = sequence;
     }
 }

@@ -142,7 +142,7 @@ fn a_group_that_is_removed_is_tried_by_nobody_and_stays_removed() {
 #[test]
 fn a_place_goes_with_the_last_who_looks_at_it_if_nothing_stands_there() {
     let cache = SnapshotCache::new();
-    let places = || cache.shelves.places();
+    let places = || cache.slots.len();
     let group = Group::new("a");
     let look = || (cache.subscribe(&group, &"n".into()), cache.place(&group));
     for number in 0..1000 {
@@ -182,7 +182,7 @@ async fn a_place_whose_group_is_removed_goes_when_all_have_heard_of_it() {
     cache.publish(snapshots(&["a"]));
     cache.remove(&group);
     drop(watch);
-    assert_eq!(cache.shelves.places(), 2, "both are still to be told of");
+    assert_eq!(cache.slots.len(), 2, "both are still to be told of");
     assert!(poll!(Box::pin(cache.distribute()).as_mut()).is_pending());
-    assert_eq!(cache.shelves.places(), 0);
+    assert_eq!(cache.slots.len(), 0);
 }

@@ -16,14 +16,14 @@ use crate::{
 
 /// What became of a publish to canaries.
 #[derive(Clone, Debug)]
-pub struct Canary {
-    pub verdict: Verdict,
+pub struct CanaryResult {
+    pub decision: CanaryDecision,
     /// What the canaries did with it.
     pub convergence: Convergence,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum CanaryDecision {
     /// Every canary has acknowledged it, and all nodes of the groups get it now.
     Promoted(Sequence),
     /// A canary refused it, was silent until the deadline, or is not connected. The canaries are
@@ -38,14 +38,14 @@ pub enum Verdict {
 
 /// A publish that its canaries are trying; dropping it gives them the former content back.
 #[derive(Debug)]
-pub struct Trial<'a> {
+pub struct CanaryTrial<'a> {
     fleet: &'a Fleet,
     stage: Stage<'a>,
     canaries: Arc<BTreeSet<NodeId>>,
 }
 
 impl Fleet {
-    /// Gives `snapshots` to `canaries` alone, until [`Trial::decide`] has decided. A publish to
+    /// Gives `snapshots` to `canaries` alone, until [`CanaryTrial::decide`] has decided. A publish to
     /// one of the groups after this call ends the trial: it is newer, and for everybody.
     ///
     /// A canary whose group is not among `snapshots` has nothing to try and stands in nobody's
@@ -55,9 +55,9 @@ impl Fleet {
         &self,
         snapshots: BTreeMap<Group, Snapshot>,
         canaries: BTreeSet<NodeId>,
-    ) -> Trial<'_> {
+    ) -> CanaryTrial<'_> {
         let canaries = Arc::new(canaries);
-        Trial {
+        CanaryTrial {
             stage: self.cache.stage(snapshots, Arc::clone(&canaries)),
             fleet: self,
             canaries,
@@ -65,10 +65,10 @@ impl Fleet {
     }
 }
 
-impl Trial<'_> {
+impl CanaryTrial<'_> {
     /// Publishes to all once each canary has acknowledged, at once if there is none; with the
     /// first refusal, or at the deadline, the canaries get the former content back.
-    pub async fn decide(self, deadline: Instant) -> Canary {
+    pub async fn decide(self, deadline: Instant) -> CanaryResult {
         let Self {
             fleet,
             stage,
@@ -79,15 +79,15 @@ impl Trial<'_> {
         let convergence = fleet
             .converge_among(Some(&canaries), sequence, policy, deadline)
             .await;
-        let verdict = if !convergence.reached {
-            Verdict::Withdrawn(stage.withdraw())
+        let decision = if !convergence.reached {
+            CanaryDecision::Withdrawn(stage.withdraw())
         } else if stage.promote() {
-            Verdict::Promoted(sequence)
+            CanaryDecision::Promoted(sequence)
         } else {
-            Verdict::Superseded
+            CanaryDecision::Superseded
         };
-        Canary {
-            verdict,
+        CanaryResult {
+            decision,
             convergence,
         }
     }

@@ -41,7 +41,7 @@ pub enum Outcome {
     Nacked {
         kind: ResourceType,
         resources: Vec<Arc<str>>,
-        words: Arc<str>,
+        message: Arc<str>,
     },
     /// It is connected and has not answered, or not asked.
     Lagging,
@@ -74,15 +74,15 @@ pub(super) enum Mark {
     Synced {
         after_us: u32,
     },
-    Now(Standing),
+    Now(NodeConvergence),
 }
 
 /// Where a node stands towards a sequence now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Standing {
+pub(super) enum NodeConvergence {
     Synced,
     /// It has refused some of the content, and may still owe the answer to the rest.
-    Refusing {
+    Nacked {
         lagging: bool,
     },
     Lagging,
@@ -92,7 +92,7 @@ pub(super) enum Standing {
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     synced: usize,
-    refused: usize,
+    nacked: usize,
     lagging: usize,
 }
 
@@ -116,24 +116,24 @@ impl Barrier {
     }
 
     /// Waits for the node at `place` too, which stands so now.
-    pub(super) fn await_node(&mut self, place: usize, standing: Standing) {
+    pub(super) fn await_node(&mut self, place: usize, state: NodeConvergence) {
         if self.marks.len() <= place {
             self.marks.resize(place + 1, Mark::NotAwaited);
         }
         if self.marks[place] == Mark::NotAwaited {
             self.awaited += 1;
-            self.mark(place, standing, self.began);
+            self.mark(place, state, self.began);
         }
     }
 
     /// Enters where an awaited node stands. Whoever had the content once counts for good, even
     /// if it goes on to newer content, or away.
-    pub(super) fn enter(&mut self, place: usize, standing: Standing, now: Instant) {
+    pub(super) fn enter(&mut self, place: usize, state: NodeConvergence, now: Instant) {
         if let Mark::Now(former) = self.mark_of(place)
-            && former != standing
+            && former != state
         {
             self.tally.each_of(former, |count| *count -= 1);
-            self.mark(place, standing, now);
+            self.mark(place, state, now);
             self.decide();
         }
     }
@@ -173,15 +173,17 @@ impl Barrier {
         }
     }
 
-    fn mark(&mut self, place: usize, standing: Standing, now: Instant) {
-        self.tally.each_of(standing, |count| *count += 1);
-        self.marks[place] = match standing {
-            Standing::Synced => {
+    fn mark(&mut self, place: usize, state: NodeConvergence, now: Instant) {
+        self.tally.each_of(state, |count| *count += 1);
+        self.marks[place] = match state {
+            NodeConvergence::Synced => {
                 let after = now.saturating_duration_since(self.began);
                 let after_us = u32::try_from(after.as_micros()).unwrap_or(u32::MAX);
                 Mark::Synced { after_us }
             }
-            Standing::Refusing { .. } | Standing::Lagging | Standing::Absent => Mark::Now(standing),
+            NodeConvergence::Nacked { .. } | NodeConvergence::Lagging | NodeConvergence::Absent => {
+                Mark::Now(state)
+            }
         };
     }
 
@@ -195,9 +197,9 @@ impl Barrier {
 
     fn is_impossible(&self) -> bool {
         match self.policy {
-            Policy::AllRegistered => self.tally.refused > 0,
+            Policy::AllRegistered => self.tally.nacked > 0,
             Policy::AllConnected => false,
-            Policy::Percent(percent) => self.awaited - self.tally.refused < self.share(percent),
+            Policy::Percent(percent) => self.awaited - self.tally.nacked < self.share(percent),
         }
     }
 
@@ -208,17 +210,17 @@ impl Barrier {
 
 impl Tally {
     /// Changes the counts that a node which stands so is in.
-    fn each_of(&mut self, standing: Standing, change: impl Fn(&mut usize)) {
-        match standing {
-            Standing::Synced => change(&mut self.synced),
-            Standing::Refusing { lagging } => {
-                change(&mut self.refused);
+    fn each_of(&mut self, state: NodeConvergence, change: impl Fn(&mut usize)) {
+        match state {
+            NodeConvergence::Synced => change(&mut self.synced),
+            NodeConvergence::Nacked { lagging } => {
+                change(&mut self.nacked);
                 if lagging {
                     change(&mut self.lagging);
                 }
             }
-            Standing::Lagging => change(&mut self.lagging),
-            Standing::Absent => {}
+            NodeConvergence::Lagging => change(&mut self.lagging),
+            NodeConvergence::Absent => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
-    convergence::{Outcome, Standing},
+    convergence::{NodeConvergence, Outcome},
     record::Record,
     status::About,
 };
@@ -15,7 +15,7 @@ use crate::{
     cache::{Group, Place, Sequence},
     node::NodeId,
     peer::Peer,
-    stream::{Doubts, TypeState, TypeStatus},
+    stream::{TypeState, TypeStatus, UnconfirmedByType},
 };
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Node {
     /// The places of its open streams, the newest last.
     pub(super) streams: SmallVec<[usize; 2]>,
     /// What it may have of streams that ended.
-    pub(super) doubts: Option<Box<Doubts>>,
+    pub(super) unconfirmed: Option<Box<UnconfirmedByType>>,
     pub(super) record: Record,
 }
 
@@ -50,16 +50,16 @@ pub(super) struct Stream {
 /// Where a node stands towards `sequence`. What it must have is the content that was current
 /// then: a group that later publishes left alone stands at an older one. Without a sequence:
 /// towards something that nobody can have.
-pub(super) fn standing(
+pub(super) fn node_convergence(
     node: &Node,
     streams: &Slab<Stream>,
     sequence: Option<Sequence>,
-) -> Standing {
+) -> NodeConvergence {
     if node.streams.is_empty() {
-        return Standing::Absent;
+        return NodeConvergence::Absent;
     }
     let Some(sequence) = sequence else {
-        return Standing::Lagging;
+        return NodeConvergence::Lagging;
     };
     let (mut refusing, mut lagging) = (false, false);
     for stream in &node.streams {
@@ -77,16 +77,16 @@ pub(super) fn standing(
         lagging |= !refuses || stream.is_unanswered();
     }
     match (refusing, lagging) {
-        (true, lagging) => Standing::Refusing { lagging },
-        (false, true) => Standing::Lagging,
-        (false, false) => Standing::Synced,
+        (true, lagging) => NodeConvergence::Nacked { lagging },
+        (false, true) => NodeConvergence::Lagging,
+        (false, false) => NodeConvergence::Synced,
     }
 }
 
 impl Stream {
     /// Whether this stream cannot know of `left`, which an `ended` one leaves behind: the client
     /// got that before it opened this stream, and the server learns so only now.
-    pub(super) fn misses(&self, ended: &Self, left: &Doubts) -> bool {
+    pub(super) fn misses(&self, ended: &Self, left: &UnconfirmedByType) -> bool {
         ended.types.iter().any(|status| {
             let sent = status.sent.as_ref();
             let before = sent.is_some_and(|sent| sent.at <= self.since);
@@ -109,10 +109,10 @@ impl Stream {
 
     pub(super) fn refusal(&self) -> Option<Outcome> {
         self.types.iter().find_map(|status| match &status.state {
-            TypeState::Nacked { words, resources } => Some(Outcome::Nacked {
+            TypeState::Nacked { message, resources } => Some(Outcome::Nacked {
                 kind: status.kind,
                 resources: resources.clone(),
-                words: Arc::clone(words),
+                message: Arc::clone(message),
             }),
             TypeState::NotSent
             | TypeState::Stale

@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
-    convergence::{Barrier, Convergence, Mark, Outcome, Standing},
-    entry::{Node, Stream, standing},
+    convergence::{Barrier, Convergence, Mark, NodeConvergence, Outcome},
+    entry::{Node, Stream, node_convergence},
     record::{self, Record},
     status::{About, NodeRecord, NodeStatus},
 };
@@ -22,7 +22,7 @@ use crate::{
     cache::{Group, Sequence, SnapshotCache},
     node::{NodeDescription, NodeId},
     peer::Peer,
-    stream::{Doubts, TypeState, TypeStatus},
+    stream::{TypeState, TypeStatus, UnconfirmedByType},
 };
 
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Ledger {
         group: Group,
         peer: Peer,
         now: Instant,
-    ) -> (usize, Option<Box<Doubts>>) {
+    ) -> (usize, Option<Box<UnconfirmedByType>>) {
         let node = self.intern(description.id.clone());
         let about = About::of(description, self.about.as_ref());
         self.about = Some(Arc::clone(&about));
@@ -95,29 +95,31 @@ impl Ledger {
             types: Vec::new(),
             recalled: false,
         });
-        let doubts = self.doubts(node);
+        let unconfirmed = self.unconfirmed(node);
         self.nodes[node].streams.push(stream);
         self.assess(node);
-        (stream, doubts)
+        (stream, unconfirmed)
     }
 
     /// What became of an ended stream's content is known; of one that is still open, a client
     /// that comes back tells nothing.
-    fn doubts(&self, node: usize) -> Option<Box<Doubts>> {
+    fn unconfirmed(&self, node: usize) -> Option<Box<UnconfirmedByType>> {
         let node = &self.nodes[node];
-        let mut doubts = node.doubts.clone();
+        let mut unconfirmed = node.unconfirmed.clone();
         let open = node.streams.iter().flat_map(|at| &self.streams[*at].types);
         for status in open.filter(|status| status.state != TypeState::Synced) {
-            doubts.get_or_insert_default().distrust(status.kind);
+            unconfirmed
+                .get_or_insert_default()
+                .distrust_claims(status.kind);
         }
-        doubts
+        unconfirmed
     }
 
     /// Says whether another stream was called back for it.
     pub(super) fn disconnect(
         &mut self,
         stream: usize,
-        doubts: Option<Box<Doubts>>,
+        unconfirmed: Option<Box<UnconfirmedByType>>,
         now: Instant,
     ) -> bool {
         let Some(ended) = self.streams.try_remove(stream) else {
@@ -125,11 +127,12 @@ impl Ledger {
         };
         let node = &mut self.nodes[ended.node];
         node.streams.retain(|open| *open != stream);
-        let left = doubts.as_deref();
+        let left = unconfirmed.as_deref();
         let recalled = left.is_some_and(|left| self.recall(ended.node, &ended, left));
         let node = &mut self.nodes[ended.node];
         let informed = !ended.recalled;
-        node.doubts = Doubts::after(node.doubts.take(), &ended.types, doubts, informed);
+        node.unconfirmed =
+            UnconfirmedByType::after(node.unconfirmed.take(), &ended.types, unconfirmed, informed);
         node.record.absorb(&ended.types, ended.peer, now);
         if node.streams.is_empty() && !node.registered {
             self.strangers.push_back((ended.node, now));
@@ -146,7 +149,7 @@ impl Ledger {
     /// Lets the node's streams come again that were opened before the server knew that another
     /// one had ended, and do not know what it `left`. What they acknowledge does not count. Says
     /// whether there are any.
-    fn recall(&mut self, node: usize, ended: &Stream, left: &Doubts) -> bool {
+    fn recall(&mut self, node: usize, ended: &Stream, left: &UnconfirmedByType) -> bool {
         let mut any = false;
         for open in &self.nodes[node].streams {
             let stream = &mut self.streams[*open];
@@ -178,7 +181,7 @@ impl Ledger {
         let node = entry.node;
         for status in changes {
             if let Some(nack) = record::enter(&mut entry.types, status) {
-                self.nodes[node].record.refuse(nack);
+                self.nodes[node].record.add_nack(nack);
             }
         }
         self.assess(node);
@@ -201,8 +204,8 @@ impl Ledger {
             }
         };
         for place in places {
-            let standing = standing(&self.nodes[place], &self.streams, barrier.sequence);
-            barrier.await_node(place, standing);
+            let state = node_convergence(&self.nodes[place], &self.streams, barrier.sequence);
+            barrier.await_node(place, state);
         }
         barrier.decide();
         self.barriers.insert(barrier)
@@ -251,7 +254,7 @@ impl Ledger {
         Some(NodeRecord {
             status: self.node_status(node),
             deliveries: node.record.with(open.flat_map(|stream| &stream.types)),
-            refusals: node.record.refusals(),
+            nacks: node.record.nacks(),
         })
     }
 
@@ -286,7 +289,7 @@ impl Ledger {
             registered: false,
             retired: None,
             streams: SmallVec::new(),
-            doubts: None,
+            unconfirmed: None,
             record: Record::default(),
         });
         self.places.insert(id, place);
@@ -298,20 +301,20 @@ impl Ledger {
         for (_, barrier) in &mut self.barriers {
             if barrier.is_open_for(place) {
                 let node = &self.nodes[place];
-                let standing = standing(node, &self.streams, barrier.sequence);
-                barrier.enter(place, standing, Instant::now());
+                let state = node_convergence(node, &self.streams, barrier.sequence);
+                barrier.enter(place, state, Instant::now());
             }
         }
     }
 
     fn outcome(&self, node: &Node, sequence: Option<Sequence>) -> Outcome {
-        match standing(node, &self.streams, sequence) {
-            Standing::Synced => Outcome::Synced {
+        match node_convergence(node, &self.streams, sequence) {
+            NodeConvergence::Synced => Outcome::Synced {
                 after: Duration::ZERO,
             },
-            Standing::Lagging => Outcome::Lagging,
-            Standing::Absent => Outcome::Absent,
-            Standing::Refusing { .. } => {
+            NodeConvergence::Lagging => Outcome::Lagging,
+            NodeConvergence::Absent => Outcome::Absent,
+            NodeConvergence::Nacked { .. } => {
                 let mut streams = node.streams.iter().map(|stream| &self.streams[*stream]);
                 streams
                     .find_map(Stream::refusal)
@@ -344,7 +347,7 @@ impl Ledger {
             types: newest.map_or_else(Vec::new, |stream| stream.types.clone()),
             synced_to: streams().map(|stream| stream.synced_to).min().flatten(),
             synced: !node.streams.is_empty() && streams().all(synced),
-            refusals: node.record.refused(),
+            nacks: node.record.nack_count(),
         }
     }
 

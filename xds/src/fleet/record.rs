@@ -11,26 +11,26 @@ use crate::{
     stream::{Nack, TypeStatus},
 };
 
-/// Fed by streams that end, and by refusals as they come. What an open stream sent last and
+/// Fed by streams that end, and by nacks as they come. What an open stream sent last and
 /// what became of it stays in the stream's own entry until then: an acknowledgement must not
 /// write twice.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     deliveries: Vec<Delivery>,
-    refusals: VecDeque<Arc<Nack>>,
-    refused: u64,
+    nacks: VecDeque<Arc<Nack>>,
+    nack_count: u64,
     /// When the last stream ended, and who was at its other end.
     pub(super) gone: Option<Instant>,
     pub(super) peer: Option<Peer>,
 }
 
 impl Record {
-    pub(super) fn refuse(&mut self, nack: Arc<Nack>) {
-        if self.refusals.len() == NodeRecord::MAX_REFUSALS {
-            self.refusals.pop_front();
+    pub(super) fn add_nack(&mut self, nack: Arc<Nack>) {
+        if self.nacks.len() == NodeRecord::MAX_NACKS {
+            self.nacks.pop_front();
         }
-        self.refusals.push_back(nack);
-        self.refused += 1;
+        self.nacks.push_back(nack);
+        self.nack_count += 1;
     }
 
     /// Takes over what an ended stream had.
@@ -55,12 +55,12 @@ impl Record {
         all
     }
 
-    pub(super) fn refusals(&self) -> Vec<Arc<Nack>> {
-        self.refusals.iter().cloned().collect()
+    pub(super) fn nacks(&self) -> Vec<Arc<Nack>> {
+        self.nacks.iter().cloned().collect()
     }
 
-    pub(super) fn refused(&self) -> u64 {
-        self.refused
+    pub(super) fn nack_count(&self) -> u64 {
+        self.nack_count
     }
 }
 
@@ -68,7 +68,7 @@ impl Delivery {
     fn merge(&mut self, status: &TypeStatus) {
         newest(&mut self.sent, &status.sent, |sent| sent.at);
         newest(&mut self.acknowledged, &status.acknowledged, |ack| ack.at);
-        newest(&mut self.refused, &status.refused, |nack| nack.at);
+        newest(&mut self.nacked, &status.nacked, |nack| nack.at);
     }
 }
 
@@ -84,7 +84,7 @@ impl From<&TypeStatus> for Delivery {
             kind: status.kind,
             sent: status.sent.clone(),
             acknowledged: status.acknowledged.clone(),
-            refused: status.refused.clone(),
+            nacked: status.nacked.clone(),
         }
     }
 }
@@ -93,9 +93,9 @@ impl From<&TypeStatus> for Delivery {
 pub(super) fn enter(types: &mut Vec<TypeStatus>, status: TypeStatus) -> Option<Arc<Nack>> {
     let index = |kind: ResourceType| kind.index();
     let at = types.partition_point(|own| index(own.kind) < index(status.kind));
-    let nack = status.refused.clone();
+    let nack = status.nacked.clone();
     let former = match types.get_mut(at) {
-        Some(own) if own.kind == status.kind => std::mem::replace(own, status).refused,
+        Some(own) if own.kind == status.kind => std::mem::replace(own, status).nacked,
         Some(_) | None => {
             types.reserve_exact(1);
             types.insert(at, status);

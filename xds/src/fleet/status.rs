@@ -40,7 +40,7 @@ pub struct NodeStatus {
     /// Whether that has the content of its group's newest snapshot.
     pub synced: bool,
     /// How many responses it has refused since it is known.
-    pub refusals: u64,
+    pub nacks: u64,
 }
 
 impl NodeStatus {
@@ -75,12 +75,12 @@ pub struct NodeRecord {
     pub status: NodeStatus,
     /// By type, in the order of [`ResourceType::ALL`].
     pub deliveries: Vec<Delivery>,
-    /// The last [`NodeRecord::MAX_REFUSALS`], the newest last.
-    pub refusals: Vec<Arc<Nack>>,
+    /// The last [`NodeRecord::MAX_NACKS`], the newest last.
+    pub nacks: Vec<Arc<Nack>>,
 }
 
 impl NodeRecord {
-    pub const MAX_REFUSALS: usize = 8;
+    pub const MAX_NACKS: usize = 8;
 }
 
 /// What was last sent to a node of one type, and what became of it.
@@ -89,7 +89,7 @@ pub struct Delivery {
     pub kind: ResourceType,
     pub sent: Option<Sent>,
     pub acknowledged: Option<Acknowledged>,
-    pub refused: Option<Arc<Nack>>,
+    pub nacked: Option<Arc<Nack>>,
 }
 
 /// What clients say of themselves and many of them say alike; those share it.

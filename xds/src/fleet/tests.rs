@@ -1,7 +1,7 @@
 mod canary;
 mod cost;
-mod doubts;
 mod record;
+mod unconfirmed;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     stream::{DeltaRequest, Reply, Response, Transport, TypeState},
 };
 
-struct House {
+struct TestControlPlane {
     cache: Arc<SnapshotCache>,
     fleet: Arc<Fleet>,
 }
@@ -26,7 +26,7 @@ struct Sidecar {
     open: Vec<Response>,
 }
 
-impl House {
+impl TestControlPlane {
     fn new(registered: &[&str]) -> Self {
         let cache = Arc::new(SnapshotCache::new());
         let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
@@ -152,18 +152,18 @@ fn outcomes(convergence: &Convergence) -> Vec<(&str, &'static str)> {
 
 #[tokio::test]
 async fn nobody_has_what_was_never_published() {
-    let house = House::new(&["a"]);
-    let sequence = house.publish(1);
-    let mut a = house.sidecar("a");
+    let server = TestControlPlane::new(&["a"]);
+    let sequence = server.publish(1);
+    let mut a = server.sidecar("a");
     a.answer(None);
-    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+    assert!(server.now(sequence, Policy::AllRegistered).await.reached);
     let made_up = Sequence::from(sequence.get() + 1);
     for policy in [
         Policy::AllRegistered,
         Policy::AllConnected,
         Policy::Percent(100),
     ] {
-        let convergence = house.now(made_up, policy).await;
+        let convergence = server.now(made_up, policy).await;
         assert!(!convergence.reached);
         assert_eq!(convergence.nodes, [("a".into(), Outcome::Lagging)]);
     }
@@ -171,11 +171,11 @@ async fn nobody_has_what_was_never_published() {
 
 #[tokio::test]
 async fn a_barrier_ends_with_the_last_acknowledgement() {
-    let house = House::new(&["a", "b"]);
-    let sequence = house.publish(1);
-    let (mut a, mut b) = (house.sidecar("a"), house.sidecar("b"));
+    let server = TestControlPlane::new(&["a", "b"]);
+    let sequence = server.publish(1);
+    let (mut a, mut b) = (server.sidecar("a"), server.sidecar("b"));
     a.answer(None);
-    let barrier = house
+    let barrier = server
         .fleet
         .converge(sequence, Policy::AllRegistered, soon());
     let (convergence, ()) = tokio::join!(barrier, async { b.answer(None) });
@@ -185,13 +185,13 @@ async fn a_barrier_ends_with_the_last_acknowledgement() {
 
 #[tokio::test]
 async fn at_the_deadline_everybody_is_named() {
-    let house = House::new(&["a", "b", "c"]);
-    let sequence = house.publish(1);
-    let (mut a, _b) = (house.sidecar("a"), house.sidecar("b"));
-    let mut stranger = house.sidecar("stranger");
+    let server = TestControlPlane::new(&["a", "b", "c"]);
+    let sequence = server.publish(1);
+    let (mut a, _b) = (server.sidecar("a"), server.sidecar("b"));
+    let mut stranger = server.sidecar("stranger");
     a.answer(None);
     stranger.answer(None);
-    let convergence = house.now(sequence, Policy::AllRegistered).await;
+    let convergence = server.now(sequence, Policy::AllRegistered).await;
     assert!(!convergence.reached);
     assert_eq!(
         outcomes(&convergence),
@@ -202,54 +202,61 @@ async fn at_the_deadline_everybody_is_named() {
 
 #[tokio::test]
 async fn a_refusal_ends_a_barrier_that_needs_all_and_is_named_by_one_that_does_not() {
-    let house = House::new(&["a", "b"]);
-    let sequence = house.publish(1);
-    let (mut a, mut b) = (house.sidecar("a"), house.sidecar("b"));
-    let barrier = house
+    let server = TestControlPlane::new(&["a", "b"]);
+    let sequence = server.publish(1);
+    let (mut a, mut b) = (server.sidecar("a"), server.sidecar("b"));
+    let barrier = server
         .fleet
         .converge(sequence, Policy::AllRegistered, soon());
     let (convergence, ()) = tokio::join!(barrier, async { a.answer(Some("malformed")) });
     assert!(!convergence.reached);
     assert_eq!(outcomes(&convergence), [("a", "nacked"), ("b", "lagging")]);
     let Outcome::Nacked {
-        words, resources, ..
+        message, resources, ..
     } = &convergence.nodes[0].1
     else {
         panic!("{convergence:?}");
     };
-    assert_eq!((&**words, &resources[..]), ("malformed", &["a".into()][..]));
+    assert_eq!(
+        (&**message, &resources[..]),
+        ("malformed", &["a".into()][..])
+    );
 
-    let barrier = house.fleet.converge(sequence, Policy::AllConnected, soon());
+    let barrier = server
+        .fleet
+        .converge(sequence, Policy::AllConnected, soon());
     let (convergence, ()) = tokio::join!(barrier, async { b.answer(None) });
     assert!(convergence.reached);
 }
 
 #[tokio::test]
 async fn a_percentage_is_rounded_up_and_given_up_when_it_cannot_be_reached() {
-    let house = House::new(&["a", "b", "c"]);
-    let sequence = house.publish(1);
-    let mut sidecars = ["a", "b"].map(|id| house.sidecar(id));
+    let server = TestControlPlane::new(&["a", "b", "c"]);
+    let sequence = server.publish(1);
+    let mut sidecars = ["a", "b"].map(|id| server.sidecar(id));
     for sidecar in &mut sidecars {
         sidecar.answer(None);
     }
-    assert!(house.now(sequence, Policy::Percent(66)).await.reached);
-    assert!(!house.now(sequence, Policy::Percent(67)).await.reached);
+    assert!(server.now(sequence, Policy::Percent(66)).await.reached);
+    assert!(!server.now(sequence, Policy::Percent(67)).await.reached);
 
-    let sequence = house.publish(2);
+    let sequence = server.publish(2);
     for sidecar in &mut sidecars {
         sidecar.answer(Some("no"));
     }
     let policy = Policy::Percent(66);
-    let convergence = house.fleet.converge(sequence, policy, soon()).await;
+    let convergence = server.fleet.converge(sequence, policy, soon()).await;
     assert!(!convergence.reached);
 }
 
 #[tokio::test]
 async fn who_goes_away_is_no_longer_waited_for_among_the_connected() {
-    let house = House::new(&["a"]);
-    let sequence = house.publish(1);
-    let a = house.sidecar("a");
-    let barrier = house.fleet.converge(sequence, Policy::AllConnected, soon());
+    let server = TestControlPlane::new(&["a"]);
+    let sequence = server.publish(1);
+    let a = server.sidecar("a");
+    let barrier = server
+        .fleet
+        .converge(sequence, Policy::AllConnected, soon());
     let (convergence, ()) = tokio::join!(barrier, async { drop(a) });
     assert!(convergence.reached);
     assert_eq!(outcomes(&convergence), [("a", "absent")]);
@@ -257,14 +264,16 @@ async fn who_goes_away_is_no_longer_waited_for_among_the_connected() {
 
 #[tokio::test]
 async fn who_comes_back_in_time_counts_and_who_is_registered_later_is_not_awaited() {
-    let house = House::new(&["a"]);
-    let sequence = house.publish(1);
-    let barrier = house
+    let server = TestControlPlane::new(&["a"]);
+    let sequence = server.publish(1);
+    let barrier = server
         .fleet
         .converge(sequence, Policy::AllRegistered, soon());
     let (convergence, ()) = tokio::join!(barrier, async {
-        house.fleet.set_registered(["a", "later"].map(NodeId::from));
-        house.sidecar("a").answer(None);
+        server
+            .fleet
+            .set_registered(["a", "later"].map(NodeId::from));
+        server.sidecar("a").answer(None);
     });
     assert!(convergence.reached);
     assert_eq!(outcomes(&convergence), [("a", "synced")]);
@@ -272,61 +281,61 @@ async fn who_comes_back_in_time_counts_and_who_is_registered_later_is_not_awaite
 
 #[tokio::test]
 async fn a_node_has_also_what_needed_no_sending() {
-    let house = House::new(&["a"]);
-    house.publish(1);
-    let mut a = house.sidecar("a");
+    let server = TestControlPlane::new(&["a"]);
+    server.publish(1);
+    let mut a = server.sidecar("a");
     a.answer(None);
-    let sequence = house.publish(1);
-    assert!(!house.now(sequence, Policy::AllRegistered).await.reached);
+    let sequence = server.publish(1);
+    assert!(!server.now(sequence, Policy::AllRegistered).await.reached);
     a.see();
-    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+    assert!(server.now(sequence, Policy::AllRegistered).await.reached);
 }
 
 #[tokio::test]
 async fn a_publish_to_another_group_asks_nothing_of_a_node() {
-    let house = House::new(&["a"]);
-    house.publish(1);
-    let mut a = house.sidecar("a");
+    let server = TestControlPlane::new(&["a"]);
+    server.publish(1);
+    let mut a = server.sidecar("a");
     a.answer(None);
-    let sequence = house.publish_to("other", 7);
-    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+    let sequence = server.publish_to("other", 7);
+    assert!(server.now(sequence, Policy::AllRegistered).await.reached);
 }
 
 #[tokio::test]
 async fn an_acknowledgement_of_older_content_does_not_count() {
-    let house = House::new(&["a"]);
-    house.publish(1);
-    let mut a = house.sidecar("a");
-    let sequence = house.publish(2);
+    let server = TestControlPlane::new(&["a"]);
+    server.publish(1);
+    let mut a = server.sidecar("a");
+    let sequence = server.publish(2);
     a.answer(None);
-    assert!(!house.now(sequence, Policy::AllRegistered).await.reached);
+    assert!(!server.now(sequence, Policy::AllRegistered).await.reached);
     a.answer(None);
-    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+    assert!(server.now(sequence, Policy::AllRegistered).await.reached);
 }
 
 #[tokio::test]
 async fn two_streams_of_one_node_must_both_have_it() {
-    let house = House::new(&["a"]);
-    let sequence = house.publish(1);
-    let (mut one, two) = (house.sidecar("a"), house.sidecar("a"));
+    let server = TestControlPlane::new(&["a"]);
+    let sequence = server.publish(1);
+    let (mut one, two) = (server.sidecar("a"), server.sidecar("a"));
     one.answer(None);
-    assert!(!house.now(sequence, Policy::AllRegistered).await.reached);
-    assert_eq!(house.fleet.status()[0].streams, 2);
+    assert!(!server.now(sequence, Policy::AllRegistered).await.reached);
+    assert_eq!(server.fleet.status()[0].streams, 2);
     drop(two);
-    assert!(house.now(sequence, Policy::AllRegistered).await.reached);
+    assert!(server.now(sequence, Policy::AllRegistered).await.reached);
 }
 
 #[tokio::test]
 async fn status_shows_the_registered_and_the_connected() {
-    let house = House::new(&["a", "gone"]);
-    let mut changes = house.fleet.watch();
-    let sequence = house.publish(1);
-    let mut a = house.sidecar("a");
-    let _stranger = house.sidecar("b");
+    let server = TestControlPlane::new(&["a", "gone"]);
+    let mut changes = server.fleet.watch();
+    let sequence = server.publish(1);
+    let mut a = server.sidecar("a");
+    let _stranger = server.sidecar("b");
     a.answer(None);
     assert!(changes.has_changed().unwrap());
     changes.borrow_and_update();
-    let status = house.fleet.status();
+    let status = server.fleet.status();
     let shown: Vec<_> = status
         .iter()
         .map(|node| {
@@ -353,41 +362,41 @@ async fn status_shows_the_registered_and_the_connected() {
 
 #[tokio::test]
 async fn nothing_is_left_of_barriers_and_of_strangers_that_went() {
-    let house = House::new(&["a"]);
-    let sequence = house.publish(1);
-    drop(house.sidecar("stranger"));
-    house.now(sequence, Policy::AllRegistered).await;
-    let barrier = house
+    let server = TestControlPlane::new(&["a"]);
+    let sequence = server.publish(1);
+    drop(server.sidecar("stranger"));
+    server.now(sequence, Policy::AllRegistered).await;
+    let barrier = server
         .fleet
         .converge(sequence, Policy::AllRegistered, soon());
     drop(barrier);
-    assert!(house.fleet.ledger().is_at_rest());
-    assert_eq!(house.fleet.status().len(), 1);
+    assert!(server.fleet.ledger().is_at_rest());
+    assert_eq!(server.fleet.status().len(), 1);
 }
 
 /// A refusal that stands is no answer to what came later.
 #[tokio::test]
 async fn an_old_refusal_of_one_type_does_not_answer_for_another() {
-    let house = House::new(&["n"]);
+    let server = TestControlPlane::new(&["n"]);
     let publish = |port| {
         let snapshot = Snapshot::builder()
             .insert(assignment("a", port))
             .insert(opaque(Route, "r", "bad"))
             .build();
         let snapshots = BTreeMap::from([(Group::new("group"), snapshot.unwrap())]);
-        house.cache.publish(snapshots)
+        server.cache.publish(snapshots)
     };
     publish(1);
-    let mut sidecar = house.sidecar("n");
+    let mut sidecar = server.sidecar("n");
     sidecar.answer(None);
     sidecar.request(Route, Reply::default(), &["r".to_owned()]);
     sidecar.answer(Some("malformed"));
     let flip = publish(2);
     sidecar.see();
-    let waiting = house.now(flip, Policy::AllConnected).await;
+    let waiting = server.now(flip, Policy::AllConnected).await;
     assert!(!waiting.reached, "the endpoints are on their way");
     sidecar.answer(None);
-    let answered = house.now(flip, Policy::AllConnected).await;
+    let answered = server.now(flip, Policy::AllConnected).await;
     assert!(answered.reached);
     assert!(matches!(
         answered.nodes[0].1,

@@ -25,7 +25,7 @@ use super::{
     connection::{Bounds, Connection},
     exchange::Service,
 };
-use crate::bell::{Bell, Rope};
+use crate::broadcast_waker::{BroadcastWaker, WakerRegistration};
 
 /// How connections are kept, and how long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub(crate) struct Patience {
 #[derive(Debug, Default)]
 pub(crate) struct Stop {
     begun: AtomicBool,
-    bell: Bell,
+    waker: BroadcastWaker,
 }
 
 impl Stop {
@@ -56,7 +56,7 @@ impl Stop {
 
     pub(crate) async fn begin(&self) {
         self.begun.store(true, Ordering::Release);
-        self.bell.ring().await;
+        self.waker.wake_all().await;
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Driver<IO, S> {
     connection: Connection<S>,
     patience: Patience,
     stop: Arc<Stop>,
-    rope: Rope,
+    registration: WakerRegistration,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
     /// When the client's last sign of life came.
@@ -96,7 +96,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
             io,
             connection: Connection::new(service, bounds, now),
             patience,
-            rope: Rope::new(stop.bell.clone()),
+            registration: WakerRegistration::new(stop.waker.clone()),
             stop,
             timer: Box::pin(sleep_until(now + patience.first_request)),
             opened: now,
@@ -136,7 +136,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         now: Instant,
         scratch: &mut Scratch,
     ) -> ControlFlow<()> {
-        self.rope.hold(cx.waker());
+        self.registration.register(cx.waker());
         if self.stop.has_begun() {
             self.leave(now);
         }

@@ -1,7 +1,7 @@
 //! Connections: how many, how fast, and with which manners.
 
-mod pace;
-mod trouble;
+mod errors;
+mod rate_limiter;
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tracing::debug;
 
-use self::{pace::Pace, trouble::Trouble};
+use self::{errors::AcceptErrors, rate_limiter::RateLimiter};
 use super::{discovery::Ads, port::Port, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
@@ -65,23 +65,23 @@ impl Front {
     /// Takes connections up as the limits allow. Ends only with an error that has lasted, and
     /// is no lack of file handles or memory.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) -> io::Error {
-        let mut pace = Pace::new(self.ads.limits.connections_per_second, Instant::now());
-        let mut trouble = Trouble::default();
+        let mut limiter = RateLimiter::new(self.ads.limits.connections_per_second, Instant::now());
+        let mut errors = AcceptErrors::default();
         loop {
             let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
                 return io::Error::other("the server is stopping");
             };
-            pace.wait().await;
+            limiter.wait().await;
             match listener.accept().await {
                 Ok((socket, address)) => {
-                    trouble = Trouble::default();
+                    errors = AcceptErrors::default();
                     Arc::clone(&self).take(socket, address, permit);
                 }
                 Err(error) if of_one_connection(&error) => {
                     debug!(%error, "a connection went before it was accepted");
                 }
                 Err(error) => {
-                    if trouble.is_hopeless(&error, Instant::now()) {
+                    if errors.is_hopeless(&error, Instant::now()) {
                         return error;
                     }
                     // Mostly file handles that have run out. No event says that there are

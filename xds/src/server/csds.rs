@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::matcher::Matcher;
-use crate::{cache::SnapshotCache, fleet::Fleet, node::Refusal, peer::Peer};
+use crate::{cache::SnapshotCache, fleet::Fleet, node::PermissionDenied, peer::Peer};
 
 /// Says who may read the state of the whole fleet.
-type MayAsk = dyn Fn(&Peer) -> Result<(), Refusal> + Send + Sync;
+type MayAsk = dyn Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync;
 
 /// Answers `envoy.service.status.v3.ClientStatusDiscoveryService` from the ledger.
 ///
@@ -51,7 +51,7 @@ impl ClientStatus {
     pub fn service(
         fleet: Arc<Fleet>,
         cache: Arc<SnapshotCache>,
-        may_ask: impl Fn(&Peer) -> Result<(), Refusal> + Send + Sync + 'static,
+        may_ask: impl Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> ClientStatusDiscoveryServiceServer<Self> {
         ClientStatusDiscoveryServiceServer::new(Self(Arc::new(Desk {

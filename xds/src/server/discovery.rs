@@ -179,8 +179,8 @@ impl<F: Form> Discovery<F> {
         if let State::Open(session) = &mut self.state {
             let polled = session.poll(cx, now);
             if session.is_dismissed() {
-                let words = "what this node may have has changed: come again";
-                return Poll::Ready(Err(Status::unavailable(words)));
+                let message = "what this node may have has changed: come again";
+                return Poll::Ready(Err(Status::unavailable(message)));
             }
             if let Poll::Ready(response) = polled {
                 return Poll::Ready(Ok(Part::Body(response)));

@@ -44,7 +44,7 @@ fn stream<F: Form>(mut bytes: &[u8]) {
             return;
         };
         sequence += 1;
-        let snapshot = world(sequence);
+        let snapshot = snapshot_at(sequence);
         let published = Published::after(Sequence::from(sequence), snapshot, former.as_deref());
         let published = Arc::new(published);
         former = Some(Arc::clone(&published));
@@ -70,7 +70,7 @@ fn stream<F: Form>(mut bytes: &[u8]) {
 }
 
 /// Something of every type, and something else at each turn.
-fn world(turn: u64) -> Snapshot {
+fn snapshot_at(turn: u64) -> Snapshot {
     let port = u32::try_from(turn % 60_000).unwrap_or_default() + 1;
     let content = turn.to_string();
     let opaque = ResourceType::ALL

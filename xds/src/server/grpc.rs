@@ -123,9 +123,9 @@ pub(super) fn refusal(request: &Request) -> Option<u16> {
 }
 
 /// What an HTTP/2 field may hold, the rest as `%xx`; cut to what fits a header.
-fn escaped(words: &str) -> String {
-    let mut escaped = String::with_capacity(words.len());
-    for byte in words.bytes().take(MAX_WORDS) {
+fn escaped(message: &str) -> String {
+    let mut escaped = String::with_capacity(message.len());
+    for byte in message.bytes().take(MAX_MESSAGE) {
         if matches!(byte, b' '..=b'~') && byte != b'%' {
             escaped.push(char::from(byte));
         } else {
@@ -139,7 +139,7 @@ fn escaped(words: &str) -> String {
 /// In bytes: whether it is compressed, and the length of the message.
 pub(super) const PREFIX: usize = 5;
 /// In bytes.
-const MAX_WORDS: usize = 1024;
+const MAX_MESSAGE: usize = 1024;
 
 #[cfg(test)]
 mod tests {

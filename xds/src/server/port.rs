@@ -61,8 +61,8 @@ impl Service for Port {
                 }
             }
             Method::NotOffered => {
-                let words = "resources are served on streams alone: delta, or state of the world";
-                Box::new(Answer::failed(&Status::unimplemented(words)))
+                let message = "resources are served on streams alone: delta, or state of the world";
+                Box::new(Answer::failed(&Status::unimplemented(message)))
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::debug;
 
-use super::{discovery::Ads, vain::Vain, wire::Form};
+use super::{discovery::Ads, missing_resources::MissingResourceLog, wire::Form};
 use crate::{
     cache::{Group, Watch},
     fleet::Connection,
@@ -34,7 +34,7 @@ pub(super) struct Session<F> {
     unreported: bool,
     /// When the machine must be asked although nothing has come in.
     due: Option<Instant>,
-    vain: Vain,
+    missing: MissingResourceLog,
     ads: Arc<Ads>,
     form: PhantomData<F>,
 }
@@ -63,7 +63,7 @@ impl<F: Form> Session<F> {
         let watch = ads.cache.subscribe(&group, &node.id);
         let mut connection = ads.fleet.connect(node, group, peer);
         let mut machine = Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms);
-        machine.doubt(connection.take_doubts());
+        machine.set_unconfirmed(connection.take_unconfirmed());
         let mut session = Self {
             machine,
             watch,
@@ -72,7 +72,7 @@ impl<F: Form> Session<F> {
             stirred: true,
             unreported: true,
             due: None,
-            vain: Vain::default(),
+            missing: MissingResourceLog::default(),
             ads: Arc::clone(ads),
             form: PhantomData,
         };
@@ -94,13 +94,13 @@ impl<F: Form> Session<F> {
         let kind = ResourceType::from_type_url(type_url);
         let kind = match own {
             None if type_url.is_empty() => {
-                let words = "a request of an aggregated stream must carry a type_url";
-                return Err(Status::invalid_argument(words));
+                let message = "a request of an aggregated stream must carry a type_url";
+                return Err(Status::invalid_argument(message));
             }
             Some(own) if type_url.is_empty() || kind == Some(own) => own,
             Some(own) => {
-                let words = format!("this service serves {own}, not {type_url:?}");
-                return Err(Status::invalid_argument(words));
+                let message = format!("this service serves {own}, not {type_url:?}");
+                return Err(Status::invalid_argument(message));
             }
             None => {
                 let Some(kind) = kind else {
@@ -116,7 +116,7 @@ impl<F: Form> Session<F> {
         self.stirred = true;
         self.unreported = true;
         let names = F::names(&request);
-        self.tell_vain(kind, &names[..names.len().min(self.ads.limits.names)]);
+        self.report_missing(kind, &names[..names.len().min(self.ads.limits.names)]);
         F::enter(&mut self.machine, kind, request, now)
             .map_err(|violation| Status::resource_exhausted(violation.to_string()))
     }
@@ -175,14 +175,15 @@ impl<F: Form> Session<F> {
 
     /// Names that do not exist for the node are answered like any other that does not exist;
     /// the directory hears of them.
-    fn tell_vain(&mut self, kind: ResourceType, names: &[String]) {
+    fn report_missing(&mut self, kind: ResourceType, names: &[String]) {
         let Some(current) = self.watch.current().filter(|_| !names.is_empty()) else {
             return;
         };
         let (node, directory) = (self.connection.node(), &self.ads.directory);
-        self.vain.tell(kind, names, &current.snapshot, |name| {
-            directory.asked_in_vain(node, kind, name);
-        });
+        self.missing
+            .report_new(kind, names, &current.snapshot, |name| {
+                directory.on_missing_resource(node, kind, name);
+            });
     }
 
     fn load(&mut self) {
@@ -195,7 +196,7 @@ impl<F: Form> Session<F> {
 
 impl<F> Drop for Session<F> {
     fn drop(&mut self) {
-        self.connection.keep_doubts(&self.machine);
+        self.connection.keep_unconfirmed(&self.machine);
     }
 }
 

@@ -131,10 +131,10 @@ pub(super) fn control_plane(identifier: &str) -> Vec<u8> {
     control_plane.encode_length_delimited_to_vec()
 }
 
-/// A client's words, cut to what can be kept and shown.
-fn words(mut message: String) -> Arc<str> {
-    if message.len() > MAX_WORDS {
-        message.truncate(message.floor_char_boundary(MAX_WORDS));
+/// A client's message, cut to what can be kept and shown.
+fn truncated(mut message: String) -> Arc<str> {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
         message.push('…');
     }
     message.into()
@@ -142,7 +142,7 @@ fn words(mut message: String) -> Arc<str> {
 
 /// In bytes. Envoy says a line or two per refused resource; a thousand of them are enough to
 /// find the cause.
-const MAX_WORDS: usize = 4096;
+const MAX_MESSAGE: usize = 4096;
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{
     Acknowledged, Nack, Reply,
-    open::{Entry, Known, Verdict},
-    substream::{InFlight, Standing, Substream},
+    open::{Entry, Known, NackMark},
+    substream::{InFlight, Substream, SyncState},
 };
 use crate::resource::Resource;
 
@@ -25,19 +25,19 @@ impl Substream {
             // It carried nothing that could be had or refused.
             return true;
         }
-        self.standing = Standing::Open;
+        self.sync_state = SyncState::Pending;
         match &reply.error {
             None => self.acknowledge(&in_flight, now),
-            Some(words) => self.refuse(&in_flight, words, now),
+            Some(message) => self.refuse(&in_flight, message, now),
         }
         true
     }
 
     fn acknowledge(&mut self, in_flight: &InFlight, now: Instant) {
-        if self.is_whole() {
-            self.acknowledge_whole(&in_flight.resources);
+        if self.is_full_state() {
+            self.acknowledge_full_state(&in_flight.resources);
         } else {
-            self.acknowledge_part(in_flight);
+            self.acknowledge_changes(in_flight);
         }
         self.acknowledged = self.sent.as_ref().map(|sent| Acknowledged {
             version: in_flight.version,
@@ -47,7 +47,7 @@ impl Substream {
         });
     }
 
-    fn acknowledge_part(&mut self, in_flight: &InFlight) {
+    fn acknowledge_changes(&mut self, in_flight: &InFlight) {
         let InFlight {
             resources,
             removed,
@@ -68,14 +68,14 @@ impl Substream {
             } else {
                 let entry = self.entry(name);
                 entry.known = known;
-                entry.verdict = Verdict::None;
+                entry.nack = NackMark::None;
             }
         }
     }
 
     /// What the client has is what was sent, and nothing else.
-    fn acknowledge_whole(&mut self, content: &[Resource]) {
-        self.refused_whole = None;
+    fn acknowledge_full_state(&mut self, content: &[Resource]) {
+        self.nacked_full_state = None;
         let wanted = |resource: &Resource| self.subscription.covers(resource.name());
         self.leftovers = !content.iter().all(wanted);
         for (name, entry) in self.open.iter_mut() {
@@ -92,7 +92,7 @@ impl Substream {
     }
 
     /// What a refused whole did not hold may be gone: Envoy takes away before it adds.
-    fn doubt_absent(&mut self, content: &[Resource]) {
+    fn mark_absent_unknown(&mut self, content: &[Resource]) {
         for (name, entry) in self.open.iter_mut() {
             let absent = content.binary_search_by(|resource| resource.name().cmp(name));
             if absent.is_err() && !matches!(entry.known, Known::Nothing) {
@@ -103,7 +103,7 @@ impl Substream {
 
     /// A refusal covers the response, not its members, and a client may have taken the valid
     /// ones: of several, each is unknown from here on.
-    fn refuse(&mut self, in_flight: &InFlight, words: &Arc<str>, now: Instant) {
+    fn refuse(&mut self, in_flight: &InFlight, message: &Arc<str>, now: Instant) {
         let removed = in_flight.removed.iter().map(|name| (name, None));
         let sent = in_flight.resources.iter();
         let content: Vec<_> = sent
@@ -112,14 +112,14 @@ impl Substream {
             .collect();
         if let Some(sent) = &self.sent {
             let names = content.iter().map(|(name, _)| *name);
-            let nack = Nack::new(self.kind, sent.sequence, now, words, names);
-            self.refused = Some(Arc::new(nack));
+            let nack = Nack::new(self.kind, sent.sequence, now, message, names);
+            self.nacked = Some(Arc::new(nack));
         }
         let alone = content.len() == 1;
-        let whole = self.is_whole();
-        if whole {
-            self.refused_whole = Some(in_flight.version);
-            self.doubt_absent(&in_flight.resources);
+        let full_state = self.is_full_state();
+        if full_state {
+            self.nacked_full_state = Some(in_flight.version);
+            self.mark_absent_unknown(&in_flight.resources);
             if alone {
                 return;
             }
@@ -130,12 +130,12 @@ impl Substream {
             }
             let entry = self.entry(name);
             if alone {
-                entry.verdict = Verdict::Refused(version);
+                entry.nack = NackMark::Alone(version);
                 continue;
             }
             entry.known = Known::Unknown;
-            if !whole {
-                entry.verdict = Verdict::Suspect(version);
+            if !full_state {
+                entry.nack = NackMark::InBatch(version);
             }
         }
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::{
     Transport,
-    open::{Entry, Known, Verdict},
+    open::{Entry, Known, NackMark},
     order::Phase,
-    row::{Row, Suspects},
-    substream::{Outgoing, Standing, Substream},
+    retry_queue::{NackedBatch, RetryQueue},
+    substream::{Outgoing, Substream, SyncState},
 };
 use crate::resource::{Resource, ResourceType, Version};
 
@@ -20,7 +20,7 @@ pub(super) enum Taken {
     Blocked,
     Send {
         outgoing: Outgoing,
-        whole: Version,
+        version: Version,
     },
 }
 
@@ -34,17 +34,17 @@ struct Difference {
     absent: Vec<Arc<str>>,
     removals: Vec<Arc<str>>,
     /// To be sent one by one.
-    suspects: Suspects,
+    nacked_batch: NackedBatch,
 }
 
 impl Substream {
     /// What may go out in `phase`; `open` says whether the types that this step waits for are
     /// acknowledged. Nothing may be in flight.
     pub(super) fn take(&mut self, phase: Phase, open: bool) -> Taken {
-        let taken = if self.is_whole() {
-            self.take_whole(phase, open)
+        let taken = if self.is_full_state() {
+            self.take_full_state(phase, open)
         } else {
-            self.take_part(phase, open)
+            self.take_changes(phase, open)
         };
         if matches!(taken, Taken::Nothing) && phase.removes() {
             self.blocked_since = None;
@@ -53,9 +53,9 @@ impl Substream {
         taken
     }
 
-    fn take_part(&mut self, phase: Phase, open: bool) -> Taken {
-        let outgoing = match &self.row {
-            Some(row) => row.goes_in(phase).then(|| self.alone(row)),
+    fn take_changes(&mut self, phase: Phase, open: bool) -> Taken {
+        let outgoing = match &self.retry_queue {
+            Some(retry_queue) => retry_queue.goes_in(phase).then(|| self.alone(retry_queue)),
             None => {
                 let difference = self.difference();
                 self.choose(difference, phase, open)
@@ -67,10 +67,10 @@ impl Substream {
         if !open && !outgoing.is_empty() {
             return Taken::Blocked;
         }
-        self.row = self.row.take().and_then(Row::rest);
+        self.retry_queue = self.retry_queue.take().and_then(RetryQueue::rest);
         Taken::Send {
             outgoing,
-            whole: self.version().unwrap_or(Version::EMPTY),
+            version: self.version().unwrap_or(Version::EMPTY),
         }
     }
 
@@ -81,11 +81,11 @@ impl Substream {
             missing,
             absent,
             removals,
-            suspects,
+            nacked_batch,
         } = found;
         let removes = !removals.is_empty();
         let mut outgoing = Outgoing {
-            partial: !suspects.is_empty(),
+            partial: !nacked_batch.is_empty(),
             ..Outgoing::default()
         };
         if phase.upserts() {
@@ -99,9 +99,9 @@ impl Substream {
         if !outgoing.is_empty() {
             return Some(outgoing);
         }
-        self.row = Row::new(suspects, phase);
-        if let Some(row) = &self.row {
-            return Some(self.alone(row));
+        self.retry_queue = RetryQueue::new(nacked_batch, phase);
+        if let Some(retry_queue) = &self.retry_queue {
+            return Some(self.alone(retry_queue));
         }
         // An empty answer is left to the removals, if there are any, so that one response
         // does for both.
@@ -109,9 +109,9 @@ impl Substream {
         (self.answer_owed && !later).then_some(outgoing)
     }
 
-    /// The next of the row.
-    fn alone(&self, row: &Row) -> Outgoing {
-        let name = row.first();
+    /// The next of the retry_queue.
+    fn alone(&self, retry_queue: &RetryQueue) -> Outgoing {
+        let name = retry_queue.first();
         let (resources, removed) = match self.get(name) {
             Some(resource) => (vec![resource.clone()], Vec::new()),
             None => (Vec::new(), vec![Arc::clone(name)]),
@@ -119,7 +119,7 @@ impl Substream {
         Outgoing {
             resources,
             removed,
-            partial: row.is_followed(),
+            partial: retry_queue.is_followed(),
             ..Outgoing::default()
         }
     }
@@ -149,11 +149,11 @@ impl Substream {
 
     /// Nothing is left to send: either the client has everything, or it has refused the rest.
     fn settle(&mut self) {
-        self.standing = if self.open.is_empty() {
-            self.doubted = false;
-            Standing::Settled
+        self.sync_state = if self.open.is_empty() {
+            self.claims_untrusted = false;
+            SyncState::Synced
         } else {
-            Standing::Refused
+            SyncState::Nacked
         };
     }
 }
@@ -165,12 +165,12 @@ impl Difference {
             if entry.known.is(resource.version()) {
                 return false;
             }
-            if matches!(entry.verdict, Verdict::Refused(_)) {
+            if matches!(entry.nack, NackMark::Alone(_)) {
                 return true;
             }
         }
-        if matches!(entry.verdict, Verdict::Suspect(_)) {
-            self.suspects.upserts.push(Arc::clone(resource.name()));
+        if matches!(entry.nack, NackMark::InBatch(_)) {
+            self.nacked_batch.upserts.push(Arc::clone(resource.name()));
         } else {
             self.upserts.push(resource.clone());
         }
@@ -192,10 +192,10 @@ impl Difference {
         if has_nothing {
             return false;
         }
-        match entry.verdict {
-            Verdict::None => self.removals.push(Arc::clone(name)),
-            Verdict::Suspect(_) => self.suspects.removals.push(Arc::clone(name)),
-            Verdict::Refused(_) => {}
+        match entry.nack {
+            NackMark::None => self.removals.push(Arc::clone(name)),
+            NackMark::InBatch(_) => self.nacked_batch.removals.push(Arc::clone(name)),
+            NackMark::Alone(_) => {}
         }
         true
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     Response,
     open::Known,
-    substream::{InFlight, Standing, Substream},
+    substream::{InFlight, Substream, SyncState},
 };
 use crate::{
     cache::Published,
@@ -36,12 +36,12 @@ impl Substream {
 
     /// State of the world, types that are sent whole: a response without the bodies would delete
     /// them, so everything is sent again. Refused content is not.
-    pub(super) fn renew_whole(&mut self, now: Instant) {
-        if self.is_whole() && self.is_beat_due(now) {
+    pub(super) fn renew_full_state(&mut self, now: Instant) {
+        if self.is_full_state() && self.is_beat_due(now) {
             self.beat = None;
-            if self.standing == Standing::Settled {
+            if self.sync_state == SyncState::Synced {
                 self.answer_owed = true;
-                self.standing = Standing::Open;
+                self.sync_state = SyncState::Pending;
             }
         }
     }
@@ -53,7 +53,7 @@ impl Substream {
         instance: &Arc<str>,
         now: Instant,
     ) -> Option<Response> {
-        if self.is_whole() || !self.is_beat_due(now) {
+        if self.is_full_state() || !self.is_beat_due(now) {
             return None;
         }
         let resources = self.living();

@@ -15,7 +15,7 @@ impl Transport {
     /// Whether responses hold everything that is subscribed, so that absence deletes: clusters and
     /// listeners by the protocol, scopes because Envoy takes them so.
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#deleting-resources>
-    pub(super) fn sends_whole(self, kind: ResourceType) -> bool {
+    pub(super) fn sends_full_state(self, kind: ResourceType) -> bool {
         use ResourceType::{Cluster, Listener, ScopedRoute};
         self == Self::StateOfTheWorld && matches!(kind, Cluster | Listener | ScopedRoute)
     }

@@ -4,9 +4,9 @@
 //! against the model.
 
 mod peer;
+mod published_state;
 mod run;
 mod view;
-mod world;
 
 pub(crate) use self::run::play;
 

@@ -12,8 +12,8 @@ pub struct Nack {
     /// The publish that the response was cut from.
     pub sequence: Sequence,
     pub at: Instant,
-    /// The client's own, at most [`Nack::MAX_WORDS`].
-    pub words: Arc<str>,
+    /// The client's own, at most [`Nack::MAX_MESSAGE`].
+    pub message: Arc<str>,
     /// The first [`Nack::MAX_RESOURCES`] of the response, by name, each cut to
     /// [`Nack::MAX_NAME`].
     pub resources: Vec<Arc<str>>,
@@ -23,7 +23,7 @@ pub struct Nack {
 
 impl Nack {
     /// In bytes. Words are kept, logged and shown.
-    pub const MAX_WORDS: usize = 4096;
+    pub const MAX_MESSAGE: usize = 4096;
     pub const MAX_RESOURCES: usize = 16;
     /// In bytes, of one resource's name.
     pub const MAX_NAME: usize = 256;
@@ -32,7 +32,7 @@ impl Nack {
         kind: ResourceType,
         sequence: Sequence,
         at: Instant,
-        words: &Arc<str>,
+        message: &Arc<str>,
         resources: impl ExactSizeIterator<Item = &'a Arc<str>>,
     ) -> Self {
         let count = resources.len();
@@ -40,7 +40,7 @@ impl Nack {
             kind,
             sequence,
             at,
-            words: bounded(words, Self::MAX_WORDS),
+            message: bounded(message, Self::MAX_MESSAGE),
             resources: resources
                 .take(Self::MAX_RESOURCES)
                 .map(|name| bounded(name, Self::MAX_NAME))
@@ -65,16 +65,16 @@ const ELLIPSIS: &str = "…";
 mod tests {
     use super::*;
 
-    fn nack(words: &Arc<str>, names: &[Arc<str>]) -> Nack {
+    fn nack(message: &Arc<str>, names: &[Arc<str>]) -> Nack {
         let (kind, sequence) = (ResourceType::Endpoints, Sequence::default());
-        Nack::new(kind, sequence, Instant::now(), words, names.iter())
+        Nack::new(kind, sequence, Instant::now(), message, names.iter())
     }
 
     #[test]
     fn a_refusal_keeps_a_bounded_part_of_what_it_is_about() {
         let names: Vec<Arc<str>> = (0..40).map(|at| format!("name-{at:02}").into()).collect();
-        let nack = nack(&"ü".repeat(Nack::MAX_WORDS).into(), &names);
-        assert!(nack.words.len() <= Nack::MAX_WORDS && nack.words.ends_with("ü…"));
+        let nack = nack(&"ü".repeat(Nack::MAX_MESSAGE).into(), &names);
+        assert!(nack.message.len() <= Nack::MAX_MESSAGE && nack.message.ends_with("ü…"));
         assert_eq!((nack.resources.len(), nack.count), (16, 40));
         assert_eq!(&*nack.resources[15], "name-15");
     }
@@ -83,7 +83,7 @@ mod tests {
     fn a_refusal_keeps_a_bounded_part_of_a_long_name() {
         let long = "ü".repeat(Nack::MAX_NAME).into();
         let exact = "x".repeat(Nack::MAX_NAME).into();
-        let nack = nack(&"words".into(), &[long, Arc::clone(&exact)]);
+        let nack = nack(&"message".into(), &[long, Arc::clone(&exact)]);
         let cut = &nack.resources[0];
         assert!(cut.len() <= Nack::MAX_NAME && cut.ends_with("ü…"), "{cut}");
         assert_eq!(nack.resources[1], exact);

@@ -96,7 +96,7 @@ pub(super) struct Entry {
     pub(super) known: Known,
     /// To be sent, or said to be missing, whatever the client has.
     pub(super) owed: bool,
-    pub(super) verdict: Verdict,
+    pub(super) nack: NackMark,
 }
 
 /// What the client has said that it has under a name; moves on an ACK alone.
@@ -109,7 +109,7 @@ pub(super) enum Known {
     /// The same, and the client has told of it when it came.
     Claimed,
     Version(Version),
-    /// Of a type that is always sent whole: it may have to be sent along once more.
+    /// Of a type that is always sent full_state: it may have to be sent along once more.
     Resource(Resource),
 }
 
@@ -122,9 +122,9 @@ impl Entry {
         }
     }
 
-    /// Of a client that has `resource`, of a type that is sent `whole` or not.
-    pub(super) fn of(resource: Option<&Resource>, whole: bool) -> Self {
-        let known = resource.map_or(Known::Nothing, |resource| Known::of(resource, whole));
+    /// Of a client that has `resource`, of a type that is sent `full_state` or not.
+    pub(super) fn of(resource: Option<&Resource>, full_state: bool) -> Self {
+        let known = resource.map_or(Known::Nothing, |resource| Known::of(resource, full_state));
         Self {
             known,
             ..Self::default()
@@ -137,11 +137,11 @@ impl Entry {
 
     /// A refusal holds for the content that was refused, no longer.
     pub(super) fn forget_outdated(&mut self, current: Option<Version>) {
-        match self.verdict {
-            Verdict::None => {}
-            Verdict::Suspect(version) | Verdict::Refused(version) => {
+        match self.nack {
+            NackMark::None => {}
+            NackMark::InBatch(version) | NackMark::Alone(version) => {
                 if version != current {
-                    self.verdict = Verdict::None;
+                    self.nack = NackMark::None;
                 }
             }
         }
@@ -149,9 +149,9 @@ impl Entry {
 }
 
 impl Known {
-    /// `whole` says whether the type is always sent whole.
-    pub(super) fn of(resource: &Resource, whole: bool) -> Self {
-        if whole {
+    /// `full_state` says whether the type is always sent whole.
+    pub(super) fn of(resource: &Resource, full_state: bool) -> Self {
+        if full_state {
             Self::Resource(resource.clone())
         } else {
             Self::Version(resource.version())
@@ -170,14 +170,14 @@ impl Known {
 /// What the client said of content; `None`: of its removal. It holds for that content, no
 /// longer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum NackMark {
     #[default]
     None,
     /// Refused beside others. Any of them may have been the cause, and the rest may be in use:
     /// each is sent once more, alone.
-    Suspect(Option<Version>),
+    InBatch(Option<Version>),
     /// Refused when it came alone.
-    Refused(Option<Version>),
+    Alone(Option<Version>),
 }
 
 #[cfg(test)]

@@ -83,8 +83,8 @@ impl Substream {
 
     /// A name that was settled is known to be what it was.
     fn open_former(&mut self, name: &Arc<str>, before: Option<&Resource>) {
-        let whole = self.is_whole();
-        self.open.entry(name, || Entry::of(before, whole));
+        let full_state = self.is_full_state();
+        self.open.entry(name, || Entry::of(before, full_state));
     }
 }
 

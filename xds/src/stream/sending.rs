@@ -8,7 +8,7 @@ use super::{
     Machine, Response,
     difference::Taken,
     order::{ORDER, PATIENCE, Step},
-    substream::{InFlight, Outgoing, Progress, Standing, Substream},
+    substream::{InFlight, Outgoing, Progress, Substream, SyncState},
 };
 use crate::{
     cache::Published,
@@ -59,7 +59,7 @@ impl Machine {
             let Some(substream) = self.substreams[at].as_deref_mut() else {
                 continue;
             };
-            substream.renew_whole(now);
+            substream.renew_full_state(now);
             if late && let Some(in_flight) = &mut substream.in_flight {
                 in_flight.overdue = true;
                 self.touched |= 1 << at;
@@ -82,7 +82,7 @@ impl Machine {
     ) -> Option<Response> {
         let at = step.kind.index();
         let substream = self.substreams[at].as_deref_mut()?;
-        if substream.standing != Standing::Open || progress[at] != Progress::Done {
+        if substream.sync_state != SyncState::Pending || progress[at] != Progress::Done {
             return None;
         }
         if substream.in_flight.is_some() {
@@ -109,8 +109,8 @@ impl Machine {
                 substream.blocked_since = patient.then(|| substream.blocked_since.unwrap_or(now));
                 None
             }
-            Taken::Send { outgoing, whole } => {
-                let response = self.send(step.kind, outgoing, whole, published, now);
+            Taken::Send { outgoing, version } => {
+                let response = self.send(step.kind, outgoing, version, published, now);
                 progress[at] = self.substreams[at]
                     .as_ref()
                     .map_or(Progress::Done, |substream| substream.progress());

@@ -40,10 +40,10 @@ pub enum TypeState {
         /// When it was sent.
         since: Instant,
     },
-    /// It refused, with these words, what it should have: the first
-    /// [`TypeState::MAX_RESOURCES`] names. No names: the whole type.
+    /// It NACKed content that it should have, with this message. `resources` holds the first
+    /// [`TypeState::MAX_RESOURCES`] names; it is empty if the NACK covers the whole type.
     Nacked {
-        words: Arc<str>,
+        message: Arc<str>,
         resources: Vec<Arc<str>>,
     },
     /// It has acknowledged all of it.
@@ -65,5 +65,5 @@ pub struct TypeStatus {
     /// The last one that the client accepted.
     pub acknowledged: Option<Acknowledged>,
     /// The last one that it refused, whether that stands or not.
-    pub refused: Option<Arc<Nack>>,
+    pub nacked: Option<Arc<Nack>>,
 }

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::{
     Acknowledged, Nack, Sent, Transport, TypeState, TypeStatus,
-    doubt::Doubt,
     nonce::Nonce,
-    open::{Entry, Known, Open, Verdict},
+    open::{Entry, Known, NackMark, Open},
     order::PATIENCE,
-    row::Row,
+    retry_queue::RetryQueue,
     subscription::{Change, Subscription},
+    unconfirmed::UnconfirmedResources,
 };
 use crate::{
     cache::Published,
@@ -28,10 +28,10 @@ use crate::{
 pub(super) struct Substream {
     pub(super) kind: ResourceType,
     pub(super) transport: Transport,
-    pub(super) standing: Standing,
+    pub(super) sync_state: SyncState,
     /// What the client says that it kept does not count, until it has everything.
-    pub(super) doubted: bool,
-    /// Types that are always sent whole: the client may have what it does not want any more,
+    pub(super) claims_untrusted: bool,
+    /// Types that are always sent full_state: the client may have what it does not want any more,
     /// until it gets the next whole.
     pub(super) leftovers: bool,
     /// A response is owed even if there is nothing to put in.
@@ -45,11 +45,11 @@ pub(super) struct Substream {
     /// acknowledged what `base` holds.
     pub(super) open: Open,
     /// Of the open names, those that go out next, one by one.
-    pub(super) row: Option<Box<Row>>,
+    pub(super) retry_queue: Option<Box<RetryQueue>>,
     /// State of the world: the version that the client says it kept, until that is compared.
     pub(super) claimed: Option<Box<Version>>,
-    /// State of the world, types that are always sent whole: the whole that was refused.
-    pub(super) refused_whole: Option<Version>,
+    /// State of the world, types that are sent in full: the version of the full state that was NACKed.
+    pub(super) nacked_full_state: Option<Version>,
     pub(super) in_flight: Option<InFlight>,
     /// Since when content waits for other types, all sent, to be acknowledged.
     pub(super) blocked_since: Option<Instant>,
@@ -57,7 +57,7 @@ pub(super) struct Substream {
     pub(super) beat: Option<Instant>,
     pub(super) sent: Option<Sent>,
     pub(super) acknowledged: Option<Acknowledged>,
-    pub(super) refused: Option<Arc<Nack>>,
+    pub(super) nacked: Option<Arc<Nack>>,
 }
 
 /// The last response that was sent, while it is not answered.
@@ -79,15 +79,15 @@ pub(super) struct InFlight {
     pub(super) heartbeat: bool,
 }
 
-/// How the client stands towards the newest snapshot.
+/// Where the client is, relative to the newest snapshot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Standing {
-    /// To be worked out, or under way.
-    Open,
-    /// It has everything.
-    Settled,
-    /// It has everything that it did not refuse.
-    Refused,
+pub(super) enum SyncState {
+    /// Not computed yet, or something is still to be sent or acknowledged.
+    Pending,
+    /// The client has acknowledged everything.
+    Synced,
+    /// The client has acknowledged everything except what it NACKed.
+    Nacked,
 }
 
 /// How far a type is, towards the newest snapshot; what follows in the order looks at this.
@@ -127,28 +127,28 @@ impl Substream {
         Self {
             kind,
             transport,
-            standing: Standing::Open,
-            doubted: false,
+            sync_state: SyncState::Pending,
+            claims_untrusted: false,
             leftovers: false,
             answer_owed: false,
             repeat: 0,
             subscription: Subscription::default(),
             base,
             open: Open::default(),
-            row: None,
+            retry_queue: None,
             claimed: None,
-            refused_whole: None,
+            nacked_full_state: None,
             in_flight: None,
             blocked_since: None,
             beat: None,
             sent: None,
             acknowledged: None,
-            refused: None,
+            nacked: None,
         }
     }
 
-    pub(super) fn is_whole(&self) -> bool {
-        self.transport.sends_whole(self.kind)
+    pub(super) fn is_full_state(&self) -> bool {
+        self.transport.sends_full_state(self.kind)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Resource> {
@@ -160,14 +160,18 @@ impl Substream {
     /// cluster that it is warming anew.
     ///
     /// Says how many of them exist no more.
-    pub(super) fn remember(&mut self, versions: &HashMap<String, String>, doubt: &Doubt) -> usize {
-        self.doubted = doubt.all;
+    pub(super) fn remember(
+        &mut self,
+        versions: &HashMap<String, String>,
+        unconfirmed: &UnconfirmedResources,
+    ) -> usize {
+        self.claims_untrusted = unconfirmed.claims_untrusted;
         let mut gone = 0;
         for (name, version) in versions {
             if !self.subscription.covers(name) {
                 continue;
             }
-            let ours = if self.kind == ResourceType::Endpoints || self.doubted {
+            let ours = if self.kind == ResourceType::Endpoints || self.claims_untrusted {
                 None
             } else {
                 Version::parse(version)
@@ -179,7 +183,7 @@ impl Substream {
             self.open.insert(&name.as_str().into(), entry);
             gone += usize::from(self.get(name).is_none());
         }
-        for name in doubt.names.iter() {
+        for name in unconfirmed.names.iter() {
             if self.subscription.covers(name) {
                 self.open.insert(name, Entry::unknown());
             }
@@ -191,17 +195,17 @@ impl Substream {
     pub(super) fn apply(&mut self, first: bool, change: &Change) {
         self.reopen();
         self.open_new(change);
-        self.leftovers |= self.is_whole() && self.leaves(change);
+        self.leftovers |= self.is_full_state() && self.leaves(change);
 
         if change.asked_all {
             self.answer_owed = true;
             // Asked for a second time, everything is sent again. The first time, the client
             // gets what it does not have.
-            if !first && !self.is_whole() {
+            if !first && !self.is_full_state() {
                 self.owe_all();
             }
         }
-        if self.is_whole() {
+        if self.is_full_state() {
             self.answer_owed |= first || !change.asked.is_empty();
         } else {
             for asked in &change.asked {
@@ -252,7 +256,7 @@ impl Substream {
         }
         self.answer_owed = false;
         self.blocked_since = None;
-        self.standing = Standing::Open;
+        self.sync_state = SyncState::Pending;
         self.in_flight = Some(content);
         self.number(published, instance, now)
     }
@@ -307,21 +311,21 @@ impl Substream {
             state: self.state(),
             sent: self.sent.clone(),
             acknowledged: self.acknowledged.clone(),
-            refused: self.refused.clone(),
+            nacked: self.nacked.clone(),
         }
     }
 
     pub(super) fn state(&self) -> TypeState {
-        match self.standing {
-            Standing::Settled => TypeState::Synced,
-            Standing::Refused => TypeState::Nacked {
-                words: self
-                    .refused
+        match self.sync_state {
+            SyncState::Synced => TypeState::Synced,
+            SyncState::Nacked => TypeState::Nacked {
+                message: self
+                    .nacked
                     .as_ref()
-                    .map_or_else(|| "".into(), |nack| Arc::clone(&nack.words)),
+                    .map_or_else(|| "".into(), |nack| Arc::clone(&nack.message)),
                 resources: self.refused_names(),
             },
-            Standing::Open => match (&self.in_flight, &self.sent) {
+            SyncState::Pending => match (&self.in_flight, &self.sent) {
                 (Some(in_flight), Some(sent)) if in_flight.overdue => {
                     TypeState::Lagging { since: sent.at }
                 }
@@ -333,17 +337,17 @@ impl Substream {
 
     /// The entry of a name that the client wants, made if the name was settled.
     pub(super) fn entry(&mut self, name: &Arc<str>) -> &mut Entry {
-        let whole = self.is_whole();
+        let full_state = self.is_full_state();
         let base = self.base.as_ref();
         self.open.entry(name, || {
-            Entry::of(base.and_then(|base| base.get(name)), whole)
+            Entry::of(base.and_then(|base| base.get(name)), full_state)
         })
     }
 
     /// Whatever was worked out must be worked out anew, and what is on its way is not all.
     pub(super) fn reopen(&mut self) {
-        self.standing = Standing::Open;
-        self.row = None;
+        self.sync_state = SyncState::Pending;
+        self.retry_queue = None;
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.outdated = true;
         }
@@ -398,7 +402,7 @@ impl Substream {
     /// The names that the client refused and that are still what it should have, as many as are
     /// shown.
     fn refused_names(&self) -> Vec<Arc<str>> {
-        let refused = |entry: &Entry| matches!(entry.verdict, Verdict::Refused(_));
+        let refused = |entry: &Entry| matches!(entry.nack, NackMark::Alone(_));
         let names = self.open.iter().filter(|(_, entry)| refused(entry));
         let names = names.map(|(name, _)| Arc::clone(name));
         names.take(TypeState::MAX_RESOURCES).collect()

@@ -9,7 +9,7 @@ mod order;
 mod property;
 mod refusal;
 mod sotw;
-mod standing;
+mod sync_state;
 mod ttl;
 mod warming;
 
@@ -243,7 +243,7 @@ pub(super) fn owned(names: &[&str]) -> Vec<String> {
 impl Substream {
     /// Bytes that are only this stream's, without the allocator's own.
     fn heap(&self) -> usize {
-        assert!(self.open.is_empty() && self.in_flight.is_none() && self.refused.is_none());
+        assert!(self.open.is_empty() && self.in_flight.is_none() && self.nacked.is_none());
         size_of::<Self>() + size_of_val(self.subscription.names())
     }
 }

@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::{
     r#type::matcher::v3::{NodeMatcher, StringMatcher, string_matcher::MatchPattern},
 };
 use envoy_types::pb::google::rpc;
-use pointsman_xds::{ClientStatus, NoTelemetry, NodeId, Peer, Refusal, ResourceType};
+use pointsman_xds::{ClientStatus, NoTelemetry, NodeId, Peer, PermissionDenied, ResourceType};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
@@ -20,8 +20,8 @@ use tonic::{
 };
 
 use crate::{
+    control_plane::{TestControlPlane, free_port, soon},
     delta::{ack, open, subscribe},
-    house::{House, free_port, soon},
 };
 
 /// The service on a listener of its own.
@@ -32,11 +32,11 @@ struct Desk {
 
 impl Desk {
     async fn open(
-        house: &House,
-        may_ask: impl Fn(&Peer) -> Result<(), Refusal> + Send + Sync + 'static,
+        server: &TestControlPlane,
+        may_ask: impl Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync + 'static,
     ) -> Self {
-        let (fleet, cache) = (Arc::clone(&house.fleet), Arc::clone(&house.cache));
-        let service = ClientStatus::service(fleet, cache, may_ask, house.stop.clone());
+        let (fleet, cache) = (Arc::clone(&server.fleet), Arc::clone(&server.cache));
+        let service = ClientStatus::service(fleet, cache, may_ask, server.stop.clone());
         let listener = free_port().await;
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
@@ -99,13 +99,13 @@ fn of(config: &ClientConfig, kind: ResourceType) -> &GenericXdsConfig {
 
 #[tokio::test]
 async fn a_node_is_shown_with_what_it_accepted_refused_and_waits_for() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    house.publish(0);
-    house
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    server.publish(0);
+    server
         .fleet
         .set_registered(["sidecar", "away"].map(NodeId::from));
-    let mut desk = Desk::open(&house, |_peer| Ok(())).await;
-    let mut stream = open(&house).await;
+    let mut desk = Desk::open(&server, |_peer| Ok(())).await;
+    let mut stream = open(&server).await;
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
     let clusters = stream.receive().await;
     stream
@@ -119,8 +119,8 @@ async fn a_node_is_shown_with_what_it_accepted_refused_and_waits_for() {
         ..rpc::Status::default()
     });
     stream.send(refusal).await;
-    let mut changes = house.fleet.watch();
-    let settled = changes.wait_for(|_| house.fleet.status()[1].refusals == 1);
+    let mut changes = server.fleet.watch();
+    let settled = changes.wait_for(|_| server.fleet.status()[1].nacks == 1);
     soon(settled).await.unwrap();
 
     let configs = desk.ask(without_contents()).await;
@@ -142,7 +142,7 @@ async fn a_node_is_shown_with_what_it_accepted_refused_and_waits_for() {
     assert!(error.last_update_attempt.is_some());
 
     // What is published next is on its way and not answered.
-    house.publish(1);
+    server.publish(1);
     stream.receive().await;
     let configs = desk.ask(without_contents()).await;
     let waiting = of(&configs[1], ResourceType::Endpoints);
@@ -158,11 +158,11 @@ async fn a_node_is_shown_with_what_it_accepted_refused_and_waits_for() {
 
 #[tokio::test]
 async fn nodes_are_asked_for_by_id() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    house
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    server
         .fleet
         .set_registered(["app-1", "app-2", "web-1"].map(NodeId::from));
-    let mut desk = Desk::open(&house, |_peer| Ok(())).await;
+    let mut desk = Desk::open(&server, |_peer| Ok(())).await;
     for (pattern, expected) in [
         (MatchPattern::Exact("app-2".to_owned()), &["app-2"][..]),
         (MatchPattern::Prefix("app-".to_owned()), &["app-1", "app-2"]),
@@ -171,21 +171,26 @@ async fn nodes_are_asked_for_by_id() {
         let configs = desk.ask(by_id(pattern)).await;
         assert_eq!(configs.iter().map(id).collect::<Vec<_>>(), expected);
     }
-    let (code, words) = desk
+    let (code, message) = desk
         .code(by_id(MatchPattern::SafeRegex(Default::default())))
         .await;
     assert_eq!(code, Code::InvalidArgument);
-    assert!(words.contains("safe_regex"), "{words}");
+    assert!(message.contains("safe_regex"), "{message}");
 }
 
 #[tokio::test]
 async fn who_may_not_ask_learns_nothing() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let refuse = |peer: &Peer| Err(Refusal(format!("{} is no operator", peer.address.ip())));
-    let mut desk = Desk::open(&house, refuse).await;
-    let (code, words) = desk.code(without_contents()).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let refuse = |peer: &Peer| {
+        Err(PermissionDenied(format!(
+            "{} is no operator",
+            peer.address.ip()
+        )))
+    };
+    let mut desk = Desk::open(&server, refuse).await;
+    let (code, message) = desk.code(without_contents()).await;
     assert_eq!(code, Code::PermissionDenied);
-    assert_eq!(words, "127.0.0.1 is no operator");
+    assert_eq!(message, "127.0.0.1 is no operator");
     let (_requests, stream) = mpsc::channel(1);
     let streamed = desk
         .client
@@ -198,8 +203,8 @@ async fn who_may_not_ask_learns_nothing() {
 
 #[tokio::test]
 async fn a_stream_answers_each_request_and_ends_with_the_server() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let mut desk = Desk::open(&house, |_peer| Ok(())).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let mut desk = Desk::open(&server, |_peer| Ok(())).await;
     let (requests, stream) = mpsc::channel(1);
     requests.send(without_contents()).await.unwrap();
     let answers = desk
@@ -208,25 +213,25 @@ async fn a_stream_answers_each_request_and_ends_with_the_server() {
     let mut answers = soon(answers).await.unwrap().into_inner();
     let first = soon(answers.message()).await.unwrap().unwrap();
     assert_eq!(id(&first.config[0]), "sidecar");
-    house.fleet.set_registered(["another".into()]);
+    server.fleet.set_registered(["another".into()]);
     requests.send(without_contents()).await.unwrap();
     let second = soon(answers.message()).await.unwrap().unwrap();
     assert_eq!(id(&second.config[0]), "another");
-    house.stop.cancel();
+    server.stop.cancel();
     let end = soon(answers.message()).await.unwrap_err();
     assert_eq!(end.code(), Code::Unavailable);
 }
 
 #[tokio::test]
 async fn an_answer_that_would_be_too_large_is_refused() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
     let long = "x".repeat(200);
     let ids = (0..25_000).map(|at| NodeId::new(format!("{long}-{at}")));
-    house.fleet.set_registered(ids);
-    let mut desk = Desk::open(&house, |_peer| Ok(())).await;
-    let (code, words) = desk.code(without_contents()).await;
+    server.fleet.set_registered(ids);
+    let mut desk = Desk::open(&server, |_peer| Ok(())).await;
+    let (code, message) = desk.code(without_contents()).await;
     assert_eq!(code, Code::ResourceExhausted);
-    assert!(words.contains("node_matchers"), "{words}");
+    assert!(message.contains("node_matchers"), "{message}");
     let some = by_id(MatchPattern::Suffix("-24999".to_owned()));
     assert_eq!(desk.ask(some).await.len(), 1);
 }

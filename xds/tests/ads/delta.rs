@@ -6,13 +6,13 @@ use envoy_types::pb::{
 };
 use pointsman_xds::{NoTelemetry, Outcome, ResourceType};
 
-use crate::house::{House, Stream, assignment, cluster, node, soon};
+use crate::control_plane::{Stream, TestControlPlane, assignment, cluster, node, soon};
 
 type Delta = Stream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
-pub(crate) async fn open(house: &House) -> Delta {
+pub(crate) async fn open(server: &TestControlPlane) -> Delta {
     let (requests, stream) = Delta::requests();
-    let mut client = house.client().await;
+    let mut client = server.client().await;
     let response = soon(client.delta_aggregated_resources(stream)).await;
     Stream::new(requests, response.unwrap().into_inner())
 }
@@ -36,9 +36,9 @@ pub(crate) fn ack(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
 
 #[tokio::test]
 async fn a_flip_reaches_a_delta_client_and_its_ack_the_barrier() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let sequence = house.publish(0);
-    let mut stream = open(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let sequence = server.publish(0);
+    let mut stream = open(&server).await;
 
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
     let clusters = stream.receive().await;
@@ -62,23 +62,23 @@ async fn a_flip_reaches_a_delta_client_and_its_ack_the_barrier() {
     let endpoints = stream.receive().await;
     stream.send(ack(&endpoints)).await;
     stream.send(ack(&clusters)).await;
-    assert!(house.converge(sequence).await.reached);
+    assert!(server.converge(sequence).await.reached);
 
-    let sequence = house.publish(1);
+    let sequence = server.publish(1);
     let flip = stream.receive().await;
     assert_eq!(flip.type_url, ResourceType::Endpoints.type_url());
     let flipped = assignment("writer", 1);
     assert_eq!(flip.resources[0].version, flipped.version().to_string());
     assert_ne!(flip.nonce, endpoints.nonce);
     stream.send(ack(&flip)).await;
-    assert!(house.converge(sequence).await.reached);
+    assert!(server.converge(sequence).await.reached);
 }
 
 #[tokio::test]
 async fn a_nack_ends_the_barrier_with_the_clients_words() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let sequence = house.publish(0);
-    let mut stream = open(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let sequence = server.publish(0);
+    let mut stream = open(&server).await;
     stream
         .send(subscribe(ResourceType::Endpoints, &["writer"]))
         .await;
@@ -89,19 +89,19 @@ async fn a_nack_ends_the_barrier_with_the_clients_words() {
         details: Vec::new(),
     });
     stream.send(refusal).await;
-    let convergence = house.converge(sequence).await;
+    let convergence = server.converge(sequence).await;
     assert!(!convergence.reached);
     let Outcome::Nacked {
         kind,
         resources,
-        words,
+        message,
     } = &convergence.nodes[0].1
     else {
         panic!("{convergence:?}");
     };
     assert_eq!(*kind, ResourceType::Endpoints);
     assert_eq!(
-        (&*resources[0], &**words),
+        (&*resources[0], &**message),
         ("writer", "malformed IP address")
     );
 }

@@ -5,14 +5,14 @@ use pointsman_xds::{NoTelemetry, ResourceType};
 use tonic::Code;
 
 use crate::{
+    control_plane::{TestControlPlane, soon},
     delta::{open, subscribe},
-    house::{House, soon},
 };
 
 #[tokio::test]
 async fn x01_a_stream_that_does_not_name_its_node_ends() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let mut stream = open(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let mut stream = open(&server).await;
     let mut nameless = subscribe(ResourceType::Cluster, &[]);
     nameless.node = None;
     stream.send(nameless).await;
@@ -21,9 +21,9 @@ async fn x01_a_stream_that_does_not_name_its_node_ends() {
 
 #[tokio::test]
 async fn x02_a_request_without_a_type_ends_the_stream() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    house.publish(0);
-    let mut stream = open(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    server.publish(0);
+    let mut stream = open(&server).await;
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
     stream.receive().await;
     stream.send(DeltaDiscoveryRequest::default()).await;
@@ -32,8 +32,8 @@ async fn x02_a_request_without_a_type_ends_the_stream() {
 
 #[tokio::test]
 async fn a_node_that_the_directory_refuses_gets_its_words() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let mut stream = open(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let mut stream = open(&server).await;
     let mut unwanted = subscribe(ResourceType::Cluster, &[]);
     unwanted.node.as_mut().unwrap().cluster = "unwanted".to_owned();
     stream.send(unwanted).await;
@@ -44,29 +44,29 @@ async fn a_node_that_the_directory_refuses_gets_its_words() {
 
 #[tokio::test]
 async fn a_closed_stream_leaves_no_node_behind() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    house.publish(0);
-    let mut changes = house.fleet.watch();
-    let mut stream = open(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    server.publish(0);
+    let mut changes = server.fleet.watch();
+    let mut stream = open(&server).await;
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
     stream.receive().await;
-    assert_eq!(house.fleet.status()[0].streams, 1);
+    assert_eq!(server.fleet.status()[0].streams, 1);
     drop(stream);
-    let gone = changes.wait_for(|_| house.fleet.status()[0].streams == 0);
+    let gone = changes.wait_for(|_| server.fleet.status()[0].streams == 0);
     soon(gone).await.unwrap();
 }
 
 #[tokio::test]
 async fn stopping_ends_open_streams_and_the_server() {
-    let mut house = House::open(Arc::new(NoTelemetry)).await;
-    house.publish(0);
-    let mut stream = open(&house).await;
+    let mut server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    server.publish(0);
+    let mut stream = open(&server).await;
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
     stream.receive().await;
-    house.stop.cancel();
+    server.stop.cancel();
     assert_eq!(stream.failure().await.code(), Code::Unavailable);
     drop(stream);
-    soon(house.server.join_next())
+    soon(server.serving.join_next())
         .await
         .unwrap()
         .unwrap()

@@ -17,15 +17,15 @@ use pointsman_xds::{Limits, NoTelemetry, Peer, ResourceType};
 use tonic::{Code, Request, Response, Status, service::Routes};
 
 use crate::{
+    control_plane::{Stream, TestControlPlane, soon},
     delta::subscribe,
-    house::{House, Stream, soon},
 };
 
 #[tokio::test]
 async fn x02_a_service_of_one_type_takes_an_empty_type_for_its_own() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    house.publish(0);
-    let mut client = EndpointDiscoveryServiceClient::new(house.channel().await);
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    server.publish(0);
+    let mut client = EndpointDiscoveryServiceClient::new(server.channel().await);
     let (requests, stream) = Stream::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::requests();
     let responses = soon(client.delta_endpoints(stream)).await.unwrap();
     let mut stream = Stream::new(requests, responses.into_inner());
@@ -41,8 +41,8 @@ async fn x02_a_service_of_one_type_takes_an_empty_type_for_its_own() {
 
 #[tokio::test]
 async fn single_answers_are_not_offered_and_the_words_say_so() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let mut client = ClusterDiscoveryServiceClient::new(house.channel().await);
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let mut client = ClusterDiscoveryServiceClient::new(server.channel().await);
     let refused = soon(client.fetch_clusters(DiscoveryRequest::default())).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
@@ -76,8 +76,9 @@ impl RateLimitService for Doorman {
 #[tokio::test]
 async fn a_service_of_the_users_is_served_on_the_same_port() {
     let routes = Routes::new(RateLimitServiceServer::new(Doorman));
-    let house = House::open_with(Arc::new(NoTelemetry), Limits::default(), routes).await;
-    let mut client = RateLimitServiceClient::new(house.channel().await);
+    let server =
+        TestControlPlane::open_with(Arc::new(NoTelemetry), Limits::default(), routes).await;
+    let mut client = RateLimitServiceClient::new(server.channel().await);
     let large = "x".repeat(300_000);
     let request = RateLimitRequest {
         domain: large.clone(),
@@ -96,8 +97,8 @@ async fn a_service_of_the_users_is_served_on_the_same_port() {
 
 #[tokio::test]
 async fn a_service_that_nobody_offers_is_unimplemented() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let mut client = RateLimitServiceClient::new(house.channel().await);
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let mut client = RateLimitServiceClient::new(server.channel().await);
     let refused = soon(client.should_rate_limit(RateLimitRequest::default())).await;
     assert_eq!(refused.unwrap_err().code(), Code::Unimplemented);
 }

@@ -3,13 +3,13 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use pointsman_xds::{NoTelemetry, ResourceType};
 
-use crate::house::{House, Stream, assignment, node, soon};
+use crate::control_plane::{Stream, TestControlPlane, assignment, node, soon};
 
 type Sotw = Stream<DiscoveryRequest, DiscoveryResponse>;
 
-async fn open(house: &House) -> Sotw {
+async fn open(server: &TestControlPlane) -> Sotw {
     let (requests, stream) = Sotw::requests();
-    let mut client = house.client().await;
+    let mut client = server.client().await;
     let response = soon(client.stream_aggregated_resources(stream)).await;
     Stream::new(requests, response.unwrap().into_inner())
 }
@@ -35,9 +35,9 @@ fn ack(response: &DiscoveryResponse, names: &[&str]) -> DiscoveryRequest {
 
 #[tokio::test]
 async fn a_flip_reaches_a_state_of_the_world_client_and_its_ack_the_barrier() {
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let sequence = house.publish(0);
-    let mut stream = open(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let sequence = server.publish(0);
+    let mut stream = open(&server).await;
 
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
     let clusters = stream.receive().await;
@@ -48,12 +48,12 @@ async fn a_flip_reaches_a_state_of_the_world_client_and_its_ack_the_barrier() {
     let endpoints = stream.receive().await;
     stream.send(ack(&endpoints, &["writer"])).await;
     stream.send(ack(&clusters, &[])).await;
-    assert!(house.converge(sequence).await.reached);
+    assert!(server.converge(sequence).await.reached);
 
-    let sequence = house.publish(1);
+    let sequence = server.publish(1);
     let flip = stream.receive().await;
     assert_eq!(flip.resources[0].value, assignment("writer", 1).body()[..]);
     assert_ne!(flip.version_info, endpoints.version_info);
     stream.send(ack(&flip, &["writer"])).await;
-    assert!(house.converge(sequence).await.reached);
+    assert!(server.converge(sequence).await.reached);
 }

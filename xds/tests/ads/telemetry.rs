@@ -19,7 +19,7 @@ use envoy_types::pb::{
 use pointsman_xds::{AccessLogKind, MetricFamily, NodeId, TcpAccessLog, TelemetrySink};
 use tokio::sync::mpsc;
 
-use crate::house::{House, node, soon};
+use crate::control_plane::{TestControlPlane, node, soon};
 
 #[derive(Debug, PartialEq)]
 enum Report {
@@ -51,7 +51,7 @@ impl TelemetrySink for Sink {
 #[tokio::test]
 async fn access_logs_reach_the_sink_also_those_after_the_first_message() {
     let (sink, mut reports) = mpsc::unbounded_channel();
-    let house = House::open(Arc::new(Sink(sink))).await;
+    let server = TestControlPlane::open(Arc::new(Sink(sink))).await;
     let message = |identifier, kind: AccessLogType| StreamAccessLogsMessage {
         identifier,
         log_entries: Some(log::LogEntries::TcpLogs(log::TcpAccessLogEntries {
@@ -72,7 +72,7 @@ async fn access_logs_reach_the_sink_also_those_after_the_first_message() {
         message(Some(identifier), AccessLogType::TcpUpstreamConnected),
         message(None, AccessLogType::TcpConnectionEnd),
     ];
-    let mut client = AccessLogServiceClient::new(house.channel().await);
+    let mut client = AccessLogServiceClient::new(server.channel().await);
     soon(client.stream_access_logs(tokio_stream::iter(messages)))
         .await
         .unwrap();
@@ -94,7 +94,7 @@ async fn access_logs_reach_the_sink_also_those_after_the_first_message() {
 #[tokio::test]
 async fn metrics_reach_the_sink() {
     let (sink, mut reports) = mpsc::unbounded_channel();
-    let house = House::open(Arc::new(Sink(sink))).await;
+    let server = TestControlPlane::open(Arc::new(Sink(sink))).await;
     let gauge = prometheus::Metric {
         gauge: Some(prometheus::Gauge { value: Some(3.0) }),
         ..Default::default()
@@ -108,7 +108,7 @@ async fn metrics_reach_the_sink() {
             ..Default::default()
         }],
     };
-    let mut client = MetricsServiceClient::new(house.channel().await);
+    let mut client = MetricsServiceClient::new(server.channel().await);
     soon(client.stream_metrics(tokio_stream::iter([message])))
         .await
         .unwrap();

@@ -5,22 +5,22 @@ use std::time::Duration;
 use pointsman_xds::{Group, Limits, NodeId, ResourceType, TypeState};
 
 use crate::{
-    connections::house,
-    house::{House, soon},
+    connections::started,
+    control_plane::{TestControlPlane, soon},
     wire::{DATA, RESET, SETTINGS, Wire, grpc, subscribe},
 };
 
 /// Has a stream whose first response waits for a window.
-async fn blocked(house: &House) -> Wire {
-    let mut changes = house.fleet.watch();
-    let mut wire = Wire::greet(house).await;
+async fn blocked(server: &TestControlPlane) -> Wire {
+    let mut changes = server.fleet.watch();
+    let mut wire = Wire::greet(server).await;
     let no_window = [0, 4, 0, 0, 0, 0];
     wire.frame(SETTINGS, 0, 0, &no_window).await;
     wire.open(1).await;
     wire.message(1, &subscribe(ResourceType::Cluster, &[]))
         .await;
     let sent = changes.wait_for(|_| {
-        let nodes = house.fleet.status();
+        let nodes = server.fleet.status();
         let mut types = nodes.iter().flat_map(|node| &node.types);
         types.any(|status| status.sent.is_some())
     });
@@ -37,15 +37,15 @@ async fn reset(wire: &mut Wire) -> u32 {
 
 #[tokio::test]
 async fn a_client_that_is_blocked_lags_when_its_time_for_an_answer_is_over() {
-    let house = house(Limits {
+    let server = started(Limits {
         answer: Duration::from_millis(100),
         ..Limits::default()
     })
     .await;
-    let mut changes = house.fleet.watch();
-    let _wire = blocked(&house).await;
+    let mut changes = server.fleet.watch();
+    let _wire = blocked(&server).await;
     let lagging = changes.wait_for(|_| {
-        let nodes = house.fleet.status();
+        let nodes = server.fleet.status();
         let mut types = nodes.iter().flat_map(|node| &node.types);
         types.any(|status| matches!(status.state, TypeState::Lagging { .. }))
     });
@@ -54,12 +54,12 @@ async fn a_client_that_is_blocked_lags_when_its_time_for_an_answer_is_over() {
 
 #[tokio::test]
 async fn half_a_request_ends_a_stream_that_is_blocked() {
-    let house = house(Limits {
+    let server = started(Limits {
         first_request: Duration::from_millis(100),
         ..Limits::default()
     })
     .await;
-    let mut wire = blocked(&house).await;
+    let mut wire = blocked(&server).await;
     let whole = grpc(&subscribe(ResourceType::Endpoints, &["writer"]));
     wire.frame(DATA, 0, 1, &whole[..whole.len() - 1]).await;
     assert_eq!(reset(&mut wire).await, CANCEL);
@@ -67,8 +67,8 @@ async fn half_a_request_ends_a_stream_that_is_blocked() {
 
 #[tokio::test]
 async fn garbage_ends_a_stream_that_is_blocked() {
-    let house = house(Limits::default()).await;
-    let mut wire = blocked(&house).await;
+    let server = started(Limits::default()).await;
+    let mut wire = blocked(&server).await;
     wire.frame(DATA, 0, 1, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff])
         .await;
     assert_eq!(reset(&mut wire).await, CANCEL);
@@ -76,24 +76,24 @@ async fn garbage_ends_a_stream_that_is_blocked() {
 
 #[tokio::test]
 async fn a_node_that_is_dismissed_loses_a_stream_that_is_blocked() {
-    let house = house(Limits::default()).await;
-    let mut wire = blocked(&house).await;
+    let server = started(Limits::default()).await;
+    let mut wire = blocked(&server).await;
     let node = NodeId::from("sidecar");
-    house.cache.dismiss(&Group::new("all"), &node);
+    server.cache.dismiss(&Group::new("all"), &node);
     assert_eq!(reset(&mut wire).await, CANCEL);
 }
 
 #[tokio::test]
 async fn a_server_that_stops_does_not_wait_for_a_stream_that_is_blocked() {
-    let mut house = house(Limits {
+    let mut server = started(Limits {
         drain: Duration::from_secs(3600),
         ..Limits::default()
     })
     .await;
-    let mut wire = blocked(&house).await;
-    house.stop.cancel();
+    let mut wire = blocked(&server).await;
+    server.stop.cancel();
     assert_eq!(reset(&mut wire).await, CANCEL);
-    let served = soon(house.server.join_next()).await.unwrap();
+    let served = soon(server.serving.join_next()).await.unwrap();
     served.unwrap().unwrap();
 }
 

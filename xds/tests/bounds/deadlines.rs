@@ -8,15 +8,15 @@ use pointsman_xds::{Group, Limits, NoTelemetry, Resource, ResourceType, Snapshot
 use tonic::{Code, service::Routes};
 
 use crate::{
-    house::{House, node, soon},
+    control_plane::{TestControlPlane, node, soon},
     wire::{
         ACCESS_LOGS, DATA, END_HEADERS, HEADERS, PING, WINDOW_UPDATE, Wire, field, grpc, head,
         subscribe,
     },
 };
 
-async fn house(limits: Limits) -> House {
-    House::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await
+async fn started(limits: Limits) -> TestControlPlane {
+    TestControlPlane::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await
 }
 
 fn brief() -> Limits {
@@ -28,25 +28,25 @@ fn brief() -> Limits {
 
 #[tokio::test]
 async fn a_client_that_does_not_speak_http2_is_sent_away() {
-    let house = house(Limits::default()).await;
-    let mut wire = Wire::connect(&house).await;
+    let server = started(Limits::default()).await;
+    let mut wire = Wire::connect(&server).await;
     wire.send(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await;
     assert_eq!(wire.read_to_the_end().await, Some(1));
 }
 
 #[tokio::test]
 async fn a_connection_that_asks_for_nothing_ends() {
-    let house = house(brief()).await;
-    let mut silent = Wire::connect(&house).await;
+    let server = started(brief()).await;
+    let mut silent = Wire::connect(&server).await;
     assert_eq!(silent.read_to_the_end().await, Some(0));
-    let mut greeted = Wire::greet(&house).await;
+    let mut greeted = Wire::greet(&server).await;
     assert_eq!(greeted.read_to_the_end().await, Some(0));
 }
 
 #[tokio::test]
 async fn a_stream_without_its_first_request_ends_and_so_does_half_a_request() {
-    let house = house(brief()).await;
-    let mut wire = Wire::greet(&house).await;
+    let server = started(brief()).await;
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     wire.open(3).await;
     let whole = grpc(&subscribe(ResourceType::Cluster, &[]));
@@ -71,16 +71,16 @@ async fn a_stream_without_its_first_request_ends_and_so_does_half_a_request() {
 
 #[tokio::test]
 async fn a_telemetry_stream_without_its_first_message_ends() {
-    let house = house(brief()).await;
-    let mut client = AccessLogServiceClient::new(house.channel().await);
+    let server = started(brief()).await;
+    let mut client = AccessLogServiceClient::new(server.channel().await);
     let ended = soon(client.stream_access_logs(tokio_stream::pending())).await;
     assert_eq!(ended.unwrap_err().code(), Code::DeadlineExceeded);
 }
 
 #[tokio::test]
 async fn half_a_report_ends_its_telemetry_stream() {
-    let house = house(brief()).await;
-    let mut wire = Wire::greet(&house).await;
+    let server = started(brief()).await;
+    let mut wire = Wire::greet(&server).await;
     wire.frame(HEADERS, END_HEADERS, 1, &head(ACCESS_LOGS))
         .await;
     let first = grpc(&StreamAccessLogsMessage {
@@ -98,12 +98,12 @@ async fn half_a_report_ends_its_telemetry_stream() {
 
 #[tokio::test]
 async fn a_client_that_is_not_admitted_in_time_is_told_to_come_again() {
-    let house = house(Limits {
+    let server = started(Limits {
         admission: Duration::from_millis(100),
         ..Limits::default()
     })
     .await;
-    let mut wire = Wire::greet(&house).await;
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     let mut request = subscribe(ResourceType::Cluster, &[]);
     request.node.as_mut().unwrap().cluster = "undecided".to_owned();
@@ -116,7 +116,7 @@ async fn a_client_that_is_not_admitted_in_time_is_told_to_come_again() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_what_waits_for_it_is_given_up() {
-    let house = house(Limits {
+    let server = started(Limits {
         write: Duration::from_millis(100),
         ..Limits::default()
     })
@@ -124,11 +124,11 @@ async fn a_client_that_takes_nothing_of_what_waits_for_it_is_given_up() {
     // More than sockets hold.
     let large = Resource::new(ResourceType::Listener, "large", vec![7; 32 << 20].into());
     let snapshot = Snapshot::builder().insert(large).build().unwrap();
-    house
+    server
         .cache
         .publish(BTreeMap::from([(Group::new("all"), snapshot)]));
-    let mut changes = house.fleet.watch();
-    let mut wire = Wire::greet(&house).await;
+    let mut changes = server.fleet.watch();
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     let wide = (1_u32 << 30).to_be_bytes();
     wire.frame(WINDOW_UPDATE, 0, 0, &wide).await;
@@ -136,21 +136,21 @@ async fn a_client_that_takes_nothing_of_what_waits_for_it_is_given_up() {
     wire.message(1, &subscribe(ResourceType::Listener, &["large"]))
         .await;
     wire.read_kind(DATA).await.unwrap();
-    let gone = changes.wait_for(|_| house.fleet.status()[0].streams == 0);
+    let gone = changes.wait_for(|_| server.fleet.status()[0].streams == 0);
     soon(gone).await.unwrap();
 }
 
 #[tokio::test]
 async fn t26_a_client_that_has_gone_without_a_word_is_found_by_keepalive() {
-    let house = house(Limits {
+    let server = started(Limits {
         keepalive_interval: Duration::from_millis(100),
         keepalive_timeout: Duration::from_millis(100),
         ..Limits::default()
     })
     .await;
-    house.publish(0);
-    let mut changes = house.fleet.watch();
-    let mut wire = Wire::greet(&house).await;
+    server.publish(0);
+    let mut changes = server.fleet.watch();
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     wire.message(1, &subscribe(ResourceType::Cluster, &[]))
         .await;
@@ -159,22 +159,22 @@ async fn t26_a_client_that_has_gone_without_a_word_is_found_by_keepalive() {
     // It is there for as long as it answers.
     wire.frame(PING, 1, 0, &ping.payload).await;
     wire.read_kind(PING).await.unwrap();
-    assert_eq!(house.fleet.status()[0].streams, 1);
-    let gone = changes.wait_for(|_| house.fleet.status()[0].streams == 0);
+    assert_eq!(server.fleet.status()[0].streams, 1);
+    let gone = changes.wait_for(|_| server.fleet.status()[0].streams == 0);
     soon(gone).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_connection_is_used_no_longer_than_it_may_be() {
-    let house = house(Limits {
+    let server = started(Limits {
         connection_age: Some(Duration::from_millis(100)),
         drain: Duration::from_millis(100),
         keepalive_interval: Duration::from_mins(1),
         ..Limits::default()
     })
     .await;
-    house.publish(0);
-    let mut wire = Wire::greet(&house).await;
+    server.publish(0);
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     // A stream that does not end by itself.
     wire.message(1, &subscribe(ResourceType::Cluster, &[]))

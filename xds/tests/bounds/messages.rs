@@ -10,12 +10,12 @@ use tokio_stream::StreamExt as _;
 use tonic::service::Routes;
 
 use crate::{
-    house::{House, soon},
+    control_plane::{TestControlPlane, soon},
     wire::{DATA, HEADERS, PING, WINDOW_UPDATE, Wire, field, framed, subscribe},
 };
 
-async fn house(limits: Limits) -> House {
-    House::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await
+async fn started(limits: Limits) -> TestControlPlane {
+    TestControlPlane::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await
 }
 
 fn listener(size: usize) -> Snapshot {
@@ -49,12 +49,12 @@ async fn read_message(wire: &mut Wire, step: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn t29_a_response_above_4_mib_gets_through_an_exhausted_window() {
-    let house = house(Limits::default()).await;
+    let server = started(Limits::default()).await;
     let snapshot = listener(5 << 20);
-    house
+    server
         .cache
         .publish(BTreeMap::from([(Group::new("all"), snapshot)]));
-    let mut wire = Wire::greet(&house).await;
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     wire.message(1, &subscribe(ResourceType::Listener, &["large"]))
         .await;
@@ -67,13 +67,13 @@ async fn t29_a_response_above_4_mib_gets_through_an_exhausted_window() {
 
 #[tokio::test]
 async fn t29_a_request_is_taken_up_to_the_limit_and_refused_above_it() {
-    let house = house(Limits {
+    let server = started(Limits {
         request_bytes: 1 << 20,
         ..Limits::default()
     })
     .await;
-    house.publish(0);
-    let mut wire = Wire::greet(&house).await;
+    server.publish(0);
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     let mut request = subscribe(ResourceType::Endpoints, &["writer"]);
     // What is unsubscribed without having been subscribed counts for nothing.
@@ -89,13 +89,13 @@ async fn t29_a_request_is_taken_up_to_the_limit_and_refused_above_it() {
 
 #[tokio::test]
 async fn a_stream_subscribes_to_so_many_names_and_no_more() {
-    let house = house(Limits {
+    let server = started(Limits {
         names: 2,
         ..Limits::default()
     })
     .await;
-    house.publish(0);
-    let mut wire = Wire::greet(&house).await;
+    server.publish(0);
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     wire.message(1, &subscribe(ResourceType::Endpoints, &["writer", "other"]))
         .await;
@@ -117,9 +117,9 @@ async fn who_has_as_many_names_as_it_may_can_come_back_with_them() {
         resource_names_subscribe: names.collect(),
         ..subscribe(ResourceType::Endpoints, &[])
     };
-    let house = house(limits).await;
-    house.publish(0);
-    let mut client = house.client().await;
+    let server = started(limits).await;
+    server.publish(0);
+    let mut client = server.client().await;
     let requests = tokio_stream::iter([request]).chain(tokio_stream::pending());
     let answer = soon(client.delta_aggregated_resources(requests)).await;
     let answer = soon(answer.unwrap().into_inner().message()).await.unwrap();
@@ -128,21 +128,21 @@ async fn who_has_as_many_names_as_it_may_can_come_back_with_them() {
 
 #[tokio::test]
 async fn a_head_that_is_too_long_ends_the_connection() {
-    let house = house(Limits {
+    let server = started(Limits {
         header_bytes: 100,
         ..Limits::default()
     })
     .await;
-    let mut wire = Wire::greet(&house).await;
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     assert_eq!(wire.read_to_the_end().await, Some(9), "COMPRESSION_ERROR");
 }
 
 #[tokio::test]
 async fn garbage_for_a_request_ends_its_stream_alone() {
-    let house = house(Limits::default()).await;
-    house.publish(0);
-    let mut wire = Wire::greet(&house).await;
+    let server = started(Limits::default()).await;
+    server.publish(0);
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     wire.open(3).await;
     wire.frame(DATA, 0, 1, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff])
@@ -164,8 +164,8 @@ async fn garbage_for_a_request_ends_its_stream_alone() {
 
 #[tokio::test]
 async fn t25_a_flood_of_pings_ends_the_connection_with_a_word() {
-    let house = house(Limits::default()).await;
-    let mut wire = Wire::greet(&house).await;
+    let server = started(Limits::default()).await;
+    let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     // At once: time heals. The door may be closed before the last of them.
     let flood = framed(PING, 0, 0, &[0; 8]).repeat(3_000);

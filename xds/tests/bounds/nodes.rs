@@ -5,7 +5,7 @@ use prost::encoding;
 
 use crate::{
     ALONE,
-    house::House,
+    control_plane::TestControlPlane,
     peak,
     wire::{DATA, Wire},
 };
@@ -38,9 +38,9 @@ fn list() -> Vec<u8> {
 #[tokio::test]
 async fn a_node_costs_a_small_multiple_of_its_bytes() {
     let _alone = ALONE.lock().await;
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    house.publish(0);
-    let mut wire = Wire::greet(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    server.publish(0);
+    let mut wire = Wire::greet(&server).await;
     let metadata = message(3, list());
     let build = message(8, message(2, list()));
     let hostile = [metadata, build, empty(9), empty(10)];

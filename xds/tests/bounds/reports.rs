@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::{
     ALONE,
-    house::{House, node},
+    control_plane::{TestControlPlane, node},
     peak,
     wire::{ACCESS_LOGS, DATA, END_HEADERS, END_STREAM, HEADERS, METRICS, Wire, field, head},
 };
@@ -77,8 +77,8 @@ async fn report(wire: &mut Wire, stream: u32, path: &str, report: Report) -> Str
 #[tokio::test]
 async fn a_report_costs_a_small_multiple_of_its_bytes() {
     let _alone = ALONE.lock().await;
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    let mut wire = Wire::greet(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    let mut wire = Wire::greet(&server).await;
     let families = |second| Report {
         second,
         ..Report::default()

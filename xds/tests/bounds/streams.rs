@@ -8,14 +8,14 @@ use tokio::{
 
 use crate::{
     ALONE,
-    house::{House, soon},
+    control_plane::{TestControlPlane, soon},
     resident,
     wire::{DATA, DELTA, END_STREAM, HEADERS, WINDOW_UPDATE, Wire, framed, grpc, head, subscribe},
 };
 
 /// Opens `count` streams one after the other, some at a time, each to its first response.
-async fn come_and_go(house: &House, node: u32, count: u32) {
-    let mut wire = Wire::greet(house).await;
+async fn come_and_go(server: &TestControlPlane, node: u32, count: u32) {
+    let mut wire = Wire::greet(server).await;
     let wide = (1_u32 << 30).to_be_bytes();
     wire.frame(WINDOW_UPDATE, 0, 0, &wide).await;
     let mut request = subscribe(ResourceType::Endpoints, &["writer"]);
@@ -44,13 +44,13 @@ async fn come_and_go(house: &House, node: u32, count: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t28_streams_that_come_and_go_leave_nothing_behind() {
     let _alone = ALONE.lock().await;
-    let house = Arc::new(House::open(Arc::new(NoTelemetry)).await);
-    house.publish(0);
+    let server = Arc::new(TestControlPlane::open(Arc::new(NoTelemetry)).await);
+    server.publish(0);
     let rounds = async |connections: u32, streams: u32| {
         let mut clients = JoinSet::new();
         for node in 0..connections {
-            let house = Arc::clone(&house);
-            clients.spawn(async move { come_and_go(&house, node, streams).await });
+            let server = Arc::clone(&server);
+            clients.spawn(async move { come_and_go(&server, node, streams).await });
         }
         while let Some(client) = clients.join_next().await {
             client.unwrap();
@@ -59,8 +59,8 @@ async fn t28_streams_that_come_and_go_leave_nothing_behind() {
     rounds(20, 500).await;
     let (memory, tasks) = (resident(), alive());
     rounds(20, 5_000).await;
-    let mut changes = house.fleet.watch();
-    let gone = changes.wait_for(|_| house.fleet.status().iter().all(|node| node.streams == 0));
+    let mut changes = server.fleet.watch();
+    let gone = changes.wait_for(|_| server.fleet.status().iter().all(|node| node.streams == 0));
     soon(gone).await.unwrap();
     let grown = resident().saturating_sub(memory);
     assert!(

@@ -10,24 +10,24 @@ use prost::Message as _;
 
 use crate::{
     ALONE,
-    house::{House, soon},
+    control_plane::{TestControlPlane, soon},
     resident,
     wire::{DATA, PING, WINDOW_UPDATE, Wire, subscribe},
 };
 
-fn publish(house: &House, round: u8) -> Sequence {
+fn publish(server: &TestControlPlane, round: u8) -> Sequence {
     let body = Bytes::from(vec![round; 200_000]);
     let listener = Resource::new(ResourceType::Listener, "large", body);
     let snapshot = Snapshot::builder().insert(listener).build().unwrap();
-    house
+    server
         .cache
         .publish(BTreeMap::from([(Group::new("all"), snapshot)]))
 }
 
 /// Subscribes and never reads again: every other one lets its windows run out, the rest have
 /// wide ones, so that it is the socket that takes no more.
-async fn stuck(house: &House, number: usize) -> Wire {
-    let mut wire = Wire::greet(house).await;
+async fn stuck(server: &TestControlPlane, number: usize) -> Wire {
+    let mut wire = Wire::greet(server).await;
     wire.open(1).await;
     if number.is_multiple_of(2) {
         widen(&mut wire).await;
@@ -46,9 +46,9 @@ async fn stuck(house: &House, number: usize) -> Wire {
 #[tokio::test]
 async fn t25_clients_that_never_read_cost_little_and_delay_nobody() {
     let _alone = ALONE.lock().await;
-    let house = House::open(Arc::new(NoTelemetry)).await;
-    publish(&house, 0);
-    let mut reader = Wire::greet(&house).await;
+    let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
+    publish(&server, 0);
+    let mut reader = Wire::greet(&server).await;
     reader.open(1).await;
     widen(&mut reader).await;
     let request = subscribe(ResourceType::Listener, &["large"]);
@@ -57,18 +57,18 @@ async fn t25_clients_that_never_read_cost_little_and_delay_nobody() {
     let before = resident();
     let mut clients = Vec::new();
     for number in 0..STUCK {
-        clients.push(stuck(&house, number).await);
+        clients.push(stuck(&server, number).await);
     }
-    wait_until_all_are_stuck(&house).await;
+    wait_until_all_are_stuck(&server).await;
     for round in 1..=20 {
-        let sequence = publish(&house, round);
+        let sequence = publish(&server, round);
         acknowledge(&mut reader).await;
-        assert!(soon(house.converge(sequence)).await.reached);
+        assert!(soon(server.converge(sequence)).await.reached);
         reader.frame(PING, 0, 0, &[round; 8]).await;
         let answer = reader.read_kind(PING).await.unwrap();
         assert_eq!((answer.flags, answer.payload), (1, vec![round; 8]));
     }
-    assert_eq!(count_stuck(&house), STUCK, "some are stuck no longer");
+    assert_eq!(count_stuck(&server), STUCK, "some are stuck no longer");
     let each = resident().saturating_sub(before) / clients.len();
     assert!(each <= 64 << 10, "{each} bytes each");
 }
@@ -80,15 +80,15 @@ async fn widen(wire: &mut Wire) {
     wire.frame(WINDOW_UPDATE, 0, 1, &wide).await;
 }
 
-async fn wait_until_all_are_stuck(house: &House) {
-    let mut changes = house.fleet.watch();
-    let all = changes.wait_for(|_| count_stuck(house) == STUCK);
+async fn wait_until_all_are_stuck(server: &TestControlPlane) {
+    let mut changes = server.fleet.watch();
+    let all = changes.wait_for(|_| count_stuck(server) == STUCK);
     soon(all).await.unwrap();
 }
 
 /// Those on whose streams a response is under way that they have not answered.
-fn count_stuck(house: &House) -> usize {
-    let nodes = house.fleet.status();
+fn count_stuck(server: &TestControlPlane) -> usize {
+    let nodes = server.fleet.status();
     let strangers = nodes
         .iter()
         .filter(|node| node.id.as_str().starts_with("stuck-") && node.streams == 1);

@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::house::{House, node, soon};
+use crate::control_plane::{TestControlPlane, node, soon};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -38,16 +38,16 @@ pub(crate) struct Frame {
 }
 
 impl Wire {
-    pub(crate) async fn connect(house: &House) -> Self {
-        let socket = soon(TcpStream::connect(house.address)).await.unwrap();
+    pub(crate) async fn connect(server: &TestControlPlane) -> Self {
+        let socket = soon(TcpStream::connect(server.address)).await.unwrap();
         // Small frames must not wait for the acknowledgement of others.
         socket.set_nodelay(true).unwrap();
         Self(BufReader::new(socket))
     }
 
     /// Connected, and both have said how they talk.
-    pub(crate) async fn greet(house: &House) -> Self {
-        let mut wire = Self::connect(house).await;
+    pub(crate) async fn greet(server: &TestControlPlane) -> Self {
+        let mut wire = Self::connect(server).await;
         wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         wire.frame(SETTINGS, 0, 0, &[]).await;
         let first = wire.read().await.unwrap();

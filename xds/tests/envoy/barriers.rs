@@ -10,8 +10,8 @@ use crate::{
     patience::until,
     ports::free_port,
     process::{BOTH, Envoy},
+    served_config::ServedConfig,
     traffic::{Backend, answers},
-    world::World,
 };
 
 /// Whether this is the one endpoint that Envoy's main thread knows, which is the thread that
@@ -35,7 +35,7 @@ async fn t07_there_and_back_while_an_answer_is_out_passes_no_barrier_before_it()
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
         let server = ControlPlane::start().await;
         let gate = Gate::before(server.port).await;
-        let here = World::new(free_port(), a.port());
+        let here = ServedConfig::new(free_port(), a.port());
         let mut there = here.clone();
         there.backend = b.port();
         server.publish(here.resources());
@@ -74,10 +74,10 @@ async fn flips_faster_than_the_answers_end_every_barrier_with_the_newest_content
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
         let server = ControlPlane::start().await;
         let gate = Gate::before(server.port).await;
-        let mut world = World::new(free_port(), a.port());
-        server.publish(world.resources());
+        let mut config = ServedConfig::new(free_port(), a.port());
+        server.publish(config.resources());
         let envoy = Envoy::start(gate.port, transport);
-        answers(world.front, &a).await;
+        answers(config.front, &a).await;
         gate.delay(Duration::from_millis(9));
 
         for round in 0_u32..100 {
@@ -85,8 +85,8 @@ async fn flips_faster_than_the_answers_end_every_barrier_with_the_newest_content
             let flips = 1 + round % 4;
             for flip in 0..=flips {
                 let backend = if (flips - flip) % 2 == 0 { &a } else { &b };
-                world.backend = backend.port();
-                sequences.push(server.publish(world.resources()));
+                config.backend = backend.port();
+                sequences.push(server.publish(config.resources()));
                 // At times the response of the last one is on its way, at times not.
                 for _ in 0..round % 3 {
                     tokio::task::yield_now().await;
@@ -99,6 +99,6 @@ async fn flips_faster_than_the_answers_end_every_barrier_with_the_newest_content
                 assert!(has(&envoy, &a).await, "{transport:?}, round {round}");
             }
         }
-        answers(world.front, &a).await;
+        answers(config.front, &a).await;
     }
 }

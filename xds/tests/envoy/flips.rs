@@ -5,20 +5,20 @@ use std::time::Duration;
 use crate::{
     ports::free_port,
     process::BOTH,
+    served_config::ServedConfig,
     traffic::{Backend, answers},
-    world::World,
 };
 
 #[tokio::test]
 async fn a_flip_moves_connections_and_is_acknowledged() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let mut world = World::new(free_port(), a.port());
-        let (server, _envoy) = world.served(&a, transport).await;
+        let mut config = ServedConfig::new(free_port(), a.port());
+        let (server, _envoy) = config.served(&a, transport).await;
         for backend in [&b, &a, &b] {
-            world.backend = backend.port();
-            server.flip(world.resources()).await;
-            answers(world.front, backend).await;
+            config.backend = backend.port();
+            server.flip(config.resources()).await;
+            answers(config.front, backend).await;
         }
     }
 }
@@ -29,16 +29,16 @@ async fn a_flip_moves_connections_and_is_acknowledged() {
 async fn five_hundred_flips_leave_nothing_refused_and_nothing_warming() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let mut world = World::new(free_port(), a.port());
-        let (server, envoy) = world.served(&a, transport).await;
+        let mut config = ServedConfig::new(free_port(), a.port());
+        let (server, envoy) = config.served(&a, transport).await;
         for (flip, backend) in (1..=500).zip([&b, &a].into_iter().cycle()) {
-            world.backend = backend.port();
-            world.connect_timeout = Duration::from_secs(1 + flip / 25);
-            server.flip(world.resources()).await;
+            config.backend = backend.port();
+            config.connect_timeout = Duration::from_secs(1 + flip / 25);
+            server.flip(config.resources()).await;
             if flip % 25 == 0 {
-                answers(world.front, backend).await;
-                world.connect_timeout += Duration::from_secs(1000);
-                server.flip(world.resources()).await;
+                answers(config.front, backend).await;
+                config.connect_timeout += Duration::from_secs(1000);
+                server.flip(config.resources()).await;
             }
         }
         assert_eq!(envoy.stats("update_rejected").await, 0);
@@ -68,13 +68,13 @@ async fn five_hundred_flips_leave_nothing_refused_and_nothing_warming() {
 async fn x43_a_changed_cluster_is_acknowledged_promptly() {
     for transport in BOTH {
         let backend = Backend::start('a').await;
-        let mut world = World::new(free_port(), backend.port());
-        let (server, _envoy) = world.served(&backend, transport).await;
+        let mut config = ServedConfig::new(free_port(), backend.port());
+        let (server, _envoy) = config.served(&backend, transport).await;
         for seconds in 2..6 {
-            world.connect_timeout = Duration::from_secs(seconds);
-            server.flip(world.resources()).await;
+            config.connect_timeout = Duration::from_secs(seconds);
+            server.flip(config.resources()).await;
         }
-        answers(world.front, &backend).await;
+        answers(config.front, &backend).await;
     }
 }
 
@@ -83,16 +83,16 @@ async fn x43_a_changed_cluster_is_acknowledged_promptly() {
 async fn x42_one_publish_swaps_a_whole_world() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let mut world = World::new(free_port(), a.port());
-        let (server, _envoy) = world.served(&a, transport).await;
+        let mut config = ServedConfig::new(free_port(), a.port());
+        let (server, _envoy) = config.served(&a, transport).await;
 
-        world.cluster = "new".to_owned();
-        world.backend = b.port();
-        server.flip(world.resources()).await;
-        answers(world.front, &b).await;
+        config.cluster = "new".to_owned();
+        config.backend = b.port();
+        server.flip(config.resources()).await;
+        answers(config.front, &b).await;
 
-        world.listener = "renamed".to_owned();
-        server.flip(world.resources()).await;
-        answers(world.front, &b).await;
+        config.listener = "renamed".to_owned();
+        server.flip(config.resources()).await;
+        answers(config.front, &b).await;
     }
 }

@@ -16,9 +16,9 @@ use crate::{
     patience::until,
     ports::free_port,
     process::{BOTH, Envoy, Transport},
+    served_config::ServedConfig,
     standalone,
     traffic::{Backend, answers, refused},
-    world::World,
 };
 
 /// Lays a resource into the folder, in one step.
@@ -31,8 +31,8 @@ fn lay(folder: &Path, resource: &Resource) {
     fs::rename(part, types.join(format!("{name}.pb"))).unwrap();
 }
 
-pub(crate) fn lay_all(folder: &Path, world: &World) {
-    for resource in world.resources() {
+pub(crate) fn lay_all(folder: &Path, config: &ServedConfig) {
+    for resource in config.resources() {
         lay(folder, &resource);
     }
 }
@@ -46,17 +46,17 @@ struct Served {
 }
 
 impl Served {
-    async fn start(world: &World) -> Self {
+    async fn start(config: &ServedConfig) -> Self {
         let states = tempfile::tempdir().unwrap();
         let folder = states.path().join("folder");
-        lay_all(&states.path().join("first"), world);
+        lay_all(&states.path().join("first"), config);
         symlink("first", &folder).unwrap();
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let told = Arc::<Mutex<Vec<String>>>::default();
         let tell = {
             let told = Arc::clone(&told);
-            move |words: &str| told.lock().unwrap().push(words.to_owned())
+            move |message: &str| told.lock().unwrap().push(message.to_owned())
         };
         let mut serving = JoinSet::new();
         serving.spawn(async move {
@@ -81,16 +81,16 @@ impl Served {
         fs::rename(next, self.state("folder")).unwrap();
     }
 
-    /// How often all of these words were told in one message.
-    fn times(&self, words: &[&str]) -> usize {
+    /// How often all of these parts were told in one message.
+    fn times(&self, parts: &[&str]) -> usize {
         let told = self.told.lock().unwrap();
-        let about = |message: &&String| words.iter().all(|word| message.contains(word));
+        let about = |message: &&String| parts.iter().all(|word| message.contains(word));
         told.iter().filter(about).count()
     }
 
-    async fn tells(&self, words: &[&str]) {
-        let seen = async || (self.times(words) > 0).then_some(());
-        until(&format!("{words:?}"), seen).await;
+    async fn tells(&self, parts: &[&str]) {
+        let seen = async || (self.times(parts) > 0).then_some(());
+        until(&format!("{parts:?}"), seen).await;
     }
 }
 
@@ -98,8 +98,8 @@ impl Served {
 async fn a_folder_is_served_and_followed() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let first = World::new(free_port(), a.port());
-        let second = World::new(free_port(), b.port());
+        let first = ServedConfig::new(free_port(), a.port());
+        let second = ServedConfig::new(free_port(), b.port());
         let served = Served::start(&first).await;
         let _envoy = Envoy::start(served.port, transport);
         answers(first.front, &a).await;
@@ -114,8 +114,8 @@ async fn a_folder_is_served_and_followed() {
 #[tokio::test]
 async fn what_was_read_last_is_served_while_the_folder_cannot_be_read() {
     let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-    let first = World::new(free_port(), a.port());
-    let second = World::new(free_port(), b.port());
+    let first = ServedConfig::new(free_port(), a.port());
+    let second = ServedConfig::new(free_port(), b.port());
     let served = Served::start(&first).await;
     let envoy = Envoy::start(served.port, Transport::Delta);
     answers(first.front, &a).await;
@@ -142,12 +142,12 @@ async fn what_was_read_last_is_served_while_the_folder_cannot_be_read() {
     sleep(Duration::from_millis(300)).await;
     assert_eq!(envoy.stats("listener_manager.lds.update_success").await, 1);
     answers(first.front, &a).await;
-    for words in [
+    for parts in [
         "Is a directory",
         "/Listener: Not a directory",
         "No such file",
     ] {
-        assert_eq!(served.times(&[words]), 1, "{words}");
+        assert_eq!(served.times(&[parts]), 1, "{parts}");
     }
 
     fs::remove_file(&listeners).unwrap();
@@ -175,7 +175,7 @@ async fn a_folder_that_cannot_be_read_is_not_served_at_all() {
 
 #[tokio::test]
 async fn a_folder_that_is_no_type_is_told_of() {
-    let served = Served::start(&World::new(free_port(), 1)).await;
+    let served = Served::start(&ServedConfig::new(free_port(), 1)).await;
     fs::create_dir(served.state("first/clusters")).unwrap();
     served
         .tells(&["resources served: 4", "first/clusters is ignored"])
@@ -186,21 +186,21 @@ async fn a_folder_that_is_no_type_is_told_of() {
 async fn a_refusal_is_told_once() {
     for transport in BOTH {
         let backend = Backend::start('a').await;
-        let mut world = World::new(free_port(), backend.port());
-        let served = Served::start(&world).await;
+        let mut config = ServedConfig::new(free_port(), backend.port());
+        let served = Served::start(&config).await;
         let _envoy = Envoy::start(served.port, transport);
-        answers(world.front, &backend).await;
+        answers(config.front, &backend).await;
         let refusal = ["sidecar refuses ClusterLoadAssignment db: ", "65535"];
-        world.backend = 70_000;
-        lay_all(&served.state("first"), &world);
+        config.backend = 70_000;
+        lay_all(&served.state("first"), &config);
         served.tells(&refusal).await;
         // Something else is sent and acknowledged: the refusal still stands.
-        let before = world.front;
-        world.front = free_port();
-        world.backend = backend.port();
-        world.cluster = "other".to_owned();
-        lay_all(&served.state("first"), &world);
-        answers(world.front, &backend).await;
+        let before = config.front;
+        config.front = free_port();
+        config.backend = backend.port();
+        config.cluster = "other".to_owned();
+        lay_all(&served.state("first"), &config);
+        answers(config.front, &backend).await;
         refused(before).await;
         assert_eq!(served.times(&refusal), 1);
     }

@@ -53,7 +53,7 @@ use prost::Name as _;
 
 use crate::{
     resources::{listener, over_ads, resource, runtime},
-    world::edited,
+    served_config::edited,
 };
 
 /// A host that answers all there is with `word`.

@@ -16,8 +16,8 @@ use crate::{
     ports::free_port,
     process::{BOTH, Envoy},
     resources::endpoints,
+    served_config::{ServedConfig, edited},
     traffic::{Backend, Session, answers},
-    world::{World, edited},
 };
 
 /// How many connections Envoy has to an endpoint that it knows.
@@ -28,11 +28,11 @@ async fn active(envoy: &Envoy, backend: &Backend) -> Option<u64> {
     lines.find_map(|line| line.strip_prefix(&prefix)?.parse().ok())
 }
 
-/// The world with `old`'s endpoint beside the new one, for the connections that it has, and
+/// The config with `old`'s endpoint beside the new one, for the connections that it has, and
 /// with a number in the listener's filter chain.
-fn keeping(world: &World, old: &Backend, generation: u32) -> Vec<Resource> {
+fn keeping(config: &ServedConfig, old: &Backend, generation: u32) -> Vec<Resource> {
     let old = endpoints("db", old.port());
-    let mut resources = world.resources();
+    let mut resources = config.resources();
     for resource in &mut resources {
         if resource.kind() == ResourceType::Endpoints {
             let mut drained = Vec::new();
@@ -72,19 +72,19 @@ async fn t30_connections_to_the_old_endpoint_are_counted_and_then_closed() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
         let server = ControlPlane::start().await;
-        let mut world = World::new(free_port(), a.port());
-        server.publish(keeping(&world, &b, 1));
+        let mut config = ServedConfig::new(free_port(), a.port());
+        server.publish(keeping(&config, &b, 1));
         let envoy = Envoy::start(server.port, transport);
-        answers(world.front, &a).await;
+        answers(config.front, &a).await;
         let mut sessions = Vec::new();
         for _ in 0..OPEN {
-            sessions.push(Session::open(world.front).await.unwrap());
+            sessions.push(Session::open(config.front).await.unwrap());
         }
         assert!(sessions.iter().all(|session| session.backend == 'a'));
 
-        world.backend = b.port();
-        server.flip(keeping(&world, &a, 1)).await;
-        answers(world.front, &b).await;
+        config.backend = b.port();
+        server.flip(keeping(&config, &a, 1)).await;
+        answers(config.front, &b).await;
         for session in &mut sessions {
             session.echo().await.unwrap();
         }
@@ -93,11 +93,11 @@ async fn t30_connections_to_the_old_endpoint_are_counted_and_then_closed() {
         })
         .await;
 
-        server.flip(keeping(&world, &a, 2)).await;
+        server.flip(keeping(&config, &a, 2)).await;
         for session in sessions {
             session.ended().await;
         }
-        answers(world.front, &b).await;
+        answers(config.front, &b).await;
         until("the end of what was left", async || {
             (active(&envoy, &a).await == Some(0)).then_some(())
         })
@@ -113,15 +113,15 @@ async fn t30_connections_to_an_endpoint_that_is_gone_are_counted_by_the_cluster(
     const OPEN: usize = 20;
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let mut world = World::new(free_port(), a.port());
-        let (server, envoy) = world.served(&a, transport).await;
+        let mut config = ServedConfig::new(free_port(), a.port());
+        let (server, envoy) = config.served(&a, transport).await;
         let mut sessions = Vec::new();
         for _ in 0..OPEN {
-            sessions.push(Session::open(world.front).await.unwrap());
+            sessions.push(Session::open(config.front).await.unwrap());
         }
-        world.backend = b.port();
-        server.flip(world.resources()).await;
-        answers(world.front, &b).await;
+        config.backend = b.port();
+        server.flip(config.resources()).await;
+        answers(config.front, &b).await;
         assert_eq!(active(&envoy, &a).await, None);
         until("the count of what is left", async || {
             let count = envoy.stats("cluster.db.upstream_cx_active").await;

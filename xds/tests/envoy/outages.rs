@@ -25,9 +25,9 @@ use crate::{
     patience::until,
     ports::free_port,
     process::{BOTH, Envoy},
+    served_config::ServedConfig,
     standalone,
     traffic::{Backend, Session, answers},
-    world::World,
 };
 
 /// In the environment of a process that is to be a control plane: its port and its folder.
@@ -150,12 +150,12 @@ async fn a_control_plane_killed_twenty_times_costs_no_connection() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
         let folder = tempfile::tempdir().unwrap();
-        let mut world = World::new(free_port(), a.port());
-        lay_all(folder.path(), &world);
+        let mut config = ServedConfig::new(free_port(), a.port());
+        lay_all(folder.path(), &config);
         let mut server = Standalone::start(free_port(), folder.path());
         let envoy = Envoy::start(server.port, transport);
-        answers(world.front, &a).await;
-        let traffic = Traffic::start(world.front, 20).await;
+        answers(config.front, &a).await;
+        let traffic = Traffic::start(config.front, 20).await;
         let connected = async |is: u64| {
             until("the connection to the server", async || {
                 let state = envoy.stats("control_plane.connected_state").await;
@@ -169,17 +169,17 @@ async fn a_control_plane_killed_twenty_times_costs_no_connection() {
             server.kill().await;
             connected(0).await;
             traffic.goes_on(10).await;
-            world.backend = backend.port();
+            config.backend = backend.port();
             let unseen = outage % 4 < 2;
             if unseen {
-                lay_all(folder.path(), &world);
+                lay_all(folder.path(), &config);
             }
             server.restart();
             connected(1).await;
             if !unseen {
-                lay_all(folder.path(), &world);
+                lay_all(folder.path(), &config);
             }
-            answers(world.front, backend).await;
+            answers(config.front, backend).await;
         }
         let opened = traffic.stop().await;
         assert!(opened >= 200, "{opened}");

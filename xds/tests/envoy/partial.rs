@@ -9,8 +9,8 @@ use crate::{
     ports::free_port,
     process::{BOTH, Envoy},
     resources::{cluster, endpoints, listener, runtime},
+    served_config::edited,
     traffic::{Backend, answers},
-    world::edited,
 };
 
 /// Two listeners, each with a cluster and a backend of its own.

@@ -14,8 +14,8 @@ use crate::{
     ports::free_port,
     process::{BOTH, Envoy},
     resources::{cluster, endpoints},
+    served_config::{ServedConfig, edited},
     traffic::{Backend, answers, refused},
-    world::{World, edited},
 };
 
 /// A second server knows nothing of the first one's streams.
@@ -23,26 +23,26 @@ use crate::{
 async fn t18_another_server_takes_over_and_takes_away() {
     for transport in BOTH {
         let backend = Backend::start('a').await;
-        let world = World::new(free_port(), backend.port());
-        let extra = World {
+        let config = ServedConfig::new(free_port(), backend.port());
+        let extra = ServedConfig {
             cluster: "extra".to_owned(),
             listener: "extra".to_owned(),
-            ..World::new(free_port(), backend.port())
+            ..ServedConfig::new(free_port(), backend.port())
         };
-        let mut both = world.resources();
+        let mut both = config.resources();
         both.extend(extra.route());
         let first = ControlPlane::start().await;
         first.publish(both);
         let port = first.port;
         let _envoy = Envoy::start(port, transport);
-        answers(world.front, &backend).await;
+        answers(config.front, &backend).await;
         answers(extra.front, &backend).await;
         first.stop().await;
 
-        answers(world.front, &backend).await;
+        answers(config.front, &backend).await;
         let second = ControlPlane::at(port).await;
-        second.flip(world.resources()).await;
-        answers(world.front, &backend).await;
+        second.flip(config.resources()).await;
+        answers(config.front, &backend).await;
         refused(extra.front).await;
     }
 }
@@ -51,12 +51,12 @@ async fn t18_another_server_takes_over_and_takes_away() {
 const BULK: usize = 8 << 10;
 
 /// So many clusters, heavy, and their endpoints, light; a heavy listener.
-fn heavy(world: &World, count: usize) -> Vec<Resource> {
-    let mut resources = world.resources();
+fn heavy(config: &ServedConfig, count: usize) -> Vec<Resource> {
+    let mut resources = config.resources();
     for number in 0..count {
         let name = format!("bulk-{number}");
         resources.push(cluster(&name, Duration::from_secs(1)));
-        resources.push(endpoints(&name, world.backend));
+        resources.push(endpoints(&name, config.backend));
     }
     for resource in &mut resources {
         if resource.kind() == ResourceType::Cluster {
@@ -100,11 +100,11 @@ async fn a_reconnect_sends_the_endpoints_again_and_nothing_else() {
         let backend = Backend::start('a').await;
         let server = ControlPlane::start().await;
         let gate = Gate::before(server.port).await;
-        let world = World::new(free_port(), backend.port());
-        let resources = heavy(&world, 100);
+        let config = ServedConfig::new(free_port(), backend.port());
+        let resources = heavy(&config, 100);
         server.publish(resources.clone());
         let envoy = Envoy::start(gate.port, transport);
-        answers(world.front, &backend).await;
+        answers(config.front, &backend).await;
         server.flip(resources.clone()).await;
         let first = gate.received();
         let bulk = wire_size(&resources, ResourceType::Cluster);
@@ -117,7 +117,7 @@ async fn a_reconnect_sends_the_endpoints_again_and_nothing_else() {
             server.stands(|node| node.synced).await;
             assert_eq!(gate.connections(), 1 + round);
             // What is acknowledged now was sent after whatever the reconnect has sent.
-            changed[1] = endpoints("db", if round % 2 == 0 { world.backend } else { 9 });
+            changed[1] = endpoints("db", if round % 2 == 0 { config.backend } else { 9 });
             server.flip(changed.clone()).await;
             let again = gate.received();
             let needed = wire_size(&resources, ResourceType::Endpoints);

@@ -12,26 +12,26 @@ use crate::{
     ports::free_port,
     process::{BOTH, Envoy, Transport},
     resources::{cluster, listener},
+    served_config::{ServedConfig, edited},
     traffic::{Backend, answers},
-    world::{World, edited},
 };
 
 /// Two routes: one whose content will be bad, one that is good.
 struct Pair {
-    bad: World,
-    good: World,
+    bad: ServedConfig,
+    good: ServedConfig,
 }
 
 impl Pair {
     fn new(backend: &Backend) -> Self {
-        let world = |name: &str| World {
+        let config = |name: &str| ServedConfig {
             cluster: name.to_owned(),
             listener: name.to_owned(),
-            ..World::new(free_port(), backend.port())
+            ..ServedConfig::new(free_port(), backend.port())
         };
         Self {
-            bad: world("bad"),
-            good: world("good"),
+            bad: config("bad"),
+            good: config("good"),
         }
     }
 
@@ -48,13 +48,13 @@ fn refusal(convergence: &Convergence) -> (ResourceType, Vec<String>, String) {
     let Outcome::Nacked {
         kind,
         resources,
-        words,
+        message,
     } = &convergence.nodes[0].1
     else {
         panic!("{convergence:?}");
     };
     let names = resources.iter().map(ToString::to_string).collect();
-    (*kind, names, words.to_string())
+    (*kind, names, message.to_string())
 }
 
 /// What the fleet's status says of a type.
@@ -80,10 +80,10 @@ async fn t09_what_envoy_refuses_is_named_and_the_rest_gets_there() {
         pair.bad.backend = NO_SUCH_PORT;
         pair.good.backend = b.port();
         let sequence = server.publish(pair.resources());
-        let (kind, names, words) = refusal(&server.converge(sequence).await);
+        let (kind, names, message) = refusal(&server.converge(sequence).await);
         assert_eq!(kind, ResourceType::Endpoints);
         assert_eq!(names, ["bad"]);
-        assert!(words.contains("65535"), "{words}");
+        assert!(message.contains("65535"), "{message}");
         answers(pair.good.front, &b).await;
         answers(pair.bad.front, &a).await;
 
@@ -119,11 +119,11 @@ async fn t08_what_was_refused_is_reported_and_not_sent_again_until_it_changes() 
             let (_, names, _) = refusal(&server.converge(sequence).await);
             assert_eq!(names, ["bad"]);
             answers(pair.good.front, backend).await;
-            let TypeState::Nacked { words, resources } = state(&server, ResourceType::Endpoints)
+            let TypeState::Nacked { message, resources } = state(&server, ResourceType::Endpoints)
             else {
                 panic!("{:?}", server.status());
             };
-            assert!(words.contains("65535"), "{words}");
+            assert!(message.contains("65535"), "{message}");
             assert_eq!(*resources[0], *"bad");
         }
         assert_eq!(envoy.stats("cluster.bad.update_rejected").await, refused);
@@ -161,24 +161,24 @@ async fn bad_clusters_and_listeners_are_refused_in_envoys_words() {
     ];
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
-        let mut world = World::new(free_port(), a.port());
-        let (server, _envoy) = world.served(&a, transport).await;
+        let mut config = ServedConfig::new(free_port(), a.port());
+        let (server, _envoy) = config.served(&a, transport).await;
         for (bad, word) in &bad_ones {
-            let mut spoilt = world.resources();
+            let mut spoilt = config.resources();
             spoilt.push(bad.clone());
             let sequence = server.publish(spoilt);
-            let (kind, names, words) = refusal(&server.converge(sequence).await);
+            let (kind, names, message) = refusal(&server.converge(sequence).await);
             assert_eq!(kind, bad.kind());
             match transport {
                 Transport::Delta => assert_eq!(names, ["worse"]),
                 Transport::StateOfTheWorld => assert!(names.is_empty(), "{names:?}"),
             }
-            assert!(words.to_lowercase().contains(word), "{words}");
+            assert!(message.to_lowercase().contains(word), "{message}");
 
-            let backend = if world.backend == a.port() { &b } else { &a };
-            world.backend = backend.port();
-            server.flip(world.resources()).await;
-            answers(world.front, backend).await;
+            let backend = if config.backend == a.port() { &b } else { &a };
+            config.backend = backend.port();
+            server.flip(config.resources()).await;
+            answers(config.front, backend).await;
         }
     }
 }

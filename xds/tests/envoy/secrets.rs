@@ -34,8 +34,8 @@ use crate::{
     ports::free_port,
     process::{BOTH, Envoy},
     resources::{over_ads, resource},
+    served_config::{ServedConfig, edited},
     traffic::Backend,
-    world::{World, edited},
 };
 
 const NAME: &str = "front-certificate";
@@ -59,8 +59,8 @@ fn secret(issued: &Issued) -> Resource {
     resource(ResourceType::Secret, NAME, &secret)
 }
 
-/// The world, with a listener that ends TLS.
-fn resources(world: &World, issued: &Issued) -> Vec<Resource> {
+/// The config, with a listener that ends TLS.
+fn resources(config: &ServedConfig, issued: &Issued) -> Vec<Resource> {
     let tls = DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_certificate_sds_secret_configs: vec![SdsSecretConfig {
@@ -75,7 +75,7 @@ fn resources(world: &World, issued: &Issued) -> Vec<Resource> {
         name: "tls".to_owned(),
         config_type: Some(transport_socket::ConfigType::TypedConfig(pack_any(tls))),
     };
-    let mut resources = world.resources();
+    let mut resources = config.resources();
     for resource in &mut resources {
         if resource.kind() == ResourceType::Listener {
             *resource = edited(resource, |listener: &mut Listener| {
@@ -124,22 +124,22 @@ impl Session {
 async fn a_listeners_certificate_is_rotated_fifty_times_and_no_connection_is_dropped() {
     for transport in BOTH {
         let authority = Authority::new("servers");
-        let config = client_config(&authority, None);
+        let tls_config = client_config(&authority, None);
         let backend = Backend::start('a').await;
         let server = ControlPlane::start().await;
-        let world = World::new(free_port(), backend.port());
-        server.publish(resources(&world, &authority.server()));
+        let config = ServedConfig::new(free_port(), backend.port());
+        server.publish(resources(&config, &authority.server()));
         let _envoy = Envoy::start(server.port, transport);
         let mut open = Vec::new();
         for _ in 0..20 {
-            let opened = async || Session::open(world.front, &config).await;
+            let opened = async || Session::open(config.front, &tls_config).await;
             open.push(until("a session", opened).await);
         }
         for _ in 0..50 {
             let next = authority.server();
-            server.flip(resources(&world, &next)).await;
+            server.flip(resources(&config, &next)).await;
             until("the new certificate", async || {
-                let session = Session::open(world.front, &config).await?;
+                let session = Session::open(config.front, &tls_config).await?;
                 session.shows(&next).then_some(())
             })
             .await;
@@ -178,18 +178,18 @@ async fn nothing_that_is_written_down_holds_a_byte_of_a_key() {
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let authority = Authority::new("servers");
-    let config = client_config(&authority, None);
+    let tls_config = client_config(&authority, None);
     let backend = Backend::start('a').await;
     let server = ControlPlane::start().await;
-    let world = World::new(free_port(), backend.port());
+    let config = ServedConfig::new(free_port(), backend.port());
     let (first, second) = (authority.server(), authority.server());
-    server.publish(resources(&world, &first));
+    server.publish(resources(&config, &first));
     // What another test's thread logs for the first time just now may count as wanted by nobody.
     tracing::callsite::rebuild_interest_cache();
     let _envoy = Envoy::start(server.port, BOTH[0]);
-    let opened = async || Session::open(world.front, &config).await;
+    let opened = async || Session::open(config.front, &tls_config).await;
     until("a session", opened).await;
-    server.flip(resources(&world, &second)).await;
+    server.flip(resources(&config, &second)).await;
     let status = format!("{:?}", server.status());
 
     let written = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -36,7 +36,7 @@ async fn a_scope_leads_to_another_route() {
     for transport in BOTH {
         let port = free_port();
         let (gold, iron) = ([("x-scope", "gold")], [("x-scope", "iron")]);
-        let world = |word: &str| {
+        let config = |word: &str| {
             vec![
                 front(port, by_scope(), None),
                 scope("gold", &format!("{word}-route")),
@@ -45,7 +45,7 @@ async fn a_scope_leads_to_another_route() {
                 route("second-route", "second"),
             ]
         };
-        let _served = follows(transport, port, &gold, world).await;
+        let _served = follows(transport, port, &gold, config).await;
         // What did not change is still there.
         says(port, &iron, "first").await;
     }
@@ -84,7 +84,7 @@ async fn a_filters_configuration_is_followed() {
     for transport in BOTH {
         let server = ControlPlane::start().await;
         let port = free_port();
-        let world = |word: &str| {
+        let config = |word: &str| {
             vec![
                 front(port, by_route("shop"), Some(fetched_filter())),
                 route("shop", "open"),
@@ -100,10 +100,10 @@ async fn a_filters_configuration_is_followed() {
             })
             .await;
         };
-        server.publish(world("first"));
+        server.publish(config("first"));
         let _envoy = Envoy::start(server.port, transport);
         shows("first").await;
-        server.flip(world("second")).await;
+        server.flip(config("second")).await;
         shows("second").await;
     }
 }
@@ -146,10 +146,10 @@ async fn follows(
     transport: Transport,
     port: u16,
     headers: &[(&str, &str)],
-    world: impl Fn(&str) -> Vec<Resource>,
+    config: impl Fn(&str) -> Vec<Resource>,
 ) -> (ControlPlane, Envoy) {
     let server = ControlPlane::start().await;
-    let all = |word| [world(word), vec![runtime("layer")]].concat();
+    let all = |word| [config(word), vec![runtime("layer")]].concat();
     server.publish(all("first"));
     let envoy = Envoy::start(server.port, transport);
     says(port, headers, "first").await;

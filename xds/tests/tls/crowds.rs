@@ -13,19 +13,19 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    APP, House,
+    APP, TlsSetup,
     authority::{self, Authority},
     served::{PATIENCE, Served},
 };
 
 /// Clients that say so much each, and no more.
-async fn crowd(port: u16, words: &[u8]) -> Vec<TcpStream> {
+async fn crowd(port: u16, request: &[u8]) -> Vec<TcpStream> {
     let mut crowd = Vec::new();
     for _ in 0..CROWD {
         let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
             .await
             .unwrap();
-        client.write_all(words).await.unwrap();
+        client.write_all(request).await.unwrap();
         crowd.push(client);
     }
     crowd
@@ -41,10 +41,10 @@ fn hello(servers: &Authority) -> Vec<u8> {
     hello
 }
 
-async fn served_beside(words: impl FnOnce(&Authority) -> Vec<u8>) {
+async fn served_beside(request: impl FnOnce(&Authority) -> Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::open(folder.path()).await;
-    let _crowd = crowd(served.port, &words(&served.servers)).await;
+    let _crowd = crowd(served.port, &request(&served.servers)).await;
     let app = served.clients.client(APP);
     assert_eq!(served.ask(Some(&app)).await.unwrap(), "writer");
     assert_eq!(served.tls.refused(), 0, "it had to wait for their end");
@@ -67,12 +67,12 @@ async fn clients_that_say_hello_and_no_more_delay_nobody() {
 
 #[tokio::test]
 async fn for_any_server_those_who_came_first_make_room() {
-    let House {
+    let TlsSetup {
         tls,
         servers,
         clients,
         folder: _folder,
-    } = House::open().await;
+    } = TlsSetup::open().await;
     let tls = Arc::new(tls);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();

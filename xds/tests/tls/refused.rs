@@ -11,46 +11,49 @@ use tokio::{
 };
 
 use crate::{
-    APP, House, address,
+    APP, TlsSetup, address,
     authority::{Authority, client, expired},
 };
 
 #[tokio::test]
 async fn an_expired_certificate_is_refused() {
-    let house = House::open().await;
-    let words = house
-        .refusal(Some(&house.clients.sign(&expired(&[APP]))))
+    let setup = TlsSetup::open().await;
+    let message = setup
+        .refusal(Some(&setup.clients.sign(&expired(&[APP]))))
         .await;
-    assert!(words.contains("expired"), "{words}");
+    assert!(message.contains("expired"), "{message}");
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_refused() {
-    let house = House::open().await;
-    for stranger in [&Authority::new("clients"), &house.servers] {
-        let words = house.refusal(Some(&stranger.client(APP))).await;
-        assert!(words.contains("nobody that this server trusts"), "{words}");
+    let setup = TlsSetup::open().await;
+    for stranger in [&Authority::new("clients"), &setup.servers] {
+        let message = setup.refusal(Some(&stranger.client(APP))).await;
+        assert!(
+            message.contains("nobody that this server trusts"),
+            "{message}"
+        );
     }
 }
 
 #[tokio::test]
 async fn without_a_certificate_nobody_is_let_in() {
-    let house = House::open().await;
-    let words = house.refusal(None).await;
-    assert!(words.contains("no certificate"), "{words}");
+    let setup = TlsSetup::open().await;
+    let message = setup.refusal(None).await;
+    assert!(message.contains("no certificate"), "{message}");
 }
 
 #[tokio::test]
 async fn an_identity_of_another_trust_domain_is_refused() {
-    let house = House::open().await;
-    let foreign = house.clients.client("spiffe://example.com/app");
-    let words = house.refusal(Some(&foreign)).await;
-    assert!(words.contains("another trust domain"), "{words}");
+    let setup = TlsSetup::open().await;
+    let foreign = setup.clients.client("spiffe://example.com/app");
+    let message = setup.refusal(Some(&foreign)).await;
+    assert!(message.contains("another trust domain"), "{message}");
 }
 
 #[tokio::test]
 async fn a_certificate_that_names_none_or_two_is_refused() {
-    let house = House::open().await;
+    let setup = TlsSetup::open().await;
     for (uris, expected) in [
         (&[][..], "0 URI names"),
         (&[APP, "spiffe://example.org/other"], "2 URI names"),
@@ -59,34 +62,34 @@ async fn a_certificate_that_names_none_or_two_is_refused() {
         (&["spiffe://example.org/a/../b"], "no SPIFFE ID"),
         (&["spiffe://example.org"], "nobody in it"),
     ] {
-        let words = house
-            .refusal(Some(&house.clients.sign(&client(uris))))
+        let message = setup
+            .refusal(Some(&setup.clients.sign(&client(uris))))
             .await;
-        assert!(words.contains(expected), "{uris:?}: {words}");
+        assert!(message.contains(expected), "{uris:?}: {message}");
     }
 }
 
 #[tokio::test]
 async fn an_authority_is_nobody() {
-    let house = House::open().await;
+    let setup = TlsSetup::open().await;
     let mut authority = client(&[APP]);
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    house.refusal(Some(&house.clients.sign(&authority))).await;
+    setup.refusal(Some(&setup.clients.sign(&authority))).await;
     for usage in [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign] {
         let mut signing = client(&[APP]);
         signing.key_usages.push(usage);
-        let words = house.refusal(Some(&house.clients.sign(&signing))).await;
-        assert!(words.contains("an authority's"), "{words}");
+        let message = setup.refusal(Some(&setup.clients.sign(&signing))).await;
+        assert!(message.contains("an authority's"), "{message}");
     }
 }
 
 /// A resumed session would let in whoever was good once.
 #[tokio::test]
 async fn a_client_that_comes_again_proves_again_who_it_is() {
-    let house = House::open().await;
-    let app = house.trusting(Some(&house.clients.client(APP)));
+    let setup = TlsSetup::open().await;
+    let app = setup.trusting(Some(&setup.clients.client(APP)));
     for _ in 0..3 {
-        let (server, mut client) = house.connect_as(Arc::clone(&app)).await;
+        let (server, mut client) = setup.connect_as(Arc::clone(&app)).await;
         // What the client is to remember comes before this.
         let mut server = server.unwrap();
         server.write_u8(1).await.unwrap();
@@ -99,9 +102,9 @@ async fn a_client_that_comes_again_proves_again_who_it_is() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_given_up() {
-    let house = House::open().await;
+    let setup = TlsSetup::open().await;
     let (near, _far) = duplex(1024);
-    let accepted = timeout(2 * ServerTls::HANDSHAKE, house.tls.accept(near, address())).await;
+    let accepted = timeout(2 * ServerTls::HANDSHAKE, setup.tls.accept(near, address())).await;
     let error = accepted.expect("it is waited for").unwrap_err();
     assert!(matches!(error, HandshakeError::TimedOut), "{error}");
 }

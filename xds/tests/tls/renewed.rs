@@ -3,14 +3,14 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
-    APP, House,
+    APP, TlsSetup,
     authority::{Authority, write},
 };
 
 #[tokio::test]
 async fn the_identity_of_a_client_is_known() {
-    let house = House::open().await;
-    let (server, _client) = house.connect(Some(&house.clients.client(APP))).await;
+    let setup = TlsSetup::open().await;
+    let (server, _client) = setup.connect(Some(&setup.clients.client(APP))).await;
     let server = server.unwrap();
     let identity = server.peer().identity.as_ref().unwrap();
     assert_eq!(identity.as_str(), APP);
@@ -19,19 +19,19 @@ async fn the_identity_of_a_client_is_known() {
 
 #[tokio::test]
 async fn a_new_certificate_is_shown_to_new_clients_and_old_connections_stay() {
-    let house = House::open().await;
-    let app = house.clients.client(APP);
-    let (server, mut client) = house.connect(Some(&app)).await;
+    let setup = TlsSetup::open().await;
+    let app = setup.clients.client(APP);
+    let (server, mut client) = setup.connect(Some(&app)).await;
     let mut server = server.unwrap();
     let mut leaves = Vec::new();
     for _ in 0..50 {
-        let next = house.servers.server();
-        write(house.folder.path(), &next, &house.clients);
-        assert!(house.tls.reload().await.unwrap());
-        assert!(!house.tls.reload().await.unwrap(), "nothing has changed");
+        let next = setup.servers.server();
+        write(setup.folder.path(), &next, &setup.clients);
+        assert!(setup.tls.reload().await.unwrap());
+        assert!(!setup.tls.reload().await.unwrap(), "nothing has changed");
         leaves.push(next.leaf());
     }
-    let (_server, renewed) = house.connect(Some(&app)).await;
+    let (_server, renewed) = setup.connect(Some(&app)).await;
     let shown = renewed.get_ref().1.peer_certificates().unwrap().first();
     assert_eq!(shown, leaves.last());
     client.write_all(b"still here").await.unwrap();
@@ -43,23 +43,23 @@ async fn a_new_certificate_is_shown_to_new_clients_and_old_connections_stay() {
 
 #[tokio::test]
 async fn an_authority_that_is_taken_out_lets_nobody_in_any_more() {
-    let house = House::open().await;
-    let app = house.clients.client(APP);
-    assert!(house.connect(Some(&app)).await.0.is_ok());
+    let setup = TlsSetup::open().await;
+    let app = setup.clients.client(APP);
+    assert!(setup.connect(Some(&app)).await.0.is_ok());
     let next = Authority::new("next");
     // Nothing else changes.
-    std::fs::write(house.folder.path().join("clients.pem"), next.pem()).unwrap();
-    assert!(house.tls.reload().await.unwrap());
-    house.refusal(Some(&app)).await;
-    assert!(house.connect(Some(&next.client(APP))).await.0.is_ok());
+    std::fs::write(setup.folder.path().join("clients.pem"), next.pem()).unwrap();
+    assert!(setup.tls.reload().await.unwrap());
+    setup.refusal(Some(&app)).await;
+    assert!(setup.connect(Some(&next.client(APP))).await.0.is_ok());
 }
 
 #[tokio::test]
 async fn files_that_make_no_sense_leave_the_former_ones_in_use() {
-    let house = House::open().await;
-    let app = house.clients.client(APP);
-    let other = house.servers.server();
-    let folder = house.folder.path();
+    let setup = TlsSetup::open().await;
+    let app = setup.clients.client(APP);
+    let other = setup.servers.server();
+    let folder = setup.folder.path();
     let good = |name: &str| std::fs::read(folder.join(name)).unwrap();
     let (key, bundle) = (good("server.key"), good("clients.pem"));
     for (name, broken, expected) in [
@@ -69,27 +69,27 @@ async fn files_that_make_no_sense_leave_the_former_ones_in_use() {
         ("clients.pem", &other.key, "holds no certificate"),
     ] {
         std::fs::write(folder.join(name), broken).unwrap();
-        let words = house.tls.reload().await.unwrap_err().to_string();
-        assert!(words.contains(expected), "{words}");
-        assert!(words.contains(name), "{words}");
-        assert!(house.connect(Some(&app)).await.0.is_ok(), "{words}");
+        let message = setup.tls.reload().await.unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        assert!(message.contains(name), "{message}");
+        assert!(setup.connect(Some(&app)).await.0.is_ok(), "{message}");
         std::fs::write(folder.join("server.key"), &key).unwrap();
         std::fs::write(folder.join("clients.pem"), &bundle).unwrap();
     }
     std::fs::remove_file(folder.join("server.pem")).unwrap();
-    let words = house.tls.reload().await.unwrap_err().to_string();
-    assert!(words.contains("server.pem cannot be read"), "{words}");
-    assert!(house.connect(Some(&app)).await.0.is_ok());
+    let message = setup.tls.reload().await.unwrap_err().to_string();
+    assert!(message.contains("server.pem cannot be read"), "{message}");
+    assert!(setup.connect(Some(&app)).await.0.is_ok());
 }
 
 #[tokio::test]
 async fn neither_a_server_nor_its_errors_print_what_the_files_hold() {
-    let house = House::open().await;
-    let key = std::fs::read_to_string(house.folder.path().join("server.key")).unwrap();
+    let setup = TlsSetup::open().await;
+    let key = std::fs::read_to_string(setup.folder.path().join("server.key")).unwrap();
     let secret = key.lines().nth(1).unwrap();
-    std::fs::write(house.folder.path().join("clients.pem"), &key).unwrap();
-    let error = house.tls.reload().await.unwrap_err();
-    for text in [format!("{:?}", house.tls), format!("{error:?} {error}")] {
+    std::fs::write(setup.folder.path().join("clients.pem"), &key).unwrap();
+    let error = setup.tls.reload().await.unwrap_err();
+    for text in [format!("{:?}", setup.tls), format!("{error:?} {error}")] {
         assert!(!text.contains(&secret[..16]), "{text}");
     }
 }

@@ -17,8 +17,8 @@ use envoy_types::pb::envoy::{
     },
 };
 use pointsman_xds::{
-    Fleet, Group, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, Refusal,
-    Resource, ResourceType, ServerTls, Snapshot, SnapshotCache, XdsServer,
+    Fleet, Group, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer,
+    PermissionDenied, Resource, ResourceType, ServerTls, Snapshot, SnapshotCache, XdsServer,
 };
 use tokio::{
     net::TcpListener,
@@ -42,12 +42,12 @@ struct Doorman(Mutex<Vec<Identity>>);
 
 #[async_trait]
 impl NodeDirectory for Doorman {
-    async fn admit(&self, _node: &NodeDescription, peer: &Peer) -> Result<Group, Refusal> {
+    async fn admit(&self, _node: &NodeDescription, peer: &Peer) -> Result<Group, PermissionDenied> {
         let identity = peer.identity.clone().unwrap();
         self.0.lock().unwrap().push(identity.clone());
         match identity.path() {
             "/app" => Ok(Group::new("app")),
-            _ => Err(Refusal(format!("{identity} is not served"))),
+            _ => Err(PermissionDenied(format!("{identity} is not served"))),
         }
     }
 }

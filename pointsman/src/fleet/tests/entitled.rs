@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pointsman_xds::{Group, Identity, NodeDirectory as _, Peer, Refusal, ResourceType};
+use pointsman_xds::{Group, Identity, NodeDirectory as _, Peer, PermissionDenied, ResourceType};
 
 use super::*;
 use crate::fleet::Proven;
@@ -49,7 +49,11 @@ fn names(publisher: &Publisher, group: &Group) -> BTreeSet<String> {
         .collect()
 }
 
-async fn admitted(publisher: &Arc<Publisher>, id: &str, path: &str) -> Result<Group, Refusal> {
+async fn admitted(
+    publisher: &Arc<Publisher>,
+    id: &str,
+    path: &str,
+) -> Result<Group, PermissionDenied> {
     let directory = Proven(Arc::clone(publisher));
     directory
         .admit(&node(id, Some("127.0.0.11")), &peer(path))

@@ -43,9 +43,9 @@ pub(super) fn of_type(status: &TypeStatus) -> State {
 /// Words and resources of what stands refused.
 pub(super) fn refusal(status: &TypeStatus) -> (String, Vec<String>) {
     match &status.state {
-        TypeState::Nacked { words, resources } => {
+        TypeState::Nacked { message, resources } => {
             let names = resources.iter().map(ToString::to_string);
-            (words.to_string(), names.collect())
+            (message.to_string(), names.collect())
         }
         TypeState::Synced | TypeState::NotSent | TypeState::Stale | TypeState::Lagging { .. } => {
             Default::default()

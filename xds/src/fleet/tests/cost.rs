@@ -14,19 +14,19 @@ const ROUNDS: usize = 31;
 async fn an_acknowledgement_of_one_of_ten_thousand_nodes() {
     let ids: Vec<_> = (0..NODES).map(|at| format!("sidecar-{at}")).collect();
     let names: Vec<_> = ids.iter().map(String::as_str).collect();
-    let house = House::new(&names);
-    house.publish(1);
-    let mut sidecars: Vec<_> = names.iter().map(|id| house.sidecar(id)).collect();
+    let server = TestControlPlane::new(&names);
+    server.publish(1);
+    let mut sidecars: Vec<_> = names.iter().map(|id| server.sidecar(id)).collect();
     for sidecar in &mut sidecars {
         sidecar.answer(None);
     }
     let mut nanos = Vec::with_capacity(ROUNDS);
     for round in 0..ROUNDS {
-        let sequence = house.publish(u32::try_from(round + 2).unwrap());
+        let sequence = server.publish(u32::try_from(round + 2).unwrap());
         for sidecar in &mut sidecars {
             sidecar.see();
         }
-        let barrier = house
+        let barrier = server
             .fleet
             .converge(sequence, Policy::AllRegistered, soon());
         let mut barrier = std::pin::pin!(barrier);

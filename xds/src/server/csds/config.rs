@@ -107,15 +107,15 @@ fn entry(status: &TypeStatus, refuses: bool) -> GenericXdsConfig {
         TypeState::NotSent => (ConfigStatus::NotSent, known),
         TypeState::Stale | TypeState::Lagging { .. } => (ConfigStatus::Stale, known),
     };
-    let refused = status.refused.as_ref().filter(|_| refuses);
+    let nacked = status.nacked.as_ref().filter(|_| refuses);
     GenericXdsConfig {
         type_url: status.kind.type_url().to_owned(),
         last_updated: acknowledged.map(|own| timestamp(own.at)),
         config_status: config.into(),
         client_status: client.into(),
-        error_state: refused.map(|nack| UpdateFailureState {
+        error_state: nacked.map(|nack| UpdateFailureState {
             last_update_attempt: Some(timestamp(nack.at)),
-            details: nack.words.to_string(),
+            details: nack.message.to_string(),
             ..UpdateFailureState::default()
         }),
         ..GenericXdsConfig::default()

@@ -150,13 +150,13 @@ mod tests {
             node_metadatas: vec![StructMatcher::default()],
             ..NodeMatcher::default()
         };
-        for (matchers, words) in [
+        for (matchers, expected) in [
             (vec![by(regex, false)], "safe_regex is not served"),
             (vec![metadata], "use node_id"),
             (vec![NodeMatcher::default(); 257], "this one has 257"),
         ] {
             let error = Matcher::read(&matchers).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::{
 use prost::bytes::BufMut as _;
 
 use super::*;
-use crate::{node::Refusal, server::wire::Delta};
+use crate::{node::PermissionDenied, server::wire::Delta};
 
 /// Never comes to a decision.
 #[derive(Debug)]
@@ -16,7 +16,11 @@ struct Undecided;
 
 #[async_trait]
 impl NodeDirectory for Undecided {
-    async fn admit(&self, _node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
+    async fn admit(
+        &self,
+        _node: &NodeDescription,
+        _peer: &Peer,
+    ) -> Result<Group, PermissionDenied> {
         pending().await
     }
 }

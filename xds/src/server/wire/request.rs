@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::words;
+use super::truncated;
 use crate::stream::{DeltaRequest, Reply, SotwRequest};
 
 /// `DeltaDiscoveryRequest` without its node.
@@ -69,6 +69,6 @@ impl From<SotwRequestWire> for SotwRequest {
 fn reply(nonce: String, error: Option<ErrorDetail>) -> Reply {
     Reply {
         nonce,
-        error: error.map(|error| words(error.message)),
+        error: error.map(|error| truncated(error.message)),
     }
 }

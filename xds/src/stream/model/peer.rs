@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
+    published_state::PublishedState,
     view::{Told, View},
-    world::World,
 };
 use crate::{
     resource::{Resource, ResourceType, Version},
     snapshot::Snapshot,
-    stream::{Doubt, Response, Transport},
+    stream::{Response, Transport, UnconfirmedResources},
 };
 
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ pub(super) struct Peer {
     proven: bool,
     claimed: Option<Version>,
     /// What the client may have from a former stream.
-    doubt: Doubt,
+    unconfirmed: UnconfirmedResources,
     /// By name: what was refused when it came alone.
     refused: BTreeMap<String, Option<Version>>,
     pub(super) in_flight: Option<Flight>,
@@ -78,8 +78,8 @@ impl Peer {
     /// Only the client remembers anything, and the fleet what it may have. A server that has
     /// been started anew does not: what a refused response did to a client is then beyond its
     /// knowledge, and beyond this model.
-    pub(super) fn reconnected(&mut self, doubt: Option<Doubt>) -> &Self {
-        if doubt.is_none() {
+    pub(super) fn reconnected(&mut self, unconfirmed: Option<UnconfirmedResources>) -> &Self {
+        if unconfirmed.is_none() {
             self.tainted.clear();
             self.held.append(&mut self.lost);
         }
@@ -89,7 +89,7 @@ impl Peer {
             tainted: std::mem::take(&mut self.tainted),
             lost: std::mem::take(&mut self.lost),
             accepted: std::mem::take(&mut self.accepted),
-            doubt: doubt.unwrap_or_default(),
+            unconfirmed: unconfirmed.unwrap_or_default(),
             ..Self::default()
         };
         self
@@ -98,7 +98,7 @@ impl Peer {
     /// State of the world: the version that a first request brings counts if it is that of
     /// everything.
     pub(super) fn claim(&mut self, version: &str) {
-        let counts = self.server.wildcard && self.doubt.is_none();
+        let counts = self.server.wildcard && self.unconfirmed.is_empty();
         self.claimed = Version::parse(version).filter(|_| counts);
     }
 
@@ -114,14 +114,14 @@ impl Peer {
     pub(super) fn asked(
         &mut self,
         kind: ResourceType,
-        whole: bool,
+        full_state: bool,
         told: Told,
         listed: &BTreeMap<String, Version>,
         snapshot: Option<&Snapshot>,
     ) {
         if told.first {
             for (name, version) in listed.iter().filter(|(name, _)| self.server.covers(name)) {
-                if kind == ResourceType::Endpoints || self.doubt.all {
+                if kind == ResourceType::Endpoints || self.unconfirmed.claims_untrusted {
                     self.unknown.insert(name.clone());
                 } else {
                     self.known.insert(name.clone(), *version);
@@ -129,19 +129,19 @@ impl Peer {
             }
         }
         if told.first {
-            let names = self.doubt.names.iter().map(ToString::to_string);
+            let names = self.unconfirmed.names.iter().map(ToString::to_string);
             for name in names.filter(|name| self.server.covers(name)) {
                 self.known.remove(&name);
                 self.unknown.insert(name);
             }
         }
-        if whole {
+        if full_state {
             // It may still have what it did not want for a while.
             let wanted = |name: &String| told.all_before || told.former.contains(name);
             let anew = |name: &String| self.server.covers(name) && !wanted(name);
             unsettle(&mut self.known, &mut self.unknown, anew);
         }
-        self.answer_owed |= told.answer || (whole && (told.first || !told.names.is_empty()));
+        self.answer_owed |= told.answer || (full_state && (told.first || !told.names.is_empty()));
         let listed = |name: &String| {
             told.first && kind != ResourceType::Endpoints && listed.contains_key(name)
         };
@@ -157,7 +157,7 @@ impl Peer {
             self.owed.extend(names);
         }
         let server = &self.server;
-        if !whole {
+        if !full_state {
             self.known.retain(|name, _| server.covers(name));
             self.unknown.retain(|name| server.covers(name));
         }
@@ -166,16 +166,16 @@ impl Peer {
     }
 
     /// An answer has arrived; a stale one says nothing.
-    pub(super) fn answered(&mut self, nonce: &str, refused: bool, whole: bool) {
+    pub(super) fn answered(&mut self, nonce: &str, refused: bool, full_state: bool) {
         let Some(flight) = self.in_flight.take_if(|flight| flight.nonce == nonce) else {
             return;
         };
         self.proven |= !refused;
         let alone = flight.resources.len() + flight.removed.len() == 1;
-        if whole && refused {
+        if full_state && refused {
             let absent = |name: &String| !flight.resources.contains_key(name);
             unsettle(&mut self.known, &mut self.unknown, absent);
-        } else if whole {
+        } else if full_state {
             self.known.clear();
             self.unknown.clear();
         }
@@ -184,7 +184,7 @@ impl Peer {
             .iter()
             .map(|(name, version)| (name, Some(*version)));
         for (name, version) in sent.chain(flight.removed.iter().map(|name| (name, None))) {
-            if !self.server.covers(name) && !whole {
+            if !self.server.covers(name) && !full_state {
                 continue;
             }
             match (refused, version) {
@@ -217,12 +217,12 @@ impl Peer {
         kind: ResourceType,
         snapshot: &Snapshot,
         transport: Transport,
-        whole: bool,
+        full_state: bool,
     ) {
         let current = |name: &String| snapshot.set(kind).get(name).map(Resource::version);
         self.refused
             .retain(|name, version| current(name) == *version);
-        if transport == Transport::StateOfTheWorld && !whole {
+        if transport == Transport::StateOfTheWorld && !full_state {
             self.known.retain(|name, _| current(name).is_some());
             self.unknown.retain(|name| current(name).is_some());
         }
@@ -247,7 +247,7 @@ impl Peer {
         &mut self,
         response: &Response,
         snapshot: &Snapshot,
-        whole: bool,
+        full_state: bool,
     ) -> Result<Vec<String>, String> {
         let set = snapshot.set(response.kind);
         let resources: BTreeMap<_, _> = response
@@ -258,7 +258,7 @@ impl Peer {
         let gone = response.removed.iter().chain(&response.absent);
         let removed: BTreeSet<_> = gone.map(ToString::to_string).collect();
         self.shape(response, &resources, &removed)?;
-        if whole {
+        if full_state {
             let mut wanted = set
                 .iter()
                 .filter(|resource| self.server.covers(resource.name()));
@@ -271,23 +271,23 @@ impl Peer {
         for (name, version) in &resources {
             let current = set.get(name).map(Resource::version);
             let known = self.known.get(name) == Some(version);
-            let departing = whole && current.is_none() && known;
+            let departing = full_state && current.is_none() && known;
             ensure(
                 departing || current == Some(*version),
                 "X52: not of the newest snapshot",
             )?;
             ensure(self.server.covers(name), "X10: sent unasked")?;
             ensure(
-                whole || !known || self.owed.contains(name),
+                full_state || !known || self.owed.contains(name),
                 "X6: sent again",
             )?;
-            let refused = !whole && self.refused.get(name) == Some(&Some(*version));
+            let refused = !full_state && self.refused.get(name) == Some(&Some(*version));
             ensure(
                 !refused || self.owed.contains(name),
                 "X23: refused and sent again",
             )?;
             // X45: sending is enough, except beside what has to be sent along.
-            if !whole || !known {
+            if !full_state || !known {
                 changed.push(name.clone());
             }
         }
@@ -346,9 +346,9 @@ impl Peer {
     pub(super) fn receive(
         &mut self,
         response: &Response,
-        world: &World,
+        state: &PublishedState,
         transport: Transport,
-        whole: bool,
+        full_state: bool,
     ) -> bool {
         let names = response
             .resources
@@ -357,9 +357,9 @@ impl Peer {
         if response
             .resources
             .iter()
-            .any(|resource| world.is_bad(resource.version()))
+            .any(|resource| state.is_bad(resource.version()))
         {
-            if whole {
+            if full_state {
                 // What is not there goes first, whatever becomes of the rest.
                 let named: BTreeSet<_> = names.clone().collect();
                 let lost = self.held.extract_if(.., |name, _| !named.contains(name));
@@ -371,7 +371,7 @@ impl Peer {
             }
             return true;
         }
-        if whole {
+        if full_state {
             self.held.clear();
             self.tainted.clear();
             self.lost.clear();

@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use super::{
     Choices,
     peer::{Peer, ensure},
-    world::{KINDS, NAMES, World},
+    published_state::{KINDS, NAMES, PublishedState},
 };
 use crate::{
     cache::{Published, Sequence},
     fixture::TERMS,
     resource::{Resource, ResourceType, Version},
-    stream::{DeltaRequest, Doubts, Machine, Reply, Response, SotwRequest, Transport},
+    stream::{DeltaRequest, Machine, Reply, Response, SotwRequest, Transport, UnconfirmedByType},
 };
 
 /// Plays `steps` steps and lets everything come to rest. The error tells what was broken, and
@@ -40,7 +40,7 @@ pub(crate) fn play(
 
 struct Run {
     transport: Transport,
-    world: World,
+    state: PublishedState,
     machine: Machine,
     published: Option<Arc<Published>>,
     sequence: u64,
@@ -52,7 +52,7 @@ struct Run {
     trace: Vec<String>,
     starts: u32,
     /// Of former streams.
-    doubts: Doubts,
+    unconfirmed: UnconfirmedByType,
 }
 
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Run {
     fn new(transport: Transport) -> Self {
         Self {
             transport,
-            world: World::new(),
+            state: PublishedState::new(),
             machine: Machine::new(transport, "server0".into(), TERMS),
             published: None,
             sequence: 0,
@@ -84,7 +84,7 @@ impl Run {
             clusters_sent: Vec::new(),
             trace: Vec::new(),
             starts: 0,
-            doubts: Doubts::default(),
+            unconfirmed: UnconfirmedByType::default(),
         }
     }
 
@@ -104,7 +104,7 @@ impl Run {
     }
 
     fn publish(&mut self, choices: &mut impl Choices) {
-        let snapshot = self.world.turn(choices);
+        let snapshot = self.state.turn(choices);
         self.sequence += 1;
         // A stream may miss a publish, and then sees changes that are not from what it has.
         let missed = choices.once_in(4);
@@ -124,8 +124,8 @@ impl Run {
             return self.publish(choices);
         }
         for (kind, peer) in &mut self.peers {
-            let whole = is_whole(self.transport, *kind);
-            peer.published(*kind, &snapshot, self.transport, whole);
+            let full_state = is_full_state(self.transport, *kind);
+            peer.published(*kind, &snapshot, self.transport, full_state);
         }
         self.machine.publish(published);
     }
@@ -207,12 +207,12 @@ impl Run {
             return;
         };
         let kind = response.kind;
-        let whole = is_whole(self.transport, kind);
-        let (transport, world) = (self.transport, &self.world);
+        let full_state = is_full_state(self.transport, kind);
+        let (transport, state) = (self.transport, &self.state);
         let Some(peer) = self.peers.get_mut(&kind) else {
             return;
         };
-        let refused = peer.receive(&response, world, transport, whole);
+        let refused = peer.receive(&response, state, transport, full_state);
         peer.received = response.nonce.to_string();
         let names = match transport {
             Transport::Delta => Vec::new(),
@@ -265,7 +265,7 @@ impl Run {
         self.trace
             .push(format!("server takes {:?} {}", request.kind, request.nonce));
         let kind = request.kind;
-        let whole = is_whole(self.transport, kind);
+        let full_state = is_full_state(self.transport, kind);
         let snapshot = self
             .published
             .as_ref()
@@ -279,12 +279,12 @@ impl Run {
         let peer = self.peer(kind);
         let entered = match transport {
             Transport::Delta => {
-                peer.answered(&request.nonce, request.refused, whole);
+                peer.answered(&request.nonce, request.refused, full_state);
                 if let Some(snapshot) = &snapshot {
-                    peer.published(kind, snapshot, transport, whole);
+                    peer.published(kind, snapshot, transport, full_state);
                 }
                 let told = peer.server.delta(&request.names, &request.unsubscribe);
-                peer.asked(kind, whole, told, &request.listed, snapshot.as_ref());
+                peer.asked(kind, full_state, told, &request.listed, snapshot.as_ref());
                 let versions = request.listed.iter();
                 let request = DeltaRequest {
                     subscribe: request.names.clone(),
@@ -296,15 +296,15 @@ impl Run {
             }
             Transport::StateOfTheWorld => {
                 if !peer.server.started || request.nonce == peer.latest() {
-                    peer.answered(&request.nonce, request.refused, whole);
+                    peer.answered(&request.nonce, request.refused, full_state);
                     if let Some(snapshot) = &snapshot {
-                        peer.published(kind, snapshot, transport, whole);
+                        peer.published(kind, snapshot, transport, full_state);
                     }
                     let told = peer.server.sotw(&request.names);
-                    if told.first && whole {
+                    if told.first && full_state {
                         peer.claim(&request.version);
                     }
-                    peer.asked(kind, whole, told, &BTreeMap::new(), snapshot.as_ref());
+                    peer.asked(kind, full_state, told, &BTreeMap::new(), snapshot.as_ref());
                 }
                 let request = SotwRequest {
                     names: request.names.clone(),
@@ -331,9 +331,9 @@ impl Run {
             format!("server{}", self.starts).into(),
             TERMS,
         );
-        let doubts = remembers.then(|| self.doubts());
-        machine.doubt(doubts.clone());
-        self.doubts = doubts.as_deref().cloned().unwrap_or_default();
+        let unconfirmed = remembers.then(|| self.unconfirmed());
+        machine.set_unconfirmed(unconfirmed.clone());
+        self.unconfirmed = unconfirmed.as_deref().cloned().unwrap_or_default();
         self.machine = machine;
         if let Some(published) = &self.published {
             self.machine.publish(Arc::clone(published));
@@ -345,8 +345,8 @@ impl Run {
         let mut kinds = KINDS;
         kinds.rotate_left(early);
         for kind in kinds {
-            let doubt = doubts.as_ref().map(|doubts| doubts.of(kind).clone());
-            let peer = self.peer(kind).reconnected(doubt);
+            let unconfirmed = unconfirmed.as_ref().map(|by_type| by_type.of(kind).clone());
+            let peer = self.peer(kind).reconnected(unconfirmed);
             let started = peer.client.started;
             let names = peer.full_list();
             let (listed, version) = (peer.held.clone(), peer.accepted.clone());
@@ -363,12 +363,12 @@ impl Run {
     }
 
     /// As the fleet keeps them: of types that were not asked for on this stream, those before.
-    fn doubts(&self) -> Box<Doubts> {
-        let mut doubts = self.doubts.clone();
-        for (kind, doubt) in self.machine.doubts() {
-            doubts.set(kind, doubt);
+    fn unconfirmed(&self) -> Box<UnconfirmedByType> {
+        let mut unconfirmed = self.unconfirmed.clone();
+        for (kind, resources) in self.machine.unconfirmed() {
+            unconfirmed.set(kind, resources);
         }
-        Box::new(doubts)
+        Box::new(unconfirmed)
     }
 
     fn ask_anew(
@@ -414,7 +414,7 @@ impl Run {
         for response in responses {
             self.emitted(response)?;
         }
-        self.standing()
+        self.check_synced()
     }
 
     fn emitted(&mut self, response: Response) -> Result<(), String> {
@@ -431,11 +431,11 @@ impl Run {
         };
         let snapshot = &published.snapshot;
         let kind = response.kind;
-        let whole = is_whole(self.transport, kind);
-        let changed = self.peer(kind).emitted(&response, snapshot, whole)?;
+        let full_state = is_full_state(self.transport, kind);
+        let changed = self.peer(kind).emitted(&response, snapshot, full_state)?;
         if kind == ResourceType::Cluster {
             for name in changed {
-                // A cluster of this world asks for its endpoints by its own name.
+                // A cluster here asks for its endpoints by its own name.
                 if snapshot.set(kind).get(&name).is_some() {
                     self.peer(ResourceType::Endpoints).void(&name);
                 }
@@ -447,7 +447,7 @@ impl Run {
     }
 
     /// Convergence is never claimed falsely.
-    fn standing(&mut self) -> Result<(), String> {
+    fn check_synced(&mut self) -> Result<(), String> {
         let Some(synced) = self.machine.synced_to() else {
             return Ok(());
         };
@@ -532,9 +532,9 @@ impl Run {
         let set = published.snapshot.set(kind);
         let bad: Vec<_> = set
             .iter()
-            .filter(|r| peer.wants(r.name()) && self.world.is_bad(r.version()))
+            .filter(|r| peer.wants(r.name()) && self.state.is_bad(r.version()))
             .collect();
-        if is_whole(self.transport, kind) && !bad.is_empty() {
+        if is_full_state(self.transport, kind) && !bad.is_empty() {
             return Ok(false);
         }
         let good = set
@@ -559,7 +559,7 @@ impl Run {
 
     /// Whether what is not served is taken away.
     fn is_exact(&self, kind: ResourceType) -> bool {
-        self.transport == Transport::Delta || is_whole(self.transport, kind)
+        self.transport == Transport::Delta || is_full_state(self.transport, kind)
     }
 
     fn peer(&mut self, kind: ResourceType) -> &mut Peer {
@@ -567,7 +567,7 @@ impl Run {
     }
 }
 
-fn is_whole(transport: Transport, kind: ResourceType) -> bool {
+fn is_full_state(transport: Transport, kind: ResourceType) -> bool {
     transport == Transport::StateOfTheWorld
         && matches!(
             kind,

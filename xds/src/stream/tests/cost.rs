@@ -42,7 +42,7 @@ fn of_many_that_were_refused_together_the_next_is_at_hand_and_few_are_shown() {
         let alone = only(next);
         assert_eq!(sent(&alone), [format!("{number:04}")]);
         let routes = client.machine.substreams[Route.index()].as_ref().unwrap();
-        assert_eq!(routes.row.is_some(), number + 1 < count);
+        assert_eq!(routes.retry_queue.is_some(), number + 1 < count);
         next = client.nack(&alone);
     }
     assert!(next.is_empty());

@@ -90,12 +90,12 @@ fn x05_only_an_error_refuses_whatever_the_version_says() {
 fn x06_what_the_client_holds_is_not_sent_again() {
     for transport in BOTH {
         let mut client = Client::new(transport);
-        let world = |b| [opaque(Route, "a", "1"), opaque(Route, "b", b)];
-        client.publish(world("1"));
+        let resources = |b| [opaque(Route, "a", "1"), opaque(Route, "b", b)];
+        client.publish(resources("1"));
         let first = client.ask(Route, &["a", "b"]);
         client.settle(first);
-        assert!(client.publish(world("1")).is_empty());
-        let changed = only(client.publish(world("2")));
+        assert!(client.publish(resources("1")).is_empty());
+        let changed = only(client.publish(resources("2")));
         assert_eq!(sent(&changed), ["b"]);
     }
 }
@@ -138,13 +138,13 @@ fn x10_nothing_is_sent_unasked() {
 fn x52_a_response_is_cut_from_the_newest_snapshot_alone() {
     for transport in BOTH {
         let mut client = Client::new(transport);
-        let world = |version| [opaque(Route, "a", version), opaque(Route, "b", version)];
-        client.publish(world("1"));
+        let resources = |version| [opaque(Route, "a", version), opaque(Route, "b", version)];
+        client.publish(resources("1"));
         let first = only(client.ask(Route, &["a", "b"]));
-        client.publish(world("2"));
-        client.publish(world("3"));
+        client.publish(resources("2"));
+        client.publish(resources("3"));
         let newest = only(client.ack(&first));
-        let expected = world("3").map(|resource| resource.version());
+        let expected = resources("3").map(|resource| resource.version());
         assert!(newest.resources.iter().map(Resource::version).eq(expected));
         assert_eq!(client.machine.synced_to(), None);
         client.ack(&newest);

@@ -154,10 +154,10 @@ fn x33_a_deleted_resource_is_named_once_and_stays_subscribed() {
 
 #[test]
 fn x35_initial_versions_leave_the_differences() {
-    let world = || ["same", "other"].map(|name| opaque(Route, name, name));
+    let resources = || ["same", "other"].map(|name| opaque(Route, name, name));
     let mut client = Client::delta();
-    client.publish(world());
-    let same = world()[0].version().to_string();
+    client.publish(resources());
+    let same = resources()[0].version().to_string();
     let listed = [("same", &*same), ("other", &*same), ("gone", &*same)];
     let answers = client.reconnect(Route, &["same", "other", "gone"], &listed);
     assert_eq!(

@@ -8,7 +8,7 @@ use crate::{
 /// A client that has everything of one cluster behind one listener and one route.
 fn running(transport: Transport) -> Client {
     let mut client = Client::new(transport);
-    client.publish(world("a", 1));
+    client.publish(resources("a", 1));
     for (kind, names) in [
         (Cluster, &[][..]),
         (Endpoints, &["a"]),
@@ -21,7 +21,7 @@ fn running(transport: Transport) -> Client {
     client
 }
 
-fn world(cluster: &str, timeout_s: i64) -> [Resource; 4] {
+fn resources(cluster: &str, timeout_s: i64) -> [Resource; 4] {
     [
         eds_cluster(cluster, timeout_s),
         assignment(cluster, 1),
@@ -34,7 +34,7 @@ fn world(cluster: &str, timeout_s: i64) -> [Resource; 4] {
 fn t11_x43_every_changed_cluster_is_followed_by_its_unchanged_endpoints() {
     for transport in [Transport::Delta, Transport::StateOfTheWorld] {
         let mut client = running(transport);
-        let changed = client.publish(world("a", 2));
+        let changed = client.publish(resources("a", 2));
         assert_eq!(story(&changed), ["Cluster +a", "Endpoints +a"]);
     }
 }
@@ -42,7 +42,7 @@ fn t11_x43_every_changed_cluster_is_followed_by_its_unchanged_endpoints() {
 #[test]
 fn t12_x44_endpoints_do_not_wait_for_the_ack_of_their_cluster() {
     let mut client = running(Transport::Delta);
-    let changed = client.publish(world("a", 2));
+    let changed = client.publish(resources("a", 2));
     let (cluster, endpoints) = (&changed[0], &changed[1]);
     assert!(client.ack(endpoints).is_empty());
     assert!(client.ack(cluster).is_empty());
@@ -53,7 +53,7 @@ fn t12_x44_endpoints_do_not_wait_for_the_ack_of_their_cluster() {
 fn t13_x45_a_late_ack_of_endpoints_sent_before_the_cluster_says_nothing() {
     for transport in [Transport::Delta, Transport::StateOfTheWorld] {
         let mut client = running(transport);
-        let mut moved = world("a", 1);
+        let mut moved = resources("a", 1);
         moved[1] = assignment("a", 2);
         let endpoints = only(client.publish(moved.clone()));
         moved[0] = eds_cluster("a", 2);
@@ -68,7 +68,7 @@ fn t13_x45_a_late_ack_of_endpoints_sent_before_the_cluster_says_nothing() {
 fn t14_x49_endpoints_asked_before_clusters_are_sent_again_behind_them() {
     for transport in [Transport::Delta, Transport::StateOfTheWorld] {
         let mut client = Client::new(transport);
-        client.publish(world("a", 1));
+        client.publish(resources("a", 1));
         let early = only(client.ask(Endpoints, &["a"]));
         client.ack(&early);
         let both = client.ask(Cluster, &[]);
@@ -90,7 +90,7 @@ fn t15_a_warming_cluster_that_vanished_meanwhile_is_answered() {
 #[test]
 fn x41_x42_x46_make_before_break() {
     let mut client = running(Transport::Delta);
-    let mut told = client.publish(world("b", 1));
+    let mut told = client.publish(resources("b", 1));
     assert_eq!(story(&told), ["Cluster +b"]);
     // As Envoy does: it asks for the endpoints of the cluster that it has received.
     told.extend(client.ask(Endpoints, &["b"]));
@@ -111,7 +111,7 @@ fn x41_x42_x46_make_before_break() {
 #[test]
 fn a_listener_waits_for_its_cluster_and_not_for_ever() {
     let mut client = running(Transport::Delta);
-    let cluster = only(client.publish(world("b", 1)));
+    let cluster = only(client.publish(resources("b", 1)));
     assert_eq!(cluster.kind, Cluster);
     let deadline = client.machine.deadline(client.now).unwrap();
     assert_eq!(deadline, client.now + PATIENCE);
@@ -131,8 +131,8 @@ fn a_listener_waits_for_its_cluster_and_not_for_ever() {
 #[test]
 fn x46_no_patience_lets_a_listener_pass_a_cluster_that_is_not_sent() {
     let mut client = running(Transport::Delta);
-    let first = only(client.publish(world("b", 1)));
-    assert!(client.publish(world("c", 1)).is_empty());
+    let first = only(client.publish(resources("b", 1)));
+    assert!(client.publish(resources("c", 1)).is_empty());
     client.now += 2 * PATIENCE;
     assert!(client.advance().is_empty());
     let second = only(client.ack(&first));
@@ -145,7 +145,7 @@ fn x46_no_patience_lets_a_listener_pass_a_cluster_that_is_not_sent() {
 fn x52_a_flip_touches_endpoints_alone() {
     for transport in [Transport::Delta, Transport::StateOfTheWorld] {
         let mut client = running(transport);
-        let mut flipped = world("a", 1);
+        let mut flipped = resources("a", 1);
         flipped[1] = assignment("a", 2);
         let flip = only(client.publish(flipped));
         assert_eq!(flip.kind, Endpoints);

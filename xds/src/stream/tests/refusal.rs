@@ -54,10 +54,10 @@ fn t09_the_innocent_part_of_a_refused_response_gets_there() {
         let other = only(client.nack(&one));
         assert_eq!(sent(&other), ["good"]);
         assert!(client.ack(&other).is_empty());
-        let TypeState::Nacked { words, resources } = client.state(Route) else {
+        let TypeState::Nacked { message, resources } = client.state(Route) else {
             panic!("{:?}", client.state(Route));
         };
-        assert_eq!((&*words, &*resources), ("malformed", &["bad".into()][..]));
+        assert_eq!((&*message, &*resources), ("malformed", &["bad".into()][..]));
     }
 }
 

@@ -53,20 +53,20 @@ fn x14_t17_the_first_request_is_initial_whatever_nonce_it_brings() {
 
 #[test]
 fn a_wildcard_client_that_comes_back_with_the_version_of_everything_is_sent_nothing() {
-    let world = |content| [opaque(Listener, "a", content), opaque(Listener, "b", "1")];
+    let resources = |content| [opaque(Listener, "a", content), opaque(Listener, "b", "1")];
     let mut former = Client::sotw();
-    former.publish(world("1"));
+    former.publish(resources("1"));
     let version = only(former.ask(Listener, &[])).version.to_string();
 
     let mut client = Client::sotw();
-    client.publish(world("1"));
+    client.publish(resources("1"));
     assert!(client.return_with(Listener, &[], &version).is_empty());
     assert_eq!(client.machine.synced_to(), Some(Sequence::from(1)));
-    let changed = only(client.publish(world("2")));
+    let changed = only(client.publish(resources("2")));
     assert_eq!(sent(&changed), ["a", "b"]);
 
     let mut late = Client::sotw();
-    late.publish(world("2"));
+    late.publish(resources("2"));
     assert_eq!(
         sent(&only(late.return_with(Listener, &[], &version))),
         ["a", "b"]

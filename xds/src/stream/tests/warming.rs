@@ -105,14 +105,14 @@ fn x44_routes_and_secrets_do_not_wait_for_the_ack_of_their_listener() {
 fn x45_sending_a_cluster_voids_what_is_known_of_its_endpoints() {
     for transport in BOTH {
         let mut client = Client::new(transport);
-        let world = |timeout_s| [eds_cluster("a", timeout_s), assignment("a", 1)];
-        client.publish(world(1));
+        let resources = |timeout_s| [eds_cluster("a", timeout_s), assignment("a", 1)];
+        client.publish(resources(1));
         for (kind, names) in [(Cluster, &[][..]), (Endpoints, &["a"])] {
             let first = client.ask(kind, names);
             client.settle(first);
         }
         assert_eq!(client.state(Endpoints), TypeState::Synced);
-        let changed = client.publish(world(2));
+        let changed = client.publish(resources(2));
         assert_eq!(story(&changed), ["Cluster +a", "Endpoints +a"]);
         assert_eq!(client.state(Endpoints), TypeState::Stale);
     }

@@ -7,14 +7,14 @@ use super::order::Phase;
 
 /// By name, ascending.
 #[derive(Debug, Default)]
-pub(super) struct Suspects {
+pub(super) struct NackedBatch {
     pub(super) upserts: Vec<Arc<str>>,
     pub(super) removals: Vec<Arc<str>>,
 }
 
 /// Those of one phase, for as long as nothing else is to be sent.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct RetryQueue {
     first: Arc<str>,
     /// The last comes next.
     rest: Vec<Arc<str>>,
@@ -23,16 +23,16 @@ pub(super) struct Row {
     more: bool,
 }
 
-impl Suspects {
+impl NackedBatch {
     pub(super) fn is_empty(&self) -> bool {
         self.upserts.is_empty() && self.removals.is_empty()
     }
 }
 
-impl Row {
+impl RetryQueue {
     /// Those that may go out in `phase`, if there are any.
-    pub(super) fn new(suspects: Suspects, phase: Phase) -> Option<Box<Self>> {
-        let Suspects { upserts, removals } = suspects;
+    pub(super) fn new(nacked_batch: NackedBatch, phase: Phase) -> Option<Box<Self>> {
+        let NackedBatch { upserts, removals } = nacked_batch;
         let removes = upserts.is_empty() || !phase.upserts();
         if removes && !phase.removes() {
             return None;

@@ -6,31 +6,31 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     TypeStatus,
-    open::{Entry, Known, Verdict},
-    substream::{InFlight, Standing, Substream},
+    open::{Entry, Known, NackMark},
+    substream::{InFlight, Substream, SyncState},
 };
 use crate::resource::{Resource, ResourceType};
 
 /// Of one type.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Doubt {
+pub(crate) struct UnconfirmedResources {
     /// Nothing that the client says it has counts.
-    pub(crate) all: bool,
+    pub(crate) claims_untrusted: bool,
     /// What may be there unsaid, or not be what the client says.
     pub(crate) names: Arc<[Arc<str>]>,
 }
 
 /// By type.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Doubts([Doubt; ResourceType::ALL.len()]);
+pub(crate) struct UnconfirmedByType([UnconfirmedResources; ResourceType::ALL.len()]);
 
-impl Doubt {
-    pub(crate) fn is_none(&self) -> bool {
-        !self.all && self.names.is_empty()
+impl UnconfirmedResources {
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.claims_untrusted && self.names.is_empty()
     }
 
     fn join(&mut self, other: &Self) {
-        self.all |= other.all;
+        self.claims_untrusted |= other.claims_untrusted;
         if !other.names.is_empty() {
             let names: BTreeSet<_> = self.names.iter().chain(&*other.names).cloned().collect();
             self.names = names.into_iter().collect();
@@ -38,18 +38,18 @@ impl Doubt {
     }
 }
 
-impl Doubts {
-    pub(crate) fn of(&self, kind: ResourceType) -> &Doubt {
+impl UnconfirmedByType {
+    pub(crate) fn of(&self, kind: ResourceType) -> &UnconfirmedResources {
         &self.0[kind.index()]
     }
 
-    pub(crate) fn set(&mut self, kind: ResourceType, doubt: Doubt) {
-        self.0[kind.index()] = doubt;
+    pub(crate) fn set(&mut self, kind: ResourceType, unconfirmed: UnconfirmedResources) {
+        self.0[kind.index()] = unconfirmed;
     }
 
-    /// Nothing that the client says of a type counts, beside what is doubted already.
-    pub(crate) fn distrust(&mut self, kind: ResourceType) {
-        self.0[kind.index()].all = true;
+    /// Nothing that the client says of a type counts, beside what is unconfirmed already.
+    pub(crate) fn distrust_claims(&mut self, kind: ResourceType) {
+        self.0[kind.index()].claims_untrusted = true;
     }
 
     /// `before` and, for the types that a stream had, what it `left` behind. A stream that was
@@ -63,39 +63,40 @@ impl Doubts {
         if before.is_none() && left.is_none() {
             return None;
         }
-        let (mut doubts, left) = (before.unwrap_or_default(), left.unwrap_or_default());
+        let (mut unconfirmed, left) = (before.unwrap_or_default(), left.unwrap_or_default());
         for TypeStatus { kind, .. } in had {
             if informed {
-                doubts.set(*kind, left.of(*kind).clone());
+                unconfirmed.set(*kind, left.of(*kind).clone());
             } else {
-                doubts.0[kind.index()].join(left.of(*kind));
+                unconfirmed.0[kind.index()].join(left.of(*kind));
             }
         }
-        let any = doubts.0.iter().any(|doubt| !doubt.is_none());
-        any.then_some(doubts)
+        let any = unconfirmed.0.iter().any(|of_type| !of_type.is_empty());
+        any.then_some(unconfirmed)
     }
 }
 
 impl Substream {
-    pub(super) fn doubt(&self) -> Doubt {
+    pub(super) fn unconfirmed(&self) -> UnconfirmedResources {
         let in_flight = self.in_flight.as_ref().filter(|sent| !sent.heartbeat);
-        let mut doubt = Doubt {
-            all: self.doubted && self.standing != Standing::Settled,
-            ..Doubt::default()
+        let mut unconfirmed = UnconfirmedResources {
+            claims_untrusted: self.claims_untrusted && self.sync_state != SyncState::Synced,
+            ..UnconfirmedResources::default()
         };
         let (taken, claimed) = self.unsure(in_flight);
-        if self.is_whole() {
-            doubt.all |= in_flight.is_some() || !(taken.is_empty() && claimed.is_empty());
-            return doubt;
+        if self.is_full_state() {
+            unconfirmed.claims_untrusted |=
+                in_flight.is_some() || !(taken.is_empty() && claimed.is_empty());
+            return unconfirmed;
         }
         let size: usize = claimed.iter().map(|name| name.len()).sum();
-        doubt.all |= size > CLAIMED;
-        doubt.names = if size > CLAIMED {
+        unconfirmed.claims_untrusted |= size > CLAIMED;
+        unconfirmed.names = if size > CLAIMED {
             taken.into()
         } else {
             [taken, claimed].concat().into()
         };
-        doubt
+        unconfirmed
     }
 
     /// The names under which the client may have taken something of ours, and those that it
@@ -107,12 +108,14 @@ impl Substream {
         let had = removed.filter(|name| self.open.get(name).is_some_and(Entry::may_be_there));
         let mut claimed: Vec<_> = had.cloned().collect();
         for (name, entry) in self.open.iter() {
-            match (entry.verdict, &entry.known) {
-                (Verdict::Suspect(None), _) | (_, Known::Claimed) => claimed.push(Arc::clone(name)),
-                (Verdict::Suspect(Some(_)), _) | (_, Known::Unknown) => {
+            match (entry.nack, &entry.known) {
+                (NackMark::InBatch(None), _) | (_, Known::Claimed) => {
+                    claimed.push(Arc::clone(name));
+                }
+                (NackMark::InBatch(Some(_)), _) | (_, Known::Unknown) => {
                     taken.push(Arc::clone(name));
                 }
-                (Verdict::None | Verdict::Refused(_), _) => {}
+                (NackMark::None | NackMark::Alone(_), _) => {}
             }
         }
         (taken, claimed)
@@ -130,12 +133,12 @@ mod tests {
 
     #[test]
     fn what_is_doubted_twice_is_kept_once() {
-        let doubt = |names: &[&str]| Doubt {
-            all: false,
+        let unconfirmed = |names: &[&str]| UnconfirmedResources {
+            claims_untrusted: false,
             names: names.iter().map(|name| Arc::from(*name)).collect(),
         };
-        let mut both = doubt(&["a", "b"]);
-        both.join(&doubt(&["b", "c"]));
-        assert_eq!(both.names, doubt(&["a", "b", "c"]).names);
+        let mut both = unconfirmed(&["a", "b"]);
+        both.join(&unconfirmed(&["b", "c"]));
+        assert_eq!(both.names, unconfirmed(&["a", "b", "c"]).names);
     }
 }

@@ -4,15 +4,15 @@ use tokio::time::{Instant, sleep_until};
 
 /// So many in a second, and as many at once after a pause.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     /// From one to the next.
     step: Duration,
     burst: u32,
-    /// When all that were let through would have been, at an even pace.
+    /// When all that were let through would have been, at an even rate.
     even: Instant,
 }
 
-impl Pace {
+impl RateLimiter {
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
         let burst = per_second.max(1);
         Self {
@@ -47,12 +47,12 @@ mod tests {
     #[test]
     fn a_burst_passes_at_once_and_the_rest_evenly() {
         let start = Instant::now();
-        let mut pace = Pace::new(10, start);
-        assert!((0..10).all(|_| pace.next(start) == start));
-        assert_eq!(pace.next(start), start + Duration::from_millis(100));
-        assert_eq!(pace.next(start), start + Duration::from_millis(200));
+        let mut limiter = RateLimiter::new(10, start);
+        assert!((0..10).all(|_| limiter.next(start) == start));
+        assert_eq!(limiter.next(start), start + Duration::from_millis(100));
+        assert_eq!(limiter.next(start), start + Duration::from_millis(200));
         let later = start + Duration::from_secs(10);
-        assert!((0..10).all(|_| pace.next(later) == later));
-        assert!(pace.next(later) > later);
+        assert!((0..10).all(|_| limiter.next(later) == later));
+        assert!(limiter.next(later) > later);
     }
 }

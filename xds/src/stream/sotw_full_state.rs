@@ -22,9 +22,9 @@ struct Difference {
 }
 
 impl Substream {
-    pub(super) fn take_whole(&mut self, phase: Phase, open: bool) -> Taken {
+    pub(super) fn take_full_state(&mut self, phase: Phase, open: bool) -> Taken {
         self.recognise();
-        let Difference { changes, departing } = self.whole_difference();
+        let Difference { changes, departing } = self.full_state_difference();
         self.answer_owed |= !changes && self.is_unproven();
         let due = match phase {
             Phase::Upsert => changes || (self.answer_owed && departing.is_empty()),
@@ -40,8 +40,8 @@ impl Substream {
             resources.extend(departing);
             resources.sort_by(|a, b| a.name().cmp(b.name()));
         }
-        let whole = version_of(&resources);
-        if self.refused_whole == Some(whole) && !self.answer_owed {
+        let version = version_of(&resources);
+        if self.nacked_full_state == Some(version) && !self.answer_owed {
             return Taken::Nothing;
         }
         if !open {
@@ -55,7 +55,7 @@ impl Substream {
             resources,
             ..Outgoing::default()
         };
-        Taken::Send { outgoing, whole }
+        Taken::Send { outgoing, version }
     }
 
     /// A client that comes back and subscribes to everything has what it says, if that is the
@@ -74,7 +74,7 @@ impl Substream {
     }
 
     /// Names that turn out to be settled are closed.
-    fn whole_difference(&mut self) -> Difference {
+    fn full_state_difference(&mut self) -> Difference {
         let mut found = Difference::default();
         let Self { open, base, .. } = self;
         open.retain(|name, entry| {
@@ -97,8 +97,8 @@ impl Substream {
     /// earlier one: that nothing is left to send must be said.
     fn is_unproven(&self) -> bool {
         let wants = self.subscription.is_wildcard() || !self.subscription.names().is_empty();
-        self.refused_whole.is_some_and(|whole| {
-            wants && self.acknowledged.is_none() && whole != version_of(&self.wanted())
+        self.nacked_full_state.is_some_and(|nacked| {
+            wants && self.acknowledged.is_none() && nacked != version_of(&self.wanted())
         })
     }
 

@@ -5,13 +5,13 @@ use tracing::warn;
 
 /// What the listener's errors say of the server since it last accepted a connection.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct AcceptErrors {
     told: bool,
     /// Since when it has failed without being short of anything.
     failing: Option<Instant>,
 }
 
-impl Trouble {
+impl AcceptErrors {
     /// Enters an error, and tells the first. Says whether it has lasted for too long. A lack
     /// of file handles or of memory never does: it ends when others give some back.
     pub(super) fn is_hopeless(&mut self, error: &io::Error, now: Instant) -> bool {
@@ -43,16 +43,16 @@ mod tests {
     const ENOMEM: i32 = 12;
 
     /// Whether this error, once a second from `start` on, is hopeless in the end.
-    fn lasting(trouble: &mut Trouble, code: i32, start: Instant, seconds: u64) -> bool {
+    fn lasting(errors: &mut AcceptErrors, code: i32, start: Instant, seconds: u64) -> bool {
         let error = io::Error::from_raw_os_error(code);
         (0..=seconds)
-            .map(|second| trouble.is_hopeless(&error, start + Duration::from_secs(second)))
+            .map(|second| errors.is_hopeless(&error, start + Duration::from_secs(second)))
             .last()
             .unwrap()
     }
 
     fn lasting_alone(code: i32, seconds: u64) -> bool {
-        lasting(&mut Trouble::default(), code, Instant::now(), seconds)
+        lasting(&mut AcceptErrors::default(), code, Instant::now(), seconds)
     }
 
     #[test]
@@ -70,11 +70,11 @@ mod tests {
 
     #[test]
     fn what_came_before_a_lack_of_something_does_not_count() {
-        let mut trouble = Trouble::default();
+        let mut errors = AcceptErrors::default();
         let start = Instant::now();
         let minute = Duration::from_mins(1);
-        assert!(!lasting(&mut trouble, EINVAL, start, 59));
-        assert!(!lasting(&mut trouble, SCARCITY[0], start + minute, 59));
-        assert!(!lasting(&mut trouble, EINVAL, start + 2 * minute, 60));
+        assert!(!lasting(&mut errors, EINVAL, start, 59));
+        assert!(!lasting(&mut errors, SCARCITY[0], start + minute, 59));
+        assert!(!lasting(&mut errors, EINVAL, start + 2 * minute, 60));
     }
 }

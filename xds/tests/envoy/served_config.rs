@@ -15,7 +15,7 @@ use crate::{
 
 /// One cluster, one listener that forwards to it, and the runtime layer of the bootstrap.
 #[derive(Clone, Debug)]
-pub(crate) struct World {
+pub(crate) struct ServedConfig {
     pub(crate) cluster: String,
     pub(crate) connect_timeout: Duration,
     pub(crate) listener: String,
@@ -25,7 +25,7 @@ pub(crate) struct World {
     pub(crate) backend: u32,
 }
 
-impl World {
+impl ServedConfig {
     pub(crate) fn new(front: u16, backend: u32) -> Self {
         Self {
             cluster: "db".to_owned(),
@@ -55,7 +55,7 @@ impl World {
         resources
     }
 
-    /// All but the runtime layer: to stand beside another world.
+    /// All but the runtime layer: to stand beside another config.
     pub(crate) fn route(&self) -> Vec<Resource> {
         vec![
             cluster(&self.cluster, self.connect_timeout),

@@ -113,22 +113,22 @@ fn a_proxy_is_not_synced_before_it_has_asked_for_its_listeners() {
 #[test]
 fn a_refusal_of_older_content_is_not_one_of_what_waits_to_be_sent() {
     let mut client = Client::sotw();
-    let world = |port, listener| {
+    let resources = |port, listener| {
         [
             eds_cluster("a", 1),
             assignment("a", port),
             opaque(Listener, "front", listener),
         ]
     };
-    client.publish(world(1, "1"));
+    client.publish(resources(1, "1"));
     for (kind, names) in [(Cluster, &[][..]), (Endpoints, &["a"]), (Listener, &[])] {
         let first = client.ask(kind, names);
         client.settle(first);
     }
-    let bad = only(client.publish(world(1, "bad")));
+    let bad = only(client.publish(resources(1, "bad")));
     client.nack(&bad);
     assert!(matches!(client.state(Listener), TypeState::Nacked { .. }));
-    let endpoints = only(client.publish(world(2, "2")));
+    let endpoints = only(client.publish(resources(2, "2")));
     assert_eq!(endpoints.kind, Endpoints);
     assert_eq!(client.state(Listener), TypeState::Stale);
     let listeners = only(client.ack(&endpoints));

@@ -24,7 +24,7 @@ const SERVED: usize = 3;
 const BAD: u32 = 3;
 
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct PublishedState {
     made: HashMap<(ResourceType, usize, u32), Resource>,
     bad: HashSet<Version>,
     /// By type and name: the number of the content that is there now.
@@ -34,7 +34,7 @@ pub(super) struct World {
     former: Option<Snapshot>,
 }
 
-impl World {
+impl PublishedState {
     pub(super) fn new() -> Self {
         let mut made = HashMap::new();
         let mut bad = HashSet::new();

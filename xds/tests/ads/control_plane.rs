@@ -22,9 +22,9 @@ use envoy_types::pb::envoy::{
     service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
 };
 use pointsman_xds::{
-    Convergence, Fleet, Group, Limits, NodeDescription, NodeDirectory, NodeId, Peer, Policy,
-    Refusal, Resource, ResourceType, Sequence, ServeError, Snapshot, SnapshotCache, TelemetrySink,
-    XdsServer,
+    Convergence, Fleet, Group, Limits, NodeDescription, NodeDirectory, NodeId, Peer,
+    PermissionDenied, Policy, Resource, ResourceType, Sequence, ServeError, Snapshot,
+    SnapshotCache, TelemetrySink, XdsServer,
 };
 use prost::Message as _;
 use tokio::{
@@ -37,15 +37,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, service::Routes, transport::Channel};
 
-pub(crate) struct House {
+pub(crate) struct TestControlPlane {
     pub(crate) cache: Arc<SnapshotCache>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) stop: CancellationToken,
-    pub(crate) server: JoinSet<Result<(), ServeError>>,
+    pub(crate) serving: JoinSet<Result<(), ServeError>>,
     pub(crate) address: SocketAddr,
 }
 
-impl House {
+impl TestControlPlane {
     pub(crate) async fn open(telemetry: Arc<dyn TelemetrySink>) -> Self {
         Self::open_with(telemetry, Limits::default(), Routes::default()).await
     }
@@ -75,7 +75,7 @@ impl House {
             cache,
             fleet,
             stop,
-            server: tasks,
+            serving: tasks,
             address,
         }
     }
@@ -149,9 +149,9 @@ struct Directory;
 
 #[async_trait]
 impl NodeDirectory for Directory {
-    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, Refusal> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, PermissionDenied> {
         if node.cluster == "unwanted" {
-            return Err(Refusal(format!("{} is not wanted here", node.id)));
+            return Err(PermissionDenied(format!("{} is not wanted here", node.id)));
         }
         if node.cluster == "undecided" {
             std::future::pending::<()>().await;

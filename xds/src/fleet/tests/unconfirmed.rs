@@ -9,7 +9,7 @@ struct Open {
     watch: Watch,
 }
 
-impl House {
+impl TestControlPlane {
     fn offer(&self, listeners: &[String]) -> Sequence {
         let listeners = listeners.iter().map(|name| opaque(Listener, name, "1"));
         let snapshot = Snapshot::builder().extend(listeners).build().unwrap();
@@ -26,7 +26,7 @@ impl House {
         let mut watch = self.cache.subscribe(&group, &"n".into());
         let mut connection = self.fleet.connect(description("n"), group, peer);
         let mut machine = Machine::new(Transport::Delta, "server".into(), TERMS);
-        machine.doubt(connection.take_doubts());
+        machine.set_unconfirmed(connection.take_unconfirmed());
         machine.publish(watch.newest().unwrap());
         Open {
             connection,
@@ -68,7 +68,7 @@ impl Open {
     }
 
     fn close(mut self) {
-        self.connection.keep_doubts(&self.machine);
+        self.connection.keep_unconfirmed(&self.machine);
     }
 }
 
@@ -78,13 +78,13 @@ fn names(count: usize) -> Vec<String> {
 }
 
 /// The client has `old`, takes some of so many new ones and refuses their response.
-fn refused(house: &House, count: usize) -> (Open, (String, String)) {
-    house.offer(&names(0));
-    let mut open = house.open();
+fn refused(server: &TestControlPlane, count: usize) -> (Open, (String, String)) {
+    server.offer(&names(0));
+    let mut open = server.open();
     let first = open.send("", None, &[]).remove(0);
     let version = first.resources[0].version().to_string();
     assert!(open.send(&first.nonce, None, &[]).is_empty());
-    house.offer(&names(count));
+    server.offer(&names(count));
     open.machine.publish(open.watch.newest().unwrap());
     let refused = open.advance().remove(0);
     assert_eq!(refused.resources.len(), count);
@@ -95,49 +95,49 @@ fn refused(house: &House, count: usize) -> (Open, (String, String)) {
 #[tokio::test]
 async fn what_a_client_took_and_never_told_of_is_removed_when_it_comes_back() {
     for count in [2, 300] {
-        let house = House::new(&["n"]);
-        let (former, old) = refused(&house, count);
+        let server = TestControlPlane::new(&["n"]);
+        let (former, old) = refused(&server, count);
         former.close();
-        let undone = house.offer(&names(0));
-        let mut back = house.open();
+        let undone = server.offer(&names(0));
+        let mut back = server.open();
         let removal = back.send("", None, &[old]).remove(0);
         assert_eq!(removal.removed.len(), count);
-        assert!(!house.is_reached(undone).await);
+        assert!(!server.is_reached(undone).await);
         assert!(back.send(&removal.nonce, None, &[]).is_empty());
-        assert!(house.is_reached(undone).await);
+        assert!(server.is_reached(undone).await);
     }
 }
 
 /// The server finds out late that the former connection is gone.
 #[tokio::test]
 async fn a_stream_that_was_opened_beside_a_dead_one_is_opened_again_when_that_ends() {
-    let house = House::new(&["n"]);
-    let (former, old) = refused(&house, 2);
-    let undone = house.offer(&names(0));
-    let mut early = house.open();
+    let server = TestControlPlane::new(&["n"]);
+    let (former, old) = refused(&server, 2);
+    let undone = server.offer(&names(0));
+    let mut early = server.open();
     let sent = early.send("", None, std::slice::from_ref(&old)).remove(0);
     assert!(sent.removed.is_empty());
-    assert!(!house.is_reached(undone).await);
+    assert!(!server.is_reached(undone).await);
     former.close();
     assert!(early.connection.is_recalled());
     // What crosses that says nothing.
     assert!(early.send(&sent.nonce, None, &[]).is_empty());
-    assert!(!house.is_reached(undone).await);
+    assert!(!server.is_reached(undone).await);
     early.close();
-    let mut back = house.open();
+    let mut back = server.open();
     let removal = back.send("", None, &[old]).remove(0);
     assert_eq!(removal.removed.len(), 2);
     assert!(back.send(&removal.nonce, None, &[]).is_empty());
     assert!(!back.connection.is_recalled());
-    assert!(house.is_reached(undone).await);
+    assert!(server.is_reached(undone).await);
 }
 
 #[tokio::test]
 async fn a_stream_is_left_alone_that_was_open_before_the_other_was_sent_anything() {
-    let house = House::new(&["n"]);
-    house.offer(&names(0));
-    let first = house.open();
-    let mut second = house.open();
+    let server = TestControlPlane::new(&["n"]);
+    server.offer(&names(0));
+    let first = server.open();
+    let mut second = server.open();
     assert_eq!(second.send("", None, &[]).len(), 1);
     second.close();
     assert!(!first.connection.is_recalled());
