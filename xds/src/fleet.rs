@@ -29,9 +29,11 @@ pub use self::{
 };
 use self::{convergence::Barrier, ledger::Ledger};
 use crate::{
-    cache::{Group, Sequence, SnapshotCache},
+    cache::SnapshotCache,
+    group::Group,
     node::{NodeDescription, NodeId},
     peer::Peer,
+    sequence::Sequence,
     stream::{Machine, UnconfirmedByType},
 };
 

@@ -32,11 +32,15 @@
 mod broadcast_waker;
 mod cache;
 mod fleet;
+mod group;
 mod http2;
 mod node;
+mod nonce;
 mod peer;
 mod pieces;
+mod published;
 mod resource;
+mod sequence;
 mod server;
 mod snapshot;
 mod stream;
@@ -54,14 +58,16 @@ pub mod fuzzing;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use cache::{Group, Sequence, SnapshotCache};
+pub use cache::SnapshotCache;
 pub use fleet::{
     About, CanaryDecision, CanaryResult, CanaryTrial, Convergence, Delivery, Fleet, NodeRecord,
     NodeStatus, Outcome, Policy, time_of_day,
 };
+pub use group::Group;
 pub use node::{NodeDescription, NodeDirectory, NodeId, OneGroup, PermissionDenied};
 pub use peer::{Identity, IdentityError, Peer, TrustDomain};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
+pub use sequence::Sequence;
 #[cfg(feature = "csds")]
 pub use server::ClientStatus;
 pub use server::{Limits, ServeError, XdsServer};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use async_trait::async_trait;
 use prost::DecodeError;
 
-use crate::{cache::Group, peer::Peer, resource::ResourceType};
+use crate::{group::Group, peer::Peer, resource::ResourceType};
 
 /// What a client calls itself: `node.id`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

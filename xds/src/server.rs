@@ -150,7 +150,7 @@ impl XdsServer {
         let drain = self.limits.drain;
         let cache = Arc::clone(&self.cache);
         let mut beside = JoinSet::new();
-        beside.spawn(async move { cache.distribute().await });
+        beside.spawn(async move { cache.wake_streams().await });
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
             beside.spawn(async move { match tls.watch(ServerTls::WATCH).await {} });

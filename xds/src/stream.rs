@@ -11,7 +11,6 @@ mod message;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod model;
 mod nack;
-mod nonce;
 mod open;
 mod order;
 mod rebase;
@@ -40,7 +39,6 @@ use self::{
 };
 pub(crate) use self::{
     message::{DeltaRequest, Reply, Response, SotwRequest, Transport},
-    nonce::Nonce,
     terms::{Bounds, Terms},
     unconfirmed::{UnconfirmedByType, UnconfirmedResources},
 };
@@ -49,8 +47,9 @@ pub use self::{
     status::{Acknowledged, Sent, TypeState, TypeStatus},
 };
 use crate::{
-    cache::{Published, Sequence},
+    published::PublishedSnapshot,
     resource::{ResourceType, Version},
+    sequence::Sequence,
 };
 
 /// A request that ends the stream.
@@ -84,7 +83,7 @@ pub(crate) struct Machine {
     /// Names this start of this server in every nonce.
     instance: Arc<str>,
     terms: Terms,
-    published: Option<Arc<Published>>,
+    published: Option<Arc<PublishedSnapshot>>,
     substreams: Substreams,
     /// By type, one bit each: whether its standing may have changed since it was last asked for.
     touched: u16,
@@ -129,7 +128,7 @@ impl Machine {
     }
 
     /// The newest snapshot of the client's group.
-    pub(crate) fn publish(&mut self, published: Arc<Published>) {
+    pub(crate) fn publish(&mut self, published: Arc<PublishedSnapshot>) {
         for kind in ResourceType::ALL {
             let at = kind.index();
             let Some(substream) = self.substreams[at].as_deref_mut() else {

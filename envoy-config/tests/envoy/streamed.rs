@@ -12,8 +12,8 @@ use pointsman_lab::{
     ports::free_port,
 };
 use pointsman_xds::{
-    Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Peer, Policy, PermissionDenied,
-    Resource, Snapshot, SnapshotCache, XdsServer,
+    Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, NodeId, Peer, PermissionDenied,
+    Policy, Resource, Snapshot, SnapshotCache, XdsServer,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

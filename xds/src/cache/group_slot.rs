@@ -1,122 +1,129 @@
-//! Where each group's snapshot stands: for as long as there is one, or somebody looks for one.
-
 use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Deref,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, PoisonError, RwLock, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64},
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use arc_swap::ArcSwapOption;
 
-use super::{Group, Published, stage::Staged};
-use crate::{broadcast_waker::BroadcastWaker, node::NodeId};
+use crate::{
+    broadcast_waker::{BroadcastWaker, WakerRegistration},
+    node::NodeId,
+    published::PublishedSnapshot,
+    sequence::Sequence,
+};
 
-/// One group's place. Who is woken compares the number of changes and takes the content: a
-/// slow reader finds the newest, never a backlog.
+/// The state of one group: its snapshot, and the streams to wake when that changes.
+///
+/// Each change increases a counter. A stream compares the counter with what it saw last and then
+/// loads the current content, so a slow stream skips to the newest content.
 #[derive(Debug, Default)]
 pub(super) struct GroupSlot {
-    pub(super) published: ArcSwapOption<Published>,
-    /// What some of the group's nodes have instead.
-    pub(super) staged: ArcSwapOption<Staged>,
-    /// Nodes whose streams end, if they began before that change.
-    pub(super) dismissed: ArcSwapOption<BTreeMap<NodeId, u64>>,
-    pub(super) changes: AtomicU64,
-    pub(super) waker: BroadcastWaker,
-    /// Whether the waker is about to wake its streams.
-    pub(super) due: AtomicBool,
+    published: ArcSwapOption<PublishedSnapshot>,
+    staged: ArcSwapOption<Staged>,
+    /// Streams of these nodes end if they subscribed before the given change.
+    dismissed: ArcSwapOption<BTreeMap<NodeId, u64>>,
+    changes: AtomicU64,
+    streams: BroadcastWaker,
+    /// Whether the slot is in the queue of those whose streams are to be woken.
+    is_queued: AtomicBool,
+}
+
+/// What canaries of the group have instead of its snapshot.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) published: Arc<PublishedSnapshot>,
+    pub(super) canaries: Arc<BTreeSet<NodeId>>,
 }
 
 impl GroupSlot {
-    /// What `node` of the group must have.
-    pub(super) fn of(&self, node: &NodeId) -> Option<Arc<Published>> {
-        if let Some(staged) = &*self.staged.load()
-            && staged.nodes.contains(node)
-        {
-            return Some(Arc::clone(&staged.published));
-        }
+    /// Replaces the group's snapshot and ends what is staged.
+    pub(super) fn publish(&self, published: Arc<PublishedSnapshot>) {
+        self.published.store(Some(published));
+        self.staged.store(None);
+    }
+
+    pub(super) fn stage(&self, staged: Staged) {
+        self.staged.store(Some(Arc::new(staged)));
+    }
+
+    /// Removes the snapshot and what is staged.
+    pub(super) fn clear(&self) {
+        self.published.store(None);
+        self.staged.store(None);
+    }
+
+    /// Ends the streams that `node` has now.
+    pub(super) fn dismiss(&self, node: &NodeId) {
+        let before = self.changes() + 1;
+        self.dismissed.rcu(|dismissed| {
+            let mut dismissed = dismissed.as_deref().cloned().unwrap_or_default();
+            dismissed.insert(node.clone(), before);
+            Some(Arc::new(dismissed))
+        });
+    }
+
+    /// The group's snapshot, without what is staged.
+    pub(super) fn published(&self) -> Option<Arc<PublishedSnapshot>> {
         self.published.load_full()
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn staged(&self) -> Option<Arc<Staged>> {
+        self.staged.load_full()
+    }
+
+    /// The snapshot that `node` must have.
+    pub(super) fn required(&self, node: &NodeId) -> Option<Arc<PublishedSnapshot>> {
+        if let Some(staged) = &*self.staged.load()
+            && staged.canaries.contains(node)
+        {
+            return Some(Arc::clone(&staged.published));
+        }
+        self.published()
+    }
+
+    /// The sequence of the snapshot that `node` must have.
+    pub(super) fn required_sequence(&self, node: &NodeId) -> Option<Sequence> {
+        if let Some(staged) = &*self.staged.load()
+            && staged.canaries.contains(node)
+        {
+            return Some(staged.published.sequence);
+        }
+        let published = self.published.load();
+        published.as_ref().map(|published| published.sequence)
+    }
+
+    /// Whether a stream of `node` that subscribed at the change `subscribed_at` must end.
+    pub(super) fn is_dismissed(&self, node: &NodeId, subscribed_at: u64) -> bool {
+        let dismissed = self.dismissed.load();
+        let before = dismissed.as_ref().and_then(|nodes| nodes.get(node));
+        before.is_some_and(|before| subscribed_at < *before)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
         self.published.load().is_none() && self.staged.load().is_none()
     }
-}
 
-#[derive(Debug, Default)]
-pub(super) struct GroupSlots(RwLock<HashMap<Group, Arc<GroupSlot>>>);
-
-impl GroupSlots {
-    pub(super) fn get(self: &Arc<Self>, group: &Group) -> Option<SlotGuard> {
-        let slots = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.get(group)?;
-        Some(self.guard(group, slot))
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
-    /// The group's slot, which is put up if there is none.
-    pub(super) fn get_or_create(self: &Arc<Self>, group: &Group) -> SlotGuard {
-        self.get(group).unwrap_or_else(|| {
-            let mut slots = self.write();
-            self.guard(group, slots.entry(group.clone()).or_default())
-        })
+    pub(super) fn count_change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// To be called before the map is unlocked, or the slot could be freed in between.
-    fn guard(self: &Arc<Self>, group: &Group, slot: &Arc<GroupSlot>) -> SlotGuard {
-        SlotGuard {
-            slot: Arc::clone(slot),
-            _free: FreeOnDrop {
-                slots: Arc::clone(self),
-                group: group.clone(),
-            },
-        }
+    pub(super) fn registration(&self) -> WakerRegistration {
+        WakerRegistration::new(self.streams.clone())
     }
 
-    /// Takes the group's slot away if nothing is on it and nobody holds it.
-    fn free(&self, group: &Group) {
-        let mut slots = self.write();
-        let alone = slots.get_mut(group).and_then(Arc::get_mut);
-        if alone.is_some_and(|slot| slot.is_empty()) {
-            slots.remove(group);
-        }
+    pub(super) async fn wake_streams(&self) {
+        self.streams.wake_all().await;
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<Group, Arc<GroupSlot>>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.write().len()
-    }
-}
-
-/// Keeps a group's slot where it is. The last one to go takes an empty slot away.
-#[derive(Clone, Debug)]
-pub(super) struct SlotGuard {
-    /// Dropped before the end, which looks whether anybody else has it.
-    slot: Arc<GroupSlot>,
-    _free: FreeOnDrop,
-}
-
-impl Deref for SlotGuard {
-    type Target = GroupSlot;
-
-    fn deref(&self) -> &GroupSlot {
-        &self.slot
-    }
-}
-
-#[derive(Clone, Debug)]
-struct FreeOnDrop {
-    slots: Arc<GroupSlots>,
-    group: Group,
-}
-
-impl Drop for FreeOnDrop {
-    fn drop(&mut self) {
-        self.slots.free(&self.group);
+    /// Returns whether the slot was in the queue before.
+    pub(super) fn set_queued(&self, queued: bool) -> bool {
+        self.is_queued.swap(queued, Ordering::AcqRel)
     }
 }

@@ -1,4 +1,4 @@
-//! A publish that some nodes try before all get it.
+//! A publish to canaries, before it is published to their whole groups.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,37 +6,21 @@ use std::{
 };
 
 use super::{
-    Group, Published, Sequence, SnapshotCache,
-    group_slot::{GroupSlot, SlotGuard},
-    published::Compared,
+    SnapshotCache,
+    group_slot::{GroupSlot, Staged},
+    group_slots::SlotGuard,
 };
-use crate::{node::NodeId, snapshot::Snapshot};
+use crate::{
+    group::Group,
+    node::NodeId,
+    published::{ComparedSets, PublishedSnapshot},
+    sequence::Sequence,
+    snapshot::Snapshot,
+};
 
-/// What some nodes of a group have instead of the group's snapshot.
-#[derive(Debug)]
-pub(super) struct Staged {
-    pub(super) published: Arc<Published>,
-    pub(super) nodes: Arc<BTreeSet<NodeId>>,
-}
-
-impl Staged {
-    /// What takes it away again from those who have it, if anybody has.
-    fn emptied(&self, sequence: Sequence) -> Option<Arc<Self>> {
-        let former = Some(&*self.published);
-        let nothing = Snapshot::default();
-        let nothing = Published::new(sequence, nothing, former, &mut Compared::default());
-        (!self.nodes.is_empty()).then(|| {
-            Arc::new(Self {
-                published: Arc::new(nothing),
-                nodes: Arc::clone(&self.nodes),
-            })
-        })
-    }
-}
-
-/// Snapshots that some nodes have and the others of their groups do not, until they are
-/// promoted or withdrawn; dropping the stage withdraws them. A publish to one of the groups
-/// ends it too: what is published is for everybody.
+/// Snapshots that only the canaries of their groups have, until they are promoted or withdrawn.
+/// Dropping the stage withdraws them. A later publish to one of the groups ends the stage: that
+/// publish goes to all nodes.
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
     cache: &'a SnapshotCache,
@@ -45,37 +29,34 @@ pub(crate) struct Stage<'a> {
 }
 
 impl SnapshotCache {
-    /// Gives `snapshots` to the named nodes of their groups alone. What is staged there already
-    /// is withdrawn.
+    /// Gives `snapshots` to `canaries` only. What is staged in these groups already is withdrawn.
     pub(crate) fn stage(
         &self,
         snapshots: BTreeMap<Group, Snapshot>,
-        nodes: Arc<BTreeSet<NodeId>>,
+        canaries: Arc<BTreeSet<NodeId>>,
     ) -> Stage<'_> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let staged = snapshots
             .into_iter()
             .map(|(group, snapshot)| (self.slots.get_or_create(&group), snapshot))
             .collect::<Vec<_>>();
-        let others = staged.iter().map(|(slot, _)| &**slot);
-        withdraw(
-            others.filter(|slot| slot.staged.load().is_some()),
-            &mut last,
-        );
-        *last = Sequence(last.0 + 1);
-        let sequence = *last;
+        let occupied = staged.iter().map(|(slot, _)| &**slot);
+        withdraw(occupied.filter(|slot| slot.staged().is_some()), &mut last);
+        let sequence = last.next();
+        *last = sequence;
         let mut slots = Vec::with_capacity(staged.len());
-        let mut compared = Compared::default();
+        let mut compared = ComparedSets::default();
         for (slot, snapshot) in staged {
-            let former = slot.published.load();
-            let published = Published::new(sequence, snapshot, former.as_deref(), &mut compared);
-            slot.staged.store(Some(Arc::new(Staged {
+            let former = slot.published();
+            let published =
+                PublishedSnapshot::new(sequence, snapshot, former.as_deref(), &mut compared);
+            slot.stage(Staged {
                 published: Arc::new(published),
-                nodes: Arc::clone(&nodes),
-            })));
+                canaries: Arc::clone(&canaries),
+            });
             slots.push(slot);
         }
-        self.wake(slots.clone());
+        self.announce(slots.clone());
         Stage {
             cache: self,
             sequence,
@@ -89,25 +70,24 @@ impl Stage<'_> {
         self.sequence
     }
 
-    /// Publishes to everybody what the canaries have: all of it, or nothing, if another publish
-    /// has come to one of the groups.
+    /// Publishes what the canaries have to all nodes of the groups. Returns `false` and publishes
+    /// nothing if another publish has come to one of the groups.
     pub(crate) fn promote(mut self) -> bool {
         let last = self.cache.last.lock();
         let _last = last.unwrap_or_else(PoisonError::into_inner);
-        let staged: Option<Vec<_>> = self.slots.iter().map(|slot| self.own(slot)).collect();
+        let staged: Option<Vec<_>> = self.slots.iter().map(|slot| self.staged_in(slot)).collect();
         let Some(staged) = staged else {
             return false;
         };
         let slots = std::mem::take(&mut self.slots);
         for (slot, staged) in slots.iter().zip(staged) {
-            slot.published.store(Some(Arc::clone(&staged.published)));
-            slot.staged.store(None);
+            slot.publish(Arc::clone(&staged.published));
         }
-        self.cache.wake(slots);
+        self.cache.announce(slots);
         true
     }
 
-    /// Gives the canaries the former content back; returns the sequence that this is under.
+    /// Gives the canaries the former content back. Returns the sequence of that content.
     pub(crate) fn withdraw(mut self) -> Sequence {
         self.end()
     }
@@ -116,15 +96,15 @@ impl Stage<'_> {
         let mut slots = std::mem::take(&mut self.slots);
         let last = self.cache.last.lock();
         let mut last = last.unwrap_or_else(PoisonError::into_inner);
-        slots.retain(|slot| self.own(slot).is_some());
+        slots.retain(|slot| self.staged_in(slot).is_some());
         withdraw(slots.iter().map(|slot| &**slot), &mut last);
-        self.cache.wake(slots);
+        self.cache.announce(slots);
         *last
     }
 
-    /// What is staged there, if it is still this stage's.
-    fn own(&self, slot: &GroupSlot) -> Option<Arc<Staged>> {
-        let staged = slot.staged.load_full();
+    /// What this stage has staged in `slot`; `None` if something else has replaced it.
+    fn staged_in(&self, slot: &GroupSlot) -> Option<Arc<Staged>> {
+        let staged = slot.staged();
         staged.filter(|staged| staged.published.sequence == self.sequence)
     }
 }
@@ -135,23 +115,34 @@ impl Drop for Stage<'_> {
     }
 }
 
-/// The canaries get the former content back, under a new sequence: of a response's nonce and of
-/// everything that waits, only what is newer counts. Where there was none they get an empty one.
+/// Gives the canaries the former content back, under a new sequence: nonces and waits for
+/// convergence take effect only for a newer sequence. Where a group had no content, its canaries
+/// get an empty snapshot.
 fn withdraw<'a>(slots: impl Iterator<Item = &'a GroupSlot>, last: &mut Sequence) {
-    let sequence = Sequence(last.0 + 1);
+    let sequence = last.next();
     for slot in slots {
-        let staged = match slot.published.load_full() {
-            Some(former) => {
-                let again = Arc::new(former.again(sequence));
-                slot.published.store(Some(again));
-                None
-            }
-            None => {
-                let tried = slot.staged.load_full();
-                tried.and_then(|tried| tried.emptied(sequence))
-            }
-        };
-        slot.staged.store(staged);
+        if let Some(former) = slot.published() {
+            slot.publish(Arc::new(former.republished(sequence)));
+        } else if let Some(emptied) = slot.staged().and_then(|staged| staged.emptied(sequence)) {
+            slot.stage(emptied);
+        } else {
+            slot.clear();
+        }
         *last = sequence;
+    }
+}
+
+impl Staged {
+    /// An empty snapshot for the canaries; `None` if there are no canaries.
+    fn emptied(&self, sequence: Sequence) -> Option<Self> {
+        if self.canaries.is_empty() {
+            return None;
+        }
+        let (empty, former) = (Snapshot::default(), Some(&*self.published));
+        let empty = PublishedSnapshot::new(sequence, empty, former, &mut ComparedSets::default());
+        Some(Self {
+            published: Arc::new(empty),
+            canaries: Arc::clone(&self.canaries),
+        })
     }
 }

@@ -1,7 +1,7 @@
 use std::{
     future::poll_fn,
-    sync::atomic::AtomicUsize,
-    task::{Wake, Waker},
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use bytes::Bytes;
@@ -39,11 +39,11 @@ fn one_publish_gives_all_its_groups_one_sequence() {
     let first = cache.publish(snapshots(&["a", "b"]));
     let second = cache.publish(snapshots(&["b"]));
     assert_eq!(
-        cache.place(&Group::new("a")).sequence(&"n".into()),
+        cache.required_sequence(&Group::new("a")).of(&"n".into()),
         Some(first)
     );
     assert_eq!(
-        cache.place(&Group::new("b")).sequence(&"n".into()),
+        cache.required_sequence(&Group::new("b")).of(&"n".into()),
         Some(second)
     );
     assert!(first < second);
@@ -53,11 +53,11 @@ fn one_publish_gives_all_its_groups_one_sequence() {
 async fn a_watch_sees_the_newest_of_several_publishes_once() {
     let cache = SnapshotCache::new();
     let mut watch = cache.subscribe(&Group::new("a"), &"n".into());
-    assert!(watch.newest().is_none());
+    assert!(watch.load().is_none());
     cache.publish(snapshots(&["a"]));
     let newest = cache.publish(snapshots(&["a"]));
     poll_fn(|cx| watch.poll_changed(cx)).await;
-    assert_eq!(watch.newest().unwrap().sequence, newest);
+    assert_eq!(watch.load().unwrap().sequence, newest);
     let changed = poll_fn(|cx| Poll::Ready(watch.poll_changed(cx))).await;
     assert!(changed.is_pending());
 }
@@ -68,12 +68,12 @@ async fn a_group_that_returns_reaches_the_streams_that_stayed() {
     let group = Group::new("a");
     cache.publish(snapshots(&["a"]));
     let mut watch = cache.subscribe(&group, &"n".into());
-    watch.newest();
+    watch.load();
     cache.remove(&group);
     assert!(cache.snapshot(&group).is_none());
     cache.publish(snapshots(&["a"]));
     poll_fn(|cx| watch.poll_changed(cx)).await;
-    assert!(watch.newest().is_some());
+    assert!(watch.load().is_some());
 }
 
 #[derive(Default)]
@@ -98,7 +98,7 @@ async fn a_server_that_ends_while_it_wakes_leaves_no_group_asleep() {
                 .is_pending()
         );
     }
-    let mut first = Box::pin(cache.distribute());
+    let mut first = Box::pin(cache.wake_streams());
     assert!(poll!(first.as_mut()).is_pending());
     cache.publish(snapshots(&["a", "b"]));
     // It has woken somebody, and rests.
@@ -110,7 +110,7 @@ async fn a_server_that_ends_while_it_wakes_leaves_no_group_asleep() {
             .map(|count| count.0.load(Ordering::Relaxed))
     };
     assert_eq!(woken(), [1, 0]);
-    let mut second = Box::pin(cache.distribute());
+    let mut second = Box::pin(cache.wake_streams());
     for _ in 0..10 {
         assert!(poll!(second.as_mut()).is_pending());
     }
@@ -134,7 +134,7 @@ fn a_group_that_is_removed_is_tried_by_nobody_and_stays_removed() {
     let canary = cache.subscribe(&group, &"n".into());
     let stage = cache.stage(snapshots(&["a"]), Arc::new(["n".into()].into()));
     cache.remove(&group);
-    assert!(canary.current().is_none());
+    assert!(canary.peek().is_none());
     assert!(!stage.promote());
     assert!(cache.snapshot(&group).is_none());
 }
@@ -144,7 +144,12 @@ fn a_place_goes_with_the_last_who_looks_at_it_if_nothing_stands_there() {
     let cache = SnapshotCache::new();
     let places = || cache.slots.len();
     let group = Group::new("a");
-    let look = || (cache.subscribe(&group, &"n".into()), cache.place(&group));
+    let look = || {
+        (
+            cache.subscribe(&group, &"n".into()),
+            cache.required_sequence(&group),
+        )
+    };
     for number in 0..1000 {
         drop(cache.subscribe(&Group::new(number.to_string()), &"n".into()));
     }
@@ -183,6 +188,6 @@ async fn a_place_whose_group_is_removed_goes_when_all_have_heard_of_it() {
     cache.remove(&group);
     drop(watch);
     assert_eq!(cache.slots.len(), 2, "both are still to be told of");
-    assert!(poll!(Box::pin(cache.distribute()).as_mut()).is_pending());
+    assert!(poll!(Box::pin(cache.wake_streams()).as_mut()).is_pending());
     assert_eq!(cache.slots.len(), 0);
 }

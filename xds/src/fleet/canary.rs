@@ -8,11 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Convergence, Fleet, Policy};
-use crate::{
-    cache::{Group, Sequence, Stage},
-    node::NodeId,
-    snapshot::Snapshot,
-};
+use crate::{cache::Stage, group::Group, node::NodeId, sequence::Sequence, snapshot::Snapshot};
 
 /// What became of a publish to canaries.
 #[derive(Clone, Debug)]

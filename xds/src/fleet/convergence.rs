@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{cache::Sequence, node::NodeId, resource::ResourceType};
+use crate::{node::NodeId, resource::ResourceType, sequence::Sequence};
 
 /// When a convergence is reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

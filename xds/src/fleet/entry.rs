@@ -12,9 +12,11 @@ use super::{
     status::About,
 };
 use crate::{
-    cache::{Group, Place, Sequence},
+    cache::RequiredSequence,
+    group::Group,
     node::NodeId,
     peer::Peer,
+    sequence::Sequence,
     stream::{TypeState, TypeStatus, UnconfirmedByType},
 };
 
@@ -36,7 +38,7 @@ pub(super) struct Stream {
     pub(super) peer: Peer,
     pub(super) about: Arc<About>,
     pub(super) group: Group,
-    pub(super) place: Place,
+    pub(super) required: RequiredSequence,
     pub(super) since: Instant,
     /// The newest snapshot that the stream knows of.
     pub(super) newest: Option<Sequence>,
@@ -67,7 +69,7 @@ pub(super) fn node_convergence(
         if stream.synced_to >= Some(sequence) {
             continue;
         }
-        let newest = stream.place.sequence(&node.id);
+        let newest = stream.required.of(&node.id);
         let required = newest.map_or(sequence, |newest| newest.min(sequence));
         if stream.synced_to >= Some(required) {
             continue;

@@ -19,9 +19,11 @@ use super::{
     status::{About, NodeRecord, NodeStatus},
 };
 use crate::{
-    cache::{Group, Sequence, SnapshotCache},
+    cache::SnapshotCache,
+    group::Group,
     node::{NodeDescription, NodeId},
     peer::Peer,
+    sequence::Sequence,
     stream::{TypeState, TypeStatus, UnconfirmedByType},
 };
 
@@ -87,7 +89,7 @@ impl Ledger {
             node,
             peer,
             about,
-            place: self.cache.place(&group),
+            required: self.cache.required_sequence(&group),
             group,
             since: now,
             newest: None,
@@ -327,7 +329,7 @@ impl Ledger {
         let streams = || node.streams.iter().map(|stream| &self.streams[*stream]);
         let newest = streams().next_back();
         let synced = |stream: &Stream| {
-            let newest = stream.place.sequence(&node.id);
+            let newest = stream.required.of(&node.id);
             newest.is_some() && stream.synced_to >= newest
         };
         NodeStatus {

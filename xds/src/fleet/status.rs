@@ -9,10 +9,11 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    cache::{Group, Sequence},
+    group::Group,
     node::{NodeDescription, NodeId},
     peer::Peer,
     resource::ResourceType,
+    sequence::Sequence,
     stream::{Acknowledged, Nack, Sent, TypeStatus},
 };
 

@@ -21,7 +21,7 @@ struct TestControlPlane {
 /// A client with an open stream.
 struct Sidecar {
     machine: Machine,
-    watch: crate::cache::Watch,
+    watch: crate::cache::GroupSubscription,
     connection: Connection,
     open: Vec<Response>,
 }
@@ -86,7 +86,7 @@ impl Sidecar {
 
     /// The stream's task runs.
     fn see(&mut self) {
-        if let Some(published) = self.watch.newest() {
+        if let Some(published) = self.watch.load() {
             self.machine.publish(published);
         }
         self.open.extend(self.machine.advance(Instant::now()));

@@ -17,8 +17,9 @@ use tonic::Status;
 
 use super::{Limits, grpc, session::Session, wire::Form};
 use crate::{
-    cache::{Group, SnapshotCache},
+    cache::SnapshotCache,
     fleet::Fleet,
+    group::Group,
     http2::{Exchange, Part, Stop},
     node::{NodeDescription, NodeDirectory, NodeError},
     peer::Peer,

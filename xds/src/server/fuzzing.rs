@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use super::wire::{self, Delta, Form, StateOfTheWorld};
 use crate::{
-    cache::{Published, Sequence},
     fixture::{TERMS, assignment, eds_cluster, opaque},
     node::NodeDescription,
+    published::PublishedSnapshot,
     resource::ResourceType,
+    sequence::Sequence,
     snapshot::Snapshot,
     stream::{Machine, Terms},
 };
@@ -30,7 +31,7 @@ fn stream<F: Form>(mut bytes: &[u8]) {
     let control_plane = wire::control_plane("server");
     let mut machine = None;
     let mut sequence = 0;
-    let mut former: Option<Arc<Published>> = None;
+    let mut former: Option<Arc<PublishedSnapshot>> = None;
     while let Some((length, rest)) = bytes.split_first_chunk() {
         let length = usize::from(u16::from_be_bytes(*length)).min(rest.len());
         let (encoded, rest) = rest.split_at(length);
@@ -45,7 +46,8 @@ fn stream<F: Form>(mut bytes: &[u8]) {
         };
         sequence += 1;
         let snapshot = snapshot_at(sequence);
-        let published = Published::after(Sequence::from(sequence), snapshot, former.as_deref());
+        let published =
+            PublishedSnapshot::after(Sequence::from(sequence), snapshot, former.as_deref());
         let published = Arc::new(published);
         former = Some(Arc::clone(&published));
         machine.publish(published);

@@ -14,8 +14,9 @@ use tracing::debug;
 
 use super::{discovery::Ads, missing_resources::MissingResourceLog, wire::Form};
 use crate::{
-    cache::{Group, Watch},
+    cache::GroupSubscription,
     fleet::Connection,
+    group::Group,
     http2::Chunks,
     node::NodeDescription,
     peer::Peer,
@@ -25,7 +26,7 @@ use crate::{
 
 pub(super) struct Session<F> {
     machine: Machine,
-    watch: Watch,
+    subscription: GroupSubscription,
     connection: Connection,
     outbox: vec::IntoIter<Response>,
     /// Something has come in since the machine was last asked for responses.
@@ -60,13 +61,13 @@ impl<F: Form> Session<F> {
             alone: own.is_some(),
             ..Terms::new(&node, F::TRANSPORT, bounds)
         };
-        let watch = ads.cache.subscribe(&group, &node.id);
+        let subscription = ads.cache.subscribe(&group, &node.id);
         let mut connection = ads.fleet.connect(node, group, peer);
         let mut machine = Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms);
         machine.set_unconfirmed(connection.take_unconfirmed());
         let mut session = Self {
             machine,
-            watch,
+            subscription,
             connection,
             outbox: Vec::new().into_iter(),
             stirred: true,
@@ -125,7 +126,7 @@ impl<F: Form> Session<F> {
     /// however much the client talks.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Chunks> {
         if self.outbox.len() == 0 {
-            if self.watch.poll_changed(cx).is_ready() {
+            if self.subscription.poll_changed(cx).is_ready() {
                 self.load();
             }
             if self.stirred || self.due.is_some_and(|due| due <= now) {
@@ -147,7 +148,7 @@ impl<F: Form> Session<F> {
 
     /// Whether the node must be admitted anew.
     pub(super) fn is_dismissed(&self) -> bool {
-        self.watch.is_dismissed() || self.connection.is_recalled()
+        self.subscription.is_dismissed() || self.connection.is_recalled()
     }
 
     /// While a response waits for the client, no other is made.
@@ -176,7 +177,7 @@ impl<F: Form> Session<F> {
     /// Names that do not exist for the node are answered like any other that does not exist;
     /// the directory hears of them.
     fn report_missing(&mut self, kind: ResourceType, names: &[String]) {
-        let Some(current) = self.watch.current().filter(|_| !names.is_empty()) else {
+        let Some(current) = self.subscription.peek().filter(|_| !names.is_empty()) else {
             return;
         };
         let (node, directory) = (self.connection.node(), &self.ads.directory);
@@ -187,7 +188,7 @@ impl<F: Form> Session<F> {
     }
 
     fn load(&mut self) {
-        if let Some(published) = self.watch.newest() {
+        if let Some(published) = self.subscription.load() {
             self.machine.publish(published);
             self.stirred = true;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Substreams, substream::Substream};
 use crate::{
-    cache::Published,
+    published::PublishedSnapshot,
     resource::{Change, Resource, ResourceType},
 };
 
@@ -67,7 +67,7 @@ impl Completeness {
 /// A client that comes back asks for one type after the other, and may have everything of
 /// the first ones: it is not done before it has asked for what it forwards by. One that
 /// takes its clusters by wildcard is a proxy and takes its listeners, too.
-pub(super) fn has_only_begun(substreams: &Substreams, published: &Published) -> bool {
+pub(super) fn has_only_begun(substreams: &Substreams, published: &PublishedSnapshot) -> bool {
     let asked = |kind: ResourceType| substreams[kind.index()].is_some();
     let exists = |kind: ResourceType| !published.snapshot.set(kind).is_empty();
     let of_proxies = [ResourceType::Cluster, ResourceType::Listener];

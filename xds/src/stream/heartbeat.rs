@@ -12,7 +12,7 @@ use super::{
     substream::{InFlight, Substream, SyncState},
 };
 use crate::{
-    cache::Published,
+    published::PublishedSnapshot,
     resource::{Resource, Version},
 };
 
@@ -49,7 +49,7 @@ impl Substream {
     /// The sign of life for everything that has a time to live and that the client has.
     pub(super) fn heartbeat(
         &mut self,
-        published: &Published,
+        published: &PublishedSnapshot,
         instance: &Arc<str>,
         now: Instant,
     ) -> Option<Response> {

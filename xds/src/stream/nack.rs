@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::{cache::Sequence, resource::ResourceType};
+use crate::{resource::ResourceType, sequence::Sequence};
 
 /// A response that a client refused, and what it said. A client may have taken the valid ones
 /// of several resources; it says nothing of that.

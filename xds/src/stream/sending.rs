@@ -11,7 +11,7 @@ use super::{
     substream::{InFlight, Outgoing, Progress, Substream, SyncState},
 };
 use crate::{
-    cache::Published,
+    published::PublishedSnapshot,
     resource::{Resource, ResourceType, Version},
 };
 
@@ -76,7 +76,7 @@ impl Machine {
     fn step(
         &mut self,
         step: &Step,
-        published: &Published,
+        published: &PublishedSnapshot,
         progress: &mut [Progress; ResourceType::ALL.len()],
         now: Instant,
     ) -> Option<Response> {
@@ -124,7 +124,7 @@ impl Machine {
         kind: ResourceType,
         outgoing: Outgoing,
         version: Version,
-        published: &Published,
+        published: &PublishedSnapshot,
         now: Instant,
     ) -> Option<Response> {
         self.touched |= 1 << kind.index();

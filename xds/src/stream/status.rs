@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::Nack;
 use crate::{
-    cache::Sequence,
     resource::{ResourceType, Version},
+    sequence::Sequence,
 };
 
 /// A response that was put on its way.

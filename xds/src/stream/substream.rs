@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::{
     Acknowledged, Nack, Sent, Transport, TypeState, TypeStatus,
-    nonce::Nonce,
     open::{Entry, Known, NackMark, Open},
     order::PATIENCE,
     retry_queue::RetryQueue,
@@ -18,7 +17,8 @@ use super::{
     unconfirmed::UnconfirmedResources,
 };
 use crate::{
-    cache::Published,
+    nonce::Nonce,
+    published::PublishedSnapshot,
     resource::{Resource, ResourceSet, ResourceType, Version},
 };
 
@@ -244,7 +244,7 @@ impl Substream {
     pub(super) fn send(
         &mut self,
         content: InFlight,
-        published: &Published,
+        published: &PublishedSnapshot,
         instance: &Arc<str>,
         now: Instant,
     ) -> Arc<str> {
@@ -264,7 +264,7 @@ impl Substream {
     /// Takes note of a response that is sent now; returns its nonce.
     pub(super) fn number(
         &mut self,
-        published: &Published,
+        published: &PublishedSnapshot,
         instance: &Arc<str>,
         now: Instant,
     ) -> Arc<str> {
@@ -281,7 +281,7 @@ impl Substream {
     /// Whether it is the nonce of the last response that was sent or, before there is one, none.
     pub(super) fn is_latest(&self, nonce: &str, instance: &str) -> bool {
         match self.latest_nonce() {
-            Some(latest) => Nonce::read(nonce, instance) == Some(latest),
+            Some(latest) => Nonce::parse(nonce, instance) == Some(latest),
             None => nonce.is_empty(),
         }
     }

@@ -18,7 +18,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::*;
-use crate::{cache::Published, fixture::TERMS, resource::Resource, snapshot::Snapshot};
+use crate::{fixture::TERMS, published::PublishedSnapshot, resource::Resource, snapshot::Snapshot};
 
 /// A client whose requests go straight into a machine.
 pub(super) struct Client {
@@ -61,7 +61,7 @@ impl Client {
         self.sequence += 1;
         let sequence = Sequence::from(self.sequence);
         let former = self.machine.published.take();
-        let published = Published::after(sequence, snapshot, former.as_deref());
+        let published = PublishedSnapshot::after(sequence, snapshot, former.as_deref());
         self.machine.published = former;
         self.machine.publish(Arc::new(published));
         self.advance()

@@ -1,12 +1,12 @@
 //! What a client may have of a stream that ended, and the stream that comes after it.
 
 use super::*;
-use crate::{cache::Watch, resource::ResourceType::Listener};
+use crate::{cache::GroupSubscription, resource::ResourceType::Listener};
 
 struct Open {
     connection: Connection,
     machine: Machine,
-    watch: Watch,
+    watch: GroupSubscription,
 }
 
 impl TestControlPlane {
@@ -27,7 +27,7 @@ impl TestControlPlane {
         let mut connection = self.fleet.connect(description("n"), group, peer);
         let mut machine = Machine::new(Transport::Delta, "server".into(), TERMS);
         machine.set_unconfirmed(connection.take_unconfirmed());
-        machine.publish(watch.newest().unwrap());
+        machine.publish(watch.load().unwrap());
         Open {
             connection,
             machine,
@@ -85,7 +85,7 @@ fn refused(server: &TestControlPlane, count: usize) -> (Open, (String, String)) 
     let version = first.resources[0].version().to_string();
     assert!(open.send(&first.nonce, None, &[]).is_empty());
     server.offer(&names(count));
-    open.machine.publish(open.watch.newest().unwrap());
+    open.machine.publish(open.watch.load().unwrap());
     let refused = open.advance().remove(0);
     assert_eq!(refused.resources.len(), count);
     assert_eq!(open.send(&refused.nonce, Some("bad"), &[]).len(), 1);

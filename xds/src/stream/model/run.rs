@@ -15,9 +15,10 @@ use super::{
     published_state::{KINDS, NAMES, PublishedState},
 };
 use crate::{
-    cache::{Published, Sequence},
     fixture::TERMS,
+    published::PublishedSnapshot,
     resource::{Resource, ResourceType, Version},
+    sequence::Sequence,
     stream::{DeltaRequest, Machine, Reply, Response, SotwRequest, Transport, UnconfirmedByType},
 };
 
@@ -42,7 +43,7 @@ struct Run {
     transport: Transport,
     state: PublishedState,
     machine: Machine,
-    published: Option<Arc<Published>>,
+    published: Option<Arc<PublishedSnapshot>>,
     sequence: u64,
     now: Instant,
     peers: BTreeMap<ResourceType, Peer>,
@@ -109,7 +110,7 @@ impl Run {
         // A stream may miss a publish, and then sees changes that are not from what it has.
         let missed = choices.once_in(4);
         let former = self.published.as_deref();
-        let published = Arc::new(Published::after(
+        let published = Arc::new(PublishedSnapshot::after(
             Sequence::from(self.sequence),
             snapshot.clone(),
             former,
@@ -519,7 +520,7 @@ impl Run {
         &self,
         kind: ResourceType,
         peer: &Peer,
-        published: &Published,
+        published: &PublishedSnapshot,
     ) -> Result<bool, String> {
         if !peer.server.started {
             return Ok(true);

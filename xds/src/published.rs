@@ -3,39 +3,43 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::Sequence;
 use crate::{
+    nonce::Nonce,
     resource::{Change, ResourceSet, ResourceType, Version},
+    sequence::Sequence,
     snapshot::Snapshot,
-    stream::Nonce,
 };
 
-/// A snapshot, the publish that it came with, and what it changed: worked out once, so that a
-/// stream looks at the changes and not at the whole.
+/// A published snapshot of one group: its sequence, and its changes since the group's former
+/// snapshot. The changes are computed once per publish; every stream uses them.
 #[derive(Debug)]
-pub(crate) struct Published {
+pub(crate) struct PublishedSnapshot {
     pub(crate) sequence: Sequence,
     pub(crate) snapshot: Snapshot,
+    /// By type; `None` in a group's first snapshot.
     changes: [Option<Arc<Changes>>; ResourceType::ALL.len()],
+    /// The server instance that first asked for a nonce, and that nonce. All its streams share it.
     nonce: OnceLock<(Arc<str>, Arc<str>)>,
 }
 
-/// From one set of a type to the next one.
+/// The changes from one resource set to its successor.
 #[derive(Debug)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
+    /// The version of the former set.
     from: Version,
     list: Vec<Change>,
 }
 
-/// The pairs of sets that one publish has compared: groups share most of their sets.
-pub(super) type Compared = HashMap<(*const ResourceSet, *const ResourceSet), Arc<Changes>>;
+/// The comparisons that one publish has made, by old and new set. Groups share most of their sets,
+/// so most comparisons are made once for all of them.
+pub(crate) type ComparedSets = HashMap<(*const ResourceSet, *const ResourceSet), Arc<Changes>>;
 
-impl Published {
-    pub(super) fn new(
+impl PublishedSnapshot {
+    pub(crate) fn new(
         sequence: Sequence,
         snapshot: Snapshot,
         former: Option<&Self>,
-        compared: &mut Compared,
+        compared: &mut ComparedSets,
     ) -> Self {
         let changes = ResourceType::ALL.map(|kind| {
             let (old, new) = (former?.snapshot.set(kind), snapshot.set(kind));
@@ -57,26 +61,26 @@ impl Published {
     }
 
     /// The same content under a newer sequence.
-    pub(super) fn again(&self, sequence: Sequence) -> Self {
-        let mut compared = Compared::default();
+    pub(crate) fn republished(&self, sequence: Sequence) -> Self {
+        let mut compared = ComparedSets::default();
         Self::new(sequence, self.snapshot.clone(), Some(self), &mut compared)
     }
 
-    /// Outside of a cache.
+    /// Builds one without a cache.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn after(sequence: Sequence, snapshot: Snapshot, former: Option<&Self>) -> Self {
-        Self::new(sequence, snapshot, former, &mut Compared::default())
+        Self::new(sequence, snapshot, former, &mut ComparedSets::default())
     }
 
-    /// What changed since the group's former snapshot, if that held the set with the version
-    /// `from`.
+    /// The changes of one type since the group's former snapshot; `None` if the former set did
+    /// not have the version `from`.
     pub(crate) fn changes(&self, kind: ResourceType, from: Version) -> Option<&[Change]> {
         let changes = self.changes[kind.index()].as_ref()?;
         (changes.from == from).then_some(&*changes.list)
     }
 
-    /// The nonce of a response that is cut from this snapshot by the server that calls itself
-    /// `instance`. All its streams share the one of their first.
+    /// The nonce of a response made from this snapshot by the server `instance`. Nonces with
+    /// `repeat` 0 are allocated once and shared by all streams.
     pub(crate) fn nonce(&self, instance: &Arc<str>, repeat: u32) -> Arc<str> {
         let sequence = self.sequence;
         let make = || Arc::<str>::from(Nonce { sequence, repeat }.text(instance));

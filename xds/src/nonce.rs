@@ -1,18 +1,18 @@
-//! What a client answers a response by.
+use crate::sequence::Sequence;
 
-use crate::cache::Sequence;
-
-/// The sequence makes an ACK name its publish by itself; the number behind it keeps several
-/// responses of one type and sequence apart.
+/// Identifies a response. The client repeats the nonce in its ACK or NACK.
+///
+/// The sequence tells which publish the answer is about. `repeat` tells apart several responses of
+/// one type and sequence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Nonce {
     pub(crate) sequence: Sequence,
-    /// From 0.
+    /// Counted from 0.
     pub(crate) repeat: u32,
 }
 
 impl Nonce {
-    /// `instance` names this start of this server.
+    /// The nonce on the wire. `instance` identifies this start of this server.
     pub(crate) fn text(self, instance: &str) -> String {
         let Self { sequence, repeat } = self;
         match repeat {
@@ -21,8 +21,8 @@ impl Nonce {
         }
     }
 
-    /// Reads what [`Nonce::text`] writes, and nothing else.
-    pub(super) fn read(text: &str, instance: &str) -> Option<Self> {
+    /// Parses what [`Nonce::text`] writes, and nothing else.
+    pub(crate) fn parse(text: &str, instance: &str) -> Option<Self> {
         let numbers = text.strip_prefix(instance)?.strip_prefix('-')?;
         let (sequence, repeat) = match numbers.split_once('.') {
             Some((sequence, repeat)) => (sequence, number(repeat)?.try_into().ok()?),
@@ -35,7 +35,7 @@ impl Nonce {
     }
 }
 
-/// Above 0, without sign and leading zeros.
+/// Parses a number above 0, without a sign or leading zeros.
 fn number(digits: &str) -> Option<u64> {
     let plain = digits.starts_with(|first| matches!(first, '1'..='9'));
     digits.parse().ok().filter(|_| plain)
@@ -46,14 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_nothing_else() {
+    fn a_nonce_parses_only_in_its_own_format_and_instance() {
         for repeat in [0, 1, 12] {
             let nonce = Nonce {
                 sequence: 70.into(),
                 repeat,
             };
-            assert_eq!(Nonce::read(&nonce.text("a-1"), "a-1"), Some(nonce));
-            assert_eq!(Nonce::read(&nonce.text("b-1"), "a-1"), None);
+            assert_eq!(Nonce::parse(&nonce.text("a-1"), "a-1"), Some(nonce));
+            assert_eq!(Nonce::parse(&nonce.text("b-1"), "a-1"), None);
         }
         for text in [
             "",
@@ -70,7 +70,7 @@ mod tests {
             "a7",
             "a-7.4294967296",
         ] {
-            assert_eq!(Nonce::read(text, "a"), None, "{text}");
+            assert_eq!(Nonce::parse(text, "a"), None, "{text}");
         }
     }
 }
