@@ -5,7 +5,7 @@ use std::{
 
 use crate::{
     nonce::Nonce,
-    resource::{Change, ResourceSet, ResourceType, Version},
+    resource::{ResourceChange, ResourceSet, ResourceType, Version},
     sequence::Sequence,
     snapshot::Snapshot,
 };
@@ -27,7 +27,7 @@ pub(crate) struct PublishedSnapshot {
 pub(crate) struct Changes {
     /// The version of the former set.
     from: Version,
-    list: Vec<Change>,
+    list: Vec<ResourceChange>,
 }
 
 /// The comparisons that one publish has made, by old and new set. Groups share most of their sets,
@@ -74,7 +74,7 @@ impl PublishedSnapshot {
 
     /// The changes of one type since the group's former snapshot; `None` if the former set did
     /// not have the version `from`.
-    pub(crate) fn changes(&self, kind: ResourceType, from: Version) -> Option<&[Change]> {
+    pub(crate) fn changes(&self, kind: ResourceType, from: Version) -> Option<&[ResourceChange]> {
         let changes = self.changes[kind.index()].as_ref()?;
         (changes.from == from).then_some(&*changes.list)
     }

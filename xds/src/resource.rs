@@ -16,7 +16,7 @@ use bytes::Bytes;
 use self::reference::Reference;
 pub(crate) use self::{
     encoded::absent,
-    set::{Change, WILDCARD, version_of},
+    set::{ResourceChange, WILDCARD, version_of},
 };
 pub use self::{
     kind::ResourceType,

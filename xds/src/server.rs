@@ -1,6 +1,7 @@
 //! The sockets: services round the pure parts.
 
 mod accept;
+mod ads;
 mod bridge;
 #[cfg(feature = "csds")]
 mod csds;
@@ -30,7 +31,7 @@ use tracing::{debug, info};
 #[cfg(feature = "csds")]
 pub use self::csds::ClientStatus;
 pub use self::limits::Limits;
-use self::{accept::Front, discovery::Ads, telemetry::Telemetry};
+use self::{accept::Front, ads::Ads, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{

@@ -1,19 +1,22 @@
-//! One ADS stream as a pure state machine: no socket, no clock, no task. Requests, snapshots
-//! and times go in; responses and the client's standing come out. Delta and state of the
-//! world share everything except how a request changes the subscription and how a response
-//! is composed.
+//! One discovery stream as a state machine without sockets, clock and tasks. Requests, snapshots and
+//! times go in; responses and the client's status come out.
+//!
+//! Delta and state of the world differ in how a request changes the subscription and in how a
+//! response is composed. Everything else is shared.
 
-mod answer;
+mod client_state;
 mod completeness;
 mod difference;
 mod heartbeat;
+mod in_flight;
 mod message;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod model;
 mod nack;
-mod open;
+mod next_response;
 mod order;
-mod rebase;
+mod outgoing;
+mod response_log;
 mod retry_queue;
 mod sending;
 mod sotw_full_state;
@@ -23,6 +26,7 @@ mod substream;
 mod terms;
 mod unconfirmed;
 mod unserved;
+mod unsettled;
 
 #[cfg(test)]
 mod tests;
@@ -33,9 +37,9 @@ use tokio::time::Instant;
 
 use self::{
     completeness::Completeness,
-    subscription::Change,
-    substream::{Substream, SyncState},
-    unserved::Unserved,
+    subscription::SubscriptionChange,
+    substream::{Substream, Substreams, SyncState},
+    unserved::UnservedTypes,
 };
 pub(crate) use self::{
     message::{DeltaRequest, Reply, Response, SotwRequest, Transport},
@@ -46,11 +50,7 @@ pub use self::{
     nack::Nack,
     status::{Acknowledged, Sent, TypeState, TypeStatus},
 };
-use crate::{
-    published::PublishedSnapshot,
-    resource::{ResourceType, Version},
-    sequence::Sequence,
-};
+use crate::{published::PublishedSnapshot, resource::ResourceType, sequence::Sequence};
 
 /// A request that ends the stream.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub(crate) enum Violation {
     #[error("the names that are subscribed have more than {limit} bytes")]
     LongNames { limit: usize },
     #[error("the client says that it has more than {limit} resources that do not exist")]
-    TooManyGone { limit: usize },
+    TooManyMissingClaims { limit: usize },
     #[error(
         "everything of a type was asked for, or given up, more than {limit} times without an \
          answer in between"
@@ -74,27 +74,26 @@ pub(crate) enum Violation {
     Restless { limit: u32 },
 }
 
-/// By type, from the first request for it on.
-type Substreams = [Option<Box<Substream>>; ResourceType::ALL.len()];
-
+/// The state of one discovery stream.
 #[derive(Debug)]
 pub(crate) struct Machine {
     transport: Transport,
-    /// Names this start of this server in every nonce.
+    /// Identifies this start of this server. Part of every nonce.
     instance: Arc<str>,
     terms: Terms,
     published: Option<Arc<PublishedSnapshot>>,
     substreams: Substreams,
-    /// By type, one bit each: whether its standing may have changed since it was last asked for.
+    /// One bit per type: whether its status may have changed since the last call of
+    /// [`Machine::changes`].
     touched: u16,
     completeness: Completeness,
-    unserved: Unserved,
-    /// What the client may have from an earlier stream and not tell of.
+    unserved: UnservedTypes,
+    /// What the client may have from an earlier stream without reporting it.
     unconfirmed: Option<Box<UnconfirmedByType>>,
-    /// Resources that the client said it has and that did not exist.
-    gone: usize,
-    /// Requests since the client last answered anything that cost what there is, not what they
-    /// brought.
+    /// How many of the resources that the client claimed to have do not exist.
+    missing_claims: usize,
+    /// Requests since the client's last answer whose cost depends on the number of resources instead
+    /// of the size of the request.
     wide_requests: u32,
 }
 
@@ -108,43 +107,45 @@ impl Machine {
             substreams: Default::default(),
             touched: 0,
             completeness: Completeness::default(),
-            unserved: Unserved::default(),
+            unserved: UnservedTypes::default(),
             unconfirmed: None,
-            gone: 0,
+            missing_claims: 0,
             wide_requests: 0,
         }
     }
 
-    /// To be called before the first request.
+    /// Must be called before the first request.
     pub(crate) fn set_unconfirmed(&mut self, unconfirmed: Option<Box<UnconfirmedByType>>) {
         self.unconfirmed = unconfirmed;
     }
 
-    /// What the client may have and would not tell of on another stream, for each type that was
-    /// asked for.
+    /// What the client may have and will not report on its next stream, for each type that it asked
+    /// for.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (ResourceType, UnconfirmedResources)> {
         let substreams = self.substreams.iter().flatten();
-        substreams.map(|substream| (substream.kind, substream.unconfirmed()))
+        substreams.map(|substream| (substream.kind(), substream.unconfirmed()))
     }
 
-    /// The newest snapshot of the client's group.
+    /// Enters the newest snapshot of the client's group.
     pub(crate) fn publish(&mut self, published: Arc<PublishedSnapshot>) {
         for kind in ResourceType::ALL {
             let at = kind.index();
             let Some(substream) = self.substreams[at].as_deref_mut() else {
                 continue;
             };
-            let from = substream.version();
+            let from = substream.client().version();
             let changes = from.and_then(|from| published.changes(kind, from));
             if !substream.rebase(published.snapshot.set(kind), changes) {
                 continue;
             }
             self.touched |= 1 << at;
             if kind == ResourceType::Cluster
-                && let Some(clusters) = self.substreams[at].as_deref()
+                && let Some(clusters) = &self.substreams[at]
             {
-                let endpoints = self.substreams[ResourceType::Endpoints.index()].as_deref();
-                self.completeness.follow(changes, clusters, endpoints);
+                let endpoints = self.substreams[ResourceType::Endpoints.index()].as_ref();
+                let endpoints = endpoints.map(|endpoints| endpoints.client());
+                self.completeness
+                    .on_clusters_changed(changes, clusters.client(), endpoints);
             }
         }
         self.published = Some(published);
@@ -159,7 +160,7 @@ impl Machine {
         now: Instant,
     ) -> Result<(), Violation> {
         let lists = request.subscribe.len() + request.unsubscribe.len();
-        self.bound_lists(kind, lists + request.initial_versions.len())?;
+        self.check_lists(kind, lists + request.initial_versions.len())?;
         let first = self.open(kind);
         let all = first && self.terms.legacy_wildcard;
         let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
@@ -168,22 +169,20 @@ impl Machine {
         if substream.answer(&request.reply, &self.instance, now) {
             self.wide_requests = 0;
         }
-        let mut change = substream.subscription.change(
+        let mut change = substream.client_mut().change_subscription(
             all,
             &request.subscribe,
             &request.unsubscribe,
-            substream.base.as_deref(),
         );
         if first {
             let limit = self.terms.bounds.names;
-            let unconfirmed = self.unconfirmed.as_deref();
-            let unconfirmed = unconfirmed.map(|by_type| by_type.of(kind).clone());
-            let unconfirmed = unconfirmed.unwrap_or_default();
-            self.gone += substream.remember(&request.initial_versions, &unconfirmed);
-            if self.gone > limit {
-                return Err(Violation::TooManyGone { limit });
+            let unconfirmed = self.unconfirmed.as_deref().map(|all| all.of(kind));
+            self.missing_claims += substream.enter_claims(&request.initial_versions, unconfirmed);
+            if self.missing_claims > limit {
+                return Err(Violation::TooManyMissingClaims { limit });
             }
-            // What the client lists is compared, not answered anew, except endpoints.
+            // A resource that the client claims to have is sent only if it differs. Endpoints are
+            // always sent.
             if kind != ResourceType::Endpoints {
                 let listed = &request.initial_versions;
                 change
@@ -202,51 +201,47 @@ impl Machine {
         request: &SotwRequest,
         now: Instant,
     ) -> Result<(), Violation> {
-        self.bound_lists(kind, request.names.len())?;
+        self.check_lists(kind, request.names.len())?;
         let first = self.open(kind);
         let Some(substream) = self.substreams[kind.index()].as_deref_mut() else {
             return Ok(());
         };
         if !first && !substream.is_latest(&request.reply.nonce, &self.instance) {
-            // It crossed a response. The client repeats its names when it answers that.
+            // The request crossed a response. The client repeats its names when it answers that.
             return Ok(());
         }
         if substream.answer(&request.reply, &self.instance, now) {
             self.wide_requests = 0;
         }
         let all = self.terms.legacy_wildcard;
-        let base = substream.base.as_deref();
         let change = substream
-            .subscription
-            .replace(first, all, &request.names, base);
+            .client_mut()
+            .replace_subscription(first, all, &request.names);
         if first {
-            let unconfirmed = self.unconfirmed.as_deref();
-            substream.claims_untrusted =
-                unconfirmed.is_some_and(|by_type| !by_type.of(kind).is_empty());
-            if !substream.claims_untrusted {
-                substream.claimed = Version::parse(&request.version).map(Box::new);
-            }
+            let unconfirmed = self.unconfirmed.as_deref().map(|all| all.of(kind));
+            substream.enter_claimed_version(&request.version, unconfirmed);
         }
         self.change(kind, first, &change)
     }
 
-    /// A request for a type that is not served: it gets no answer. Says whether that is news.
+    /// Enters a request for a type that is not served. It gets no answer. Returns whether it is the
+    /// first one for this type.
     pub(crate) fn unserved(&mut self, type_url: &str) -> bool {
-        self.unserved.note(type_url)
+        self.unserved.insert(type_url)
     }
 
-    /// The sequence whose content the client has acknowledged in full, if that is the newest
-    /// one, for every type that it subscribes to.
+    /// The newest sequence, if the client has acknowledged all of its content, for every type that
+    /// it subscribes to.
     pub(crate) fn synced_to(&mut self) -> Option<Sequence> {
         let published = self.published.as_ref()?;
         let newest = published.sequence;
         let mut substreams = self.substreams.iter().flatten().peekable();
         substreams.peek()?;
-        let settled = substreams.all(|substream| substream.sync_state == SyncState::Synced);
+        let synced = substreams.all(|substream| substream.sync_state() == SyncState::Synced);
         let complete = self.terms.alone
             || (!completeness::has_only_begun(&self.substreams, published)
                 && self.completeness.is_complete(&self.substreams));
-        (settled && complete).then_some(newest)
+        (synced && complete).then_some(newest)
     }
 
     /// The sequence of the newest snapshot.
@@ -254,7 +249,7 @@ impl Machine {
         self.published.as_ref().map(|published| published.sequence)
     }
 
-    /// The types whose standing may have changed since the last call, each with it.
+    /// The status of each type that may have changed since the last call.
     pub(crate) fn changes(&mut self) -> impl Iterator<Item = TypeStatus> {
         let touched = std::mem::take(&mut self.touched);
         let substreams = self.substreams.iter().enumerate();
@@ -264,13 +259,13 @@ impl Machine {
             .map(Substream::status)
     }
 
-    /// Nothing is done for a request whose lists have more entries than a client can mean: each
-    /// name that it may have asked for in each list, and what it has of the snapshot.
-    fn bound_lists(&self, kind: ResourceType, listed: usize) -> Result<(), Violation> {
+    /// Refuses a request with more names than an honest client can have: in each list the names
+    /// that it may subscribe to, and what it may have of the snapshot.
+    fn check_lists(&self, kind: ResourceType, listed: usize) -> Result<(), Violation> {
         let published = self.published.as_ref();
         let present = published.map_or(0, |published| published.snapshot.set(kind).len());
-        let meant = self.terms.bounds.names.saturating_mul(LISTS);
-        let limit = meant.saturating_add(present);
+        let subscribed = self.terms.bounds.names.saturating_mul(LISTS);
+        let limit = subscribed.saturating_add(present);
         if listed > limit {
             return Err(Violation::LongLists {
                 kind,
@@ -281,42 +276,42 @@ impl Machine {
         Ok(())
     }
 
-    /// Says whether this is the first request for the type.
+    /// Creates the substream of a type on the first request for it. Returns whether it is the first.
     fn open(&mut self, kind: ResourceType) -> bool {
-        let place = &mut self.substreams[kind.index()];
-        if place.is_some() {
+        let substream = &mut self.substreams[kind.index()];
+        if substream.is_some() {
             return false;
         }
         let published = self.published.as_ref();
-        let base = published.map(|published| Arc::clone(published.snapshot.set(kind)));
-        *place = Some(Box::new(Substream::new(kind, self.transport, base)));
+        let newest = published.map(|published| Arc::clone(published.snapshot.set(kind)));
+        *substream = Some(Box::new(Substream::new(kind, self.transport, newest)));
         true
     }
 
-    /// Enters what a request changed about the subscription of a type. A mere answer changes
-    /// nothing.
+    /// Enters a change of the subscription of a type.
     fn change(
         &mut self,
         kind: ResourceType,
         first: bool,
-        change: &Change,
+        change: &SubscriptionChange,
     ) -> Result<(), Violation> {
         self.touched |= 1 << kind.index();
-        if !first && *change == Change::default() {
+        if !first && *change == SubscriptionChange::default() {
             return Ok(());
         }
         self.wide_requests += u32::from(change.is_wide());
-        self.bound()?;
+        self.check_bounds()?;
         if let Some(substream) = self.substreams[kind.index()].as_deref_mut() {
             substream.apply(first, change);
         }
         match kind {
             ResourceType::Endpoints if !change.drops() => {
-                if let Some(endpoints) = self.substreams[kind.index()].as_deref() {
-                    self.completeness.widen(endpoints);
+                if let Some(endpoints) = &self.substreams[kind.index()] {
+                    self.completeness
+                        .on_endpoints_subscribed(endpoints.client());
                 }
             }
-            ResourceType::Cluster | ResourceType::Endpoints => self.completeness.forget(),
+            ResourceType::Cluster | ResourceType::Endpoints => self.completeness.reset(),
             ResourceType::Extension
             | ResourceType::Listener
             | ResourceType::ScopedRoute
@@ -328,7 +323,7 @@ impl Machine {
         Ok(())
     }
 
-    fn bound(&self) -> Result<(), Violation> {
+    fn check_bounds(&self) -> Result<(), Violation> {
         let Bounds {
             names,
             name_bytes,
@@ -336,7 +331,7 @@ impl Machine {
             answer: _,
         } = self.terms.bounds;
         let substreams = self.substreams.iter().flatten();
-        let subscriptions = substreams.map(|substream| &substream.subscription);
+        let subscriptions = substreams.map(|substream| substream.client().subscription());
         let count = subscriptions.clone().map(|all| all.names().len());
         if count.sum::<usize>() > names {
             return Err(Violation::TooManyNames { limit: names });
@@ -354,5 +349,5 @@ impl Machine {
     }
 }
 
-/// A delta request has three of them: to subscribe, to unsubscribe, and what the client has.
+/// The lists of a delta request: subscribe, unsubscribe, initial versions.
 const LISTS: usize = 3;

@@ -31,7 +31,7 @@ impl Publisher {
             });
             match canary.decision {
                 CanaryDecision::Superseded => {
-                    info!("the canaries' trial was overtaken by a publish")
+                    info!("the canaries' trial was overtaken by a publish");
                 }
                 CanaryDecision::Withdrawn(_) => {
                     warn!(

@@ -21,12 +21,12 @@ pub struct ResourceSet {
 
 /// How one name differs between two sets.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub(crate) struct ResourceChange {
     pub(crate) before: Option<Resource>,
     pub(crate) after: Option<Resource>,
 }
 
-impl Change {
+impl ResourceChange {
     pub(crate) fn name(&self) -> Option<&Arc<str>> {
         self.after
             .as_ref()
@@ -133,7 +133,7 @@ impl ResourceSet {
     }
 
     /// What has changed since `former`, by name, ascending. What both share is not looked at.
-    pub(crate) fn changes_since(&self, former: &Self) -> Vec<Change> {
+    pub(crate) fn changes_since(&self, former: &Self) -> Vec<ResourceChange> {
         if self.version == former.version {
             return Vec::new();
         }

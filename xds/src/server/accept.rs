@@ -23,7 +23,7 @@ use tonic::service::Routes;
 use tracing::debug;
 
 use self::{errors::AcceptErrors, rate_limiter::RateLimiter};
-use super::{discovery::Ads, port::Port, telemetry::Telemetry};
+use super::{ads::Ads, port::Port, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{

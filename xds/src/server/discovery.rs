@@ -10,35 +10,19 @@ use std::{
 
 use prost::{DecodeError, Message as _};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout},
 };
 use tonic::Status;
 
-use super::{Limits, grpc, session::Session, wire::Form};
+use super::{ads::Ads, grpc, session::Session, wire::Form};
 use crate::{
-    cache::SnapshotCache,
-    fleet::Fleet,
     group::Group,
-    http2::{Exchange, Part, Stop},
-    node::{NodeDescription, NodeDirectory, NodeError},
+    http2::{Exchange, Part},
+    node::{NodeDescription, NodeError},
     peer::Peer,
     resource::ResourceType,
 };
-
-/// What every discovery stream shares.
-#[derive(Debug)]
-pub(super) struct Ads {
-    pub(super) cache: Arc<SnapshotCache>,
-    pub(super) fleet: Arc<Fleet>,
-    pub(super) directory: Arc<dyn NodeDirectory>,
-    pub(super) instance: Arc<str>,
-    /// The instance as a field of responses.
-    pub(super) control_plane: Vec<u8>,
-    pub(super) streams: Arc<Semaphore>,
-    pub(super) limits: Arc<Limits>,
-    pub(super) stop: Arc<Stop>,
-}
 
 /// A discovery stream.
 pub(super) struct Discovery<F: Form> {

@@ -9,8 +9,9 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tonic::{Status, service::Routes};
 
 use super::{
+    ads::Ads,
     bridge::Bridge,
-    discovery::{Ads, Discovery},
+    discovery::Discovery,
     grpc,
     methods::{Method, method},
     telemetry::{Reports, Telemetry},

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::debug;
 
-use super::{discovery::Ads, missing_resources::MissingResourceLog, wire::Form};
+use super::{ads::Ads, missing_resources::MissingResourceLog, wire::Form};
 use crate::{
     cache::GroupSubscription,
     fleet::Connection,

@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use prost::Message as _;
 
 use super::Snapshot;
-use crate::resource::{Change, Resource, ResourceSet, ResourceSetError, ResourceType};
+use crate::resource::{Resource, ResourceChange, ResourceSet, ResourceSetError, ResourceType};
 
 /// Adds an empty assignment for each EDS cluster that has none, and takes those away that `base`
 /// had and that are not needed any more. Returns their names. What is as it was in `base` is
@@ -29,7 +29,7 @@ pub(super) fn complete(
         return Ok(Arc::clone(former));
     }
     let mut filled = BTreeSet::clone(former);
-    for name in endpoints_changed.iter().filter_map(Change::name) {
+    for name in endpoints_changed.iter().filter_map(ResourceChange::name) {
         filled.remove(name);
     }
     let taken_away = endpoints_changed
@@ -57,7 +57,7 @@ pub(super) fn complete(
 }
 
 /// Whether a cluster does not need an assignment any more that was added for it.
-fn gives_up(change: &Change, filled: &BTreeSet<Arc<str>>) -> bool {
+fn gives_up(change: &ResourceChange, filled: &BTreeSet<Arc<str>>) -> bool {
     let before = change.before.as_ref().and_then(Resource::endpoints);
     let after = change.after.as_ref().and_then(Resource::endpoints);
     before != after && before.is_some_and(|name| filled.contains(name))

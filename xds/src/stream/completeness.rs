@@ -1,79 +1,96 @@
-//! A client that has its clusters and has not asked for their endpoints yet is not done, even if
-//! it has everything that it asked for so far.
+//! Whether a client has asked for everything that it needs. A client asks for one type after the
+//! other, so it can have everything that it has asked for and still not be done.
 
 use std::sync::Arc;
 
-use super::{Substreams, substream::Substream};
+use super::{
+    client_state::ClientState,
+    substream::{Substream, Substreams},
+};
 use crate::{
     published::PublishedSnapshot,
-    resource::{Change, Resource, ResourceType},
+    resource::{Resource, ResourceChange, ResourceType},
 };
 
-/// Whether the endpoints of all clusters that a client has are subscribed.
+/// Whether a client has subscribed to the endpoints of all its clusters.
 #[derive(Debug, Default)]
 pub(super) enum Completeness {
-    /// To be worked out.
     #[default]
     Unknown,
     Complete,
-    /// These are not.
+    /// It has not subscribed to these endpoints.
     Lacking(Arc<str>),
 }
 
 impl Completeness {
-    /// Other clusters are subscribed, or fewer endpoints, or nothing is known of what changed.
-    pub(super) fn forget(&mut self) {
+    /// The subscription of clusters has changed, or endpoints have been unsubscribed.
+    pub(super) fn reset(&mut self) {
         *self = Self::Unknown;
     }
 
-    /// More endpoints may be subscribed.
-    pub(super) fn widen(&mut self, endpoints: &Substream) {
+    /// Endpoints have been subscribed.
+    pub(super) fn on_endpoints_subscribed(&mut self, endpoints: &ClientState) {
         if let Self::Lacking(name) = self
-            && endpoints.subscription.covers(name)
+            && endpoints.wants(name)
         {
             *self = Self::Unknown;
         }
     }
 
-    /// Clusters have changed.
-    pub(super) fn follow(
+    /// Clusters have changed; `changes` is `None` if the changes are not known.
+    pub(super) fn on_clusters_changed(
         &mut self,
-        changes: Option<&[Change]>,
-        clusters: &Substream,
-        endpoints: Option<&Substream>,
+        changes: Option<&[ResourceChange]>,
+        clusters: &ClientState,
+        endpoints: Option<&ClientState>,
     ) {
         *self = match (std::mem::take(self), changes) {
             (Self::Complete, Some(changes)) => {
                 let after = changes.iter().filter_map(|change| change.after.as_ref());
-                of(after, clusters, endpoints)
+                Self::of(after, clusters, endpoints)
             }
             (Self::Unknown | Self::Complete | Self::Lacking(_), _) => Self::Unknown,
         };
     }
 
     pub(super) fn is_complete(&mut self, substreams: &Substreams) -> bool {
-        let endpoints = substreams[ResourceType::Endpoints.index()].as_deref();
-        let Some(clusters) = substreams[ResourceType::Cluster.index()].as_deref() else {
+        let client =
+            |kind: ResourceType| substreams[kind.index()].as_deref().map(Substream::client);
+        let Some(clusters) = client(ResourceType::Cluster) else {
             return true;
         };
         if matches!(self, Self::Unknown) {
-            let all = clusters.base.iter().flat_map(|base| base.iter());
-            *self = of(all, clusters, endpoints);
+            let all = clusters.newest_set().into_iter().flat_map(|set| set.iter());
+            *self = Self::of(all, clusters, client(ResourceType::Endpoints));
         }
         matches!(self, Self::Complete)
     }
+
+    fn of<'a>(
+        mut changed: impl Iterator<Item = &'a Resource>,
+        clusters: &ClientState,
+        endpoints: Option<&ClientState>,
+    ) -> Self {
+        let lacking = changed.find_map(|cluster| {
+            let name = cluster.endpoints()?;
+            let subscribed = endpoints.is_some_and(|endpoints| endpoints.wants(name));
+            (clusters.wants(cluster.name()) && !subscribed).then(|| Arc::clone(name))
+        });
+        lacking.map_or(Self::Complete, Self::Lacking)
+    }
 }
 
-/// A client that comes back asks for one type after the other, and may have everything of
-/// the first ones: it is not done before it has asked for what it forwards by. One that
-/// takes its clusters by wildcard is a proxy and takes its listeners, too.
+/// Whether a client has not yet asked for the types by which it forwards traffic. A client that
+/// reconnects may have everything of the types that it asks for first.
+///
+/// A client that takes clusters or listeners by wildcard is a proxy: it asks for both.
 pub(super) fn has_only_begun(substreams: &Substreams, published: &PublishedSnapshot) -> bool {
     let asked = |kind: ResourceType| substreams[kind.index()].is_some();
     let exists = |kind: ResourceType| !published.snapshot.set(kind).is_empty();
     let of_proxies = [ResourceType::Cluster, ResourceType::Listener];
     let is_proxy = of_proxies.into_iter().any(|kind| {
         let substream = substreams[kind.index()].as_ref();
-        substream.is_some_and(|substream| substream.subscription.is_wildcard())
+        substream.is_some_and(|substream| substream.client().subscription().is_wildcard())
     });
     if is_proxy {
         return of_proxies
@@ -83,21 +100,7 @@ pub(super) fn has_only_begun(substreams: &Substreams, published: &PublishedSnaps
     FORWARDING.into_iter().any(exists) && !FORWARDING.into_iter().any(asked)
 }
 
-fn of<'a>(
-    mut changed: impl Iterator<Item = &'a Resource>,
-    clusters: &Substream,
-    endpoints: Option<&Substream>,
-) -> Completeness {
-    let lacking = changed.find_map(|cluster| {
-        let name = cluster.endpoints()?;
-        let wanted = clusters.subscription.covers(cluster.name());
-        let covered = endpoints.is_some_and(|endpoints| endpoints.subscription.covers(name));
-        (wanted && !covered).then(|| Arc::clone(name))
-    });
-    lacking.map_or(Completeness::Complete, Completeness::Lacking)
-}
-
-/// What decides where a client sends its traffic, in contrast to what it runs with.
+/// The types that decide where a client sends its traffic.
 const FORWARDING: [ResourceType; 6] = [
     ResourceType::Cluster,
     ResourceType::Endpoints,

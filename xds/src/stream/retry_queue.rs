@@ -1,25 +1,25 @@
-//! Names that were refused beside others go out again one by one. However many they are, an
-//! answer costs one step.
+//! Names that were NACKed in one response are sent again one by one. Each answer costs one step,
+//! however many names there are.
 
 use std::sync::Arc;
 
-use super::order::Phase;
+use super::{client_state::ClientState, order::Phase, outgoing::Outgoing};
 
-/// By name, ascending.
+/// Names that were NACKed in one response, ascending.
 #[derive(Debug, Default)]
 pub(super) struct NackedBatch {
     pub(super) upserts: Vec<Arc<str>>,
     pub(super) removals: Vec<Arc<str>>,
 }
 
-/// Those of one phase, for as long as nothing else is to be sent.
+/// The names of one phase that are sent one by one, as long as nothing else must be sent.
 #[derive(Debug)]
 pub(super) struct RetryQueue {
     first: Arc<str>,
-    /// The last comes next.
+    /// In reverse order: the last one is next.
     rest: Vec<Arc<str>>,
     removes: bool,
-    /// Others come in a later phase.
+    /// Whether other names follow in a later phase.
     more: bool,
 }
 
@@ -30,9 +30,9 @@ impl NackedBatch {
 }
 
 impl RetryQueue {
-    /// Those that may go out in `phase`, if there are any.
-    pub(super) fn new(nacked_batch: NackedBatch, phase: Phase) -> Option<Box<Self>> {
-        let NackedBatch { upserts, removals } = nacked_batch;
+    /// The names of `batch` that may be sent in `phase`; `None` if there are none.
+    pub(super) fn new(batch: NackedBatch, phase: Phase) -> Option<Box<Self>> {
+        let NackedBatch { upserts, removals } = batch;
         let removes = upserts.is_empty() || !phase.upserts();
         if removes && !phase.removes() {
             return None;
@@ -51,7 +51,7 @@ impl RetryQueue {
         }))
     }
 
-    pub(super) fn goes_in(&self, phase: Phase) -> bool {
+    pub(super) fn is_sent_in(&self, phase: Phase) -> bool {
         if self.removes {
             phase.removes()
         } else {
@@ -59,16 +59,21 @@ impl RetryQueue {
         }
     }
 
-    pub(super) fn first(&self) -> &Arc<str> {
-        &self.first
+    /// The first name's resource, or its removal.
+    pub(super) fn outgoing(&self, client: &ClientState) -> Outgoing {
+        let (resources, removed) = match client.newest(&self.first) {
+            Some(resource) => (vec![resource.clone()], Vec::new()),
+            None => (Vec::new(), vec![Arc::clone(&self.first)]),
+        };
+        Outgoing {
+            resources,
+            removed,
+            incomplete: self.more || !self.rest.is_empty(),
+            ..Outgoing::default()
+        }
     }
 
-    /// Whether others go out after the first.
-    pub(super) fn is_followed(&self) -> bool {
-        self.more || !self.rest.is_empty()
-    }
-
-    /// Without the first.
+    /// The queue without its first name.
     pub(super) fn rest(mut self: Box<Self>) -> Option<Box<Self>> {
         self.first = self.rest.pop()?;
         Some(self)

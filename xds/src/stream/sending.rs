@@ -1,4 +1,4 @@
-//! What goes out, and when.
+//! Which responses a stream sends, and in which order.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -6,9 +6,11 @@ use tokio::time::Instant;
 
 use super::{
     Machine, Response,
-    difference::Taken,
-    order::{ORDER, PATIENCE, Step},
-    substream::{InFlight, Outgoing, Progress, Substream, SyncState},
+    in_flight::InFlight,
+    order::{ORDER, Step},
+    outgoing::{Outgoing, Taken},
+    response_log::Progress,
+    substream::{Substream, SyncState},
 };
 use crate::{
     published::PublishedSnapshot,
@@ -16,9 +18,9 @@ use crate::{
 };
 
 impl Machine {
-    /// Everything that may go out now, in order.
+    /// Everything that may be sent now, in order.
     pub(crate) fn advance(&mut self, now: Instant) -> Vec<Response> {
-        // Taken out, not cloned: all streams of a group would count their clones in one place.
+        // Moved, not cloned: the streams of a group share one reference count.
         let Some(published) = self.published.take() else {
             return Vec::new();
         };
@@ -36,41 +38,27 @@ impl Machine {
         responses
     }
 
-    /// When [`Machine::advance`] must be called again although nothing has come in.
+    /// When [`Machine::advance`] must be called although nothing has come in.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let limit = self.terms.bounds.answer;
         let substreams = self.substreams.iter().flatten();
         substreams
-            .flat_map(|substream| {
-                let patience = substream.blocked_since.map(|since| since + PATIENCE);
-                [patience, substream.beat, self.answer_due(substream)]
-            })
+            .flat_map(|substream| substream.deadlines(limit))
             .flatten()
             .filter(|due| *due > now)
             .min()
     }
 
-    /// Takes note of what is late. [`Machine::advance`] does so, too.
+    /// Updates what depends on the time. [`Machine::advance`] does so, too.
     pub(crate) fn note_time(&mut self, now: Instant) {
-        for at in 0..self.substreams.len() {
-            let late = self.substreams[at]
-                .as_deref()
-                .and_then(|substream| self.answer_due(substream))
-                .is_some_and(|due| due <= now);
-            let Some(substream) = self.substreams[at].as_deref_mut() else {
-                continue;
-            };
-            substream.renew_full_state(now);
-            if late && let Some(in_flight) = &mut substream.in_flight {
-                in_flight.overdue = true;
+        let limit = self.terms.bounds.answer;
+        for (at, substream) in self.substreams.iter_mut().enumerate() {
+            if let Some(substream) = substream
+                && substream.note_time(limit, now)
+            {
                 self.touched |= 1 << at;
             }
         }
-    }
-
-    fn answer_due(&self, substream: &Substream) -> Option<Instant> {
-        let in_flight = substream.in_flight.as_ref()?;
-        let sent = substream.sent.as_ref()?;
-        (!in_flight.overdue).then(|| sent.at + self.terms.bounds.answer)
     }
 
     fn step(
@@ -82,10 +70,10 @@ impl Machine {
     ) -> Option<Response> {
         let at = step.kind.index();
         let substream = self.substreams[at].as_deref_mut()?;
-        if substream.sync_state != SyncState::Pending || progress[at] != Progress::Done {
+        if substream.sync_state() != SyncState::Pending || progress[at] != Progress::Done {
             return None;
         }
-        if substream.in_flight.is_some() {
+        if substream.is_in_flight() {
             progress[at] = substream.progress();
             return None;
         }
@@ -100,20 +88,20 @@ impl Machine {
         match substream.take(step.phase, open) {
             Taken::Nothing => {
                 if self.terms.ttl && step.phase.removes() {
-                    substream.plan_beat(now);
+                    substream.ensure_heartbeat(now);
                 }
                 None
             }
             Taken::Blocked => {
                 progress[at] = Progress::Unsent;
-                substream.blocked_since = patient.then(|| substream.blocked_since.unwrap_or(now));
+                substream.block(patient, now);
                 None
             }
             Taken::Send { outgoing, version } => {
                 let response = self.send(step.kind, outgoing, version, published, now);
                 progress[at] = self.substreams[at]
                     .as_ref()
-                    .map_or(Progress::Done, |substream| substream.progress());
+                    .map_or(Progress::Done, |substream| Substream::progress(substream));
                 response
             }
         }
@@ -135,18 +123,18 @@ impl Machine {
             removed: [&outgoing.removed[..], &outgoing.absent[..]]
                 .concat()
                 .into(),
-            void: BTreeSet::new(),
+            voided: BTreeSet::new(),
             version,
-            outdated: outgoing.partial,
+            incomplete: outgoing.incomplete,
             overdue: false,
             heartbeat: false,
         };
         let nonce = substream.send(content, published, &self.instance, now);
         let ttl = self.terms.ttl && resources.iter().any(|r| r.ttl().is_some());
         if ttl {
-            substream.schedule_beat(&resources, now);
+            substream.schedule_heartbeat(&resources, now);
         }
-        // What was sent warms anew, and waits for what it refers to.
+        // The client warms what it is sent, and needs what it refers to again.
         let changed = outgoing.changed.as_deref().unwrap_or(&resources);
         for (kind, name) in changed.iter().flat_map(Resource::references) {
             if let Some(referred) = self.substreams[kind.index()].as_deref_mut() {

@@ -22,7 +22,7 @@ pub(super) struct Subscription {
 
 /// What a request changed.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub(super) struct Change {
+pub(super) struct SubscriptionChange {
     /// Names that must be answered whatever the client has.
     pub(super) asked: Vec<Asked>,
     /// The wildcard was asked for, and needs an answer even if that is empty.
@@ -42,7 +42,7 @@ pub(super) struct Asked {
     pub(super) new: bool,
 }
 
-impl Change {
+impl SubscriptionChange {
     /// State of the world: a name is not given any more. The wildcard, if it has come instead,
     /// asks for it again.
     fn lose(&mut self, name: Arc<str>) {
@@ -74,17 +74,17 @@ impl Subscription {
         subscribe: &[String],
         unsubscribe: &[String],
         set: Option<&ResourceSet>,
-    ) -> Change {
+    ) -> SubscriptionChange {
         let former = self.wildcard;
         let star = |names: &[String]| names.iter().any(|name| name == WILDCARD);
         let asked_all = (all && subscribe.is_empty()) || star(subscribe);
         let left = star(unsubscribe);
         self.wildcard = (former || asked_all) && !left;
-        let mut change = Change {
+        let mut change = SubscriptionChange {
             asked_all: asked_all && !left,
             widened: self.wildcard && !former,
             narrowed: former && left,
-            ..Change::default()
+            ..SubscriptionChange::default()
         };
         self.subscribe(subscribe, former, set, &mut change);
         self.unsubscribe(unsubscribe, &mut change);
@@ -99,16 +99,16 @@ impl Subscription {
         all: bool,
         names: &[String],
         set: Option<&ResourceSet>,
-    ) -> Change {
+    ) -> SubscriptionChange {
         let former = self.wildcard;
         self.named |= !names.is_empty();
         let star = names.iter().any(|name| name == WILDCARD);
         self.wildcard = if self.named { star } else { all };
-        let mut change = Change {
+        let mut change = SubscriptionChange {
             asked_all: self.wildcard && (first || !former),
             widened: self.wildcard && !former,
             narrowed: former && !self.wildcard,
-            ..Change::default()
+            ..SubscriptionChange::default()
         };
         let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
         wanted.retain(|name| *name != WILDCARD);
@@ -168,7 +168,7 @@ impl Subscription {
         subscribe: &[String],
         wildcard: bool,
         set: Option<&ResourceSet>,
-        change: &mut Change,
+        change: &mut SubscriptionChange,
     ) {
         let mut wanted: Vec<&str> = subscribe.iter().map(String::as_str).collect();
         wanted.retain(|name| *name != WILDCARD);
@@ -198,7 +198,7 @@ impl Subscription {
         self.names.sort();
     }
 
-    fn unsubscribe(&mut self, unsubscribe: &[String], change: &mut Change) {
+    fn unsubscribe(&mut self, unsubscribe: &[String], change: &mut SubscriptionChange) {
         let unwanted: BTreeSet<&str> = unsubscribe.iter().map(String::as_str).collect();
         let gone: Vec<_> = unwanted
             .iter()
@@ -322,7 +322,7 @@ mod tests {
     fn x29_unsubscribing_what_was_not_subscribed_changes_nothing() {
         let mut subscription = delta(&[], &[]);
         let change = subscription.change(false, &[], &list(&["a"]), None);
-        assert_eq!(change, Change::default());
+        assert_eq!(change, SubscriptionChange::default());
     }
 
     #[test]

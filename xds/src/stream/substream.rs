@@ -1,82 +1,42 @@
-//! One type on one stream: what the client wants, what it has, what is on its way. Nothing here
-//! crosses types.
-
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Acknowledged, Nack, Sent, Transport, TypeState, TypeStatus,
-    open::{Entry, Known, NackMark, Open},
-    order::PATIENCE,
-    retry_queue::RetryQueue,
-    subscription::{Change, Subscription},
+    Reply, Response, Transport, TypeState, TypeStatus,
+    client_state::ClientState,
+    heartbeat::{self, HeartbeatTimer},
+    in_flight::InFlight,
+    next_response::NextResponse,
+    order::{PATIENCE, Phase},
+    outgoing::Taken,
+    response_log::{Progress, ResponseLog},
+    subscription::SubscriptionChange,
     unconfirmed::UnconfirmedResources,
+    unsettled::NackMark,
 };
 use crate::{
-    nonce::Nonce,
     published::PublishedSnapshot,
-    resource::{Resource, ResourceSet, ResourceType, Version},
+    resource::{Resource, ResourceChange, ResourceSet, ResourceType, Version},
 };
 
-/// Most of it is empty most of the time: a client that has everything costs its names and
-/// this.
+/// The state of one type on one stream. It knows nothing of other types.
+///
+/// Most fields are empty most of the time: a client that has everything costs its names and this
+/// struct.
 #[derive(Debug)]
 pub(super) struct Substream {
-    pub(super) kind: ResourceType,
-    pub(super) transport: Transport,
-    pub(super) sync_state: SyncState,
-    /// What the client says that it kept does not count, until it has everything.
-    pub(super) claims_untrusted: bool,
-    /// Types that are always sent full_state: the client may have what it does not want any more,
-    /// until it gets the next whole.
-    pub(super) leftovers: bool,
-    /// A response is owed even if there is nothing to put in.
-    pub(super) answer_owed: bool,
-    /// Which response of its sequence the last one was, from 0.
-    repeat: u32,
-    pub(super) subscription: Subscription,
-    /// What the newest snapshot holds, if there is one.
-    pub(super) base: Option<Arc<ResourceSet>>,
-    /// The names that are not settled. Under every other name that the client wants it has
-    /// acknowledged what `base` holds.
-    pub(super) open: Open,
-    /// Of the open names, those that go out next, one by one.
-    pub(super) retry_queue: Option<Box<RetryQueue>>,
-    /// State of the world: the version that the client says it kept, until that is compared.
-    pub(super) claimed: Option<Box<Version>>,
-    /// State of the world, types that are sent in full: the version of the full state that was NACKed.
-    pub(super) nacked_full_state: Option<Version>,
-    pub(super) in_flight: Option<InFlight>,
-    /// Since when content waits for other types, all sent, to be acknowledged.
-    pub(super) blocked_since: Option<Instant>,
-    /// When the client must hear of what would otherwise end its time to live.
-    pub(super) beat: Option<Instant>,
-    pub(super) sent: Option<Sent>,
-    pub(super) acknowledged: Option<Acknowledged>,
-    pub(super) nacked: Option<Arc<Nack>>,
-}
-
-/// The last response that was sent, while it is not answered.
-#[derive(Debug)]
-pub(super) struct InFlight {
-    /// Shared with the response.
-    pub(super) resources: Arc<[Resource]>,
-    /// Names that are said not to exist, in whichever way.
-    pub(super) removed: Box<[Arc<str>]>,
-    /// Names whose acknowledgement says nothing any more.
-    pub(super) void: BTreeSet<Arc<str>>,
-    /// The version of the whole content.
-    pub(super) version: Version,
-    /// Something has come up since that must be sent too.
-    pub(super) outdated: bool,
-    /// Not answered in time.
-    pub(super) overdue: bool,
-    /// It says that the client may keep what it has, and nothing else.
-    pub(super) heartbeat: bool,
+    kind: ResourceType,
+    transport: Transport,
+    client: ClientState,
+    sync_state: SyncState,
+    /// What the client claims to have does not count, until it has acknowledged everything.
+    claims_untrusted: bool,
+    next: NextResponse,
+    log: ResponseLog,
+    heartbeat: HeartbeatTimer,
+    /// Since when content waits for the ACKs of other types, all of which have been sent.
+    blocked_since: Option<Instant>,
 }
 
 /// Where the client is, relative to the newest snapshot.
@@ -90,157 +50,145 @@ pub(super) enum SyncState {
     Nacked,
 }
 
-/// How far a type is, towards the newest snapshot; what follows in the order looks at this.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Progress {
-    Done,
-    /// Everything is on its way and not acknowledged.
-    Sent,
-    /// Something waits to be sent.
-    Unsent,
-}
-
-/// What [`Substream::send`] puts on its way.
-#[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    pub(super) resources: Vec<Resource>,
-    pub(super) removed: Vec<Arc<str>>,
-    pub(super) absent: Vec<Arc<str>>,
-    /// Those of `resources` that the client does not have in this version; all, if `None`.
-    pub(super) changed: Option<Vec<Resource>>,
-    /// More is to follow.
-    pub(super) partial: bool,
-}
-
-impl Outgoing {
-    pub(super) fn is_empty(&self) -> bool {
-        self.resources.is_empty() && self.removed.is_empty() && self.absent.is_empty()
-    }
-}
+/// By type; `None` until the client's first request for it.
+pub(super) type Substreams = [Option<Box<Substream>>; ResourceType::ALL.len()];
 
 impl Substream {
     pub(super) fn new(
         kind: ResourceType,
         transport: Transport,
-        base: Option<Arc<ResourceSet>>,
+        newest: Option<Arc<ResourceSet>>,
     ) -> Self {
         Self {
             kind,
             transport,
+            client: ClientState::new(newest, transport.sends_full_state(kind)),
             sync_state: SyncState::Pending,
             claims_untrusted: false,
-            leftovers: false,
-            answer_owed: false,
-            repeat: 0,
-            subscription: Subscription::default(),
-            base,
-            open: Open::default(),
-            retry_queue: None,
-            claimed: None,
-            nacked_full_state: None,
-            in_flight: None,
+            next: NextResponse::default(),
+            log: ResponseLog::default(),
+            heartbeat: HeartbeatTimer::default(),
             blocked_since: None,
-            beat: None,
-            sent: None,
-            acknowledged: None,
-            nacked: None,
         }
     }
 
-    pub(super) fn is_full_state(&self) -> bool {
-        self.transport.sends_full_state(self.kind)
+    /// Replaces the newest resources. Returns whether anything that the client wants has changed.
+    pub(super) fn rebase(
+        &mut self,
+        set: &Arc<ResourceSet>,
+        changes: Option<&[ResourceChange]>,
+    ) -> bool {
+        let changed = self.client.rebase(set, changes);
+        if changed {
+            self.reopen();
+        }
+        changed
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Resource> {
-        self.base.as_ref()?.get(name)
+    pub(super) fn client_mut(&mut self) -> &mut ClientState {
+        &mut self.client
     }
 
-    /// `initial_resource_versions`: what the client kept from an earlier stream. Endpoints
-    /// are sent on a new stream whatever the client has, since Envoy may hold them for a
-    /// cluster that it is warming anew.
+    /// Enters what the client claims to have, in a delta request. Returns how many of the names do
+    /// not exist.
     ///
-    /// Says how many of them exist no more.
-    pub(super) fn remember(
+    /// Claims of endpoints do not count. Endpoints are sent on every new stream, since Envoy may need
+    /// them for a cluster that it is warming.
+    pub(super) fn enter_claims(
         &mut self,
         versions: &HashMap<String, String>,
-        unconfirmed: &UnconfirmedResources,
+        unconfirmed: Option<&UnconfirmedResources>,
     ) -> usize {
-        self.claims_untrusted = unconfirmed.claims_untrusted;
-        let mut gone = 0;
-        for (name, version) in versions {
-            if !self.subscription.covers(name) {
-                continue;
-            }
-            let ours = if self.kind == ResourceType::Endpoints || self.claims_untrusted {
-                None
-            } else {
-                Version::parse(version)
-            };
-            let entry = Entry {
-                known: ours.map_or(Known::Claimed, Known::Version),
-                ..Entry::default()
-            };
-            self.open.insert(&name.as_str().into(), entry);
-            gone += usize::from(self.get(name).is_none());
+        self.claims_untrusted = unconfirmed.is_some_and(|found| found.claims_untrusted);
+        let versions_count = self.kind != ResourceType::Endpoints && !self.claims_untrusted;
+        let missing = self.client.enter_claims(versions, versions_count);
+        if let Some(unconfirmed) = unconfirmed {
+            self.client.enter_unconfirmed(&unconfirmed.names);
         }
-        for name in unconfirmed.names.iter() {
-            if self.subscription.covers(name) {
-                self.open.insert(name, Entry::unknown());
-            }
+        missing
+    }
+
+    /// Enters the version that the client claims to have, in a state-of-the-world request.
+    pub(super) fn enter_claimed_version(
+        &mut self,
+        version: &str,
+        unconfirmed: Option<&UnconfirmedResources>,
+    ) {
+        self.claims_untrusted = unconfirmed.is_some_and(|found| !found.is_empty());
+        if !self.claims_untrusted {
+            self.next.claim(version);
         }
-        gone
     }
 
     /// Enters a change of the subscription.
-    pub(super) fn apply(&mut self, first: bool, change: &Change) {
+    pub(super) fn apply(&mut self, first: bool, change: &SubscriptionChange) {
         self.reopen();
-        self.open_new(change);
-        self.leftovers |= self.is_full_state() && self.leaves(change);
-
+        self.client.apply(change);
+        let full_state = self.client.is_full_state();
         if change.asked_all {
-            self.answer_owed = true;
-            // Asked for a second time, everything is sent again. The first time, the client
-            // gets what it does not have.
-            if !first && !self.is_full_state() {
-                self.owe_all();
+            self.next.owe_answer();
+            // The first request gets what the client does not have; a later one gets everything.
+            if !first && !full_state {
+                self.client.owe_all();
             }
         }
-        if self.is_full_state() {
-            self.answer_owed |= first || !change.asked.is_empty();
-        } else {
-            for asked in &change.asked {
-                self.entry(&asked.name).owed = true;
-            }
-        }
-        for name in &change.gone {
-            if !self.subscription.covers(name) {
-                self.open.remove(name);
-            }
-        }
-        if change.narrowed {
-            let subscription = &self.subscription;
-            self.open.retain(|name, _| subscription.covers(name));
+        if full_state && (first || !change.asked.is_empty()) {
+            self.next.owe_answer();
         }
     }
 
-    /// The client is about to forget what it has under `name`: it must get it again, and
-    /// what is on its way will not count.
+    /// The client will forget what it has under `name`, and an ACK in flight will not count for it.
+    /// The resource must be sent again.
     pub(super) fn void(&mut self, name: &Arc<str>) {
-        if !self.subscription.covers(name) {
+        if !self.client.wants(name) {
             return;
         }
         self.reopen();
-        let entry = Entry {
-            owed: true,
-            ..Entry::unknown()
-        };
-        self.open.insert(name, entry);
-        if let Some(in_flight) = &mut self.in_flight {
-            in_flight.void.insert(Arc::clone(name));
-        }
+        self.client.void(name);
+        self.log.void(name);
     }
 
-    /// Marks content that is cut from `published` as on its way; returns its nonce.
+    /// Enters an ACK or a NACK. Returns whether it answers the response in flight; others say nothing
+    /// about content.
+    pub(super) fn answer(&mut self, reply: &Reply, instance: &str, now: Instant) -> bool {
+        let Some(in_flight) = self.log.take_answered(&reply.nonce, instance) else {
+            return false;
+        };
+        if in_flight.heartbeat {
+            return true;
+        }
+        self.sync_state = SyncState::Pending;
+        match &reply.error {
+            None => self.acknowledge(&in_flight, now),
+            Some(message) => self.nack(&in_flight, message, now),
+        }
+        true
+    }
+
+    /// What is sent in `phase`. `open` tells whether the types that this step waits for are
+    /// acknowledged. Nothing may be in flight.
+    pub(super) fn take(&mut self, phase: Phase, open: bool) -> Taken {
+        let (client, next) = (&mut self.client, &mut self.next);
+        let taken = if client.is_full_state() {
+            let has_acknowledged = self.log.acknowledged().is_some();
+            next.take_full_state(client, has_acknowledged, phase, open)
+        } else {
+            next.take_changes(client, self.kind, self.transport, phase, open)
+        };
+        if matches!(taken, Taken::Nothing) && phase.removes() {
+            self.blocked_since = None;
+            self.conclude();
+        }
+        taken
+    }
+
+    /// Content waits for the ACKs of other types. `patient` tells whether it waits for a limited
+    /// time.
+    pub(super) fn block(&mut self, patient: bool, now: Instant) {
+        self.blocked_since = patient.then(|| self.blocked_since.unwrap_or(now));
+    }
+
+    /// Records that `content`, made from `published`, is sent now. Returns its nonce.
     pub(super) fn send(
         &mut self,
         content: InFlight,
@@ -250,54 +198,90 @@ impl Substream {
     ) -> Arc<str> {
         let sent = content.resources.iter().map(Resource::name);
         for name in sent.chain(&content.removed) {
-            if let Some(entry) = self.open.get_mut(name) {
-                entry.owed = false;
-            }
+            self.client.mark_sent(name);
         }
-        self.answer_owed = false;
+        self.next.sent();
         self.blocked_since = None;
         self.sync_state = SyncState::Pending;
-        self.in_flight = Some(content);
-        self.number(published, instance, now)
+        self.log.send(content, published, instance, now)
     }
 
-    /// Takes note of a response that is sent now; returns its nonce.
-    pub(super) fn number(
+    /// Starts or advances the TTL timer for resources that are sent now.
+    pub(super) fn schedule_heartbeat(&mut self, resources: &[Resource], now: Instant) {
+        self.heartbeat.schedule(resources, now);
+    }
+
+    /// Starts the TTL timer if nothing has started it.
+    pub(super) fn ensure_heartbeat(&mut self, now: Instant) {
+        self.heartbeat.ensure_scheduled(&self.client, now);
+    }
+
+    /// The response that renews the TTLs of the client's resources, if it is due.
+    pub(super) fn heartbeat(
         &mut self,
         published: &PublishedSnapshot,
         instance: &Arc<str>,
         now: Instant,
-    ) -> Arc<str> {
-        let sequence = published.sequence;
-        let again = self
-            .sent
-            .as_ref()
-            .is_some_and(|sent| sent.sequence == sequence);
-        self.repeat = if again { self.repeat + 1 } else { 0 };
-        self.sent = Some(Sent { sequence, at: now });
-        published.nonce(instance, self.repeat)
-    }
-
-    /// Whether it is the nonce of the last response that was sent or, before there is one, none.
-    pub(super) fn is_latest(&self, nonce: &str, instance: &str) -> bool {
-        match self.latest_nonce() {
-            Some(latest) => Nonce::parse(nonce, instance) == Some(latest),
-            None => nonce.is_empty(),
+    ) -> Option<Response> {
+        if self.client.is_full_state() || !self.is_heartbeat_due(now) {
+            return None;
         }
+        let resources = heartbeat::renewable(&self.client);
+        self.heartbeat.restart(&resources, now);
+        if resources.is_empty() {
+            return None;
+        }
+        let content = InFlight::heartbeat();
+        Some(Response {
+            kind: self.kind,
+            nonce: self.log.send(content, published, instance, now),
+            version: self.client.version().unwrap_or(Version::EMPTY),
+            resources: resources.into(),
+            removed: Vec::new(),
+            absent: Vec::new(),
+            heartbeat: true,
+            ttl: true,
+        })
     }
 
-    /// Of the last response that was sent.
-    pub(super) fn latest_nonce(&self) -> Option<Nonce> {
-        let sequence = self.sent.as_ref()?.sequence;
-        let repeat = self.repeat;
-        Some(Nonce { sequence, repeat })
+    /// Updates what depends on the time. Returns whether the response in flight has become overdue.
+    pub(super) fn note_time(&mut self, answer_limit: Duration, now: Instant) -> bool {
+        self.renew_full_state(now);
+        self.log.note_overdue(answer_limit, now)
+    }
+
+    /// When something is due for this type although nothing comes in.
+    pub(super) fn deadlines(&self, answer_limit: Duration) -> [Option<Instant>; 3] {
+        [
+            self.blocked_since.map(|since| since + PATIENCE),
+            self.heartbeat.due(),
+            self.log.answer_due(answer_limit),
+        ]
+    }
+
+    pub(super) fn kind(&self) -> ResourceType {
+        self.kind
+    }
+
+    pub(super) fn client(&self) -> &ClientState {
+        &self.client
+    }
+
+    pub(super) fn sync_state(&self) -> SyncState {
+        self.sync_state
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.log.in_flight().is_some()
+    }
+
+    /// Whether `nonce` is that of the last response. Before the first response, an empty one is.
+    pub(super) fn is_latest(&self, nonce: &str, instance: &str) -> bool {
+        self.log.is_latest(nonce, instance)
     }
 
     pub(super) fn progress(&self) -> Progress {
-        match &self.in_flight {
-            Some(in_flight) if !in_flight.outdated => Progress::Sent,
-            Some(_) | None => Progress::Unsent,
-        }
+        self.log.progress()
     }
 
     pub(super) fn is_out_of_patience(&self, now: Instant) -> bool {
@@ -309,9 +293,9 @@ impl Substream {
         TypeStatus {
             kind: self.kind,
             state: self.state(),
-            sent: self.sent.clone(),
-            acknowledged: self.acknowledged.clone(),
-            nacked: self.nacked.clone(),
+            sent: self.log.sent().cloned(),
+            acknowledged: self.log.acknowledged().cloned(),
+            nacked: self.log.nacked().cloned(),
         }
     }
 
@@ -320,12 +304,12 @@ impl Substream {
             SyncState::Synced => TypeState::Synced,
             SyncState::Nacked => TypeState::Nacked {
                 message: self
-                    .nacked
-                    .as_ref()
+                    .log
+                    .nacked()
                     .map_or_else(|| "".into(), |nack| Arc::clone(&nack.message)),
-                resources: self.refused_names(),
+                resources: self.nacked_names(),
             },
-            SyncState::Pending => match (&self.in_flight, &self.sent) {
+            SyncState::Pending => match (self.log.in_flight(), self.log.sent()) {
                 (Some(in_flight), Some(sent)) if in_flight.overdue => {
                     TypeState::Lagging { since: sent.at }
                 }
@@ -335,76 +319,87 @@ impl Substream {
         }
     }
 
-    /// The entry of a name that the client wants, made if the name was settled.
-    pub(super) fn entry(&mut self, name: &Arc<str>) -> &mut Entry {
-        let full_state = self.is_full_state();
-        let base = self.base.as_ref();
-        self.open.entry(name, || {
-            Entry::of(base.and_then(|base| base.get(name)), full_state)
-        })
+    /// What remains unconfirmed if the stream ends now.
+    pub(super) fn unconfirmed(&self) -> UnconfirmedResources {
+        let claims_untrusted = self.claims_untrusted && self.sync_state != SyncState::Synced;
+        UnconfirmedResources::at_end(&self.client, self.log.in_flight(), claims_untrusted)
     }
 
-    /// Whatever was worked out must be worked out anew, and what is on its way is not all.
-    pub(super) fn reopen(&mut self) {
+    /// Something has changed: the sync state is unknown, and the response in flight is not the last
+    /// one.
+    fn reopen(&mut self) {
         self.sync_state = SyncState::Pending;
-        self.retry_queue = None;
-        if let Some(in_flight) = &mut self.in_flight {
-            in_flight.outdated = true;
+        self.next.reset_retries();
+        self.log.mark_incomplete();
+    }
+
+    /// Nothing is left to send: the client has everything, or it has NACKed the rest.
+    fn conclude(&mut self) {
+        self.sync_state = if self.client.is_settled() {
+            self.claims_untrusted = false;
+            SyncState::Synced
+        } else {
+            SyncState::Nacked
+        };
+    }
+
+    fn acknowledge(&mut self, in_flight: &InFlight, now: Instant) {
+        self.client.acknowledge(in_flight);
+        self.next.acknowledged();
+        self.log.acknowledge(in_flight, now);
+    }
+
+    fn nack(&mut self, in_flight: &InFlight, message: &Arc<str>, now: Instant) {
+        let removed = in_flight.removed.iter().map(|name| (name, None));
+        let sent = in_flight.resources.iter();
+        let content: Vec<_> = sent
+            .map(|resource| (resource.name(), Some(resource.version())))
+            .chain(removed)
+            .collect();
+        let names = content.iter().map(|(name, _)| *name);
+        self.log.nack(self.kind, message, names, now);
+        if self.client.is_full_state() {
+            self.next.full_state_nacked(in_flight.version);
+            self.client.nack_full_state(&in_flight.resources);
+        }
+        if let [(name, version)] = content[..] {
+            self.client.nack_one(name, version);
+        } else {
+            self.client.nack_batch(&content);
         }
     }
 
-    /// What was not wanted before is not known to be there, whatever `base` holds.
-    fn open_new(&mut self, change: &Change) {
-        let new = || Entry {
-            known: if self.leftovers {
-                Known::Unknown
-            } else {
-                Known::Nothing
-            },
-            ..Entry::default()
-        };
-        for asked in change.asked.iter().filter(|asked| asked.new) {
-            self.open.entry(&asked.name, new);
-        }
-        if !change.widened {
-            return;
-        }
-        let former = change.asked.iter().filter(|asked| !asked.new);
-        let former: BTreeSet<_> = former.map(|asked| &asked.name).collect();
-        let all = self.base.iter().flat_map(|base| base.iter());
-        for name in all.map(Resource::name) {
-            if !self.subscription.has_name(name) && !former.contains(name) {
-                self.open.entry(name, new);
+    /// Full state: a heartbeat without bodies would delete the resources, so everything is sent
+    /// again. Content that the client has NACKed is not.
+    fn renew_full_state(&mut self, now: Instant) {
+        if self.client.is_full_state() && self.is_heartbeat_due(now) {
+            self.heartbeat.stop();
+            if self.sync_state == SyncState::Synced {
+                self.next.owe_answer();
+                self.sync_state = SyncState::Pending;
             }
         }
     }
 
-    /// Whether the client may have any of what it no longer wants.
-    fn leaves(&self, change: &Change) -> bool {
-        let may_have = |name: &Arc<str>| match self.open.get(name) {
-            Some(entry) => !matches!(entry.known, Known::Nothing),
-            None => self.get(name).is_some(),
-        };
-        let all = self.base.iter().flat_map(|base| base.iter());
-        let all = all.map(Resource::name);
-        let all = all.chain(self.open.iter().map(|(name, _)| name));
-        change.gone.iter().any(may_have) || (change.narrowed && all.into_iter().any(may_have))
+    fn is_heartbeat_due(&self, now: Instant) -> bool {
+        self.log.in_flight().is_none() && self.heartbeat.is_due(now)
     }
 
-    fn owe_all(&mut self) {
-        let names = self.base.iter().flat_map(|base| base.iter());
-        let names: Vec<_> = names.map(|resource| Arc::clone(resource.name())).collect();
-        for name in names {
-            self.entry(&name).owed = true;
-        }
+    /// The first names that the client NACKed and that it should still have.
+    fn nacked_names(&self) -> Vec<Arc<str>> {
+        let names = self.client.unsettled_names();
+        let nacked = names.filter(|(_, state)| matches!(state.nack, NackMark::Alone(_)));
+        let nacked = nacked.map(|(name, _)| Arc::clone(name));
+        nacked.take(TypeState::MAX_RESOURCES).collect()
     }
 
-    /// The names that the client refused and that are still what it should have, as many as are
-    /// shown.
-    fn refused_names(&self) -> Vec<Arc<str>> {
-        let refused = |entry: &Entry| matches!(entry.nack, NackMark::Alone(_));
-        let names = self.open.iter().filter(|(_, entry)| refused(entry));
-        let names = names.map(|(name, _)| Arc::clone(name));
-        names.take(TypeState::MAX_RESOURCES).collect()
+    #[cfg(test)]
+    pub(super) fn latest_nonce(&self) -> Option<crate::nonce::Nonce> {
+        self.log.latest_nonce()
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_retries(&self) -> bool {
+        self.next.has_retries()
     }
 }

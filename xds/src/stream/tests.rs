@@ -243,7 +243,8 @@ pub(super) fn owned(names: &[&str]) -> Vec<String> {
 impl Substream {
     /// Bytes that are only this stream's, without the allocator's own.
     fn heap(&self) -> usize {
-        assert!(self.open.is_empty() && self.in_flight.is_none() && self.nacked.is_none());
-        size_of::<Self>() + size_of_val(self.subscription.names())
+        assert!(self.client().is_settled() && !self.is_in_flight());
+        assert!(self.status().nacked.is_none());
+        size_of::<Self>() + size_of_val(self.client().subscription().names())
     }
 }

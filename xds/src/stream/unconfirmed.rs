@@ -1,30 +1,59 @@
-//! What a client may have although it never said so: content of responses that it refused beside
-//! others or never answered. On its next stream it tells of what it accepted alone, so the fleet
-//! keeps this for it in between.
+//! Resources that a client may have although it never acknowledged them: the content of responses
+//! that it NACKed as a batch or never answered. On its next stream the client reports only what it
+//! accepted, so the fleet keeps this information between two streams.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     TypeStatus,
-    open::{Entry, Known, NackMark},
-    substream::{InFlight, Substream, SyncState},
+    client_state::ClientState,
+    in_flight::InFlight,
+    unsettled::{Known, NackMark, NameState},
 };
 use crate::resource::{Resource, ResourceType};
 
-/// Of one type.
+/// The unconfirmed resources of one type.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnconfirmedResources {
-    /// Nothing that the client says it has counts.
+    /// The client may have anything: what it claims to have says nothing.
     pub(crate) claims_untrusted: bool,
-    /// What may be there unsaid, or not be what the client says.
+    /// Names under which the client may have something that it does not report, or something else
+    /// than it reports.
     pub(crate) names: Arc<[Arc<str>]>,
 }
 
-/// By type.
+/// The unconfirmed resources of all types.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnconfirmedByType([UnconfirmedResources; ResourceType::ALL.len()]);
 
 impl UnconfirmedResources {
+    /// What remains unconfirmed if the stream ends now.
+    pub(super) fn at_end(
+        client: &ClientState,
+        in_flight: Option<&InFlight>,
+        claims_untrusted: bool,
+    ) -> Self {
+        let in_flight = in_flight.filter(|sent| !sent.heartbeat);
+        let UnsureNames { served, claimed } = UnsureNames::of(client, in_flight);
+        if client.is_full_state() {
+            let unsure = in_flight.is_some() || !(served.is_empty() && claimed.is_empty());
+            return Self {
+                claims_untrusted: claims_untrusted || unsure,
+                ..Self::default()
+            };
+        }
+        let size: usize = claimed.iter().map(|name| name.len()).sum();
+        let too_many = size > MAX_CLAIMED_BYTES;
+        Self {
+            claims_untrusted: claims_untrusted || too_many,
+            names: if too_many {
+                served.into()
+            } else {
+                [served, claimed].concat().into()
+            },
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         !self.claims_untrusted && self.names.is_empty()
     }
@@ -43,96 +72,80 @@ impl UnconfirmedByType {
         &self.0[kind.index()]
     }
 
-    pub(crate) fn set(&mut self, kind: ResourceType, unconfirmed: UnconfirmedResources) {
-        self.0[kind.index()] = unconfirmed;
+    pub(crate) fn set(&mut self, kind: ResourceType, resources: UnconfirmedResources) {
+        self.0[kind.index()] = resources;
     }
 
-    /// Nothing that the client says of a type counts, beside what is unconfirmed already.
     pub(crate) fn distrust_claims(&mut self, kind: ResourceType) {
         self.0[kind.index()].claims_untrusted = true;
     }
 
-    /// `before` and, for the types that a stream had, what it `left` behind. A stream that was
-    /// `informed` of what was before has done with it.
+    /// What is unconfirmed after a stream has ended. `before` is what was unconfirmed until then,
+    /// `types` are the types that the stream had, and `left` is what it left unconfirmed of them. If
+    /// the stream was `informed` of `before`, then `left` replaces it for these types.
     pub(crate) fn after(
         before: Option<Box<Self>>,
-        had: &[TypeStatus],
+        types: &[TypeStatus],
         left: Option<Box<Self>>,
         informed: bool,
     ) -> Option<Box<Self>> {
         if before.is_none() && left.is_none() {
             return None;
         }
-        let (mut unconfirmed, left) = (before.unwrap_or_default(), left.unwrap_or_default());
-        for TypeStatus { kind, .. } in had {
+        let (mut all, left) = (before.unwrap_or_default(), left.unwrap_or_default());
+        for TypeStatus { kind, .. } in types {
             if informed {
-                unconfirmed.set(*kind, left.of(*kind).clone());
+                all.set(*kind, left.of(*kind).clone());
             } else {
-                unconfirmed.0[kind.index()].join(left.of(*kind));
+                all.0[kind.index()].join(left.of(*kind));
             }
         }
-        let any = unconfirmed.0.iter().any(|of_type| !of_type.is_empty());
-        any.then_some(unconfirmed)
+        let any = all.0.iter().any(|of_type| !of_type.is_empty());
+        any.then_some(all)
     }
 }
 
-impl Substream {
-    pub(super) fn unconfirmed(&self) -> UnconfirmedResources {
-        let in_flight = self.in_flight.as_ref().filter(|sent| !sent.heartbeat);
-        let mut unconfirmed = UnconfirmedResources {
-            claims_untrusted: self.claims_untrusted && self.sync_state != SyncState::Synced,
-            ..UnconfirmedResources::default()
-        };
-        let (taken, claimed) = self.unsure(in_flight);
-        if self.is_full_state() {
-            unconfirmed.claims_untrusted |=
-                in_flight.is_some() || !(taken.is_empty() && claimed.is_empty());
-            return unconfirmed;
-        }
-        let size: usize = claimed.iter().map(|name| name.len()).sum();
-        unconfirmed.claims_untrusted |= size > CLAIMED;
-        unconfirmed.names = if size > CLAIMED {
-            taken.into()
-        } else {
-            [taken, claimed].concat().into()
-        };
-        unconfirmed
-    }
+/// Names for which it is not known what the client has.
+struct UnsureNames {
+    /// Names of resources that were served. The client may have them and not report it.
+    served: Vec<Arc<str>>,
+    /// Names that the client reports by itself if it has them.
+    claimed: Vec<Arc<str>>,
+}
 
-    /// The names under which the client may have taken something of ours, and those that it
-    /// will tell of by itself if it has them.
-    fn unsure(&self, in_flight: Option<&InFlight>) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
+impl UnsureNames {
+    fn of(client: &ClientState, in_flight: Option<&InFlight>) -> Self {
         let sent = in_flight.into_iter().flat_map(|sent| &*sent.resources);
-        let mut taken: Vec<_> = sent.map(|sent| Arc::clone(Resource::name(sent))).collect();
+        let mut served: Vec<_> = sent.map(|sent| Arc::clone(Resource::name(sent))).collect();
         let removed = in_flight.into_iter().flat_map(|sent| &*sent.removed);
-        let had = removed.filter(|name| self.open.get(name).is_some_and(Entry::may_be_there));
-        let mut claimed: Vec<_> = had.cloned().collect();
-        for (name, entry) in self.open.iter() {
-            match (entry.nack, &entry.known) {
+        let may_exist = |name: &&Arc<str>| client.unsettled(name).is_some_and(NameState::may_exist);
+        let mut claimed: Vec<_> = removed.filter(may_exist).cloned().collect();
+        for (name, state) in client.unsettled_names() {
+            match (state.nack, &state.known) {
                 (NackMark::InBatch(None), _) | (_, Known::Claimed) => {
                     claimed.push(Arc::clone(name));
                 }
                 (NackMark::InBatch(Some(_)), _) | (_, Known::Unknown) => {
-                    taken.push(Arc::clone(name));
+                    served.push(Arc::clone(name));
                 }
                 (NackMark::None | NackMark::Alone(_), _) => {}
             }
         }
-        (taken, claimed)
+        Self { served, claimed }
     }
 }
 
-/// In bytes: of names that a client may have made up, so many are kept for it. Above that
-/// nothing counts of what it says, which does as well. The others are names of resources that
-/// were served: all of them are needed, since nobody else tells of them.
-const CLAIMED: usize = 64 << 10;
+/// How many bytes of claimed names are kept. A client may make up such names. Above the limit its
+/// claims are ignored instead, which is as safe. Names of served resources are kept without a
+/// limit: the client does not report them.
+const MAX_CLAIMED_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_doubted_twice_is_kept_once() {
+    fn joined_names_occur_once() {
         let unconfirmed = |names: &[&str]| UnconfirmedResources {
             claims_untrusted: false,
             names: names.iter().map(|name| Arc::from(*name)).collect(),

@@ -1,12 +1,11 @@
-//! Types that a client asks for and that nobody serves: it is told nothing, and keeps its stream.
-
-/// What was asked for so far, to be mentioned once.
+/// The types that a client has asked for and that are not served. Such requests get no answer, and
+/// the stream stays open. Each type is logged once.
 #[derive(Debug, Default)]
-pub(super) struct Unserved(Vec<Box<str>>);
+pub(super) struct UnservedTypes(Vec<Box<str>>);
 
-impl Unserved {
-    /// Says whether this is news. What is beyond the bounds is not.
-    pub(super) fn note(&mut self, type_url: &str) -> bool {
+impl UnservedTypes {
+    /// Returns whether the type is new. Types beyond the bounds count as known.
+    pub(super) fn insert(&mut self, type_url: &str) -> bool {
         let known = self.0.iter().any(|known| **known == *type_url);
         if known || self.0.len() == MAX_TYPES || type_url.len() > MAX_BYTES {
             return false;
@@ -16,6 +15,6 @@ impl Unserved {
     }
 }
 
-/// Envoy knows about twice as many types as are served here.
+/// Envoy has about twice as many types as are served here.
 const MAX_TYPES: usize = 8;
 const MAX_BYTES: usize = 256;

@@ -2,18 +2,15 @@ use std::io;
 
 use rustls::{CertificateError, Error, OtherError};
 
-use super::{ServerTls, SvidError, TlsIncoming};
+use super::{ServerTls, SvidError};
 
 /// Why a connection is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     #[error("it did not end its handshake within {} s", ServerTls::HANDSHAKE.as_secs())]
     TimedOut,
-    #[error(
-        "it had not ended its handshake when {} others came after it",
-        TlsIncoming::HANDSHAKES
-    )]
-    Crowded,
+    #[error("it had not ended its handshake when {others} others came after it")]
+    Crowded { others: usize },
     #[error("it showed no certificate")]
     NoCertificate,
     #[error("its certificate has expired")]
@@ -41,7 +38,7 @@ impl HandshakeError {
                     | io::ErrorKind::BrokenPipe
             ),
             Self::TimedOut
-            | Self::Crowded
+            | Self::Crowded { .. }
             | Self::NoCertificate
             | Self::Expired
             | Self::NotYetValid

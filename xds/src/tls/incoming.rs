@@ -77,7 +77,9 @@ impl TlsIncoming {
                     return;
                 }
                 oldest.abort();
-                self.tls.refusals.report(*address, &HandshakeError::Crowded);
+                let others = Self::HANDSHAKES;
+                let crowded = HandshakeError::Crowded { others };
+                self.tls.refusals.report(*address, &crowded);
             }
             self.begun.pop_front();
         }

@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use super::Change;
+use super::ResourceChange;
 use crate::resource::Resource;
 
 #[derive(Clone, Debug, Default)]
@@ -73,7 +73,7 @@ impl Chunks {
         Some(former)
     }
 
-    pub(super) fn changes_since(&self, former: &Self) -> Vec<Change> {
+    pub(super) fn changes_since(&self, former: &Self) -> Vec<ResourceChange> {
         let mut changes = Vec::new();
         let mut old = Cursor::new(former);
         let mut new = Cursor::new(self);
@@ -95,7 +95,7 @@ impl Chunks {
             let before = before.filter(|_| order.is_le());
             let after = after.filter(|_| order.is_ge());
             if before.map(Resource::version) != after.map(Resource::version) {
-                changes.push(Change {
+                changes.push(ResourceChange {
                     before: before.cloned(),
                     after: after.cloned(),
                 });

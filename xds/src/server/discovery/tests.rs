@@ -6,9 +6,15 @@ use envoy_types::pb::envoy::{
     config::core::v3::Node, service::discovery::v3::DeltaDiscoveryRequest,
 };
 use prost::bytes::BufMut as _;
+use tokio::sync::Semaphore;
 
 use super::*;
-use crate::{node::PermissionDenied, server::wire::Delta};
+use crate::{
+    cache::SnapshotCache,
+    fleet::Fleet,
+    node::{NodeDirectory, PermissionDenied},
+    server::{Limits, wire::Delta},
+};
 
 /// Never comes to a decision.
 #[derive(Debug)]

@@ -42,7 +42,7 @@ fn of_many_that_were_refused_together_the_next_is_at_hand_and_few_are_shown() {
         let alone = only(next);
         assert_eq!(sent(&alone), [format!("{number:04}")]);
         let routes = client.machine.substreams[Route.index()].as_ref().unwrap();
-        assert_eq!(routes.retry_queue.is_some(), number + 1 < count);
+        assert_eq!(routes.has_retries(), number + 1 < count);
         next = client.nack(&alone);
     }
     assert!(next.is_empty());
@@ -53,7 +53,7 @@ fn of_many_that_were_refused_together_the_next_is_at_hand_and_few_are_shown() {
 }
 
 #[test]
-fn one_change_of_ten_thousand_opens_one_name() {
+fn one_change_of_ten_thousand_unsettles_one_name() {
     let count = 10_000;
     let many = |kind: ResourceType| (0..count).map(move |n| opaque(kind, &format!("{n:05}"), "1"));
     let snapshot = Snapshot::builder().extend(many(Route)).build().unwrap();
@@ -65,8 +65,8 @@ fn one_change_of_ten_thousand_opens_one_name() {
         client.machine.substreams[Route.index()]
             .as_ref()
             .unwrap()
-            .open
-            .is_empty()
+            .client()
+            .is_settled()
     );
     let next = snapshot
         .to_builder()
@@ -79,8 +79,8 @@ fn one_change_of_ten_thousand_opens_one_name() {
         client.machine.substreams[Route.index()]
             .as_ref()
             .unwrap()
-            .open
-            .iter()
+            .client()
+            .unsettled_names()
             .count(),
         1
     );

@@ -114,12 +114,12 @@ fn a_client_may_not_have_had_more_than_it_may_ask_for() {
     client.publish([]);
     assert!(ask(&mut client, &listing(TERMS.bounds.names)).is_ok());
     let one = client.machine.delta(Listener, &listing(1), client.now);
-    assert!(matches!(one, Err(Violation::TooManyGone { .. })));
+    assert!(matches!(one, Err(Violation::TooManyMissingClaims { .. })));
     let mut client = Client::delta();
     client.publish([]);
     assert!(matches!(
         ask(&mut client, &listing(TERMS.bounds.names + 1)),
-        Err(Violation::TooManyGone { .. })
+        Err(Violation::TooManyMissingClaims { .. })
     ));
 }
 

@@ -125,7 +125,7 @@ fn t10_a_storm_of_refusals_causes_no_answer_and_stalls_no_other_type() {
         assert!(client.ack(&route).is_empty());
         assert_eq!(client.state(Route), TypeState::Synced);
         let refused = client.machine.substreams[Endpoints.index()].as_ref();
-        assert_eq!(refused.unwrap().open.iter().count(), 1);
+        assert_eq!(refused.unwrap().client().unsettled_names().count(), 1);
     }
 }
 
