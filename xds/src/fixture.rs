@@ -21,7 +21,7 @@ use crate::{
     stream::{Bounds, Terms},
 };
 
-/// Those of Envoy, without a time to live.
+/// Envoy's terms, without TTLs.
 pub(crate) const TERMS: Terms = Terms {
     bounds: Bounds {
         names: 100,
@@ -34,7 +34,7 @@ pub(crate) const TERMS: Terms = Terms {
     alone: false,
 };
 
-/// A cluster that takes its endpoints from EDS; another `timeout_s` is another content.
+/// An EDS cluster. A different `timeout_s` makes different content.
 pub(crate) fn eds_cluster(name: &str, timeout_s: i64) -> Resource {
     cluster(name, "", timeout_s)
 }

@@ -1,4 +1,4 @@
-//! Who should be there, who is, and what each has acknowledged.
+//! The registered and connected nodes, and what each has acknowledged.
 
 mod canary;
 mod convergence;
@@ -37,29 +37,30 @@ use crate::{
     stream::{Machine, UnconfirmedByType},
 };
 
-/// The acknowledgements of all nodes, against those that are registered.
+/// All registered and connected nodes, and what each has acknowledged.
 pub struct Fleet {
     cache: Arc<SnapshotCache>,
     ledger: Mutex<Ledger>,
     changes: watch::Sender<u64>,
-    /// How often streams were called back: most never are, and look at nothing else.
-    recalls: AtomicU64,
+    /// How many times streams were marked to reconnect. A stream asks the ledger only if this number
+    /// has changed.
+    reconnect_requests: AtomicU64,
 }
 
 impl Fleet {
-    /// `cache` is the one that the nodes are served from.
+    /// `cache` is the cache from which the nodes are served.
     #[must_use]
     pub fn new(cache: Arc<SnapshotCache>) -> Self {
         Self {
             ledger: Mutex::new(Ledger::new(Arc::clone(&cache))),
             cache,
             changes: watch::Sender::default(),
-            recalls: AtomicU64::default(),
+            reconnect_requests: AtomicU64::default(),
         }
     }
 
-    /// Says which nodes should be there. A node that is connected and not named is served
-    /// and shown, and no barrier waits for it.
+    /// Replaces the set of registered nodes. A connected node that is not registered is served and
+    /// reported, and no wait for convergence includes it.
     pub fn set_registered(&self, nodes: impl IntoIterator<Item = NodeId>) {
         let nodes: BTreeSet<_> = nodes.into_iter().collect();
         self.ledger().set_registered(nodes, Instant::now());
@@ -72,38 +73,42 @@ impl Fleet {
         self.status_of(|_| true)
     }
 
-    /// Of those, the nodes that are `wanted`.
+    /// The registered or connected nodes that are `wanted`, by id.
     #[must_use]
     pub fn status_of(&self, wanted: impl Fn(&NodeId) -> bool) -> Vec<NodeStatus> {
         self.ledger().status(wanted)
     }
 
-    /// Everything on record about one node: also if it went and is not registered, for about
-    /// an hour.
+    /// Everything that is recorded about one node. The record of an unregistered node is kept for
+    /// about an hour after it has disconnected.
     #[must_use]
     pub fn record(&self, node: &NodeId) -> Option<NodeRecord> {
         self.ledger().record(node)
     }
 
-    /// A number that grows with every change of [`Fleet::status`] that comes after this call.
+    /// A number that grows with every change of [`Fleet::status`] after this call.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Waits until the fleet has `sequence`, or a newer snapshot, by `policy`; until a
-    /// refusal has made that impossible; or until `deadline`. The nodes waited for are those
-    /// registered when it begins; others are named. Dropping the future ends the wait.
+    /// Waits until the fleet has converged on `sequence` or a newer snapshot according to `policy`,
+    /// until a NACK has made that impossible, or until `deadline`. The wait includes the nodes that
+    /// are registered when it begins; other connected nodes are only reported. Dropping the future
+    /// ends the wait.
     ///
-    /// A node has a snapshot when what it acknowledged last equals the content, for each type
-    /// that it subscribes to, and nothing is on its way to it: whether anything had to be
-    /// sent or not. A node with several open streams has what all of them have.
+    /// A node has converged on a snapshot if, for each type that it subscribes to, it has
+    /// acknowledged equal content and nothing is in flight. It does not matter whether anything had
+    /// to be sent. If a node has several open streams, all of them must have converged.
     ///
-    /// A client asks for one type after the other. If the snapshot holds both clusters and
-    /// listeners, one that takes either by wildcard does not have it before it has asked for
-    /// both; and one that has asked for nothing by which it sends traffic does not have a
-    /// snapshot that holds such. That goes for aggregated streams: of a client that comes back
-    /// with a stream for each type, those count that are open.
+    /// A client asks for one type after the other. On an aggregated stream it has not converged
+    /// before it has asked for what it needs:
+    /// - A client that takes clusters or listeners by wildcard must have asked for both, if the
+    ///   snapshot holds both.
+    /// - Any other client must have asked for at least one type by which it forwards traffic, if
+    ///   the snapshot holds such a type.
+    ///
+    /// Of a client with one stream per type, the open streams count.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -133,7 +138,7 @@ impl Fleet {
         self.converge_among(None, sequence, policy, deadline).await
     }
 
-    /// Waits for the named nodes in the place of those registered, or for these.
+    /// Waits for `nodes`; for the registered nodes if it is `None`.
     async fn converge_among(
         &self,
         nodes: Option<&BTreeSet<NodeId>>,
@@ -146,7 +151,7 @@ impl Fleet {
             fleet: self,
             barrier: self.ledger().begin(barrier, nodes),
         };
-        // Past the deadline the answer is what there is.
+        // After the deadline the result is the state of that moment.
         let _ = timeout_at(deadline, decision).await;
         wait.fleet.ledger().conclude(wait.barrier, Instant::now())
     }
@@ -159,21 +164,21 @@ impl Fleet {
     ) -> Connection {
         let id = node.id.clone();
         let now = Instant::now();
-        let recalls = self.recalls.load(Ordering::Acquire);
+        let reconnect_requests = self.reconnect_requests.load(Ordering::Acquire);
         let (stream, unconfirmed) = self.ledger().connect(node, group, peer, now);
         self.changed();
         Connection {
             fleet: Arc::clone(self),
             node: id,
             stream,
-            recalls: Cell::new(recalls),
-            recalled: Cell::new(false),
+            reconnect_requests: Cell::new(reconnect_requests),
+            must_reconnect: Cell::new(false),
             unconfirmed,
         }
     }
 
-    /// Called after the ledger was unlocked: whoever begins to watch and is not counted yet
-    /// reads the ledger later, and finds the change there.
+    /// Notifies watchers. Called after the ledger is unlocked: a watcher that is not counted yet reads
+    /// the ledger later and finds the change there.
     fn changed(&self) {
         if self.changes.receiver_count() > 0 {
             self.changes.send_modify(|number| *number += 1);
@@ -181,7 +186,7 @@ impl Fleet {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // A panic elsewhere leaves at worst one node's status behind; the others' count.
+        // After a panic at most one node's status is outdated.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -192,24 +197,25 @@ impl fmt::Debug for Fleet {
     }
 }
 
-/// One open stream's entry in the ledger; dropping it takes the entry out.
+/// One open stream's entry in the ledger. Dropping it removes the entry.
 #[derive(Debug)]
 pub(crate) struct Connection {
     fleet: Arc<Fleet>,
     node: NodeId,
-    /// The place of the stream's entry.
+    /// The index of the stream's entry.
     stream: usize,
-    /// The fleet's, when the ledger was last asked.
-    recalls: Cell<u64>,
-    recalled: Cell<bool>,
-    /// What the client may have, as known when the stream began, and when it ends.
+    /// The fleet's number of reconnect requests when the ledger was last asked.
+    reconnect_requests: Cell<u64>,
+    must_reconnect: Cell<bool>,
+    /// What the client may have without having acknowledged it: from former streams when the stream
+    /// begins, from this one when it ends.
     unconfirmed: Option<Box<UnconfirmedByType>>,
 }
 
 impl Connection {
-    /// Enters how the stream's client stands now.
+    /// Enters the client's current status.
     pub(crate) fn report(&self, machine: &mut Machine) {
-        // Worked out before the ledger is locked for everybody.
+        // Computed before the ledger is locked for all others.
         let (newest, synced_to) = (machine.newest(), machine.synced_to());
         self.fleet
             .ledger()
@@ -217,12 +223,12 @@ impl Connection {
         self.fleet.changed();
     }
 
-    /// What the client may have from former streams and not tell of.
+    /// What the client may have from former streams without reporting it.
     pub(crate) fn take_unconfirmed(&mut self) -> Option<Box<UnconfirmedByType>> {
         self.unconfirmed.take()
     }
 
-    /// Keeps what the client may have for its next stream. Called when this one ends.
+    /// Keeps what the client may have, for its next stream. Called when this one ends.
     pub(crate) fn keep_unconfirmed(&mut self, machine: &Machine) {
         for (kind, resources) in machine.unconfirmed() {
             if !resources.is_empty() {
@@ -233,16 +239,16 @@ impl Connection {
         }
     }
 
-    /// Whether the client must open its stream again, to be told what was not known when it
-    /// opened this one. Nobody is woken for it: every publish makes its streams look, and each
-    /// sign of life.
-    pub(crate) fn is_recalled(&self) -> bool {
-        let recalls = self.fleet.recalls.load(Ordering::Acquire);
-        if self.recalls.replace(recalls) != recalls {
-            self.recalled
-                .set(self.fleet.ledger().is_recalled(self.stream));
+    /// Whether the client must open its stream again, because what it may have was not known when
+    /// this stream began. No task is woken for it: streams check it on each publish and each
+    /// keep-alive.
+    pub(crate) fn must_reconnect(&self) -> bool {
+        let requests = self.fleet.reconnect_requests.load(Ordering::Acquire);
+        if self.reconnect_requests.replace(requests) != requests {
+            self.must_reconnect
+                .set(self.fleet.ledger().must_reconnect(self.stream));
         }
-        self.recalled.get()
+        self.must_reconnect.get()
     }
 
     pub(crate) fn node(&self) -> &NodeId {
@@ -254,16 +260,18 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let unconfirmed = self.unconfirmed.take();
         let mut ledger = self.fleet.ledger();
-        let recalled = ledger.disconnect(self.stream, unconfirmed, Instant::now());
+        let others_must_reconnect = ledger.disconnect(self.stream, unconfirmed, Instant::now());
         drop(ledger);
-        if recalled {
-            self.fleet.recalls.fetch_add(1, Ordering::Release);
+        if others_must_reconnect {
+            self.fleet
+                .reconnect_requests
+                .fetch_add(1, Ordering::Release);
         }
         self.fleet.changed();
     }
 }
 
-/// Takes its barrier out of the ledger, also when the waiting is given up.
+/// Removes its barrier from the ledger, also if the wait is dropped.
 struct Waiting<'a> {
     fleet: &'a Fleet,
     barrier: usize,

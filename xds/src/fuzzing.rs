@@ -1,20 +1,20 @@
-//! What a fuzzer calls. Only there in builds for one.
+//! Entry points for fuzzers. Compiled for fuzzing only.
 
 use crate::{
     stream::{Transport, model},
     telemetry::reference,
 };
 
-/// Requests as they come from the wire, one after the other, each behind its length in two
-/// bytes; the first byte of all says by which form of the protocol.
+/// Encoded requests, each after its length in two bytes. The first byte selects delta or state of the
+/// world.
 pub fn requests(bytes: &[u8]) {
     crate::server::fuzzing::requests(bytes);
 }
 
-/// Each byte is a decision in a play against the reference model.
+/// Each byte is a choice in a run against the reference model.
 ///
 /// # Panics
-/// If the machine breaks a rule.
+/// If the stream machine breaks a rule.
 pub fn streams(bytes: &[u8]) {
     let Some((transport, choices)) = bytes.split_first() else {
         return;
@@ -29,10 +29,10 @@ pub fn streams(bytes: &[u8]) {
     }
 }
 
-/// A report of telemetry behind a byte that says of which kind.
+/// A telemetry report after a byte that selects its kind.
 ///
 /// # Panics
-/// If it is read otherwise than it decodes.
+/// If the report is read differently than the full decoder reads it.
 pub fn reports(bytes: &[u8]) {
     if let Err(difference) = reference::check(bytes) {
         panic!("{difference}");

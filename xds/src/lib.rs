@@ -1,5 +1,5 @@
-//! A server library for Envoy's xDS protocol: snapshots of resources go in, what each client
-//! has acknowledged or refused comes out.
+//! A server library for Envoy's xDS protocol. Snapshots of resources go in; what each client has
+//! acknowledged or NACKed comes out.
 //!
 //! ```text
 //!   publish(group → Snapshot) ─► SnapshotCache ─► one pure machine per stream ─► clients
@@ -7,37 +7,41 @@
 //!   Fleet::converge(sequence, policy, deadline) ◄── ledger ◄── ACK, NACK ◄─────────┘
 //! ```
 //!
-//! It serves the aggregated discovery service and the services for one type, in delta and in
-//! state of the world, for every type of [`ResourceType`], and receives TCP access logs and
-//! metrics. A client's known state moves on its ACK alone; refused content is not sent again
-//! until it changes; one response per type is on its way at any time, and the newest content
-//! wins; clusters and their endpoints are sent before what uses them, and taken away after it.
-//! Other gRPC services can stand beside it on the same port ([`XdsServer::with_routes`]).
+//! It serves the aggregated discovery service and the services for one type, in delta and in state
+//! of the world, for every type of [`ResourceType`]. It receives TCP access logs and metrics.
 //!
-//! What it does **not** do: it builds no resource, the empty assignment of a cluster without
-//! endpoints apart, and looks into none except for the names by which clusters and listeners
-//! ask for others. It keeps nothing over a restart: versions are hashes of content, so that
-//! nothing unchanged is sent again but endpoints and, in state of the world, what is subscribed
-//! by name. It knows no `xdstp` locators and answers no single requests (`Fetch…`, REST). And
-//! an acknowledgement means what it means in the protocol: each resource was valid taken alone,
-//! not that a client's workers use it yet.
+//! - Only an ACK changes what a client is known to have. NACKed content is not sent again until it
+//!   changes.
+//! - Per type at most one response is in flight, and the newest content wins.
+//! - Clusters and their endpoints are sent before what uses them, and removed after it.
+//! - Other gRPC services can be served on the same port ([`XdsServer::with_routes`]).
 //!
-//! Beside others, its guarantees, its bounds: the README.
+//! What it does **not** do:
+//!
+//! - It builds no resources, except empty assignments of clusters without endpoints. It reads only
+//!   the names by which clusters and listeners refer to other resources.
+//! - It stores nothing. Versions are hashes of content, so after a restart only endpoints are sent
+//!   again and, in state of the world, resources that are subscribed by name.
+//! - It supports no `xdstp` locators and no single requests (`Fetch…`, REST).
+//! - An ACK has the protocol's meaning: each resource was valid by itself. It does not mean that the
+//!   client's workers use it yet.
+//!
+//! The README compares the library with others, and lists its guarantees and bounds.
 //!
 //! # Features
 //!
-//! Both on by default. `tls`: mutual TLS with SPIFFE identities. `csds`: the fleet's state over
+//! Both are on by default. `tls`: mutual TLS with SPIFFE identities. `csds`: the fleet's status over
 //! the client status discovery service.
 
 mod broadcast_waker;
 mod cache;
+mod encoded_fields;
 mod fleet;
 mod group;
 mod http2;
 mod node;
 mod nonce;
 mod peer;
-mod pieces;
 mod published;
 mod resource;
 mod sequence;
@@ -53,7 +57,7 @@ mod fixture;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 
-/// The example of the README, compiled.
+/// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -16,8 +16,8 @@ impl NodeId {
         Self(id.into())
     }
 
-    /// One that a client has said.
-    pub(crate) fn said(id: String) -> Result<Self, NodeError> {
+    /// Checks an id that a client has sent.
+    pub(crate) fn from_client(id: String) -> Result<Self, NodeError> {
         if id.is_empty() {
             return Err(NodeError::NoId);
         }
@@ -51,19 +51,19 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// What a client says of itself in the first request of a stream. Nothing of it is proven, and
-/// of each text but the id no more than the first [`NodeDescription::MAX_TEXT`] bytes are kept.
+/// What a client says about itself in the first request of a stream. Nothing of it is proven. Each
+/// text except the id is cut to [`NodeDescription::MAX_TEXT`] bytes.
 #[derive(Clone, Debug)]
 pub struct NodeDescription {
     pub id: NodeId,
     pub cluster: String,
-    /// The top-level fields of `node.metadata` that are strings, the first
-    /// [`NodeDescription::MAX_METADATA`] by name; those with longer names than
-    /// [`NodeDescription::MAX_TEXT`] are left out.
+    /// The top-level string fields of `node.metadata`: the first
+    /// [`NodeDescription::MAX_METADATA`] by name. Fields with names longer than
+    /// [`NodeDescription::MAX_TEXT`] bytes are left out.
     pub metadata: BTreeMap<String, String>,
-    /// Such as `envoy`.
+    /// For example `envoy`.
     pub user_agent: String,
-    /// Such as `1.40.0`; empty if not given.
+    /// For example `1.40.0`; empty if not given.
     pub user_agent_version: String,
     /// The first [`NodeDescription::MAX_FEATURES`].
     pub client_features: Vec<String>,
@@ -72,9 +72,9 @@ pub struct NodeDescription {
 impl NodeDescription {
     pub const MAX_METADATA: usize = 64;
     pub const MAX_FEATURES: usize = 64;
-    /// In bytes. Ids are kept, logged and shown; a longer one is refused.
+    /// In bytes. Ids are stored, logged and displayed; a longer one is refused.
     pub const MAX_ID: usize = 256;
-    /// In bytes, of every other text. A longer one is cut.
+    /// In bytes, of each other text. A longer one is cut.
     pub const MAX_TEXT: usize = 256;
 }
 
@@ -92,18 +92,19 @@ pub(crate) enum NodeError {
     LongId { bytes: usize },
 }
 
-/// Who may be served, and as part of which group.
+/// Decides which clients are served, and to which group each belongs.
 #[async_trait]
 pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
-    /// Called with the first request of a stream, on `peer`'s connection. It may publish the
-    /// group's snapshot before it returns; while the group has none the stream stays open and
-    /// silent. A deadline ([`crate::Limits::admission`]) may drop the call at any await.
+    /// Admits the node of a new stream on `peer`'s connection. The implementation may publish the
+    /// group's snapshot before it returns. As long as the group has no snapshot, the stream stays
+    /// open and nothing is sent. The call is dropped at an await after
+    /// [`crate::Limits::admission`].
     ///
     /// # Errors
     /// [`PermissionDenied`] ends the stream with PERMISSION_DENIED.
     async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Group, PermissionDenied>;
 
-    /// Whether telemetry that comes on `peer`'s connection may count as `node`'s.
+    /// Decides whether `peer` may send telemetry as `node`.
     ///
     /// # Errors
     /// [`PermissionDenied`] ends the stream with PERMISSION_DENIED.
@@ -111,13 +112,13 @@ pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// An admitted node asked by name for something that its group does not have. The client
-    /// is answered the same whatever is done here: that it does not exist. Must not block. A
-    /// name can be as long as a request.
+    /// Called when an admitted node subscribes to a name that its group does not have. The client is
+    /// told in any case that the resource does not exist. The call must not block. A name can be as
+    /// long as a request.
     fn on_missing_resource(&self, _node: &NodeId, _kind: ResourceType, _name: &str) {}
 }
 
-/// Serves every node, as part of this group.
+/// Admits every node to one group.
 #[derive(Clone, Debug)]
 pub struct OneGroup(pub Group);
 
@@ -132,7 +133,7 @@ impl NodeDirectory for OneGroup {
     }
 }
 
-/// Why a node is not served; the client gets these words.
+/// Why a client is not served. The client receives this message.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct PermissionDenied(pub String);

@@ -1,11 +1,11 @@
 use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc};
 
-/// The other end of a connection, as far as the transport proves it. What a client says of
-/// itself is a [`crate::NodeDescription`].
+/// The other end of a connection, as the transport proves it. What a client says about itself is in
+/// [`crate::NodeDescription`].
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub address: SocketAddr,
-    /// Of the client's certificate; `None` on a connection without TLS.
+    /// From the client's certificate; `None` on a connection without TLS.
     pub identity: Option<Identity>,
 }
 
@@ -18,7 +18,7 @@ impl Identity {
     /// In bytes, of the whole URI; section 2.3 of the standard.
     pub const MAX_LENGTH: usize = 2048;
 
-    /// Without a path it names the trust domain itself, which is never a workload's.
+    /// Parses a SPIFFE ID. An id without a path names the trust domain itself, never a workload.
     ///
     /// # Errors
     /// [`IdentityError`] names the first rule of the standard that the text breaks.
@@ -73,7 +73,7 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The name of a trust domain, `example.org`: whose authorities may sign which identities.
+/// The name of a SPIFFE trust domain, for example `example.org`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TrustDomain(Arc<str>);
 
@@ -107,7 +107,7 @@ impl fmt::Display for TrustDomain {
     }
 }
 
-/// Why a text is no SPIFFE ID.
+/// Why a text is not a SPIFFE ID.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum IdentityError {
     #[error("it does not begin with spiffe://")]

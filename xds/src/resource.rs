@@ -33,26 +33,26 @@ struct Content {
     kind: ResourceType,
     name: Arc<str>,
     version: Version,
-    /// What it adds to the version of its set.
+    /// The hash that it adds to the version of its set.
     share: Version,
     body: Bytes,
     ttl: Option<Duration>,
     references: Box<[Reference]>,
-    /// As a field of a response that says no time to live, delta and state of the world, from
-    /// the first time on that it is sent.
+    /// The encoded response field without a TTL, for delta and for state of the world. Encoded when
+    /// it is first sent.
     encoded: [OnceLock<Bytes>; 2],
 }
 
 impl Resource {
-    /// `body` is the encoded message, that is the value of the `Any`. Its hash is the version.
+    /// `body` is the encoded message: the value of the `Any`. Its hash is the version.
     pub fn new(kind: ResourceType, name: impl Into<Arc<str>>, body: Bytes) -> Self {
         let version = Version::of(&body);
         Self::build(kind, name.into(), version, body)
     }
 
-    /// A resource whose version is the hash of `seed`. For content that is the same although
-    /// its bytes differ, such as a duration counted from the moment of rendering: two
-    /// resources of one version are one content, and a client that has either has both.
+    /// A resource whose version is the hash of `seed`. Use it for content that is equal although its
+    /// bytes differ, for example a duration counted from the moment of rendering. A client that has
+    /// one of two resources with equal versions is not sent the other.
     pub fn with_version_of(
         kind: ResourceType,
         name: impl Into<Arc<str>>,
@@ -62,16 +62,16 @@ impl Resource {
         Self::build(kind, name.into(), Version::of(seed), body)
     }
 
-    /// Lets clients drop the resource when they have not heard of it for `ttl`, which is
-    /// reckoned in whole milliseconds, at least one. Clients that cannot are not told; the others
-    /// are reminded of it every half of that time. Another `ttl` makes another version.
+    /// Lets clients drop the resource if they have not heard of it for `ttl`. The TTL is rounded down
+    /// to whole milliseconds, at least one. Clients that support TTLs get a heartbeat after half of
+    /// that time; others are not sent the TTL. A different TTL makes a different version.
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ttl>
     #[must_use]
     pub fn with_ttl(self, ttl: Duration) -> Self {
         let ttl = Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
         let mut content = Arc::unwrap_or_clone(self.0);
-        content.version = content.version.living(ttl.as_secs(), ttl.subsec_nanos());
-        content.share = content.version.under(&content.name);
+        content.version = content.version.with_ttl(ttl.as_secs(), ttl.subsec_nanos());
+        content.share = content.version.with_name(&content.name);
         content.ttl = Some(ttl);
         content.encoded = Default::default();
         Self(Arc::new(content))
@@ -98,36 +98,35 @@ impl Resource {
         &self.0.body
     }
 
-    /// How long a client may keep it without hearing of it.
+    /// How long a client may keep the resource without hearing of it.
     #[must_use]
     pub fn ttl(&self) -> Option<Duration> {
         self.0.ttl
     }
 
-    /// As a sign of life for another version of it, which lives as long.
+    /// The same resource with another version and the same TTL. Used for heartbeats.
     pub(crate) fn in_version(&self, version: Version) -> Self {
         let mut content = Content::clone(&self.0);
         content.version = version;
-        content.share = version.under(&content.name);
+        content.share = version.with_name(&content.name);
         content.encoded = Default::default();
         Self(Arc::new(content))
     }
 
-    /// For a cluster: the assignment that it takes from EDS.
+    /// For a cluster: the name of the endpoints that it takes from EDS.
     pub(crate) fn endpoints(&self) -> Option<&Arc<str>> {
         self.references()
             .find(|(kind, _)| *kind == ResourceType::Endpoints)
             .map(|(_, name)| name)
     }
 
-    /// The resources that a client asks for because of this one, and waits for before it uses
-    /// it.
+    /// The resources that a client requests because of this one, and needs before it uses this one.
     pub(crate) fn references(&self) -> impl Iterator<Item = (ResourceType, &Arc<str>)> {
         self.0.references.iter().map(|(kind, name)| (*kind, name))
     }
 
-    /// The whole field `resources` of a delta response that holds this resource, with its
-    /// time to live if the client `takes_ttl`, and without its content in a `heartbeat`.
+    /// The encoded field `resources` of a delta response with this resource. It has the TTL if the
+    /// client `takes_ttl`, and no body in a `heartbeat`.
     pub(crate) fn delta_field(&self, takes_ttl: bool, heartbeat: bool) -> Cow<'_, Bytes> {
         let ttl = self.ttl().filter(|_| takes_ttl);
         if heartbeat || ttl.is_some() {
@@ -136,7 +135,7 @@ impl Resource {
         Cow::Borrowed(self.0.encoded[0].get_or_init(|| encoded::delta(self, None, false)))
     }
 
-    /// The same of a state-of-the-world response.
+    /// The same for a state-of-the-world response.
     pub(crate) fn sotw_field(&self, takes_ttl: bool, heartbeat: bool) -> Cow<'_, Bytes> {
         if heartbeat || takes_ttl {
             let ttl = self.ttl();
@@ -151,7 +150,7 @@ impl Resource {
 
     fn build(kind: ResourceType, name: Arc<str>, version: Version, body: Bytes) -> Self {
         Self(Arc::new(Content {
-            share: version.under(&name),
+            share: version.with_name(&name),
             references: reference::of(kind, &name, &body),
             ttl: None,
             kind,

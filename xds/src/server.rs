@@ -1,4 +1,4 @@
-//! The sockets: services round the pure parts.
+//! The gRPC services and their connections.
 
 mod accept;
 mod ads;
@@ -12,7 +12,7 @@ mod grpc;
 mod limits;
 mod methods;
 mod missing_resources;
-mod port;
+mod services;
 mod session;
 mod telemetry;
 mod wire;
@@ -38,7 +38,7 @@ use crate::{
     cache::SnapshotCache, fleet::Fleet, http2::Stop, node::NodeDirectory, telemetry::TelemetrySink,
 };
 
-/// Serves snapshots to clients and collects what they answer.
+/// Serves snapshots to clients and collects their answers.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -107,14 +107,14 @@ impl XdsServer {
             fleet,
             directory,
             telemetry,
-            limits: limits.with_ends(),
+            limits: limits.clamped(),
             routes: Routes::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }
     }
 
-    /// Serves clients over mutual TLS only, and follows the changes of `tls`'s files.
+    /// Serves clients over mutual TLS only. The files of `tls` are reloaded when they change.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(self, tls: Arc<ServerTls>) -> Self {
@@ -124,25 +124,25 @@ impl XdsServer {
         }
     }
 
-    /// Serves these gRPC services on the same port, in place of what was given before. Their
-    /// requests carry the client's [`crate::Peer`] as an extension. Discovery, access logs and
-    /// metrics are served in any case and must not be among them.
+    /// Serves these gRPC services on the same port, instead of those of an earlier call. Their requests
+    /// have the client's [`crate::Peer`] as an extension. They must not include discovery, access log
+    /// or metrics services.
     #[must_use]
     pub fn with_routes(mut self, routes: Routes) -> Self {
         self.routes = routes;
         self
     }
 
-    /// Serves until `stop`: then no new stream is accepted, open ones end with UNAVAILABLE,
-    /// and what has not ended after [`Limits::drain`] is cut off.
+    /// Serves until `stop` is cancelled. Then no new stream is accepted, open streams end with
+    /// UNAVAILABLE, and connections that are still open after [`Limits::drain`] are closed.
     ///
-    /// While the process or the system is out of file handles or of memory, new connections
-    /// wait in the listener's queue, and taking them up is tried ten times a second. Open ones
-    /// are served on. Keep the process's limit of open files above [`Limits::connections`].
+    /// While the process or the system lacks file handles or memory, new connections wait in the
+    /// listener's queue, and accepting is retried ten times a second. Open connections are served.
+    /// Keep the process's limit of open files above [`Limits::connections`].
     ///
     /// # Errors
-    /// [`ServeError`] if the listener fails for a minute in any other way; a client's failure
-    /// ends its own streams alone.
+    /// [`ServeError`] if the listener fails for a minute in any other way. A failure of a client ends
+    /// only its own streams.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -208,13 +208,13 @@ impl XdsServer {
     }
 }
 
-/// Why serving ended before it was told to.
+/// Why serving ended before it was stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection could be accepted for a minute")]
 pub struct ServeError(#[source] io::Error);
 
-/// Names this start of this server: neither a restart nor a second server gives out a nonce
-/// that this one gave out.
+/// Identifies this start of this server. It is part of every nonce, so a restarted or a second server
+/// never repeats one.
 fn instance() -> String {
     let start = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -222,5 +222,5 @@ fn instance() -> String {
     format!("{:x}.{:x}", start.as_nanos(), std::process::id())
 }
 
-/// What connections that are cut off need to find that out.
+/// The time that connections have to notice that they are closed.
 const MARGIN: Duration = Duration::from_millis(500);

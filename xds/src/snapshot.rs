@@ -7,15 +7,14 @@ use std::{
 
 use crate::resource::{Resource, ResourceSet, ResourceSetError, ResourceType};
 
-/// The immutable set of resources that one group of nodes must have. A clone shares
-/// everything.
+/// The immutable set of resources of one group of nodes. A clone shares everything.
 #[derive(Clone, Debug)]
 pub struct Snapshot(Arc<Content>);
 
 #[derive(Debug)]
 struct Content {
     sets: [Arc<ResourceSet>; ResourceType::ALL.len()],
-    /// The assignments that [`SnapshotBuilder::build`] has added.
+    /// The names of the empty assignments that [`SnapshotBuilder::build`] has added.
     filled: Arc<BTreeSet<Arc<str>>>,
 }
 
@@ -25,8 +24,8 @@ impl Snapshot {
         SnapshotBuilder::default()
     }
 
-    /// Begins with everything that is in this one. What the builder then changes is all that
-    /// building, publishing and sending the new one costs.
+    /// A builder with the content of this snapshot. The cost of building, publishing and sending the
+    /// new snapshot depends on the changes only.
     #[must_use]
     pub fn to_builder(&self) -> SnapshotBuilder {
         SnapshotBuilder {
@@ -43,7 +42,7 @@ impl Snapshot {
     }
 }
 
-/// Nothing of any type.
+/// A snapshot without resources.
 impl Default for Snapshot {
     fn default() -> Self {
         Self(Arc::new(Content {
@@ -53,7 +52,7 @@ impl Default for Snapshot {
     }
 }
 
-/// Two snapshots are equal if their resources have the same names and versions.
+/// Two snapshots are equal if their resources have equal names and versions.
 impl PartialEq for Snapshot {
     fn eq(&self, other: &Self) -> bool {
         ResourceType::ALL
@@ -64,25 +63,25 @@ impl PartialEq for Snapshot {
 
 impl Eq for Snapshot {}
 
-/// Collects resources; nothing is checked before [`SnapshotBuilder::build`].
+/// Collects resources. [`SnapshotBuilder::build`] checks them.
 #[derive(Debug, Default)]
 pub struct SnapshotBuilder {
     base: Option<Snapshot>,
     edits: BTreeMap<ResourceType, Edits>,
 }
 
-/// What becomes of one type.
+/// The edits of one type.
 #[derive(Debug, Default)]
 struct Edits {
-    /// In the place of what the base holds.
+    /// Replaces the set of the base.
     shared: Option<Arc<ResourceSet>>,
     added: Vec<Resource>,
     removed: BTreeSet<Arc<str>>,
 }
 
 impl SnapshotBuilder {
-    /// Adds a resource, or puts it in the place of the one with its name that the builder began
-    /// with or took by [`SnapshotBuilder::share`].
+    /// Adds a resource. It replaces the one with its name in the base or in a shared set
+    /// ([`SnapshotBuilder::share`]).
     #[must_use]
     pub fn insert(mut self, resource: Resource) -> Self {
         self.edit(resource.kind()).added.push(resource);
@@ -94,16 +93,15 @@ impl SnapshotBuilder {
         resources.into_iter().fold(self, Self::insert)
     }
 
-    /// Leaves out what the builder began with or took by [`SnapshotBuilder::share`] under this
-    /// name; a resource that is inserted stays. A name that is not there is fine.
+    /// Removes the resource with this name from the base or a shared set. An inserted resource stays.
+    /// A name that does not exist is ignored.
     #[must_use]
     pub fn remove(mut self, kind: ResourceType, name: &str) -> Self {
         self.edit(kind).removed.insert(name.into());
         self
     }
 
-    /// Takes a whole set that other snapshots have too, in the place of what the builder began
-    /// with. The last one of a type counts.
+    /// Uses a set of another snapshot instead of the set of the base. The last set of a type counts.
     #[must_use]
     pub fn share(mut self, set: Arc<ResourceSet>) -> Self {
         let kind = set.kind();
@@ -111,9 +109,8 @@ impl SnapshotBuilder {
         self
     }
 
-    /// A cluster that takes its endpoints from EDS and has no assignment gets an empty one:
-    /// without it a client keeps the cluster warming until its fetch timeout, 15 s by
-    /// default, has passed.
+    /// Builds the snapshot. An EDS cluster without an assignment gets an empty one. Otherwise a client
+    /// keeps the cluster warming until its fetch timeout, 15 s by default.
     ///
     /// # Errors
     /// [`SnapshotError`], naming the resource that does not fit.
@@ -166,7 +163,7 @@ impl Edits {
     }
 }
 
-/// Why a snapshot could not be built; a snapshot builds whole or not at all.
+/// Why a snapshot could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("the resources do not make a snapshot: {0}")]
 pub struct SnapshotError(#[from] ResourceSetError);

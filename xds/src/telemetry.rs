@@ -1,7 +1,6 @@
-//! What clients report about their traffic, in this library's own words.
+//! Access logs and metrics that clients report, as types of this library.
 //!
-//! A report is never decoded whole: its entries are looked at one by one, and nothing is made of
-//! fields that are not read.
+//! A report is not decoded at once: its entries are read one by one, and unused fields are skipped.
 
 mod access_log;
 mod metrics;
@@ -14,23 +13,22 @@ use std::{fmt, net::SocketAddr, time::Duration};
 pub(crate) use self::{access_log::access_logs, metrics::metric_families, reporter::node_id};
 use crate::node::NodeId;
 
-/// Receives what clients report. Called on the task of the connection that brought it, which
-/// reads no further until the call returns: a slow sink slows the reporting client down and
-/// nobody else. It must not block.
+/// Receives telemetry. It is called on the task of the reporting client's connection, which reads
+/// nothing until the call returns. A slow sink slows down that client only. The calls must not block.
 ///
-/// The id is what the client says of itself. One client has several streams (Envoy: one for
-/// access logs per worker); each ends with a call of [`TelemetrySink::closed`].
+/// The node id is what the client says about itself. A client may have several streams: Envoy opens
+/// one for access logs per worker. Each stream ends with a call of [`TelemetrySink::closed`].
 pub trait TelemetrySink: fmt::Debug + Send + Sync + 'static {
     fn access_log(&self, node: &NodeId, entry: TcpAccessLog);
 
-    /// All that one message reports: Envoy, everything of one flush.
+    /// All metrics of one message. Envoy sends all metrics of one flush in one message.
     fn metrics(&self, node: &NodeId, families: Vec<MetricFamily>);
 
-    /// A telemetry stream of the node has ended; what it last reported is getting old.
+    /// A telemetry stream of the node has ended. Its last report is no longer updated.
     fn closed(&self, _node: &NodeId) {}
 }
 
-/// Drops everything.
+/// Drops all telemetry.
 #[derive(Debug)]
 pub struct NoTelemetry;
 
@@ -44,23 +42,23 @@ impl TelemetrySink for NoTelemetry {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpAccessLog {
     pub kind: AccessLogKind,
-    /// The same in all entries of one downstream connection.
+    /// Equal in all entries of one downstream connection.
     pub stream_id: String,
-    /// Empty before a cluster is chosen.
+    /// Empty as long as no cluster is chosen.
     pub upstream_cluster: String,
-    /// Of the host chosen last. Present on failed attempts too: it proves no connection, the
-    /// kind [`AccessLogKind::UpstreamConnected`] does. `None` also for a pipe.
+    /// The host that was chosen last. It is present on failed attempts, too; only an entry of the kind
+    /// [`AccessLogKind::UpstreamConnected`] proves a connection. `None` also for a pipe.
     pub upstream_address: Option<SocketAddr>,
     pub downstream_address: Option<SocketAddr>,
     pub received_bytes: u64,
     pub sent_bytes: u64,
-    /// Of the whole connection, in its last entry.
+    /// The duration of the connection, in its last entry.
     pub duration: Option<Duration>,
     /// Connect attempts so far.
     pub attempts: u32,
-    /// Envoy's names of the response flags, such as `UF`.
+    /// Envoy's names of the response flags, for example `UF`.
     pub flags: Vec<&'static str>,
-    /// Why the last attempt failed, in the client's words; empty if none did.
+    /// The client's message on why the last attempt failed; empty if none failed.
     pub failure: String,
 }
 
@@ -70,11 +68,11 @@ pub enum AccessLogKind {
     UpstreamConnected,
     Periodic,
     Ended,
-    /// Of no TCP connection, or newer than this library.
+    /// Not of a TCP connection, or newer than this library.
     Other,
 }
 
-/// All samples of one metric that have a value; there is one at least.
+/// The samples of one metric that have a value. There is at least one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricFamily {
     pub name: String,
@@ -93,9 +91,9 @@ pub enum MetricKind {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricSample {
-    /// Name and value, neither of them empty.
+    /// Names and values. None is empty.
     pub labels: Vec<(String, String)>,
     pub value: f64,
-    /// Of a distribution; 1 otherwise.
+    /// The number of observations of a distribution; 1 for other kinds.
     pub count: u64,
 }

@@ -1,11 +1,10 @@
-//! Mutual TLS: the client proves by its certificate who it is, and what is on disk can be
-//! renewed while streams stay open.
+//! Mutual TLS: clients authenticate by certificates. The files can be renewed while streams are open.
 
 mod connection;
 mod credentials;
-mod failure;
+mod failed_handshakes;
+mod handshake_error;
 mod incoming;
-mod refusals;
 mod svid;
 mod verifier;
 
@@ -23,30 +22,30 @@ use tracing::{error, info};
 pub use self::{
     connection::TlsConnection,
     credentials::{TlsError, TlsFiles},
-    failure::HandshakeError,
+    handshake_error::HandshakeError,
     incoming::TlsIncoming,
     svid::SvidError,
 };
-use self::{credentials::Credentials, refusals::Refusals, verifier::SvidVerifier};
+use self::{credentials::Credentials, failed_handshakes::FailedHandshakes, verifier::SvidVerifier};
 use crate::peer::{Identity, Peer};
 
 /// A server's certificate and the authorities that it trusts.
 ///
-/// TLS 1.3 with HTTP/2 only. A client must present an [X.509-SVID] signed by one of the
-/// authorities; every connection is verified in full, since nothing is kept to resume one.
+/// TLS 1.3 with HTTP/2 only. A client must present an [X.509-SVID] signed by one of the authorities.
+/// Sessions cannot be resumed, so every connection is verified.
 ///
 /// [X.509-SVID]: https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md
 pub struct ServerTls {
     files: TlsFiles,
-    /// What new connections are accepted with.
+    /// The configuration for new connections.
     current: ArcSwap<Current>,
-    refusals: Refusals,
+    failures: FailedHandshakes,
 }
 
 struct Current {
     config: Arc<ServerConfig>,
     digest: [u8; 32],
-    /// Of the server's own certificate.
+    /// The identity in the server's own certificate.
     identity: Option<Identity>,
 }
 
@@ -64,27 +63,27 @@ impl Current {
 impl ServerTls {
     /// How long a client may take for its handshake.
     pub const HANDSHAKE: Duration = Duration::from_secs(5);
-    /// How often [`crate::XdsServer`] looks whether the files have changed.
+    /// How often [`crate::XdsServer`] checks whether the files have changed.
     pub const WATCH: Duration = Duration::from_secs(2);
 
     /// Reads the files.
     ///
     /// # Errors
-    /// [`TlsError`] names the file that cannot be read or makes no sense.
+    /// [`TlsError`] names the file that cannot be read or is not valid.
     pub async fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let credentials = Credentials::read(&files).await?;
         Ok(Self {
             current: ArcSwap::from_pointee(Current::new(credentials, &files)?),
             files,
-            refusals: Refusals::default(),
+            failures: FailedHandshakes::default(),
         })
     }
 
-    /// Reads the files again, and says whether they differ from what is in use. Connections
-    /// that are open stay as they are; new ones are accepted with what the files hold now.
+    /// Reads the files again. Returns whether they have changed. Open connections stay as they are; new
+    /// ones use the new files.
     ///
     /// # Errors
-    /// [`TlsError`]; what was in use before stays in use.
+    /// [`TlsError`]; then the former files stay in use.
     pub async fn reload(&self) -> Result<bool, TlsError> {
         let credentials = Credentials::read(&self.files).await?;
         if credentials.digest == self.current.load().digest {
@@ -95,8 +94,8 @@ impl ServerTls {
         Ok(true)
     }
 
-    /// Reloads whenever the files have changed, looking every `period`; never ends. Files
-    /// that make no sense are reported once, and again when they have changed.
+    /// Checks the files every `period` and reloads them if they have changed. It never returns. Invalid
+    /// files are logged once, and again when they have changed.
     pub async fn watch(&self, period: Duration) -> Infallible {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,12 +119,11 @@ impl ServerTls {
         }
     }
 
-    /// Lets the client at the other end of `io` prove who it is. A client that does not is
-    /// named in the log. How many handshakes are under way at once is the caller's to bound:
-    /// each holds some memory for as long as its client likes, up to [`ServerTls::HANDSHAKE`].
+    /// Authenticates the client at the other end of `io`. A failure is logged. The caller must limit the
+    /// number of concurrent handshakes: each takes memory for up to [`ServerTls::HANDSHAKE`].
     ///
     /// # Errors
-    /// [`HandshakeError`], after which `io` is of no use.
+    /// [`HandshakeError`]; then `io` is closed.
     pub async fn accept<I>(
         &self,
         io: I,
@@ -136,22 +134,21 @@ impl ServerTls {
     {
         let accepted = self.handshake(io, address).await;
         if let Err(refused) = &accepted {
-            self.refusals.report(address, refused);
+            self.failures.report(address, refused);
         }
         accepted
     }
 
-    /// The name in the server's own certificate, by which clients can know it; `None` if that
-    /// is no SVID.
+    /// The identity in the server's own certificate; `None` if that is not an SVID.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         self.current.load().identity.clone()
     }
 
-    /// Connections that did not prove who their client is, since the start.
+    /// The number of connections that failed to authenticate, since the start.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.refusals.count()
+        self.failures.count()
     }
 
     async fn handshake<I>(
@@ -211,11 +208,11 @@ fn server_config(credentials: Credentials, files: &TlsFiles) -> Result<ServerCon
         .with_single_cert(chain, key)
         .map_err(|source| TlsError::key(files, source))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    // A resumed session would skip the look at the certificate, and each ticket costs memory.
+    // A resumed session would skip the verification of the certificate, and each ticket takes memory.
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
 }
 
-/// In bytes, what a connection whose client does not read holds back.
+/// In bytes. The buffer of a connection whose client does not read.
 const WRITE_BUFFER: usize = 16 << 10;

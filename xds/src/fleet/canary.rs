@@ -1,4 +1,4 @@
-//! A publish that named nodes must have accepted before anybody else gets it.
+//! A publish that canaries must acknowledge before the other nodes receive it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,29 +10,29 @@ use tokio::time::Instant;
 use super::{Convergence, Fleet, Policy};
 use crate::{cache::Stage, group::Group, node::NodeId, sequence::Sequence, snapshot::Snapshot};
 
-/// What became of a publish to canaries.
+/// The result of a canary trial.
 #[derive(Clone, Debug)]
 pub struct CanaryResult {
     pub decision: CanaryDecision,
-    /// What the canaries did with it.
+    /// What each canary answered.
     pub convergence: Convergence,
 }
 
+/// What happened to the snapshots of a canary trial.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CanaryDecision {
-    /// Every canary has acknowledged it, and all nodes of the groups get it now.
+    /// Every canary has acknowledged them. All nodes of the groups get them now.
     Promoted(Sequence),
-    /// A canary refused it, was silent until the deadline, or is not connected. The canaries are
-    /// sent the former content under this sequence, an empty one if their group had none;
-    /// [`Fleet::converge`] tells when they have it.
+    /// A canary has NACKed them, has not answered before the deadline, or is not connected. The
+    /// canaries are sent the former content under this sequence, or an empty snapshot if their group
+    /// had none. [`Fleet::converge`] waits until they have it.
     Withdrawn(Sequence),
-    /// Something else was published to one of the groups meanwhile, which all have now, or
-    /// another trial was begun there, or the group was removed. Of what the canaries tried
-    /// nothing is left.
+    /// During the trial one of the groups was published or removed, or another trial began there.
+    /// Nothing of this trial remains.
     Superseded,
 }
 
-/// A publish that its canaries are trying; dropping it gives them the former content back.
+/// A publish that only its canaries have. Dropping it gives them the former content back.
 #[derive(Debug)]
 pub struct CanaryTrial<'a> {
     fleet: &'a Fleet,
@@ -41,11 +41,10 @@ pub struct CanaryTrial<'a> {
 }
 
 impl Fleet {
-    /// Gives `snapshots` to `canaries` alone, until [`CanaryTrial::decide`] has decided. A publish to
-    /// one of the groups after this call ends the trial: it is newer, and for everybody.
+    /// Gives `snapshots` to `canaries` only, until [`CanaryTrial::decide`] has decided. A later
+    /// publish to one of the groups ends the trial: that publish goes to all nodes.
     ///
-    /// A canary whose group is not among `snapshots` has nothing to try and stands in nobody's
-    /// way, if it is connected.
+    /// A canary whose group is not in `snapshots` counts as converged if it is connected.
     #[must_use]
     pub fn stage(
         &self,
@@ -62,8 +61,8 @@ impl Fleet {
 }
 
 impl CanaryTrial<'_> {
-    /// Publishes to all once each canary has acknowledged, at once if there is none; with the
-    /// first refusal, or at the deadline, the canaries get the former content back.
+    /// Publishes to all nodes once each canary has acknowledged, immediately if there are none. On
+    /// the first NACK, or at the deadline, the canaries get the former content back.
     pub async fn decide(self, deadline: Instant) -> CanaryResult {
         let Self {
             fleet,

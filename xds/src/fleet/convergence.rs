@@ -1,4 +1,4 @@
-//! Waiting for a fleet.
+//! Waiting until a fleet has converged on a sequence.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,79 +9,80 @@ use crate::{node::NodeId, resource::ResourceType, sequence::Sequence};
 /// When a convergence is reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Policy {
-    /// Every registered node has it, whether it is connected now or not. One refusal makes
-    /// this impossible. An empty registry has converged: whether it may be empty is the
-    /// caller's to know.
+    /// Every registered node has converged, whether it is connected now or not. One NACK makes this
+    /// impossible. An empty registry has converged; the caller must know whether it may be empty.
     AllRegistered,
-    /// No registered node that is connected is still without an answer. A refusal is an
-    /// answer: it is named, and is no veto. A node that goes away is no longer waited for.
+    /// Every registered node that is connected has answered. A NACK is an answer: it is reported and
+    /// does not prevent convergence. A node that disconnects is no longer waited for.
     AllConnected,
-    /// So many of a hundred registered nodes have it, rounded up; above 100: all of them.
+    /// This percentage of the registered nodes, rounded up, has converged. Values above 100 mean all.
     Percent(u8),
 }
 
-/// What became of a publish.
+/// The result of a wait.
 #[derive(Clone, Debug)]
 pub struct Convergence {
     pub reached: bool,
-    /// The nodes that were registered when the wait began, by id.
+    /// The nodes that were waited for, by id.
     pub nodes: Vec<(NodeId, Outcome)>,
-    /// Other connected nodes, by id. They were not waited for.
+    /// Other connected nodes, by id.
     pub others: Vec<(NodeId, Outcome)>,
     pub took: Duration,
 }
 
-/// Where a node stands towards the sequence that is waited for.
+/// The state of a node, relative to the sequence that is waited for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// It has acknowledged all of the content, `after` the wait began; 0 if before.
+    /// It has acknowledged all of the content. `after` is the time since the wait began; 0 if it
+    /// acknowledged before that.
     Synced { after: Duration },
-    /// It has refused some of it, and is not sent that again until it changes or the node's
-    /// stream is opened anew ([`crate::SnapshotCache::dismiss`]). No resources: the whole type.
+    /// It has NACKed some of the content. The content is not sent again until it changes or the node
+    /// opens a new stream ([`crate::SnapshotCache::dismiss`]). `resources` is empty if the NACK
+    /// covers the whole type.
     Nacked {
         kind: ResourceType,
         resources: Vec<Arc<str>>,
         message: Arc<str>,
     },
-    /// It is connected and has not answered, or not asked.
+    /// It is connected and has not answered yet, or has not asked yet.
     Lagging,
     /// It is not connected.
     Absent,
 }
 
-/// A wait in progress. It counts, so that an acknowledgement changes one mark and two numbers,
-/// whatever the size of the fleet.
+/// A wait in progress. It keeps counts, so an ACK changes one mark and two numbers, whatever the size
+/// of the fleet.
 #[derive(Debug)]
 pub(super) struct Barrier {
-    /// None: of something that nobody can have.
+    /// `None` if no node can have it.
     pub(super) sequence: Option<Sequence>,
     policy: Policy,
     pub(super) began: Instant,
-    /// By the node's place in the ledger.
+    /// By the node's index in the ledger.
     marks: Vec<Mark>,
     awaited: usize,
     tally: Tally,
-    /// Gone once the wait is decided.
+    /// `None` once the wait is decided.
     decided: Option<oneshot::Sender<()>>,
 }
 
-/// What a barrier knows of a node.
+/// What a barrier knows about a node.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Mark {
     #[default]
     NotAwaited,
-    /// For good, whatever comes after. Microseconds since the wait began.
+    /// Final, whatever the node does later. Microseconds since the wait began.
     Synced {
         after_us: u32,
     },
     Now(NodeConvergence),
 }
 
-/// Where a node stands towards a sequence now.
+/// The current state of a node, relative to a sequence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum NodeConvergence {
     Synced,
-    /// It has refused some of the content, and may still owe the answer to the rest.
+    /// It has NACKed some of the content. If it is lagging, it has not answered the rest.
     Nacked {
         lagging: bool,
     },
@@ -115,44 +116,44 @@ impl Barrier {
         (barrier, decision)
     }
 
-    /// Waits for the node at `place` too, which stands so now.
-    pub(super) fn await_node(&mut self, place: usize, state: NodeConvergence) {
-        if self.marks.len() <= place {
-            self.marks.resize(place + 1, Mark::NotAwaited);
+    /// Adds the node at `index` to the wait. `state` is its current state.
+    pub(super) fn await_node(&mut self, index: usize, state: NodeConvergence) {
+        if self.marks.len() <= index {
+            self.marks.resize(index + 1, Mark::NotAwaited);
         }
-        if self.marks[place] == Mark::NotAwaited {
+        if self.marks[index] == Mark::NotAwaited {
             self.awaited += 1;
-            self.mark(place, state, self.began);
+            self.mark(index, state, self.began);
         }
     }
 
-    /// Enters where an awaited node stands. Whoever had the content once counts for good, even
-    /// if it goes on to newer content, or away.
-    pub(super) fn enter(&mut self, place: usize, state: NodeConvergence, now: Instant) {
-        if let Mark::Now(former) = self.mark_of(place)
+    /// Enters the state of an awaited node. A node that had the content once counts as synced for
+    /// good, even if it receives newer content or disconnects.
+    pub(super) fn enter(&mut self, index: usize, state: NodeConvergence, now: Instant) {
+        if let Mark::Now(former) = self.mark_of(index)
             && former != state
         {
             self.tally.each_of(former, |count| *count -= 1);
-            self.mark(place, state, now);
+            self.mark(index, state, now);
             self.decide();
         }
     }
 
-    /// Whether an awaited node may still change what is known of it.
-    pub(super) fn is_open_for(&self, place: usize) -> bool {
-        matches!(self.mark_of(place), Mark::Now(_))
+    /// Whether the node is awaited and its mark is not final.
+    pub(super) fn is_open_for(&self, index: usize) -> bool {
+        matches!(self.mark_of(index), Mark::Now(_))
     }
 
-    pub(super) fn mark_of(&self, place: usize) -> Mark {
-        self.marks.get(place).copied().unwrap_or_default()
+    pub(super) fn mark_of(&self, index: usize) -> Mark {
+        self.marks.get(index).copied().unwrap_or_default()
     }
 
-    /// Ends the wait if nothing can change its result any more.
+    /// Ends the wait if its result is final.
     pub(super) fn decide(&mut self) {
         if (self.is_reached() || self.is_impossible())
             && let Some(decided) = self.decided.take()
         {
-            // Nobody listens any more: then nobody waits.
+            // An error means that the wait was dropped.
             let _ = decided.send(());
         }
     }
@@ -173,9 +174,9 @@ impl Barrier {
         }
     }
 
-    fn mark(&mut self, place: usize, state: NodeConvergence, now: Instant) {
+    fn mark(&mut self, index: usize, state: NodeConvergence, now: Instant) {
         self.tally.each_of(state, |count| *count += 1);
-        self.marks[place] = match state {
+        self.marks[index] = match state {
             NodeConvergence::Synced => {
                 let after = now.saturating_duration_since(self.began);
                 let after_us = u32::try_from(after.as_micros()).unwrap_or(u32::MAX);
@@ -209,7 +210,7 @@ impl Barrier {
 }
 
 impl Tally {
-    /// Changes the counts that a node which stands so is in.
+    /// Applies `change` to each count that includes a node in this state.
     fn each_of(&mut self, state: NodeConvergence, change: impl Fn(&mut usize)) {
         match state {
             NodeConvergence::Synced => change(&mut self.synced),

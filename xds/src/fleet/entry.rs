@@ -1,4 +1,4 @@
-//! A node and its streams, as the ledger keeps them.
+//! The ledger's entries: nodes and their streams.
 
 use std::sync::Arc;
 
@@ -25,9 +25,9 @@ pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) registered: bool,
     pub(super) retired: Option<Instant>,
-    /// The places of its open streams, the newest last.
+    /// The indexes of its open streams, the newest last.
     pub(super) streams: SmallVec<[usize; 2]>,
-    /// What it may have of streams that ended.
+    /// What it may have from streams that have ended.
     pub(super) unconfirmed: Option<Box<UnconfirmedByType>>,
     pub(super) record: Record,
 }
@@ -40,18 +40,17 @@ pub(super) struct Stream {
     pub(super) group: Group,
     pub(super) required: RequiredSequence,
     pub(super) since: Instant,
-    /// The newest snapshot that the stream knows of.
+    /// The newest snapshot that the stream has loaded.
     pub(super) newest: Option<Sequence>,
     pub(super) synced_to: Option<Sequence>,
     pub(super) types: Vec<TypeStatus>,
-    /// An older stream has ended since, and left behind what this one was not told of: it must
-    /// be opened again, and until then what it acknowledges does not count.
-    pub(super) recalled: bool,
+    /// An older stream has ended since and left something unconfirmed that was not known when this
+    /// stream began. The client must reconnect; until then its ACKs do not count.
+    pub(super) must_reconnect: bool,
 }
 
-/// Where a node stands towards `sequence`. What it must have is the content that was current
-/// then: a group that later publishes left alone stands at an older one. Without a sequence:
-/// towards something that nobody can have.
+/// The state of a node, relative to `sequence`. If the last publish of the node's group is older, the
+/// node must have that one. `None` stands for a sequence that no node can have.
 pub(super) fn node_convergence(
     node: &Node,
     streams: &Slab<Stream>,
@@ -63,7 +62,7 @@ pub(super) fn node_convergence(
     let Some(sequence) = sequence else {
         return NodeConvergence::Lagging;
     };
-    let (mut refusing, mut lagging) = (false, false);
+    let (mut nacked, mut lagging) = (false, false);
     for stream in &node.streams {
         let stream = &streams[*stream];
         if stream.synced_to >= Some(sequence) {
@@ -74,11 +73,11 @@ pub(super) fn node_convergence(
         if stream.synced_to >= Some(required) {
             continue;
         }
-        let refuses = stream.newest >= Some(required) && stream.is_refusing();
-        refusing |= refuses;
-        lagging |= !refuses || stream.is_unanswered();
+        let has_nacked = stream.newest >= Some(required) && stream.has_nacked();
+        nacked |= has_nacked;
+        lagging |= !has_nacked || stream.is_unanswered();
     }
-    match (refusing, lagging) {
+    match (nacked, lagging) {
         (true, lagging) => NodeConvergence::Nacked { lagging },
         (false, true) => NodeConvergence::Lagging,
         (false, false) => NodeConvergence::Synced,
@@ -86,9 +85,9 @@ pub(super) fn node_convergence(
 }
 
 impl Stream {
-    /// Whether this stream cannot know of `left`, which an `ended` one leaves behind: the client
-    /// got that before it opened this stream, and the server learns so only now.
-    pub(super) fn misses(&self, ended: &Self, left: &UnconfirmedByType) -> bool {
+    /// Whether this stream began without knowing what the `ended` stream leaves unconfirmed: the
+    /// client received it before it opened this stream.
+    pub(super) fn began_without(&self, ended: &Self, left: &UnconfirmedByType) -> bool {
         ended.types.iter().any(|status| {
             let sent = status.sent.as_ref();
             let before = sent.is_some_and(|sent| sent.at <= self.since);
@@ -96,12 +95,12 @@ impl Stream {
         })
     }
 
-    fn is_refusing(&self) -> bool {
+    fn has_nacked(&self) -> bool {
         let mut types = self.types.iter();
         types.any(|status| matches!(status.state, TypeState::Nacked { .. }))
     }
 
-    /// Whether there is a type for which it has not answered yet.
+    /// Whether something of any type is not answered yet.
     fn is_unanswered(&self) -> bool {
         self.types.iter().any(|status| match status.state {
             TypeState::NotSent | TypeState::Stale | TypeState::Lagging { .. } => true,
@@ -109,7 +108,7 @@ impl Stream {
         })
     }
 
-    pub(super) fn refusal(&self) -> Option<Outcome> {
+    pub(super) fn nack_outcome(&self) -> Option<Outcome> {
         self.types.iter().find_map(|status| match &status.state {
             TypeState::Nacked { message, resources } => Some(Outcome::Nacked {
                 kind: status.kind,

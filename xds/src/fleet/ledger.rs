@@ -1,6 +1,6 @@
-//! One entry per node and one per open stream, and the barriers that wait for them. An
-//! acknowledgement finds its entry by its place, writes into it, and changes one mark and two
-//! numbers per barrier: its cost does not grow with the fleet.
+//! One entry per node and one per open stream, and the barriers that wait for them. An ACK finds its
+//! entry by index and changes one mark and two numbers per barrier, so its cost does not depend on
+//! the size of the fleet.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -31,13 +31,12 @@ use crate::{
 pub(super) struct Ledger {
     cache: Arc<SnapshotCache>,
     nodes: Slab<Node>,
-    places: HashMap<NodeId, usize>,
+    indexes: HashMap<NodeId, usize>,
     streams: Slab<Stream>,
     barriers: Slab<Barrier>,
-    /// Nodes that nobody registered and that went, in the order in which they did; they are
-    /// forgotten in time.
-    strangers: VecDeque<(usize, Instant)>,
-    /// Of the stream that came last: most clients of a fleet say the same of themselves.
+    /// Unregistered nodes that have disconnected, the oldest first. They are removed after a time.
+    departed: VecDeque<(usize, Instant)>,
+    /// The description of the newest stream. Most clients of a fleet share it.
     about: Option<Arc<About>>,
 }
 
@@ -46,35 +45,35 @@ impl Ledger {
         Self {
             cache,
             nodes: Slab::new(),
-            places: HashMap::new(),
+            indexes: HashMap::new(),
             streams: Slab::new(),
             barriers: Slab::new(),
-            strangers: VecDeque::new(),
+            departed: VecDeque::new(),
             about: None,
         }
     }
 
     pub(super) fn set_registered(&mut self, registered: BTreeSet<NodeId>, now: Instant) {
-        for (place, node) in &mut self.nodes {
+        for (index, node) in &mut self.nodes {
             let was = std::mem::replace(&mut node.registered, registered.contains(&node.id));
             if was && !node.registered {
                 node.retired = Some(now);
                 if node.streams.is_empty() {
                     let gone = *node.record.gone.get_or_insert(now);
-                    self.strangers.push_back((place, gone));
+                    self.departed.push_back((index, gone));
                 }
             } else if node.registered {
                 node.retired = None;
             }
         }
         for id in registered {
-            let place = self.intern(id);
-            self.nodes[place].registered = true;
+            let index = self.get_or_insert(id);
+            self.nodes[index].registered = true;
         }
-        self.forget_strangers(now);
+        self.remove_departed(now);
     }
 
-    /// Returns the stream's place, and what the node may have without saying so.
+    /// Adds a stream. Returns its index, and what the node may have without having acknowledged it.
     pub(super) fn connect(
         &mut self,
         description: NodeDescription,
@@ -82,7 +81,7 @@ impl Ledger {
         peer: Peer,
         now: Instant,
     ) -> (usize, Option<Box<UnconfirmedByType>>) {
-        let node = self.intern(description.id.clone());
+        let node = self.get_or_insert(description.id.clone());
         let about = About::of(description, self.about.as_ref());
         self.about = Some(Arc::clone(&about));
         let stream = self.streams.insert(Stream {
@@ -95,16 +94,16 @@ impl Ledger {
             newest: None,
             synced_to: None,
             types: Vec::new(),
-            recalled: false,
+            must_reconnect: false,
         });
         let unconfirmed = self.unconfirmed(node);
         self.nodes[node].streams.push(stream);
-        self.assess(node);
+        self.update_barriers(node);
         (stream, unconfirmed)
     }
 
-    /// What became of an ended stream's content is known; of one that is still open, a client
-    /// that comes back tells nothing.
+    /// What the node may have from ended streams. While another stream is open, the node's claims do
+    /// not count for any type that this stream has not synced.
     fn unconfirmed(&self, node: usize) -> Option<Box<UnconfirmedByType>> {
         let node = &self.nodes[node];
         let mut unconfirmed = node.unconfirmed.clone();
@@ -117,7 +116,7 @@ impl Ledger {
         unconfirmed
     }
 
-    /// Says whether another stream was called back for it.
+    /// Removes a stream. Returns whether other streams of the node must reconnect.
     pub(super) fn disconnect(
         &mut self,
         stream: usize,
@@ -130,33 +129,39 @@ impl Ledger {
         let node = &mut self.nodes[ended.node];
         node.streams.retain(|open| *open != stream);
         let left = unconfirmed.as_deref();
-        let recalled = left.is_some_and(|left| self.recall(ended.node, &ended, left));
+        let others_must_reconnect =
+            left.is_some_and(|left| self.request_reconnects(ended.node, &ended, left));
         let node = &mut self.nodes[ended.node];
-        let informed = !ended.recalled;
+        let informed = !ended.must_reconnect;
         node.unconfirmed =
             UnconfirmedByType::after(node.unconfirmed.take(), &ended.types, unconfirmed, informed);
         node.record.absorb(&ended.types, ended.peer, now);
         if node.streams.is_empty() && !node.registered {
-            self.strangers.push_back((ended.node, now));
+            self.departed.push_back((ended.node, now));
         }
-        self.assess(ended.node);
-        self.forget_strangers(now);
-        recalled
+        self.update_barriers(ended.node);
+        self.remove_departed(now);
+        others_must_reconnect
     }
 
-    pub(super) fn is_recalled(&self, stream: usize) -> bool {
-        self.streams.get(stream).is_some_and(|entry| entry.recalled)
+    pub(super) fn must_reconnect(&self, stream: usize) -> bool {
+        let entry = self.streams.get(stream);
+        entry.is_some_and(|entry| entry.must_reconnect)
     }
 
-    /// Lets the node's streams come again that were opened before the server knew that another
-    /// one had ended, and do not know what it `left`. What they acknowledge does not count. Says
-    /// whether there are any.
-    fn recall(&mut self, node: usize, ended: &Stream, left: &UnconfirmedByType) -> bool {
+    /// Marks the node's streams that began without knowing what the `ended` stream `left`. Their ACKs
+    /// do not count. Returns whether there are any.
+    fn request_reconnects(
+        &mut self,
+        node: usize,
+        ended: &Stream,
+        left: &UnconfirmedByType,
+    ) -> bool {
         let mut any = false;
         for open in &self.nodes[node].streams {
             let stream = &mut self.streams[*open];
-            if stream.misses(ended, left) {
-                stream.recalled = true;
+            if stream.began_without(ended, left) {
+                stream.must_reconnect = true;
                 stream.synced_to = None;
                 any = true;
             }
@@ -164,8 +169,8 @@ impl Ledger {
         any
     }
 
-    /// Enters how the stream's client stands now: `changes` of types, and up to which snapshot
-    /// it has everything, if that is the newest one that it knows of.
+    /// Enters a stream's status: the changed types, the newest snapshot that it has loaded, and the
+    /// sequence to which the client is synced, if that is the newest one.
     pub(super) fn report(
         &mut self,
         stream: usize,
@@ -177,7 +182,7 @@ impl Ledger {
             return;
         };
         entry.newest = newest;
-        if !entry.recalled {
+        if !entry.must_reconnect {
             entry.synced_to = synced_to.or(entry.synced_to);
         }
         let node = entry.node;
@@ -186,28 +191,30 @@ impl Ledger {
                 self.nodes[node].record.add_nack(nack);
             }
         }
-        self.assess(node);
+        self.update_barriers(node);
     }
 
-    /// Begins a wait, for the registered nodes or for those `among` whom it matters. Returns
-    /// its place.
+    /// Begins a wait for `nodes`, or for the registered nodes if it is `None`. Returns its index.
     pub(super) fn begin(
         &mut self,
         mut barrier: Barrier,
-        among: Option<&BTreeSet<NodeId>>,
+        nodes: Option<&BTreeSet<NodeId>>,
     ) -> usize {
-        // A number of another process, or made up.
+        // A sequence that this process has not assigned.
         barrier.sequence = barrier.sequence.filter(|own| *own <= self.cache.newest());
-        let places: Vec<_> = match among {
-            Some(ids) => ids.iter().map(|id| self.name(id, barrier.began)).collect(),
+        let indexes: Vec<_> = match nodes {
+            Some(ids) => ids
+                .iter()
+                .map(|id| self.index_of(id, barrier.began))
+                .collect(),
             None => {
                 let registered = self.nodes.iter().filter(|(_, node)| node.registered);
-                registered.map(|(place, _)| place).collect()
+                registered.map(|(index, _)| index).collect()
             }
         };
-        for place in places {
-            let state = node_convergence(&self.nodes[place], &self.streams, barrier.sequence);
-            barrier.await_node(place, state);
+        for index in indexes {
+            let state = node_convergence(&self.nodes[index], &self.streams, barrier.sequence);
+            barrier.await_node(index, state);
         }
         barrier.decide();
         self.barriers.insert(barrier)
@@ -216,8 +223,8 @@ impl Ledger {
     pub(super) fn conclude(&self, barrier: usize, now: Instant) -> Convergence {
         let barrier = &self.barriers[barrier];
         let (mut nodes, mut others) = (Vec::new(), Vec::new());
-        for (place, node) in &self.nodes {
-            let mark = barrier.mark_of(place);
+        for (index, node) in &self.nodes {
+            let mark = barrier.mark_of(index);
             let outcome = match mark {
                 Mark::Synced { after_us } => Outcome::Synced {
                     after: Duration::from_micros(after_us.into()),
@@ -235,7 +242,7 @@ impl Ledger {
 
     pub(super) fn end(&mut self, barrier: usize, now: Instant) {
         self.barriers.try_remove(barrier);
-        self.forget_strangers(now);
+        self.remove_departed(now);
     }
 
     /// Every node that is registered or connected, by id.
@@ -251,16 +258,18 @@ impl Ledger {
     }
 
     pub(super) fn record(&self, id: &NodeId) -> Option<NodeRecord> {
-        let node = &self.nodes[*self.places.get(id)?];
+        let node = &self.nodes[*self.indexes.get(id)?];
         let open = node.streams.iter().map(|stream| &self.streams[*stream]);
         Some(NodeRecord {
             status: self.node_status(node),
-            deliveries: node.record.with(open.flat_map(|stream| &stream.types)),
+            deliveries: node
+                .record
+                .deliveries_with(open.flat_map(|stream| &stream.types)),
             nacks: node.record.nacks(),
         })
     }
 
-    /// Nobody is connected and nobody waits.
+    /// Whether no stream is open and nothing waits.
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
         self.streams.is_empty() && self.barriers.is_empty()
@@ -271,22 +280,22 @@ impl Ledger {
         self.barriers.is_empty()
     }
 
-    /// A node that may never have been here; if so, it is one that went.
-    fn name(&mut self, id: &NodeId, now: Instant) -> usize {
-        let known = self.places.contains_key(id);
-        let place = self.intern(id.clone());
+    /// The index of a node. An unknown node is added as a departed one.
+    fn index_of(&mut self, id: &NodeId, now: Instant) -> usize {
+        let known = self.indexes.contains_key(id);
+        let index = self.get_or_insert(id.clone());
         if !known {
-            self.nodes[place].record.gone = Some(now);
-            self.strangers.push_back((place, now));
+            self.nodes[index].record.gone = Some(now);
+            self.departed.push_back((index, now));
         }
-        place
+        index
     }
 
-    fn intern(&mut self, id: NodeId) -> usize {
-        if let Some(place) = self.places.get(&id) {
-            return *place;
+    fn get_or_insert(&mut self, id: NodeId) -> usize {
+        if let Some(index) = self.indexes.get(&id) {
+            return *index;
         }
-        let place = self.nodes.insert(Node {
+        let index = self.nodes.insert(Node {
             id: id.clone(),
             registered: false,
             retired: None,
@@ -294,17 +303,17 @@ impl Ledger {
             unconfirmed: None,
             record: Record::default(),
         });
-        self.places.insert(id, place);
-        place
+        self.indexes.insert(id, index);
+        index
     }
 
-    /// Tells each barrier where the node stands now.
-    fn assess(&mut self, place: usize) {
+    /// Enters the node's current state in each barrier.
+    fn update_barriers(&mut self, index: usize) {
         for (_, barrier) in &mut self.barriers {
-            if barrier.is_open_for(place) {
-                let node = &self.nodes[place];
+            if barrier.is_open_for(index) {
+                let node = &self.nodes[index];
                 let state = node_convergence(node, &self.streams, barrier.sequence);
-                barrier.enter(place, state, Instant::now());
+                barrier.enter(index, state, Instant::now());
             }
         }
     }
@@ -319,7 +328,7 @@ impl Ledger {
             NodeConvergence::Nacked { .. } => {
                 let mut streams = node.streams.iter().map(|stream| &self.streams[*stream]);
                 streams
-                    .find_map(Stream::refusal)
+                    .find_map(Stream::nack_outcome)
                     .unwrap_or(Outcome::Lagging)
             }
         }
@@ -353,26 +362,26 @@ impl Ledger {
         }
     }
 
-    /// Not while anybody waits: a barrier knows nodes by their places.
-    pub(super) fn forget_strangers(&mut self, now: Instant) {
+    /// Removes departed nodes, unless something waits: barriers refer to nodes by index.
+    pub(super) fn remove_departed(&mut self, now: Instant) {
         while self.barriers.is_empty()
-            && let Some((place, gone)) = self.strangers.front().copied()
-            && (self.strangers.len() > MAX_STRANGERS || now >= gone + REMEMBERED)
+            && let Some((index, gone)) = self.departed.front().copied()
+            && (self.departed.len() > MAX_DEPARTED || now >= gone + DEPARTED_KEPT)
         {
-            self.strangers.pop_front();
-            let node = self.nodes.get(place);
-            let still_gone = node.is_some_and(|node| {
+            self.departed.pop_front();
+            let node = self.nodes.get(index);
+            let is_departed = node.is_some_and(|node| {
                 !node.registered && node.streams.is_empty() && node.record.gone == Some(gone)
             });
-            if still_gone {
-                let node = self.nodes.remove(place);
-                self.places.remove(&node.id);
+            if is_departed {
+                let node = self.nodes.remove(index);
+                self.indexes.remove(&node.id);
             }
         }
     }
 }
 
-/// How long a node that nobody registered is kept on record after it went.
-const REMEMBERED: Duration = Duration::from_secs(60 * 60);
-/// How many of them; names are free to make up.
-const MAX_STRANGERS: usize = 1024;
+/// How long the record of an unregistered node is kept after it has disconnected.
+const DEPARTED_KEPT: Duration = Duration::from_secs(60 * 60);
+/// How many such records are kept. Clients can make up names.
+const MAX_DEPARTED: usize = 1024;

@@ -1,4 +1,4 @@
-//! What is kept of a node from one stream to the next.
+//! What is recorded about a node over its streams.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -11,15 +11,14 @@ use crate::{
     stream::{Nack, TypeStatus},
 };
 
-/// Fed by streams that end, and by nacks as they come. What an open stream sent last and
-/// what became of it stays in the stream's own entry until then: an acknowledgement must not
-/// write twice.
+/// Collects NACKs as they come, and the deliveries of streams that have ended. Those of an open stream
+/// are in the stream's own entry, so an ACK is written once.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     deliveries: Vec<Delivery>,
     nacks: VecDeque<Arc<Nack>>,
     nack_count: u64,
-    /// When the last stream ended, and who was at its other end.
+    /// When the last stream ended, and the peer of that stream.
     pub(super) gone: Option<Instant>,
     pub(super) peer: Option<Peer>,
 }
@@ -33,15 +32,18 @@ impl Record {
         self.nack_count += 1;
     }
 
-    /// Takes over what an ended stream had.
+    /// Adds the deliveries of an ended stream.
     pub(super) fn absorb(&mut self, types: &[TypeStatus], peer: Peer, now: Instant) {
-        self.deliveries = self.with(types.iter());
+        self.deliveries = self.deliveries_with(types.iter());
         self.peer = Some(peer);
         self.gone = Some(now);
     }
 
-    /// By type: the newest of what is kept and of `open` streams.
-    pub(super) fn with<'a>(&self, open: impl Iterator<Item = &'a TypeStatus>) -> Vec<Delivery> {
+    /// The newest deliveries by type, of ended streams and of `open` ones.
+    pub(super) fn deliveries_with<'a>(
+        &self,
+        open: impl Iterator<Item = &'a TypeStatus>,
+    ) -> Vec<Delivery> {
         let mut all: Vec<_> = self.deliveries.clone();
         for status in open {
             let Some(own) = all.iter_mut().find(|own| own.kind == status.kind) else {
@@ -89,7 +91,7 @@ impl From<&TypeStatus> for Delivery {
     }
 }
 
-/// How a node stands of one type on one stream.
+/// Replaces the status of one type on one stream. Returns its NACK if that is new.
 pub(super) fn enter(types: &mut Vec<TypeStatus>, status: TypeStatus) -> Option<Arc<Nack>> {
     let index = |kind: ResourceType| kind.index();
     let at = types.partition_point(|own| index(own.kind) < index(status.kind));

@@ -1,4 +1,4 @@
-//! What the fleet says of its nodes.
+//! The status of nodes, as the fleet reports it.
 
 use std::{
     collections::BTreeMap,
@@ -17,30 +17,32 @@ use crate::{
     stream::{Acknowledged, Nack, Sent, TypeStatus},
 };
 
-/// One node, as the server sees it.
+/// The status of one node.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
     pub id: NodeId,
     pub registered: bool,
-    /// Since when it is no longer registered, if it once was.
+    /// When it was unregistered, if it was registered before.
     pub retired: Option<Instant>,
-    /// Open streams. More than one: it is reconnecting, or two clients use one id.
+    /// Number of open streams. If there are several, the node is reconnecting, or two clients use one
+    /// id.
     pub streams: usize,
-    /// The other ends of the open streams, the newest last; of the last one, if none is open.
+    /// The peers of the open streams, the newest last. If no stream is open, the peer of the last one.
     pub peers: Vec<Peer>,
     /// When its last stream ended, if none is open now.
     pub gone: Option<Instant>,
-    /// Of the newest stream; the following fields are `None` or empty without one.
+    /// Group of the newest open stream. This and the following fields are `None` or empty if no stream
+    /// is open.
     pub group: Option<Group>,
     pub about: Option<Arc<About>>,
     pub connected_since: Option<Instant>,
-    /// By type, those that it subscribes to, in the order of [`ResourceType::ALL`].
+    /// The types that it subscribes to, in the order of [`ResourceType::ALL`].
     pub types: Vec<TypeStatus>,
-    /// The newest snapshot that all its streams have acknowledged in full.
+    /// The newest sequence to which all its streams are synced.
     pub synced_to: Option<Sequence>,
-    /// Whether that has the content of its group's newest snapshot.
+    /// Whether it has the content of its group's newest snapshot.
     pub synced: bool,
-    /// How many responses it has refused since it is known.
+    /// How many responses it has NACKed since its record began.
     pub nacks: u64,
 }
 
@@ -50,8 +52,8 @@ impl NodeStatus {
         self.streams > 0
     }
 
-    /// Whether streams of this one id come from more than one IP address: two clients that
-    /// share a name, unless one has just moved.
+    /// Whether the open streams come from more than one IP address. Two clients then share the id,
+    /// unless one has just moved.
     #[must_use]
     pub fn is_cloned(&self) -> bool {
         self.peers
@@ -59,7 +61,7 @@ impl NodeStatus {
             .any(|pair| pair[0].address.ip() != pair[1].address.ip())
     }
 
-    /// From sending to the ACK, of the newest response that it acknowledged.
+    /// The time from sending to the ACK of the last acknowledged response.
     #[must_use]
     pub fn last_ack(&self) -> Option<Duration> {
         self.types
@@ -70,13 +72,13 @@ impl NodeStatus {
     }
 }
 
-/// Everything that is on record about one node, over its reconnects.
+/// Everything that is recorded about one node, over its reconnects.
 #[derive(Clone, Debug)]
 pub struct NodeRecord {
     pub status: NodeStatus,
     /// By type, in the order of [`ResourceType::ALL`].
     pub deliveries: Vec<Delivery>,
-    /// The last [`NodeRecord::MAX_NACKS`], the newest last.
+    /// The last [`NodeRecord::MAX_NACKS`] NACKs, the newest last.
     pub nacks: Vec<Arc<Nack>>,
 }
 
@@ -84,7 +86,7 @@ impl NodeRecord {
     pub const MAX_NACKS: usize = 8;
 }
 
-/// What was last sent to a node of one type, and what became of it.
+/// The last response, ACK and NACK of one type.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub kind: ResourceType,
@@ -93,26 +95,26 @@ pub struct Delivery {
     pub nacked: Option<Arc<Nack>>,
 }
 
-/// What clients say of themselves and many of them say alike; those share it.
+/// A client's description of itself. Clients with equal descriptions share one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct About {
     pub cluster: Arc<str>,
-    /// Such as `envoy`.
+    /// For example `envoy`.
     pub user_agent: Arc<str>,
-    /// Such as `1.40.0`; empty if not given.
+    /// For example `1.40.0`; empty if not given.
     pub user_agent_version: Arc<str>,
     metadata: Box<[(Box<str>, Box<str>)]>,
 }
 
 impl About {
-    /// What the node's metadata has under `name`, if that is a string.
+    /// The metadata field `name`, if it is a string.
     #[must_use]
     pub fn metadata(&self, name: &str) -> Option<&str> {
         let at = self.metadata.binary_search_by(|(own, _)| (**own).cmp(name));
         Some(&self.metadata[at.ok()?].1)
     }
 
-    /// Takes from `description` what is shown of it, and shares with `other` what is equal.
+    /// Takes the reported fields of `description`, and shares those that are equal to `other`'s.
     pub(super) fn of(description: NodeDescription, other: Option<&Arc<Self>>) -> Arc<Self> {
         let share = |text: String, other: Option<&Arc<str>>| match other {
             Some(other) if **other == *text => Arc::clone(other),
@@ -138,7 +140,7 @@ impl About {
     }
 }
 
-/// The time of day at `at`, for people; it moves when the machine's clock is set.
+/// The wall-clock time at `at`, for display. It changes if the machine's clock is set.
 #[must_use]
 pub fn time_of_day(at: Instant) -> SystemTime {
     let now = SystemTime::now();

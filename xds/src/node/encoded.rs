@@ -1,5 +1,5 @@
-//! A node as it travels. Anybody who may connect sends one, and it is read before anything is
-//! known of who that is: so what it costs is what is kept of it, however much it holds.
+//! Reads the `node` of a request. It is read before the client is admitted, so the memory that it
+//! takes is bounded by what is kept of it.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,26 @@ use envoy_types::pb::envoy::r#type::v3::SemanticVersion;
 use prost::{DecodeError, Message as _};
 
 use super::{NodeDescription, NodeError, NodeId};
-use crate::pieces::each;
+use crate::encoded_fields::for_each_field;
 
 impl NodeDescription {
-    /// Of the node that a request has under `tag`.
+    /// Reads the node of an encoded request; `tag` is the number of its field.
     pub(crate) fn read(request: &[u8], tag: u32) -> Result<Self, NodeError> {
         let mut head = NodeHead::default();
         let mut metadata = BTreeMap::new();
         let mut client_features = Vec::new();
-        each(request, tag, |node| {
+        for_each_field(request, tag, |node| {
             head.merge(node)?;
-            each(node, METADATA, |fields| {
-                each(fields, FIELD, |field| keep_text(field, &mut metadata))
+            for_each_field(node, METADATA, |fields| {
+                for_each_field(fields, FIELD, |field| add_metadata(field, &mut metadata))
             })?;
-            each(node, CLIENT_FEATURE, |feature| {
-                keep_feature(feature, &mut client_features);
+            for_each_field(node, CLIENT_FEATURE, |feature| {
+                add_feature(feature, &mut client_features);
                 Ok(())
             })
         })?;
         Ok(Self {
-            id: NodeId::said(head.id)?,
+            id: NodeId::from_client(head.id)?,
             cluster: cut(&head.cluster),
             metadata,
             user_agent: cut(&head.user_agent),
@@ -38,11 +38,11 @@ impl NodeDescription {
 
 const METADATA: u32 = 3;
 const CLIENT_FEATURE: u32 = 10;
-/// Of a `google.protobuf.Struct`.
+/// The field `fields` of `google.protobuf.Struct`.
 const FIELD: u32 = 1;
 
-/// Adds a field of the metadata if it is a text. Of too many the first by name stay.
-fn keep_text(field: &[u8], metadata: &mut BTreeMap<String, String>) -> Result<(), DecodeError> {
+/// Adds a metadata field if it is a string. Of too many fields the first by name are kept.
+fn add_metadata(field: &[u8], metadata: &mut BTreeMap<String, String>) -> Result<(), DecodeError> {
     let FieldHead { name, value } = FieldHead::decode(field)?;
     let text = value.and_then(|value| value.text);
     if let Some(text) = text
@@ -56,8 +56,8 @@ fn keep_text(field: &[u8], metadata: &mut BTreeMap<String, String>) -> Result<()
     Ok(())
 }
 
-/// What is no text names no feature.
-fn keep_feature(feature: &[u8], features: &mut Vec<String>) {
+/// Adds a client feature. Bytes that are not UTF-8 are left out.
+fn add_feature(feature: &[u8], features: &mut Vec<String>) {
     if features.len() < NodeDescription::MAX_FEATURES
         && let Ok(feature) = str::from_utf8(feature)
     {
@@ -65,7 +65,7 @@ fn keep_feature(feature: &[u8], features: &mut Vec<String>) {
     }
 }
 
-/// Without the memory of what is cut off.
+/// Cuts a text to its bound. The result does not keep the memory of the rest.
 fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(NodeDescription::MAX_TEXT)].to_owned()
 }
@@ -80,7 +80,7 @@ fn version(version: VersionHead) -> String {
     }
 }
 
-/// `envoy.config.core.v3.Node` without what it can have many of.
+/// `envoy.config.core.v3.Node` without its repeated fields.
 #[derive(Clone, PartialEq, prost::Message)]
 struct NodeHead {
     #[prost(string, tag = "1")]
@@ -101,7 +101,7 @@ enum VersionHead {
     Build(BuildHead),
 }
 
-/// `envoy.config.core.v3.BuildVersion`. It has metadata, too.
+/// `envoy.config.core.v3.BuildVersion` without its metadata.
 #[derive(Clone, PartialEq, prost::Message)]
 struct BuildHead {
     #[prost(message, optional, tag = "1")]
@@ -117,7 +117,7 @@ struct FieldHead {
     value: Option<ValueHead>,
 }
 
-/// A `google.protobuf.Value`, if it is a text.
+/// The string value of a `google.protobuf.Value`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct ValueHead {
     #[prost(string, optional, tag = "3")]

@@ -1,4 +1,4 @@
-//! A resource as the field of a response: encoded once, shared by every stream that sends it.
+//! Encodes a resource as a field of a response.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use super::Resource;
 /// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto>
 const RESOURCES: u32 = 2;
 
-/// A whole field `resources` of a `DeltaDiscoveryResponse`, tag included.
+/// A field `resources` of a `DeltaDiscoveryResponse`, tag included.
 pub(super) fn delta(resource: &Resource, ttl: Option<Duration>, heartbeat: bool) -> Bytes {
     field(&entry(resource, ttl, heartbeat))
 }
 
-/// The same for a name that a client waits for and that does not exist. Envoy takes an entry
+/// The same for a name that a client waits for and that does not exist. Envoy accepts an entry
 /// without a body for that if it has an alias.
 pub(crate) fn absent(name: &str) -> Bytes {
     field(&Entry {
@@ -30,13 +30,13 @@ pub(crate) fn absent(name: &str) -> Bytes {
     })
 }
 
-/// A whole field `resources` of a `DiscoveryResponse`, tag included.
+/// A field `resources` of a `DiscoveryResponse`, tag included.
 pub(super) fn state_of_the_world(resource: &Resource) -> Bytes {
     field(&any(resource))
 }
 
-/// The same for a client that takes times to live: state of the world has no other place for
-/// one.
+/// The same, wrapped in a discovery `Resource`, for a client that supports TTLs. State of the world
+/// has no other field for a TTL.
 pub(super) fn wrapped(resource: &Resource, ttl: Option<Duration>, heartbeat: bool) -> Bytes {
     field(&Any {
         type_url: Entry::type_url(),
@@ -67,7 +67,7 @@ fn any(resource: &Resource) -> Any {
     }
 }
 
-/// Times to live are reckoned in whole milliseconds.
+/// A TTL is a whole number of milliseconds.
 fn duration(ttl: Duration) -> ProtoDuration {
     ProtoDuration {
         seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),

@@ -1,7 +1,7 @@
 use std::fmt;
 
-/// Every resource type that Envoy asks an aggregated discovery service for, roughly in the
-/// order of the protocol's "make before break" rule.
+/// The resource types that Envoy requests on an aggregated stream, roughly in the order of the
+/// protocol's "make before break" rule.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ResourceType {
     /// CDS.
@@ -12,13 +12,13 @@ pub enum ResourceType {
     Extension,
     /// LDS.
     Listener,
-    /// Which route configuration a request takes (SRDS).
+    /// Selects the route configuration of a request (SRDS).
     ScopedRoute,
     /// A `RouteConfiguration` (RDS).
     Route,
     /// One host of a route configuration, on demand (VHDS).
     VirtualHost,
-    /// TLS certificates and what they are verified by (SDS).
+    /// TLS certificates and validation contexts (SDS).
     Secret,
     /// A layer of runtime settings (RTDS).
     Runtime,
@@ -55,7 +55,7 @@ impl ResourceType {
         }
     }
 
-    /// The type of a `type_url`, if the server knows it.
+    /// The type with this `type_url`, if it is served.
     #[must_use]
     pub fn from_type_url(type_url: &str) -> Option<Self> {
         Self::ALL
@@ -63,8 +63,8 @@ impl ResourceType {
             .find(|kind| kind.type_url() == type_url)
     }
 
-    /// Whether a client that waits for a name must be told apart from one that has it: Envoy holds
-    /// the request of an application until a resource of that name comes, with or without a body.
+    /// Whether a client waits until it is told that a name does not exist. Envoy holds an
+    /// application's request until a response has an entry for the name, with or without a body.
     /// <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/vhds>
     pub(crate) const fn is_on_demand(self) -> bool {
         matches!(self, Self::VirtualHost)

@@ -1,5 +1,5 @@
-//! Which resources another one needs: what a client asks for because of it, and waits for
-//! before it uses it. Only the fields that say so are decoded.
+//! The resources that another resource refers to: a client requests them because of it, and needs
+//! them before it uses it. Only the fields with references are decoded.
 
 mod heads;
 
@@ -15,11 +15,11 @@ use self::heads::{
 };
 use super::ResourceType;
 
-/// A type, and a name of it.
+/// The type and the name of a resource.
 pub(super) type Reference = (ResourceType, Arc<str>);
 
-/// What a resource refers to, each once. A body that does not decode refers to nothing: the
-/// client will refuse it by itself.
+/// The references of a resource, without duplicates. A body that does not decode has none; the client
+/// will NACK it.
 pub(super) fn of(kind: ResourceType, name: &Arc<str>, body: &[u8]) -> Box<[Reference]> {
     let mut found = match kind {
         ResourceType::Cluster => of_cluster(name, body),
@@ -37,8 +37,8 @@ pub(super) fn of(kind: ResourceType, name: &Arc<str>, body: &[u8]) -> Box<[Refer
     found.into()
 }
 
-/// A cluster of type EDS asks for its endpoints, by its own name unless it gives another; and
-/// not here if it names another source.
+/// An EDS cluster refers to its endpoints, by its own name unless it has a service name. If it names
+/// another config source, the endpoints are not requested from this server.
 fn of_cluster(name: &Arc<str>, body: &[u8]) -> Vec<Reference> {
     let Ok(cluster) = ClusterHead::decode(body) else {
         return Vec::new();
@@ -127,7 +127,7 @@ fn secrets(socket: TransportSocketHead) -> Vec<Reference> {
 }
 
 fn secret(config: SdsSecretConfigHead) -> Option<Reference> {
-    // Without a source the secret is one of the client's own.
+    // Without a config source the secret is static.
     let source = config.sds_config?;
     let asked = !source.is_elsewhere() && !config.name.is_empty();
     asked.then(|| (ResourceType::Secret, config.name.into()))
@@ -151,7 +151,7 @@ fn tls_context(socket: &AnyHead) -> Option<TlsContextHead> {
 }
 
 impl ConfigSourceHead {
-    /// Whether it is a file, or a stream of its own: nothing of it is asked for on this one.
+    /// Whether it is a file or another stream.
     fn is_elsewhere(&self) -> bool {
         self.path.is_some() || self.path_config_source.is_some() || self.api_config_source.is_some()
     }

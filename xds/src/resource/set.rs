@@ -1,5 +1,5 @@
-//! All resources of one type, as a persistent map: an edited copy shares all that it does not
-//! change, so that neither making it nor comparing it with its origin grows with the whole.
+//! All resources of one type, as a persistent map. An edited copy shares what it does not change, so
+//! copying it and comparing it with its origin do not depend on the size of the set.
 
 mod chunks;
 
@@ -8,18 +8,18 @@ use std::{fmt, sync::Arc};
 use self::chunks::Chunks;
 use super::{Resource, ResourceType, Version};
 
-/// All resources of one type, by name. Built once and shared: by groups that have the same
-/// ones, and by every stream. A clone shares everything.
+/// All resources of one type, by name. Groups with equal sets share one, and so do their streams. A
+/// clone shares everything.
 #[derive(Clone)]
 pub struct ResourceSet {
     kind: ResourceType,
     resources: Chunks,
     version: Version,
-    /// How many have a time to live.
-    mortal: usize,
+    /// How many have a TTL.
+    with_ttl: usize,
 }
 
-/// How one name differs between two sets.
+/// The difference of one name between two sets.
 #[derive(Clone, Debug)]
 pub(crate) struct ResourceChange {
     pub(crate) before: Option<Resource>,
@@ -57,7 +57,7 @@ impl ResourceSet {
         Ok(Self {
             kind,
             version: version_of(&resources),
-            mortal: resources
+            with_ttl: resources
                 .iter()
                 .filter(|resource| resource.ttl().is_some())
                 .count(),
@@ -65,14 +65,14 @@ impl ResourceSet {
         })
     }
 
-    /// One without resources.
+    /// A set without resources.
     #[must_use]
     pub fn empty(kind: ResourceType) -> Self {
         Self {
             kind,
             resources: Chunks::default(),
             version: Version::EMPTY,
-            mortal: 0,
+            with_ttl: 0,
         }
     }
 
@@ -81,7 +81,7 @@ impl ResourceSet {
         self.kind
     }
 
-    /// Changes if and only if the version of a resource in it does, or their names do.
+    /// Depends on the names and the versions of the resources, and on nothing else.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
@@ -107,32 +107,32 @@ impl ResourceSet {
         self.resources.len() == 0
     }
 
-    /// Adds a resource, or puts it in the place of the one with its name.
+    /// Adds a resource, or replaces the one with its name.
     ///
     /// # Errors
-    /// [`ResourceSetError`], if it does not fit; then nothing has changed.
+    /// [`ResourceSetError`], if the resource does not fit; then the set is unchanged.
     pub fn insert(&mut self, resource: Resource) -> Result<(), ResourceSetError> {
         fits(self.kind, &resource)?;
         self.version = self.version.plus(resource.share());
-        self.mortal += usize::from(resource.ttl().is_some());
+        self.with_ttl += usize::from(resource.ttl().is_some());
         if let Some(former) = self.resources.insert(resource) {
-            self.forget(&former);
+            self.subtract(&former);
         }
         Ok(())
     }
 
-    /// Takes a resource out.
+    /// Removes a resource.
     pub fn remove(&mut self, name: &str) -> Option<Resource> {
         let former = self.resources.remove(name)?;
-        self.forget(&former);
+        self.subtract(&former);
         Some(former)
     }
 
     pub(crate) fn has_ttls(&self) -> bool {
-        self.mortal > 0
+        self.with_ttl > 0
     }
 
-    /// What has changed since `former`, by name, ascending. What both share is not looked at.
+    /// The changes since `former`, by name, ascending. Shared parts are skipped.
     pub(crate) fn changes_since(&self, former: &Self) -> Vec<ResourceChange> {
         if self.version == former.version {
             return Vec::new();
@@ -140,9 +140,10 @@ impl ResourceSet {
         self.resources.changes_since(&former.resources)
     }
 
-    fn forget(&mut self, former: &Resource) {
+    /// Subtracts a removed resource from the version and the counts.
+    fn subtract(&mut self, former: &Resource) {
         self.version = self.version.minus(former.share());
-        self.mortal -= usize::from(former.ttl().is_some());
+        self.with_ttl -= usize::from(former.ttl().is_some());
     }
 }
 
@@ -152,7 +153,7 @@ impl fmt::Debug for ResourceSet {
     }
 }
 
-/// One version for many resources.
+/// The version of a set with these resources.
 pub(crate) fn version_of<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Version {
     resources
         .into_iter()
@@ -171,7 +172,7 @@ fn fits(kind: ResourceType, resource: &Resource) -> Result<(), ResourceSetError>
     Ok(())
 }
 
-/// Why resources do not make a set.
+/// Why resources do not form a set.
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceSetError {
     #[error("two resources of type {kind} are called {name}")]
@@ -186,7 +187,7 @@ pub enum ResourceSetError {
     },
 }
 
-/// The name that subscribes to everything.
+/// The name that subscribes to all resources of a type.
 pub(crate) const WILDCARD: &str = "*";
 
 #[cfg(test)]

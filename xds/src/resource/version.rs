@@ -2,35 +2,34 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-/// A hash of content: 128 bits of SHA-256, on the wire 32 hexadecimal digits. A server that
-/// restarts, or a second one, so gives the same content the same version.
+/// A hash of content: 128 bits of SHA-256, 32 hexadecimal digits on the wire. Equal content has equal
+/// versions after a restart and on other servers.
 ///
-/// The version of many resources is the sum of one hash for each. It can be kept up to date one
-/// resource at a time and does not depend on an order. Two sets have the same sum by accident
-/// with a probability of 2⁻¹²⁸; to bring that about, somebody would have to choose thousands of
-/// resources, and whoever chooses those decides what is served anyway.
+/// The version of a set is the sum of one hash per resource. It is updated one resource at a time and
+/// does not depend on their order. Two different sets have equal sums with a probability of 2⁻¹²⁸. A
+/// deliberate collision needs thousands of chosen resources, and whoever chooses the resources
+/// decides what is served anyway.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Version([u8; 16]);
 
 impl Version {
-    /// Of nothing.
+    /// The version of an empty set.
     pub(crate) const EMPTY: Self = Self([0; 16]);
 
     pub(crate) fn of(content: &[u8]) -> Self {
         Self::finish(Sha256::new_with_prefix(content))
     }
 
-    /// Of this content for as long as it is said to live, in seconds and nanoseconds: who is
-    /// told another time to live is told something else.
-    pub(super) fn living(self, seconds: u64, nanos: u32) -> Self {
+    /// The version of this content with a TTL. A different TTL is different content.
+    pub(super) fn with_ttl(self, seconds: u64, nanos: u32) -> Self {
         let mut hash = Sha256::new_with_prefix(self.0);
         hash.update(seconds.to_be_bytes());
         hash.update(nanos.to_be_bytes());
         Self::finish(hash)
     }
 
-    /// Of this content under a name: what one resource adds to the version of its set.
-    pub(super) fn under(self, name: &str) -> Self {
+    /// The hash of this content under a name. A resource adds it to the version of its set.
+    pub(super) fn with_name(self, name: &str) -> Self {
         let mut hash = Sha256::new_with_prefix(self.0);
         hash.update(name.as_bytes());
         Self::finish(hash)
@@ -44,7 +43,7 @@ impl Version {
         Self(self.number().wrapping_sub(other.number()).to_be_bytes())
     }
 
-    /// Reads what [`fmt::Display`] writes; anything else is another server's version.
+    /// Parses what [`fmt::Display`] writes. Any other text is not a version of this library.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let hexadecimal = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !hexadecimal {
@@ -91,12 +90,15 @@ mod tests {
 
     #[test]
     fn a_sum_depends_on_its_members_and_on_no_order() {
-        let [a, b] = [Version::of(b"a").under("x"), Version::of(b"b").under("y")];
+        let [a, b] = [
+            Version::of(b"a").with_name("x"),
+            Version::of(b"b").with_name("y"),
+        ];
         assert_eq!(a.plus(b), b.plus(a));
         assert_eq!(a.plus(b).minus(a), b);
         let exchanged = Version::of(b"a")
-            .under("y")
-            .plus(Version::of(b"b").under("x"));
+            .with_name("y")
+            .plus(Version::of(b"b").with_name("x"));
         assert_ne!(a.plus(b), exchanged);
     }
 }

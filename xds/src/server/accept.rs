@@ -1,4 +1,4 @@
-//! Connections: how many, how fast, and with which manners.
+//! Accepts connections, within the limits.
 
 mod errors;
 mod rate_limiter;
@@ -23,7 +23,7 @@ use tonic::service::Routes;
 use tracing::debug;
 
 use self::{errors::AcceptErrors, rate_limiter::RateLimiter};
-use super::{ads::Ads, port::Port, telemetry::Telemetry};
+use super::{ads::Ads, services::Services, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
     peer::Peer,
 };
 
-/// The server towards its connections.
+/// Accepts connections and serves each in a task.
 #[derive(Debug)]
 pub(super) struct Front {
     ads: Arc<Ads>,
@@ -56,14 +56,14 @@ impl Front {
         }
     }
 
-    /// Lets clients prove who they are before they are served.
+    /// Serves only clients that authenticate by TLS.
     #[cfg(feature = "tls")]
     pub(super) fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
         Self { tls, ..self }
     }
 
-    /// Takes connections up as the limits allow. Ends only with an error that has lasted, and
-    /// is no lack of file handles or memory.
+    /// Accepts connections as the limits allow. Returns only an error that has lasted and that is not
+    /// a lack of file handles or memory.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) -> io::Error {
         let mut limiter = RateLimiter::new(self.ads.limits.connections_per_second, Instant::now());
         let mut errors = AcceptErrors::default();
@@ -81,24 +81,24 @@ impl Front {
                     debug!(%error, "a connection went before it was accepted");
                 }
                 Err(error) => {
-                    if errors.is_hopeless(&error, Instant::now()) {
+                    if errors.is_permanent(&error, Instant::now()) {
                         return error;
                     }
-                    // Mostly file handles that have run out. No event says that there are
-                    // some again, and the connections wait in the listener's queue.
+                    // Usually a lack of file handles. No event tells when it is over, and the
+                    // connections wait in the listener's queue.
                     sleep(RETRY).await;
                 }
             }
         }
     }
 
-    /// Ends every stream, and every connection when its streams have ended.
+    /// Ends every stream. A connection closes when its streams have ended.
     pub(super) async fn stop(&self) {
         self.tasks.close();
         self.ads.stop.begin().await;
     }
 
-    /// Ends when every connection has.
+    /// Waits until every connection has closed.
     pub(super) async fn drained(&self) {
         self.tasks.wait().await;
     }
@@ -115,10 +115,10 @@ impl Front {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
             self.tasks.clone().spawn(async move {
-                // Whoever does not prove who it is was named in the log.
+                // `accept` logs clients that fail to authenticate.
                 if let Ok(connection) = tls.accept(socket, address).await {
                     let peer = connection.peer().clone();
-                    // A task of its own needs no memory for the handshake.
+                    // A new task, which does not keep the memory of the handshake.
                     self.tasks.spawn(self.connection(connection, peer, permit));
                 }
             });
@@ -127,8 +127,13 @@ impl Front {
         self.tasks.spawn(self.connection(socket, peer, permit));
     }
 
-    /// Serves one connection, whatever carries it.
-    fn connection<IO>(&self, io: IO, peer: Peer, permit: OwnedSemaphorePermit) -> Driver<IO, Port>
+    /// The task of one connection.
+    fn connection<IO>(
+        &self,
+        io: IO,
+        peer: Peer,
+        permit: OwnedSemaphorePermit,
+    ) -> Driver<IO, Services>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -145,7 +150,7 @@ impl Front {
             drain: limits.drain,
         };
         let age = limits.connection_age.map(|age| scattered(age, &peer));
-        let port = Port {
+        let services = Services {
             ads: Arc::clone(&self.ads),
             telemetry: Arc::clone(&self.telemetry),
             routes: self.routes.clone(),
@@ -153,14 +158,14 @@ impl Front {
             _permit: permit,
         };
         let stop = Arc::clone(&self.ads.stop);
-        Driver::new(io, Arc::new(port), bounds, patience, age, stop)
+        Driver::new(io, Arc::new(services), bounds, patience, age, stop)
     }
 }
 
 fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
-    // The kernel takes little more than what is on its way: what a client that does not read
-    // leaves behind is then the newest content, not megabytes of old.
+    // Limits what the kernel buffers. A client that reads late then gets the newest content instead of
+    // megabytes of old content.
     SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)
 }
 
@@ -174,7 +179,7 @@ fn of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A quarter more or less, by chance.
+/// Varies the age by up to a quarter, at random.
 fn scattered(age: Duration, peer: &Peer) -> Duration {
     let chance = RandomState::new().hash_one(peer.address) % 512;
     let chance = u32::try_from(chance).unwrap_or_default();

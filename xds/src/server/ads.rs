@@ -12,7 +12,7 @@ pub(super) struct Ads {
     pub(super) fleet: Arc<Fleet>,
     pub(super) directory: Arc<dyn NodeDirectory>,
     pub(super) instance: Arc<str>,
-    /// The encoded field of responses that names the instance.
+    /// The encoded `control_plane` of responses, which names the instance.
     pub(super) control_plane: Vec<u8>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) limits: Arc<Limits>,

@@ -1,4 +1,4 @@
-//! Requests for tonic's services: the same port, another way of answering.
+//! Serves requests by tonic's services on the same port.
 
 mod body;
 
@@ -22,7 +22,7 @@ use crate::{
     peer::Peer,
 };
 
-/// One request that tonic answers.
+/// One request that is answered by tonic.
 pub(super) struct Bridge {
     inbound: Arc<Inbound>,
     state: State,
@@ -41,7 +41,7 @@ impl Bridge {
     pub(super) fn open(routes: &Routes, request: Request, peer: &Peer) -> Self {
         let inbound = Arc::new(Inbound::default());
         let body = Body::new(RequestBody::new(Arc::clone(&inbound)));
-        let state = match translated(request, peer, body) {
+        let state = match converted(request, peer, body) {
             Some(request) => State::Calling(Box::pin(call(routes.clone(), request))),
             None => State::Refused(BAD_REQUEST),
         };
@@ -68,7 +68,7 @@ impl Exchange for Bridge {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, _now: Instant) -> Poll<Part> {
-        self.inbound.follow(cx.waker());
+        self.inbound.register(cx.waker());
         match &mut self.state {
             State::Calling(call) => {
                 let response = match ready!(call.as_mut().poll(cx)) {
@@ -113,7 +113,7 @@ impl Exchange for Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        // Whoever still reads the request must not wait for more.
+        // A service that still reads the request must not wait for more.
         self.inbound.abandon();
     }
 }
@@ -128,13 +128,13 @@ async fn call(
         .map_err(|error| Status::from_error(error.into()))
 }
 
-/// The request in tonic's words; `None` if it has none for it.
-fn translated(request: Request, peer: &Peer, body: Body) -> Option<http::Request<Body>> {
-    let mut translated = http::Request::new(body);
-    *translated.version_mut() = Version::HTTP_2;
-    *translated.method_mut() = request.method.parse().ok()?;
+/// Converts a request to the `http` crate's type; `None` if it is not valid there.
+fn converted(request: Request, peer: &Peer, body: Body) -> Option<http::Request<Body>> {
+    let mut converted = http::Request::new(body);
+    *converted.version_mut() = Version::HTTP_2;
+    *converted.method_mut() = request.method.parse().ok()?;
     let uri = Uri::builder().path_and_query(request.path);
-    *translated.uri_mut() = if request.authority.is_empty() {
+    *converted.uri_mut() = if request.authority.is_empty() {
         uri.build()
     } else {
         uri.scheme(&*request.scheme)
@@ -145,14 +145,14 @@ fn translated(request: Request, peer: &Peer, body: Body) -> Option<http::Request
     for (name, value) in request.fields {
         let name = HeaderName::from_bytes(&name).ok()?;
         let value = HeaderValue::from_maybe_shared(value).ok()?;
-        translated.headers_mut().append(name, value);
+        converted.headers_mut().append(name, value);
     }
-    translated.extensions_mut().insert(TcpConnectInfo {
+    converted.extensions_mut().insert(TcpConnectInfo {
         local_addr: None,
         remote_addr: Some(peer.address),
     });
-    translated.extensions_mut().insert(peer.clone());
-    Some(translated)
+    converted.extensions_mut().insert(peer.clone());
+    Some(converted)
 }
 
 fn encoded(fields: Fields, headers: &HeaderMap) -> Vec<u8> {

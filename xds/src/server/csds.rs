@@ -1,5 +1,4 @@
-//! The client status discovery service: the ledger in Envoy's own words, for tools that know
-//! them.
+//! The client status discovery service: the ledger in Envoy's messages, for tools that read them.
 
 mod config;
 mod matcher;
@@ -21,49 +20,52 @@ use tonic::{Request, Response, Status, Streaming};
 use self::matcher::Matcher;
 use crate::{cache::SnapshotCache, fleet::Fleet, node::PermissionDenied, peer::Peer};
 
-/// Says who may read the state of the whole fleet.
-type MayAsk = dyn Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync;
+/// Decides who may read the status of the fleet.
+type Authorize = dyn Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync;
 
 /// Answers `envoy.service.status.v3.ClientStatusDiscoveryService` from the ledger.
 ///
-/// There is a configuration per node that is registered or connected, with one entry per type
-/// that it subscribes to: its status, the version that it acknowledged last, when, and what it
-/// said when it refused. Unless `exclude_resource_contents` is set, there is one entry per
-/// resource of what the node must have instead, with the resource itself; secrets are named and
-/// never shown. `node_matchers` may ask for a `node_id` by `exact`, `prefix`, `suffix` or
-/// `contains`; others are refused.
+/// The answer has a configuration per registered or connected node, with one entry per type that the
+/// node subscribes to: its status, the last acknowledged version and its time, and the error message
+/// of a NACK. Unless `exclude_resource_contents` is set, it has one entry per resource that the node
+/// must have instead, with the resource itself. Secrets are named without their contents.
+///
+/// `node_matchers` may select a `node_id` by `exact`, `prefix`, `suffix` or `contains`; others are
+/// refused.
 #[derive(Clone)]
-pub struct ClientStatus(Arc<Desk>);
+pub struct ClientStatus(Arc<Reader>);
 
-struct Desk {
+struct Reader {
     fleet: Arc<Fleet>,
     cache: Arc<SnapshotCache>,
-    may_ask: Box<MayAsk>,
+    authorize: Box<Authorize>,
     stop: CancellationToken,
 }
 
 impl ClientStatus {
-    /// In bytes, of one answer; a larger one is refused. What a gRPC client takes by default.
+    /// The maximal size of an answer, in bytes: the default limit of gRPC clients. A request with a
+    /// larger answer is refused.
     pub const MAX_ANSWER: usize = 4 << 20;
 
-    /// The service, to be added to a server. Whoever `may_ask` learns what every node has:
-    /// clients of the discovery services should not be among them. Streams end at `stop`.
+    /// The service, for [`crate::XdsServer::with_routes`] or another server. A peer that `authorize`
+    /// accepts can read what every node has; clients of the discovery services should not be
+    /// accepted. Streams end at `stop`.
     pub fn service(
         fleet: Arc<Fleet>,
         cache: Arc<SnapshotCache>,
-        may_ask: impl Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync + 'static,
+        authorize: impl Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> ClientStatusDiscoveryServiceServer<Self> {
-        ClientStatusDiscoveryServiceServer::new(Self(Arc::new(Desk {
+        ClientStatusDiscoveryServiceServer::new(Self(Arc::new(Reader {
             fleet,
             cache,
-            may_ask: Box::new(may_ask),
+            authorize: Box::new(authorize),
             stop,
         })))
     }
 }
 
-impl Desk {
+impl Reader {
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let proven = request.extensions().get::<Peer>().cloned();
         let peer = proven.or_else(|| {
@@ -74,7 +76,7 @@ impl Desk {
             })
         });
         let peer = peer.ok_or_else(|| Status::internal("the connection has no address"))?;
-        (self.may_ask)(&peer).map_err(|refusal| Status::permission_denied(refusal.to_string()))
+        (self.authorize)(&peer).map_err(|refusal| Status::permission_denied(refusal.to_string()))
     }
 
     fn answer(&self, request: &ClientStatusRequest) -> Result<ClientStatusResponse, Status> {
@@ -150,5 +152,5 @@ fn too_large() -> Status {
     ))
 }
 
-/// Of one message in another, at most: its field's tag and its length.
+/// The maximal overhead of a nested message: its field's key and its length.
 const FRAMING: usize = 6;

@@ -1,5 +1,4 @@
-//! One discovery stream on a connection: its messages in and out, and the admission of its
-//! node.
+//! One discovery stream on a connection: its messages, and the admission of its node.
 
 use std::{
     future::Future,
@@ -27,16 +26,16 @@ use crate::{
 /// A discovery stream.
 pub(super) struct Discovery<F: Form> {
     ads: Arc<Ads>,
-    /// Of a service that serves one type alone.
+    /// The type of a service that serves one type.
     kind: Option<ResourceType>,
     state: State<F>,
     deframer: grpc::Deframer,
-    /// Bytes that the client may send again.
+    /// Bytes to return to the client's flow-control window.
     released: usize,
-    /// What the messages that wait for the admission cost, in bytes.
+    /// Bytes of the messages that wait for the admission.
     withheld: usize,
     begun: bool,
-    /// The client has said all.
+    /// The client has ended its half of the stream.
     finished: bool,
     failure: Option<Box<Status>>,
     _permit: OwnedSemaphorePermit,
@@ -44,7 +43,7 @@ pub(super) struct Discovery<F: Form> {
 
 #[expect(
     clippy::large_enum_variant,
-    reason = "all but a few are open, and each step to other memory costs a push"
+    reason = "nearly all streams are open, and a further indirection slows each push"
 )]
 enum State<F: Form> {
     New { peer: Peer, due: Instant },
@@ -57,7 +56,7 @@ enum State<F: Form> {
 struct Admitting<F: Form> {
     answer: Answer,
     first: F::Request,
-    /// What came after the first request.
+    /// The messages after the first request.
     backlog: Vec<Box<[u8]>>,
 }
 
@@ -71,7 +70,7 @@ struct Admitted {
 
 impl<F: Form> Discovery<F> {
     /// # Errors
-    /// A status, if the stream cannot be taken.
+    /// A status, if the stream is refused.
     pub(super) fn open(
         ads: &Arc<Ads>,
         kind: Option<ResourceType>,
@@ -154,7 +153,7 @@ impl<F: Form> Discovery<F> {
             return Poll::Ready(Err(stopping()));
         }
         if self.is_incomplete(now) {
-            return Poll::Ready(Err(Status::deadline_exceeded("no whole request came")));
+            return Poll::Ready(Err(Status::deadline_exceeded("no complete request came")));
         }
         if !self.begun {
             self.begun = true;
@@ -164,7 +163,7 @@ impl<F: Form> Discovery<F> {
         if let State::Open(session) = &mut self.state {
             let polled = session.poll(cx, now);
             if session.is_dismissed() {
-                let message = "what this node may have has changed: come again";
+                let message = "the resources of this node have changed: reconnect";
                 return Poll::Ready(Err(Status::unavailable(message)));
             }
             if let Poll::Ready(response) = polled {
@@ -181,7 +180,7 @@ impl<F: Form> Discovery<F> {
         self.incomplete_until().is_some_and(|until| until <= now)
     }
 
-    /// When a request must have come whole, if one is awaited.
+    /// When the awaited or incomplete request must be complete.
     fn incomplete_until(&self) -> Option<Instant> {
         match self.state {
             State::New { due, .. } => Some(due),
@@ -274,9 +273,9 @@ fn stopping() -> Status {
     Status::unavailable("the server is stopping")
 }
 
-/// What a message in the backlog costs beside its own bytes; more than its prefix.
+/// The memory of a message in the backlog besides its own bytes. It is more than its prefix.
 const BACKLOG_ENTRY: usize = size_of::<Box<[u8]>>() + ALLOCATION;
-/// What each piece of memory costs, in bytes: about that.
+/// The approximate overhead of an allocation, in bytes.
 const ALLOCATION: usize = 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! gRPC over HTTP/2: messages in the body, the status in the trailers.
+//! gRPC over HTTP/2: framed messages in the body, the status in the trailers.
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 
 use std::fmt::Write as _;
@@ -8,18 +8,18 @@ use tonic::{Code, Status};
 
 use crate::http2::{Fields, Request};
 
-/// Cuts messages out of a body.
+/// Splits a body into messages.
 #[derive(Debug, Default)]
 pub(super) struct Deframer {
-    /// A message whose end has not come yet, and since when.
+    /// An incomplete message, and when its first bytes came.
     partial: Option<Box<(Instant, Vec<u8>)>>,
 }
 
 impl Deframer {
-    /// Gives each message that `data` completes to `each`.
+    /// Calls `each` with every message that `data` completes.
     ///
     /// # Errors
-    /// A status that ends the stream, `each`'s own included.
+    /// A status that ends the stream, of this function or of `each`.
     pub(super) fn push(
         &mut self,
         mut data: &[u8],
@@ -38,12 +38,12 @@ impl Deframer {
             each(&message[PREFIX..])?;
         }
         while !data.is_empty() {
-            let whole = if data.len() < PREFIX {
+            let complete = if data.len() < PREFIX {
                 None
             } else {
                 data.split_at_checked(PREFIX + length(data, limit)?)
             };
-            let Some((message, rest)) = whole else {
+            let Some((message, rest)) = complete else {
                 self.partial = Some(Box::new((now, data.to_vec())));
                 return Ok(());
             };
@@ -53,13 +53,13 @@ impl Deframer {
         Ok(())
     }
 
-    /// Since when a message is incomplete.
+    /// When the first bytes of the incomplete message came.
     pub(super) fn incomplete_since(&self) -> Option<Instant> {
         self.partial.as_deref().map(|(since, _)| *since)
     }
 }
 
-/// Moves bytes until `message` has `length` of them; says whether it has.
+/// Moves bytes from `data` until `message` has `length` of them. Returns whether it has.
 fn fill(message: &mut Vec<u8>, length: usize, data: &mut &[u8]) -> bool {
     let missing = length.saturating_sub(message.len());
     let (more, rest) = data.split_at(missing.min(data.len()));
@@ -68,7 +68,7 @@ fn fill(message: &mut Vec<u8>, length: usize, data: &mut &[u8]) -> bool {
     message.len() >= length
 }
 
-/// Of the message, by the prefix that `framed` begins with.
+/// The length of the message, from the prefix of `framed`.
 fn length(framed: &[u8], limit: usize) -> Result<usize, Status> {
     let Some(&[compressed, length @ ..]) = framed.first_chunk::<PREFIX>() else {
         return Ok(0);
@@ -85,14 +85,14 @@ fn length(framed: &[u8], limit: usize) -> Result<usize, Status> {
     Ok(length)
 }
 
-/// The fields that begin a response.
+/// The header fields of a response.
 pub(super) fn head() -> Vec<u8> {
     Fields::response(200)
         .with("content-type", b"application/grpc")
         .encoded()
 }
 
-/// The fields that end a response, which are all there is of it if `alone`.
+/// The trailer fields of a response. If `alone`, they are the whole response.
 pub(super) fn end(status: &Status, alone: bool) -> Vec<u8> {
     let fields = if alone {
         Fields::response(200).with("content-type", b"application/grpc")
@@ -113,8 +113,8 @@ pub(super) fn ok() -> Status {
     Status::new(Code::Ok, "")
 }
 
-/// Why a request cannot be gRPC: an HTTP status.
-pub(super) fn refusal(request: &Request) -> Option<u16> {
+/// The HTTP status for a request that is not gRPC.
+pub(super) fn http_error(request: &Request) -> Option<u16> {
     if request.method != "POST" {
         return Some(405);
     }
@@ -122,7 +122,7 @@ pub(super) fn refusal(request: &Request) -> Option<u16> {
     (!content_type.starts_with(b"application/grpc")).then_some(415)
 }
 
-/// What an HTTP/2 field may hold, the rest as `%xx`; cut to what fits a header.
+/// Percent-encodes what an HTTP/2 field may not hold, and cuts the message to fit a header.
 fn escaped(message: &str) -> String {
     let mut escaped = String::with_capacity(message.len());
     for byte in message.bytes().take(MAX_MESSAGE) {
@@ -136,7 +136,7 @@ fn escaped(message: &str) -> String {
     escaped
 }
 
-/// In bytes: whether it is compressed, and the length of the message.
+/// The size of a message's prefix in bytes: the compression flag and the length.
 pub(super) const PREFIX: usize = 5;
 /// In bytes.
 const MAX_MESSAGE: usize = 1024;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_out_whole_however_the_body_is_cut() {
+    fn messages_are_complete_however_the_body_is_split() {
         let body = framed(&[b"first", b"", b"the third"]);
         for size in 1..=body.len() {
             let mut deframer = Deframer::default();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_escaped_as_grpc_wants_it() {
+    fn a_status_message_is_percent_encoded() {
         assert_eq!(escaped("50 % ä\n"), "50 %25 %C3%A4%0A");
     }
 }

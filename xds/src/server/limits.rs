@@ -1,55 +1,53 @@
 use std::time::Duration;
 
-/// What clients may cost. Times above ten years count as ten years.
+/// Limits for clients. Durations above ten years count as ten years.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections that are open at once. More wait in the listener's queue until one closes.
-    /// Each takes a file handle: the process's limit of open files must be above this, with room
-    /// for what else it opens, or that limit is met first. Default: 40,000.
+    /// Open connections. Further ones wait in the listener's queue until one closes. Each takes a file
+    /// handle: the process's limit of open files must be higher than this, with room for its other
+    /// files. Default: 40,000.
     pub connections: usize,
-    /// Connections that are taken up within a second, and at once after a pause. More wait in the
-    /// listener's queue: nobody is turned away for good. Over TLS this bounds the handshakes,
-    /// too, which begin as connections are taken up. Default: 10,000.
+    /// Connections that are accepted per second, and at once after a pause. Further ones wait in the
+    /// listener's queue. Over TLS this limits the handshakes, too. Default: 10,000.
     pub connections_per_second: u32,
-    /// Discovery streams that are open at once; one more is refused with RESOURCE_EXHAUSTED.
-    /// Default: 20,000.
+    /// Open discovery streams. A further one is refused with RESOURCE_EXHAUSTED. Default: 20,000.
     pub streams: usize,
-    /// Telemetry streams that are open at once. Envoy opens one per worker and one for metrics.
-    /// Default: 40,000.
+    /// Open telemetry streams. Envoy opens one per worker and one for metrics. Default: 40,000.
     pub telemetry_streams: usize,
     /// Streams of any kind on one connection. Default: 64.
     pub streams_per_connection: u32,
-    /// In bytes, of one message from a client, in discovery and telemetry. Envoy's node alone is
-    /// about 61 kB, and all metrics of one flush are one message. Default: 4 MiB.
+    /// Size of one message from a client, in bytes. Envoy's node alone is about 61 kB, and all metrics
+    /// of one flush are one message. Default: 4 MiB.
     pub request_bytes: usize,
-    /// In bytes, of the header fields of one request, 32 more counted for each. Default: 16 KiB.
+    /// Size of the header fields of one request, in bytes, with 32 more for each field. Default: 16
+    /// KiB.
     pub header_bytes: u32,
-    /// Names that one stream subscribes to, over all types; and of which a client may say, when
-    /// its stream begins, that it has them though they do not exist. Each costs some 200 bytes.
+    /// Names that one stream may subscribe to, over all types. Also the number of missing resources
+    /// that a client may claim to have when its stream begins. Each name costs about 200 bytes.
     /// Default: 16,384.
     pub names: usize,
-    /// Of all names that one stream subscribes to, in bytes; one alone may have as many. A client
-    /// that comes back says each twice, within [`Limits::request_bytes`]. Default: 1.5 MiB.
+    /// Size of all names that one stream subscribes to, in bytes. A client that reconnects sends each
+    /// name twice, within [`Limits::request_bytes`]. Default: 1.5 MiB.
     pub name_bytes: usize,
-    /// How long a connection may stay without its first stream, an open stream without its first
-    /// request, and a request without its end; likewise a telemetry stream and its reports.
+    /// How long a connection may stay without its first stream, a stream without its first request,
+    /// and a request without its end. The same holds for telemetry streams and their reports.
     /// Default: 10 s.
     pub first_request: Duration,
     /// How long [`crate::NodeDirectory::admit`] may take. Default: 5 s.
     pub admission: Duration,
-    /// How long a response may stay unanswered before its client counts as lagging. Envoy may
-    /// withhold the ACK of a cluster for 15 s. Default: 20 s.
+    /// How long a response may stay unanswered before its client is lagging. Envoy may withhold the
+    /// ACK of a cluster for 15 s. Default: 20 s.
     pub answer: Duration,
-    /// How long a connection may be silent before it is asked for a sign of life. Default: 10 s.
+    /// How long a connection may be idle before a keep-alive PING is sent. Default: 10 s.
     pub keepalive_interval: Duration,
-    /// How long the sign of life may take; then the connection is closed. Default: 5 s.
+    /// How long the answer to a PING may take. Then the connection is closed. Default: 5 s.
     pub keepalive_timeout: Duration,
-    /// How long a client may take nothing of what waits for it; then the connection is closed.
+    /// How long a client may read nothing while data waits for it. Then the connection is closed.
     /// Default: 20 s.
     pub write: Duration,
-    /// How long a connection is used: then the client is asked to open another, and has
-    /// [`Limits::drain`] for it. A quarter more or less, so that connections which opened
-    /// together do not close together. Default: for good.
+    /// How long a connection is used. Then the client is asked to open another one, within
+    /// [`Limits::drain`]. The age varies by up to a quarter, so that connections that opened together
+    /// do not close together. Default: unlimited.
     pub connection_age: Option<Duration>,
     /// How long open streams may take to end when the server stops. Default: 5 s.
     pub drain: Duration,
@@ -80,18 +78,18 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// With times that can be added to any that comes.
-    pub(super) fn with_ends(self) -> Self {
-        let ending = |time: Duration| time.min(LONGEST);
+    /// Clamps the durations, so that they can be added to any time.
+    pub(super) fn clamped(self) -> Self {
+        let clamp = |time: Duration| time.min(LONGEST);
         Self {
-            first_request: ending(self.first_request),
-            admission: ending(self.admission),
-            answer: ending(self.answer),
-            keepalive_interval: ending(self.keepalive_interval),
-            keepalive_timeout: ending(self.keepalive_timeout),
-            write: ending(self.write),
-            connection_age: self.connection_age.map(ending),
-            drain: ending(self.drain),
+            first_request: clamp(self.first_request),
+            admission: clamp(self.admission),
+            answer: clamp(self.answer),
+            keepalive_interval: clamp(self.keepalive_interval),
+            keepalive_timeout: clamp(self.keepalive_timeout),
+            write: clamp(self.write),
+            connection_age: self.connection_age.map(clamp),
+            drain: clamp(self.drain),
             ..self
         }
     }

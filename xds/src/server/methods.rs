@@ -1,23 +1,23 @@
-//! The methods of the discovery and telemetry services by path.
+//! The methods of the discovery and telemetry services, by path.
 
 use super::telemetry::Subject;
 use crate::{resource::ResourceType, stream::Transport};
 
-/// What a path stands for.
+/// The method that a path names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Method {
     Stream {
         transport: Transport,
-        /// The type of a service that has one of its own.
+        /// The type of a service that serves one type.
         kind: Option<ResourceType>,
     },
-    /// One of a discovery service that is not offered: single answers, and virtual hosts in
+    /// A method of a discovery service that is not supported: single requests, and virtual hosts in
     /// state of the world, which the protocol does not have.
     NotOffered,
     Reports(Subject),
 }
 
-/// `None` for every other service.
+/// The method of a path; `None` for other services.
 pub(super) fn method(path: &str) -> Option<Method> {
     let (service, name) = path.strip_prefix("/envoy.service.")?.split_once('/')?;
     match (service, name) {

@@ -5,12 +5,12 @@ use std::{
 
 use crate::{resource::ResourceType, snapshot::Snapshot};
 
-/// The names that a stream asked for and that its group does not have, each reported once. Whoever
-/// asks without end is reported of no more than so many.
+/// The missing resources that a stream has asked for. Each is reported once, and at most
+/// [`MissingResourceLog::MAX`] per stream.
 #[derive(Debug, Default)]
 pub(super) struct MissingResourceLog(Option<Box<Reported>>);
 
-/// Of each name a hash, since a name may be as long as a request.
+/// Hashes of the reported names: a name may be as long as a request.
 #[derive(Debug, Default)]
 struct Reported {
     hashes: BTreeSet<u64>,
@@ -20,7 +20,7 @@ struct Reported {
 impl MissingResourceLog {
     const MAX: usize = 256;
 
-    /// Tells those of `names` that are new and absent.
+    /// Calls `report` for those of `names` that are missing and not reported yet.
     pub(super) fn report_new(
         &mut self,
         kind: ResourceType,
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_name_is_told_once_and_what_is_there_never() {
+    fn a_missing_name_is_reported_once_and_an_existing_one_never() {
         let mut log = MissingResourceLog::default();
         let names = ["*", "here", "there"].map(str::to_owned);
         assert_eq!(reported(&mut log, &names), ["there"]);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_without_end_is_told_of_no_more_than_so_many() {
+    fn the_number_of_reports_is_bounded() {
         let mut log = MissingResourceLog::default();
         let names: Vec<_> = (0..10_000).map(|number| number.to_string()).collect();
         assert_eq!(reported(&mut log, &names).len(), MissingResourceLog::MAX);

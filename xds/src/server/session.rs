@@ -1,5 +1,5 @@
-//! An admitted discovery stream: requests and publishes into the machine, its responses out,
-//! its standing into the fleet.
+//! An admitted discovery stream. Requests and snapshots go into its machine, responses come out, and
+//! the client's status goes to the fleet.
 
 use std::{
     marker::PhantomData,
@@ -29,11 +29,11 @@ pub(super) struct Session<F> {
     subscription: GroupSubscription,
     connection: Connection,
     outbox: vec::IntoIter<Response>,
-    /// Something has come in since the machine was last asked for responses.
-    stirred: bool,
-    /// The client's standing may have changed since it was last reported.
+    /// Something has come in since the machine last composed responses.
+    input_pending: bool,
+    /// The client's status may have changed since it was last reported.
     unreported: bool,
-    /// When the machine must be asked although nothing has come in.
+    /// When the machine must run although nothing has come in.
     due: Option<Instant>,
     missing: MissingResourceLog,
     ads: Arc<Ads>,
@@ -41,7 +41,7 @@ pub(super) struct Session<F> {
 }
 
 impl<F: Form> Session<F> {
-    /// `own` is the type of a service that serves it alone.
+    /// `own` is the type of a service that serves one type.
     pub(super) fn new(
         ads: &Arc<Ads>,
         own: Option<ResourceType>,
@@ -70,7 +70,7 @@ impl<F: Form> Session<F> {
             subscription,
             connection,
             outbox: Vec::new().into_iter(),
-            stirred: true,
+            input_pending: true,
             unreported: true,
             due: None,
             missing: MissingResourceLog::default(),
@@ -81,7 +81,7 @@ impl<F: Form> Session<F> {
         session
     }
 
-    /// Enters a request. `own` is the type of a service that serves it alone.
+    /// Enters a request. `own` is the type of a service that serves one type.
     ///
     /// # Errors
     /// A status that ends the stream.
@@ -114,7 +114,7 @@ impl<F: Form> Session<F> {
                 kind
             }
         };
-        self.stirred = true;
+        self.input_pending = true;
         self.unreported = true;
         let names = F::names(&request);
         self.report_missing(kind, &names[..names.len().min(self.ads.limits.names)]);
@@ -122,15 +122,15 @@ impl<F: Form> Session<F> {
             .map_err(|violation| Status::resource_exhausted(violation.to_string()))
     }
 
-    /// The next response. What was published is looked at first: the newest content goes out,
-    /// however much the client talks.
+    /// The next response. The newest snapshot is loaded first, so it is sent however many requests the
+    /// client sends.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Chunks> {
         if self.outbox.len() == 0 {
             if self.subscription.poll_changed(cx).is_ready() {
                 self.load();
             }
-            if self.stirred || self.due.is_some_and(|due| due <= now) {
-                self.stirred = false;
+            if self.input_pending || self.due.is_some_and(|due| due <= now) {
+                self.input_pending = false;
                 self.outbox = self.machine.advance(now).into_iter();
                 self.due = self.machine.deadline(now);
                 self.unreported = true;
@@ -146,36 +146,35 @@ impl<F: Form> Session<F> {
         }
     }
 
-    /// Whether the node must be admitted anew.
+    /// Whether the stream must end, so that the node reconnects.
     pub(super) fn is_dismissed(&self) -> bool {
-        self.subscription.is_dismissed() || self.connection.is_recalled()
+        self.subscription.is_dismissed() || self.connection.must_reconnect()
     }
 
-    /// While a response waits for the client, no other is made.
+    /// Called while a response waits for the client. No further response is composed.
     pub(super) fn rest(&mut self, now: Instant) {
         if self.due.is_some_and(|due| due <= now) {
             self.machine.note_time(now);
-            self.stirred = true;
+            self.input_pending = true;
             self.unreported = true;
             self.due = self.machine.deadline(now);
         }
         self.report();
     }
 
-    /// Enters the client's standing in the fleet.
+    /// Reports the client's status to the fleet.
     fn report(&mut self) {
         if std::mem::take(&mut self.unreported) {
             self.connection.report(&mut self.machine);
         }
     }
 
-    /// When to poll although nothing has come in.
+    /// When to poll the session although nothing has come in.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Names that do not exist for the node are answered like any other that does not exist;
-    /// the directory hears of them.
+    /// Reports names that the node's group does not have to the directory.
     fn report_missing(&mut self, kind: ResourceType, names: &[String]) {
         let Some(current) = self.subscription.peek().filter(|_| !names.is_empty()) else {
             return;
@@ -190,7 +189,7 @@ impl<F: Form> Session<F> {
     fn load(&mut self) {
         if let Some(published) = self.subscription.load() {
             self.machine.publish(published);
-            self.stirred = true;
+            self.input_pending = true;
         }
     }
 }
@@ -201,5 +200,6 @@ impl<F> Drop for Session<F> {
     }
 }
 
-/// Clients ask for everything once, most of them; each time costs what there is.
+/// Most clients ask for all resources of a type once. The cost of each such request depends on the
+/// number of resources.
 const WIDE_REQUESTS: u32 = 32;

@@ -1,5 +1,5 @@
-//! Receivers for Envoy's access-log and metrics streams. They answer nothing until the client
-//! ends the stream, which Envoy never does.
+//! Receives Envoy's access-log and metrics streams. They are answered when the client ends the stream,
+//! which Envoy never does.
 
 use std::{
     sync::Arc,
@@ -23,7 +23,7 @@ use crate::{
     telemetry::{TelemetrySink, access_logs, metric_families, node_id},
 };
 
-/// What every telemetry stream shares.
+/// What all telemetry streams of a server share.
 #[derive(Debug)]
 pub(super) struct Telemetry {
     pub(super) sink: Arc<dyn TelemetrySink>,
@@ -33,7 +33,7 @@ pub(super) struct Telemetry {
     pub(super) stop: Arc<Stop>,
 }
 
-/// What a telemetry stream brings.
+/// The kind of a telemetry stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Subject {
     AccessLogs,
@@ -45,15 +45,15 @@ pub(super) struct Reports {
     telemetry: Arc<Telemetry>,
     subject: Subject,
     peer: Peer,
-    /// When the first report must have come.
+    /// When the first report must be complete.
     due: Instant,
-    /// Once a report has said whose they are.
+    /// Known from the first report on.
     reporter: Option<Reporter>,
     deframer: grpc::Deframer,
-    /// Bytes that the client may send again.
+    /// Bytes to return to the client's flow-control window.
     released: usize,
     failure: Option<Box<Status>>,
-    /// What is left to say is in the response.
+    /// The rest of the stream is in `response`.
     ended: bool,
     response: vec::IntoIter<Part>,
     _permit: OwnedSemaphorePermit,
@@ -61,7 +61,7 @@ pub(super) struct Reports {
 
 impl Reports {
     /// # Errors
-    /// A status, if the stream cannot be taken.
+    /// A status, if the stream is refused.
     pub(super) fn open(
         telemetry: &Arc<Telemetry>,
         subject: Subject,
@@ -94,7 +94,7 @@ impl Reports {
         reporter.report(self.subject, message).map_err(unreadable)
     }
 
-    /// When a report must have come whole, if one is awaited.
+    /// When the awaited or incomplete report must be complete.
     fn incomplete_until(&self) -> Option<Instant> {
         if self.ended {
             return None;
@@ -110,7 +110,7 @@ impl Reports {
         self.incomplete_until().is_some_and(|until| until <= now)
     }
 
-    /// Why it has to end, if it has.
+    /// The status with which the stream must end now.
     fn end(&mut self, now: Instant) -> Option<Status> {
         if let Some(status) = self.failure.take() {
             return Some(*status);
@@ -119,7 +119,7 @@ impl Reports {
             return Some(Status::unavailable("the server is stopping"));
         }
         self.is_incomplete(now)
-            .then(|| Status::deadline_exceeded("no whole report came"))
+            .then(|| Status::deadline_exceeded("no complete report came"))
     }
 
     fn respond(&mut self, response: Vec<Part>) {
@@ -175,10 +175,11 @@ impl Exchange for Reports {
 }
 
 impl Telemetry {
-    /// Whose reports begin with this one.
+    /// The reporter of a stream, from its first report.
     fn reporter(&self, message: &[u8], peer: &Peer) -> Result<Reporter, Status> {
         let id = node_id(message).map_err(unreadable)?;
-        let node = NodeId::said(id).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let node =
+            NodeId::from_client(id).map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.directory
             .may_report(&node, peer)
             .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
@@ -189,7 +190,7 @@ impl Telemetry {
     }
 }
 
-/// Says, however the stream ends, that it has.
+/// The node that reports on a stream. Dropping it tells the sink that the stream has ended.
 struct Reporter {
     node: NodeId,
     sink: Arc<dyn TelemetrySink>,
@@ -219,5 +220,5 @@ fn unreadable(error: DecodeError) -> Status {
     Status::internal(format!("a report does not decode: {error}"))
 }
 
-/// A framed message without content.
+/// A framed empty message.
 const NOTHING: Bytes = Bytes::from_static(&[0; grpc::PREFIX]);

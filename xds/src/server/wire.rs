@@ -1,7 +1,7 @@
-//! The messages of the two forms of the protocol, to and from the machine's words.
+//! Converts the messages of the two forms of the protocol to and from those of the machine.
 //!
-//! A request is decoded only as far as it is read: Envoy's node has some 60 kB of extensions,
-//! and it is looked at once per stream.
+//! Only the fields that are used are decoded. Envoy's node has some 60 kB of extensions; it is read
+//! once per stream.
 
 mod encode;
 mod request;
@@ -20,16 +20,16 @@ use crate::{
     stream::{Machine, Response, Transport, Violation},
 };
 
-/// One form of the protocol.
+/// A form of the protocol: delta or state of the world.
 pub(super) trait Form: Send + 'static {
     const TRANSPORT: Transport;
-    /// The tag of a request's node.
+    /// The number of the field `node` in a request.
     const NODE: u32;
     type Request: Message + Default;
 
     fn type_url(request: &Self::Request) -> &str;
 
-    /// What the request asks for by name.
+    /// The names that the request subscribes to.
     fn names(request: &Self::Request) -> &[String];
 
     fn enter(
@@ -39,7 +39,8 @@ pub(super) trait Form: Send + 'static {
         now: Instant,
     ) -> Result<(), Violation>;
 
-    /// A response as a framed gRPC message. `control_plane` is what [`control_plane`] gives.
+    /// Encodes a response as a framed gRPC message. `control_plane` is the result of
+    /// [`control_plane`].
     fn encode(response: &Response, control_plane: &[u8]) -> Chunks;
 }
 
@@ -103,7 +104,7 @@ impl Form for StateOfTheWorld {
     }
 }
 
-/// Where the two forms of response differ. Version, type and nonce have the same numbers.
+/// The differences between the two forms of response. Version, type and nonce have equal field numbers.
 /// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto>
 struct Layout {
     resource: fn(&Resource, takes_ttl: bool, heartbeat: bool) -> Cow<'_, Bytes>,
@@ -123,7 +124,7 @@ const SOTW: Layout = Layout {
     control_plane: 6,
 };
 
-/// The value of a response's field that names the serving instance.
+/// The encoded `control_plane` of a response, which names the server instance.
 pub(super) fn control_plane(identifier: &str) -> Vec<u8> {
     let control_plane = ControlPlane {
         identifier: identifier.to_owned(),
@@ -131,7 +132,7 @@ pub(super) fn control_plane(identifier: &str) -> Vec<u8> {
     control_plane.encode_length_delimited_to_vec()
 }
 
-/// A client's message, cut to what can be kept and shown.
+/// A client's error message, cut to its bound.
 fn truncated(mut message: String) -> Arc<str> {
     if message.len() > MAX_MESSAGE {
         message.truncate(message.floor_char_boundary(MAX_MESSAGE));
@@ -140,8 +141,7 @@ fn truncated(mut message: String) -> Arc<str> {
     message.into()
 }
 
-/// In bytes. Envoy says a line or two per refused resource; a thousand of them are enough to
-/// find the cause.
+/// In bytes. Envoy writes a line or two per NACKed resource.
 const MAX_MESSAGE: usize = 4096;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Empty assignments for the clusters that have none.
+//! Adds empty assignments for the clusters that have none.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -9,9 +9,9 @@ use prost::Message as _;
 use super::Snapshot;
 use crate::resource::{Resource, ResourceChange, ResourceSet, ResourceSetError, ResourceType};
 
-/// Adds an empty assignment for each EDS cluster that has none, and takes those away that `base`
-/// had and that are not needed any more. Returns their names. What is as it was in `base` is
-/// not looked at.
+/// Adds an empty assignment for each EDS cluster without one, and removes those of `base` that are no
+/// longer needed. Returns the names of the empty assignments. What has not changed since `base` is
+/// skipped.
 pub(super) fn complete(
     base: Option<&Snapshot>,
     clusters: &ResourceSet,
@@ -32,15 +32,15 @@ pub(super) fn complete(
     for name in endpoints_changed.iter().filter_map(ResourceChange::name) {
         filled.remove(name);
     }
-    let taken_away = endpoints_changed
+    let any_removed = endpoints_changed
         .iter()
         .any(|change| change.after.is_none());
-    if taken_away
+    if any_removed
         || clusters_changed
             .iter()
-            .any(|change| gives_up(change, &filled))
+            .any(|change| releases(change, &filled))
     {
-        // Who else needs what has lost its cluster or its content, only all clusters can say.
+        // Another cluster may still need the assignment, so all clusters are checked.
         let mut rest = ResourceSet::clone(endpoints);
         for name in &std::mem::take(&mut filled) {
             rest.remove(name);
@@ -56,8 +56,8 @@ pub(super) fn complete(
     Ok(Arc::new(filled))
 }
 
-/// Whether a cluster does not need an assignment any more that was added for it.
-fn gives_up(change: &ResourceChange, filled: &BTreeSet<Arc<str>>) -> bool {
+/// Whether a cluster no longer needs the empty assignment that was added for it.
+fn releases(change: &ResourceChange, filled: &BTreeSet<Arc<str>>) -> bool {
     let before = change.before.as_ref().and_then(Resource::endpoints);
     let after = change.after.as_ref().and_then(Resource::endpoints);
     before != after && before.is_some_and(|name| filled.contains(name))

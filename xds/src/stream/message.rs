@@ -1,4 +1,4 @@
-//! What goes in and out, in the machine's words.
+//! The input and output of the stream machine.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,8 +12,8 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// Whether responses hold everything that is subscribed, so that absence deletes: clusters and
-    /// listeners by the protocol, scopes because Envoy takes them so.
+    /// Whether responses carry the full state, so that absence deletes. That holds for clusters and
+    /// listeners by the protocol, and for scoped routes because Envoy treats them so.
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#deleting-resources>
     pub(super) fn sends_full_state(self, kind: ResourceType) -> bool {
         use ResourceType::{Cluster, Listener, ScopedRoute};
@@ -24,9 +24,9 @@ impl Transport {
 /// The answer to a response that a request carries.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    /// Empty if the request answers nothing.
+    /// Empty if the request is not an answer.
     pub(crate) nonce: String,
-    /// Present if and only if the client refused the response.
+    /// Present if and only if the request is a NACK.
     pub(crate) error: Option<Arc<str>>,
 }
 
@@ -39,17 +39,18 @@ pub(crate) struct DeltaRequest {
     pub(crate) reply: Reply,
 }
 
-/// A state-of-the-world request, for one type. An answer is known by its nonce, and a refusal
-/// by its error, never by the version.
+/// A state-of-the-world request, for one type. The nonce makes it an answer, and the error makes it a
+/// NACK; the version says neither.
 #[derive(Debug, Default)]
 pub(crate) struct SotwRequest {
     pub(crate) names: Vec<String>,
-    /// Counts in the first request: what the client kept from an earlier stream.
+    /// In the first request, the version that the client kept from an earlier stream. Ignored in
+    /// others.
     pub(crate) version: String,
     pub(crate) reply: Reply,
 }
 
-/// A response for one type, cut from one snapshot.
+/// A response for one type, made from one snapshot.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) kind: ResourceType,
@@ -59,11 +60,12 @@ pub(crate) struct Response {
     pub(crate) resources: Arc<[Resource]>,
     /// Delta only.
     pub(crate) removed: Vec<Arc<str>>,
-    /// Names that the client waits for, has nothing under, and that do not exist. Delta only.
+    /// Names that do not exist and of which the client must be told although it has nothing. Delta
+    /// only.
     pub(crate) absent: Vec<Arc<str>>,
-    /// A sign of life: each resource goes as its name, version and TTL, without its body.
+    /// Whether it renews TTLs: resources are sent without bodies.
     pub(crate) heartbeat: bool,
-    /// The client minds TTLs, and one of the resources has one: they are sent with it. In state
-    /// of the world each resource is wrapped in a discovery `Resource` for that.
+    /// Whether the resources are sent with TTLs: the client supports them, and a resource has one. In
+    /// state of the world each resource is then wrapped in a discovery `Resource`.
     pub(crate) ttl: bool,
 }

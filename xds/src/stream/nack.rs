@@ -4,28 +4,27 @@ use tokio::time::Instant;
 
 use crate::{resource::ResourceType, sequence::Sequence};
 
-/// A response that a client refused, and what it said. A client may have taken the valid ones
-/// of several resources; it says nothing of that.
+/// A NACK: a response that a client rejected, and its error message. If the response had several
+/// resources, the client may have applied the valid ones; it does not report that.
 #[derive(Clone, Debug)]
 pub struct Nack {
     pub kind: ResourceType,
-    /// The publish that the response was cut from.
+    /// The sequence of the response's snapshot.
     pub sequence: Sequence,
     pub at: Instant,
-    /// The client's own, at most [`Nack::MAX_MESSAGE`].
+    /// The client's error message, cut to [`Nack::MAX_MESSAGE`].
     pub message: Arc<str>,
-    /// The first [`Nack::MAX_RESOURCES`] of the response, by name, each cut to
-    /// [`Nack::MAX_NAME`].
+    /// The first [`Nack::MAX_RESOURCES`] names of the response, each cut to [`Nack::MAX_NAME`].
     pub resources: Vec<Arc<str>>,
     /// How many resources the response had.
     pub count: usize,
 }
 
 impl Nack {
-    /// In bytes. Words are kept, logged and shown.
+    /// In bytes. The message is stored, logged and displayed.
     pub const MAX_MESSAGE: usize = 4096;
     pub const MAX_RESOURCES: usize = 16;
-    /// In bytes, of one resource's name.
+    /// In bytes.
     pub const MAX_NAME: usize = 256;
 
     pub(super) fn new<'a>(
@@ -50,12 +49,12 @@ impl Nack {
     }
 }
 
-/// At most so many bytes, and an ellipsis for the rest.
-fn bounded(text: &Arc<str>, most: usize) -> Arc<str> {
-    if text.len() <= most {
+/// Cuts a text to `limit` bytes, with an ellipsis at the end.
+fn bounded(text: &Arc<str>, limit: usize) -> Arc<str> {
+    if text.len() <= limit {
         return Arc::clone(text);
     }
-    let end = text.floor_char_boundary(most - ELLIPSIS.len());
+    let end = text.floor_char_boundary(limit - ELLIPSIS.len());
     [&text[..end], ELLIPSIS].concat().into()
 }
 
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_keeps_a_bounded_part_of_what_it_is_about() {
+    fn the_message_and_the_names_of_a_nack_are_bounded() {
         let names: Vec<Arc<str>> = (0..40).map(|at| format!("name-{at:02}").into()).collect();
         let nack = nack(&"ü".repeat(Nack::MAX_MESSAGE).into(), &names);
         assert!(nack.message.len() <= Nack::MAX_MESSAGE && nack.message.ends_with("ü…"));
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_keeps_a_bounded_part_of_a_long_name() {
+    fn long_names_of_a_nack_are_cut() {
         let long = "ü".repeat(Nack::MAX_NAME).into();
         let exact = "x".repeat(Nack::MAX_NAME).into();
         let nack = nack(&"message".into(), &[long, Arc::clone(&exact)]);

@@ -1,5 +1,5 @@
-//! Make before break: additions go out clusters, endpoints, listeners, routes; what these refer
-//! to is removed last.
+//! Make before break: additions are sent in the order clusters, endpoints, listeners, routes.
+//! Removals are sent last, in the reverse order.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations>
 
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::resource::ResourceType::{
     self, Cluster, Endpoints, Extension, Listener, Route, Runtime, ScopedRoute, Secret, VirtualHost,
 };
 
-/// One place in the order.
+/// One step of the order.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) kind: ResourceType,
     pub(super) phase: Phase,
-    /// Types whose content must be acknowledged before this step sends anything.
+    /// Types that must be acknowledged before this step sends anything.
     pub(super) after: &'static [ResourceType],
 }
 
@@ -27,8 +27,8 @@ impl Step {
 pub(super) enum Phase {
     Upsert,
     Remove,
-    /// Removals beside additions: nothing that is sent later refers to the type by name, and
-    /// an address changes hands between two listeners only within one response.
+    /// Removals together with additions. Nothing that is sent later refers to the type by name, and an
+    /// address can move from one listener to another only within one response.
     Both,
 }
 
@@ -37,15 +37,15 @@ impl Phase {
         matches!(self, Self::Upsert | Self::Both)
     }
 
-    /// A step that removes is the last one of its type.
+    /// Whether the step sends removals. Such a step is the last one of its type.
     pub(super) const fn removes(self) -> bool {
         matches!(self, Self::Remove | Self::Both)
     }
 }
 
-/// Endpoints never wait for clusters: Envoy withholds the ACK of a changed cluster until its
-/// endpoints are there. Nor do secrets and routes wait for listeners, nor virtual hosts for
-/// routes, for the same reason: they follow what refers to them.
+/// The steps, in the order of sending. A resource never waits for the ACK of what refers to it: Envoy
+/// withholds the ACK of a changed cluster until it has the endpoints. The same holds for secrets and
+/// routes with listeners, and for virtual hosts with routes.
 pub(super) const ORDER: [Step; 13] = [
     Step::new(Runtime, Phase::Both, &[]),
     Step::new(Cluster, Phase::Upsert, &[]),
@@ -84,8 +84,7 @@ pub(super) const ORDER: [Step; 13] = [
     Step::new(Secret, Phase::Remove, &[Cluster, Extension, Listener]),
 ];
 
-/// How long an addition waits for acknowledgements of what it may refer to, once all of that
-/// is on its way. The order of sending is kept in any case; what is lost past this time is
-/// only that the client has confirmed it. Far above any ACK of a live client, far below the
-/// 15 s for which Envoy may withhold one. A removal waits for as long as it takes.
+/// How long an addition waits for the ACKs of what it may refer to, once all of that is sent. The order
+/// of sending is kept in any case. The value is far above the ACK time of a live client, and far below
+/// the 15 s for which Envoy may withhold an ACK. A removal waits without a limit.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);

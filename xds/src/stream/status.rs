@@ -1,4 +1,4 @@
-//! How a client stands, in words for people and for the fleet.
+//! The status of a client, as the fleet and its users see it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,37 +10,37 @@ use crate::{
     sequence::Sequence,
 };
 
-/// A response that was put on its way.
+/// A response that was sent.
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub sequence: Sequence,
     pub at: Instant,
 }
 
-/// A response that the client accepted.
+/// A response that the client acknowledged.
 #[derive(Clone, Debug)]
 pub struct Acknowledged {
-    /// Of the set that the response was cut from or, in state of the world, of its content.
+    /// The version of the response's set or, for a full state, of its content.
     pub version: Version,
     pub sequence: Sequence,
     pub at: Instant,
-    /// From sending to the ACK.
+    /// The time from sending to the ACK.
     pub after: Duration,
 }
 
-/// How a client stands towards the newest snapshot, for one type.
+/// The state of a client for one type, relative to the newest snapshot.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TypeState {
-    /// Nothing was sent yet and something should be.
+    /// Something must be sent, and nothing has been sent yet.
     NotSent,
-    /// Something is on its way, or waits for its turn.
+    /// Something is in flight, or waits to be sent.
     Stale,
-    /// Something is on its way and was not answered in time ([`crate::Limits::answer`]).
+    /// Something is in flight and was not answered in time ([`crate::Limits::answer`]).
     Lagging {
         /// When it was sent.
         since: Instant,
     },
-    /// It NACKed content that it should have, with this message. `resources` holds the first
+    /// It has NACKed content that it should have, with this message. `resources` holds the first
     /// [`TypeState::MAX_RESOURCES`] names; it is empty if the NACK covers the whole type.
     Nacked {
         message: Arc<str>,
@@ -51,19 +51,19 @@ pub enum TypeState {
 }
 
 impl TypeState {
-    /// Names that are shown of those that a client refuses.
+    /// The maximal number of names in `Nacked`.
     pub const MAX_RESOURCES: usize = 256;
 }
 
-/// One type on one stream.
+/// The status of one type on one stream.
 #[derive(Clone, Debug)]
 pub struct TypeStatus {
     pub kind: ResourceType,
     pub state: TypeState,
-    /// The last response that was put on its way.
+    /// The last response.
     pub sent: Option<Sent>,
-    /// The last one that the client accepted.
+    /// The last ACK.
     pub acknowledged: Option<Acknowledged>,
-    /// The last one that it refused, whether that stands or not.
+    /// The last NACK, also if the content has changed since.
     pub nacked: Option<Arc<Nack>>,
 }

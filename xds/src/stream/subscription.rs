@@ -1,4 +1,4 @@
-//! Which names a client wants of one type, and what a request changes about it.
+//! The names of one type that a client wants, and how a request changes them.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#how-the-client-specifies-what-resources-to-return>
 
 use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
@@ -13,23 +13,23 @@ pub(super) struct Subscription {
     /// Sorted, each once. Many clients have one.
     names: SmallVec<[Arc<str>; 1]>,
     wildcard: bool,
-    /// State of the world: a name was given at some time, `*` included, so that an empty list
-    /// means "nothing" from then on.
+    /// State of the world: a name, or `*`, was given at some time. From then on an empty list means
+    /// "nothing".
     named: bool,
-    /// Of all names, in bytes.
+    /// Size of all names, in bytes.
     size: u32,
 }
 
-/// What a request changed.
+/// How a request changed a subscription.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct SubscriptionChange {
-    /// Names that must be answered whatever the client has.
+    /// Names that must be answered, whatever the client has.
     pub(super) asked: Vec<Asked>,
-    /// The wildcard was asked for, and needs an answer even if that is empty.
+    /// The wildcard was asked for. It needs an answer, even an empty one.
     pub(super) asked_all: bool,
-    /// The wildcard is in force and was not.
+    /// The wildcard is subscribed now and was not before.
     pub(super) widened: bool,
-    /// The wildcard is no longer in force.
+    /// The wildcard was unsubscribed.
     pub(super) narrowed: bool,
     /// Names that are no longer wanted.
     pub(super) gone: Vec<Arc<str>>,
@@ -38,13 +38,13 @@ pub(super) struct SubscriptionChange {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Asked {
     pub(super) name: Arc<str>,
-    /// Neither the name nor the wildcard was subscribed before.
+    /// Whether neither the name nor the wildcard was subscribed before.
     pub(super) new: bool,
 }
 
 impl SubscriptionChange {
-    /// State of the world: a name is not given any more. The wildcard, if it has come instead,
-    /// asks for it again.
+    /// State of the world: a name is no longer listed. If the wildcard is new, it asks for the name
+    /// again.
     fn lose(&mut self, name: Arc<str>) {
         if self.widened {
             self.asked.push(Asked { name, new: false });
@@ -53,21 +53,21 @@ impl SubscriptionChange {
         }
     }
 
-    /// Whether something is no longer wanted.
+    /// Whether anything was unsubscribed.
     pub(super) fn drops(&self) -> bool {
         self.narrowed || !self.gone.is_empty()
     }
 
-    /// Whether entering it costs what there is, and not what the request has.
+    /// Whether its cost depends on the number of resources instead of the size of the request.
     pub(super) fn is_wide(&self) -> bool {
         self.asked_all || self.widened || self.narrowed
     }
 }
 
 impl Subscription {
-    /// Delta. Subscribing comes before unsubscribing, so a name in both lists ends
-    /// unsubscribed. `all` says that a first request without names asks for everything; names
-    /// that `set` has are taken from there, so that all streams share them.
+    /// Delta. Names are subscribed before others are unsubscribed, so a name in both lists is
+    /// unsubscribed. `all` tells that a request without names is a wildcard. Names are shared with the
+    /// resources of `set`.
     pub(super) fn change(
         &mut self,
         all: bool,
@@ -91,8 +91,8 @@ impl Subscription {
         change
     }
 
-    /// State of the world: `names` replaces what was wanted before. `all` says that no names,
-    /// and none ever, ask for everything.
+    /// State of the world: `names` replaces what was wanted before. `all` tells that an empty list is a
+    /// wildcard as long as no name was ever given.
     pub(super) fn replace(
         &mut self,
         first: bool,
@@ -218,7 +218,7 @@ impl Subscription {
         for name in self.take(&gone) {
             self.size -= size(&name);
             if self.wildcard {
-                // Whether the wildcard covers the name, only the server knows: it says so.
+                // The client does not know whether the wildcard covers the name, so it is answered.
                 let new = new.contains(&name);
                 change.asked.push(Asked { name, new });
             } else {
@@ -227,7 +227,7 @@ impl Subscription {
         }
     }
 
-    /// Takes out the names at these places, which ascend.
+    /// Removes the names at these indexes, which ascend.
     fn take(&mut self, places: &[usize]) -> Vec<Arc<str>> {
         let mut taken: Vec<_>;
         if places.len() <= FEW {
@@ -254,15 +254,15 @@ impl Subscription {
     }
 }
 
-/// In bytes. A request has a bound far below.
+/// The size of a name in bytes. The limit of a request is far below the maximum.
 fn size(name: &Arc<str>) -> u32 {
     u32::try_from(name.len()).unwrap_or(u32::MAX)
 }
 
-/// So many names are moved one by one, which costs a part of what moving all of them does.
+/// Up to this number, names are inserted and removed one by one, which is cheaper than merging.
 const FEW: usize = 8;
 
-/// The name as the resource has it, or a copy.
+/// The name, shared with its resource if that exists.
 fn shared(name: &str, set: Option<&ResourceSet>) -> Arc<str> {
     let resource = set.and_then(|set| set.get(name));
     resource.map_or_else(|| name.into(), |resource| Arc::clone(resource.name()))

@@ -3,35 +3,37 @@ use std::time::Duration;
 use super::Transport;
 use crate::node::NodeDescription;
 
-/// What holds for one client as long as its stream is open.
+/// The settings of one stream, from the server's limits and the client's features.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) bounds: Bounds,
-    /// Whether a first request without names asks for everything.
+    /// Whether a first request without names is a wildcard.
     pub(crate) legacy_wildcard: bool,
-    /// Whether it drops a resource when its time to live is over.
+    /// Whether the client supports TTLs.
     pub(crate) ttl: bool,
-    /// Whether its stream is for one type, so that what it asks for elsewhere is not seen here.
+    /// Whether the stream is of a service for one type. The client's other types are then on other
+    /// streams.
     pub(crate) alone: bool,
 }
 
-/// What one client may cost.
+/// The limits of one stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Names that it may subscribe to, over all types, and of which it may say that it has them
-    /// though they do not exist.
+    /// Subscribed names, over all types. Also the number of missing resources that the client may claim
+    /// to have.
     pub(crate) names: usize,
-    /// Of the names that it subscribes to, over all types, in bytes.
+    /// Size of the subscribed names, over all types, in bytes.
     pub(crate) name_bytes: usize,
-    /// Requests that ask for everything of a type, or for it no more, until it answers something.
+    /// Requests that subscribe to or unsubscribe from all resources of a type, until the client answers
+    /// a response.
     pub(crate) wide_requests: u32,
-    /// How long a response may stay unanswered before the client lags.
+    /// How long a response may stay unanswered before the client is lagging.
     pub(crate) answer: Duration,
 }
 
 impl Terms {
-    /// The clients of gRPC never mean everything when they name nothing, and could not say so
-    /// otherwise; all others get the wildcard that Envoy asks for.
+    /// gRPC clients never mean the wildcard when they name nothing. All other clients do, as Envoy
+    /// does.
     pub(crate) fn new(node: &NodeDescription, transport: Transport, bounds: Bounds) -> Self {
         let has = |feature: &str| node.client_features.iter().any(|has| has == feature);
         let ttl = match transport {

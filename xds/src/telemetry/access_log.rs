@@ -10,18 +10,18 @@ use envoy_types::pb::{
 use prost::{DecodeError, Message as _};
 
 use super::{AccessLogKind, TcpAccessLog};
-use crate::pieces::each;
+use crate::encoded_fields::for_each_field;
 
-/// Gives each entry of a `StreamAccessLogsMessage` to `take`. An HTTP log has none.
+/// Calls `take` with each TCP entry of a `StreamAccessLogsMessage`.
 ///
 /// # Errors
-/// If it is no such message; entries before the fault have been given.
+/// If it is not such a message. `take` has been called for the entries before the fault.
 pub(crate) fn access_logs(
     message: &[u8],
     mut take: impl FnMut(TcpAccessLog),
 ) -> Result<(), DecodeError> {
-    each(message, TCP_LOGS, |entries| {
-        each(entries, LOG_ENTRY, |entry| {
+    for_each_field(message, TCP_LOGS, |entries| {
+        for_each_field(entries, LOG_ENTRY, |entry| {
             take(TcpEntryHead::decode(entry)?.into());
             Ok(())
         })
@@ -31,7 +31,7 @@ pub(crate) fn access_logs(
 const TCP_LOGS: u32 = 3;
 const LOG_ENTRY: u32 = 1;
 
-/// `TcpAccessLogEntry`, as far as it is read.
+/// The used fields of `TcpAccessLogEntry`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct TcpEntryHead {
     #[prost(message, optional, tag = "1")]
@@ -40,7 +40,7 @@ struct TcpEntryHead {
     connection: Option<ConnectionProperties>,
 }
 
-/// `AccessLogCommon`, as far as it is read.
+/// The used fields of `AccessLogCommon`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct CommonHead {
     #[prost(message, optional, tag = "2")]
@@ -101,7 +101,7 @@ pub(super) fn kind(access_log_type: i32) -> AccessLogKind {
     }
 }
 
-/// `None` for a negative one.
+/// `None` for a negative duration.
 pub(super) fn duration(duration: protobuf::Duration) -> Option<Duration> {
     let seconds = u64::try_from(duration.seconds).ok()?;
     let nanos = u32::try_from(duration.nanos).ok()?;
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_keeps_what_a_connection_census_needs() {
+    fn an_entry_has_the_fields_that_session_tracking_needs() {
         let address = |port| {
             Some(Address {
                 address: Some(address::Address::SocketAddress(SocketAddress {

@@ -2,17 +2,16 @@ use envoy_types::pb::io::prometheus::client::{Gauge, LabelPair, MetricType, Unty
 use prost::{DecodeError, Message as _};
 
 use super::{MetricFamily, MetricKind, MetricSample};
-use crate::pieces::each;
+use crate::encoded_fields::for_each_field;
 
-/// The families of a `StreamMetricsMessage`. Labels without name or value, samples without a
-/// value and families without samples are left out: they say nothing, and are many in few
-/// bytes.
+/// The metric families of a `StreamMetricsMessage`. Labels without a name or value, samples without
+/// a value and families without samples are left out: few bytes can hold many of them.
 ///
 /// # Errors
-/// If it is no such message.
+/// If it is not such a message.
 pub(crate) fn metric_families(message: &[u8]) -> Result<Vec<MetricFamily>, DecodeError> {
     let mut families = Vec::new();
-    each(message, FAMILY, |encoded| {
+    for_each_field(message, FAMILY, |encoded| {
         families.extend(family(encoded)?);
         Ok(())
     })?;
@@ -21,14 +20,14 @@ pub(crate) fn metric_families(message: &[u8]) -> Result<Vec<MetricFamily>, Decod
 
 fn family(encoded: &[u8]) -> Result<Option<MetricFamily>, DecodeError> {
     let mut samples = Vec::new();
-    each(encoded, METRIC, |metric| {
+    for_each_field(encoded, METRIC, |metric| {
         samples.extend(sample(metric)?);
         Ok(())
     })?;
     if samples.is_empty() {
         return Ok(None);
     }
-    // Most have one; room for more would be most of what they cost.
+    // Most families have one sample; spare capacity would be most of their memory.
     samples.shrink_to_fit();
     let head = FamilyHead::decode(encoded)?;
     Ok(Some(MetricFamily {
@@ -54,7 +53,7 @@ fn sample(encoded: &[u8]) -> Result<Option<MetricSample>, DecodeError> {
         return Ok(None);
     };
     let mut labels = Vec::new();
-    each(encoded, LABEL, |label| {
+    for_each_field(encoded, LABEL, |label| {
         let LabelPair { name, value } = LabelPair::decode(label)?;
         let named = name.zip(value);
         labels.extend(named.filter(|(name, value)| !name.is_empty() && !value.is_empty()));

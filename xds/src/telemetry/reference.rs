@@ -20,7 +20,7 @@ use super::{
     MetricFamily, MetricSample, TcpAccessLog, access_log, access_logs, metric_families, metrics,
     node_id,
 };
-use crate::pieces::each;
+use crate::encoded_fields::for_each_field;
 
 /// `StreamAccessLogsMessage`, which has either log; when a client sends both, both are read.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -97,7 +97,7 @@ fn framed(message: &[u8], path: &[u32]) -> Result<(), DecodeError> {
     let Some((tag, path)) = path.split_first() else {
         return Ok(());
     };
-    each(message, *tag, |piece| framed(piece, path))
+    for_each_field(message, *tag, |piece| framed(piece, path))
 }
 
 /// The tags of the maps in a report, from the outermost message inwards.

@@ -1,11 +1,9 @@
-//! Who sent a report.
-
 use prost::{DecodeError, Message as _};
 
-/// The id of the node that a report of either kind names; empty if it names none.
+/// The id of the node in a report of either kind; empty if there is none.
 ///
 /// # Errors
-/// If it is no report.
+/// If it is not a report.
 pub(crate) fn node_id(message: &[u8]) -> Result<String, DecodeError> {
     let identifier = ReportHead::decode(message)?.identifier;
     let node = identifier.and_then(|identifier| identifier.node);
@@ -25,7 +23,7 @@ struct IdentifierHead {
     node: Option<NodeHead>,
 }
 
-/// `envoy.config.core.v3.Node`. The rest of it can be large.
+/// The id of `envoy.config.core.v3.Node`. The other fields can be large.
 #[derive(Clone, PartialEq, prost::Message)]
 struct NodeHead {
     #[prost(string, tag = "1")]

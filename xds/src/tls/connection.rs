@@ -10,7 +10,7 @@ use tonic::transport::server::Connected;
 
 use crate::peer::Peer;
 
-/// A connection whose client has proven who it is.
+/// A connection whose client is authenticated.
 pub struct TlsConnection<I> {
     stream: TlsStream<I>,
     peer: Peer,
@@ -26,7 +26,7 @@ impl<I> TlsConnection<I> {
         &self.peer
     }
 
-    /// What lies below TLS.
+    /// The transport below TLS.
     #[must_use]
     pub fn io(&self) -> &I {
         self.stream.get_ref().0

@@ -12,25 +12,25 @@ use sha2::{Digest as _, Sha256};
 
 use crate::peer::TrustDomain;
 
-/// Where a server's TLS material lies, each file PEM.
+/// The paths of a server's TLS files, in PEM form.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// The server's certificate, followed by those between it and its authority.
+    /// The server's certificate, followed by the intermediate certificates.
     pub certificate: PathBuf,
     /// The certificate's private key.
     pub key: PathBuf,
-    /// The authorities whose clients are let in.
+    /// The authorities that sign client certificates.
     pub client_authorities: PathBuf,
-    /// The trust domain that these authorities sign for; with `None` clients of any are let in.
+    /// The trust domain of clients; with `None` any is accepted.
     pub trust_domain: Option<TrustDomain>,
 }
 
-/// What the files held.
+/// The contents of the files.
 pub(super) struct Credentials {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
     pub(super) authorities: RootCertStore,
-    /// Of the bytes of all files.
+    /// A hash of all files.
     pub(super) digest: [u8; 32],
 }
 
@@ -89,7 +89,7 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
         })
 }
 
-/// Why TLS files are not used. None of these words holds a byte of a file.
+/// Why TLS files are not used. The messages contain nothing of the files' contents.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("{} cannot be read: {source}", path.display())]

@@ -18,22 +18,20 @@ use tracing::warn;
 
 use super::{HandshakeError, ServerTls, TlsConnection};
 
-/// The connections of a listener that have proven who their client is, for any tonic server.
-/// A client that is slow with its handshake delays no other, and gives way to those who come
-/// later when there are too many.
+/// The authenticated connections of a listener, for any tonic server. A slow handshake delays no other
+/// one, and is aborted if too many others have begun after it.
 pub struct TlsIncoming {
     listener: TcpListener,
     tls: Arc<ServerTls>,
     handshakes: JoinSet<Option<TlsConnection<TcpStream>>>,
-    /// The handshakes as they began. Among them may be some that have ended.
+    /// The handshakes in the order of their beginning. Some may have ended.
     begun: VecDeque<(SocketAddr, AbortHandle)>,
-    /// Set while the process has no more open files to give.
+    /// Set after the listener has failed, for example because the process has no file handles left.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl TlsIncoming {
-    /// Handshakes that are under way at once: one that has not ended when so many others have
-    /// begun after it is given up.
+    /// The maximal number of concurrent handshakes. The oldest one is aborted when another one begins.
     pub const HANDSHAKES: usize = 512;
 
     #[must_use]
@@ -79,7 +77,7 @@ impl TlsIncoming {
                 oldest.abort();
                 let others = Self::HANDSHAKES;
                 let crowded = HandshakeError::Crowded { others };
-                self.tls.refusals.report(*address, &crowded);
+                self.tls.failures.report(*address, &crowded);
             }
             self.begun.pop_front();
         }
@@ -95,7 +93,7 @@ impl Stream for TlsIncoming {
             match ready!(self.handshakes.poll_join_next(cx)) {
                 Some(Ok(Some(connection))) => return Poll::Ready(Some(Ok(connection))),
                 Some(Ok(None) | Err(_)) => {}
-                // None is under way; the listener wakes this task.
+                // No handshake is running; the listener wakes this task.
                 None => return Poll::Pending,
             }
         }

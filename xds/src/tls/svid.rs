@@ -9,7 +9,7 @@ use x509_cert::{
 
 use crate::peer::{Identity, IdentityError};
 
-/// The identity of the leaf certificate `der`, whose signature somebody else checks.
+/// The identity in the leaf certificate `der`. The signature is not checked here.
 pub(super) fn identity(der: &[u8]) -> Result<Identity, SvidError> {
     let certificate = Certificate::from_der(der).map_err(|_unsaid| SvidError::Unreadable)?;
     let certificate = certificate.tbs_certificate();
@@ -59,7 +59,7 @@ where
         .map_err(|_unsaid| SvidError::Unreadable)
 }
 
-/// Why a certificate is nobody's.
+/// Why a certificate is not a valid SVID.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SvidError {
     #[error("its certificate cannot be read")]

@@ -15,8 +15,8 @@ use rustls::{
 use super::svid::{self, SvidError};
 use crate::peer::TrustDomain;
 
-/// Takes a certificate that its authority vouches for and that identifies somebody of the
-/// trust domain; all else fails the handshake.
+/// Accepts certificates that are signed by an authority and that contain an identity of the trust
+/// domain.
 pub(super) struct SvidVerifier {
     chain: Arc<dyn ClientCertVerifier>,
     trust_domain: Option<TrustDomain>,
@@ -32,7 +32,7 @@ impl SvidVerifier {
             Arc::new(authorities),
             Arc::clone(provider),
         )
-        // Whoever has no certificate need not learn whom we trust.
+        // A client without a certificate is not told which authorities are trusted.
         .clear_root_hint_subjects()
         .build()?;
         Ok(Self {

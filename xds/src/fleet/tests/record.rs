@@ -93,7 +93,7 @@ async fn strangers_are_forgotten_in_time_and_registered_nodes_are_not() {
     let went = Instant::now();
     let forget = |minutes: u64| {
         let now = went + Duration::from_secs(60 * minutes);
-        server.fleet.ledger().forget_strangers(now);
+        server.fleet.ledger().remove_departed(now);
     };
     forget(59);
     assert!(server.record("stranger").is_some());

@@ -119,7 +119,7 @@ async fn a_stream_that_was_opened_beside_a_dead_one_is_opened_again_when_that_en
     assert!(sent.removed.is_empty());
     assert!(!server.is_reached(undone).await);
     former.close();
-    assert!(early.connection.is_recalled());
+    assert!(early.connection.must_reconnect());
     // What crosses that says nothing.
     assert!(early.send(&sent.nonce, None, &[]).is_empty());
     assert!(!server.is_reached(undone).await);
@@ -128,7 +128,7 @@ async fn a_stream_that_was_opened_beside_a_dead_one_is_opened_again_when_that_en
     let removal = back.send("", None, &[old]).remove(0);
     assert_eq!(removal.removed.len(), 2);
     assert!(back.send(&removal.nonce, None, &[]).is_empty());
-    assert!(!back.connection.is_recalled());
+    assert!(!back.connection.must_reconnect());
     assert!(server.is_reached(undone).await);
 }
 
@@ -140,5 +140,5 @@ async fn a_stream_is_left_alone_that_was_open_before_the_other_was_sent_anything
     let mut second = server.open();
     assert_eq!(second.send("", None, &[]).len(), 1);
     second.close();
-    assert!(!first.connection.is_recalled());
+    assert!(!first.connection.must_reconnect());
 }

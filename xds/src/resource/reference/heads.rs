@@ -1,5 +1,4 @@
-//! Envoy's messages, as far as they are read here. Each is the message that its name begins
-//! with; the tags are Envoy's.
+//! Envoy's messages with only the fields that are read here. `XHead` stands for the message `X`.
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct AnyHead {
@@ -128,7 +127,7 @@ pub(super) struct SdsSecretConfigHead {
     pub(super) sds_config: Option<ConfigSourceHead>,
 }
 
-/// The sources that are not the stream on which the resource came.
+/// The config sources other than the stream that carries the resource.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ConfigSourceHead {
     #[prost(string, optional, tag = "1")]

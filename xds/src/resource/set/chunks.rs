@@ -1,5 +1,5 @@
-//! A sorted list in chunks that copies share. Changing a list of n resources copies one chunk
-//! and n / [`FULL`] pointers; comparing two lists skips the chunks that both have.
+//! A sorted list in chunks that copies share. A change of a list with n resources copies one chunk and
+//! n / [`FULL`] pointers. A comparison of two lists skips their shared chunks.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -8,7 +8,7 @@ use crate::resource::Resource;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chunks {
-    /// Each sorted and none empty.
+    /// Each chunk is sorted and not empty.
     chunks: Vec<Arc<Vec<Resource>>>,
     len: usize,
 }
@@ -37,7 +37,7 @@ impl Chunks {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
-    /// Returns what had the name before.
+    /// Returns the former resource of the name.
     pub(super) fn insert(&mut self, resource: Resource) -> Option<Resource> {
         let Some(last) = self.chunks.len().checked_sub(1) else {
             self.chunks.push(Arc::new(vec![resource]));
@@ -109,13 +109,14 @@ impl Chunks {
         }
     }
 
-    /// The chunk that holds `name` if any does.
+    /// The index of the chunk that holds `name`, if any does.
     fn place(&self, name: &str) -> usize {
         self.chunks
             .partition_point(|chunk| chunk.last().is_some_and(|last| &**last.name() < name))
     }
 
-    /// Many removals must not leave many small chunks.
+    /// Merges a chunk with the next one if both are small, so that removals do not leave many small
+    /// chunks.
     fn merge(&mut self, place: usize) {
         let both = self.chunks.get(place).zip(self.chunks.get(place + 1));
         if both.is_some_and(|(one, next)| one.len() + next.len() <= FULL / 2) {
@@ -129,7 +130,7 @@ fn position(chunk: &[Resource], name: &str) -> Result<usize, usize> {
     chunk.binary_search_by(|resource| (**resource.name()).cmp(name))
 }
 
-/// A place in a list.
+/// A position in a list.
 struct Cursor<'a> {
     chunks: &'a [Arc<Vec<Resource>>],
     at: usize,
@@ -147,7 +148,7 @@ impl<'a> Cursor<'a> {
         self.chunks.first()?.get(self.at)
     }
 
-    /// The chunk that begins here.
+    /// The chunk that begins at this position.
     fn whole_chunk(&self) -> Option<&'a Arc<Vec<Resource>>> {
         self.chunks.first().filter(|_| self.at == 0)
     }
@@ -165,8 +166,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The largest chunk. Copying one costs about as much as copying the pointers to all chunks of
-/// some thousands of resources.
+/// The maximal size of a chunk. Copying a chunk costs about as much as copying the pointers to all
+/// chunks of some thousands of resources.
 const FULL: usize = 128;
 
 #[cfg(test)]

@@ -3,37 +3,37 @@ use std::{io, time::Duration};
 use tokio::time::Instant;
 use tracing::warn;
 
-/// What the listener's errors say of the server since it last accepted a connection.
+/// The listener's errors since it last accepted a connection.
 #[derive(Debug, Default)]
 pub(super) struct AcceptErrors {
-    told: bool,
-    /// Since when it has failed without being short of anything.
+    logged: bool,
+    /// Since when it has failed for another reason than a lack of file handles or memory.
     failing: Option<Instant>,
 }
 
 impl AcceptErrors {
-    /// Enters an error, and tells the first. Says whether it has lasted for too long. A lack
-    /// of file handles or of memory never does: it ends when others give some back.
-    pub(super) fn is_hopeless(&mut self, error: &io::Error, now: Instant) -> bool {
-        if !std::mem::replace(&mut self.told, true) {
+    /// Enters an error and logs the first one. Returns whether errors have lasted for too long. A lack
+    /// of file handles or memory is waited for without a limit.
+    pub(super) fn is_permanent(&mut self, error: &io::Error, now: Instant) -> bool {
+        if !std::mem::replace(&mut self.logged, true) {
             warn!(%error, "connections cannot be accepted");
         }
-        if is_scarcity(error) {
+        if is_shortage(error) {
             self.failing = None;
             return false;
         }
-        now - *self.failing.get_or_insert(now) > HOPELESS
+        now - *self.failing.get_or_insert(now) > PERMANENT
     }
 }
 
-fn is_scarcity(error: &io::Error) -> bool {
+fn is_shortage(error: &io::Error) -> bool {
     let code = error.raw_os_error();
-    error.kind() == io::ErrorKind::OutOfMemory || code.is_some_and(|code| SCARCITY.contains(&code))
+    error.kind() == io::ErrorKind::OutOfMemory || code.is_some_and(|code| SHORTAGE.contains(&code))
 }
 
 /// ENFILE, EMFILE and ENOBUFS, which have no [`io::ErrorKind`].
-const SCARCITY: [i32; 3] = [23, 24, if cfg!(target_os = "linux") { 105 } else { 55 }];
-const HOPELESS: Duration = Duration::from_mins(1);
+const SHORTAGE: [i32; 3] = [23, 24, if cfg!(target_os = "linux") { 105 } else { 55 }];
+const PERMANENT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
@@ -42,11 +42,11 @@ mod tests {
     const EINVAL: i32 = 22;
     const ENOMEM: i32 = 12;
 
-    /// Whether this error, once a second from `start` on, is hopeless in the end.
+    /// Whether this error is permanent after it has occurred each second since `start`.
     fn lasting(errors: &mut AcceptErrors, code: i32, start: Instant, seconds: u64) -> bool {
         let error = io::Error::from_raw_os_error(code);
         (0..=seconds)
-            .map(|second| errors.is_hopeless(&error, start + Duration::from_secs(second)))
+            .map(|second| errors.is_permanent(&error, start + Duration::from_secs(second)))
             .last()
             .unwrap()
     }
@@ -57,13 +57,13 @@ mod tests {
 
     #[test]
     fn a_lack_of_handles_or_memory_is_waited_out_however_long_it_lasts() {
-        for code in SCARCITY.into_iter().chain([ENOMEM]) {
+        for code in SHORTAGE.into_iter().chain([ENOMEM]) {
             assert!(!lasting_alone(code, 86_400), "{code}");
         }
     }
 
     #[test]
-    fn any_other_error_is_hopeless_after_a_minute() {
+    fn any_other_error_is_permanent_after_a_minute() {
         assert!(!lasting_alone(EINVAL, 60));
         assert!(lasting_alone(EINVAL, 61));
     }
@@ -74,7 +74,7 @@ mod tests {
         let start = Instant::now();
         let minute = Duration::from_mins(1);
         assert!(!lasting(&mut errors, EINVAL, start, 59));
-        assert!(!lasting(&mut errors, SCARCITY[0], start + minute, 59));
+        assert!(!lasting(&mut errors, SHORTAGE[0], start + minute, 59));
         assert!(!lasting(&mut errors, EINVAL, start + 2 * minute, 60));
     }
 }

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// So many in a second, and as many at once after a pause.
+/// Lets a number of connections pass per second, and as many at once after a pause.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
-    /// From one to the next.
+    /// The time between two connections at an even rate.
     step: Duration,
     burst: u32,
-    /// When all that were let through would have been, at an even rate.
+    /// When the last connection would have passed at an even rate.
     even: Instant,
 }
 
@@ -22,7 +22,7 @@ impl RateLimiter {
         }
     }
 
-    /// Ends when the next one may pass.
+    /// Waits until the next connection may pass.
     pub(super) async fn wait(&mut self) {
         let now = Instant::now();
         let due = self.next(now);
@@ -31,7 +31,7 @@ impl RateLimiter {
         }
     }
 
-    /// When the next one may pass, which it then does.
+    /// Counts the next connection and returns when it may pass.
     fn next(&mut self, now: Instant) -> Instant {
         self.even = self.even.max(now) + self.step;
         self.even

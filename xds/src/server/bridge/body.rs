@@ -1,4 +1,4 @@
-//! The body of a request, between the connection's task and whoever reads it.
+//! The body of a request, between the connection's task and the service that reads it.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tonic::Status;
 
-/// What has come and was not read. The stream's window bounds it.
+/// Data that has come and is not read yet. The stream's flow-control window bounds it.
 #[derive(Debug, Default)]
 pub(super) struct Inbound(Mutex<Queue>);
 
@@ -19,8 +19,9 @@ pub(super) struct Inbound(Mutex<Queue>);
 struct Queue {
     chunks: VecDeque<Bytes>,
     end: Option<End>,
-    /// Bytes that were read, or that nobody will read.
+    /// Bytes that have been read or dropped.
     released: usize,
+    /// Nothing reads the body any more.
     unread: bool,
     reader: Option<Waker>,
     connection: Option<Waker>,
@@ -55,8 +56,8 @@ impl Inbound {
         std::mem::take(&mut self.queue().released)
     }
 
-    /// Wakes the connection when there is something to give back.
-    pub(super) fn follow(&self, waker: &Waker) {
+    /// Registers the connection's waker. It is woken when bytes can be returned to the window.
+    pub(super) fn register(&self, waker: &Waker) {
         let connection = &mut self.queue().connection;
         match connection {
             Some(held) => held.clone_from(waker),
@@ -134,6 +135,6 @@ impl Drop for RequestBody {
     }
 }
 
-/// In bytes. A client is told of less only when there is another reason to write; it cannot
-/// be waiting for it, since its window is larger.
+/// In bytes. Smaller amounts are returned to the window when something else is written. A client does
+/// not wait for them, since its window is larger.
 const WORTH_WAKING: usize = 16_384;

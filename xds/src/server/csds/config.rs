@@ -17,8 +17,8 @@ use crate::{
     stream::{TypeState, TypeStatus},
 };
 
-/// One node's configuration; `None` if it would have more than `limit` bytes. With `snapshot`,
-/// what the node must have, it has an entry per resource.
+/// The configuration of one node; `None` if it would have more than `limit` bytes. `snapshot` is what the
+/// node must have; with it there is one entry per resource.
 pub(super) fn of(
     status: &NodeStatus,
     snapshot: Option<&Snapshot>,
@@ -29,14 +29,14 @@ pub(super) fn of(
     for of_type in &status.types {
         let set = snapshot.map(|snapshot| snapshot.set(of_type.kind));
         match set.filter(|set| !set.is_empty()) {
-            None => entries.push(of_whole(of_type)),
+            None => entries.push(type_entry(of_type)),
             Some(set) => {
                 for resource in set.iter() {
                     bytes += resource.body().len();
                     if bytes > limit {
                         return None;
                     }
-                    entries.push(of_one(of_type, resource));
+                    entries.push(resource_entry(of_type, resource));
                 }
             }
         }
@@ -62,18 +62,18 @@ fn node(status: &NodeStatus) -> Node {
     node
 }
 
-fn of_whole(status: &TypeStatus) -> GenericXdsConfig {
-    let refuses = matches!(status.state, TypeState::Nacked { .. });
+fn type_entry(status: &TypeStatus) -> GenericXdsConfig {
+    let is_nacked = matches!(status.state, TypeState::Nacked { .. });
     let acknowledged = status.acknowledged.as_ref();
     GenericXdsConfig {
         version_info: acknowledged.map_or_else(String::new, |own| own.version.to_string()),
-        ..entry(status, refuses)
+        ..common_fields(status, is_nacked)
     }
 }
 
-fn of_one(status: &TypeStatus, resource: &Resource) -> GenericXdsConfig {
-    let refuses = match &status.state {
-        // No names: the whole type.
+fn resource_entry(status: &TypeStatus, resource: &Resource) -> GenericXdsConfig {
+    let is_nacked = match &status.state {
+        // Without names, the NACK covers the whole type.
         TypeState::Nacked { resources, .. } => {
             resources.is_empty() || resources.contains(resource.name())
         }
@@ -89,25 +89,26 @@ fn of_one(status: &TypeStatus, resource: &Resource) -> GenericXdsConfig {
             type_url: resource.kind().type_url().to_owned(),
             value: resource.body().to_vec(),
         }),
-        ..entry(status, refuses)
+        ..common_fields(status, is_nacked)
     }
 }
 
-/// What all entries of a type have in common. Where something of the type is refused, the rest
-/// of it is in use.
-fn entry(status: &TypeStatus, refuses: bool) -> GenericXdsConfig {
+/// The common fields of a type's entries. If some resources are NACKed, the others are in use.
+fn common_fields(status: &TypeStatus, is_nacked: bool) -> GenericXdsConfig {
     let acknowledged = status.acknowledged.as_ref();
     let known = match acknowledged {
         Some(_) => ClientResourceStatus::Acked,
         None => ClientResourceStatus::Requested,
     };
     let (config, client) = match status.state {
-        TypeState::Nacked { .. } if refuses => (ConfigStatus::Error, ClientResourceStatus::Nacked),
+        TypeState::Nacked { .. } if is_nacked => {
+            (ConfigStatus::Error, ClientResourceStatus::Nacked)
+        }
         TypeState::Nacked { .. } | TypeState::Synced => (ConfigStatus::Synced, known),
         TypeState::NotSent => (ConfigStatus::NotSent, known),
         TypeState::Stale | TypeState::Lagging { .. } => (ConfigStatus::Stale, known),
     };
-    let nacked = status.nacked.as_ref().filter(|_| refuses);
+    let nacked = status.nacked.as_ref().filter(|_| is_nacked);
     GenericXdsConfig {
         type_url: status.kind.type_url().to_owned(),
         last_updated: acknowledged.map(|own| timestamp(own.at)),

@@ -2,7 +2,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{
     NodeMatcher, StringMatcher, string_matcher::MatchPattern,
 };
 
-/// The nodes that a request asks for: those that any of its matchers fits, or all.
+/// The nodes that a request selects: those that match any of its matchers, or all if it has none.
 #[derive(Debug)]
 pub(super) struct Matcher(Vec<Rule>);
 
@@ -21,7 +21,7 @@ enum Pattern {
     Contains(String),
 }
 
-/// Why a request cannot be answered as it was meant.
+/// Why a request's matchers are not supported.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MatcherError {
     #[error(

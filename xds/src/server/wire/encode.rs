@@ -1,4 +1,4 @@
-//! A response: a short head of its own, and the resources as they were encoded for everybody.
+//! Encodes a response: its own fields, and the shared encoded fields of the resources.
 
 use std::{borrow::Cow, io::Write as _};
 
@@ -17,10 +17,10 @@ pub(super) fn response(response: &Response, layout: &Layout, control_plane: &[u8
     let shared: usize = fields.clone().map(|field| field.len()).sum();
     let small = shared <= COPIED;
     let own = own_length(response, layout, control_plane);
-    // Exactly as much as is needed, so that it becomes shareable as it is.
+    // The exact capacity, so that the conversion to `Bytes` does not copy.
     let room = if small { own + shared } else { own };
     let mut head = Vec::with_capacity(grpc::PREFIX + room);
-    // A message of 4 GiB is beyond any client's limit; it will say so.
+    // A message of 4 GiB is above every client's limit.
     let length = u32::try_from(own + shared).unwrap_or(u32::MAX);
     head.push(0);
     head.extend_from_slice(&length.to_be_bytes());
@@ -45,7 +45,7 @@ pub(super) fn response(response: &Response, layout: &Layout, control_plane: &[u8
     chunks
 }
 
-/// Of the fields that are the response's own, in bytes.
+/// The length of the response's own fields, in bytes.
 fn own_length(response: &Response, layout: &Layout, control_plane: &[u8]) -> usize {
     let field = |length: usize| KEY + encoded_len_varint(length as u64) + length;
     let removed = response.removed.iter().map(|name| field(name.len()));
@@ -72,9 +72,9 @@ const VERSION: u32 = 1;
 const TYPE_URL: u32 = 4;
 const NONCE: u32 = 5;
 
-/// In bytes, of a field's number and form: all numbers are below 16.
+/// The size of a field's key, in bytes: all field numbers are below 16.
 const KEY: usize = 1;
-/// In bytes: a version as text.
+/// The length of a version as text.
 const VERSION_LENGTH: usize = 32;
-/// In bytes: up to here one piece is cheaper than several shared ones.
+/// Up to this size, in bytes, copying into one chunk is cheaper than several shared chunks.
 const COPIED: usize = 2048;

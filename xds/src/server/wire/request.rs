@@ -1,4 +1,4 @@
-//! Requests, as far as they are read.
+//! The fields of requests that are used.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto>
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! What a connection offers: discovery and telemetry here, everything else by tonic.
+//! The services of a connection: discovery and telemetry here, everything else by tonic.
 
 use std::{
     sync::Arc,
@@ -23,9 +23,9 @@ use crate::{
     stream::Transport,
 };
 
-/// The services, as the client of one connection sees them.
+/// The services for the client of one connection.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct Services {
     pub(super) ads: Arc<Ads>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) routes: Routes,
@@ -33,12 +33,12 @@ pub(super) struct Port {
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
-impl Service for Port {
+impl Service for Services {
     fn open(&self, request: Request, now: Instant) -> Box<dyn Exchange> {
         let Some(method) = method(&request.path) else {
             return Box::new(Bridge::open(&self.routes, request, &self.peer));
         };
-        if let Some(status) = grpc::refusal(&request) {
+        if let Some(status) = grpc::http_error(&request) {
             return Box::new(Answer::new(Fields::response(status).encoded()));
         }
         let peer = self.peer.clone();
@@ -62,14 +62,14 @@ impl Service for Port {
                 }
             }
             Method::NotOffered => {
-                let message = "resources are served on streams alone: delta, or state of the world";
+                let message = "resources are served on streams only: delta, or state of the world";
                 Box::new(Answer::failed(&Status::unimplemented(message)))
             }
         }
     }
 }
 
-/// A response that is complete without the request's body.
+/// A response that does not depend on the request's body.
 struct Answer {
     block: Vec<u8>,
     released: usize,

@@ -4,7 +4,7 @@ use rustls::{CertificateError, Error, OtherError};
 
 use super::{ServerTls, SvidError};
 
-/// Why a connection is not served.
+/// Why a TLS connection is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     #[error("it did not end its handshake within {} s", ServerTls::HANDSHAKE.as_secs())]
@@ -21,15 +21,14 @@ pub enum HandshakeError {
     Untrusted,
     #[error(transparent)]
     Svid(#[from] SvidError),
-    /// It broke a rule of TLS, or left.
+    /// The client violated TLS, or disconnected.
     #[error("the handshake failed: {0}")]
     Failed(io::Error),
 }
 
 impl HandshakeError {
-    /// It left before it had said who it is, as probes do that only look whether anybody
-    /// listens.
-    pub(super) fn is_departure(&self) -> bool {
+    /// Whether the client disconnected before it authenticated, as port probes do.
+    pub(super) fn is_disconnect(&self) -> bool {
         match self {
             Self::Failed(error) => matches!(
                 error.kind(),
@@ -63,7 +62,7 @@ impl From<io::Error> for HandshakeError {
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "TLS knows dozens of faults and adds to them; its own words say the rest"
+    reason = "rustls has dozens of such errors and adds to them; its own message is used for the rest"
 )]
 fn of_certificate(cause: &CertificateError) -> Option<HandshakeError> {
     match cause {
@@ -73,7 +72,7 @@ fn of_certificate(cause: &CertificateError) -> Option<HandshakeError> {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             Some(HandshakeError::NotYetValid)
         }
-        // The second when a stranger calls itself by the name of an authority.
+        // The second occurs if the issuer has the name of an authority and another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             Some(HandshakeError::Untrusted)
         }

@@ -12,10 +12,9 @@ use tracing::{debug, warn};
 
 use super::HandshakeError;
 
-/// Names the clients that did not prove who they are; somebody who knocks without pause does
-/// not fill the log.
+/// Logs and counts failed handshakes. The number of log lines per time is limited.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct FailedHandshakes {
     count: AtomicU64,
     window: Mutex<Option<Window>>,
 }
@@ -27,13 +26,13 @@ struct Window {
     unsaid: u64,
 }
 
-impl Refusals {
+impl FailedHandshakes {
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
     pub(super) fn report(&self, address: SocketAddr, error: &HandshakeError) {
-        if error.is_departure() {
+        if error.is_disconnect() {
             debug!(%address, "a connection was given up: {error}");
             return;
         }
@@ -43,7 +42,8 @@ impl Refusals {
         }
     }
 
-    /// The number of those that were not named since the last line, if there may be one now.
+    /// `None` if no line may be logged now; otherwise the number of failures without a line since the
+    /// last one.
     fn admit(&self, now: Instant) -> Option<u64> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unsaid = 0;
@@ -75,12 +75,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_counted_and_not_written_down() {
-        let refusals = Refusals::default();
+    fn a_flood_of_failures_is_counted_and_rarely_logged() {
+        let failures = FailedHandshakes::default();
         let start = Instant::now();
-        let said = (0..1_000).filter_map(|_| refusals.admit(start)).count();
+        let said = (0..1_000).filter_map(|_| failures.admit(start)).count();
         assert_eq!(said, LINES as usize);
-        assert_eq!(refusals.admit(start + WINDOW), Some(1_000 - 20));
-        assert_eq!(refusals.admit(start + WINDOW), Some(0));
+        assert_eq!(failures.admit(start + WINDOW), Some(1_000 - 20));
+        assert_eq!(failures.admit(start + WINDOW), Some(0));
     }
 }

@@ -1,17 +1,16 @@
-//! What clients send, looked at piece by piece. Two bytes can be a message that takes hundreds
-//! once it is decoded: nothing has to be made of one that nobody reads.
+//! Reads single fields of encoded messages. A message of two bytes can take hundreds once it is
+//! decoded, so fields that are not needed are skipped instead.
 
 use prost::{
     DecodeError,
     encoding::{DecodeContext, WireType, check_wire_type, decode_key, skip_field},
 };
 
-/// Gives `take` what a message has under `tag`, piece by piece: messages, encoded,
-/// or texts.
+/// Calls `take` with each value of the field `tag`: the bytes of an encoded message or of a string.
 ///
 /// # Errors
-/// If it is no message, and `take`'s own.
-pub(crate) fn each(
+/// If `message` is not a valid message, or `take` fails.
+pub(crate) fn for_each_field(
     mut message: &[u8],
     tag: u32,
     mut take: impl FnMut(&[u8]) -> Result<(), DecodeError>,
@@ -36,7 +35,7 @@ mod tests {
 
     fn pieces(message: &[u8], tag: u32) -> Result<Vec<Vec<u8>>, DecodeError> {
         let mut pieces = Vec::new();
-        each(message, tag, |piece| {
+        for_each_field(message, tag, |piece| {
             pieces.push(piece.to_vec());
             Ok(())
         })?;
@@ -44,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pieces_of_one_tag_come_in_turn_and_others_are_left_out() {
+    fn the_values_of_one_tag_come_in_order_and_others_are_skipped() {
         let message = [
             &[0x08, 7][..],
             &[0x12, 1, b'a'],
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_message_have_no_pieces() {
+    fn invalid_messages_are_an_error() {
         for bytes in [&[0x12, 2, b'a'][..], &[0x12], &[0x10, 1], &[0xff; 12]] {
             assert!(pieces(bytes, 2).is_err(), "{bytes:?}");
         }
