@@ -39,7 +39,7 @@ need_python() {
         DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 update &&
             DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends python3-venv
     } >&2 </dev/null || {
-        say "apt-get could not install python3-venv; its words stand above"
+        say "apt-get could not install python3-venv; its output is above"
         exit 1
     }
 }

@@ -85,7 +85,7 @@ if [ -z "$bin" ]; then
     bin=$(newest)
     if [ -z "$bin" ]; then
         install_debian || {
-            say "apt-get could not install PostgreSQL; its words stand above"
+            say "apt-get could not install PostgreSQL; its output is above"
             exit 1
         }
         bin=$(newest)

@@ -77,13 +77,13 @@ impl Gate {
         let caught = watch::Sender::new(0);
         let traffic = Traffic::default();
         let mut tasks = JoinSet::new();
-        let door = Door {
+        let acceptor = Acceptor {
             upstream,
             controls: controls.subscribe(),
             caught: caught.clone(),
             traffic: Arc::clone(&traffic),
         };
-        tasks.spawn(door.accept(listener));
+        tasks.spawn(acceptor.accept(listener));
         Ok(Self {
             port,
             controls,
@@ -180,14 +180,14 @@ impl Gate {
 
 /// The listening side of a gate.
 #[derive(Clone, Debug)]
-struct Door {
+struct Acceptor {
     upstream: SocketAddr,
     controls: watch::Receiver<Controls>,
     caught: watch::Sender<u64>,
     traffic: Traffic,
 }
 
-impl Door {
+impl Acceptor {
     async fn accept(self, listener: TcpListener) {
         let mut connections = JoinSet::new();
         loop {
@@ -212,7 +212,7 @@ impl Door {
             Mode::BlackHole => pump::swallow(client, self.controls, cuts).await,
             Mode::Pass | Mode::HoldRequest(_) | Mode::HoldAnswer(_) => {
                 let connecting = timeout(CONNECT_DEADLINE, TcpStream::connect(self.upstream));
-                // Otherwise the client finds its connection closed, as at a closed door.
+                // Otherwise the client finds its connection closed, as at a severed gate.
                 if let Ok(Ok(server)) = connecting.await {
                     let connection = pump::Connection {
                         controls: self.controls,

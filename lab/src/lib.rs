@@ -1,5 +1,5 @@
-//! The lab: real PostgreSQL servers, real Envoys, the real program, and doors between them
-//! that tests open and shut.
+//! The lab: real PostgreSQL servers, real Envoys, the real program, gates between them that
+//! tests open and shut, and clients that verify every write.
 //!
 //! Everything runs on loopback addresses of this machine, under this process: whatever was
 //! started here ends on drop, and also when this process is killed. Set
@@ -7,8 +7,8 @@
 
 pub mod authority;
 pub mod control_plane;
+mod deployment;
 pub mod envoy;
-mod fleet;
 pub mod gate;
 pub mod http;
 pub mod patience;
@@ -21,4 +21,4 @@ pub mod store;
 pub mod tools;
 pub mod workload;
 
-pub use self::fleet::{Database, GateOptions, Gates, Lab, LabOptions, sidecar_name};
+pub use self::deployment::{Database, GateOptions, Gates, Lab, LabOptions, sidecar_name};

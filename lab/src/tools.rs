@@ -92,7 +92,7 @@ async fn build_pointsman() -> Result<PathBuf> {
         .await
         .context("running cargo to build pointsman")?;
     if !status.success() {
-        bail!("`cargo build --workspace --bin pointsman` failed ({status}); its words stand above");
+        bail!("`cargo build --workspace --bin pointsman` failed ({status}); its output is above");
     }
     Ok(binary)
 }

@@ -36,7 +36,7 @@ pub use record::{
     ClientRecord, Event, EventKind, Failure, FailureClass, Habit, Identity, Proof, Record, Role,
 };
 pub use route::Route;
-pub use session::{ConnectError, Login, Session, words};
+pub use session::{ConnectError, Login, Session, error_message};
 
 use crate::Lab;
 use client::Client;

@@ -1,4 +1,4 @@
-//! The lab keeps its own promises.
+//! What the lab guarantees: processes end with it, gates and pairs do what they say.
 
 use std::{process::Stdio, time::Duration};
 

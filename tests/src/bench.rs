@@ -11,7 +11,7 @@ mod spread;
 pub use spread::Spread;
 
 use pointsman_lab::workload::Figures;
-use pointsman_lab::workload::verify::Verdict;
+use pointsman_lab::workload::verify::WriteAudit;
 use round::{Leg, Round};
 
 /// The content of `target/bench/switch.json`. Times are in milliseconds.
@@ -95,8 +95,8 @@ pub async fn run(rounds: usize, mut tell: impl FnMut(&str)) -> anyhow::Result<Co
 
 impl Comparison {
     fn of(floor: &[Round], pointsman: &[Round]) -> Option<Self> {
-        let verdict = floor.iter().chain(pointsman).map(|round| &round.verdict);
-        let verdict = verdict.cloned().fold(Verdict::default(), Verdict::and);
+        let audit = floor.iter().chain(pointsman).map(|round| &round.audit);
+        let audit = audit.cloned().fold(WriteAudit::default(), WriteAudit::and);
         let (floor_side, pointsman_side) = (Side::of(floor)?, Side::of(pointsman)?);
         let ratio =
             |ours: Cost, bare: Cost| ours.write_pause_ms.median / bare.write_pause_ms.median;
@@ -110,10 +110,10 @@ impl Comparison {
             ratio_forward: ratio(pointsman_side.forward, floor_side.forward),
             ratio_rollback: ratio(pointsman_side.rollback, floor_side.rollback),
             connect_errors: legs.map(|leg| leg.figures.connect_errors).sum(),
-            lost_writes: verdict.lost.len(),
-            duplicate_writes: verdict.duplicated.len(),
-            out_of_order_writes: verdict.out_of_order.len(),
-            phantom_writes: verdict.phantom.len(),
+            lost_writes: audit.lost.len(),
+            duplicate_writes: audit.duplicated.len(),
+            out_of_order_writes: audit.out_of_order.len(),
+            phantom_writes: audit.phantom.len(),
             steps: Steps::of(pointsman),
             floor_steps: Steps::of(floor),
         })
@@ -129,10 +129,10 @@ impl Comparison {
             (self.phantom_writes, "written by nobody"),
         ];
         let wrong = counts.iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = wrong
+        let messages: Vec<String> = wrong
             .map(|(count, how)| format!("{count} writes {how}"))
             .collect();
-        (!words.is_empty()).then(|| words.join(", "))
+        (!messages.is_empty()).then(|| messages.join(", "))
     }
 
     /// The figures as a short table for people.
@@ -247,7 +247,7 @@ fn line(number: usize, side: &str, round: &Round) -> String {
     let Round {
         forward,
         rollback,
-        verdict,
+        audit,
     } = round;
     let cost = |leg: &Leg| {
         let Figures {
@@ -261,5 +261,5 @@ fn line(number: usize, side: &str, round: &Round) -> String {
         )
     };
     let (there, back) = (cost(forward), cost(rollback));
-    format!("round {number:>2} {side:<9} forward: {there}; back: {back}; {verdict}")
+    format!("round {number:>2} {side:<9} forward: {there}; back: {back}; {audit}")
 }

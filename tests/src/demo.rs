@@ -10,9 +10,9 @@ mod story;
 pub use report::{Rates, Report, RollbackReport, SwitchReport};
 pub use story::Story;
 
-use crate::migration::{Follower, Standing};
+use crate::migration::{Follower, MigrationStatus};
 use pointsman_lab::scratch::Storage;
-use pointsman_lab::workload::verify::{self, Verdict};
+use pointsman_lab::workload::verify::{self, WriteAudit};
 use pointsman_lab::workload::{Access, Figures, Moment, Plan, Record, Switch, Workload};
 use pointsman_lab::{Lab, LabOptions};
 
@@ -150,11 +150,11 @@ impl Stage {
             .tell(&format!("every client is served by {name}"));
         self.story
             .show(&self.lab.control_plane.cli_ok(&["fleet", "status"]).await?);
-        let standing = self
+        let status = self
             .follower
             .until("the switch's record", SOON, |s| s.state == "baking")
             .await?;
-        self.tell_pause(&standing, FORWARD, self.workload.clock().now(), None)?;
+        self.tell_pause(&status, FORWARD, self.workload.clock().now(), None)?;
         Ok(settled)
     }
 
@@ -162,7 +162,7 @@ impl Stage {
     async fn bake(&mut self) -> anyhow::Result<()> {
         self.story
             .chapter("The bake: the reverse stream is armed, alarms are watched");
-        let proven = |standing: &Standing| standing.reverse_stream == "proven";
+        let proven = |status: &MigrationStatus| status.reverse_stream == "proven";
         self.follower
             .until("the reverse stream", LONG, proven)
             .await?;
@@ -191,14 +191,14 @@ impl Stage {
 
     /// Waits for Pointsman to go back by itself, until every client is through.
     async fn way_back(&mut self, broke: Moment) -> anyhow::Result<Moment> {
-        let back = |standing: &Standing| standing.state == "rolled_back";
-        let standing = self
+        let back = |status: &MigrationStatus| status.state == "rolled_back";
+        let status = self
             .follower
             .until("the alarm to send the writer back", LONG, back)
             .await?;
-        self.story.tell(&standing.cause);
+        self.story.tell(&status.cause);
         let source = port(&self.lab.pair.source);
-        let hold = standing.hold_published(ROLLBACK, &self.workload.clock())?;
+        let hold = status.hold_published(ROLLBACK, &self.workload.clock())?;
         self.workload.all_through(source, hold, SOON).await?;
         let home = self.workload.clock().now();
         let name = self.lab.pair.source.name();
@@ -206,7 +206,7 @@ impl Stage {
             .tell(&format!("every client is served by {name} again"));
         self.story
             .show(&self.lab.control_plane.cli_ok(&["fleet", "status"]).await?);
-        self.tell_pause(&standing, ROLLBACK, home, Some(broke))?;
+        self.tell_pause(&status, ROLLBACK, home, Some(broke))?;
         Ok(home)
     }
 
@@ -221,27 +221,27 @@ impl Stage {
         } = self;
         story.chapter("The verdict");
         let record = workload.stop(SOON).await?;
-        let standing = follower.standing();
-        let verdict = verify::check(&record, &lab.pair.source).await?;
+        let status = follower.status();
+        let audit = verify::check(&record, &lab.pair.source).await?;
         story.tell(&format!(
             "{} acknowledged, {} were in doubt",
             record.acked_writes(),
             record.in_doubt_writes()
         ));
-        story.tell(&format!("{}: {verdict}", lab.pair.source.name()));
-        let switches = Switches::of(&standing, &record, &lab, marks)?;
-        Ok(switches.report(&lab, &plan, &record, &verdict).judged())
+        story.tell(&format!("{}: {audit}", lab.pair.source.name()));
+        let switches = Switches::of(&status, &record, &lab, marks)?;
+        Ok(switches.report(&lab, &plan, &record, &audit).judged())
     }
 
     fn tell_pause(
         &self,
-        standing: &Standing,
+        status: &MigrationStatus,
         number: u32,
         until: Moment,
         broke: Option<Moment>,
     ) -> anyhow::Result<()> {
         let record = self.workload.record();
-        let hold = standing.hold_published(number, &record.clock)?;
+        let hold = status.hold_published(number, &record.clock)?;
         let figures = record.figures(&switch(&self.lab, number, hold, until))?;
         if let Some(broke) = broke {
             let noticed = hold.ms_since(broke);
@@ -259,7 +259,7 @@ impl Stage {
             "nobody's write was acknowledged for {write_pause_after_hold_ms:.1} ms; the slowest writer waited \
              {worst_client_after_hold_ms:.1} ms, the slowest reader {reader_gap_after_hold_ms:.1} ms; the fleet \
              acknowledged the hold in {:.1} ms",
-            standing.barrier_ms(number)?
+            status.barrier_ms(number)?
         ));
         Ok(())
     }
@@ -278,7 +278,12 @@ struct Switches {
 }
 
 impl Switches {
-    fn of(standing: &Standing, record: &Record, lab: &Lab, marks: &Marks) -> anyhow::Result<Self> {
+    fn of(
+        status: &MigrationStatus,
+        record: &Record,
+        lab: &Lab,
+        marks: &Marks,
+    ) -> anyhow::Result<Self> {
         let Marks {
             warm,
             settled,
@@ -286,8 +291,8 @@ impl Switches {
             home,
             end,
         } = *marks;
-        let there = standing.hold_published(FORWARD, &record.clock)?;
-        let back = standing.hold_published(ROLLBACK, &record.clock)?;
+        let there = status.hold_published(FORWARD, &record.clock)?;
+        let back = status.hold_published(ROLLBACK, &record.clock)?;
         Ok(Self {
             rates: Rates {
                 before: record.acked_per_s(warm, there),
@@ -296,15 +301,15 @@ impl Switches {
             },
             forward: record.figures(&switch(lab, FORWARD, there, broke))?,
             rollback: record.figures(&switch(lab, ROLLBACK, back, end))?,
-            forward_barrier_ms: standing.barrier_ms(FORWARD)?,
-            rollback_barrier_ms: standing.barrier_ms(ROLLBACK)?,
+            forward_barrier_ms: status.barrier_ms(FORWARD)?,
+            rollback_barrier_ms: status.barrier_ms(ROLLBACK)?,
             fault_ms: back.ms_since(broke),
             errors_of_the_fault: record.errors_between(broke, back),
-            cause: standing.cause.clone(),
+            cause: status.cause.clone(),
         })
     }
 
-    fn report(&self, lab: &Lab, plan: &Plan, record: &Record, verdict: &Verdict) -> Report {
+    fn report(&self, lab: &Lab, plan: &Plan, record: &Record, audit: &WriteAudit) -> Report {
         let Self {
             forward, rollback, ..
         } = self;
@@ -315,7 +320,7 @@ impl Switches {
             .iter()
             .map(|client| client.failures().count())
             .sum();
-        let lost_writes = verdict.lost.len();
+        let lost_writes = audit.lost.len();
         Report {
             sidecars: lab.sidecars.len(),
             databases: lab.databases.len(),
@@ -324,9 +329,9 @@ impl Switches {
             acked_writes: record.acked_writes(),
             in_doubt_writes: record.in_doubt_writes(),
             lost_writes,
-            duplicate_writes: verdict.duplicated.len(),
-            out_of_order_writes: verdict.out_of_order.len(),
-            phantom_writes: verdict.phantom.len(),
+            duplicate_writes: audit.duplicated.len(),
+            out_of_order_writes: audit.out_of_order.len(),
+            phantom_writes: audit.phantom.len(),
             connect_errors: sum(|f| f.connect_errors),
             max_errors_per_session_client_per_switch: forward
                 .max_errors_per_session_client

@@ -18,7 +18,7 @@ use pointsman_lab::workload::{Clock, Moment};
 /// Where a migration stands: what `migration status --output json` prints, as far as it is used here.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Standing {
+pub struct MigrationStatus {
     /// `prepared`, `switching`, `baking`, `rolled_back`, …
     pub state: String,
     /// One sentence for a person.
@@ -56,12 +56,12 @@ pub struct Entry {
 /// Follows a migration with `migration status --watch`; ends with its drop.
 #[derive(Debug)]
 pub struct Follower {
-    standing: watch::Receiver<Standing>,
+    status: watch::Receiver<MigrationStatus>,
     reading: JoinSet<anyhow::Result<()>>,
     _program: Child,
 }
 
-impl Standing {
+impl MigrationStatus {
     /// The lines of one switch.
     pub fn switch(&self, number: u32) -> impl Iterator<Item = &Entry> {
         self.timeline
@@ -117,11 +117,11 @@ impl Follower {
         command.stdout(Stdio::piped());
         let mut program = command.spawn().context("starting the follower")?;
         let stdout = program.stdout.take().context("the follower's output")?;
-        let (sender, standing) = watch::channel(Standing::default());
+        let (sender, status) = watch::channel(MigrationStatus::default());
         let mut reading = JoinSet::new();
         reading.spawn(read(stdout, sender, tell));
         Ok(Self {
-            standing,
+            status,
             reading,
             _program: program,
         })
@@ -129,8 +129,8 @@ impl Follower {
 
     /// Where the migration stood last.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
+    pub fn status(&self) -> MigrationStatus {
+        self.status.borrow().clone()
     }
 
     /// Waits until the migration stands as `wanted` says.
@@ -141,30 +141,30 @@ impl Follower {
         &mut self,
         what: &str,
         deadline: Duration,
-        wanted: impl Fn(&Standing) -> bool,
-    ) -> anyhow::Result<Standing> {
-        let ends = |standing: &Standing| wanted(standing) || standing.state == "needs_operator";
-        let reached = timeout(deadline, self.standing.wait_for(ends)).await;
-        let reached = reached.map(|standing| standing.map(|standing| standing.clone()));
-        let standing = match reached {
-            Ok(Ok(standing)) => standing,
+        wanted: impl Fn(&MigrationStatus) -> bool,
+    ) -> anyhow::Result<MigrationStatus> {
+        let ends = |status: &MigrationStatus| wanted(status) || status.state == "needs_operator";
+        let reached = timeout(deadline, self.status.wait_for(ends)).await;
+        let reached = reached.map(|status| status.map(|status| status.clone()));
+        let status = match reached {
+            Ok(Ok(status)) => status,
             Ok(Err(_)) => {
                 let outcome = self.reading.join_next().await;
                 outcome.context("the follower is gone")???;
                 bail!("waiting for {what}: the control plane ended the stream");
             }
             Err(_) => {
-                let standing = self.standing();
-                let Standing {
+                let status = self.status();
+                let MigrationStatus {
                     state, headline, ..
-                } = standing;
+                } = status;
                 bail!("waiting for {what}: still {state} after {deadline:?}: {headline}");
             }
         };
-        if !wanted(&standing) {
-            bail!("waiting for {what}: {}", standing.headline);
+        if !wanted(&status) {
+            bail!("waiting for {what}: {}", status.headline);
         }
-        Ok(standing)
+        Ok(status)
     }
 }
 
@@ -176,17 +176,17 @@ pub fn ms(micros: u64) -> f64 {
 
 async fn read(
     stdout: ChildStdout,
-    standing: watch::Sender<Standing>,
+    status: watch::Sender<MigrationStatus>,
     mut tell: impl FnMut(&Entry),
 ) -> anyhow::Result<()> {
     let mut lines = BufReader::new(stdout).lines();
     let mut told = 0;
     while let Some(line) = lines.next_line().await? {
-        let latest: Standing = serde_json::from_str(&line)
+        let latest: MigrationStatus = serde_json::from_str(&line)
             .with_context(|| format!("`migration status --watch` printed {line:?}"))?;
         latest.timeline.iter().skip(told).for_each(&mut tell);
         told = latest.timeline.len();
-        standing.send_replace(latest);
+        status.send_replace(latest);
     }
     Ok(())
 }
@@ -195,7 +195,7 @@ async fn read(
 mod tests {
     use super::*;
 
-    fn standing() -> Standing {
+    fn status() -> MigrationStatus {
         let text = r#"{"name": "m", "state": "baking", "reverse_stream": "arming", "timeline": [
             {"switch": 1, "at_ms": 5000, "offset_us": 100, "step": "hold", "event": "intent"},
             {"switch": 1, "at_ms": 5110, "took_us": 110500, "step": "hold", "event": "done",
@@ -207,22 +207,22 @@ mod tests {
 
     #[test]
     fn a_hold_counts_from_its_publication() {
-        let (standing, clock) = (standing(), Clock::start());
-        let hold = standing.hold_published(1, &clock).unwrap();
+        let (status, clock) = (status(), Clock::start());
+        let hold = status.hold_published(1, &clock).unwrap();
         assert_eq!(hold, clock.at_unix_ms(5001));
-        assert!((standing.barrier_ms(1).unwrap() - 3.25).abs() < 1e-9);
+        assert!((status.barrier_ms(1).unwrap() - 3.25).abs() < 1e-9);
     }
 
     #[test]
     fn a_hold_that_failed_has_no_time() {
-        let error = standing().hold_published(2, &Clock::start()).unwrap_err();
+        let error = status().hold_published(2, &Clock::start()).unwrap_err();
         assert_eq!(error.to_string(), "switch 2 has no hold on record");
     }
 
     #[test]
     fn steps_are_those_that_succeeded() {
-        let standing = standing();
-        let steps: Vec<_> = standing.steps_ms(1).map(|(step, _)| step).collect();
+        let status = status();
+        let steps: Vec<_> = status.steps_ms(1).map(|(step, _)| step).collect();
         assert_eq!(steps, ["hold", "fence"]);
     }
 }

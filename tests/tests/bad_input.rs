@@ -1,4 +1,4 @@
-//! Bad input: each with its exit code and the words that a person reads.
+//! Bad input: each with its exit code and the message that a person reads.
 
 #[path = "bad_input/files.rs"]
 mod files;

@@ -1,4 +1,4 @@
-//! The whole house: the real program, real Envoys, real PostgreSQL, clients that verify every
+//! The whole system: the real program, real Envoys, real PostgreSQL, clients that verify every
 //! write, and whatever can happen to them.
 
 #[path = "end_to_end/crashes.rs"]

@@ -14,7 +14,7 @@ use tokio::{
 /// No wait may last longer; none says anything about speed.
 const SOON: Duration = Duration::from_secs(30);
 
-struct House {
+struct TestEnvironment {
     control_plane: ControlPlane,
     _scratch: Scratch,
 }
@@ -25,7 +25,7 @@ struct Watching {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl House {
+impl TestEnvironment {
     async fn open() -> Result<Self> {
         let scratch = Scratch::new()?;
         let control_plane = ControlPlane::start(scratch.path(), "").await?;
@@ -66,16 +66,16 @@ impl Watching {
 
 #[tokio::test]
 async fn watching_prints_each_change_and_ends_by_interrupt() -> Result<()> {
-    let house = House::open().await?;
-    let mut watching = house.watch()?;
+    let env = TestEnvironment::open().await?;
+    let mut watching = env.watch()?;
     ensure!(watching.nodes().await?.is_empty());
-    house.register("app-1", &[]).await?;
+    env.register("app-1", &[]).await?;
     let nodes = watching.nodes().await?;
     ensure!(
         nodes.len() == 1 && nodes[0]["state"] == "ABSENT",
         "{nodes:?}"
     );
-    house.register("app-1", &["--canary"]).await?;
+    env.register("app-1", &["--canary"]).await?;
     let nodes = watching.nodes().await?;
     ensure!(nodes[0]["canary"] == true, "{nodes:?}");
     let pid = watching.process.id().context("it has ended")?;
@@ -89,8 +89,8 @@ async fn watching_prints_each_change_and_ends_by_interrupt() -> Result<()> {
 
 #[tokio::test]
 async fn watching_ends_when_nobody_reads_any_more() -> Result<()> {
-    let house = House::open().await?;
-    let mut watching = house.watch()?;
+    let env = TestEnvironment::open().await?;
+    let mut watching = env.watch()?;
     watching.nodes().await?;
     let Watching { mut process, lines } = watching;
     drop(lines);
@@ -102,15 +102,15 @@ async fn watching_ends_when_nobody_reads_any_more() -> Result<()> {
 
 #[tokio::test]
 async fn a_sidecar_that_never_came_is_shown_and_one_that_nobody_knows_is_not() -> Result<()> {
-    let house = House::open().await?;
-    house.register("app-1", &["--canary"]).await?;
-    let shown = house
+    let env = TestEnvironment::open().await?;
+    env.register("app-1", &["--canary"]).await?;
+    let shown = env
         .control_plane
         .cli_ok(&["fleet", "show", "app-1"])
         .await?;
     ensure!(shown.starts_with("app-1: ABSENT"), "{shown}");
     ensure!(shown.contains("yes, as a canary"), "{shown}");
-    let unknown = house.control_plane.cli(&["fleet", "show", "app-2"]).await?;
+    let unknown = env.control_plane.cli(&["fleet", "show", "app-2"]).await?;
     ensure!(unknown.code == Some(1), "{unknown:?}");
     ensure!(unknown.stderr.contains("no sidecar app-2"), "{unknown:?}");
     Ok(())

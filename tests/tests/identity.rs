@@ -1,7 +1,7 @@
 //! Certificates decide: who is served, what exists for them, who commands.
 
-#[path = "identity/house.rs"]
-mod house;
+#[path = "identity/control_plane.rs"]
+mod control_plane;
 #[path = "identity/operators.rs"]
 mod operators;
 #[path = "identity/rogue.rs"]

@@ -8,7 +8,7 @@ use pointsman_lab::{
     scratch::Scratch,
     workload::{
         Access, ClientRecord, FailureClass, Plan, Record, Role, Route, Switch, Workload,
-        verify::{self, Verdict},
+        verify::{self, WriteAudit},
     },
 };
 use pointsman_tests::bare::{Bare, Servers};
@@ -50,7 +50,7 @@ impl Fixture {
         plan
     }
 
-    async fn verify(&self, record: &Record) -> Result<Verdict> {
+    async fn verify(&self, record: &Record) -> Result<WriteAudit> {
         verify::check(record, &self.pair.source).await
     }
 
@@ -68,10 +68,10 @@ async fn a_calm_run_is_clean_and_no_client_sees_an_error() -> Result<()> {
     workload.more_acked(300, DEADLINE).await?;
     let record = workload.stop(DEADLINE).await?;
     assert_eq!(record.last_errors(5), "none");
-    let verdict = fixture.verify(&record).await?;
-    assert!(verdict.is_clean(), "{verdict}");
+    let audit = fixture.verify(&record).await?;
+    assert!(audit.is_clean(), "{audit}");
     assert_eq!(
-        verdict.rows,
+        audit.rows,
         record.acked_writes(),
         "each row was acknowledged"
     );
@@ -99,15 +99,15 @@ async fn rows_changed_behind_the_clients_backs_turn_the_verdict_red() -> Result<
     let invent = "INSERT INTO writes (client, number) VALUES (3, 1000000)";
     fixture.sql(first, invent).await?;
 
-    let verdict = fixture.verify(&record).await?;
+    let audit = fixture.verify(&record).await?;
     let found = [
-        &verdict.lost,
-        &verdict.duplicated,
-        &verdict.out_of_order,
-        &verdict.phantom,
+        &audit.lost,
+        &audit.duplicated,
+        &audit.out_of_order,
+        &audit.phantom,
     ];
     let found = found.map(|findings| findings.iter().map(|f| f.client).collect::<Vec<_>>());
-    assert_eq!(found, [vec![1], vec![2], vec![6], vec![3]], "{verdict}");
+    assert_eq!(found, [vec![1], vec![2], vec![6], vec![3]], "{audit}");
     Ok(())
 }
 
@@ -140,8 +140,8 @@ async fn a_commit_whose_answer_was_cut_off_is_found_and_not_repeated() -> Result
 
     workload.more_acked(100, DEADLINE).await?;
     let record = workload.stop(DEADLINE).await?;
-    let verdict = fixture.verify(&record).await?;
-    assert!(verdict.is_clean(), "{verdict}");
+    let audit = fixture.verify(&record).await?;
+    assert!(audit.is_clean(), "{audit}");
     Ok(())
 }
 
@@ -211,8 +211,8 @@ async fn a_crash_of_the_server_loses_nothing_that_was_acknowledged() -> Result<(
     workload.more_acked(150, DEADLINE).await?;
     let record = workload.stop(DEADLINE).await?;
     assert_ne!(record.last_errors(1), "none", "the crash was noticed");
-    let verdict = fixture.verify(&record).await?;
-    assert!(verdict.is_clean(), "{verdict}");
+    let audit = fixture.verify(&record).await?;
+    assert!(audit.is_clean(), "{audit}");
     Ok(())
 }
 
@@ -240,8 +240,8 @@ async fn the_bare_cutover_goes_forward_and_back_without_loss() -> Result<()> {
     let end = workload.clock().now();
     let record = workload.stop(DEADLINE).await?;
 
-    let verdict = fixture.verify(&record).await?;
-    assert!(verdict.is_clean(), "{verdict}");
+    let audit = fixture.verify(&record).await?;
+    assert!(audit.is_clean(), "{audit}");
     let (blue, green) = (port(source), port(target));
     for (hold, old, new, until) in [(there, blue, green, back), (back, green, blue, end)] {
         let figures = record.figures(&Switch {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::{Clock, Moment};
 use super::record::{EventKind, Failure, FailureClass, Habit, Log};
 use super::route::Route;
-use super::session::{Login, Session, sqlstate, words};
+use super::session::{Login, Session, error_message, sqlstate};
 
 /// The parts that every client has.
 #[derive(Debug)]
@@ -89,11 +89,11 @@ impl Client {
             Some(session) if !session.is_closed() => Ok(session),
             Some(lost) => {
                 let cause = lost.close().await;
-                let said = cause.as_ref().map(words);
+                let said = cause.as_ref().map(error_message);
                 Err(Failure {
                     class: FailureClass::SessionLost,
                     sqlstate: cause.as_ref().and_then(sqlstate),
-                    words: said.unwrap_or_else(|| "closed without a word".to_owned()),
+                    message: said.unwrap_or_else(|| "closed without a word".to_owned()),
                     number: None,
                 })
             }
@@ -122,7 +122,7 @@ impl Client {
             Err(_) => Err(NoAnswer::Cut(Failure {
                 class: FailureClass::SessionLost,
                 sqlstate: None,
-                words: format!("no answer within {patience:?}"),
+                message: format!("no answer within {patience:?}"),
                 number: None,
             })),
         }
@@ -139,7 +139,7 @@ impl Client {
             Err(error) => Err(Failure {
                 class: FailureClass::Connect,
                 sqlstate: error.sqlstate,
-                words: error.words,
+                message: error.message,
                 number: None,
             }),
         }
@@ -187,7 +187,7 @@ fn failure(class: FailureClass, error: &tokio_postgres::Error) -> Failure {
     Failure {
         class,
         sqlstate: sqlstate(error),
-        words: words(error),
+        message: error_message(error),
         number: None,
     }
 }

@@ -99,7 +99,7 @@ impl Record {
             .sum()
     }
 
-    /// The last errors of the run in words, newest first.
+    /// The last errors of the run newest first.
     #[must_use]
     pub fn last_errors(&self, at_most: usize) -> String {
         let mut errors: Vec<(Moment, &Identity, &Failure)> = Vec::new();
@@ -108,15 +108,15 @@ impl Record {
             errors.extend(failures.map(|(at, failure)| (at, &client.identity, failure)));
         }
         errors.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
-        let words = errors.iter().take(at_most).map(|(at, who, failure)| {
+        let lines = errors.iter().take(at_most).map(|(at, who, failure)| {
             let at_s = at.ms_since(Moment::from_micros(0)) / 1000.0;
-            let Failure { class, words, .. } = failure;
-            format!("{at_s:.3} s, client {}: {class:?}: {words}", who.client)
+            let Failure { class, message, .. } = failure;
+            format!("{at_s:.3} s, client {}: {class:?}: {message}", who.client)
         });
-        let words: Vec<String> = words.collect();
-        match words.is_empty() {
+        let lines: Vec<String> = lines.collect();
+        match lines.is_empty() {
             true => "none".to_owned(),
-            false => words.join("; "),
+            false => lines.join("; "),
         }
     }
 
@@ -313,7 +313,7 @@ mod tests {
         let failure = Failure {
             class,
             sqlstate: None,
-            words: String::new(),
+            message: String::new(),
             number: None,
         };
         Event {

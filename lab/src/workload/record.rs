@@ -109,8 +109,8 @@ pub struct Failure {
     pub class: FailureClass,
     /// PostgreSQL's SQLSTATE, if the server said one.
     pub sqlstate: Option<String>,
-    /// The error's words.
-    pub words: String,
+    /// The error's message.
+    pub message: String,
     /// The write that it concerns, for writers.
     pub number: Option<i64>,
 }

@@ -22,7 +22,7 @@ pub struct ConnectError {
     /// The server's SQLSTATE, if it said one.
     pub sqlstate: Option<String>,
     /// What happened, where, to which database.
-    pub words: String,
+    pub message: String,
 }
 
 /// What a session logs in as.
@@ -96,21 +96,21 @@ impl ConnectError {
     fn refused(place: &str, error: &tokio_postgres::Error) -> Self {
         Self {
             sqlstate: sqlstate(error),
-            words: format!("{place}: {}", words(error)),
+            message: format!("{place}: {}", error_message(error)),
         }
     }
 
     fn silent(place: &str, patience: Duration) -> Self {
         Self {
             sqlstate: None,
-            words: format!("{place}: no answer within {patience:?}"),
+            message: format!("{place}: no answer within {patience:?}"),
         }
     }
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
+        f.write_str(&self.message)
     }
 }
 
@@ -121,9 +121,9 @@ pub(super) fn sqlstate(error: &tokio_postgres::Error) -> Option<String> {
     error.code().map(|state| state.code().to_owned())
 }
 
-/// An error's words with its cause, which the driver's own `Display` leaves out.
+/// An error's message with its cause, which the driver's own `Display` leaves out.
 #[must_use]
-pub fn words(error: &tokio_postgres::Error) -> String {
+pub fn error_message(error: &tokio_postgres::Error) -> String {
     if let Some(reported) = error.as_db_error() {
         return format!("{}: {}", reported.severity(), reported.message());
     }

@@ -15,9 +15,9 @@ pub struct Row {
     pub number: i64,
 }
 
-/// What a comparison found.
+/// What a audit found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct WriteAudit {
     /// Acknowledged, but absent.
     pub lost: Vec<Finding>,
     /// There more than once.
@@ -62,26 +62,26 @@ pub async fn read_rows(client: &tokio_postgres::Client) -> Result<Vec<Row>, toki
 ///
 /// # Errors
 /// The server does not answer.
-pub async fn check(record: &Record, server: &PostgresServer) -> anyhow::Result<Verdict> {
-    let mut verdict = Verdict::default();
+pub async fn check(record: &Record, server: &PostgresServer) -> anyhow::Result<WriteAudit> {
+    let mut audit = WriteAudit::default();
     for datname in record.datnames() {
         let session = server.client(datname).await?;
         let rows = read_rows(&session).await?;
-        verdict = verdict.and(compare(record, datname, &rows));
+        audit = audit.and(compare(record, datname, &rows));
     }
-    Ok(verdict)
+    Ok(audit)
 }
 
 /// Compares one database's rows, in insertion order, with what its writers know.
 #[must_use]
-pub fn compare(record: &Record, datname: &str, rows: &[Row]) -> Verdict {
+pub fn compare(record: &Record, datname: &str, rows: &[Row]) -> WriteAudit {
     let mut found: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
     for row in rows {
         found.entry(row.client).or_default().push(row.number);
     }
-    let mut verdict = Verdict {
+    let mut audit = WriteAudit {
         rows: rows.len() as u64,
-        ..Verdict::default()
+        ..WriteAudit::default()
     };
     let clients = record.clients.iter().filter(|client| {
         client.identity.datname == datname && client.identity.role == Role::Writer
@@ -97,16 +97,14 @@ pub fn compare(record: &Record, datname: &str, rows: &[Row]) -> Verdict {
         let present: BTreeSet<i64> = numbers.iter().copied().collect();
         let (acked, in_doubt) = (client.acked(), client.in_doubt());
         let lost = acked.keys().filter(|number| !present.contains(number));
-        verdict.lost.extend(lost.map(|number| finding(*number)));
+        audit.lost.extend(lost.map(|number| finding(*number)));
         let unknown = |number: &&i64| !acked.contains_key(number) && !in_doubt.contains(number);
         let phantom = present.iter().filter(unknown);
-        verdict
-            .phantom
-            .extend(phantom.map(|number| finding(*number)));
-        verdict
+        audit.phantom.extend(phantom.map(|number| finding(*number)));
+        audit
             .duplicated
             .extend(repeated(&numbers).into_iter().map(finding));
-        verdict
+        audit
             .out_of_order
             .extend(descending(&numbers).into_iter().map(finding));
     }
@@ -116,12 +114,12 @@ pub fn compare(record: &Record, datname: &str, rows: &[Row]) -> Verdict {
             client,
             number,
         };
-        verdict.phantom.extend(numbers.into_iter().map(strange));
+        audit.phantom.extend(numbers.into_iter().map(strange));
     }
-    verdict
+    audit
 }
 
-impl Verdict {
+impl WriteAudit {
     /// Whether everything is as it must be.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -156,7 +154,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for WriteAudit {
     /// One line with the numbers, and the first findings of each kind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} rows", self.rows)?;
@@ -238,7 +236,7 @@ mod tests {
             EventKind::Failed(Failure {
                 class,
                 sqlstate: None,
-                words: String::new(),
+                message: String::new(),
                 number: Some(number),
             })
         });
@@ -258,7 +256,7 @@ mod tests {
         }
     }
 
-    fn verdict(record: &Record, numbers: &[i64]) -> Verdict {
+    fn audit(record: &Record, numbers: &[i64]) -> WriteAudit {
         let rows: Vec<Row> = numbers
             .iter()
             .map(|&number| Row { client: 7, number })
@@ -268,43 +266,40 @@ mod tests {
 
     #[test]
     fn what_was_acknowledged_in_order_is_clean() {
-        let verdict = verdict(&record(&[1, 2, 3], &[]), &[1, 2, 3]);
-        assert!(verdict.is_clean(), "{verdict}");
+        let audit = audit(&record(&[1, 2, 3], &[]), &[1, 2, 3]);
+        assert!(audit.is_clean(), "{audit}");
     }
 
     #[test]
     fn an_acknowledged_write_that_is_absent_is_lost() {
-        let verdict = verdict(&record(&[1, 2, 3], &[]), &[1, 3]);
+        let audit = audit(&record(&[1, 2, 3], &[]), &[1, 3]);
         assert_eq!(
-            verdict.to_string(),
+            audit.to_string(),
             "2 rows, 1 lost (orders: client 7, number 2), 0 duplicated, 0 out of order, 0 phantom"
         );
     }
 
     #[test]
     fn a_write_that_is_there_twice_is_duplicated() {
-        let verdict = verdict(&record(&[1, 2], &[]), &[1, 2, 2]);
-        assert_eq!(
-            (verdict.duplicated.len(), verdict.out_of_order.len()),
-            (1, 0)
-        );
+        let audit = audit(&record(&[1, 2], &[]), &[1, 2, 2]);
+        assert_eq!((audit.duplicated.len(), audit.out_of_order.len()), (1, 0));
     }
 
     #[test]
     fn a_lower_number_behind_a_higher_one_is_out_of_order() {
-        let verdict = verdict(&record(&[1, 2, 3], &[]), &[1, 3, 2]);
-        assert_eq!(verdict.out_of_order.len(), 1);
+        let audit = audit(&record(&[1, 2, 3], &[]), &[1, 3, 2]);
+        assert_eq!(audit.out_of_order.len(), 1);
         assert_eq!(
-            verdict.out_of_order.first().map(|finding| finding.number),
+            audit.out_of_order.first().map(|finding| finding.number),
             Some(2)
         );
     }
 
     #[test]
     fn a_row_that_nobody_wrote_is_a_phantom_unless_it_was_in_doubt() {
-        assert!(verdict(&record(&[1], &[2]), &[1, 2]).is_clean());
-        assert!(verdict(&record(&[1], &[2]), &[1]).is_clean());
-        assert_eq!(verdict(&record(&[1], &[]), &[1, 2]).phantom.len(), 1);
+        assert!(audit(&record(&[1], &[2]), &[1, 2]).is_clean());
+        assert!(audit(&record(&[1], &[2]), &[1]).is_clean());
+        assert_eq!(audit(&record(&[1], &[]), &[1, 2]).phantom.len(), 1);
     }
 
     #[test]

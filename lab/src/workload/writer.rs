@@ -156,7 +156,7 @@ impl Writer {
         self.client.happened(EventKind::Failed(Failure {
             class: FailureClass::InDoubt,
             sqlstate: None,
-            words: "given up at the end of the run".to_owned(),
+            message: "given up at the end of the run".to_owned(),
             number: Some(number),
         }));
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 
 use super::{STEP_DEADLINE, until};
-use pointsman_lab::workload::{Login, Session, words};
+use pointsman_lab::workload::{Login, Session, error_message};
 
 /// One server's control sessions: one to `postgres`, one to each application database.
 ///
@@ -269,12 +269,12 @@ async fn settle_in(session: &Session) -> anyhow::Result<i32> {
 
 async fn execute(session: &Session, sql: &str) -> anyhow::Result<()> {
     let done = session.client().batch_execute(sql).await;
-    done.map_err(|error| anyhow::anyhow!("{}: {sql}", words(&error)))
+    done.map_err(|error| anyhow::anyhow!("{}: {sql}", error_message(&error)))
 }
 
 async fn ask(session: &Session, sql: &str) -> anyhow::Result<String> {
     let answer = session.client().query_typed(sql, &[]).await;
-    let rows = answer.map_err(|error| anyhow::anyhow!("{}: {sql}", words(&error)))?;
+    let rows = answer.map_err(|error| anyhow::anyhow!("{}: {sql}", error_message(&error)))?;
     let row = rows.first().with_context(|| format!("no row: {sql}"))?;
     let text: Option<String> = row.try_get(0)?;
     Ok(text.unwrap_or_default())

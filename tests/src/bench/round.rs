@@ -1,14 +1,14 @@
-//! One round: a fresh pair, a switch there, a switch back, a comparison.
+//! One round: a fresh pair, a switch there, a switch back, an audit.
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
 use crate::bare::{Bare, Laps, Servers};
-use crate::migration::{Follower, Standing};
+use crate::migration::{Follower, MigrationStatus};
 use pointsman_lab::postgres::{PairOptions, PostgresPair, PostgresServer};
 use pointsman_lab::scratch::{Scratch, Storage};
-use pointsman_lab::workload::verify::{self, Verdict};
+use pointsman_lab::workload::verify::{self, WriteAudit};
 use pointsman_lab::workload::{Access, Figures, Moment, Plan, Record, Route, Switch, Workload};
 use pointsman_lab::{Lab, LabOptions};
 
@@ -17,7 +17,7 @@ use pointsman_lab::{Lab, LabOptions};
 pub(super) struct Round {
     pub(super) forward: Leg,
     pub(super) rollback: Leg,
-    pub(super) verdict: Verdict,
+    pub(super) audit: WriteAudit,
 }
 
 /// One direction of a round.
@@ -77,7 +77,7 @@ pub(super) async fn bare() -> anyhow::Result<Round> {
             figures: back,
             steps: laps(&rollback),
         },
-        verdict: verify::check(&record, source).await?,
+        audit: verify::check(&record, source).await?,
     })
 }
 
@@ -114,34 +114,34 @@ pub(super) async fn pointsman() -> anyhow::Result<Round> {
     let asked = workload.clock().now();
     cli.cli_ok(&["migration", "switch", NAME]).await?;
     workload.all_through(port(target), asked, SOON).await?;
-    let proven = |standing: &Standing| standing.reverse_stream == "proven";
+    let proven = |status: &MigrationStatus| status.reverse_stream == "proven";
     follower.until("the reverse stream", SOON, proven).await?;
     workload.steady(RATE, WARM, SOON).await?;
     let asked = workload.clock().now();
     cli.cli_ok(&["migration", "rollback", NAME]).await?;
     workload.all_through(port(source), asked, SOON).await?;
     let end = workload.clock().now();
-    let rolled_back = |standing: &Standing| standing.state == "rolled_back";
-    let standing = follower
+    let rolled_back = |status: &MigrationStatus| status.state == "rolled_back";
+    let status = follower
         .until("the rollback's record", SOON, rolled_back)
         .await?;
     let record = workload.stop(SOON).await?;
     let marks = Marks {
-        there: standing.hold_published(FORWARD, &record.clock)?,
-        back: standing.hold_published(ROLLBACK, &record.clock)?,
+        there: status.hold_published(FORWARD, &record.clock)?,
+        back: status.hold_published(ROLLBACK, &record.clock)?,
         end,
     };
     let (there, back) = figures(&lab.pair, &record, &marks)?;
     Ok(Round {
         forward: Leg {
             figures: there,
-            steps: steps(&standing, FORWARD),
+            steps: steps(&status, FORWARD),
         },
         rollback: Leg {
             figures: back,
-            steps: steps(&standing, ROLLBACK),
+            steps: steps(&status, ROLLBACK),
         },
-        verdict: verify::check(&record, source).await?,
+        audit: verify::check(&record, source).await?,
     })
 }
 
@@ -178,8 +178,8 @@ fn laps(laps: &Laps) -> Vec<(String, f64)> {
         .collect()
 }
 
-fn steps(standing: &Standing, switch: u32) -> Vec<(String, f64)> {
-    let steps = standing.steps_ms(switch);
+fn steps(status: &MigrationStatus, switch: u32) -> Vec<(String, f64)> {
+    let steps = status.steps_ms(switch);
     steps
         .map(|(step, took_ms)| (step.to_owned(), took_ms))
         .collect()

@@ -52,7 +52,7 @@ pub struct Report {
     pub rollback: RollbackReport,
     /// `pass` or `fail`.
     pub verdict: &'static str,
-    /// Each promise that was broken, in words.
+    /// Each promise that was broken.
     pub broken_promises: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ pub struct SwitchReport {
 pub struct RollbackReport {
     /// What started it: `alarm`, or `operator`.
     pub trigger: &'static str,
-    /// The alarm in its own words.
+    /// The message of the alarm.
     pub cause: String,
     /// From the break of the target, that is with the time that the alarm needed to notice.
     #[serde(flatten)]
@@ -283,7 +283,7 @@ mod tests {
             } = report.judged();
             assert_eq!((verdict, broken_promises.len()), ("fail", 1), "{word}");
             assert!(
-                broken_promises.iter().all(|words| words.contains(word)),
+                broken_promises.iter().all(|message| message.contains(word)),
                 "{broken_promises:?}"
             );
         }
@@ -294,7 +294,7 @@ mod tests {
         let blames = |report: Report| {
             let broken = report.judged().broken_promises;
             assert!(!broken.is_empty());
-            broken.iter().any(|words| words.contains("too busy"))
+            broken.iter().any(|message| message.contains("too busy"))
         };
         let mut slow = calm();
         slow.acked_writes_per_s.between = 257.0;

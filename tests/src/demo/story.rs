@@ -28,8 +28,8 @@ impl Story {
     }
 
     /// A sentence.
-    pub fn tell(&self, words: &str) {
-        print(&format!("{} {words}", self.time()));
+    pub fn tell(&self, text: &str) {
+        print(&format!("{} {text}", self.time()));
     }
 
     /// Text of several lines, a table for example.

@@ -32,7 +32,7 @@ fn broken_files<'a>(folder: &Path, data: &Path) -> Result<Vec<Case<'a>>> {
     fs::write(&settings, SETTINGS)?;
     let (none, serve) = (folder.join("none.toml"), "serve --data-dir {} --config {}");
     let apply = "database apply {}";
-    let at = |file: &Path, words: &str| format!("{}:{words}", file.display());
+    let at = |file: &Path, message: &str| format!("{}:{message}", file.display());
     let paths: &[&Path] = &[data, &settings];
     Ok(vec![
         Case::new("a broken declaration", apply, &[&declaration], 1)

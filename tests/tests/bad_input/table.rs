@@ -39,13 +39,13 @@ impl<'a> Case<'a> {
         }
     }
 
-    pub(crate) fn says(mut self, words: impl Into<String>) -> Self {
-        self.says.push(words.into());
+    pub(crate) fn says(mut self, message: impl Into<String>) -> Self {
+        self.says.push(message.into());
         self
     }
 
-    pub(crate) fn never_says(mut self, words: &'a str) -> Self {
-        self.never_says.push(words);
+    pub(crate) fn never_says(mut self, message: &'a str) -> Self {
+        self.never_says.push(message);
         self
     }
 
@@ -71,17 +71,17 @@ impl<'a> Case<'a> {
             self.what,
             self.code
         );
-        for words in &self.says {
+        for message in &self.says {
             ensure!(
-                said.contains(words),
-                "{}: nobody said {words:?}: {said}",
+                said.contains(message),
+                "{}: nobody said {message:?}: {said}",
                 self.what
             );
         }
-        for words in self.never_says.iter().chain(&["panicked"]) {
+        for message in self.never_says.iter().chain(&["panicked"]) {
             ensure!(
-                !said.contains(words),
-                "{}: it said {words:?}: {said}",
+                !said.contains(message),
+                "{}: it said {message:?}: {said}",
                 self.what
             );
         }

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::{
     seen::{connect_errors, errors_of_reconnecting},
     support::{
-        CLOSING, House, MARKER, PROMOTION, SLOT, SOON, has_ended, options, refusals, short_hold,
+        CLOSING, MARKER, PROMOTION, SLOT, SOON, TestEnvironment, has_ended, options, refusals,
+        short_hold,
     },
 };
 
@@ -23,23 +24,23 @@ async fn killed_behind_the_fence_the_switch_is_undone() -> Result<()> {
         source_control: true,
         ..GateOptions::default()
     };
-    let mut house = House::ready(options(gates)).await?;
-    let began = house.now();
+    let mut env = TestEnvironment::ready(options(gates)).await?;
+    let began = env.now();
     for point in [CLOSING, MARKER] {
-        let caught = house.source_gate()?.hold_answer_to(point);
-        let switch = house.switch_until(caught).await?;
-        house.lab.control_plane.kill9().await?;
+        let caught = env.source_gate()?.hold_answer_to(point);
+        let switch = env.switch_until(caught).await?;
+        env.lab.control_plane.kill9().await?;
         switch.ended().await?;
-        house.source_gate()?.release();
-        let restarted = house.now();
-        house.lab.control_plane.restart().await?;
-        house.settled("undone").await?;
-        house.served_by(&house.lab.pair.source, restarted).await?;
-        house.lab.synced().await?;
+        env.source_gate()?.release();
+        let restarted = env.now();
+        env.lab.control_plane.restart().await?;
+        env.settled("undone").await?;
+        env.served_by(&env.lab.pair.source, restarted).await?;
+        env.lab.synced().await?;
     }
-    let undone = house.now();
-    house.switch().await?;
-    let (_lab, record) = house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    let undone = env.now();
+    env.switch().await?;
+    let (_lab, record) = env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     let errors = connect_errors(&record, began);
     ensure!(errors.is_empty(), "parked clients failed: {errors:#?}");
     let errors = errors_of_reconnecting(&record, undone);
@@ -54,20 +55,20 @@ async fn killed_after_promotion(hold: impl FnOnce(&Gate) -> Caught) -> Result<()
         target_control: true,
         ..GateOptions::default()
     };
-    let mut house = House::ready(options(gates)).await?;
-    let began = house.now();
-    let caught = hold(house.target_gate()?);
-    let switch = house.switch_until(caught).await?;
-    house.lab.control_plane.kill9().await?;
+    let mut env = TestEnvironment::ready(options(gates)).await?;
+    let began = env.now();
+    let caught = hold(env.target_gate()?);
+    let switch = env.switch_until(caught).await?;
+    env.lab.control_plane.kill9().await?;
     switch.ended().await?;
-    house.target_gate()?.release();
-    let restarted = house.now();
-    house.lab.control_plane.restart().await?;
-    house.settled("baking").await?;
-    house.served_by(&house.lab.pair.target, restarted).await?;
-    house.proven().await?;
-    house.roll_back().await?;
-    let (_lab, record) = house.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    env.target_gate()?.release();
+    let restarted = env.now();
+    env.lab.control_plane.restart().await?;
+    env.settled("baking").await?;
+    env.served_by(&env.lab.pair.target, restarted).await?;
+    env.proven().await?;
+    env.roll_back().await?;
+    let (_lab, record) = env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     let errors = connect_errors(&record, began);
     ensure!(errors.is_empty(), "parked clients failed: {errors:#?}");
     Ok(())
@@ -89,26 +90,26 @@ async fn stopped_in_a_switch_the_next_start_brings_it_to_its_end() -> Result<()>
         source_control: true,
         ..GateOptions::default()
     };
-    let mut house = House::ready(options(gates)).await?;
-    let caught = house.source_gate()?.hold_at(MARKER);
-    let switch = house.switch_until(caught).await?;
-    let gates = &house.lab.gates;
+    let mut env = TestEnvironment::ready(options(gates)).await?;
+    let caught = env.source_gate()?.hold_at(MARKER);
+    let switch = env.switch_until(caught).await?;
+    let gates = &env.lab.gates;
     let release = async { gates.source_control.as_ref().map(Gate::release) };
     // It parks when the step that is under way has ended.
-    let (stopped, _released) = tokio::join!(house.lab.control_plane.stop(), release);
+    let (stopped, _released) = tokio::join!(env.lab.control_plane.stop(), release);
     ensure!(stopped?.success(), "it did not stop in order");
     switch.ended().await?;
-    let restarted = house.now();
-    house.lab.control_plane.restart().await?;
+    let restarted = env.now();
+    env.lab.control_plane.restart().await?;
     // Forward or back, by which of the two came first; never in between.
-    let settled = house.until("the switch has ended", has_ended).await?;
+    let settled = env.until("the switch has ended", has_ended).await?;
     let serving: fn(&Lab) -> &PostgresServer = match settled["state"].as_str() {
         Some("undone") => |lab| &lab.pair.source,
         Some("baking") => |lab| &lab.pair.target,
         _ => bail!("in between: {settled:#}"),
     };
-    house.served_by(serving(&house.lab), restarted).await?;
-    house.nothing_is_lost_on(serving).await?;
+    env.served_by(serving(&env.lab), restarted).await?;
+    env.nothing_is_lost_on(serving).await?;
     Ok(())
 }
 
@@ -119,62 +120,62 @@ async fn with_the_control_plane_gone_a_hold_ends_in_refusal() -> Result<()> {
         ..GateOptions::default()
     };
     let budget = Duration::from_secs(4);
-    let mut house = House::ready(short_hold(budget, gates)).await?;
-    let caught = house.source_gate()?.hold_at(MARKER);
-    let switch = house.switch_until(caught).await?;
-    let (killed, fenced) = (Instant::now(), house.now());
-    house.lab.control_plane.kill9().await?;
+    let mut env = TestEnvironment::ready(short_hold(budget, gates)).await?;
+    let caught = env.source_gate()?.hold_at(MARKER);
+    let switch = env.switch_until(caught).await?;
+    let (killed, fenced) = (Instant::now(), env.now());
+    env.lab.control_plane.kill9().await?;
     switch.ended().await?;
 
     // Parked first, then refused by the sidecars: the source, which is fenced, would have
     // answered with a SQLSTATE.
-    let parked = refusals(&house.lab).await?;
+    let parked = refusals(&env.lab).await?;
     let waited = killed.elapsed();
     ensure!(waited < budget + MARGIN, "parked for {waited:?}");
     let again = Instant::now();
-    let refused = refusals(&house.lab).await?;
+    let refused = refusals(&env.lab).await?;
     let at_once = again.elapsed();
     ensure!(at_once < MARGIN, "refused after {at_once:?} only");
     for error in parked.iter().chain(&refused) {
         ensure!(error.sqlstate.is_none(), "it reached a server: {error:?}");
     }
-    let record = house.workload.record();
+    let record = env.workload.record();
     let errors = connect_errors(&record, fenced);
     ensure!(!errors.is_empty(), "no client was refused");
     let told = errors.iter().find(|failure| failure.sqlstate.is_some());
     ensure!(told.is_none(), "a client reached a server: {told:?}");
 
-    house.source_gate()?.release();
-    let restarted = house.now();
-    house.lab.control_plane.restart().await?;
-    house.settled("undone").await?;
-    house.served_by(&house.lab.pair.source, restarted).await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    env.source_gate()?.release();
+    let restarted = env.now();
+    env.lab.control_plane.restart().await?;
+    env.settled("undone").await?;
+    env.served_by(&env.lab.pair.source, restarted).await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_control_plane_traffic_keeps_flowing() -> Result<()> {
-    let mut house = House::ready(options(GateOptions::default())).await?;
-    flows_without_the_control_plane(&mut house).await?;
-    house.switch().await?;
-    flows_without_the_control_plane(&mut house).await?;
-    house.proven().await?;
-    house.cli_ok(&["migration", "complete", "m"]).await?;
-    flows_without_the_control_plane(&mut house).await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    let mut env = TestEnvironment::ready(options(GateOptions::default())).await?;
+    flows_without_the_control_plane(&mut env).await?;
+    env.switch().await?;
+    flows_without_the_control_plane(&mut env).await?;
+    env.proven().await?;
+    env.cli_ok(&["migration", "complete", "m"]).await?;
+    flows_without_the_control_plane(&mut env).await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }
 
 /// No client notices that the control plane is killed, or that it is back.
-async fn flows_without_the_control_plane(house: &mut House) -> Result<()> {
-    let before = house.now();
-    house.lab.control_plane.kill9().await?;
-    house.workload.more_acked(200, SOON).await?;
-    house.lab.control_plane.restart().await?;
-    house.lab.synced().await?;
-    house.workload.more_acked(50, SOON).await?;
-    let errors = house.workload.record().errors_between(before, house.now());
+async fn flows_without_the_control_plane(env: &mut TestEnvironment) -> Result<()> {
+    let before = env.now();
+    env.lab.control_plane.kill9().await?;
+    env.workload.more_acked(200, SOON).await?;
+    env.lab.control_plane.restart().await?;
+    env.lab.synced().await?;
+    env.workload.more_acked(50, SOON).await?;
+    let errors = env.workload.record().errors_between(before, env.now());
     ensure!(errors == 0, "{errors} errors");
     Ok(())
 }

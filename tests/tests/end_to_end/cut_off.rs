@@ -12,7 +12,9 @@ use pointsman_lab::{
 };
 use tokio::time::Instant;
 
-use super::support::{CLOSING, House, NAME, PROMOTION, SOON, connect, options, short_hold, tell};
+use super::support::{
+    CLOSING, NAME, PROMOTION, SOON, TestEnvironment, connect, options, short_hold, tell,
+};
 
 const BUDGET: Duration = Duration::from_secs(4);
 
@@ -40,12 +42,12 @@ async fn a_sidecar_cut_off_after_the_hold_cannot_write_behind_the_fence() -> Res
         xds_of: Some(1),
         ..GateOptions::default()
     };
-    let house = House::ready(short_hold(BUDGET, gates)).await?;
+    let env = TestEnvironment::ready(short_hold(BUDGET, gates)).await?;
     // Every sidecar has acknowledged the hold when the source is about to be closed.
-    let caught = house.source_gate()?.hold_at(CLOSING);
-    let switch = house.switch_until(caught).await?;
-    house.xds_gate()?.sever();
-    house.source_gate()?.release();
+    let caught = env.source_gate()?.hold_at(CLOSING);
+    let switch = env.switch_until(caught).await?;
+    env.xds_gate()?.sever();
+    env.source_gate()?.release();
     let output = switch.ended().await?;
     ensure!(output.code == Some(0), "{output:?}");
     ensure!(
@@ -54,20 +56,20 @@ async fn a_sidecar_cut_off_after_the_hold_cannot_write_behind_the_fence() -> Res
     );
 
     // Its clients are parked, and refused when the hold ends; the others write on.
-    let orders = house.lab.databases.first().context("a database")?;
-    for address in [house.lab.writer(1, orders), house.lab.reader(1, orders)] {
+    let orders = env.lab.databases.first().context("a database")?;
+    for address in [env.lab.writer(1, orders), env.lab.reader(1, orders)] {
         let refusal = refused(address).await?;
         tell(&format!("through the sidecar that was cut off: {refusal}"));
     }
-    house.workload.more_acked(50, SOON).await?;
-    for database in &house.lab.databases {
-        nothing_is_left_behind(&house.lab.pair, &database.name).await?;
+    env.workload.more_acked(50, SOON).await?;
+    for database in &env.lab.databases {
+        nothing_is_left_behind(&env.lab.pair, &database.name).await?;
     }
 
-    let back = house.now();
-    house.xds_gate()?.restore();
-    house.served_by(&house.lab.pair.target, back).await?;
-    let (lab, _record) = house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    let back = env.now();
+    env.xds_gate()?.restore();
+    env.served_by(&env.lab.pair.target, back).await?;
+    let (lab, _record) = env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     for database in &lab.databases {
         nothing_is_left_behind(&lab.pair, &database.name).await?;
     }
@@ -138,14 +140,14 @@ async fn a_sidecar_that_never_heard_of_the_hold_cannot_write_behind_the_fence() 
     };
     let workload = Workload::start(&plan)?;
     workload.more_acked(50, SOON).await?;
-    let house = House { workload, lab };
-    house.prepare().await?;
-    house.cli_ok(&["migration", "switch", NAME]).await?;
+    let env = TestEnvironment { workload, lab };
+    env.prepare().await?;
+    env.cli_ok(&["migration", "switch", NAME]).await?;
 
     // They go on trying while the target serves and the source is the stream's subscriber.
-    let flipped = house.now();
-    house.proven().await?;
-    let House { workload, lab } = house;
+    let flipped = env.now();
+    env.proven().await?;
+    let TestEnvironment { workload, lab } = env;
     let tries = || {
         workload
             .record()
@@ -166,7 +168,7 @@ async fn a_sidecar_that_never_heard_of_the_hold_cannot_write_behind_the_fence() 
         .writers()
         .filter_map(|client| client.failures().last())
     {
-        tell(&format!("{:?} {}", failure.sqlstate, failure.words));
+        tell(&format!("{:?} {}", failure.sqlstate, failure.message));
     }
     let verdict = verify::check(&record, &lab.pair.target).await?;
     ensure!(verdict.is_clean(), "{verdict}");
@@ -182,12 +184,12 @@ async fn a_sidecar_that_starts_during_a_hold_holds_as_well() -> Result<()> {
             ..GateOptions::default()
         })
     };
-    let mut house = House::ready(patient).await?;
-    let caught = house.target_gate()?.hold_at(PROMOTION);
-    let switch = house.switch_until(caught).await?;
-    let orders = house.lab.databases.first().context("a database")?;
-    let address = house.lab.writer(1, orders);
-    let sidecar = &mut house.lab.sidecars[1];
+    let mut env = TestEnvironment::ready(patient).await?;
+    let caught = env.target_gate()?.hold_at(PROMOTION);
+    let switch = env.switch_until(caught).await?;
+    let orders = env.lab.databases.first().context("a database")?;
+    let address = env.lab.writer(1, orders);
+    let sidecar = &mut env.lab.sidecars[1];
     sidecar.restart().await?;
     sidecar.listening(address).await?;
 
@@ -201,15 +203,15 @@ async fn a_sidecar_that_starts_during_a_hold_holds_as_well() -> Result<()> {
     tokio::pin!(newcomer);
     tokio::select! {
         early = &mut newcomer => bail!("it was not held: {early:?}"),
-        parked = is_parked(&house.lab.sidecars[1]) => parked?,
+        parked = is_parked(&env.lab.sidecars[1]) => parked?,
     }
-    house.target_gate()?.release();
+    env.target_gate()?.release();
     let served_by = newcomer.await?;
-    ensure!(served_by == i32::from(house.lab.pair.target.address().port()));
+    ensure!(served_by == i32::from(env.lab.pair.target.address().port()));
     let output = switch.ended().await?;
     ensure!(output.code == Some(0), "{output:?}");
-    house.lab.synced().await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    env.lab.synced().await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }
 

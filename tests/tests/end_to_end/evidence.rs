@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::support::{CLOSING, House, NAME, SOON, connect, options, tell};
+use super::support::{CLOSING, NAME, SOON, TestEnvironment, connect, options, tell};
 
 /// How fresh the numbers are to be.
 const FRESH: Duration = Duration::from_secs(1);
@@ -232,8 +232,8 @@ async fn a_target_that_sidecars_do_not_reach_blocks() -> Result<()> {
     let blocked = lab.control_plane.cli(&preflight).await?;
     tell(&blocked.stdout);
     ensure!(blocked.code == Some(3), "{blocked:?}");
-    let words = "2 of 2 sidecars cannot reach teal (sc0, sc1)";
-    ensure!(blocked.stdout.contains(words), "{blocked:?}");
+    let message = "2 of 2 sidecars cannot reach teal (sc0, sc1)";
+    ensure!(blocked.stdout.contains(message), "{blocked:?}");
     Ok(())
 }
 
@@ -242,14 +242,14 @@ async fn a_target_that_sidecars_do_not_reach_blocks() -> Result<()> {
 async fn sidecars_that_cannot_reach_the_new_writer_raise_an_alarm() -> Result<()> {
     let settings =
         "[alarm]\nfailures = 1000\nfailing_percent = 100\nfailing_ms = 1000\n".to_owned();
-    let mut house = House::ready(LabOptions {
+    let mut env = TestEnvironment::ready(LabOptions {
         settings,
         ..options(GateOptions::default())
     })
     .await?;
-    house.switch().await?;
-    house.proven().await?;
-    let status = house
+    env.switch().await?;
+    env.proven().await?;
+    let status = env
         .until("the old writer is seen to be empty", |status| {
             let left = status["old_writer"].as_str();
             left == Some("0 sessions on blue, by the sidecars' word")
@@ -263,8 +263,8 @@ async fn sidecars_that_cannot_reach_the_new_writer_raise_an_alarm() -> Result<()
         ensure!(open.is_some_and(|open| open > 0), "{reported}");
     }
 
-    house.lab.pair.target.crash().await?;
-    let status = house
+    env.lab.pair.target.crash().await?;
+    let status = env
         .until("the alarm has fired", |status| alarm(status).is_some())
         .await?;
     let cause = alarm(&status).unwrap_or_default();
@@ -275,23 +275,23 @@ async fn sidecars_that_cannot_reach_the_new_writer_raise_an_alarm() -> Result<()
 
     // A target that is down cannot be gone back from without loss. Once it is there again, the
     // alarm's rollback goes through by itself, unless it was undone before that.
-    house.lab.pair.target.start().await?;
+    env.lab.pair.target.start().await?;
     let back = |status: &Value| status["state"] == "rolled_back";
-    let status = house
+    let status = env
         .until("the way back is open again, or taken", |status| {
             back(status) || status["reverse_stream"] == "proven"
         })
         .await?;
     if !back(&status) {
-        house.roll_back().await?;
+        env.roll_back().await?;
     }
-    house.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     Ok(())
 }
 
 /// What the sidecars' alarm said; the cause of a migration is overwritten by what comes after.
 fn alarm(status: &Value) -> Option<&str> {
     let timeline = status["timeline"].as_array().into_iter().flatten();
-    let mut words = timeline.filter_map(|entry| entry["words"].as_str());
-    words.find(|words| words.starts_with("alarm of the sidecars"))
+    let mut messages = timeline.filter_map(|entry| entry["words"].as_str());
+    messages.find(|message| message.starts_with("alarm of the sidecars"))
 }

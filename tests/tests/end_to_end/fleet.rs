@@ -7,13 +7,13 @@ use pointsman_lab::{GateOptions, envoy::Envoy, ports::Port, sidecar_name};
 
 use super::{
     refusing::{Refusing, WORDS},
-    support::{House, NAME, SOON, connect, options},
+    support::{NAME, SOON, TestEnvironment, connect, options},
 };
 
 /// An address that no sidecar of a lab has.
 const STRAY: &str = "127.0.1.77";
 
-impl House {
+impl TestEnvironment {
     /// An Envoy with the bootstrap of sidecar 0, as node `stray` at an address of its own.
     async fn stray(&self) -> Result<Envoy> {
         let lab = &self.lab;
@@ -41,46 +41,45 @@ impl House {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unregistered_sidecar_is_served_and_shown_and_blocks_a_switch() -> Result<()> {
-    let house = House::ready(options(GateOptions::default())).await?;
-    let mut stray = house.stray().await?;
-    let session = connect(house.at_stray()?, "orders").await?;
+    let env = TestEnvironment::ready(options(GateOptions::default())).await?;
+    let mut stray = env.stray().await?;
+    let session = connect(env.at_stray()?, "orders").await?;
     session.client().simple_query("SELECT FROM writes").await?;
     session.close().await;
 
-    let fleet = house.cli(&["fleet", "status"]).await?.stdout;
+    let fleet = env.cli(&["fleet", "status"]).await?.stdout;
     let row = fleet.lines().find(|line| line.starts_with("stray"));
     ensure!(
         row.is_some_and(|row| row.contains("UNREGISTERED") && row.contains(STRAY)),
         "{fleet}"
     );
 
-    let began = house.now();
-    let preflight = house.cli(&["migration", "preflight", NAME]).await?;
+    let began = env.now();
+    let preflight = env.cli(&["migration", "preflight", NAME]).await?;
     ensure!(preflight.code == Some(3), "{preflight:?}");
     ensure!(preflight.stdout.contains("stray"), "{preflight:?}");
-    let switch = house.begin_switch()?.ended().await?;
+    let switch = env.begin_switch()?.ended().await?;
     ensure!(switch.code == Some(1), "{switch:?}");
     ensure!(switch.stderr.contains("stray"), "{switch:?}");
-    house.settled("undone").await?;
-    let errors = house.workload.record().errors_between(began, house.now());
+    env.settled("undone").await?;
+    let errors = env.workload.record().errors_between(began, env.now());
     ensure!(errors == 0, "clients noticed: {errors} errors");
 
-    house
-        .cli_ok(&["fleet", "register", "stray", "--listen", STRAY])
+    env.cli_ok(&["fleet", "register", "stray", "--listen", STRAY])
         .await?;
-    house.lab.synced().await?;
-    house.switch().await?;
-    let session = connect(house.at_stray()?, "orders").await?;
+    env.lab.synced().await?;
+    env.switch().await?;
+    let session = connect(env.at_stray()?, "orders").await?;
     let port = session
         .client()
         .query_one("SELECT inet_server_port()", &[])
         .await?;
-    ensure!(port.get::<_, i32>(0) == i32::from(house.lab.pair.target.address().port()));
+    ensure!(port.get::<_, i32>(0) == i32::from(env.lab.pair.target.address().port()));
     session.close().await;
 
     stray.kill().await?;
-    house.workload.more_acked(20, SOON).await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    env.workload.more_acked(20, SOON).await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }
 
@@ -88,21 +87,21 @@ async fn an_unregistered_sidecar_is_served_and_shown_and_blocks_a_switch() -> Re
 /// switch from beginning before any other sidecar, server or client has noticed anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_that_is_stuck_keeps_a_switch_from_beginning() -> Result<()> {
-    let house = House::ready(options(GateOptions::default())).await?;
+    let env = TestEnvironment::ready(options(GateOptions::default())).await?;
     let canary = sidecar_name(0);
-    let orders = house.lab.databases.first().context("a database")?;
-    let listen = house.lab.writer(0, orders).ip().to_string();
+    let orders = env.lab.databases.first().context("a database")?;
+    let listen = env.lab.writer(0, orders).ip().to_string();
     let register = [
         "fleet", "register", &canary, "--listen", &listen, "--canary",
     ];
-    house.cli_ok(&register).await?;
-    house.lab.synced().await?;
+    env.cli_ok(&register).await?;
+    env.lab.synced().await?;
     let other = sidecar_name(1);
-    let before = house.layer_of(&other).await?;
+    let before = env.layer_of(&other).await?;
 
-    house.lab.sidecars[0].freeze();
-    let began = house.now();
-    let switch = house.cli(&["migration", "switch", NAME]).await?;
+    env.lab.sidecars[0].freeze();
+    let began = env.now();
+    let switch = env.cli(&["migration", "switch", NAME]).await?;
     ensure!(switch.code == Some(1), "{switch:?}");
     ensure!(switch.stderr.contains("canary"), "{switch:?}");
     ensure!(
@@ -110,78 +109,76 @@ async fn a_canary_that_is_stuck_keeps_a_switch_from_beginning() -> Result<()> {
         "{switch:?}"
     );
     ensure!(!switch.stderr.contains(&other), "{switch:?}");
-    house.settled("undone").await?;
+    env.settled("undone").await?;
     ensure!(
-        house.layer_of(&other).await? == before,
+        env.layer_of(&other).await? == before,
         "the other was sent it"
     );
 
-    house.lab.sidecars[0].thaw();
-    house.lab.synced().await?;
-    house.switch().await?;
+    env.lab.sidecars[0].thaw();
+    env.lab.synced().await?;
+    env.switch().await?;
     ensure!(
-        house.layer_of(&other).await? != before,
+        env.layer_of(&other).await? != before,
         "the other was not sent it"
     );
-    let errors = house.workload.record().errors_between(began, house.now());
+    let errors = env.workload.record().errors_between(began, env.now());
     println!("{errors} errors of clients, at a switch with one refusal before it");
-    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }
 
 /// A sidecar that refuses what moves nothing would refuse the hold as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_that_refuses_a_change_keeps_a_switch_from_beginning() -> Result<()> {
-    let house = House::ready(options(GateOptions::default())).await?;
+    let env = TestEnvironment::ready(options(GateOptions::default())).await?;
     let [writer, reader] = [Port::reserve()?, Port::reserve()?].map(|port| port.number());
     // Nothing that moves exists for it, so nothing is asked of it but to take changes.
-    let path = house.lab.scratch.path().join("elsewhere.toml");
+    let path = env.lab.scratch.path().join("elsewhere.toml");
     let elsewhere = format!(
         "[servers.grey]\nendpoint = \"127.0.0.1:1\"\ncontrol = \"host=127.0.0.1 user=postgres\"\n\
          [databases.elsewhere]\nwriter = \"grey\"\nreaders = [\"grey\"]\n\
          listen = {{ writer = {writer}, reader = {reader} }}\n"
     );
     fs::write(&path, elsewhere)?;
-    house
-        .cli_ok(&["database", "apply", &path.to_string_lossy()])
+    env.cli_ok(&["database", "apply", &path.to_string_lossy()])
         .await?;
     let register = ["fleet", "register", "picky", "--listen", STRAY];
-    house
-        .cli_ok(&[&register[..], &["--database", "elsewhere"]].concat())
+    env.cli_ok(&[&register[..], &["--database", "elsewhere"]].concat())
         .await?;
-    let picky = Refusing::connect("picky", house.lab.control_plane.xds()).await?;
-    house.lab.synced().await?;
+    let picky = Refusing::connect("picky", env.lab.control_plane.xds()).await?;
+    env.lab.synced().await?;
 
     picky.refuse();
-    let began = house.now();
-    let switch = house.cli(&["migration", "switch", NAME]).await?;
+    let began = env.now();
+    let switch = env.cli(&["migration", "switch", NAME]).await?;
     ensure!(switch.code == Some(1), "{switch:?}");
     let refused = format!("refused: picky ({WORDS})");
-    for words in [
+    for message in [
         "not every registered sidecar took a change that moves nothing",
         &refused,
     ] {
-        ensure!(switch.stderr.contains(words), "{switch:?}");
+        ensure!(switch.stderr.contains(message), "{switch:?}");
     }
-    house.settled("undone").await?;
-    let preflight = house.cli(&["migration", "preflight", NAME]).await?;
+    env.settled("undone").await?;
+    let preflight = env.cli(&["migration", "preflight", NAME]).await?;
     ensure!(preflight.code == Some(3), "{preflight:?}");
     let line = preflight.stdout.lines().find(|line| line.contains("C74"));
     ensure!(
         line.is_some_and(|line| line.contains("picky") && line.contains(WORDS)),
         "{preflight:?}"
     );
-    let errors = house.workload.record().errors_between(began, house.now());
+    let errors = env.workload.record().errors_between(began, env.now());
     ensure!(errors == 0, "clients noticed: {errors} errors");
 
     drop(picky);
-    house.cli_ok(&["fleet", "retire", "picky"]).await?;
-    house.switch().await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    env.cli_ok(&["fleet", "retire", "picky"]).await?;
+    env.switch().await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }
 
-impl House {
+impl TestEnvironment {
     /// The publish with the runtime layer that a sidecar was sent last.
     async fn layer_of(&self, sidecar: &str) -> Result<u64> {
         let show = ["fleet", "show", sidecar];

@@ -3,14 +3,14 @@
 use anyhow::{Result, ensure};
 use pointsman_lab::GateOptions;
 
-use super::support::{House, NAME, options};
+use super::support::{NAME, TestEnvironment, options};
 
-impl House {
-    /// Asks for a flip of `orders` to `to`, which is to be refused with each of `words`.
-    async fn flip_is_refused(&self, to: &str, words: &[&str]) -> Result<()> {
+impl TestEnvironment {
+    /// Asks for a flip of `orders` to `to`, which is to be refused with each of `reasons`.
+    async fn flip_is_refused(&self, to: &str, reasons: &[&str]) -> Result<()> {
         let output = self.cli(&["flip", "orders", "--to", to]).await?;
         ensure!(output.code == Some(1), "{output:?}");
-        for word in words {
+        for word in reasons {
             ensure!(
                 output.stderr.contains(word),
                 "nobody said {word:?}: {output:?}"
@@ -41,45 +41,43 @@ impl House {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flip_needs_its_proofs_or_force() -> Result<()> {
-    let mut house = House::ready(options(GateOptions::default())).await?;
-    let (blue, green) = (&house.lab.pair.source, &house.lab.pair.target);
+    let mut env = TestEnvironment::ready(options(GateOptions::default())).await?;
+    let (blue, green) = (&env.lab.pair.source, &env.lab.pair.target);
     let (at_blue, at_green) = (blue.address().port(), green.address().port());
 
-    house.flip_is_refused("green", &["migration m"]).await?;
-    house.cli_ok(&["migration", "cancel", NAME]).await?;
-    house
-        .flip_is_refused("grey", &["grey", "blue", "green"])
+    env.flip_is_refused("green", &["migration m"]).await?;
+    env.cli_ok(&["migration", "cancel", NAME]).await?;
+    env.flip_is_refused("grey", &["grey", "blue", "green"])
         .await?;
 
     // The old writer takes writes, whatever the new one does.
-    let words = ["blue", "took a write", "two writers", "--force"];
-    house.flip_is_refused("green", &words).await?;
+    let reasons = ["blue", "took a write", "two writers", "--force"];
+    env.flip_is_refused("green", &reasons).await?;
     let old = blue.client("postgres").await?;
     let close = "ALTER DATABASE orders ALLOW_CONNECTIONS false";
     old.batch_execute(close).await?;
     // Closed, and the new one is a standby still.
-    let words = ["green", "not proven to be writable", "promote it first"];
-    house.flip_is_refused("green", &words).await?;
+    let reasons = ["green", "not proven to be writable", "promote it first"];
+    env.flip_is_refused("green", &reasons).await?;
 
     let new = green.client("postgres").await?;
     new.execute("SELECT pg_promote(true)", &[]).await?;
     // The closing came along with the WAL.
     let open = "ALTER DATABASE orders ALLOW_CONNECTIONS true";
     new.batch_execute(open).await?;
-    house.cli_ok(&["flip", "orders", "--to", "green"]).await?;
-    let ports = house.writers_of_orders().await?;
+    env.cli_ok(&["flip", "orders", "--to", "green"]).await?;
+    let ports = env.writers_of_orders().await?;
     ensure!(ports == [i32::from(at_green); 2], "{ports:?}");
 
     // A server that does not answer is not shown to refuse anything.
     old.batch_execute(open).await?;
     drop((old, new));
-    house.lab.pair.target.stop().await?;
-    let words = ["green", "not proven to refuse", "--force"];
-    house.flip_is_refused("blue", &words).await?;
-    house
-        .cli_ok(&["flip", "orders", "--to", "blue", "--force"])
+    env.lab.pair.target.stop().await?;
+    let reasons = ["green", "not proven to refuse", "--force"];
+    env.flip_is_refused("blue", &reasons).await?;
+    env.cli_ok(&["flip", "orders", "--to", "blue", "--force"])
         .await?;
-    let ports = house.writers_of_orders().await?;
+    let ports = env.writers_of_orders().await?;
     ensure!(ports == [i32::from(at_blue); 2], "{ports:?}");
     Ok(())
 }

@@ -5,9 +5,9 @@ use pointsman_lab::{
     GateOptions, Lab, control_plane::Output, postgres::PostgresServer, sidecar_name,
 };
 
-use super::support::{House, MARKER, connect, options};
+use super::support::{MARKER, TestEnvironment, connect, options};
 
-impl House {
+impl TestEnvironment {
     /// Runs `recover` for `server` with `more`, which needs no control plane.
     async fn recover(&self, server: &PostgresServer, more: &[&str]) -> Result<Output> {
         let control = server.conninfo("postgres");
@@ -23,8 +23,8 @@ impl House {
         let Err(refusal) = control_plane.restart().await else {
             anyhow::bail!("it serves without a store");
         };
-        let words = format!("{refusal:#}");
-        ensure!(words.contains("does not exist"), "{words}");
+        let message = format!("{refusal:#}");
+        ensure!(message.contains("does not exist"), "{message}");
         Ok(())
     }
 
@@ -56,38 +56,38 @@ async fn a_server_that_was_fenced_is_opened_without_the_store() -> Result<()> {
         source_control: true,
         ..GateOptions::default()
     };
-    let mut house = House::ready(options(gates)).await?;
-    let caught = house.source_gate()?.hold_answer_to(MARKER);
-    let _switch = house.switch_until(caught).await?;
-    house.lose_the_store().await?;
-    house.source_gate()?.release();
-    let (blue, green) = (&house.lab.pair.source, &house.lab.pair.target);
+    let mut env = TestEnvironment::ready(options(gates)).await?;
+    let caught = env.source_gate()?.hold_answer_to(MARKER);
+    let _switch = env.switch_until(caught).await?;
+    env.lose_the_store().await?;
+    env.source_gate()?.release();
+    let (blue, green) = (&env.lab.pair.source, &env.lab.pair.target);
     let standby = green.conninfo("postgres");
 
-    let record = house.recover(blue, &[]).await?;
+    let record = env.recover(blue, &[]).await?;
     ensure!(record.code == Some(0), "{record:?}");
     for word in ["fenced by migration m", "server      blue", "orders"] {
         ensure!(record.stdout.contains(word), "{word}: {record:?}");
     }
-    let blind = house.recover(blue, &["--un-fence"]).await?;
+    let blind = env.recover(blue, &["--un-fence"]).await?;
     ensure!(blind.code == Some(1), "{blind:?}");
     ensure!(blind.stderr.contains("--standby CONNINFO"), "{blind:?}");
     let copy = ["--un-fence", "--standby", &standby];
-    let wrong = house.recover(green, &copy).await?;
+    let wrong = env.recover(green, &copy).await?;
     ensure!(wrong.code == Some(1), "a standby was opened: {wrong:?}");
     ensure!(connect(blue.address(), "orders").await.is_err());
-    let opened = house.recover(blue, &copy).await?;
+    let opened = env.recover(blue, &copy).await?;
     ensure!(opened.code == Some(0), "{opened:?}");
     connect(blue.address(), "orders").await?.close().await;
-    let record = house.recover(blue, &[]).await?;
+    let record = env.recover(blue, &[]).await?;
     ensure!(record.stdout.contains("no fence"), "{record:?}");
 
-    let anew = house.now();
-    house.start_anew().await?;
-    house.served_by(&house.lab.pair.source, anew).await?;
-    house.prepare().await?;
-    house.switch().await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    let anew = env.now();
+    env.start_anew().await?;
+    env.served_by(&env.lab.pair.source, anew).await?;
+    env.prepare().await?;
+    env.switch().await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }
 
@@ -97,13 +97,13 @@ async fn a_server_whose_standby_was_promoted_stays_closed_without_the_store() ->
         target_control: true,
         ..GateOptions::default()
     };
-    let mut house = House::ready(options(gates)).await?;
-    let caught = house.target_gate()?.hold_at("SET TABLESPACE");
-    let _switch = house.switch_until(caught).await?;
-    house.lose_the_store().await?;
-    let (blue, green) = (&house.lab.pair.source, &house.lab.pair.target);
+    let mut env = TestEnvironment::ready(options(gates)).await?;
+    let caught = env.target_gate()?.hold_at("SET TABLESPACE");
+    let _switch = env.switch_until(caught).await?;
+    env.lose_the_store().await?;
+    let (blue, green) = (&env.lab.pair.source, &env.lab.pair.target);
     let standby = green.conninfo("postgres");
-    let refused = house
+    let refused = env
         .recover(blue, &["--un-fence", "--standby", &standby])
         .await?;
     ensure!(refused.code == Some(1), "{refused:?}");

@@ -8,12 +8,12 @@ use pointsman_lab::{GateOptions, LabOptions, postgres::PostgresServer};
 
 use super::{
     seen::connect_errors,
-    support::{House, NAME, PROMOTION, SOON, connect, options, refusals, tell},
+    support::{NAME, PROMOTION, SOON, TestEnvironment, connect, options, refusals, tell},
 };
 
 const BUDGET: Duration = Duration::from_secs(6);
 
-impl House {
+impl TestEnvironment {
     /// A switch whose request to promote was swallowed by the network, together with the
     /// target.
     async fn needs_an_operator() -> Result<Self> {
@@ -27,10 +27,10 @@ impl House {
                 ..GateOptions::default()
             })
         };
-        let house = Self::ready(options).await?;
-        let caught = house.target_gate()?.hold_at(PROMOTION);
-        let switch = house.switch_until(caught).await?;
-        house.target_gate()?.sever();
+        let env = Self::ready(options).await?;
+        let caught = env.target_gate()?.hold_at(PROMOTION);
+        let switch = env.switch_until(caught).await?;
+        env.target_gate()?.sever();
         let output = switch.ended().await?;
         ensure!(output.code == Some(1), "{output:?}");
         for word in ["needs_operator", "green", "resolve", "open-source"] {
@@ -39,8 +39,8 @@ impl House {
                 "nobody said {word}: {output:?}"
             );
         }
-        house.settled("needs_operator").await?;
-        Ok(house)
+        env.settled("needs_operator").await?;
+        Ok(env)
     }
 
     async fn resolve(&self, choice: &str) -> Result<Option<i32>> {
@@ -72,13 +72,13 @@ async fn is_closed(server: &PostgresServer) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_promote_intent_an_unreachable_target_needs_an_operator() -> Result<()> {
-    let house = House::needs_an_operator().await?;
-    house.both_are_closed().await?;
+    let env = TestEnvironment::needs_an_operator().await?;
+    env.both_are_closed().await?;
     // Past the budget of the hold the sidecars refuse by themselves.
-    for refusal in refusals(&house.lab).await? {
+    for refusal in refusals(&env.lab).await? {
         ensure!(refusal.sqlstate.is_none(), "a server was asked: {refusal}");
     }
-    let status = house.cli(&["migration", "status", NAME]).await?;
+    let status = env.cli(&["migration", "status", NAME]).await?;
     for word in [
         "stopped at promote",
         "routes refuse once the hold ends",
@@ -91,34 +91,34 @@ async fn after_the_promote_intent_an_unreachable_target_needs_an_operator() -> R
     }
 
     // Nothing new can be proven yet.
-    ensure!(house.resolve("open-source").await? == Some(1));
-    house.settled("needs_operator").await?;
-    house.both_are_closed().await?;
+    ensure!(env.resolve("open-source").await? == Some(1));
+    env.settled("needs_operator").await?;
+    env.both_are_closed().await?;
 
-    house.target_gate()?.restore();
-    let resolved = house.now();
-    ensure!(house.resolve("retry").await? == Some(0));
-    house.settled("baking").await?;
-    house.served_by(&house.lab.pair.target, resolved).await?;
-    house.proven().await?;
-    house.roll_back().await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    env.target_gate()?.restore();
+    let resolved = env.now();
+    ensure!(env.resolve("retry").await? == Some(0));
+    env.settled("baking").await?;
+    env.served_by(&env.lab.pair.target, resolved).await?;
+    env.proven().await?;
+    env.roll_back().await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_opens_the_source_once_the_target_is_proven_harmless() -> Result<()> {
-    let house = House::needs_an_operator().await?;
-    house.target_gate()?.restore();
-    let resolved = house.now();
-    ensure!(house.resolve("open-source").await? == Some(0));
-    let standing = house.settled("rolled_back").await?;
-    tell(&standing.headline);
-    house.served_by(&house.lab.pair.source, resolved).await?;
+    let env = TestEnvironment::needs_an_operator().await?;
+    env.target_gate()?.restore();
+    let resolved = env.now();
+    ensure!(env.resolve("open-source").await? == Some(0));
+    let status = env.settled("rolled_back").await?;
+    tell(&status.headline);
+    env.served_by(&env.lab.pair.source, resolved).await?;
     // Late errors would mean that somebody is still sent elsewhere.
-    let served = house.now();
-    house.workload.more_acked(100, SOON).await?;
-    let (lab, record) = house.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    let served = env.now();
+    env.workload.more_acked(100, SOON).await?;
+    let (lab, record) = env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     let errors = connect_errors(&record, served);
     ensure!(errors.is_empty(), "{errors:#?}");
     // The target hears of nothing that the source does now.

@@ -15,7 +15,7 @@ use pointsman_lab::{
     postgres::PostgresServer,
     workload::{Access, ConnectError, Login, Moment, Plan, Record, Session, Workload, verify},
 };
-use pointsman_tests::migration::Standing;
+use pointsman_tests::migration::MigrationStatus;
 use serde_json::Value;
 use tokio::{process::Child, time::timeout};
 
@@ -53,7 +53,7 @@ pub(crate) fn short_hold(budget: Duration, gates: GateOptions) -> LabOptions {
 }
 
 /// A lab under load. Half of the clients keep their session, half reconnect for each write.
-pub(crate) struct House {
+pub(crate) struct TestEnvironment {
     pub(crate) workload: Workload,
     pub(crate) lab: Lab,
 }
@@ -61,12 +61,12 @@ pub(crate) struct House {
 /// A verb of the command line that is under way.
 pub(crate) struct Verb(Child);
 
-impl House {
+impl TestEnvironment {
     /// Everything is up, clients write and read, and migration [`NAME`] can be switched.
     pub(crate) async fn ready(options: LabOptions) -> Result<Self> {
-        let house = Self::at_work(options).await?;
-        house.prepare().await?;
-        Ok(house)
+        let env = Self::at_work(options).await?;
+        env.prepare().await?;
+        Ok(env)
     }
 
     /// Everything is up, clients write and read.
@@ -162,7 +162,7 @@ impl House {
     }
 
     /// Waits until nothing is under way, and expects to find the migration in `state`.
-    pub(crate) async fn settled(&self, state: &str) -> Result<Standing> {
+    pub(crate) async fn settled(&self, state: &str) -> Result<MigrationStatus> {
         let settled = self.until("the switch has ended", has_ended).await?;
         ensure!(settled["state"] == state, "not {state}: {settled:#}");
         Ok(serde_json::from_value(settled)?)
@@ -290,6 +290,6 @@ fn show(verb: &str, output: &Output) {
     clippy::print_stdout,
     reason = "what a person reads of a test, with `--nocapture` or when it fails"
 )]
-pub(crate) fn tell(words: &str) {
-    println!("{words}");
+pub(crate) fn tell(text: &str) {
+    println!("{text}");
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     seen::{connect_errors, longest_wait_ms},
-    support::{House, MARKER, SOON, Verb, options, short_hold, tell},
+    support::{MARKER, SOON, TestEnvironment, Verb, options, short_hold, tell},
 };
 
 /// What a hold lasts at most when nothing else is set.
@@ -26,13 +26,13 @@ const SHORT_BUDGET: Duration = Duration::from_secs(6);
 /// A target that is not there after this long gets no more of the hold.
 const CATCH_UP: &str = "[switch]\ncatch_up_ms = 1000\n";
 
-impl House {
-    /// The switch ends as undone, says each of `words`, and every client is served by the
+impl TestEnvironment {
+    /// The switch ends as undone, says each of `messages`, and every client is served by the
     /// source again.
-    async fn is_undone(&self, switch: Verb, words: &[&str]) -> Result<()> {
+    async fn is_undone(&self, switch: Verb, messages: &[&str]) -> Result<()> {
         let output = switch.ended().await?;
         ensure!(output.code == Some(1), "{output:?}");
-        for word in words {
+        for word in messages {
             ensure!(
                 output.stderr.contains(word),
                 "nobody said {word:?}: {output:?}"
@@ -92,23 +92,23 @@ async fn an_unreachable_target_undoes_the_switch() -> Result<()> {
     };
     let mut options = short_hold(SHORT_BUDGET, gates);
     options.settings += CATCH_UP;
-    let house = House::ready(options).await?;
-    let began = house.now();
+    let env = TestEnvironment::ready(options).await?;
+    let began = env.now();
     // Once with connections that break, once with a target that falls silent.
     let breaks: [fn(&Gate); 2] = [Gate::sever, Gate::black_hole];
     for is_gone in breaks {
-        let caught = house.source_gate()?.hold_at(MARKER);
-        let switch = house.switch_until(caught).await?;
-        is_gone(house.target_gate()?);
-        house.source_gate()?.release();
-        house.is_undone(switch, &["green"]).await?;
-        house.readers_reach(&house.lab.pair.source).await?;
-        house.target_gate()?.restore();
-        house.readers_reach(&house.lab.pair.target).await?;
-        house.everybody_was_released(began, SHORT_BUDGET)?;
+        let caught = env.source_gate()?.hold_at(MARKER);
+        let switch = env.switch_until(caught).await?;
+        is_gone(env.target_gate()?);
+        env.source_gate()?.release();
+        env.is_undone(switch, &["green"]).await?;
+        env.readers_reach(&env.lab.pair.source).await?;
+        env.target_gate()?.restore();
+        env.readers_reach(&env.lab.pair.target).await?;
+        env.everybody_was_released(began, SHORT_BUDGET)?;
     }
-    house.switch().await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    env.switch().await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }
 
@@ -135,29 +135,29 @@ async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
         settings: CATCH_UP.to_owned(),
         ..options(gates)
     };
-    let house = House::ready(options).await?;
-    let began = house.now();
-    let caught = house.source_gate()?.hold_at(MARKER);
-    let switch = house.switch_until(caught).await?;
-    let target = &house.lab.pair.target;
+    let env = TestEnvironment::ready(options).await?;
+    let began = env.now();
+    let caught = env.source_gate()?.hold_at(MARKER);
+    let switch = env.switch_until(caught).await?;
+    let target = &env.lab.pair.target;
     let deadline = Instant::now() + SOON;
     while !matches!(stuck_behind_the_closing(target).await, Ok(true)) {
         ensure!(Instant::now() < deadline, "the closing is not replayed");
     }
-    house.source_gate()?.release();
-    house.is_undone(switch, &["green", "replay", "1s"]).await?;
-    house.readers_reach(&house.lab.pair.source).await?;
+    env.source_gate()?.release();
+    env.is_undone(switch, &["green", "replay", "1s"]).await?;
+    env.readers_reach(&env.lab.pair.source).await?;
     let resume = "SELECT pg_wal_replay_resume()";
     target
         .client("postgres")
         .await?
         .execute(resume, &[])
         .await?;
-    house.readers_reach(&house.lab.pair.target).await?;
-    house.everybody_was_released(began, DEFAULT_BUDGET)?;
+    env.readers_reach(&env.lab.pair.target).await?;
+    env.everybody_was_released(began, DEFAULT_BUDGET)?;
 
-    house.switch().await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    env.switch().await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }
 
@@ -167,36 +167,36 @@ async fn a_missing_sidecar_undoes_the_switch_by_name() -> Result<()> {
         xds_of: Some(1),
         ..GateOptions::default()
     };
-    let mut house = House::ready(options(gates)).await?;
-    let began = house.now();
+    let mut env = TestEnvironment::ready(options(gates)).await?;
+    let began = env.now();
 
-    house.xds_gate()?.black_hole();
-    house.is_undone(house.begin_switch()?, &["sc1"]).await?;
-    house.xds_gate()?.restore();
-    house.lab.synced().await?;
-    house.everybody_was_released(began, DEFAULT_BUDGET)?;
+    env.xds_gate()?.black_hole();
+    env.is_undone(env.begin_switch()?, &["sc1"]).await?;
+    env.xds_gate()?.restore();
+    env.lab.synced().await?;
+    env.everybody_was_released(began, DEFAULT_BUDGET)?;
 
     // Clients behind a sidecar that stands still wait for as long as it does.
-    house.lab.sidecars[1].freeze();
-    let output = house.begin_switch()?.ended().await?;
-    house.lab.sidecars[1].thaw();
+    env.lab.sidecars[1].freeze();
+    let output = env.begin_switch()?.ended().await?;
+    env.lab.sidecars[1].thaw();
     ensure!(output.code == Some(1), "{output:?}");
     // Which is noticed first, its silence to the rehearsal or the age of its last report,
     // depends on how long before it had reported.
     let noticed = ["silent: sc1", "sc1: it has not reported"];
-    let said = |words: &&str| output.stderr.contains(*words);
+    let said = |message: &&str| output.stderr.contains(*message);
     ensure!(noticed.iter().any(said), "{output:?}");
-    house.served_by(&house.lab.pair.source, house.now()).await?;
-    house.lab.synced().await?;
+    env.served_by(&env.lab.pair.source, env.now()).await?;
+    env.lab.synced().await?;
 
-    house.lab.sidecars[1].kill().await?;
-    let output = house.begin_switch()?.ended().await?;
+    env.lab.sidecars[1].kill().await?;
+    let output = env.begin_switch()?.ended().await?;
     ensure!(output.code == Some(1), "{output:?}");
     ensure!(output.stderr.contains("sc1"), "{output:?}");
-    house.lab.sidecars[1].restart().await?;
-    house.lab.synced().await?;
+    env.lab.sidecars[1].restart().await?;
+    env.lab.synced().await?;
 
-    house.switch().await?;
-    house.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    env.switch().await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
     Ok(())
 }

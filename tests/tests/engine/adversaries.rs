@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     servers::{eventually, write},
-    support::{World, is_in, story},
+    support::{TestEnvironment, is_in, story},
 };
 
 /// A session that writes one row after the other, until it is told to stop or ended.
@@ -81,9 +81,9 @@ impl Writer {
 }
 
 /// Writes over the replication protocol, as a walsender.
-async fn walsender_writer(world: &World) -> Result<Writer> {
-    let address = world.pair.source.address();
-    let admin = world.pair.source.client("orders").await?;
+async fn walsender_writer(env: &TestEnvironment) -> Result<Writer> {
+    let address = env.pair.source.address();
+    let admin = env.pair.source.client("orders").await?;
     admin
         .batch_execute(
             "GRANT INSERT ON writes TO repl; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO repl",
@@ -102,8 +102,8 @@ async fn walsender_writer(world: &World) -> Result<Writer> {
 }
 
 /// A reader session on the standby that tries to write all the time.
-async fn writing_reader(world: &World, client: i32) -> Result<Writer> {
-    let session = world.pair.target.client_as("app", "orders").await?;
+async fn writing_reader(env: &TestEnvironment, client: i32) -> Result<Writer> {
+    let session = env.pair.target.client_as("app", "orders").await?;
     Ok(Writer::start(client, async move |acknowledged, stop| {
         let sql = "INSERT INTO writes (client, number) VALUES ($1, $2)";
         for number in 1.. {
@@ -119,60 +119,60 @@ async fn writing_reader(world: &World, client: i32) -> Result<Writer> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s1_what_a_walsender_was_told_is_written_is_on_the_target() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.started().await?;
-    let writer = walsender_writer(&world).await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let writer = walsender_writer(&env).await?;
     eventually("the walsender writes", async || Ok(writer.written() > 20)).await?;
-    let status = world.engine().switch("m").await?;
+    let status = env.engine().switch("m").await?;
     println!("{}", story(&status));
-    writer.kept_every_row_on(&world.pair.target).await?;
+    writer.kept_every_row_on(&env.pair.target).await?;
     ensure!(matches!(status.migration.state(), State::Baking { .. }));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s2_no_session_on_the_standby_writes_what_a_rollback_would_lose() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.started().await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
     let mut readers = Vec::new();
     for client in [81, 82, 83] {
-        readers.push(writing_reader(&world, client).await?);
+        readers.push(writing_reader(&env, client).await?);
     }
-    world.engine().switch("m").await?;
-    world.proven().await?;
-    let status = world.engine().rollback("m", false).await?;
+    env.engine().switch("m").await?;
+    env.proven().await?;
+    let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
     for reader in readers {
-        reader.kept_every_row_on(&world.pair.source).await?;
+        reader.kept_every_row_on(&env.pair.source).await?;
     }
     Ok(())
 }
 
 /// A switch whose promotion was sent and has not arrived, stopped for an operator.
-async fn promotion_under_way() -> Result<World> {
+async fn promotion_under_way() -> Result<TestEnvironment> {
     let settings = Settings {
         promote: Duration::from_secs(1),
         ..Settings::default()
     };
-    let world = World::new(settings).await?;
-    world.started().await?;
-    let caught = world.target_gate.hold_at("pg_promote");
-    let status = world.engine().switch("m").await?;
+    let env = TestEnvironment::new(settings).await?;
+    env.started().await?;
+    let caught = env.target_gate.hold_at("pg_promote");
+    let status = env.engine().switch("m").await?;
     caught.within(Duration::from_secs(1)).await?;
     ensure!(matches!(
         status.migration.state(),
         State::NeedsOperator { .. }
     ));
-    Ok(world)
+    Ok(env)
 }
 
 /// Lets the held promotion arrive, waits until the target has dealt with it and `others`
 /// control sessions are left there, and says whether the target is a primary then.
-async fn promoted_late(world: &World, others: i64) -> Result<bool> {
-    let target = world.pair.target.client("postgres").await?;
+async fn promoted_late(env: &TestEnvironment, others: i64) -> Result<bool> {
+    let target = env.pair.target.client("postgres").await?;
     let sessions =
         "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pointsman/%'";
-    world.target_gate.release();
+    env.target_gate.release();
     eventually("the late request has been dealt with", async || {
         Ok(target.query_one(sessions, &[]).await?.get::<_, i64>(0) <= others)
     })
@@ -197,15 +197,15 @@ async fn is_open(server: &PostgresServer) -> Result<bool> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_the_target_hears_nothing_of_an_opening_after_the_intent_to_promote() -> Result<()> {
-    let world = promotion_under_way().await?;
-    let status = world.engine().resolve("m", "open-source").await?;
+    let env = promotion_under_way().await?;
+    let status = env.engine().resolve("m", "open-source").await?;
     is_in(&status, &State::RolledBack)?;
-    write(&world.pair.source, 73, 1).await?;
+    write(&env.pair.source, 73, 1).await?;
     let standbys = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
-    let admin = world.pair.source.client("postgres").await?;
+    let admin = env.pair.source.client("postgres").await?;
     let fed: i64 = admin.query_one(standbys, &[]).await?.get(0);
-    let promoted = promoted_late(&world, 1).await?;
-    let open = is_open(&world.pair.target).await?;
+    let promoted = promoted_late(&env, 1).await?;
+    let open = is_open(&env.pair.target).await?;
     ensure!(
         fed == 0 && !open,
         "beside the open source: {fed} standbys fed by it, the target promoted {promoted} and \
@@ -216,22 +216,22 @@ async fn s3_the_target_hears_nothing_of_an_opening_after_the_intent_to_promote()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_a_promotion_that_arrives_after_the_undo_does_nothing() -> Result<()> {
-    let world = promotion_under_way().await?;
+    let env = promotion_under_way().await?;
     // The target cannot be asked any more; an operator who asserts that it is down is wrong.
     let closed = pointsman_lab::ports::Port::reserve()?;
-    world.move_control_of_target(closed.on_loopback()).await?;
-    let status = world
+    env.move_control_of_target(closed.on_loopback()).await?;
+    let status = env
         .engine()
         .resolve("m", "open-source-target-is-down")
         .await?;
     println!("{}", story(&status));
-    write(&world.pair.source, 73, 1).await?;
+    write(&env.pair.source, 73, 1).await?;
     eventually("the opening reaches the standby", async || {
-        is_open(&world.pair.target).await
+        is_open(&env.pair.target).await
     })
     .await?;
     ensure!(
-        !promoted_late(&world, 0).await?,
+        !promoted_late(&env, 0).await?,
         "the late request promoted the target beside the open source"
     );
     Ok(())
@@ -239,35 +239,34 @@ async fn s3_a_promotion_that_arrives_after_the_undo_does_nothing() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s4_an_idle_database_outside_the_catalogue_never_has_two_primaries() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    let admin = world.pair.source.client("postgres").await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    let admin = env.pair.source.client("postgres").await?;
     admin
         .batch_execute("CREATE DATABASE idle OWNER app")
         .await?;
-    let idle = world.pair.source.client_as("app", "idle").await?;
+    let idle = env.pair.source.client_as("app", "idle").await?;
     idle.batch_execute("CREATE TABLE t (id int PRIMARY KEY)")
         .await?;
 
-    world.create("unfated", &[]).await?;
-    let report = world.engine().preflight("unfated").await?;
+    env.create("unfated", &[]).await?;
+    let report = env.engine().preflight("unfated").await?;
     let blocks: Vec<_> = report.blocking().map(|f| f.message.clone()).collect();
     ensure!(
         blocks.iter().any(|says| says.contains("idle")),
         "preflight does not block on the idle database: {blocks:?}"
     );
-    world.engine().cancel("unfated").await?;
+    env.engine().cancel("unfated").await?;
 
-    world
-        .create("m", &[("idle", UnlistedDatabasePolicy::StaysClosed)])
+    env.create("m", &[("idle", UnlistedDatabasePolicy::StaysClosed)])
         .await?;
-    world.engine().preflight("m").await?;
-    world.engine().start("m").await?;
-    let status = world.engine().switch("m").await?;
+    env.engine().preflight("m").await?;
+    env.engine().start("m").await?;
+    let status = env.engine().switch("m").await?;
     println!("{}", story(&status));
     ensure!(matches!(status.migration.state(), State::Baking { .. }));
     let on_source = idle.execute("INSERT INTO t VALUES (1)", &[]).await.is_ok();
-    let fresh = world.pair.source.client_as("app", "idle").await.is_ok();
-    let on_target = world.pair.target.client_as("app", "idle").await.is_ok();
+    let fresh = env.pair.source.client_as("app", "idle").await.is_ok();
+    let on_target = env.pair.target.client_as("app", "idle").await.is_ok();
     ensure!(
         !on_source && !fresh && !on_target,
         "`idle` takes writes: on the source's old session {on_source}, on a new one there {fresh}, \

@@ -6,7 +6,7 @@ use pointsman_lab::gate::Caught;
 
 use super::{
     servers::{eventually, is_standby, rows, write},
-    support::{World, is_in, story},
+    support::{TestEnvironment, is_in, story},
 };
 
 /// The statement that lets clients into a server again.
@@ -16,15 +16,15 @@ const MARKER: &str = "pg_logical_emit_message(true, 'pointsman.fence'";
 
 /// Lets another engine take over, and expects the source to serve with all `written` rows
 /// and the target to be its standby.
-async fn source_serves_again(world: &mut World, died_in: &str, written: i64) -> Result<()> {
-    world.take_over().await?;
-    let status = world.settled().await?;
+async fn source_serves_again(env: &mut TestEnvironment, died_in: &str, written: i64) -> Result<()> {
+    env.take_over().await?;
+    let status = env.settled().await?;
     is_in(&status, &State::Undone)?;
     died(&status, died_in)?;
-    ensure!(rows(&world.pair.source, 1).await? == written);
-    ensure!(is_standby(&world.pair.target).await?);
+    ensure!(rows(&env.pair.source, 1).await? == written);
+    ensure!(is_standby(&env.pair.target).await?);
     let readers_are_back = async || {
-        let (writer, reader) = world.routes().await?;
+        let (writer, reader) = env.routes().await?;
         Ok(writer == "served by blue" && reader == "served by green")
     };
     eventually("both routes are what they were", readers_are_back).await
@@ -45,70 +45,70 @@ fn died(status: &Status, step: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_the_intent_to_promote_the_source_serves_again() -> Result<()> {
-    let mut world = World::new(Settings::default()).await?;
-    world.started().await?;
-    write(&world.pair.source, 1, 1).await?;
-    world.mute_fleet();
-    let _switch = world.begin_switch();
-    let held = async || Ok(world.routes().await?.0.starts_with("held"));
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    write(&env.pair.source, 1, 1).await?;
+    env.mute_fleet();
+    let _switch = env.begin_switch();
+    let held = async || Ok(env.routes().await?.0.starts_with("held"));
     eventually("new connections are held", held).await?;
-    world.kill().await?;
-    source_serves_again(&mut world, "hold", 1).await?;
+    env.kill().await?;
+    source_serves_again(&mut env, "hold", 1).await?;
 
     for (number, last_request) in [(2, CLOSING), (3, MARKER)] {
-        write(&world.pair.source, 1, number).await?;
-        let caught = world.source_gate.hold_answer_to(last_request);
-        let _switch = world.begin_switch();
-        world.kill_at(caught).await?;
-        world.source_gate.release();
-        source_serves_again(&mut world, "fence", number).await?;
+        write(&env.pair.source, 1, number).await?;
+        let caught = env.source_gate.hold_answer_to(last_request);
+        let _switch = env.begin_switch();
+        env.kill_at(caught).await?;
+        env.source_gate.release();
+        source_serves_again(&mut env, "fence", number).await?;
     }
 
-    let caught = world.source_gate.hold_at(MARKER);
-    let _switch = world.begin_switch();
-    world.kill_at(caught).await?;
-    let opened_and_nobody_was_told = world.source_gate.hold_answer_to(OPENING);
-    world.take_over().await?;
-    world.kill_at(opened_and_nobody_was_told).await?;
-    world.source_gate.release();
-    source_serves_again(&mut world, "undo", 3).await?;
+    let caught = env.source_gate.hold_at(MARKER);
+    let _switch = env.begin_switch();
+    env.kill_at(caught).await?;
+    let opened_and_nobody_was_told = env.source_gate.hold_answer_to(OPENING);
+    env.take_over().await?;
+    env.kill_at(opened_and_nobody_was_told).await?;
+    env.source_gate.release();
+    source_serves_again(&mut env, "undo", 3).await?;
 
-    let status = world.engine().switch("m").await?;
+    let status = env.engine().switch("m").await?;
     ensure!(
         matches!(status.migration.state(), State::Baking { .. }),
         "{}",
         story(&status)
     );
-    ensure!(rows(&world.pair.target, 1).await? == 3);
+    ensure!(rows(&env.pair.target, 1).await? == 3);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_took_writes_while_nobody_drove_gets_no_successor() -> Result<()> {
-    let mut world = World::new(Settings::default()).await?;
-    world.started().await?;
-    let caught = world.target_gate.hold_at("pg_promote");
-    let _switch = world.begin_switch();
-    world.kill_at(caught).await?;
-    world.lose_requests_to_target().await?;
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let caught = env.target_gate.hold_at("pg_promote");
+    let _switch = env.begin_switch();
+    env.kill_at(caught).await?;
+    env.lose_requests_to_target().await?;
     // A superuser has a way through every fence.
-    let superuser = world.pair.source.client("postgres").await?;
+    let superuser = env.pair.source.client("postgres").await?;
     let open = "ALTER DATABASE orders ALLOW_CONNECTIONS true";
     superuser.batch_execute(open).await?;
-    let session = world.pair.source.client("orders").await?;
+    let session = env.pair.source.client("orders").await?;
     let insert = "INSERT INTO writes (client, number) VALUES (1, 1)";
     session.batch_execute(insert).await?;
     let close = "ALTER DATABASE orders ALLOW_CONNECTIONS false";
     superuser.batch_execute(close).await?;
     drop((superuser, session));
-    world.take_over().await?;
-    let status = world.settled().await?;
+    env.take_over().await?;
+    let status = env.settled().await?;
     ensure!(
         matches!(status.migration.state(), State::NeedsOperator { .. }),
         "{}",
         story(&status)
     );
-    ensure!(is_standby(&world.pair.target).await?);
+    ensure!(is_standby(&env.pair.target).await?);
     Ok(())
 }
 
@@ -121,53 +121,53 @@ enum UnderWay {
 /// Kills the engine at `point` of a switch, past the intent to promote, and expects the next
 /// one to finish the switch, to prove the reverse stream and to have a lossless way back.
 async fn killed_after_the_intent(
-    point: impl FnOnce(&World) -> Caught,
+    point: impl FnOnce(&TestEnvironment) -> Caught,
     under_way: UnderWay,
     died_in: &str,
 ) -> Result<()> {
-    let mut world = World::new(Settings::default()).await?;
-    world.started().await?;
-    write(&world.pair.source, 1, 1).await?;
-    let caught = point(&world);
-    let _switch = world.begin_switch();
-    world.kill_at(caught).await?;
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    write(&env.pair.source, 1, 1).await?;
+    let caught = point(&env);
+    let _switch = env.begin_switch();
+    env.kill_at(caught).await?;
     match under_way {
-        UnderWay::Lost => world.lose_requests_to_target().await?,
-        UnderWay::Arrives => world.target_gate.release(),
+        UnderWay::Lost => env.lose_requests_to_target().await?,
+        UnderWay::Arrives => env.target_gate.release(),
     }
-    world.take_over().await?;
-    let status = world.proven().await?;
-    ensure!(world.routes().await?.0 == "served by green");
-    ensure!(rows(&world.pair.target, 1).await? == 1);
-    write(&world.pair.target, 1, 2).await?;
+    env.take_over().await?;
+    let status = env.proven().await?;
+    ensure!(env.routes().await?.0 == "served by green");
+    ensure!(rows(&env.pair.target, 1).await? == 1);
+    write(&env.pair.target, 1, 2).await?;
     died(&status, died_in)?;
-    goes_back(&world, 2).await
+    goes_back(&env, 2).await
 }
 
 /// Rolls back without loss; `written` rows are on the source, which takes another one.
-async fn goes_back(world: &World, written: i64) -> Result<()> {
-    let status = world.engine().rollback("m", false).await?;
+async fn goes_back(env: &TestEnvironment, written: i64) -> Result<()> {
+    let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
-    ensure!(rows(&world.pair.source, 1).await? == written);
-    ensure!(world.routes().await? == ("served by blue".into(), "served by blue".into()));
-    write(&world.pair.source, 1, written + 1).await
+    ensure!(rows(&env.pair.source, 1).await? == written);
+    ensure!(env.routes().await? == ("served by blue".into(), "served by blue".into()));
+    write(&env.pair.source, 1, written + 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_the_promotion_left_the_next_engine_asks_for_it() -> Result<()> {
-    let asked = |w: &World| w.target_gate.hold_at("pg_promote");
+    let asked = |w: &TestEnvironment| w.target_gate.hold_at("pg_promote");
     killed_after_the_intent(asked, UnderWay::Lost, "promote").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_the_promotion_is_under_way_the_next_engine_finishes_it() -> Result<()> {
-    let asked = |w: &World| w.target_gate.hold_at("pg_promote");
+    let asked = |w: &TestEnvironment| w.target_gate.hold_at("pg_promote");
     killed_after_the_intent(asked, UnderWay::Arrives, "promote").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_after_promotion_and_before_the_flip() -> Result<()> {
-    let promoted = |w: &World| w.target_gate.hold_answer_to("pg_promote");
+    let promoted = |w: &TestEnvironment| w.target_gate.hold_answer_to("pg_promote");
     killed_after_the_intent(promoted, UnderWay::Lost, "promote").await
 }
 
@@ -175,90 +175,91 @@ async fn killed_after_promotion_and_before_the_flip() -> Result<()> {
 async fn killed_while_the_slots_are_made() -> Result<()> {
     // The statement is prepared long before; it names a slot, by the database's oid, only
     // when it runs.
-    let making_slots = |w: &World| w.target_gate.hold_at("pointsman_rb_1");
+    let making_slots = |w: &TestEnvironment| w.target_gate.hold_at("pointsman_rb_1");
     killed_after_the_intent(making_slots, UnderWay::Arrives, "promote").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_when_the_target_is_open_and_nobody_is_sent_there() -> Result<()> {
-    let opened = |w: &World| w.target_gate.hold_answer_to(OPENING);
+    let opened = |w: &TestEnvironment| w.target_gate.hold_answer_to(OPENING);
     killed_after_the_intent(opened, UnderWay::Lost, "flip").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_bake_the_way_back_stays_lossless() -> Result<()> {
-    let mut world = World::new(Settings::default()).await?;
-    world.started().await?;
-    let caught = world.source_gate.hold_at("CREATE SUBSCRIPTION");
-    let _switch = world.begin_switch();
-    world.kill_at(caught).await?;
-    write(&world.pair.target, 1, 1).await?;
-    world.source_gate.release();
-    world.take_over().await?;
-    world.proven().await?;
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let caught = env.source_gate.hold_at("CREATE SUBSCRIPTION");
+    let _switch = env.begin_switch();
+    env.kill_at(caught).await?;
+    write(&env.pair.target, 1, 1).await?;
+    env.source_gate.release();
+    env.take_over().await?;
+    env.proven().await?;
 
-    world.kill().await?;
-    write(&world.pair.target, 1, 2).await?;
-    world.take_over().await?;
-    world.proven().await?;
-    goes_back(&world, 2).await
+    env.kill().await?;
+    write(&env.pair.target, 1, 2).await?;
+    env.take_over().await?;
+    env.proven().await?;
+    goes_back(&env, 2).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_bake_a_migration_is_completed_by_the_next_engine() -> Result<()> {
-    let mut world = World::new(Settings::default()).await?;
-    world.switched().await?;
-    world.kill().await?;
-    world.take_over().await?;
-    let status = world.engine().complete("m", false).await?;
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.kill().await?;
+    env.take_over().await?;
+    let status = env.engine().complete("m", false).await?;
     is_in(&status, &State::Completed)?;
-    write(&world.pair.target, 1, 1).await
+    write(&env.pair.target, 1, 1).await
 }
 
 /// Kills the engine at `caught` of a rollback, lets another one take over, and expects the
 /// target to serve on with a lossless way back.
 async fn killed_going_back(
-    world: &mut World,
+    env: &mut TestEnvironment,
     number: i64,
     died_in: &str,
-    point: impl FnOnce(&World) -> Caught,
+    point: impl FnOnce(&TestEnvironment) -> Caught,
 ) -> Result<()> {
-    write(&world.pair.target, 1, number).await?;
-    let caught = point(world);
-    let _rollback = world.begin_rollback(false);
-    world.kill_at(caught).await?;
-    world.source_gate.release();
-    world.target_gate.release();
-    world.take_over().await?;
-    let status = world.proven().await?;
+    write(&env.pair.target, 1, number).await?;
+    let caught = point(env);
+    let _rollback = env.begin_rollback(false);
+    env.kill_at(caught).await?;
+    env.source_gate.release();
+    env.target_gate.release();
+    env.take_over().await?;
+    let status = env.proven().await?;
     ensure!(
-        world.routes().await?.0 == "served by green",
+        env.routes().await?.0 == "served by green",
         "{}",
         story(&status)
     );
-    ensure!(rows(&world.pair.target, 1).await? == number);
+    ensure!(rows(&env.pair.target, 1).await? == number);
     died(&status, died_in)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_a_rollback_the_target_serves_on_until_the_source_is_open() -> Result<()> {
-    let mut world = World::new(Settings::default()).await?;
-    world.switched().await?;
-    let target_closed = |w: &World| w.target_gate.hold_answer_to(CLOSING);
-    killed_going_back(&mut world, 1, "fence", target_closed).await?;
-    let sequences = |w: &World| w.source_gate.hold_at("setval");
-    killed_going_back(&mut world, 2, "promote", sequences).await?;
-    let source_let_everybody_in = |w: &World| w.source_gate.hold_answer_to("pg_reload_conf");
-    killed_going_back(&mut world, 3, "promote", source_let_everybody_in).await?;
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    let target_closed = |w: &TestEnvironment| w.target_gate.hold_answer_to(CLOSING);
+    killed_going_back(&mut env, 1, "fence", target_closed).await?;
+    let sequences = |w: &TestEnvironment| w.source_gate.hold_at("setval");
+    killed_going_back(&mut env, 2, "promote", sequences).await?;
+    let source_let_everybody_in =
+        |w: &TestEnvironment| w.source_gate.hold_answer_to("pg_reload_conf");
+    killed_going_back(&mut env, 3, "promote", source_let_everybody_in).await?;
 
-    let caught = world.source_gate.hold_answer_to(OPENING);
-    let _rollback = world.begin_rollback(false);
-    world.kill_at(caught).await?;
-    world.source_gate.release();
-    world.take_over().await?;
-    let status = world.settled().await?;
+    let caught = env.source_gate.hold_answer_to(OPENING);
+    let _rollback = env.begin_rollback(false);
+    env.kill_at(caught).await?;
+    env.source_gate.release();
+    env.take_over().await?;
+    let status = env.settled().await?;
     is_in(&status, &State::RolledBack)?;
-    ensure!(rows(&world.pair.source, 1).await? == 3);
-    ensure!(world.routes().await?.0 == "served by blue");
-    write(&world.pair.source, 1, 4).await
+    ensure!(rows(&env.pair.source, 1).await? == 3);
+    ensure!(env.routes().await?.0 == "served by blue");
+    write(&env.pair.source, 1, 4).await
 }

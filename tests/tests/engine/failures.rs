@@ -8,20 +8,20 @@ use pointsman_lab::postgres::PostgresServer;
 
 use super::{
     servers::{SOON, eventually, is_standby, rows, write},
-    support::{World, is_in, story},
+    support::{TestEnvironment, is_in, story},
 };
 
 /// Begins a switch and stops it where the source is about to be closed; `trouble` comes;
 /// the switch goes on and is undone.
 async fn undone_after(
-    world: &World,
-    trouble: impl AsyncFnOnce(&World) -> Result<()>,
+    env: &TestEnvironment,
+    trouble: impl AsyncFnOnce(&TestEnvironment) -> Result<()>,
 ) -> Result<Status> {
-    let caught = world.source_gate.hold_at("ALLOW_CONNECTIONS false");
-    let switch = world.begin_switch();
+    let caught = env.source_gate.hold_at("ALLOW_CONNECTIONS false");
+    let switch = env.begin_switch();
     caught.within(SOON).await?;
-    trouble(world).await?;
-    world.source_gate.release();
+    trouble(env).await?;
+    env.source_gate.release();
     let status = switch.await??;
     is_in(&status, &State::Undone)?;
     Ok(status)
@@ -40,11 +40,11 @@ fn undone_at(status: &Status) -> Result<Duration> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_target_undoes_the_switch_within_the_hold() -> Result<()> {
     let settings = Settings::default();
-    let world = World::new(settings).await?;
-    world.started().await?;
-    write(&world.pair.source, 1, 1).await?;
-    let status = undone_after(&world, async |world| {
-        world.target_gate.black_hole();
+    let env = TestEnvironment::new(settings).await?;
+    env.started().await?;
+    write(&env.pair.source, 1, 1).await?;
+    let status = undone_after(&env, async |env| {
+        env.target_gate.black_hole();
         Ok(())
     })
     .await?;
@@ -53,23 +53,22 @@ async fn a_silent_target_undoes_the_switch_within_the_hold() -> Result<()> {
         took < settings.hold_budget,
         "the source was opened after {took:?}, and the hold had ended"
     );
-    ensure!(world.routes().await? == ("served by blue".into(), "served by blue".into()));
-    write(&world.pair.source, 1, 2).await?;
-    world.target_gate.restore();
-    readers_return(&world).await?;
-    ensure!(is_standby(&world.pair.target).await?);
-    replicated(&world.pair.target, 2).await
+    ensure!(env.routes().await? == ("served by blue".into(), "served by blue".into()));
+    write(&env.pair.source, 1, 2).await?;
+    env.target_gate.restore();
+    readers_return(&env).await?;
+    ensure!(is_standby(&env.pair.target).await?);
+    replicated(&env.pair.target, 2).await
 }
 
-async fn readers_return(world: &World) -> Result<()> {
-    let words = "readers are served by their former endpoints again";
-    world
-        .until("readers return", |status| {
-            let last = status.entries.last();
-            last.is_some_and(|entry| entry.message == words)
-        })
-        .await?;
-    ensure!(world.routes().await? == ("served by blue".into(), "served by green".into()));
+async fn readers_return(env: &TestEnvironment) -> Result<()> {
+    let message = "readers are served by their former endpoints again";
+    env.until("readers return", |status| {
+        let last = status.entries.last();
+        last.is_some_and(|entry| entry.message == message)
+    })
+    .await?;
+    ensure!(env.routes().await? == ("served by blue".into(), "served by green".into()));
     Ok(())
 }
 
@@ -80,16 +79,16 @@ async fn replicated(target: &PostgresServer, written: i64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
-    let world = World::new(Settings {
+    let env = TestEnvironment::new(Settings {
         catch_up: Duration::from_secs(1),
         ..Settings::default()
     })
     .await?;
-    world.started().await?;
-    let status = undone_after(&world, async |world| {
+    env.started().await?;
+    let status = undone_after(&env, async |env| {
         // The fence ends every session on the target meanwhile, the one that asks as well.
         eventually("replay is paused", async || {
-            let target = world.pair.target.client("postgres").await?;
+            let target = env.pair.target.client("postgres").await?;
             Ok(target
                 .execute("SELECT pg_wal_replay_pause()", &[])
                 .await
@@ -103,39 +102,39 @@ async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
         "the headline names no cause: {}",
         status.headline
     );
-    ensure!(world.routes().await? == ("served by blue".into(), "served by blue".into()));
-    write(&world.pair.source, 1, 1).await?;
-    let target = world.pair.target.client("postgres").await?;
+    ensure!(env.routes().await? == ("served by blue".into(), "served by blue".into()));
+    write(&env.pair.source, 1, 1).await?;
+    let target = env.pair.target.client("postgres").await?;
     target
         .batch_execute("SELECT pg_wal_replay_resume()")
         .await?;
-    readers_return(&world).await?;
-    replicated(&world.pair.target, 1).await
+    readers_return(&env).await?;
+    replicated(&env.pair.target, 1).await
 }
 
 /// A switch that was refused before it held anybody.
-async fn refused_at_once(world: &World) -> Result<Status> {
-    let status = world.engine().switch("m").await?;
+async fn refused_at_once(env: &TestEnvironment) -> Result<Status> {
+    let status = env.engine().switch("m").await?;
     is_in(&status, &State::Undone)?;
     let held = status.entries.iter().any(|entry| entry.step == "hold");
     ensure!(!held, "{}", story(&status));
-    ensure!(world.routes().await? == ("served by blue".into(), "served by green".into()));
+    ensure!(env.routes().await? == ("served by blue".into(), "served by green".into()));
     Ok(status)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_fails_at_the_switch_refuses_it_before_anybody_is_held() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.started().await?;
-    let source = world.pair.source.client("orders").await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let source = env.pair.source.client("orders").await?;
     source.batch_execute("CREATE TABLE keyless (n int)").await?;
-    let status = refused_at_once(&world).await?;
-    for words in ["check C", "reverse.replica-identity blocks"] {
-        ensure!(status.headline.contains(words), "{}", story(&status));
+    let status = refused_at_once(&env).await?;
+    for message in ["check C", "reverse.replica-identity blocks"] {
+        ensure!(status.headline.contains(message), "{}", story(&status));
     }
-    write(&world.pair.source, 1, 1).await?;
+    write(&env.pair.source, 1, 1).await?;
     source.batch_execute("DROP TABLE keyless").await?;
-    let status = world.engine().switch("m").await?;
+    let status = env.engine().switch("m").await?;
     let switched = matches!(status.migration.state(), State::Baking { .. });
     ensure!(switched, "{}", story(&status));
     Ok(())
@@ -144,64 +143,64 @@ async fn a_check_that_fails_at_the_switch_refuses_it_before_anybody_is_held() ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_change_that_moves_nothing_refuses_the_switch_before_anybody_is_held()
 -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.started().await?;
-    world.refuse_rehearsals();
-    let status = refused_at_once(&world).await?;
-    for words in [
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    env.refuse_rehearsals();
+    let status = refused_at_once(&env).await?;
+    for message in [
         "not every registered sidecar took a change that moves nothing",
         "refused: app-1 (malformed)",
     ] {
-        ensure!(status.headline.contains(words), "{}", story(&status));
+        ensure!(status.headline.contains(message), "{}", story(&status));
     }
-    write(&world.pair.source, 1, 1).await
+    write(&env.pair.source, 1, 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_a_sidecar_refuses_undoes_the_switch_by_name() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.started().await?;
-    world.refuse_holds();
-    let status = world.engine().switch("m").await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    env.refuse_holds();
+    let status = env.engine().switch("m").await?;
     is_in(&status, &State::Undone)?;
-    for words in ["acknowledged the hold", "refused: app-1 (malformed)"] {
-        ensure!(status.headline.contains(words), "{}", story(&status));
+    for message in ["acknowledged the hold", "refused: app-1 (malformed)"] {
+        ensure!(status.headline.contains(message), "{}", story(&status));
     }
     let fenced = status.entries.iter().any(|entry| entry.step == "fence");
     ensure!(!fenced, "{}", story(&status));
-    write(&world.pair.source, 1, 1).await?;
-    replicated(&world.pair.target, 1).await
+    write(&env.pair.source, 1, 1).await?;
+    replicated(&env.pair.target, 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_before_the_intent_to_promote_opens_the_source() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.started().await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
     let marker = "pg_logical_emit_message(true, 'pointsman.fence'";
-    let caught = world.source_gate.hold_at(marker);
-    let switch = world.begin_switch();
+    let caught = env.source_gate.hold_at(marker);
+    let switch = env.begin_switch();
     caught.within(SOON).await?;
-    let mut rollback = pin!(world.engine().rollback("m", false));
+    let mut rollback = pin!(env.engine().rollback("m", false));
     // Polled once, it has been asked for.
     tokio::select! {
         biased;
         outcome = &mut rollback => bail!("it did not wait for the step: {outcome:?}"),
-        () = std::future::ready(()) => world.source_gate.release(),
+        () = std::future::ready(()) => env.source_gate.release(),
     }
     let status = rollback.await?;
     is_in(&status, &State::Undone)?;
     ensure!(switch.await??.migration.state() == State::Undone);
     ensure!(status.headline.contains("an operator aborted the switch"));
-    write(&world.pair.source, 1, 1).await?;
-    ensure!(is_standby(&world.pair.target).await?);
+    write(&env.pair.source, 1, 1).await?;
+    ensure!(is_standby(&env.pair.target).await?);
 
-    let status = world.engine().switch("m").await?;
+    let status = env.engine().switch("m").await?;
     ensure!(
         matches!(status.migration.state(), State::Baking { .. }),
         "{}",
         story(&status)
     );
-    ensure!(rows(&world.pair.target, 1).await? == 1);
+    ensure!(rows(&env.pair.target, 1).await? == 1);
     Ok(())
 }
 
@@ -216,76 +215,76 @@ fn waits_for_an_operator(status: &Status) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_lost_behind_its_opening_is_never_taken_for_unwritten() -> Result<()> {
-    let world = World::new(Settings {
+    let env = TestEnvironment::new(Settings {
         promote: Duration::from_secs(1),
         ..Settings::default()
     })
     .await?;
-    world.started().await?;
-    let caught = world.target_gate.hold_answer_to(OPENING);
-    let switch = world.begin_switch();
+    env.started().await?;
+    let caught = env.target_gate.hold_answer_to(OPENING);
+    let switch = env.begin_switch();
     caught.within(SOON).await?;
-    let opened = async || Ok(write(&world.pair.target, 1, 1).await.is_ok());
+    let opened = async || Ok(write(&env.pair.target, 1, 1).await.is_ok());
     eventually("the target is open", opened).await?;
-    world.target_gate.sever();
+    env.target_gate.sever();
     waits_for_an_operator(&switch.await??)?;
 
-    waits_for_an_operator(&world.engine().resolve("m", "open-source").await?)?;
-    world.target_gate.restore();
-    waits_for_an_operator(&world.engine().resolve("m", "open-source").await?)?;
-    ensure!(write(&world.pair.source, 1, 2).await.is_err());
+    waits_for_an_operator(&env.engine().resolve("m", "open-source").await?)?;
+    env.target_gate.restore();
+    waits_for_an_operator(&env.engine().resolve("m", "open-source").await?)?;
+    ensure!(write(&env.pair.source, 1, 2).await.is_err());
 
-    let status = world.engine().resolve("m", "retry").await?;
+    let status = env.engine().resolve("m", "retry").await?;
     ensure!(
         matches!(status.migration.state(), State::Baking { .. }),
         "{}",
         story(&status)
     );
-    ensure!(world.routes().await?.0 == "served by green");
-    ensure!(rows(&world.pair.target, 1).await? == 1);
+    ensure!(env.routes().await?.0 == "served by green");
+    ensure!(rows(&env.pair.target, 1).await? == 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_lost_before_it_opens_again_is_tried_again_by_an_operator() -> Result<()> {
-    let world = World::new(Settings {
+    let env = TestEnvironment::new(Settings {
         promote: Duration::from_secs(1),
         ..Settings::default()
     })
     .await?;
-    world.switched().await?;
-    write(&world.pair.target, 1, 1).await?;
-    let caught = world.source_gate.hold_at(OPENING);
-    let rollback = world.begin_rollback(false);
+    env.switched().await?;
+    write(&env.pair.target, 1, 1).await?;
+    let caught = env.source_gate.hold_at(OPENING);
+    let rollback = env.begin_rollback(false);
     caught.within(SOON).await?;
-    world.source_gate.sever();
+    env.source_gate.sever();
     waits_for_an_operator(&rollback.await??)?;
-    ensure!(write(&world.pair.target, 1, 2).await.is_err());
-    ensure!(write(&world.pair.source, 1, 2).await.is_err());
+    ensure!(write(&env.pair.target, 1, 2).await.is_err());
+    ensure!(write(&env.pair.source, 1, 2).await.is_err());
 
-    world.source_gate.restore();
-    let status = world.engine().resolve("m", "retry").await?;
+    env.source_gate.restore();
+    let status = env.engine().resolve("m", "retry").await?;
     is_in(&status, &State::RolledBack)?;
-    ensure!(rows(&world.pair.source, 1).await? == 1);
-    write(&world.pair.source, 1, 2).await
+    ensure!(rows(&env.pair.source, 1).await? == 1);
+    write(&env.pair.source, 1, 2).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_to_a_silent_source_is_refused_and_the_target_serves_on() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.switched().await?;
-    world.source_gate.black_hole();
-    let refusal = world.engine().rollback("m", false).await;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.source_gate.black_hole();
+    let refusal = env.engine().rollback("m", false).await;
     ensure!(
-        matches!(&refusal, Err(EngineError::Refused(words)) if words.contains("blue")),
+        matches!(&refusal, Err(EngineError::Refused(message)) if message.contains("blue")),
         "{refusal:?}"
     );
-    write(&world.pair.target, 1, 1).await?;
-    ensure!(world.routes().await?.0 == "served by green");
-    world.source_gate.restore();
-    world.proven().await?;
-    let status = world.engine().rollback("m", false).await?;
+    write(&env.pair.target, 1, 1).await?;
+    ensure!(env.routes().await?.0 == "served by green");
+    env.source_gate.restore();
+    env.proven().await?;
+    let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
-    ensure!(rows(&world.pair.source, 1).await? == 1);
+    ensure!(rows(&env.pair.source, 1).await? == 1);
     Ok(())
 }

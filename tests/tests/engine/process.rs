@@ -73,10 +73,10 @@ impl Evidence for Reporting {
 }
 
 fn refused_by_one() -> Convergence {
-    let words = "malformed".to_owned();
+    let message = "malformed".to_owned();
     let node = "app-1".parse();
     Convergence {
-        refused: node.map(|node| (node, words)).into_iter().collect(),
+        refused: node.map(|node| (node, message)).into_iter().collect(),
         ..Convergence::default()
     }
 }

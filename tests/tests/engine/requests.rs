@@ -10,14 +10,14 @@ use tokio::time::sleep;
 
 use super::{
     servers::write,
-    support::{World, is_in, story},
+    support::{TestEnvironment, is_in, story},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_out_of_turn_is_refused_and_changes_nothing() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.create("m", &[]).await?;
-    let engine = world.engine();
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.create("m", &[]).await?;
+    let engine = env.engine();
     for refused in [
         engine.start("m").await,
         engine.switch("m").await,
@@ -34,24 +34,24 @@ async fn a_request_out_of_turn_is_refused_and_changes_nothing() -> Result<()> {
     ensure!(error.to_string().contains("migration preflight"), "{error}");
     ensure!(engine.status("m")?.migration.state() == State::Planned);
 
-    let again = world.create("n", &[]).await.unwrap_err();
+    let again = env.create("n", &[]).await.unwrap_err();
     let again = again.downcast::<EngineError>()?;
     ensure!(
         matches!(&again, EngineError::ServerTaken { migration, .. } if migration == "m"),
         "{again}"
     );
-    let same = world.create("m", &[]).await.unwrap_err();
+    let same = env.create("m", &[]).await.unwrap_err();
     ensure!(matches!(same.downcast()?, EngineError::Exists(_)));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_migration_leaves_nothing_and_frees_its_servers() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.started().await?;
-    let status = world.engine().cancel("m").await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let status = env.engine().cancel("m").await?;
     is_in(&status, &State::Cancelled)?;
-    let source = world.pair.source.client("orders").await?;
+    let source = env.pair.source.client("orders").await?;
     for left in [
         "SELECT count(*) FROM pg_publication",
         "SELECT count(*) FROM pg_namespace WHERE nspname = 'pointsman'",
@@ -61,27 +61,26 @@ async fn a_cancelled_migration_leaves_nothing_and_frees_its_servers() -> Result<
             "{left}"
         );
     }
-    write(&world.pair.source, 1, 1).await?;
-    world.create("n", &[]).await?;
+    write(&env.pair.source, 1, 1).await?;
+    env.create("n", &[]).await?;
     ensure!(
-        world
-            .engine()
+        env.engine()
             .preflight("n")
             .await?
             .blocking()
             .next()
             .is_none()
     );
-    let status = world.engine().start("n").await?;
+    let status = env.engine().start("n").await?;
     is_in(&status, &State::Prepared)?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
     let databases = ["orders".to_owned(), "billing".to_owned()];
-    let stranger = start_stranger("stranger", world.folder(), &databases).await?;
+    let stranger = start_stranger("stranger", env.folder(), &databases).await?;
     let at = stranger.address();
     let text = format!(
         "[servers.stranger]\nendpoint = \"{at}\"\ncontrol = \"host={} port={} user=postgres\"\n\
@@ -90,9 +89,9 @@ async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
         at.port()
     );
     let declared = Declaration::parse(&text, "stranger")?;
-    world.catalog().apply(&declared).await?;
-    world.create_to("m", "stranger", &[]).await?;
-    let report = world.engine().preflight("m").await?;
+    env.catalog().apply(&declared).await?;
+    env.create_to("m", "stranger", &[]).await?;
+    let report = env.engine().preflight("m").await?;
     let messages: Vec<_> = report
         .blocking()
         .map(|finding| finding.message.clone())
@@ -103,9 +102,9 @@ async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
             .any(|message| message.contains("system identifier")),
         "{messages:#?}"
     );
-    let refused = world.engine().start("m").await;
+    let refused = env.engine().start("m").await;
     ensure!(
-        matches!(&refused, Err(EngineError::Refused(words)) if words.contains("not passed")),
+        matches!(&refused, Err(EngineError::Refused(message)) if message.contains("not passed")),
         "{refused:?}"
     );
     Ok(())
@@ -114,21 +113,21 @@ async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preflight_that_is_too_old_lets_nobody_switch() -> Result<()> {
     let preflight_age = Duration::from_secs(2);
-    let world = World::new(Settings {
+    let env = TestEnvironment::new(Settings {
         preflight_age,
         ..Settings::default()
     })
     .await?;
-    world.started().await?;
+    env.started().await?;
     sleep(preflight_age).await;
-    let refused = world.engine().switch("m").await;
+    let refused = env.engine().switch("m").await;
     ensure!(
-        matches!(&refused, Err(EngineError::Refused(words)) if words.contains("is older than 2s")),
+        matches!(&refused, Err(EngineError::Refused(message)) if message.contains("is older than 2s")),
         "{refused:?}"
     );
-    is_in(&world.engine().status("m")?, &State::Prepared)?;
-    world.engine().preflight("m").await?;
-    let status = world.engine().switch("m").await?;
+    is_in(&env.engine().status("m")?, &State::Prepared)?;
+    env.engine().preflight("m").await?;
+    let status = env.engine().switch("m").await?;
     let switched = matches!(status.migration.state(), State::Baking { .. });
     ensure!(switched, "{}", story(&status));
     Ok(())
@@ -136,17 +135,16 @@ async fn a_preflight_that_is_too_old_lets_nobody_switch() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_that_are_left_on_the_old_writer_are_shown_until_they_end() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.report_on_source(3);
-    world.switched().await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.report_on_source(3);
+    env.switched().await?;
     for (sessions, shown) in [(3, "3 sessions (app-1: 3)"), (0, "0 sessions")] {
-        world.report_on_source(sessions);
-        world
-            .until(shown, |status| {
-                let left = status.old_writer.as_ref();
-                left.is_some_and(|left| left.to_string() == shown)
-            })
-            .await?;
+        env.report_on_source(sessions);
+        env.until(shown, |status| {
+            let left = status.old_writer.as_ref();
+            left.is_some_and(|left| left.to_string() == shown)
+        })
+        .await?;
     }
     Ok(())
 }

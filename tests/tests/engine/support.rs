@@ -27,7 +27,7 @@ use super::{
 
 /// Servers `blue` (the source) and `green` (the target), an engine, and gates between
 /// them. Migration `m` moves databases `orders` and `billing`.
-pub(crate) struct World {
+pub(crate) struct TestEnvironment {
     process: Option<Process>,
     /// Between the engine and the source.
     pub(crate) source_gate: Gate,
@@ -40,7 +40,7 @@ pub(crate) struct World {
     scratch: Scratch,
 }
 
-impl World {
+impl TestEnvironment {
     pub(crate) async fn new(settings: Settings) -> Result<Self> {
         let scratch = Scratch::new()?;
         let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
@@ -49,7 +49,7 @@ impl World {
         let stream_gate = Gate::start(pair.target.address()).await?;
         let store = EmbeddedStore::create(&scratch.path().join("store"))?;
         let process = Process::start(store, settings)?;
-        let world = Self {
+        let env = Self {
             process: Some(process),
             source_gate,
             target_gate,
@@ -58,10 +58,9 @@ impl World {
             settings,
             scratch,
         };
-        world
-            .move_control_of_target(world.target_gate.address())
+        env.move_control_of_target(env.target_gate.address())
             .await?;
-        Ok(world)
+        Ok(env)
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -283,7 +282,7 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for TestEnvironment {
     fn drop(&mut self) {
         if let Some(Process { runtime, .. }) = self.process.take() {
             runtime.shutdown_background();

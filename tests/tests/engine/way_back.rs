@@ -10,14 +10,14 @@ use pointsman_cutover::{
 
 use super::{
     servers::{eventually, rows, write},
-    support::{World, is_in, story},
+    support::{TestEnvironment, is_in, story},
 };
 
 const DATABASES: [&str; 2] = ["orders", "billing"];
 
 /// Loses the reverse stream of `databases` for good: its slots on the target are gone.
-async fn lose_slots(world: &World, databases: &[&str]) -> Result<()> {
-    let target = world.pair.target.client("postgres").await?;
+async fn lose_slots(env: &TestEnvironment, databases: &[&str]) -> Result<()> {
+    let target = env.pair.target.client("postgres").await?;
     let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
                WHERE database = $1 AND active_pid IS NOT NULL";
     let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
@@ -35,115 +35,113 @@ async fn lose_slots(world: &World, databases: &[&str]) -> Result<()> {
     Ok(())
 }
 
-async fn broken(world: &World) -> Result<Status> {
-    world
-        .until("the loss of the reverse stream is noticed", |status| {
-            status.reverse_stream() == "broken"
-        })
-        .await
+async fn broken(env: &TestEnvironment) -> Result<Status> {
+    env.until("the loss of the reverse stream is noticed", |status| {
+        status.reverse_stream() == "broken"
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_moves_forward_and_back() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    let status = world.switched().await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    let status = env.switched().await?;
     println!("{}", story(&status));
     ensure!(status.way_back.kind == WayBackKind::Switch && status.way_back.lossless);
-    write(&world.pair.target, 1, 1).await?;
-    let status = world.engine().rollback("m", false).await?;
+    write(&env.pair.target, 1, 1).await?;
+    let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
-    ensure!(rows(&world.pair.source, 1).await? == 1);
-    write(&world.pair.source, 1, 2).await
+    ensure!(rows(&env.pair.source, 1).await? == 1);
+    write(&env.pair.source, 1, 2).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_that_would_lose_writes_is_refused_with_their_number() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.switched().await?;
-    write(&world.pair.target, 1, 1).await?;
-    lose_slots(&world, &DATABASES).await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    write(&env.pair.target, 1, 1).await?;
+    lose_slots(&env, &DATABASES).await?;
     for number in 2..=4 {
-        write(&world.pair.target, 1, number).await?;
+        write(&env.pair.target, 1, number).await?;
     }
-    let status = broken(&world).await?;
+    let status = broken(&env).await?;
     println!("{}", story(&status));
     ensure!(!status.way_back.lossless);
 
-    refused_with(&world, 4).await?;
-    write(&world.pair.target, 1, 5).await?;
+    refused_with(&env, 4).await?;
+    write(&env.pair.target, 1, 5).await?;
 
-    let status = world.engine().rollback("m", true).await?;
+    let status = env.engine().rollback("m", true).await?;
     is_in(&status, &State::RolledBack)?;
     // What it had before it was fenced is there, and so is nothing that it had not.
-    ensure!((0..=1).contains(&rows(&world.pair.source, 1).await?));
-    write(&world.pair.source, 1, 6).await
+    ensure!((0..=1).contains(&rows(&env.pair.source, 1).await?));
+    write(&env.pair.source, 1, 6).await
 }
 
 /// The rollback that was asked for waits for the reverse stream.
-async fn waits(world: &World) -> Result<Status> {
-    world
-        .until("the rollback waits", |status| {
-            matches!(
-                status.migration.state(),
-                State::Baking {
-                    stream: StreamState::ArmingForRollback
-                }
-            )
-        })
-        .await
+async fn waits(env: &TestEnvironment) -> Result<Status> {
+    env.until("the rollback waits", |status| {
+        matches!(
+            status.migration.state(),
+            State::Baking {
+                stream: StreamState::ArmingForRollback
+            }
+        )
+    })
+    .await
 }
 
 /// A rollback is refused, and the refusal says how many transactions it would have lost.
-async fn refused_with(world: &World, lost: u64) -> Result<()> {
-    let refusal = match world.engine().rollback("m", false).await {
-        Err(EngineError::Refused(words)) => words,
+async fn refused_with(env: &TestEnvironment, lost: u64) -> Result<()> {
+    let refusal = match env.engine().rollback("m", false).await {
+        Err(EngineError::Refused(message)) => message,
         Err(error) => return Err(error.into()),
         Ok(status) => anyhow::bail!("not refused:\n{}", story(&status)),
     };
-    let words = format!("going back now would lose {lost} committed transactions");
-    let status = world.engine().status("m")?;
-    ensure!(refusal.contains(&words), "{refusal}\n{}", story(&status));
+    let message = format!("going back now would lose {lost} committed transactions");
+    let status = env.engine().status("m")?;
+    ensure!(refusal.contains(&message), "{refusal}\n{}", story(&status));
     ensure!(matches!(status.migration.state(), State::Baking { .. }));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_database_without_its_stream_is_enough_to_refuse() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.switched().await?;
-    lose_slots(&world, &["orders"]).await?;
-    write(&world.pair.target, 1, 1).await?;
-    write(&world.pair.target, 1, 2).await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    lose_slots(&env, &["orders"]).await?;
+    write(&env.pair.target, 1, 1).await?;
+    write(&env.pair.target, 1, 2).await?;
     // Asked at once: the loss may not have been noticed yet.
-    refused_with(&world, 2).await?;
-    ensure!(rows(&world.pair.target, 1).await? == 2);
-    write(&world.pair.target, 1, 3).await
+    refused_with(&env, 2).await?;
+    ensure!(rows(&env.pair.target, 1).await? == 2);
+    write(&env.pair.target, 1, 3).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_stream_and_without_writes_going_back_loses_nothing() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    write(&world.pair.source, 1, 1).await?;
-    world.switched().await?;
-    lose_slots(&world, &DATABASES).await?;
-    broken(&world).await?;
-    let status = world.engine().rollback("m", false).await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    write(&env.pair.source, 1, 1).await?;
+    env.switched().await?;
+    lose_slots(&env, &DATABASES).await?;
+    broken(&env).await?;
+    let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
-    ensure!(rows(&world.pair.source, 1).await? == 1);
-    write(&world.pair.source, 1, 2).await
+    ensure!(rows(&env.pair.source, 1).await? == 1);
+    write(&env.pair.source, 1, 2).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_before_the_stream_is_proven_lets_the_target_serve_until_it_is() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.started().await?;
-    world.stream_gate.sever();
-    world.engine().switch("m").await?;
-    let rollback = world.begin_rollback(false);
-    waits(&world).await?;
-    write(&world.pair.target, 1, 1).await?;
-    ensure!(world.routes().await?.0 == "served by green");
-    world.stream_gate.restore();
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    env.stream_gate.sever();
+    env.engine().switch("m").await?;
+    let rollback = env.begin_rollback(false);
+    waits(&env).await?;
+    write(&env.pair.target, 1, 1).await?;
+    ensure!(env.routes().await?.0 == "served by green");
+    env.stream_gate.restore();
     let status = rollback.await??;
     is_in(&status, &State::RolledBack)?;
     let number = |step: &str| {
@@ -153,58 +151,57 @@ async fn a_rollback_before_the_stream_is_proven_lets_the_target_serve_until_it_i
             .context("it is in the journal")
     };
     ensure!(number("arm")? < number("hold")?);
-    ensure!(rows(&world.pair.source, 1).await? == 1);
+    ensure!(rows(&env.pair.source, 1).await? == 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_waits_for_a_stream_that_can_come_back() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.switched().await?;
-    world.stream_gate.sever();
-    world
-        .until("the interruption is noticed", |status| {
-            status.reverse_stream() == "arming"
-        })
-        .await?;
-    write(&world.pair.target, 1, 1).await?;
-    let rollback = world.begin_rollback(false);
-    waits(&world).await?;
-    write(&world.pair.target, 1, 2).await?;
-    ensure!(world.routes().await?.0 == "served by green");
-    world.stream_gate.restore();
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.stream_gate.sever();
+    env.until("the interruption is noticed", |status| {
+        status.reverse_stream() == "arming"
+    })
+    .await?;
+    write(&env.pair.target, 1, 1).await?;
+    let rollback = env.begin_rollback(false);
+    waits(&env).await?;
+    write(&env.pair.target, 1, 2).await?;
+    ensure!(env.routes().await?.0 == "served by green");
+    env.stream_gate.restore();
     let status = rollback.await??;
     is_in(&status, &State::RolledBack)?;
-    ensure!(rows(&world.pair.source, 1).await? == 2);
+    ensure!(rows(&env.pair.source, 1).await? == 2);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_far_behind_is_waited_for_while_the_target_serves() -> Result<()> {
-    let world = World::new(Settings {
+    let env = TestEnvironment::new(Settings {
         catch_up: Duration::from_millis(500),
         ..Settings::default()
     })
     .await?;
-    world.switched().await?;
+    env.switched().await?;
     // The apply worker waits for this lock, which outlives the session: the source is armed
     // and ends every session that is not the engine's.
     let lock = "BEGIN; LOCK TABLE writes IN EXCLUSIVE MODE; PREPARE TRANSACTION 'lag'";
-    let source = world.pair.source.client("orders").await?;
+    let source = env.pair.source.client("orders").await?;
     source.batch_execute(lock).await?;
-    let target = world.pair.target.client("orders").await?;
+    let target = env.pair.target.client("orders").await?;
     let much = "INSERT INTO writes (client, number) SELECT 1, n FROM generate_series(1, 20000) n";
     target.execute(much, &[]).await?;
-    let refusal = match world.engine().rollback("m", false).await {
-        Err(EngineError::Refused(words)) => words,
+    let refusal = match env.engine().rollback("m", false).await {
+        Err(EngineError::Refused(message)) => message,
         other => anyhow::bail!("{other:?}"),
     };
     ensure!(refusal.contains("bytes of WAL behind"), "{refusal}");
-    ensure!(world.routes().await?.0 == "served by green");
-    write(&world.pair.target, 1, 20_001).await?;
+    ensure!(env.routes().await?.0 == "served by green");
+    write(&env.pair.target, 1, 20_001).await?;
 
     let unlocked = async || {
-        let source = world.pair.source.client("orders").await?;
+        let source = env.pair.source.client("orders").await?;
         Ok(source
             .batch_execute("ROLLBACK PREPARED 'lag'")
             .await
@@ -212,51 +209,51 @@ async fn a_source_that_is_far_behind_is_waited_for_while_the_target_serves() -> 
     };
     eventually("the lock is gone", unlocked).await?;
     let caught_up = async || {
-        let rows = rows(&world.pair.source, 1).await;
+        let rows = rows(&env.pair.source, 1).await;
         Ok(rows.is_ok_and(|rows| rows == 20_001))
     };
     eventually("the source has caught up", caught_up).await?;
-    let status = world.engine().rollback("m", false).await?;
+    let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
-    write(&world.pair.source, 1, 20_002).await
+    write(&env.pair.source, 1, 20_002).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_source_gone_for_good_an_operators_word_completes() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.switched().await?;
-    world.source_gate.sever();
-    let refusal = world.engine().complete("m", false).await;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.source_gate.sever();
+    let refusal = env.engine().complete("m", false).await;
     ensure!(
-        matches!(&refusal, Err(EngineError::Refused(words)) if words.contains("blue")),
+        matches!(&refusal, Err(EngineError::Refused(message)) if message.contains("blue")),
         "{refusal:?}"
     );
-    write(&world.pair.target, 1, 1).await?;
-    let status = world.engine().complete("m", true).await?;
+    write(&env.pair.target, 1, 1).await?;
+    let status = env.engine().complete("m", true).await?;
     println!("{}", story(&status));
     ensure!(status.migration.state() == State::Completed);
     let slots = "SELECT count(*) FROM pg_replication_slots";
-    let target = world.pair.target.client("postgres").await?;
+    let target = env.pair.target.client("postgres").await?;
     ensure!(target.query_one(slots, &[]).await?.get::<_, i64>(0) == 0);
     // It keeps the fence that the switch gave it.
-    ensure!(write(&world.pair.source, 1, 2).await.is_err());
-    write(&world.pair.target, 1, 3).await
+    ensure!(write(&env.pair.source, 1, 2).await.is_err());
+    write(&env.pair.target, 1, 3).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_completed_migration_has_no_way_back_and_one_writer() -> Result<()> {
-    let world = World::new(Settings::default()).await?;
-    world.switched().await?;
-    let status = world.engine().complete("m", false).await?;
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    let status = env.engine().complete("m", false).await?;
     println!("{}", story(&status));
     is_in(&status, &State::Completed)?;
     ensure!(status.way_back.kind == WayBackKind::None && !status.way_back.lossless);
-    write(&world.pair.target, 1, 1).await?;
-    ensure!(write(&world.pair.source, 1, 2).await.is_err());
+    write(&env.pair.target, 1, 1).await?;
+    ensure!(write(&env.pair.source, 1, 2).await.is_err());
     let slots = "SELECT count(*) FROM pg_replication_slots";
-    let target = world.pair.target.client("postgres").await?;
+    let target = env.pair.target.client("postgres").await?;
     ensure!(target.query_one(slots, &[]).await?.get::<_, i64>(0) == 0);
-    let refusal = world.engine().rollback("m", false).await;
+    let refusal = env.engine().rollback("m", false).await;
     ensure!(
         matches!(refusal, Err(EngineError::Refused(_))),
         "{refusal:?}"

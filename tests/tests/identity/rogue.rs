@@ -24,7 +24,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Identity},
 };
 
-use super::house::House;
+use super::control_plane::SecureControlPlane;
 
 const TYPES: [&str; 3] = [
     "type.googleapis.com/envoy.config.cluster.v3.Cluster",
@@ -33,21 +33,21 @@ const TYPES: [&str; 3] = [
 ];
 
 /// A connection that shows `certificate`; made at its first use.
-fn channel(house: &House, certificate: Option<&Issued>) -> Result<Channel> {
+fn channel(server: &SecureControlPlane, certificate: Option<&Issued>) -> Result<Channel> {
     let mut tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(house.servers.pem()))
+        .ca_certificate(Certificate::from_pem(server.servers.pem()))
         .domain_name("localhost");
     if let Some(Issued { certificate, key }) = certificate {
         let (certificate, key) = (std::fs::read(certificate)?, std::fs::read(key)?);
         tls = tls.identity(Identity::from_pem(certificate, key));
     }
-    let endpoint = Channel::from_shared(format!("https://{}", house.xds()))?;
+    let endpoint = Channel::from_shared(format!("https://{}", server.xds()))?;
     Ok(endpoint.tls_config(tls)?.connect_lazy())
 }
 
 /// The first response to a stream that says it is `node` and asks for `names`.
 async fn ask(
-    house: &House,
+    server: &SecureControlPlane,
     certificate: Option<&Issued>,
     node: &str,
     type_url: &str,
@@ -62,7 +62,7 @@ async fn ask(
         resource_names_subscribe: names.iter().map(|name| (*name).to_owned()).collect(),
         ..DeltaDiscoveryRequest::default()
     };
-    let mut client = AggregatedDiscoveryServiceClient::new(channel(house, certificate)?);
+    let mut client = AggregatedDiscoveryServiceClient::new(channel(server, certificate)?);
     let answer = async {
         let requests = tokio_stream::once(request).chain(tokio_stream::pending());
         let mut stream = client
@@ -83,12 +83,12 @@ fn told(mut response: DeltaDiscoveryResponse) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_database_is_like_one_that_exists_nowhere() -> Result<()> {
-    let house = House::open().await?;
-    let app = house.sidecar("app-1")?;
+    let server = SecureControlPlane::open().await?;
+    let app = server.sidecar("app-1")?;
     for type_url in TYPES {
         // By wildcard.
         for names in [&[][..], &["*"]] {
-            let answer = ask(&house, Some(&app), "app-1", type_url, names).await??;
+            let answer = ask(&server, Some(&app), "app-1", type_url, names).await??;
             let found: Vec<_> = answer.resources.iter().map(|one| &*one.name).collect();
             let others = found.iter().any(|name| name.contains("billing"));
             assert!(!found.is_empty() && !others, "{type_url}: {found:?}");
@@ -98,7 +98,7 @@ async fn another_database_is_like_one_that_exists_nowhere() -> Result<()> {
             let mut answers = Vec::new();
             for database in ["billing", "nowhere"] {
                 let name = format!("{role}.{database}");
-                let answer = ask(&house, Some(&app), "app-1", type_url, &[&name]).await??;
+                let answer = ask(&server, Some(&app), "app-1", type_url, &[&name]).await??;
                 assert!(answer.resources.is_empty(), "{name}: {answer:?}");
                 let bytes = told(answer);
                 let text = bytes.escape_ascii().to_string();
@@ -106,37 +106,37 @@ async fn another_database_is_like_one_that_exists_nowhere() -> Result<()> {
             }
             assert_eq!(answers[0], answers[1], "{type_url} {role}");
         }
-        let everything = house.sidecar("app-2")?;
+        let everything = server.sidecar("app-2")?;
         let name = match type_url {
             url if url == TYPES[2] => "writer.billing",
             _ => "probe.billing",
         };
-        let answer = ask(&house, Some(&everything), "app-2", type_url, &[name]).await??;
+        let answer = ask(&server, Some(&everything), "app-2", type_url, &[name]).await??;
         assert_eq!(answer.resources.len(), 1, "{name} exists for app-2");
     }
-    let tries = house.tries().await?;
+    let tries = server.tries().await?;
     let on_record = |name: &str| {
-        let named = |words: &str| words.contains(&format!("{name:?}"));
+        let named = |message: &str| message.contains(&format!("{name:?}"));
         tries
             .iter()
-            .any(|(whom, words)| whom == "app-1" && named(words))
+            .any(|(whom, message)| whom == "app-1" && named(message))
     };
     assert!(
         on_record("writer.billing") && on_record("writer.nowhere"),
         "{tries:?}"
     );
-    assert!(house.log()?.contains("writer.billing"), "not in the log");
+    assert!(server.log()?.contains("writer.billing"), "not in the log");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lying_about_its_name_tells_a_client_nothing() -> Result<()> {
-    let house = House::open().await?;
-    let app = house.sidecar("app-1")?;
+    let server = SecureControlPlane::open().await?;
+    let app = server.sidecar("app-1")?;
     let mut answers = Vec::new();
     // The one is registered, the other is not.
     for node in ["app-2", "app-9"] {
-        let refused = ask(&house, Some(&app), node, TYPES[0], &[]).await?;
+        let refused = ask(&server, Some(&app), node, TYPES[0], &[]).await?;
         let status = refused.expect_err("it was served");
         assert_eq!(status.code(), Code::PermissionDenied, "{status}");
         answers.push(status.message().replace(node, "NODE"));
@@ -153,16 +153,16 @@ async fn lying_about_its_name_tells_a_client_nothing() -> Result<()> {
         }),
         ..StreamAccessLogsMessage::default()
     };
-    let mut telemetry = AccessLogServiceClient::new(channel(&house, Some(&app))?);
+    let mut telemetry = AccessLogServiceClient::new(channel(&server, Some(&app))?);
     let messages = tokio_stream::once(message).chain(tokio_stream::pending());
     let reported = timeout(PATIENCE, telemetry.stream_access_logs(messages)).await?;
     let status = reported.expect_err("it reports in another's name");
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
 
-    let tries = house.tries().await?;
+    let tries = server.tries().await?;
     for node in ["app-2", "app-9"] {
-        let on_record = tries.iter().any(|(whom, words)| {
-            whom.ends_with("/pointsman/sidecar/app-1") && words.contains(node)
+        let on_record = tries.iter().any(|(whom, message)| {
+            whom.ends_with("/pointsman/sidecar/app-1") && message.contains(node)
         });
         assert!(on_record, "{node}: {tries:?}");
     }
@@ -171,7 +171,7 @@ async fn lying_about_its_name_tells_a_client_nothing() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_good_certificate_nobody_is_served() -> Result<()> {
-    let house = House::open().await?;
+    let server = SecureControlPlane::open().await?;
     let app = Claims::of("/pointsman/sidecar/app-1");
     let expired = Claims {
         expired: true,
@@ -181,10 +181,10 @@ async fn without_a_good_certificate_nobody_is_served() -> Result<()> {
         trust_domain: "elsewhere.example",
         ..app
     };
-    let folder = house.folder();
+    let folder = server.folder();
     for (certificate, why) in [
         (
-            Some(house.sidecars.issue(folder, "y1", expired)?),
+            Some(server.sidecars.issue(folder, "y1", expired)?),
             "has expired",
         ),
         (
@@ -192,23 +192,23 @@ async fn without_a_good_certificate_nobody_is_served() -> Result<()> {
             "nobody that this server trusts",
         ),
         (
-            Some(house.operators.issue(folder, "y3", app)?),
+            Some(server.operators.issue(folder, "y3", app)?),
             "nobody that this server trusts",
         ),
         (
-            Some(house.sidecars.issue(folder, "y4", foreign)?),
+            Some(server.sidecars.issue(folder, "y4", foreign)?),
             "of another trust domain",
         ),
         (None, "it showed no certificate"),
     ] {
-        let refused = ask(&house, certificate.as_ref(), "app-1", TYPES[0], &[]).await?;
+        let refused = ask(&server, certificate.as_ref(), "app-1", TYPES[0], &[]).await?;
         refused.expect_err("it was served");
-        let line = house.refusal(why).await?;
+        let line = server.refusal(why).await?;
         assert!(line.contains("127.0.0.1:"), "{line}");
     }
     // Nobody registered this one, and its certificate is good.
-    let stray = house.sidecar("stray")?;
-    let status = ask(&house, Some(&stray), "stray", TYPES[0], &[]).await?;
+    let stray = server.sidecar("stray")?;
+    let status = ask(&server, Some(&stray), "stray", TYPES[0], &[]).await?;
     let status = status.expect_err("it was served");
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
     Ok(())

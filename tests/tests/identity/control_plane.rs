@@ -17,7 +17,7 @@ use pointsman_lab::{
 };
 use tokio::time::{Instant, sleep};
 
-pub(crate) struct House {
+pub(crate) struct SecureControlPlane {
     pub(crate) control_plane: ControlPlane,
     /// Signs the control plane's own certificates.
     pub(crate) servers: Authority,
@@ -29,7 +29,7 @@ pub(crate) struct House {
     _readers: [Port; 2],
 }
 
-impl House {
+impl SecureControlPlane {
     /// `app-1` may see orders, `app-2` everything.
     pub(crate) async fn open() -> Result<Self> {
         let scratch = Scratch::new()?;
@@ -38,7 +38,7 @@ impl House {
         let sidecars = Authority::new("sidecars")?;
         let operators = Authority::new("operators")?;
         let security = security(folder, &servers, &sidecars, &operators)?;
-        let house = Self {
+        let server = Self {
             control_plane: ControlPlane::start_with(folder, "", security).await?,
             servers,
             sidecars,
@@ -47,16 +47,16 @@ impl House {
             _readers: [Port::reserve()?, Port::reserve()?],
             scratch,
         };
-        house.declare().await?;
+        server.declare().await?;
         let register = ["fleet", "register", "app-1", "--listen", "127.0.0.1"];
-        house
+        server
             .ok(&[&register[..], &["--database", "orders"]].concat())
             .await?;
         let register = ["fleet", "register", "app-2", "--listen", "127.0.0.2"];
-        house
+        server
             .ok(&[&register[..], &["--all-databases"]].concat())
             .await?;
-        Ok(house)
+        Ok(server)
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -1,4 +1,4 @@
-//! The whole house: servers, control plane and sidecars, put together by the command line
+//! A whole deployment: servers, control plane and sidecars, set up by the command line
 //! alone, as an operator would.
 
 mod gates;

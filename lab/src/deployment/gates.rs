@@ -1,4 +1,4 @@
-//! The doors that a lab puts between its parts.
+//! The gates that a lab puts between its parts.
 
 use std::net::SocketAddr;
 
