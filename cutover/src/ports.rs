@@ -21,9 +21,10 @@ pub use database::{
     AccessRules, Armed, Breach, ConnectionAttempt, ControlId, ControlledServer, DatabaseProvider,
     DatabaseSettings, Exempt, Fence, FenceRecord, FenceToken, FormerSettings, GuardedPromotion,
     Inspector, Marker, MissingRole, NotOffered, Observation, Observe, Offer, Preparation,
-    ProbeTable, PromoteAnswer, PromotionMethod, ProviderError, Providers, Recorder, Replay,
-    Replication, ReversePublisher, ReverseSlot, ReverseSubscriber, Role, Roles, SequenceValue,
-    SessionControl, SlotProgress, StandbyLink, SubscriptionSpec, UserCommits, WalProof,
+    ProbeError, ProbeSessions, ProbeTable, PromoteAnswer, PromotionMethod, ProviderError,
+    Providers, ReadOnlyDefault, Recorder, Replay, Replication, ReversePublisher, ReverseSlot,
+    ReverseSubscriber, Role, Roles, SequenceValue, SessionControl, SlotProgress, StandbyLink,
+    SubscriptionSpec, UserCommits, WalProof, WriteAttempt,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 

@@ -7,11 +7,14 @@ use pointsman_catalog::{
 };
 use pointsman_cutover::{
     Engine, EngineError,
-    ports::{Barrier, Convergence, DataPlane as _, DataPlaneError, Publication},
+    ports::{
+        Barrier, Convergence, DataPlane as _, DataPlaneError, Providers, Publication,
+        ReadOnlyDefault, WriteAttempt,
+    },
 };
 use tokio::time::timeout;
 
-use crate::{control, fleet::Publisher};
+use crate::fleet::Publisher;
 
 /// What a flip needs to know and do.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub(crate) struct Flip {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) providers: Providers,
     /// How long the fleet may take to acknowledge.
     pub(crate) barrier_deadline: Duration,
 }
@@ -145,11 +149,14 @@ impl Flip {
         // newest evidence should be about the server that is going to serve.
         for name in former {
             let old = self.catalog.server(name).await?;
-            let answer = try_write(&old, &declared.datname, OVERRIDE_READ_ONLY).await;
-            let words = match answer {
-                Answer::CannotWrite(_) => continue,
-                Answer::Wrote => "it took a write just now".to_owned(),
-                Answer::Unknown(words) => words,
+            // A server that is read-only by setting lets every session override it.
+            let attempt = self
+                .try_write(&old, &declared.datname, ReadOnlyDefault::Overridden)
+                .await;
+            let words = match attempt {
+                WriteAttempt::CannotWrite { .. } => continue,
+                WriteAttempt::Wrote => "it took a write just now".to_owned(),
+                WriteAttempt::Unknown { reason } => reason,
             };
             return Err(FlipError::OldWriterNotClosed {
                 database: declared.name.clone(),
@@ -158,16 +165,41 @@ impl Flip {
                 words,
             });
         }
-        match try_write(target, &declared.datname, "").await {
-            Answer::Wrote => Ok(()),
-            Answer::CannotWrite(words) | Answer::Unknown(words) => {
+        let attempt = self
+            .try_write(target, &declared.datname, ReadOnlyDefault::Respected)
+            .await;
+        match attempt {
+            WriteAttempt::Wrote => Ok(()),
+            WriteAttempt::CannotWrite { reason } | WriteAttempt::Unknown { reason } => {
                 Err(FlipError::TargetNotWritable {
                     database: declared.name.clone(),
                     to: target.name.clone(),
-                    words,
+                    words: reason,
                 })
             }
         }
+    }
+
+    async fn try_write(
+        &self,
+        server: &Server,
+        datname: &str,
+        default: ReadOnlyDefault,
+    ) -> WriteAttempt {
+        let provider = match self.providers.of(server) {
+            Ok(provider) => provider,
+            Err(error) => {
+                return WriteAttempt::Unknown {
+                    reason: error.to_string(),
+                };
+            }
+        };
+        let write = provider.probes().try_write(server, datname, default);
+        timeout(DEADLINE, write)
+            .await
+            .unwrap_or_else(|_elapsed| WriteAttempt::Unknown {
+                reason: format!("no answer within {DEADLINE:?}"),
+            })
     }
 }
 
@@ -180,54 +212,6 @@ fn known(route: &Route) -> Vec<ServerName> {
     }
 }
 
-/// How a server answered a write that was rolled back.
-#[derive(Debug)]
-enum Answer {
-    Wrote,
-    /// It answered, and no session can write there.
-    CannotWrite(String),
-    /// It did not answer, or refused for another reason than being closed to writes.
-    Unknown(String),
-}
-
-/// A write that needs a transaction id and leaves nothing behind.
-async fn try_write(server: &Server, datname: &str, options: &str) -> Answer {
-    let mut config = match control::direct(server, datname) {
-        Ok(config) => config,
-        Err(error) => return Answer::Unknown(format!("{error:#}")),
-    };
-    if !options.is_empty() {
-        config.options(options);
-    }
-    let write = control::run(&config, async |client| client.batch_execute(WRITE).await);
-    match timeout(DEADLINE, write).await {
-        Err(_elapsed) => Answer::Unknown(format!("no answer within {DEADLINE:?}")),
-        Ok(Ok(())) => Answer::Wrote,
-        Ok(Err(error)) => judge(&error),
-    }
-}
-
-fn judge(error: &anyhow::Error) -> Answer {
-    let words = control::words(error);
-    let code = error
-        .downcast_ref::<tokio_postgres::Error>()
-        .and_then(tokio_postgres::Error::code)
-        .map(tokio_postgres::error::SqlState::code);
-    match code {
-        Some(READ_ONLY | NOT_ACCEPTING | NO_SUCH_DATABASE) => Answer::CannotWrite(words),
-        _ => Answer::Unknown(words),
-    }
-}
-
-const WRITE: &str = "BEGIN; CREATE SCHEMA pointsman_flip_probe; ROLLBACK";
-/// A server that is read-only by setting lets every session override it.
-const OVERRIDE_READ_ONLY: &str = "-c default_transaction_read_only=off";
-/// `read_only_sql_transaction`: the server is in recovery.
-const READ_ONLY: &str = "25006";
-/// `object_not_in_prerequisite_state`: `datallowconn` is false.
-const NOT_ACCEPTING: &str = "55000";
-/// `invalid_catalog_name`.
-const NO_SUCH_DATABASE: &str = "3D000";
 /// A person waits for the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -244,11 +228,5 @@ mod tests {
             draining: vec![blue.clone()],
         };
         assert_eq!(known(&route), [green, blue]);
-    }
-
-    #[test]
-    fn a_server_that_is_silent_is_not_proven_closed() {
-        let answer = judge(&anyhow::anyhow!("connection refused"));
-        assert!(matches!(answer, Answer::Unknown(_)), "{answer:?}");
     }
 }

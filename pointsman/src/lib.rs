@@ -5,7 +5,6 @@ mod admin;
 mod alarms;
 mod chain;
 pub mod cli;
-mod control;
 mod evidence;
 mod fleet;
 mod flip;

@@ -177,7 +177,12 @@ impl House {
             .await
             .context("the fleet's configuration could not be restored")?;
         let providers = providers::all();
-        let probe = WriteProbe::new(Arc::clone(&catalog), Arc::clone(&publisher), settings.probe);
+        let probe = WriteProbe::new(
+            Arc::clone(&catalog),
+            Arc::clone(&publisher),
+            providers.clone(),
+            settings.probe,
+        );
         let census = Arc::new(SessionCensus::new(Arc::clone(&publisher)));
         let sidecars = ConnectFailures::new(
             Arc::clone(&publisher),
@@ -271,6 +276,7 @@ impl House {
                 catalog: Arc::clone(&self.catalog),
                 publisher: Arc::clone(&self.publisher),
                 engine: Arc::clone(&self.engine),
+                providers: self.providers.clone(),
                 barrier_deadline: self.barrier_deadline,
             },
             // Nobody can dial "every address".

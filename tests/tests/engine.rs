@@ -10,6 +10,8 @@ mod failures;
 mod process;
 #[path = "engine/requests.rs"]
 mod requests;
+#[path = "engine/roles.rs"]
+mod roles;
 #[path = "engine/servers.rs"]
 mod servers;
 #[path = "engine/support.rs"]

@@ -3,19 +3,27 @@
 //! Does not: reach a cloud's API, read WAL by the replication protocol, or speak TLS yet.
 
 mod checks;
+mod client_sessions;
+mod connection;
+mod control_sessions;
 mod dry_run;
 mod fence;
 mod hba;
 mod identity;
 mod inspector;
-mod prepare;
-mod promote;
+mod leadership;
+mod preparation;
+mod probe_sessions;
+mod probe_table;
+mod promotion;
 mod provider;
 mod record;
+mod replication;
 mod reverse;
 mod server;
 mod session;
-mod sessions;
+mod session_control;
+mod slots;
 mod statements;
 mod wal;
 

@@ -8,13 +8,13 @@ use std::{
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use pointsman_catalog::{Catalog, DatabaseName, NodeId, UnixMillis};
-use pointsman_cutover::ports::{Alarm, AlarmSource, AlarmSubject};
+use pointsman_catalog::{Catalog, DatabaseName, NodeId, Server, UnixMillis};
+use pointsman_cutover::ports::{Alarm, AlarmSource, AlarmSubject, Providers};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{control, fleet::Publisher};
+use crate::fleet::Publisher;
 
 /// Writes a row through a sidecar, over a new connection each time: what an application
 /// that starts now would meet.
@@ -22,6 +22,7 @@ use crate::{control, fleet::Publisher};
 pub(crate) struct WriteProbe {
     catalog: Arc<Catalog>,
     fleet: Arc<Publisher>,
+    providers: Providers,
     settings: ProbeSettings,
     /// By database, of the bake that is watched.
     standings: Mutex<BTreeMap<DatabaseName, Standing>>,
@@ -66,11 +67,13 @@ impl WriteProbe {
     pub(crate) fn new(
         catalog: Arc<Catalog>,
         fleet: Arc<Publisher>,
+        providers: Providers,
         settings: ProbeSettings,
     ) -> Self {
         Self {
             catalog,
             fleet,
+            providers,
             settings,
             standings: Mutex::default(),
         }
@@ -99,10 +102,10 @@ impl WriteProbe {
             let outcome = self.probe(database, *listen).await;
             let fires = self.standing(database, bake, |standing| match &outcome {
                 Ok(()) => standing.succeeded(),
-                Err(error) => standing.failed(control::words(error), self.settings.failures),
+                Err(error) => standing.failed(format!("{error:#}"), self.settings.failures),
             });
             if let Err(error) = outcome {
-                debug!(%database, %node, error = %control::words(&error), "write probe failed");
+                debug!(%database, %node, error = %format_args!("{error:#}"), "write probe failed");
                 if fires {
                     return self.alarm(database, node, &error);
                 }
@@ -135,26 +138,29 @@ impl WriteProbe {
             source: "write probe".to_owned(),
             words: format!(
                 "{} writes to {database} failed one after the other, the last through sidecar \
-                 {node}: {}",
+                 {node}: {error:#}",
                 self.settings.failures,
-                control::words(error),
             ),
         }
     }
 
     async fn probe(&self, database: &DatabaseName, listen: IpAddr) -> anyhow::Result<()> {
-        let config = self.config(database, listen).await?;
-        timeout(self.settings.timeout, write(&config))
+        let (server, datname, through) = self.way_in(database, listen).await?;
+        let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
+        let probes = self.providers.of(&server)?.probes();
+        let write = probes.write_row(&server, &datname, through, value);
+        timeout(self.settings.timeout, write)
             .await
-            .with_context(|| format!("no answer within {:?}", self.settings.timeout))?
+            .with_context(|| format!("no answer within {:?}", self.settings.timeout))??;
+        Ok(())
     }
 
-    /// A session of the serving server's control role, by way of the sidecar.
-    async fn config(
+    /// The serving server, the database's name there, and the sidecar's listener.
+    async fn way_in(
         &self,
         database: &DatabaseName,
         listen: IpAddr,
-    ) -> anyhow::Result<tokio_postgres::Config> {
+    ) -> anyhow::Result<(Server, String, SocketAddr)> {
         let declared = self.catalog.database(database).await?;
         let routes = self.catalog.routes().await?;
         let Some(writer) = routes
@@ -165,7 +171,7 @@ impl WriteProbe {
         };
         let server = self.catalog.server(writer).await?;
         let through = SocketAddr::new(listen, declared.listen.writer);
-        control::through(&server, &declared.datname, through)
+        Ok((server, declared.datname, through))
     }
 }
 
@@ -226,19 +232,6 @@ impl AlarmSource for WriteProbe {
         unarmed.collect()
     }
 }
-
-/// One row, committed.
-async fn write(config: &tokio_postgres::Config) -> anyhow::Result<()> {
-    let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
-    control::run(config, async move |client| {
-        client.execute(WRITE, &[&value]).await.map(|_rows| ())
-    })
-    .await
-}
-
-/// One row of its own, beside the engine's, in the table that set-up makes.
-const WRITE: &str = "INSERT INTO pointsman.probe (id, value) VALUES (2, $1) \
-                     ON CONFLICT (id) DO UPDATE SET value = excluded.value";
 
 #[cfg(test)]
 mod tests {

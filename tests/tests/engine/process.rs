@@ -28,6 +28,8 @@ use tokio::{
     time::sleep,
 };
 
+use super::roles::ManagedTarget;
+
 /// Records routes in the catalogue as the real one does, and has no sidecars.
 #[derive(Debug)]
 pub(crate) struct Acknowledging {
@@ -134,6 +136,7 @@ pub(crate) struct Process {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) fleet: Arc<Acknowledging>,
     pub(crate) evidence: Arc<Reporting>,
+    pub(crate) managed_target: Arc<ManagedTarget>,
 }
 
 impl Process {
@@ -147,11 +150,12 @@ impl Process {
             contrary: AtomicBool::default(),
         });
         let evidence = Arc::new(Reporting::default());
+        let managed_target = Arc::new(ManagedTarget::default());
         let ports = Ports {
             catalog: Arc::clone(&catalog),
             clock: Arc::new(SystemClock::default()),
             data_plane: fleet.clone(),
-            providers: Providers::new(vec![Arc::new(PostgresProvider)]),
+            providers: Providers::new(vec![managed_target.clone(), Arc::new(PostgresProvider)]),
             alarms: Vec::new(),
             evidence: evidence.clone(),
             checks: CheckSet::new(postgres::CHECKS),
@@ -165,6 +169,7 @@ impl Process {
             catalog,
             fleet,
             evidence,
+            managed_target,
         })
     }
 }

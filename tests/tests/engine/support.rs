@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     process::Process,
+    roles::ManagedTarget,
     servers::{SOON, eventually},
 };
 
@@ -69,6 +70,10 @@ impl TestEnvironment {
 
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.process().catalog
+    }
+
+    pub(crate) fn managed_target(&self) -> &ManagedTarget {
+        &self.process().managed_target
     }
 
     pub(crate) fn folder(&self) -> &std::path::Path {

@@ -5,8 +5,8 @@ use pointsman_catalog::Server;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    error::ProviderError, fence::FenceRecord, observe::Observation, recorder::Recorder,
-    server::ControlledServer,
+    error::ProviderError, fence::FenceRecord, observe::Observation, probe_sessions::ProbeSessions,
+    recorder::Recorder, server::ControlledServer,
 };
 
 /// Reaches PostgreSQL servers in one particular way (SQL, a cloud's API, on paper).
@@ -36,6 +36,9 @@ pub trait DatabaseProvider: fmt::Debug + Send + Sync {
 
     /// The fence record that a switch left in `server`, read without any store.
     async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError>;
+
+    /// Writes outside of any migration.
+    fn probes(&self) -> &dyn ProbeSessions;
 
     /// The same provider without effects: reads what servers say of themselves, and writes
     /// down in `recorder` what it would do.

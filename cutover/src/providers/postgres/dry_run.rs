@@ -12,6 +12,7 @@ use pointsman_catalog::{Server, UnixMillis};
 use super::{
     identity,
     inspector::SqlInspector,
+    probe_sessions::SqlProbeSessions,
     record,
     statements::{
         PUBLICATION, SUBSCRIPTION, close_databases, create_subscription, limit_databases, promote,
@@ -23,10 +24,10 @@ use crate::{
     ports::{
         AccessRules, Armed, Breach, ConnectionAttempt, ControlId, ControlledServer,
         DatabaseProvider, Exempt, Fence, FenceRecord, FenceToken, FormerSettings, GuardedPromotion,
-        Inspector, Marker, Observation, Observe, Preparation, ProbeTable, PromoteAnswer,
-        PromotionMethod, ProviderError, Recorder, Replay, Replication, ReversePublisher,
-        ReverseSlot, ReverseSubscriber, Roles, SequenceValue, SessionControl, SlotProgress,
-        StandbyLink, SubscriptionSpec, UserCommits, WalProof,
+        Inspector, Marker, Observation, Observe, Preparation, ProbeSessions, ProbeTable,
+        PromoteAnswer, PromotionMethod, ProviderError, Recorder, Replay, Replication,
+        ReversePublisher, ReverseSlot, ReverseSubscriber, Roles, SequenceValue, SessionControl,
+        SlotProgress, StandbyLink, SubscriptionSpec, UserCommits, WalProof,
     },
 };
 
@@ -84,6 +85,10 @@ impl DatabaseProvider for RecordingProvider {
 
     async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
         record::look_at(server).await
+    }
+
+    fn probes(&self) -> &dyn ProbeSessions {
+        &SqlProbeSessions
     }
 
     fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider> {

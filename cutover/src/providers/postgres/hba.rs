@@ -5,6 +5,8 @@ mod file;
 
 use std::ops::Range;
 
+pub(super) use file::HbaFile;
+
 /// Why a file cannot be fenced and given back byte for byte.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum UnfitHba {
@@ -92,7 +94,7 @@ fn items(column: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether `text` is what [`fenced`] made.
-pub(super) fn is_fenced(text: &str) -> bool {
+fn is_fenced(text: &str) -> bool {
     text.starts_with(HEADER)
 }
 

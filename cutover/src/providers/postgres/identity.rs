@@ -1,25 +1,28 @@
-//! Who a server is, and whose sessions are on it.
+//! Who a server is.
 
-use std::time::Duration;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use pointsman_catalog::{Server, UnixMillis};
-use tokio::time::{Instant, sleep};
 
 use super::{
-    record,
-    server::SqlServer,
-    session::{Purpose, Session, control_prefix},
+    control_sessions::ControlSessions,
+    session::{Purpose, Session},
 };
-use crate::Lsn;
-use crate::ports::{DatabaseSettings, Observation, ProviderError};
+use crate::{
+    Lsn,
+    ports::{DatabaseSettings, Observation, Observe, ProviderError},
+};
 
-impl SqlServer {
-    pub(super) async fn read_identity(&self) -> Result<Observation, ProviderError> {
-        let mut observed = read(&self.postgres).await?;
-        if !observed.in_recovery && observed.replayed.is_none() && observed.timeline > 1 {
-            observed.replayed = self.read_fork(observed.timeline).await?;
-        }
-        Ok(observed)
+/// Observes a server over its control session.
+#[derive(Clone, Debug)]
+pub(super) struct SqlIdentity {
+    control: Arc<ControlSessions>,
+}
+
+impl SqlIdentity {
+    pub(super) fn new(control: Arc<ControlSessions>) -> Self {
+        Self { control }
     }
 
     /// Where this timeline began. A primary that was restarted since its promotion has
@@ -27,6 +30,7 @@ impl SqlServer {
     async fn read_fork(&self, timeline: u32) -> Result<Option<Lsn>, ProviderError> {
         let path = format!("pg_wal/{timeline:08X}.history");
         let row = self
+            .control
             .postgres
             .row(
                 "read its timeline's history",
@@ -37,64 +41,16 @@ impl SqlServer {
         let history: Option<String> = row.get(0);
         Ok(history.as_deref().and_then(fork_in))
     }
+}
 
-    /// A fence of this migration at a newer epoch means that another engine drives it.
-    pub(super) async fn refuse_newer_fence(&self) -> Result<(), ProviderError> {
-        let records = record::read_all(&self.postgres).await?;
-        let newer = records.into_iter().find(|found| {
-            found.migration == self.control.migration && found.epoch > self.control.epoch
-        });
-        newer.map_or(Ok(()), |found| Err(self.superseded(found)))
-    }
-
-    /// Ends what an older epoch left, and sessions of this one that were given up, and waits
-    /// until they are gone: nothing that was sent before can take effect after this.
-    pub(super) async fn end_former_leader(&self) -> Result<(), ProviderError> {
-        let prefix = control_prefix(&self.control);
-        let deadline = Instant::now() + FORMER_LEADER;
-        loop {
-            let rows = self
-                .postgres
-                .rows(
-                    "end the former leader's sessions",
-                    FORMER_SESSIONS,
-                    &[&prefix],
-                )
-                .await?;
-            let mut left = 0;
-            for row in &rows {
-                let name: String = row.get(0);
-                let epoch = name
-                    .strip_prefix(&prefix)
-                    .and_then(|epoch| epoch.parse().ok());
-                if let Some(found) = epoch.filter(|&epoch: &u64| epoch > self.control.epoch) {
-                    return Err(ProviderError::Superseded {
-                        server: self.server.name.clone(),
-                        migration: self.control.migration.clone(),
-                        found,
-                        own: self.control.epoch,
-                    });
-                }
-                left += 1;
-            }
-            if left == 0 {
-                return Ok(());
-            }
-            let pids: Vec<i32> = rows.iter().map(|row| row.get(1)).collect();
-            let end = "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid";
-            self.postgres
-                .rows("end the former leader's sessions", end, &[&pids])
-                .await?;
-            if Instant::now() >= deadline {
-                let found = format!("{left} are left");
-                return Err(self.timed_out(
-                    "the end of the former leader's sessions",
-                    FORMER_LEADER,
-                    found,
-                ));
-            }
-            sleep(POLL).await;
+#[async_trait]
+impl Observe for SqlIdentity {
+    async fn observe(&self) -> Result<Observation, ProviderError> {
+        let mut observed = read(&self.control.postgres).await?;
+        if !observed.in_recovery && observed.replayed.is_none() && observed.timeline > 1 {
+            observed.replayed = self.read_fork(observed.timeline).await?;
         }
+        Ok(observed)
     }
 }
 
@@ -106,7 +62,7 @@ pub(super) async fn look_at(server: &Server) -> Result<Observation, ProviderErro
 
 /// The timeline of a primary is read from its insert position: right after a promotion
 /// `pg_control_checkpoint()` still says the former one.
-pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError> {
+async fn read(session: &Session) -> Result<Observation, ProviderError> {
     let (row, databases) = futures_util::future::try_join(
         session.row("observe it", IDENTITY, &[]),
         session.rows("list its databases", DATABASES, &[]),
@@ -160,14 +116,6 @@ const IDENTITY: &str = "SELECT \
 
 const DATABASES: &str = "SELECT datname::text, oid, datallowconn, datconnlimit, datistemplate \
      FROM pg_database ORDER BY datname";
-
-const FORMER_SESSIONS: &str = "SELECT application_name, pid FROM pg_stat_activity \
-     WHERE starts_with(application_name, $1) AND usename = current_user \
-       AND pid <> pg_backend_pid()";
-
-/// A backend that was told to end does so at its next look, within milliseconds.
-const FORMER_LEADER: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {

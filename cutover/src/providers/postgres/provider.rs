@@ -4,16 +4,12 @@ use async_trait::async_trait;
 use pointsman_catalog::Server;
 
 use super::{
-    dry_run::RecordingProvider,
-    identity,
-    inspector::SqlInspector,
-    record,
-    server::SqlServer,
-    session::{Purpose, Session},
+    control_sessions::ControlSessions, dry_run::RecordingProvider, identity,
+    inspector::SqlInspector, leadership, probe_sessions::SqlProbeSessions, record, server,
 };
 use crate::ports::{
     ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, Observation,
-    PromotionMethod, ProviderError, Recorder, Roles,
+    ProbeSessions, ProviderError, Recorder,
 };
 
 /// Reaches servers by the connection string that the catalogue has for their control role.
@@ -32,23 +28,9 @@ impl DatabaseProvider for PostgresProvider {
         server: &Server,
         control: &ControlId,
     ) -> Result<ControlledServer, ProviderError> {
-        let purpose = Purpose::Control(control.clone());
-        let session = Session::open(server, "postgres", &purpose).await?;
-        let attached = Arc::new(SqlServer::new(server.clone(), control.clone(), session));
-        attached.refuse_newer_fence().await?;
-        attached.end_former_leader().await?;
-        let roles = Roles {
-            observe: Arc::clone(&attached) as _,
-            sessions: Ok(Arc::clone(&attached) as _),
-            fence: Ok(Arc::clone(&attached) as _),
-            replication: Ok(Arc::clone(&attached) as _),
-            promotion: PromotionMethod::Guarded(Arc::clone(&attached) as _),
-            wal_proof: Ok(Arc::clone(&attached) as _),
-            reverse_publisher: Ok(Arc::clone(&attached) as _),
-            reverse_subscriber: Ok(Arc::clone(&attached) as _),
-            probe_table: Ok(Arc::clone(&attached) as _),
-            preparation: Ok(attached),
-        };
+        let sessions = ControlSessions::open(server, control).await?;
+        leadership::take_over(&sessions).await?;
+        let roles = server::roles(sessions);
         Ok(ControlledServer::new(server.name.clone(), roles))
     }
 
@@ -62,6 +44,10 @@ impl DatabaseProvider for PostgresProvider {
 
     async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
         record::look_at(server).await
+    }
+
+    fn probes(&self) -> &dyn ProbeSessions {
+        &SqlProbeSessions
     }
 
     fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider> {

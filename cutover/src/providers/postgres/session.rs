@@ -1,4 +1,4 @@
-//! One connection, bounded in every wait.
+//! One session, bounded in every wait.
 
 use std::{
     collections::BTreeMap,
@@ -6,16 +6,15 @@ use std::{
     time::Duration,
 };
 
-use pointsman_catalog::{Conninfo, Server, ServerName};
+use pointsman_catalog::{Server, ServerName};
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
-use tokio_postgres::{
-    Client, Config, NoTls, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql,
-};
+use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql};
 
-use crate::ports::{ConnectionAttempt, ControlId, ProviderError};
+use super::connection::{CONNECT, chain, config, connect, conninfo};
+use crate::ports::{ControlId, ProviderError};
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -92,7 +91,7 @@ impl Session {
             .dbname(datname)
             .application_name(purpose.application_name())
             .options(options);
-        let (client, connection) = match timeout(CONNECT, config.connect(NoTls)).await {
+        let (client, connection) = match timeout(CONNECT, connect(&config)).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => return Err(connect_error(&server.name, datname, &error)),
             Err(_elapsed) => {
@@ -266,75 +265,6 @@ impl Session {
     }
 }
 
-/// How the server answers one more connection over TCP, which is closed at once. A control
-/// string that names a Unix socket says nothing about what applications meet, so the
-/// endpoint stands in for it.
-pub(super) async fn knock(
-    server: &Server,
-    datname: &str,
-    user: Option<&str>,
-) -> Result<ConnectionAttempt, ProviderError> {
-    let mut info = conninfo(server)?;
-    if info.get("host").is_none_or(|host| host.starts_with('/')) && info.get("hostaddr").is_none() {
-        info = info
-            .with("host", server.endpoint.host())
-            .with("port", &server.endpoint.port().to_string());
-    }
-    if let Some(user) = user {
-        info = info.with("user", user);
-    }
-    let mut config = config(server, &info)?;
-    config.dbname(datname).application_name("pointsman-knock");
-    Ok(match timeout(CONNECT, config.connect(NoTls)).await {
-        Ok(Ok(_connected)) => ConnectionAttempt::Accepted,
-        Ok(Err(error)) => match error.as_db_error() {
-            Some(db) => ConnectionAttempt::Refused {
-                sqlstate: db.code().code().to_owned(),
-                message: db.message().to_owned(),
-            },
-            None => ConnectionAttempt::Unreachable {
-                reason: chain(&error),
-            },
-        },
-        Err(_elapsed) => ConnectionAttempt::Unreachable {
-            reason: format!("no answer within {CONNECT:?}"),
-        },
-    })
-}
-
-/// The control role's connection parameters, with its password.
-fn conninfo(server: &Server) -> Result<Conninfo, ProviderError> {
-    Conninfo::parse(&server.control)
-        .map_err(|reason| format!("its `control` string is malformed: {reason}"))
-        .and_then(Conninfo::with_password_read)
-        .map_err(|reason| unfit(server, reason))
-}
-
-fn config(server: &Server, info: &Conninfo) -> Result<Config, ProviderError> {
-    let mut config: Config = info.render().parse().map_err(|error| {
-        let reason = chain(&error);
-        unfit(
-            server,
-            format!("its `control` string is malformed: {reason}"),
-        )
-    })?;
-    config.connect_timeout(CONNECT);
-    Ok(config)
-}
-
-fn unfit(server: &Server, reason: String) -> ProviderError {
-    ProviderError::Unfit {
-        server: server.name.clone(),
-        reason,
-    }
-}
-
-/// The `user` of a libpq string.
-pub(super) fn user_in(conninfo: &str) -> Option<String> {
-    let info = Conninfo::parse(conninfo).ok()?;
-    info.get("user").map(str::to_owned)
-}
-
 fn connect_error(
     server: &ServerName,
     datname: &str,
@@ -353,18 +283,6 @@ fn connect_error(
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    message
-}
-
-/// A server in the same region accepts within milliseconds.
-const CONNECT: Duration = Duration::from_secs(2);
 /// A little longer than `statement_timeout`, so that a statement which takes too long is
 /// rolled back by the server and not given up; shorter than a hold, so that an undo fits
 /// behind it.

@@ -1,102 +1,67 @@
 //! Positions in the write-ahead log, and what stands between them.
 
-use std::{collections::BTreeSet, time::Duration};
+mod transactions;
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 use tokio_postgres::types::PgLsn;
 
 use super::{
-    server::SqlServer,
+    control_sessions::ControlSessions,
     statements::{identifier, literal},
 };
 use crate::{
     Lsn,
-    ports::{Exempt, Marker, ProviderError, UserCommits},
+    ports::{Exempt, Marker, ProviderError, UserCommits, WalProof},
 };
+use transactions::{Commit, Found};
 
-impl SqlServer {
-    /// The marker's record ends at the returned position; its commit follows, before `after`.
-    pub(super) async fn write_marker(
-        &self,
-        id: &str,
-        datnames: &[String],
-    ) -> Result<Marker, ProviderError> {
-        let what = "write the fence marker";
-        let emit = emit("pointsman.fence", id);
-        let lsn = if datnames.is_empty() {
-            position(self, what, &self.postgres.batch(what, &emit).await?)?
-        } else {
-            let write = async |datname: &String| {
-                let session = self.database(datname)?;
-                position(self, what, &session.batch(what, &emit).await?)
-            };
-            let written = try_join_all(datnames.iter().map(write)).await?;
-            written.into_iter().max().unwrap_or_default()
-        };
-        let row = self
-            .postgres
-            .row(what, "SELECT pg_current_wal_insert_lsn()", &[])
-            .await?;
-        Ok(Marker {
-            lsn,
-            after: lsn_of(row.get(0)),
-        })
+/// Reads WAL by `pg_walinspect`.
+#[derive(Debug)]
+pub(super) struct SqlWalProof {
+    control: Arc<ControlSessions>,
+    /// The statement that reads WAL, once the schema of its function is known.
+    reader: OnceLock<String>,
+}
+
+impl SqlWalProof {
+    pub(super) fn new(control: Arc<ControlSessions>) -> Self {
+        Self {
+            control,
+            reader: OnceLock::new(),
+        }
     }
 
-    /// A user commit is the commit of a transaction, or of a subtransaction, that wrote rows
-    /// or a sequence of any relation that is not exempt; commits that carry an origin are the
-    /// reverse stream's. Every commit of a transaction that was prepared counts: its writes
-    /// may lie anywhere before.
-    pub(super) async fn count_user_commits(
-        &self,
-        since: Lsn,
-        exempt: &Exempt,
-    ) -> Result<UserCommits, ProviderError> {
-        let what = "prove from WAL that nobody wrote";
-        // Only what is flushed can be read, and a commit without `synchronous_commit` may be
-        // acknowledged and not flushed: this flushes everything before it.
-        let flushed = self
+    /// The first use of an extension's function in a session loads it; that must not happen
+    /// inside the pause. On a standby WAL can be read as well.
+    pub(super) async fn warm_up(&self) -> Result<(), ProviderError> {
+        let what = "look for pg_walinspect";
+        if self
+            .control
             .postgres
-            .batch(what, &emit("pointsman.proof", ""))
-            .await?;
-        let through = position(self, what, &flushed)?;
-        let reader = self.wal_reader(what).await?;
-        let mut found = Found::default();
-        let mut next = since;
-        let mut chunk = CHUNK;
-        let deadline = Instant::now() + PROOF;
-        while next < through {
-            if Instant::now() >= deadline {
-                let found = format!("{next} is reached");
-                return Err(self.timed_out(&format!("reading WAL to {through}"), PROOF, found));
-            }
-            let end = through.min(Lsn(next.0.saturating_add(chunk)));
-            let read = self.read_wal(what, &reader, next, end, exempt).await?;
-            // A record that is longer than the chunk shows only in a longer one, and the next
-            // chunk begins where the last record ended, not in the middle of one.
-            match read {
-                Some((reached, more)) => {
-                    found.extend(more);
-                    (next, chunk) = (reached, CHUNK);
-                }
-                None if end == through => break,
-                None => chunk = chunk.saturating_mul(2),
-            }
+            .rows(what, WALINSPECT, &[])
+            .await?
+            .is_empty()
+        {
+            return Ok(());
         }
-        let own: BTreeSet<String> = exempt
-            .xids
-            .iter()
-            .map(|xid| (xid & u64::from(u32::MAX)).to_string())
-            .collect();
-        let (sure, unclear) = found.judge(&own);
-        let before = self
-            .wrote_before(what, &reader, since, &unclear, exempt)
+        let reader = self.reader(what).await?;
+        let row = self.control.postgres.row(what, LAST_POSITION, &[]).await?;
+        let end: Option<PgLsn> = row.get(0);
+        let end = end.map(lsn_of).unwrap_or_default();
+        let begin = Lsn(end.0 - end.0 % WARM_UP);
+        // Whether a whole record stands there is of no interest.
+        let _ = self
+            .read_wal(what, &reader, begin, end, &Exempt::default())
             .await;
-        Ok(UserCommits {
-            count: sure + before,
-            through,
-        })
+        Ok(())
     }
 
     /// How many of the transactions whose commit was read, but no write, wrote shortly before
@@ -140,6 +105,7 @@ impl SqlServer {
     ) -> Result<Option<(Lsn, Found)>, ProviderError> {
         let (begin, end) = (PgLsn::from(begin.0), PgLsn::from(end.0));
         let row = self
+            .control
             .postgres
             .row(what, reader, &[&begin, &end, &exempt.filenodes])
             .await?;
@@ -159,96 +125,111 @@ impl SqlServer {
     }
 
     /// The statement that reads WAL, with the schema that `pg_walinspect` was made in.
-    async fn wal_reader(&self, what: &str) -> Result<String, ProviderError> {
-        if let Some(reader) = self.wal_reader.get() {
+    async fn reader(&self, what: &str) -> Result<String, ProviderError> {
+        if let Some(reader) = self.reader.get() {
             return Ok(reader.clone());
         }
-        let rows = self.postgres.rows(what, WALINSPECT, &[]).await?;
+        let rows = self.control.postgres.rows(what, WALINSPECT, &[]).await?;
         let schema: String = rows.first().map(|row| row.get(0)).ok_or_else(|| {
-            self.unfit(
+            self.control.unfit(
                 "extension pg_walinspect is not in its database postgres; start the migration, \
                  which makes it, or run CREATE EXTENSION pg_walinspect there",
             )
         })?;
         let reader = READ_WAL.replace("SCHEMA", &identifier(&schema));
-        Ok(self.wal_reader.get_or_init(|| reader).clone())
-    }
-
-    /// The first use of an extension's function in a session loads it; that must not happen
-    /// inside the pause. On a standby WAL can be read as well.
-    pub(super) async fn warm_up_wal(&self) -> Result<(), ProviderError> {
-        let what = "look for pg_walinspect";
-        if self.postgres.rows(what, WALINSPECT, &[]).await?.is_empty() {
-            return Ok(());
-        }
-        let reader = self.wal_reader(what).await?;
-        let row = self.postgres.row(what, LAST_POSITION, &[]).await?;
-        let end: Option<PgLsn> = row.get(0);
-        let end = end.map(lsn_of).unwrap_or_default();
-        let begin = Lsn(end.0 - end.0 % WARM_UP);
-        // Whether a whole record stands there is of no interest.
-        let _ = self
-            .read_wal(what, &reader, begin, end, &Exempt::default())
-            .await;
-        Ok(())
+        Ok(self.reader.get_or_init(|| reader).clone())
     }
 }
 
-/// What a stretch of WAL says of transactions.
-#[derive(Debug, Default)]
-struct Found {
-    /// Transactions that wrote to a relation that is not exempt.
-    writers: BTreeSet<String>,
-    /// Transactions with a message of the engine's.
-    own: BTreeSet<String>,
-    commits: Vec<Commit>,
-}
-
-/// A COMMIT record without origin.
-#[derive(Debug)]
-struct Commit {
-    prepared: bool,
-    /// The transaction and its subtransactions.
-    xids: Vec<String>,
-}
-
-impl Commit {
-    fn parse(record: &str) -> Self {
-        let mut words = record.split_ascii_whitespace();
-        Self {
-            prepared: words.next() == Some("COMMIT_PREPARED"),
-            xids: words.map(str::to_owned).collect(),
-        }
-    }
-}
-
-impl Found {
-    fn extend(&mut self, more: Self) {
-        self.writers.extend(more.writers);
-        self.own.extend(more.own);
-        self.commits.extend(more.commits);
+#[async_trait]
+impl WalProof for SqlWalProof {
+    /// The marker's record ends at the returned position; its commit follows, before `after`.
+    async fn marker(&self, id: &str, datnames: &[String]) -> Result<Marker, ProviderError> {
+        let what = "write the fence marker";
+        let emit = emit("pointsman.fence", id);
+        let lsn = if datnames.is_empty() {
+            position(
+                &self.control,
+                what,
+                &self.control.postgres.batch(what, &emit).await?,
+            )?
+        } else {
+            let write = async |datname: &String| {
+                let session = self.control.database(datname)?;
+                position(&self.control, what, &session.batch(what, &emit).await?)
+            };
+            let written = try_join_all(datnames.iter().map(write)).await?;
+            written.into_iter().max().unwrap_or_default()
+        };
+        let row = self
+            .control
+            .postgres
+            .row(what, "SELECT pg_current_wal_insert_lsn()", &[])
+            .await?;
+        Ok(Marker {
+            lsn,
+            after: lsn_of(row.get(0)),
+        })
     }
 
-    fn wrote(&self, commit: &Commit) -> bool {
-        commit.prepared || commit.xids.iter().any(|xid| self.writers.contains(xid))
-    }
-
-    /// The number of user commits, and the commits of which no write was read.
-    fn judge(self, exempt: &BTreeSet<String>) -> (u64, Vec<Commit>) {
-        let mut count = 0;
-        let mut unclear = Vec::new();
-        let (writers, own) = (self.writers, self.own);
-        for commit in self.commits {
-            let wrote = commit.prepared || commit.xids.iter().any(|xid| writers.contains(xid));
-            if commit.xids.iter().any(|xid| exempt.contains(xid)) {
-                continue;
-            } else if wrote {
-                count += 1;
-            } else if !commit.xids.iter().any(|xid| own.contains(xid)) {
-                unclear.push(commit);
+    /// A user commit is the commit of a transaction, or of a subtransaction, that wrote rows
+    /// or a sequence of any relation that is not exempt; commits that carry an origin are the
+    /// reverse stream's. Every commit of a transaction that was prepared counts: its writes
+    /// may lie anywhere before.
+    async fn user_commits(
+        &self,
+        since: Lsn,
+        exempt: &Exempt,
+    ) -> Result<UserCommits, ProviderError> {
+        let what = "prove from WAL that nobody wrote";
+        // Only what is flushed can be read, and a commit without `synchronous_commit` may be
+        // acknowledged and not flushed: this flushes everything before it.
+        let flushed = self
+            .control
+            .postgres
+            .batch(what, &emit("pointsman.proof", ""))
+            .await?;
+        let through = position(&self.control, what, &flushed)?;
+        let reader = self.reader(what).await?;
+        let mut found = Found::default();
+        let mut next = since;
+        let mut chunk = CHUNK;
+        let deadline = Instant::now() + PROOF;
+        while next < through {
+            if Instant::now() >= deadline {
+                let found = format!("{next} is reached");
+                return Err(self.control.timed_out(
+                    &format!("reading WAL to {through}"),
+                    PROOF,
+                    found,
+                ));
+            }
+            let end = through.min(Lsn(next.0.saturating_add(chunk)));
+            let read = self.read_wal(what, &reader, next, end, exempt).await?;
+            // A record that is longer than the chunk shows only in a longer one, and the next
+            // chunk begins where the last record ended, not in the middle of one.
+            match read {
+                Some((reached, more)) => {
+                    found.extend(more);
+                    (next, chunk) = (reached, CHUNK);
+                }
+                None if end == through => break,
+                None => chunk = chunk.saturating_mul(2),
             }
         }
-        (count, unclear)
+        let own: BTreeSet<String> = exempt
+            .xids
+            .iter()
+            .map(|xid| (xid & u64::from(u32::MAX)).to_string())
+            .collect();
+        let (sure, unclear) = found.judge(&own);
+        let before = self
+            .wrote_before(what, &reader, since, &unclear, exempt)
+            .await;
+        Ok(UserCommits {
+            count: sure + before,
+            through,
+        })
     }
 }
 
@@ -261,10 +242,10 @@ fn emit(prefix: &str, content: &str) -> String {
     )
 }
 
-fn position(server: &SqlServer, what: &str, rows: &[String]) -> Result<Lsn, ProviderError> {
+fn position(control: &ControlSessions, what: &str, rows: &[String]) -> Result<Lsn, ProviderError> {
     let lsn = rows.first().and_then(|row| row.parse().ok());
     lsn.ok_or_else(|| ProviderError::Failed {
-        server: server.server.name.clone(),
+        server: control.server.name.clone(),
         what: what.to_owned(),
         reason: "the server returned no position".to_owned(),
     })

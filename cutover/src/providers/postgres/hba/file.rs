@@ -1,72 +1,90 @@
 //! The file itself: read, written and reloaded by SQL alone.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep};
 
 use super::{
     super::{
-        server::SqlServer,
-        session::{Purpose, Session, knock, user_in},
+        connection::{try_connect, user_in},
+        control_sessions::ControlSessions,
+        session::{Purpose, Session},
         statements::literal,
     },
     fenced, is_fenced,
 };
-use crate::ports::{AccessRules, ConnectionAttempt, FormerSettings, ProviderError};
+use crate::ports::{AccessRules, ConnectionAttempt, ProviderError};
 
-impl SqlServer {
+/// `pg_hba.conf` of a server at level `sql+hba`.
+#[derive(Debug)]
+pub(in crate::providers::postgres) struct HbaFile {
+    control: Arc<ControlSessions>,
+    /// The server's time before the last reload that was asked for here.
+    reload_asked: Mutex<Option<String>>,
+}
+
+impl HbaFile {
+    pub(in crate::providers::postgres) fn new(control: Arc<ControlSessions>) -> Self {
+        Self {
+            control,
+            reload_asked: Mutex::default(),
+        }
+    }
+
     /// The file's text at level `sql+hba`, checked for what could not be given back.
-    pub(in crate::providers::postgres) async fn read_hba(
+    pub(in crate::providers::postgres) async fn read(
         &self,
     ) -> Result<Option<String>, ProviderError> {
-        if !self.rewrites_hba() {
+        if !self.control.rewrites_hba() {
             return Ok(None);
         }
-        let text = self.hba_text().await?;
+        let text = self.text().await?;
         if is_fenced(&text) {
-            return Err(self.unfit(
+            return Err(self.control.unfit(
                 "its pg_hba.conf is fenced already, and no record of the former rules is there; \
                  restore the file first",
             ));
         }
-        self.fenced_hba(&text).await?;
+        self.fenced(&text).await?;
         Ok(Some(text))
     }
 
-    pub(in crate::providers::postgres) async fn fenced_hba(
+    /// Replaces `former` by the rules that admit the control sessions and replication only.
+    pub(in crate::providers::postgres) async fn fence(
         &self,
         former: &str,
-    ) -> Result<String, ProviderError> {
+    ) -> Result<(), ProviderError> {
+        self.write(&self.fenced(former).await?).await
+    }
+
+    async fn fenced(&self, former: &str) -> Result<String, ProviderError> {
         let row = self
+            .control
             .postgres
             .row("read its own role", "SELECT session_user::text", &[])
             .await?;
         let mut roles: Vec<String> = vec![row.get(0)];
-        roles.extend(self.server.replication.as_deref().and_then(user_in));
+        roles.extend(self.control.server.replication.as_deref().and_then(user_in));
         roles.dedup();
-        fenced(former, &roles)
-            .map_err(|error| self.unfit(format!("its pg_hba.conf cannot be fenced: {error}")))
-    }
-
-    pub(in crate::providers::postgres) async fn put_hba_back(
-        &self,
-        former: &FormerSettings,
-    ) -> Result<(), ProviderError> {
-        match &former.hba {
-            Some(text) => self.write_hba(text).await,
-            None => Ok(()),
-        }
+        fenced(former, &roles).map_err(|error| {
+            self.control
+                .unfit(format!("its pg_hba.conf cannot be fenced: {error}"))
+        })
     }
 
     /// Writes the file, one row a line, and reloads it once it reads as meant and without
     /// error. Neither the delimiter nor the quote can occur in a checked text, and an empty
     /// line is written as the null string, so that every byte is the text's own.
-    pub(in crate::providers::postgres) async fn write_hba(
+    pub(in crate::providers::postgres) async fn write(
         &self,
         text: &str,
     ) -> Result<(), ProviderError> {
         let what = "write pg_hba.conf";
         let path = self
+            .control
             .postgres
             .row(what, "SELECT current_setting('hba_file')", &[])
             .await?;
@@ -80,10 +98,10 @@ impl SqlServer {
             literal(text.strip_suffix('\n').unwrap_or(text)),
             literal(&path),
         );
-        let errors = self.postgres.batch(what, &sql).await?.concat();
-        if !errors.is_empty() || self.hba_text().await? != text {
+        let errors = self.control.postgres.batch(what, &sql).await?.concat();
+        if !errors.is_empty() || self.text().await? != text {
             return Err(ProviderError::Failed {
-                server: self.server.name.clone(),
+                server: self.control.server.name.clone(),
                 what: what.to_owned(),
                 reason: format!("the file does not read as it was written; {errors}"),
             });
@@ -94,17 +112,17 @@ impl SqlServer {
 
     /// The reload is asynchronous. A session that began after it tells when the rules it was
     /// let in by were loaded; and rules that refuse do so by a message of their own.
-    pub(in crate::providers::postgres) async fn await_reloaded_hba(
+    pub(in crate::providers::postgres) async fn await_loaded(
         &self,
         rules: AccessRules,
         within: Duration,
     ) -> Result<(), ProviderError> {
-        if !self.rewrites_hba() {
+        if !self.control.rewrites_hba() {
             return Ok(());
         }
         let deadline = Instant::now() + within;
         let mut found = "pg_hba.conf is the other one".to_owned();
-        let fenced = is_fenced(&self.hba_text().await?);
+        let fenced = is_fenced(&self.text().await?);
         if fenced == (rules == AccessRules::Fenced) {
             let asked = self.reload_asked();
             let asked = match asked {
@@ -126,7 +144,7 @@ impl SqlServer {
             AccessRules::Fenced => "the reload of the fenced pg_hba.conf",
             AccessRules::Former => "the reload of the former pg_hba.conf",
         };
-        Err(self.timed_out(what, within, found))
+        Err(self.control.timed_out(what, within, found))
     }
 
     async fn not_loaded(
@@ -134,7 +152,7 @@ impl SqlServer {
         asked: &str,
         rules: AccessRules,
     ) -> Result<Option<String>, ProviderError> {
-        let fresh = Session::open(&self.server, "postgres", &Purpose::Recovery).await?;
+        let fresh = Session::open(&self.control.server, "postgres", &Purpose::Recovery).await?;
         let loaded = fresh
             .row(
                 "see whether pg_hba.conf is loaded",
@@ -148,21 +166,29 @@ impl SqlServer {
         if rules == AccessRules::Former {
             return Ok(None);
         }
-        let answer = knock(&self.server, "postgres", Some(STRANGER)).await?;
+        let answer = try_connect(&self.control.server, "postgres", Some(STRANGER)).await?;
         let rejected = matches!(&answer, ConnectionAttempt::Refused { message, .. } if message.contains(REJECTED));
         Ok((!rejected).then(|| format!("a stranger's answer is {answer:?}")))
     }
 
-    async fn hba_text(&self) -> Result<String, ProviderError> {
+    async fn text(&self) -> Result<String, ProviderError> {
         let sql = "SELECT pg_read_file(current_setting('hba_file'))";
-        let row = self.postgres.row("read pg_hba.conf", sql, &[]).await?;
+        let row = self
+            .control
+            .postgres
+            .row("read pg_hba.conf", sql, &[])
+            .await?;
         Ok(row.get(0))
     }
 
     /// Asks for a reload and returns the server's time before that.
     async fn reload(&self) -> Result<String, ProviderError> {
         let sql = "SELECT clock_timestamp()::text; SELECT pg_reload_conf()";
-        let rows = self.postgres.batch("reload pg_hba.conf", sql).await?;
+        let rows = self
+            .control
+            .postgres
+            .batch("reload pg_hba.conf", sql)
+            .await?;
         let asked = rows.into_iter().next().unwrap_or_default();
         *self
             .reload_asked

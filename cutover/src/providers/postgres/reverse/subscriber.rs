@@ -1,52 +1,47 @@
-//! A closed former primary as the subscriber of its successor.
+use std::{sync::Arc, time::Duration};
 
-use std::time::Duration;
-
+use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use pointsman_catalog::Conninfo;
 use tokio::time::{Instant, sleep};
 
 use super::super::{
+    client_sessions::{ClientSessions, Workers},
+    control_sessions::ControlSessions,
     record,
-    server::SqlServer,
+    session_control::SqlSessions,
     statements::{SUBSCRIPTION, create_subscription, identifier, limit_databases},
 };
-use crate::ports::{Armed, ProviderError, SessionControl as _, SubscriptionSpec};
+use crate::ports::{
+    Armed, ProviderError, ReverseSubscriber, SequenceValue, SessionControl as _, SubscriptionSpec,
+};
 
-impl SqlServer {
-    /// NOLOGIN comes first: the limit that follows does not stop superusers, whose
-    /// handshakes may have begun before.
-    pub(in super::super) async fn arm_as_subscriber(
-        &self,
-        subscriptions: &[SubscriptionSpec],
-    ) -> Result<Armed, ProviderError> {
-        let datnames: Vec<_> = subscriptions
-            .iter()
-            .map(|subscription| subscription.datname.clone())
-            .collect();
-        let armed = self.take_logins().await?;
-        self.wait_out_starting_backends().await?;
-        self.postgres
-            .transaction("open it for the apply workers", &limit_databases(&datnames))
-            .await?;
-        self.end_all_sessions(&[], true, END_SESSIONS).await?;
-        self.open_databases(&datnames).await?;
-        try_join_all(subscriptions.iter().map(|one| self.subscribe(one))).await?;
-        Ok(armed)
-    }
+/// A closed former primary that applies what its successor sends.
+#[derive(Debug)]
+pub(in super::super) struct SqlReverseSubscriber {
+    pub(in super::super) control: Arc<ControlSessions>,
+    pub(in super::super) clients: ClientSessions,
+    pub(in super::super) sessions: Arc<SqlSessions>,
+}
 
+impl SqlReverseSubscriber {
     /// The roles are kept in the fence record by the transaction that takes their LOGIN: a
     /// second arming would not find them any more.
     async fn take_logins(&self) -> Result<Armed, ProviderError> {
         let what = "keep other superusers out";
-        let rows = self.postgres.rows(what, OTHER_SUPERUSERS, &[]).await?;
+        let rows = self
+            .control
+            .postgres
+            .rows(what, OTHER_SUPERUSERS, &[])
+            .await?;
         let roles: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         if !roles.is_empty() {
-            let mut statements = vec![record::keep_logins(&self.server.name, &roles)];
+            let mut statements = vec![record::keep_logins(&self.control.server.name, &roles)];
             statements.extend(alter_roles(&roles, "NOLOGIN"));
-            self.postgres.transaction(what, &statements).await?;
+            self.control.postgres.transaction(what, &statements).await?;
         }
-        let mut kept = record::kept_logins(&self.postgres, &self.server.name).await?;
+        let mut kept =
+            record::kept_logins(&self.control.postgres, &self.control.server.name).await?;
         kept.extend(roles);
         kept.sort_unstable();
         kept.dedup();
@@ -55,31 +50,16 @@ impl SqlServer {
         })
     }
 
-    pub(in super::super) async fn give_logins_back(
-        &self,
-        armed: &Armed,
-    ) -> Result<(), ProviderError> {
-        let what = "give logins back";
-        let mut kept = record::kept_logins(&self.postgres, &self.server.name).await?;
-        kept.extend(armed.nologin_roles.iter().cloned());
-        let rows = self.postgres.rows(what, LOGIN_TAKEN, &[&kept]).await?;
-        let roles: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        if !roles.is_empty() {
-            let statements = alter_roles(&roles, "LOGIN");
-            self.postgres.transaction(what, &statements).await?;
-        }
-        Ok(())
-    }
-
     async fn subscribe(&self, subscription: &SubscriptionSpec) -> Result<(), ProviderError> {
-        let session = self.database(&subscription.datname)?;
+        let session = self.control.database(&subscription.datname)?;
         let sql = if self.has_subscription(&subscription.datname).await? {
             format!("ALTER SUBSCRIPTION {SUBSCRIPTION} ENABLE")
         } else {
             let conninfo = Conninfo::parse(&subscription.publisher)
                 .and_then(Conninfo::with_password_read)
                 .map_err(|reason| {
-                    self.unfit(format!("the publisher's string is malformed: {reason}"))
+                    self.control
+                        .unfit(format!("the publisher's string is malformed: {reason}"))
                 })?
                 .without(&["options"])
                 .with("dbname", &subscription.datname)
@@ -92,6 +72,7 @@ impl SqlServer {
 
     async fn has_subscription(&self, datname: &str) -> Result<bool, ProviderError> {
         let row = self
+            .control
             .postgres
             .row(
                 "look for the subscription",
@@ -103,9 +84,52 @@ impl SqlServer {
             .await?;
         Ok(row.get(0))
     }
+}
 
-    pub(in super::super) async fn count_apply_errors(&self) -> Result<u64, ProviderError> {
+#[async_trait]
+impl ReverseSubscriber for SqlReverseSubscriber {
+    /// NOLOGIN comes first: the limit that follows does not stop superusers, whose
+    /// handshakes may have begun before.
+    async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError> {
+        let datnames: Vec<_> = subscriptions
+            .iter()
+            .map(|subscription| subscription.datname.clone())
+            .collect();
+        let armed = self.take_logins().await?;
+        self.clients.await_starting().await?;
+        self.control
+            .postgres
+            .transaction("open it for the apply workers", &limit_databases(&datnames))
+            .await?;
+        self.clients
+            .end_all(&[], Workers::Spare, END_SESSIONS)
+            .await?;
+        self.sessions.open_databases(&datnames).await?;
+        try_join_all(subscriptions.iter().map(|one| self.subscribe(one))).await?;
+        Ok(armed)
+    }
+
+    async fn restore_logins(&self, armed: &Armed) -> Result<(), ProviderError> {
+        let what = "give logins back";
+        let mut kept =
+            record::kept_logins(&self.control.postgres, &self.control.server.name).await?;
+        kept.extend(armed.nologin_roles.iter().cloned());
+        let rows = self
+            .control
+            .postgres
+            .rows(what, LOGIN_TAKEN, &[&kept])
+            .await?;
+        let roles: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        if !roles.is_empty() {
+            let statements = alter_roles(&roles, "LOGIN");
+            self.control.postgres.transaction(what, &statements).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_errors(&self) -> Result<u64, ProviderError> {
         let row = self
+            .control
             .postgres
             .row(
                 "read the apply workers' errors",
@@ -117,14 +141,11 @@ impl SqlServer {
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
     }
 
-    pub(in super::super) async fn stop_apply_workers(
-        &self,
-        datnames: &[String],
-    ) -> Result<(), ProviderError> {
+    async fn disable_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError> {
         for datname in datnames {
             if self.has_subscription(datname).await? {
                 let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} DISABLE");
-                let session = self.database(datname)?;
+                let session = self.control.database(datname)?;
                 session.batch("stop the reverse stream", &sql).await?;
             }
         }
@@ -134,6 +155,7 @@ impl SqlServer {
         let mut signalled = Vec::new();
         loop {
             let rows = self
+                .control
                 .postgres
                 .rows(
                     "end the apply workers",
@@ -147,20 +169,19 @@ impl SqlServer {
             signalled.extend(rows.iter().map(|row| row.get::<_, i32>(0)));
             if Instant::now() >= deadline {
                 let found = "they are running".to_owned();
-                return Err(self.timed_out("the end of the apply workers", STOP, found));
+                return Err(self
+                    .control
+                    .timed_out("the end of the apply workers", STOP, found));
             }
             sleep(POLL).await;
         }
     }
 
     /// The slot stays on the publisher; it is dropped there.
-    pub(in super::super) async fn forget_subscriptions(
-        &self,
-        datnames: &[String],
-    ) -> Result<(), ProviderError> {
+    async fn drop_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError> {
         for datname in datnames {
             if self.has_subscription(datname).await? {
-                let session = self.database(datname)?;
+                let session = self.control.database(datname)?;
                 let what = "drop the subscription";
                 for change in ["DISABLE", "SET (slot_name = NONE)"] {
                     let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} {change}");
@@ -170,6 +191,26 @@ impl SqlServer {
                 session.batch(what, &sql).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn set_sequences(
+        &self,
+        datname: &str,
+        values: &[SequenceValue],
+    ) -> Result<(), ProviderError> {
+        let names: Vec<&str> = values.iter().map(|value| value.name.as_str()).collect();
+        let numbers: Vec<i64> = values.iter().map(|value| value.value).collect();
+        let called: Vec<bool> = values.iter().map(|value| value.is_called).collect();
+        self.control
+            .database(datname)?
+            .rows(
+                "set its sequences",
+                "SELECT setval(name::regclass, number, called) \
+                 FROM unnest($1::text[], $2::bigint[], $3::bool[]) AS v (name, number, called)",
+                &[&names, &numbers, &called],
+            )
+            .await?;
         Ok(())
     }
 }

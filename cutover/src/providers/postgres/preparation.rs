@@ -1,27 +1,33 @@
-//! What a switch needs on the source beforehand; it travels to the target in WAL.
+use std::sync::Arc;
+
+use async_trait::async_trait;
 
 use super::{
-    record,
-    server::SqlServer,
-    session::{Purpose, Session},
-    statements::PUBLICATION,
+    control_sessions::ControlSessions, hba::HbaFile, identity::SqlIdentity, record,
+    session::Session, statements::PUBLICATION,
 };
-use crate::ports::{Exempt, ProviderError};
+use crate::ports::{Exempt, Observe as _, Preparation, ProviderError};
 
-impl SqlServer {
-    pub(super) async fn make_tables_and_publications(
-        &self,
-        datnames: &[String],
-    ) -> Result<(), ProviderError> {
-        self.read_hba().await?;
+/// What a switch needs on the source beforehand; it travels to the target in WAL.
+#[derive(Debug)]
+pub(super) struct SqlPreparation {
+    pub(super) control: Arc<ControlSessions>,
+    pub(super) identity: SqlIdentity,
+    pub(super) hba: Arc<HbaFile>,
+}
+
+impl SqlPreparation {
+    async fn make_tables_and_publications(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        self.hba.read().await?;
         let what = "make the fence table";
-        self.postgres.batch(what, record::CREATE).await?;
+        self.control.postgres.batch(what, record::CREATE).await?;
         let walinspect = "CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA pointsman";
-        self.postgres
+        self.control
+            .postgres
             .batch("make extension pg_walinspect", walinspect)
             .await?;
         for datname in datnames {
-            let session = self.database(datname)?;
+            let session = self.control.database(datname)?;
             session.batch("make the probe table", CREATE_PROBE).await?;
             let there = session
                 .row(
@@ -41,43 +47,19 @@ impl SqlServer {
         Ok(())
     }
 
-    pub(super) async fn drop_tables_and_publications(
-        &self,
-        datnames: &[String],
-    ) -> Result<(), ProviderError> {
-        for datname in datnames {
-            let sql = format!(
-                "DROP PUBLICATION IF EXISTS {PUBLICATION}; DROP SCHEMA IF EXISTS pointsman CASCADE"
-            );
-            self.database(datname)?
-                .batch("take the probe table and publication down", &sql)
-                .await?;
-        }
-        // An extension that was there before is in another schema, and stays.
-        let sql = "DROP SCHEMA IF EXISTS pointsman CASCADE";
-        self.postgres
-            .batch("take the fence table down", sql)
-            .await?;
-        Ok(())
-    }
-
     /// Autovacuum works in every database, so the relations that it writes are collected in
     /// each that can be entered.
-    pub(super) async fn exempt_filenodes(
-        &self,
-        datnames: &[String],
-    ) -> Result<Exempt, ProviderError> {
-        let mut filenodes = filenodes(&self.postgres).await?;
-        for database in self.read_identity().await?.databases {
+    async fn exempt_filenodes(&self, datnames: &[String]) -> Result<Exempt, ProviderError> {
+        let mut filenodes = filenodes(&self.control.postgres).await?;
+        for database in self.identity.observe().await?.databases {
             let datname = database.datname;
             if !database.allow_connections || datname == "postgres" {
                 continue;
             }
             if datnames.contains(&datname) {
-                filenodes.extend(self::filenodes(&*self.database(&datname)?).await?);
+                filenodes.extend(self::filenodes(&*self.control.database(&datname)?).await?);
             } else {
-                let purpose = Purpose::Control(self.control.clone());
-                let passing = Session::open(&self.server, &datname, &purpose).await?;
+                let passing = self.control.passing(&datname).await?;
                 filenodes.extend(self::filenodes(&passing).await?);
             }
         }
@@ -87,6 +69,33 @@ impl SqlServer {
             filenodes,
             xids: Vec::new(),
         })
+    }
+}
+
+#[async_trait]
+impl Preparation for SqlPreparation {
+    async fn prepare(&self, datnames: &[String]) -> Result<Exempt, ProviderError> {
+        self.make_tables_and_publications(datnames).await?;
+        self.exempt_filenodes(datnames).await
+    }
+
+    async fn unprepare(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        for datname in datnames {
+            let sql = format!(
+                "DROP PUBLICATION IF EXISTS {PUBLICATION}; DROP SCHEMA IF EXISTS pointsman CASCADE"
+            );
+            self.control
+                .database(datname)?
+                .batch("take the probe table and publication down", &sql)
+                .await?;
+        }
+        // An extension that was there before is in another schema, and stays.
+        let sql = "DROP SCHEMA IF EXISTS pointsman CASCADE";
+        self.control
+            .postgres
+            .batch("take the fence table down", sql)
+            .await?;
+        Ok(())
     }
 }
 

@@ -1,49 +1,67 @@
-//! Other people's sessions: counted, ended, none left.
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use std::{collections::BTreeSet, time::Duration};
-
+use futures_util::future::try_join_all;
 use pointsman_catalog::UnixMillis;
 use tokio::time::{Instant, sleep};
 
-use super::server::SqlServer;
+use super::{control_sessions::ControlSessions, statements::identifier};
 use crate::ports::{ProviderError, ReverseSlot};
 
-impl SqlServer {
-    pub(super) async fn count_newcomers(&self, since: UnixMillis) -> Result<u64, ProviderError> {
+/// Every session on a server that is not one of the control sessions.
+#[derive(Clone, Debug)]
+pub(super) struct ClientSessions {
+    control: Arc<ControlSessions>,
+}
+
+/// What becomes of the reverse stream's apply workers when sessions are ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Workers {
+    End,
+    Spare,
+}
+
+impl ClientSessions {
+    pub(super) fn new(control: Arc<ControlSessions>) -> Self {
+        Self { control }
+    }
+
+    pub(super) async fn newcomers(&self, since: UnixMillis) -> Result<u64, ProviderError> {
         #[expect(
             clippy::cast_precision_loss,
             reason = "milliseconds since 1970 fit into 53 bits"
         )]
         let since = since.0 as f64;
         let row = self
+            .control
             .postgres
             .row(
                 "count new sessions",
                 "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
                    AND datname IS NOT NULL AND pid <> ALL ($2) \
                    AND backend_start > to_timestamp($1::float8 / 1000)",
-                &[&since, &self.own_pids()],
+                &[&since, &self.control.own_pids()],
             )
             .await?;
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
     }
 
     /// Signals each session once, all at once, and polls until none is left.
-    /// `spare_workers` spares the reverse stream's apply workers.
     /// `pg_terminate_backend` with its own timeout would take 100 ms a session.
-    pub(super) async fn end_all_sessions(
+    pub(super) async fn end_all(
         &self,
         spare: &[ReverseSlot],
-        spare_workers: bool,
+        workers: Workers,
         within: Duration,
     ) -> Result<u64, ProviderError> {
         let deadline = Instant::now() + within;
         let slots: Vec<&str> = spare.iter().map(|slot| slot.slot.as_str()).collect();
-        let own = self.own_pids();
+        let own = self.control.own_pids();
+        let spare_workers = workers == Workers::Spare;
         let mut signalled = BTreeSet::new();
         loop {
             let known: Vec<i32> = signalled.iter().copied().collect();
             let left = self
+                .control
                 .postgres
                 .rows(
                     "end its sessions",
@@ -56,37 +74,72 @@ impl SqlServer {
                 return Ok(u64::try_from(signalled.len()).unwrap_or(u64::MAX));
             }
             if Instant::now() >= deadline {
-                let names: Vec<String> = left.iter().map(|row| row.get("words")).collect();
-                return Err(self.timed_out("the end of its sessions", within, names.join("; ")));
+                let names: Vec<String> = left.iter().map(|row| row.get("description")).collect();
+                return Err(self.control.timed_out(
+                    "the end of its sessions",
+                    within,
+                    names.join("; "),
+                ));
             }
             sleep(POLL).await;
         }
     }
 
-    /// Parses what the pause will use.
-    pub(super) async fn warm_up_sessions(&self) -> Result<(), ProviderError> {
-        self.postgres.prepare("end its sessions", END).await?;
-        self.sessions_left(&[]).await?;
+    /// See [`SessionControl::await_starting_backends`](crate::ports::SessionControl).
+    pub(super) async fn await_starting(&self) -> Result<(), ProviderError> {
+        let what = "wait out starting sessions";
+        let rows = self.control.postgres.rows(what, TABLESPACES, &[]).await?;
+        let statements: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                format!(
+                    "ALTER DATABASE {} SET TABLESPACE {}",
+                    identifier(row.get(0)),
+                    identifier(row.get(1))
+                )
+            })
+            .collect();
+        // Each must be a message of its own; sent at once they cost one round trip.
+        let waits = statements
+            .iter()
+            .map(|sql| self.control.postgres.batch(what, sql));
+        try_join_all(waits).await?;
         Ok(())
     }
 
-    /// The sessions that "none left" counts, in words.
-    pub(super) async fn sessions_left(
-        &self,
-        spare: &[ReverseSlot],
-    ) -> Result<Vec<String>, ProviderError> {
+    /// Parses what the pause will use.
+    pub(super) async fn warm_up(&self) -> Result<(), ProviderError> {
+        self.control
+            .postgres
+            .prepare("end its sessions", END)
+            .await?;
+        self.control
+            .postgres
+            .rows("read its tablespaces", TABLESPACES, &[])
+            .await?;
+        self.left(&[]).await?;
+        Ok(())
+    }
+
+    /// The sessions that "none left" counts, one description each.
+    pub(super) async fn left(&self, spare: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
         let slots: Vec<&str> = spare.iter().map(|slot| slot.slot.as_str()).collect();
         let rows = self
+            .control
             .postgres
             .rows(
                 "look for sessions",
                 LEFT,
-                &[&self.own_pids(), &slots, &false],
+                &[&self.control.own_pids(), &slots, &false],
             )
             .await?;
-        Ok(rows.iter().map(|row| row.get("words")).collect())
+        Ok(rows.iter().map(|row| row.get("description")).collect())
     }
 }
+
+const TABLESPACES: &str = "SELECT d.datname::text, t.spcname::text FROM pg_database d \
+     JOIN pg_tablespace t ON t.oid = d.dattablespace \
+     WHERE NOT d.datallowconn AND d.datname <> 'postgres'";
 
 /// A walsender with a database runs plain SQL as well, so it counts as a writer; the one
 /// that serves a spared slot does not while it streams. A background worker shows its own
@@ -111,13 +164,13 @@ macro_rules! left {
 
 const LEFT: &str = left!(
     "format('%s %s of %s in %s (pid %s)', a.backend_type, coalesce(a.application_name, ''), \
-     a.usename, a.datname, a.pid) AS words",
+     a.usename, a.datname, a.pid) AS description",
     ""
 );
 
 const END: &str = left!(
     "a.pid, format('%s %s of %s in %s (pid %s)', a.backend_type, \
-     coalesce(a.application_name, ''), a.usename, a.datname, a.pid) AS words, \
+     coalesce(a.application_name, ''), a.usename, a.datname, a.pid) AS description, \
      CASE WHEN a.pid <> ALL ($4) THEN pg_terminate_backend(a.pid) END",
     ""
 );

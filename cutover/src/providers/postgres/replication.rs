@@ -1,0 +1,83 @@
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::types::PgLsn;
+
+use super::{control_sessions::ControlSessions, slots};
+use crate::{
+    Lsn,
+    ports::{ProviderError, Replay, Replication, StandbyLink},
+};
+
+/// Physical replication, as functions and settings of a server show it.
+#[derive(Debug)]
+pub(super) struct SqlReplication {
+    control: Arc<ControlSessions>,
+}
+
+impl SqlReplication {
+    pub(super) fn new(control: Arc<ControlSessions>) -> Self {
+        Self { control }
+    }
+}
+
+#[async_trait]
+impl Replication for SqlReplication {
+    async fn replay(&self) -> Result<Replay, ProviderError> {
+        let row = self
+            .control
+            .postgres
+            .row(
+                "read its replay position",
+                "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()",
+                &[],
+            )
+            .await?;
+        let replayed: Option<PgLsn> = row.get(1);
+        Ok(Replay {
+            in_recovery: row.get(0),
+            replayed: replayed.map(|lsn| Lsn(lsn.into())).unwrap_or_default(),
+        })
+    }
+
+    async fn await_replay(&self, lsn: Lsn, within: Duration) -> Result<Replay, ProviderError> {
+        let deadline = Instant::now() + within;
+        loop {
+            let replay = self.replay().await?;
+            if !replay.in_recovery || replay.replayed >= lsn {
+                return Ok(replay);
+            }
+            if Instant::now() >= deadline {
+                let found = format!("it is at {}", replay.replayed);
+                return Err(self
+                    .control
+                    .timed_out(&format!("replay up to {lsn}"), within, found));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn standby_link(&self) -> Result<StandbyLink, ProviderError> {
+        let row = self
+            .control
+            .postgres
+            .row(
+                "read what feeds it",
+                "SELECT nullif(current_setting('primary_slot_name'), ''), \
+                   current_setting('restore_command')",
+                &[],
+            )
+            .await?;
+        Ok(StandbyLink {
+            slot: row.get(0),
+            restore_command: row.get(1),
+        })
+    }
+
+    async fn cut_off_standby(&self, slot: &str) -> Result<(), ProviderError> {
+        slots::drop_named(&self.control, &[slot.to_owned()]).await
+    }
+}
+
+const POLL: Duration = Duration::from_micros(500);

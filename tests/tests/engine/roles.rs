@@ -1,0 +1,96 @@
+//! A server that lacks a role of the switch is refused before anything is changed.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::{Result, ensure};
+use async_trait::async_trait;
+use pointsman_catalog::Server;
+use pointsman_cutover::{
+    Settings,
+    machine::State,
+    ports::{
+        ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, Observation,
+        ProbeSessions, PromotionMethod, ProviderError, Recorder, Roles,
+    },
+    providers::postgres::PostgresProvider,
+};
+
+use super::support::TestEnvironment;
+
+/// Once switched on, reaches `green` by SQL and says that its promotion is a managed one.
+#[derive(Debug, Default)]
+pub(crate) struct ManagedTarget {
+    pub(crate) on: AtomicBool,
+}
+
+#[async_trait]
+impl DatabaseProvider for ManagedTarget {
+    fn reaches(&self, server: &Server) -> bool {
+        self.on.load(Ordering::Relaxed) && server.name.as_str() == "green"
+    }
+
+    async fn attach(
+        &self,
+        server: &Server,
+        control: &ControlId,
+    ) -> Result<ControlledServer, ProviderError> {
+        let attached = PostgresProvider.attach(server, control).await?;
+        let roles = Roles {
+            promotion: PromotionMethod::Managed,
+            ..attached.roles().clone()
+        };
+        Ok(ControlledServer::new(server.name.clone(), roles))
+    }
+
+    async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
+        PostgresProvider.observe(server).await
+    }
+
+    async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {
+        PostgresProvider.inspect(server).await
+    }
+
+    async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
+        PostgresProvider.fence_record(server).await
+    }
+
+    fn probes(&self) -> &dyn ProbeSessions {
+        PostgresProvider.probes()
+    }
+
+    fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider> {
+        PostgresProvider.recording(recorder)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_whose_promotion_is_managed_is_refused_before_anything_is_changed() -> Result<()> {
+    let environment = TestEnvironment::new(Settings::default()).await?;
+    environment
+        .managed_target()
+        .on
+        .store(true, Ordering::Relaxed);
+    environment.create("m", &[]).await?;
+    environment.engine().preflight("m").await?;
+    let refused = environment
+        .engine()
+        .start("m")
+        .await
+        .map(|_| ())
+        .unwrap_err();
+    for part in [
+        "server green",
+        "managed",
+        "choose a target that is promoted by SQL",
+    ] {
+        ensure!(refused.to_string().contains(part), "{part}: {refused}");
+    }
+    ensure!(environment.engine().status("m")?.migration.state() == State::Planned);
+    let source = environment.pair.source.client("postgres").await?;
+    let made = "SELECT count(*) FROM pg_namespace WHERE nspname = 'pointsman'";
+    ensure!(source.query_one(made, &[]).await?.get::<_, i64>(0) == 0);
+    Ok(())
+}
