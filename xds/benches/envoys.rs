@@ -6,18 +6,9 @@
     reason = "the helpers are those of the tests, and fail by panicking"
 )]
 
-#[path = "../tests/envoy/admin.rs"]
-mod admin;
 #[path = "../tests/envoy/control_plane.rs"]
 #[expect(dead_code, reason = "made for the tests, too")]
 mod control_plane;
-#[path = "../tests/envoy/http.rs"]
-mod http;
-#[path = "../tests/envoy/patience.rs"]
-#[expect(dead_code, reason = "made for the tests, too")]
-mod patience;
-#[path = "../tests/envoy/ports.rs"]
-mod ports;
 #[path = "../tests/envoy/process.rs"]
 #[expect(dead_code, reason = "made for the tests, too")]
 mod process;
@@ -27,12 +18,12 @@ mod resources;
 
 use std::{fs, path::Path, time::Duration};
 
+use pointsman_lab::ports::free_port;
 use pointsman_xds::Resource;
 use tokio::time::Instant;
 
 use crate::{
     control_plane::ControlPlane,
-    ports::free_port,
     process::{Envoy, Transport},
     resources::{cluster, endpoints, runtime},
 };
@@ -61,10 +52,10 @@ async fn flips(transport: Transport) -> Vec<Duration> {
     let nodes = names.iter().map(String::as_str);
     let server = ControlPlane::expecting(nodes, free_port()).await;
     let first = server.publish(resources(1));
-    let _envoys: Vec<_> = names
-        .iter()
-        .map(|name| Envoy::named(name, server.port, transport))
-        .collect();
+    let mut envoys = Vec::new();
+    for name in &names {
+        envoys.push(Envoy::named(name, server.port, transport).await);
+    }
     let all = server.converge_within(first, BEGINNING).await;
     assert!(all.reached, "{all:?}");
     let mut times = Vec::new();

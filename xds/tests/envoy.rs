@@ -4,8 +4,6 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
-#[path = "envoy/admin.rs"]
-mod admin;
 #[cfg(feature = "tls")]
 #[path = "tls/authority.rs"]
 #[expect(dead_code, reason = "another test needs the rest")]
@@ -18,10 +16,6 @@ mod control_plane;
 mod flips;
 #[path = "envoy/folders.rs"]
 mod folders;
-#[path = "envoy/gate.rs"]
-mod gate;
-#[path = "envoy/http.rs"]
-mod http;
 #[path = "envoy/http_resources.rs"]
 mod http_resources;
 #[path = "envoy/old_connections.rs"]
@@ -30,10 +24,6 @@ mod old_connections;
 mod outages;
 #[path = "envoy/partial.rs"]
 mod partial;
-#[path = "envoy/patience.rs"]
-mod patience;
-#[path = "envoy/ports.rs"]
-mod ports;
 #[path = "envoy/process.rs"]
 mod process;
 #[path = "envoy/reconnects.rs"]

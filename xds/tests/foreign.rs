@@ -11,10 +11,6 @@ mod client;
 #[path = "envoy/control_plane.rs"]
 #[expect(dead_code, reason = "made for Envoy's tests, too")]
 mod control_plane;
-#[path = "envoy/patience.rs"]
-mod patience;
-#[path = "envoy/ports.rs"]
-mod ports;
 #[path = "foreign/resources.rs"]
 mod resources;
 
@@ -23,10 +19,11 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
+use pointsman_lab::ports::free_port;
 use pointsman_xds::{Outcome, ResourceType};
 use tokio::runtime::Runtime;
 
-use crate::{client::Client, control_plane::ControlPlane, ports::free_port, resources::service};
+use crate::{client::Client, control_plane::ControlPlane, resources::service};
 
 const NAME: &str = "a_grpc_client_finds_a_service_and_follows_it";
 

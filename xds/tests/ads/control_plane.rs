@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::{
     },
     service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
 };
+use pointsman_lab::ports::free_port;
 use pointsman_xds::{
     Convergence, Fleet, Group, Limits, NodeDescription, NodeDirectory, NodeId, Peer,
     PermissionDenied, Policy, Resource, ResourceType, Sequence, ServeError, Snapshot,
@@ -58,7 +59,7 @@ impl TestControlPlane {
         let cache = Arc::new(SnapshotCache::new());
         let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
         fleet.set_registered([NodeId::from("sidecar")]);
-        let listener = free_port().await;
+        let listener = listen().await;
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let server = XdsServer::new(
@@ -202,15 +203,11 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     timeout(PATIENCE, future).await.expect("took too long")
 }
 
-pub(crate) async fn free_port() -> TcpListener {
-    // Below the range from which the kernel gives ports to clients.
-    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
-    for port in first..32_768 {
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
-            return listener;
-        }
-    }
-    panic!("no port is free");
+/// A listener at a port of its own.
+pub(crate) async fn listen() -> TcpListener {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, free_port()))
+        .await
+        .unwrap()
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

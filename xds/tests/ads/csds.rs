@@ -20,7 +20,7 @@ use tonic::{
 };
 
 use crate::{
-    control_plane::{TestControlPlane, free_port, soon},
+    control_plane::{TestControlPlane, listen, soon},
     delta::{ack, open, subscribe},
 };
 
@@ -37,7 +37,7 @@ impl Desk {
     ) -> Self {
         let (fleet, cache) = (Arc::clone(&server.fleet), Arc::clone(&server.cache));
         let service = ClientStatus::service(fleet, cache, may_ask, server.stop.clone());
-        let listener = free_port().await;
+        let listener = listen().await;
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         let incoming = TcpListenerStream::new(listener);

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
+use pointsman_lab::{gate::Gate, patience::until, ports::free_port};
 use pointsman_xds::Outcome;
 
 use crate::{
     control_plane::ControlPlane,
-    gate::Gate,
-    patience::until,
-    ports::free_port,
-    process::{BOTH, Envoy},
+    process::{BOTH, Envoy, loopback},
     served_config::ServedConfig,
     traffic::{Backend, answers},
 };
@@ -34,12 +32,12 @@ async fn t07_there_and_back_while_an_answer_is_out_passes_no_barrier_before_it()
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
         let server = ControlPlane::start().await;
-        let gate = Gate::before(server.port).await;
+        let gate = Gate::start(loopback(server.port)).await.unwrap();
         let here = ServedConfig::new(free_port(), a.port());
         let mut there = here.clone();
         there.backend = b.port();
         server.publish(here.resources());
-        let envoy = Envoy::start(gate.port, transport);
+        let envoy = Envoy::start(gate.address().port(), transport).await;
         answers(here.front, &a).await;
         server.flip(here.resources()).await;
 
@@ -73,10 +71,10 @@ async fn flips_faster_than_the_answers_end_every_barrier_with_the_newest_content
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
         let server = ControlPlane::start().await;
-        let gate = Gate::before(server.port).await;
+        let gate = Gate::start(loopback(server.port)).await.unwrap();
         let mut config = ServedConfig::new(free_port(), a.port());
         server.publish(config.resources());
-        let envoy = Envoy::start(gate.port, transport);
+        let envoy = Envoy::start(gate.address().port(), transport).await;
         answers(config.front, &a).await;
         gate.delay(Duration::from_millis(9));
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
+use pointsman_lab::{patience::DEADLINE, ports::free_port};
 use pointsman_xds::{
     Convergence, Fleet, Group, Limits, NoTelemetry, NodeId, NodeStatus, OneGroup, Policy, Resource,
     Sequence, Snapshot, SnapshotCache, XdsServer,
@@ -12,8 +13,6 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::{patience::DEADLINE, ports::free_port};
 
 /// A server with one group.
 pub(crate) struct ControlPlane {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    ports::free_port,
     process::BOTH,
     served_config::ServedConfig,
     traffic::{Backend, answers},
 };
+use pointsman_lab::ports::free_port;
 
 #[tokio::test]
 async fn a_flip_moves_connections_and_is_acknowledged() {

@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
+use pointsman_lab::{patience::until, ports::free_port};
 use pointsman_xds::Resource;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{
-    patience::until,
-    ports::free_port,
     process::{BOTH, Envoy, Transport},
     served_config::ServedConfig,
     standalone,
@@ -101,7 +100,7 @@ async fn a_folder_is_served_and_followed() {
         let first = ServedConfig::new(free_port(), a.port());
         let second = ServedConfig::new(free_port(), b.port());
         let served = Served::start(&first).await;
-        let _envoy = Envoy::start(served.port, transport);
+        let _envoy = Envoy::start(served.port, transport).await;
         answers(first.front, &a).await;
         lay_all(&served.state("second"), &second);
         served.link("second");
@@ -117,7 +116,7 @@ async fn what_was_read_last_is_served_while_the_folder_cannot_be_read() {
     let first = ServedConfig::new(free_port(), a.port());
     let second = ServedConfig::new(free_port(), b.port());
     let served = Served::start(&first).await;
-    let envoy = Envoy::start(served.port, Transport::Delta);
+    let envoy = Envoy::start(served.port, Transport::Delta).await;
     answers(first.front, &a).await;
 
     lay_all(&served.state("second"), &second);
@@ -188,7 +187,7 @@ async fn a_refusal_is_told_once() {
         let backend = Backend::start('a').await;
         let mut config = ServedConfig::new(free_port(), backend.port());
         let served = Served::start(&config).await;
-        let _envoy = Envoy::start(served.port, transport);
+        let _envoy = Envoy::start(served.port, transport).await;
         answers(config.front, &backend).await;
         let refusal = ["sidecar refuses ClusterLoadAssignment db: ", "65535"];
         config.backend = 70_000;

@@ -8,12 +8,11 @@ use envoy_types::pb::{
     },
     google::protobuf::{Struct, Value, value::Kind},
 };
+use pointsman_lab::{patience::until, ports::free_port};
 use pointsman_xds::{Resource, ResourceType};
 
 use crate::{
     control_plane::ControlPlane,
-    patience::until,
-    ports::free_port,
     process::{BOTH, Envoy},
     resources::endpoints,
     served_config::{ServedConfig, edited},
@@ -74,7 +73,7 @@ async fn t30_connections_to_the_old_endpoint_are_counted_and_then_closed() {
         let server = ControlPlane::start().await;
         let mut config = ServedConfig::new(free_port(), a.port());
         server.publish(keeping(&config, &b, 1));
-        let envoy = Envoy::start(server.port, transport);
+        let envoy = Envoy::start(server.port, transport).await;
         answers(config.front, &a).await;
         let mut sessions = Vec::new();
         for _ in 0..OPEN {

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use pointsman_lab::{patience::until, ports::free_port};
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
@@ -22,8 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     folders::lay_all,
-    patience::until,
-    ports::free_port,
     process::{BOTH, Envoy},
     served_config::ServedConfig,
     standalone,
@@ -153,7 +152,7 @@ async fn a_control_plane_killed_twenty_times_costs_no_connection() {
         let mut config = ServedConfig::new(free_port(), a.port());
         lay_all(folder.path(), &config);
         let mut server = Standalone::start(free_port(), folder.path());
-        let envoy = Envoy::start(server.port, transport);
+        let envoy = Envoy::start(server.port, transport).await;
         answers(config.front, &a).await;
         let traffic = Traffic::start(config.front, 20).await;
         let connected = async |is: u64| {

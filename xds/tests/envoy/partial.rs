@@ -1,13 +1,12 @@
 //! What Envoy takes of a response that it refuses, and how it is put right.
 
 use envoy_types::pb::envoy::config::listener::v3::Listener;
+use pointsman_lab::{gate::Gate, ports::free_port};
 use pointsman_xds::Resource;
 
 use crate::{
     control_plane::ControlPlane,
-    gate::Gate,
-    ports::free_port,
-    process::{BOTH, Envoy},
+    process::{BOTH, Envoy, loopback},
     resources::{cluster, endpoints, listener, runtime},
     served_config::edited,
     traffic::{Backend, answers},
@@ -64,7 +63,7 @@ async fn a_listener_that_went_beside_a_refused_one_comes_back() {
         let two = Two::start().await;
         let server = ControlPlane::start().await;
         server.publish(two.good());
-        let _envoy = Envoy::start(server.port, transport);
+        let _envoy = Envoy::start(server.port, transport).await;
         two.is_good().await;
         let bad = server.publish(two.with([broken(&two.listener(0, 0))]));
         assert!(!server.converge(bad).await.reached);
@@ -79,9 +78,9 @@ async fn what_was_taken_beside_a_refused_listener_does_not_survive_the_stream() 
     for transport in BOTH {
         let two = Two::start().await;
         let server = ControlPlane::start().await;
-        let gate = Gate::before(server.port).await;
+        let gate = Gate::start(loopback(server.port)).await.unwrap();
         server.publish(two.good());
-        let _envoy = Envoy::start(gate.port, transport);
+        let _envoy = Envoy::start(gate.address().port(), transport).await;
         two.is_good().await;
         let moved = [broken(&two.listener(0, 0)), two.listener(1, 0)];
         let bad = server.publish(two.with(moved));

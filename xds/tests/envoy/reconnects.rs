@@ -6,13 +6,12 @@ use envoy_types::pb::{
     envoy::config::{cluster::v3::Cluster, core::v3::Metadata, listener::v3::Listener},
     google::protobuf::{Struct, Value, value::Kind},
 };
+use pointsman_lab::{gate::Gate, ports::free_port};
 use pointsman_xds::{Resource, ResourceType};
 
 use crate::{
     control_plane::ControlPlane,
-    gate::Gate,
-    ports::free_port,
-    process::{BOTH, Envoy},
+    process::{BOTH, Envoy, loopback},
     resources::{cluster, endpoints},
     served_config::{ServedConfig, edited},
     traffic::{Backend, answers, refused},
@@ -34,7 +33,7 @@ async fn t18_another_server_takes_over_and_takes_away() {
         let first = ControlPlane::start().await;
         first.publish(both);
         let port = first.port;
-        let _envoy = Envoy::start(port, transport);
+        let _envoy = Envoy::start(port, transport).await;
         answers(config.front, &backend).await;
         answers(extra.front, &backend).await;
         first.stop().await;
@@ -99,11 +98,11 @@ async fn a_reconnect_sends_the_endpoints_again_and_nothing_else() {
     for transport in BOTH {
         let backend = Backend::start('a').await;
         let server = ControlPlane::start().await;
-        let gate = Gate::before(server.port).await;
+        let gate = Gate::start(loopback(server.port)).await.unwrap();
         let config = ServedConfig::new(free_port(), backend.port());
         let resources = heavy(&config, 100);
         server.publish(resources.clone());
-        let envoy = Envoy::start(gate.port, transport);
+        let envoy = Envoy::start(gate.address().port(), transport).await;
         answers(config.front, &backend).await;
         server.flip(resources.clone()).await;
         let first = gate.received();

@@ -5,11 +5,11 @@ use envoy_types::pb::{
     envoy::config::{cluster::v3::Cluster, listener::v3::Listener},
     google::protobuf,
 };
+use pointsman_lab::ports::free_port;
 use pointsman_xds::{Convergence, Outcome, Resource, ResourceType, TypeState};
 
 use crate::{
     control_plane::ControlPlane,
-    ports::free_port,
     process::{BOTH, Envoy, Transport},
     resources::{cluster, listener},
     served_config::{ServedConfig, edited},
@@ -73,7 +73,7 @@ async fn t09_what_envoy_refuses_is_named_and_the_rest_gets_there() {
         let mut pair = Pair::new(&a);
         let server = ControlPlane::start().await;
         server.publish(pair.resources());
-        let _envoy = Envoy::start(server.port, transport);
+        let _envoy = Envoy::start(server.port, transport).await;
         answers(pair.bad.front, &a).await;
         answers(pair.good.front, &a).await;
 
@@ -100,7 +100,7 @@ async fn t08_what_was_refused_is_reported_and_not_sent_again_until_it_changes() 
         let mut pair = Pair::new(&a);
         let server = ControlPlane::start().await;
         server.publish(pair.resources());
-        let envoy = Envoy::start(server.port, transport);
+        let envoy = Envoy::start(server.port, transport).await;
         answers(pair.bad.front, &a).await;
         answers(pair.good.front, &a).await;
 

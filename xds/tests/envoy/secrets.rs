@@ -18,6 +18,10 @@ use envoy_types::{
     },
     util::pack_any,
 };
+use pointsman_lab::{
+    patience::{DEADLINE, until},
+    ports::free_port,
+};
 use pointsman_xds::{Resource, ResourceType};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -30,8 +34,6 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::{
     authority::{Authority, Issued, client_config},
     control_plane::ControlPlane,
-    patience::{DEADLINE, until},
-    ports::free_port,
     process::{BOTH, Envoy},
     resources::{over_ads, resource},
     served_config::{ServedConfig, edited},
@@ -129,7 +131,7 @@ async fn a_listeners_certificate_is_rotated_fifty_times_and_no_connection_is_dro
         let server = ControlPlane::start().await;
         let config = ServedConfig::new(free_port(), backend.port());
         server.publish(resources(&config, &authority.server()));
-        let _envoy = Envoy::start(server.port, transport);
+        let _envoy = Envoy::start(server.port, transport).await;
         let mut open = Vec::new();
         for _ in 0..20 {
             let opened = async || Session::open(config.front, &tls_config).await;
@@ -186,7 +188,7 @@ async fn nothing_that_is_written_down_holds_a_byte_of_a_key() {
     server.publish(resources(&config, &first));
     // What another test's thread logs for the first time just now may count as wanted by nobody.
     tracing::callsite::rebuild_interest_cache();
-    let _envoy = Envoy::start(server.port, BOTH[0]);
+    let _envoy = Envoy::start(server.port, BOTH[0]).await;
     let opened = async || Session::open(config.front, &tls_config).await;
     until("a session", opened).await;
     server.flip(resources(&config, &second)).await;

@@ -44,7 +44,7 @@ impl ServedConfig {
     ) -> (ControlPlane, Envoy) {
         let server = ControlPlane::start().await;
         server.publish(self.resources());
-        let envoy = Envoy::start(server.port, transport);
+        let envoy = Envoy::start(server.port, transport).await;
         answers(self.front, backend).await;
         (server, envoy)
     }

@@ -5,16 +5,15 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
 };
 
+use pointsman_lab::{
+    patience::{DEADLINE, until},
+    ports::free_port,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::timeout,
-};
-
-use crate::{
-    patience::{DEADLINE, until},
-    ports::free_port,
 };
 
 /// Says its name, one byte, to every connection and echoes what comes.

@@ -2,18 +2,20 @@
 
 use std::net::Ipv4Addr;
 
+use pointsman_lab::{
+    http::{self, Answer},
+    patience::until,
+    ports::free_port,
+};
 use pointsman_xds::Resource;
 use tokio::net::TcpStream;
 
 use crate::{
     control_plane::ControlPlane,
-    http::{self, Answer},
     http_resources::{
         by_route, by_scope, extension, fetched_filter, front, layer, on_demand, route, scope,
         virtual_host,
     },
-    patience::until,
-    ports::free_port,
     process::{BOTH, Envoy, Transport},
     resources::runtime,
 };
@@ -67,7 +69,7 @@ async fn a_host_that_does_not_exist_is_said_to_be_absent_and_told_when_it_comes(
     let other = virtual_host("other.test", "other");
     let before = [on_demand(port), vec![other, runtime("layer")]].concat();
     server.publish(before.clone());
-    let envoy = Envoy::start(server.port, Transport::Delta);
+    let envoy = Envoy::start(server.port, Transport::Delta).await;
     until("the refusal", async || {
         let answer = get(port, &[]).await?;
         answer.head.starts_with("HTTP/1.1 404").then_some(())
@@ -101,7 +103,7 @@ async fn a_filters_configuration_is_followed() {
             .await;
         };
         server.publish(config("first"));
-        let _envoy = Envoy::start(server.port, transport);
+        let _envoy = Envoy::start(server.port, transport).await;
         shows("first").await;
         server.flip(config("second")).await;
         shows("second").await;
@@ -113,7 +115,7 @@ async fn a_runtime_layer_is_followed() {
     for transport in BOTH {
         let server = ControlPlane::start().await;
         server.publish(vec![layer("first")]);
-        let envoy = Envoy::start(server.port, transport);
+        let envoy = Envoy::start(server.port, transport).await;
         let shows = async |word: &str| {
             until(word, async || {
                 let runtime = envoy.admin("/runtime").await.ok()?;
@@ -151,7 +153,7 @@ async fn follows(
     let server = ControlPlane::start().await;
     let all = |word| [config(word), vec![runtime("layer")]].concat();
     server.publish(all("first"));
-    let envoy = Envoy::start(server.port, transport);
+    let envoy = Envoy::start(server.port, transport).await;
     says(port, headers, "first").await;
     server.flip(all("second")).await;
     says(port, headers, "second").await;

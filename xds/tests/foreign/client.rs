@@ -1,14 +1,13 @@
 use std::{path::Path, process::Stdio};
 
+use pointsman_lab::{
+    patience::{DEADLINE, until},
+    ports::free_port,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
     time::timeout,
-};
-
-use crate::{
-    patience::{DEADLINE, until},
-    ports::free_port,
 };
 
 /// gRPC for Python in a process of its own, with two backends.
