@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Failure, Proof, Run,
     outcome::with_learned,
-    routes::{convergence_words, known_servers},
+    routes::{HoldWindow, convergence_words, known_servers},
 };
 use crate::{
     machine::{Direction, ReaderRoutes},
@@ -20,9 +20,17 @@ pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof
     let readers = readers_to_remember(run, direction).await?;
     let server_clock = leaving(run, direction).await?.observe().await?.clock;
     let since = run.clock().now();
-    let until = since.plus(run.settings.hold_budget);
-    let held = hold(run, direction, (since, until), server_clock).await;
-    let held = with_learned(held, Learned::Held { until });
+    let window = HoldWindow {
+        since,
+        until: since.plus(run.settings.hold_budget),
+    };
+    let held = hold(run, direction, window, server_clock).await;
+    let held = with_learned(
+        held,
+        Learned::Held {
+            until: window.until,
+        },
+    );
     match readers {
         Some(readers) => with_learned(held, Learned::FormerReaders(readers)),
         None => held,
@@ -32,11 +40,11 @@ pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof
 async fn hold(
     run: &mut Run<'_>,
     direction: Direction,
-    (since, until): (UnixMillis, UnixMillis),
+    window: HoldWindow,
     server_clock: UnixMillis,
 ) -> Result<Proof, Failure> {
     let published = run.clock().monotonic();
-    let publication = run.routes().hold(direction, since, until).await?;
+    let publication = run.routes().hold(direction, window).await?;
     let barrier = match direction {
         Direction::Forward => Barrier::AllRegistered,
         // On the way back whoever has not acknowledged is named, and the switch goes on:
@@ -72,8 +80,8 @@ async fn hold(
             "epochs": publication.epochs,
             "barrier_us": u64::try_from(barrier_took.as_micros()).unwrap_or(u64::MAX),
             "convergence": convergence,
-            "hold_since_ms": since,
-            "hold_until_ms": until,
+            "hold_since_ms": window.since,
+            "hold_until_ms": window.until,
             "newcomers_left": left,
             "sessions_reported": reported,
         }),

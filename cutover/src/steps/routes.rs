@@ -10,6 +10,13 @@ use crate::{
     ports::{Barrier, Convergence, Publication, SessionsOn},
 };
 
+/// The absolute time in which new connections are parked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HoldWindow {
+    pub(super) since: UnixMillis,
+    pub(super) until: UnixMillis,
+}
+
 /// Publishes the routes of every database that a migration moves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RoutePublisher<'a> {
@@ -39,12 +46,11 @@ impl<'a> RoutePublisher<'a> {
         self.ports.evidence.sessions(&databases, server)
     }
 
-    /// Parks new connections of every database, writers' and readers', until `until`.
+    /// Parks new connections of every database, writers' and readers', for `window`.
     pub(super) async fn hold(
         self,
         direction: Direction,
-        since: UnixMillis,
-        until: UnixMillis,
+        window: HoldWindow,
     ) -> Result<Publication, Failure> {
         let routes = self.ports.catalog.routes().await?;
         let changes = self
@@ -55,6 +61,7 @@ impl<'a> RoutePublisher<'a> {
                 let readers = routes
                     .get(&database.name)
                     .map_or_else(Vec::new, |routes| known_servers(&routes.reader));
+                let HoldWindow { since, until } = window;
                 let hold = |from| Some(Route::Hold { from, since, until });
                 let change = RouteChange {
                     writer: hold(vec![self.leaving(direction).clone()]),

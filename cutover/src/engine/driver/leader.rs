@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use pointsman_catalog::store::Revision;
+use pointsman_catalog::{UnixMillis, store::Revision};
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -14,7 +14,7 @@ use crate::{
     machine::{Command, Durability, Effect, Event, Remark, Transition},
     migration::Migration,
     ports::Deadline,
-    steps::{Failure, Problem, Proof},
+    steps::{Failure, Proof, StreamHealth},
 };
 
 use super::{
@@ -156,12 +156,12 @@ impl Leader {
     }
 
     /// A preflight found nothing that blocks.
-    pub(super) fn passed_preflight(&mut self, at: pointsman_catalog::UnixMillis) {
+    pub(super) fn passed_preflight(&mut self, at: UnixMillis) {
         self.migration.preflight_passed = Some(at);
     }
 
     /// Looks at the reverse stream.
-    pub(super) async fn stream_health(&mut self) -> Result<crate::steps::StreamHealth, Failure> {
+    pub(super) async fn stream_health(&mut self) -> Result<StreamHealth, Failure> {
         let health = self.commands.stream_health(&self.migration).await;
         if health.is_err() {
             self.commands.forget_sessions();
@@ -276,18 +276,13 @@ impl Leader {
         Ok(())
     }
 
-    /// Readers are looked at so often that only what a person can change is worth a line.
+    /// Readers are looked at so often that only what a person can mend is worth a line.
     fn say_why_again(&self, report: &Report) {
         let (migration, reason) = (&self.migration.name, &report.line.message);
-        match (self.owes(), report.event, &report.about) {
-            (Some(Command::RestoreReaders), Event::Failed, _) => {
-                warn!(%migration, "readers not restored: {reason}");
-            }
-            (Some(Command::RestoreReaders), _, _) => {}
-            (_, _, Some(About::Failure(Problem::Unanswered, _))) => {
-                info!(%migration, "trying again: {reason}");
-            }
-            (_, _, _) => info!(%migration, "trying again"),
+        if self.owes() != Some(Command::RestoreReaders) {
+            info!(%migration, "trying again: {reason}");
+        } else if report.event == Event::Failed {
+            warn!(%migration, "readers not restored: {reason}");
         }
     }
 
