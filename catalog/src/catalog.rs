@@ -1,4 +1,4 @@
-//! The store's content in types: one file for each thing that is done to it.
+//! The store's content as types.
 
 mod apply;
 mod nodes;
@@ -16,10 +16,10 @@ use crate::{
 pub use apply::Applied;
 pub use nodes::Registered;
 
-/// What the store says is served where, in types.
+/// Typed access to the servers, databases, routes and sidecars in the store.
 ///
-/// Each change is one commit that nobody can see half of. Where somebody else got ahead it
-/// reads anew and tries again, a few times.
+/// Each change is one atomic commit. After a conflict with another commit it reads again and retries,
+/// a few times.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     store: Arc<dyn Store>,
@@ -43,7 +43,7 @@ pub enum CatalogError {
     /// Take one of `known`.
     #[error("there is no sidecar {name}; registered: {}", list(.known))]
     UnknownNode { name: NodeId, known: Vec<String> },
-    /// Name what the file leaves out, or give up what clashes with it.
+    /// Add what the file leaves out, or change what clashes with it.
     #[error("nothing was applied: {}", .0.join("; "))]
     Clash(Vec<String>),
     #[error(transparent)]
@@ -56,7 +56,7 @@ impl Catalog {
         Self { store }
     }
 
-    /// Where it lives, for what is kept beside it.
+    /// The store, for data that is kept next to the catalogue.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
@@ -114,7 +114,7 @@ impl Catalog {
         }
     }
 
-    /// Everything under `prefix`, by the rest of its key.
+    /// All records under `prefix`, by the rest of their keys.
     async fn values<N, T>(&self, prefix: &str) -> Result<BTreeMap<N, (T, Revision)>, CatalogError>
     where
         N: TryFrom<String, Error: fmt::Display> + Ord,
@@ -146,7 +146,7 @@ impl Catalog {
     }
 }
 
-/// Runs `attempt` until it meets no conflict, a few times.
+/// Runs `attempt` again after a conflict, a few times.
 async fn retried<T, F>(attempt: impl Fn() -> F) -> Result<T, CatalogError>
 where
     F: Future<Output = Result<T, CatalogError>>,
@@ -200,7 +200,7 @@ const SERVERS: &str = "servers/";
 const DATABASES: &str = "databases/";
 const ROUTES: &str = "routes/";
 const NODES: &str = "nodes/";
-/// Written by each apply that changes something, so that no two of them cross.
+/// Written by each apply that changes something, so that two of them conflict.
 const APPLIED: &str = "applied";
-/// A conflict means that somebody else got ahead; more in a row is no accident.
+/// A conflict means that another commit came first. More conflicts in a row are not by chance.
 const ATTEMPTS: u32 = 5;

@@ -1,7 +1,7 @@
 //! libpq keyword/value connection strings.
 //! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>
 //!
-//! No fault repeats a value: one of them may be the password.
+//! No error message repeats a value: one of them may be the password.
 
 use std::{fmt, fs, iter::Peekable, str::Chars};
 
@@ -9,11 +9,11 @@ use std::{fmt, fs, iter::Peekable, str::Chars};
 pub struct Conninfo(Vec<(String, String)>);
 
 impl Conninfo {
-    /// What such a string looks like.
+    /// An example of such a string.
     pub const FORM: &str = "\"host=HOST port=PORT user=ROLE …\"";
 
     /// # Errors
-    /// What is wrong, in words that show no value.
+    /// What is wrong, in a message that shows no value.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Err(format!("empty; allowed: {}", Self::FORM));
@@ -62,7 +62,8 @@ impl Conninfo {
         self
     }
 
-    /// `passfile` is ours, not libpq's: the file's first line is the password.
+    /// Reads the password from the first line of `passfile`. libpq's keyword of this name has another
+    /// format.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -76,7 +77,7 @@ impl Conninfo {
         Ok(self.without(&["passfile"]).with("password", password))
     }
 
-    /// The string again, every value quoted.
+    /// The connection string, with every value quoted.
     #[must_use]
     pub fn render(&self) -> String {
         let pairs = self.0.iter().map(|(key, value)| {
@@ -94,7 +95,7 @@ impl fmt::Debug for Conninfo {
     }
 }
 
-/// A word that may be the second half of a password; `last` is the keyword before it.
+/// Describes a word that may be the second half of a password; `last` is the keyword before it.
 fn no_keyword(last: Option<&str>) -> String {
     match last {
         Some(last) => format!(
@@ -132,7 +133,7 @@ fn value(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
     }
 }
 
-/// What libpq takes for the beginning of a URI.
+/// The prefixes that libpq takes for a URI.
 const URIS: [&str; 2] = ["postgres://", "postgresql://"];
 
 #[cfg(test)]
@@ -159,12 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn words_about_a_malformed_string_show_none_of_it() {
+    fn an_error_about_a_malformed_string_shows_none_of_it() {
         for malformed in ["secret", "a='secret", "a b=secret"] {
-            let Err(words) = Conninfo::parse(malformed) else {
+            let Err(message) = Conninfo::parse(malformed) else {
                 panic!("{malformed} was accepted");
             };
-            assert!(!words.contains("secret"), "{words}");
+            assert!(!message.contains("secret"), "{message}");
         }
     }
 

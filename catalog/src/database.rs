@@ -6,14 +6,14 @@ use crate::{DatabaseName, ServerName};
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    /// What applications call it.
+    /// The name that applications use.
     pub name: DatabaseName,
-    /// What PostgreSQL calls it (`pg_database.datname`).
+    /// The name in PostgreSQL (`pg_database.datname`).
     pub datname: String,
-    /// Where the writer route pointed when the database was first applied. Later
-    /// writers are in [`crate::Routes`]; applying a file never changes them.
+    /// The writer when the database was first applied. The current writer is in
+    /// [`crate::Routes`]; applying a file never changes it.
     pub writer: ServerName,
-    /// Where the reader route pointed when the database was first applied.
+    /// The readers when the database was first applied.
     pub readers: Vec<ServerName>,
     /// The sidecars' listening ports for it.
     pub listen: ListenPorts,

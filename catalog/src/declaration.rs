@@ -29,10 +29,10 @@ impl fmt::Display for DeclarationError {
 }
 
 impl Declaration {
-    /// Reads `text`, which is TOML; `origin` is its name in faults.
+    /// Parses a TOML text; `origin` is its name in faults.
     ///
     /// # Errors
-    /// All faults at once. None tells what a connection string holds, only its keywords.
+    /// All faults at once. They contain the keywords of a connection string and none of its values.
     pub fn parse(text: &str, origin: &str) -> Result<Self, DeclarationError> {
         let mut reader = Reader::new(text, origin);
         let declaration = reader.root().map(|root| sound_part(&mut reader, root));
@@ -44,12 +44,12 @@ impl Declaration {
     }
 }
 
-/// The servers and databases without a fault; it is all of them when the reader has met none.
+/// The servers and databases without a fault. If the reader has found none, these are all.
 fn sound_part<'a>(reader: &mut Reader<'a>, mut root: Fields<'a>) -> Declaration {
     let servers = reader.tables(&mut root, "servers");
     let databases = reader.tables(&mut root, "databases");
     reader.finish(root, &["servers", "databases"]);
-    // One with a fault in it is declared all the same.
+    // A server with a fault counts as declared.
     let names: Vec<_> = servers.iter().map(|s| s.key().to_owned()).collect();
     let mut endpoints = Unique::default();
     let mut ports = Unique::default();
@@ -84,8 +84,8 @@ fn server<'a>(
         .map(|text| (text, Purpose::Control))
         .chain(replication.iter().map(|text| (text, Purpose::Replication)))
     {
-        for words in conninfo::faults(&text.value, purpose) {
-            reader.fault(&text.at, &words);
+        for message in conninfo::faults(&text.value, purpose) {
+            reader.fault(&text.at, &message);
         }
     }
     let fence = match reader.optional(&mut fields, "fence", "a string") {
@@ -113,11 +113,11 @@ fn database<'a>(
     if let Some(datname) = &datname
         && !(1..=DATNAME_BYTES).contains(&datname.value.len())
     {
-        let words = format!(
+        let message = format!(
             "a name of {} bytes; allowed: 1 to {DATNAME_BYTES}",
             datname.value.len()
         );
-        reader.fault(&datname.at, &words);
+        reader.fault(&datname.at, &message);
     }
     let writer = reader
         .required(&mut fields, "writer", "the name of a server")
@@ -151,11 +151,11 @@ fn declared(
     servers: &[String],
 ) -> Option<Field<ServerName>> {
     if servers.contains(&text.value) {
-        // A name that is not allowed was named where it is declared.
+        // A name that is not allowed is reported where it is declared.
         let value = ServerName::new(text.value).ok()?;
         return Some(Field { value, at: text.at });
     }
-    let words = match servers {
+    let message = match servers {
         [] => format!("{:?} is not under [servers], nor is any other", text.value),
         names => format!(
             "{:?} is not under [servers]; allowed: {}",
@@ -163,7 +163,7 @@ fn declared(
             names.join(", ")
         ),
     };
-    reader.fault(&text.at, &words);
+    reader.fault(&text.at, &message);
     None
 }
 

@@ -2,9 +2,9 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// One address of a server, `host:port`, an IPv6 address in brackets. The host may
-/// be a name; it is resolved again and again, because EDS takes only IP addresses.
-/// Two that differ in case, or in how an IPv6 address is written, are equal.
+/// One address of a server, `host:port`, an IPv6 address in brackets. The host may be a
+/// name. It is resolved periodically, because EDS takes only IP addresses. Endpoints that differ
+/// only in case, or in the notation of an IPv6 address, are equal.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint {

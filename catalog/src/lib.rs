@@ -1,6 +1,5 @@
-//! What is served where: servers, databases, endpoints, routes, epochs and
-//! registered sidecars, as types that cannot be wrong, and the [`Store`] they
-//! live in.
+//! Servers, databases, endpoints, routes, epochs and registered sidecars as types, and the
+//! [`Store`] that holds them.
 //!
 //! This crate knows nothing of Envoy, SQL or gRPC.
 

@@ -13,8 +13,8 @@ pub struct NameError {
     name: String,
 }
 
-/// Names become parts of Envoy resource names, store keys and file names, so one
-/// narrow alphabet serves them all.
+/// Names become parts of Envoy resource names, store keys and file names. All names therefore have one
+/// narrow alphabet.
 fn check(kind: &'static str, name: &str) -> Result<(), NameError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let valid = name.len() <= MAX_LEN
@@ -43,7 +43,7 @@ macro_rules! name {
         pub struct $type(String);
 
         impl $type {
-            /// Accepts `name`, or says what a name may look like.
+            /// Checks `name`.
             pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
                 let name = name.into();
                 check($kind, &name)?;

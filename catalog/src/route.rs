@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ServerName, UnixMillis};
 
-/// A number per database that grows by one with each change of its routes.
-/// Nothing ever applies a lower one.
+/// A number per database that grows by one with each change of its routes. A lower epoch is
+/// never applied.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
@@ -26,7 +26,7 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// What a route is for.
+/// The purpose of a route.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -36,19 +36,19 @@ pub enum Role {
     Reader,
 }
 
-/// Where new connections of one role go.
+/// The destination of new connections of one role.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Route {
-    /// To `servers`. `draining` ones take no new connection and stay visible in
-    /// the sidecars' statistics until nobody uses them.
+    /// New connections go to `servers`. `draining` servers take none, and stay visible in the sidecars'
+    /// statistics until no session uses them.
     Serve {
         servers: Vec<ServerName>,
         #[serde(default)]
         draining: Vec<ServerName>,
     },
-    /// New connections are parked until `until`, an absolute time; past it the
-    /// route refuses. `from` lists the servers that served before.
+    /// New connections are parked until the absolute time `until`. After that the route refuses
+    /// them. `from` lists the servers that served before.
     Hold {
         from: Vec<ServerName>,
         since: UnixMillis,
@@ -75,7 +75,7 @@ impl Route {
         }
     }
 
-    /// The servers where this route's clients are: those that serve, or did before the hold.
+    /// The servers that this route's clients use: those that serve, or that served before the hold.
     pub fn origin(&self) -> &[ServerName] {
         match self {
             Self::Serve { servers, .. } => servers,

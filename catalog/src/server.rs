@@ -13,32 +13,30 @@ use crate::{Endpoint, ServerName};
 pub struct Server {
     /// The operator's name for it.
     pub name: ServerName,
-    /// Where sidecars send applications.
+    /// The addresses to which sidecars connect.
     pub endpoint: Endpoint,
-    /// libpq keyword/value string of the control role's session to database
-    /// `postgres`; never logged. `passfile=PATH` names a file that holds the
-    /// password.
+    /// libpq keyword/value string with which the control role connects to the database
+    /// `postgres`. It is never logged. `passfile=PATH` names a file with the password.
     pub control: String,
-    /// libpq keyword/value string, without `dbname`, with which the *other* server
-    /// of a migration subscribes to this one for the reverse stream; `control`
-    /// when absent.
+    /// libpq keyword/value string, without `dbname`, with which the *other* server of a migration
+    /// subscribes to this one for the reverse stream. The default is `control`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<String>,
-    /// How this server can be made to refuse applications.
+    /// How this server can be fenced.
     #[serde(default)]
     pub fence: FenceLevel,
 }
 
-/// How a server is closed to everybody but the control sessions, by what the
-/// control role can do there.
+/// How a server is closed to all but the control sessions. It depends on the rights of the control
+/// role.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum FenceLevel {
-    /// Databases closed, and `pg_hba.conf` rewritten by SQL: self-managed server,
-    /// superuser control role.
+    /// Databases are closed, and `pg_hba.conf` is rewritten by SQL: self-managed server, superuser
+    /// control role.
     #[serde(rename = "sql+hba")]
     SqlHba,
-    /// Databases closed; `pg_hba.conf` out of reach. In the bake other superusers
-    /// are kept out by NOLOGIN.
+    /// Databases are closed; `pg_hba.conf` cannot be changed. In the bake other superusers are kept out
+    /// by NOLOGIN.
     #[default]
     #[serde(rename = "sql")]
     Sql,
@@ -49,7 +47,7 @@ pub enum FenceLevel {
 #[error("{0:?} is not known; allowed: \"sql+hba\", \"sql\"")]
 pub struct FenceLevelError(String);
 
-/// Without what the connection strings hold: one may be the password.
+/// Leaves out the connection strings: one may contain the password.
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")

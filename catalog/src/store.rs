@@ -1,4 +1,4 @@
-//! The port behind which all state lives, and its embedded implementation.
+//! The port for all durable state, and its embedded implementation.
 
 mod embedded;
 pub mod record;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 pub use embedded::EmbeddedStore;
 use record::{Format, FoundFormat};
 
-/// A slash-separated path, such as `routes/orders`.
+/// A slash-separated path, for example `routes/orders`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key(String);
 
@@ -44,7 +44,7 @@ pub struct Versioned {
     pub revision: Revision,
 }
 
-/// What must hold of a key for its write, and with it the whole commit, to happen.
+/// The condition on a key under which its write, and with it the commit, takes place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Precondition {
     /// Nothing.
@@ -63,8 +63,7 @@ pub struct Write {
     pub when: Precondition,
 }
 
-/// Linearizable reads, and atomic commits that are durable when they return;
-/// nothing weaker will do for a journal.
+/// Reads are linearizable. Commits are atomic, and durable when they return. A journal needs no less.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// The value at `key`.
@@ -75,15 +74,14 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Applies all of `writes`, in order, or none; returns the new revision of each.
     ///
-    /// Whoever stops waiting for it does not stop it.
+    /// Dropping the future does not stop the commit.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] names the first key whose precondition did not hold. After
-    /// [`StoreError::Unavailable`] nobody knows whether it happened: read before trying again.
+    /// [`StoreError::Unavailable`] it is unknown whether the commit took place: read before retrying.
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError>;
 
-    /// Says that something was committed, newest revision only. A new watcher has seen the
-    /// newest.
+    /// Reports the revision of the newest commit. A new watcher starts at the newest.
     fn watch(&self) -> watch::Receiver<Revision>;
 }
 
@@ -109,8 +107,8 @@ pub enum StoreError {
     #[error("there is a store at {path} already; serve without --init to use it")]
     Exists { path: String },
     /// Restore a backup; the file is not touched.
-    #[error("{path} is damaged or no store of this program: {words}; restore a copy of it")]
-    Foreign { path: String, words: String },
+    #[error("{path} is damaged or no store of this program: {reason}; restore a copy of it")]
+    Foreign { path: String, reason: String },
     /// Retry under the caller's deadline, or stop.
     #[error("the store failed")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -5,9 +5,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Wall-clock time in milliseconds since 1970-01-01 UTC. Absolute, so that a hold
-/// survives a restart; used for records and deadlines across processes, never to
-/// measure a duration inside one.
+/// Wall-clock time in milliseconds since 1970-01-01 UTC. Used for records and for deadlines across
+/// processes, so that a hold survives a restart. Never used to measure a duration within a
+/// process.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]

@@ -14,7 +14,7 @@ const MAX_HOLD_MILLIS: u32 = 30_000;
 /// directory, so `connect` fails at once.
 pub(crate) const UNREACHABLE_PIPE: &str = "/dev/null/pointsman-hold";
 
-/// Whether a sidecar's words on a failed connect attempt mean that the connection is parked:
+/// Whether a sidecar's message on a failed connect attempt means that the connection is parked:
 /// in a hold every attempt fails.
 pub fn is_parked(failure: &str) -> bool {
     failure.contains(UNREACHABLE_PIPE)

@@ -1,4 +1,4 @@
-//! From the operator's file to the store, without ever moving a client.
+//! Applies the operator's file to the store. It never moves a client.
 
 use std::collections::BTreeMap;
 
@@ -13,28 +13,27 @@ use crate::{
     },
 };
 
-/// What applying a declaration did.
+/// The effect of applying a declaration.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Applied {
     pub added: Vec<String>,
     pub changed: Vec<String>,
-    /// In the catalogue and not in the file; nothing was done to them. Among them are the
-    /// routes that differ from the file, and the endpoints of servers that are routed to:
-    /// those change by a flip or a migration.
+    /// What differs from the file and was left unchanged: what the file does not name, routes, and the
+    /// endpoints of servers in a route. Routes change by a flip or a migration only.
     pub left: Vec<String>,
 }
 
 impl Catalog {
-    /// Makes the declared servers and databases known, in one commit. A database that is new
-    /// gets routes at epoch 1. Clients of one that is known go on where they are, whatever the
-    /// file says: its routes stay, and so do the endpoints of the servers in them.
+    /// Adds or updates the declared servers and databases, in one commit. A new database gets routes
+    /// at epoch 1. The routes of an existing database never change, nor do the endpoints of the servers
+    /// in them, so its clients stay where they are.
     ///
-    /// Applied twice, the second time changes nothing.
+    /// Applying a declaration twice changes nothing the second time.
     ///
     /// # Errors
-    /// [`CatalogError::UnknownServer`] when a database is to be served by one that neither the
-    /// declaration nor the catalogue has, [`CatalogError::Clash`] when the declaration and what
-    /// it leaves as it is would share a port or an endpoint. Nothing is changed then.
+    /// [`CatalogError::UnknownServer`] if a database names a server that neither the declaration nor
+    /// the catalogue has. [`CatalogError::Clash`] if the declaration and the rest of the catalogue would
+    /// share a port or an endpoint. Then nothing is changed.
     pub async fn apply(&self, declaration: &Declaration) -> Result<Applied, CatalogError> {
         retried(|| self.try_apply(declaration)).await
     }
@@ -78,7 +77,7 @@ impl Catalog {
     }
 }
 
-/// Says that a declaration was applied; its revision is what counts.
+/// Marks that a declaration was applied. Only the revision of its key is used.
 #[derive(Deserialize, Serialize)]
 struct AppliedMark {}
 
@@ -86,14 +85,14 @@ impl Record for AppliedMark {
     const FORMAT: Format = Format(1);
 }
 
-/// The catalogue before.
+/// The former catalogue.
 struct Known {
     servers: BTreeMap<ServerName, (Server, Revision)>,
     databases: BTreeMap<DatabaseName, (Database, Revision)>,
     routes: BTreeMap<DatabaseName, Routes>,
 }
 
-/// What is to be written, and what the operator will hear of it.
+/// The writes of the commit, and the report to the operator.
 #[derive(Default)]
 struct Plan {
     applied: Applied,
@@ -130,7 +129,7 @@ impl Plan {
         let mut database = declared.clone();
         let before = known.databases.get(&declared.name);
         match before {
-            // They tell of the first time.
+            // These fields record the first declaration.
             Some((before, _)) => {
                 database.writer = before.writer.clone();
                 database.readers.clone_from(&before.readers);
@@ -160,7 +159,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Says so where a route is not what the file would have it be.
+    /// Reports a route that differs from the file.
     fn differing(&mut self, role: &str, route: &Route, declared: &[ServerName], of: &Database) {
         if route.origin() != declared || matches!(route, Route::Refuse) {
             let label = format!("{role} route of database {} ({route})", of.name);
@@ -168,7 +167,8 @@ impl Plan {
         }
     }
 
-    /// What the catalogue would hold twice. The file alone was checked when it was read.
+    /// The ports and endpoints that would occur twice in the catalogue. Duplicates within the file were
+    /// found when it was read.
     fn clashes(&self, known: &Known) -> Vec<String> {
         let mut endpoints = BTreeMap::new();
         let mut ports = BTreeMap::new();
@@ -220,7 +220,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Nothing is removed because a file does not name it.
+    /// Reports what the file does not name. It is not removed.
     fn leave(&mut self, known: &Known, declaration: &Declaration) {
         let declared = |name: &ServerName| declaration.servers.iter().any(|s| s.name == *name);
         let servers = known.servers.keys().filter(|name| !declared(name));
@@ -233,7 +233,7 @@ impl Plan {
 }
 
 impl Known {
-    /// The databases with a route to `server`, or a held one from it.
+    /// The databases with a route that serves `server`, or that is a hold from it.
     fn routed_to(&self, server: &ServerName) -> Vec<String> {
         let to = |route: &Route| route.origin().contains(server);
         self.routes

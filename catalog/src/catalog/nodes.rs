@@ -1,4 +1,4 @@
-//! The registered sidecars: the denominator of every barrier.
+//! The registered sidecars. Every barrier waits for them.
 
 use std::collections::BTreeSet;
 
@@ -8,26 +8,25 @@ use crate::{
     store::{Precondition, Write},
 };
 
-/// What registering a node did.
+/// The effect of registering a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Registered {
     New,
     Unchanged,
-    /// Its listen address is another one now.
+    /// Its listen address has changed.
     Moved,
-    /// Other databases exist for it now; [`Catalog::entitle`] did that.
+    /// Its databases have changed, by [`Catalog::entitle`].
     Changed,
 }
 
 impl Catalog {
-    /// Registers a sidecar, or moves it to another listen address. Whether one that is
-    /// registered already is a canary, and which databases exist for it, stays as it is.
+    /// Registers a sidecar, or changes its listen address. A registered sidecar keeps its databases,
+    /// and stays a canary if it is one.
     pub async fn register(&self, node: Node) -> Result<Registered, CatalogError> {
         retried(|| self.try_register(&node)).await
     }
 
-    /// Makes a registered sidecar a canary, or an ordinary one again. Says whether that changed
-    /// anything.
+    /// Makes a registered sidecar a canary, or an ordinary one again. Returns whether it has changed.
     ///
     /// # Errors
     /// [`CatalogError::UnknownNode`], with those that are registered.
@@ -35,8 +34,7 @@ impl Catalog {
         retried(|| self.try_set_canary(id, canary)).await
     }
 
-    /// Says which databases exist for a registered sidecar, `None` for all. Says whether that
-    /// changed anything.
+    /// Sets the databases of a registered sidecar; `None` means all. Returns whether they have changed.
     ///
     /// # Errors
     /// [`CatalogError::UnknownNode`], with those that are registered;
@@ -52,7 +50,7 @@ impl Catalog {
         retried(|| self.try_entitle(id, databases.as_ref())).await
     }
 
-    /// Takes a sidecar off the registry; barriers that begin from now on do not count it.
+    /// Unregisters a sidecar. Barriers that begin later do not wait for it.
     ///
     /// # Errors
     /// [`CatalogError::UnknownNode`], with those that are registered.

@@ -1,4 +1,4 @@
-//! Routes change here and nowhere else, each time with a new epoch.
+//! Changes routes. Each change takes a new epoch; no other code changes routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ impl Catalog {
     /// Returns the new routes.
     ///
     /// # Errors
-    /// [`CatalogError::UnknownDatabase`] or [`CatalogError::UnknownServer`] for what a change
-    /// names and nobody declared; nothing is changed then.
+    /// [`CatalogError::UnknownDatabase`] or [`CatalogError::UnknownServer`] if a change names something
+    /// that is not declared. Then nothing is changed.
     pub async fn publish(
         &self,
         changes: &BTreeMap<DatabaseName, RouteChange>,
@@ -26,7 +26,7 @@ impl Catalog {
         Ok(routes.collect())
     }
 
-    /// The databases whose writers are on `server`, or are held coming from it.
+    /// The databases whose writer route serves `server`, or is a hold from it.
     pub async fn databases_served_by(
         &self,
         server: &ServerName,
@@ -64,7 +64,7 @@ impl Catalog {
         Ok(published)
     }
 
-    /// Servers are never removed, so what is known here still is at the commit.
+    /// Servers are never removed, so a server that exists now exists at the commit, too.
     async fn all_known(
         &self,
         changes: &BTreeMap<DatabaseName, RouteChange>,

@@ -1,26 +1,26 @@
-//! What a control or replication string must say before a server is asked.
+//! Checks a control or replication string without a server.
 
 use crate::conninfo::Conninfo;
 
-/// What the string is to connect.
+/// The purpose of a connection string.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Purpose {
     Control,
     Replication,
 }
 
-/// Everything that is wrong with `text`.
+/// All faults of `text`.
 pub(super) fn faults(text: &str, purpose: Purpose) -> Vec<String> {
     let pairs = match Conninfo::parse(text) {
         Ok(pairs) => pairs,
-        Err(words) => return vec![words],
+        Err(message) => return vec![message],
     };
     let mut faults = Vec::new();
     let hosts = [pairs.get("host"), pairs.get("hostaddr")];
     if hosts.iter().flatten().all(|host| host.is_empty()) {
         faults.push(format!("no host=; allowed: {}", Conninfo::FORM));
     }
-    // Else it would be left to chance which server the session is on.
+    // Otherwise the server of the session would not be determined.
     if hosts.iter().flatten().any(|host| host.contains(',')) {
         faults.push("several hosts in host=; allowed: one".to_owned());
     }

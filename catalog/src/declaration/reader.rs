@@ -1,4 +1,4 @@
-//! Reads TOML field by field, and keeps every fault with its line.
+//! Reads TOML field by field, and collects every fault with its line.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -25,7 +25,7 @@ pub(super) struct Field<T> {
     pub(super) at: Place,
 }
 
-/// A table under reading: fields are taken out of it, and what is left is unknown.
+/// A table that is being read. Fields are taken out of it; those that remain are unknown.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     key: String,
@@ -34,7 +34,7 @@ pub(super) struct Fields<'a> {
     values: Vec<(String, Field<DeValue<'a>>)>,
 }
 
-/// One file under reading.
+/// A file that is being read.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     text: &'a str,
@@ -42,7 +42,7 @@ pub(super) struct Reader<'a> {
     faults: Vec<(usize, String)>,
 }
 
-/// Values of which no two may be the same, and where each was found.
+/// Values that must be unique, and where each was found.
 #[derive(Debug)]
 pub(super) struct Unique<T>(BTreeMap<T, String>);
 
@@ -58,16 +58,19 @@ impl<'a> Reader<'a> {
     /// In the order of their lines.
     pub(super) fn into_faults(mut self) -> Vec<String> {
         self.faults.sort_by_key(|&(line, _)| line);
-        self.faults.into_iter().map(|(_, words)| words).collect()
+        self.faults
+            .into_iter()
+            .map(|(_, message)| message)
+            .collect()
     }
 
-    /// The whole file, unless it is no TOML.
+    /// The root table, unless the file is not TOML.
     pub(super) fn root(&mut self) -> Option<Fields<'a>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
             let line = self.line(error.span().map_or(0, |span| span.start));
-            let words = format!("{}:{line}: {}", self.origin, error.message());
-            self.faults.push((line, words));
+            let message = format!("{}:{line}: {}", self.origin, error.message());
+            self.faults.push((line, message));
         }
         let whole = Place {
             offset: 0,
@@ -168,8 +171,8 @@ impl<'a> Reader<'a> {
                 at: found.at,
             }),
             Ok(0) | Err(_) => {
-                let words = format!("{number} is no port; allowed: {PORTS}");
-                self.fault(&found.at, &words);
+                let message = format!("{number} is no port; allowed: {PORTS}");
+                self.fault(&found.at, &message);
                 None
             }
         }
@@ -198,18 +201,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Names what nobody took.
+    /// Reports the fields that were not taken.
     pub(super) fn finish(&mut self, fields: Fields<'_>, allowed: &[&str]) {
-        let words = format!("not known; allowed: {}", allowed.join(", "));
+        let message = format!("not known; allowed: {}", allowed.join(", "));
         for (_, unknown) in fields.values {
-            self.fault(&unknown.at, &words);
+            self.fault(&unknown.at, &message);
         }
     }
 
-    pub(super) fn fault(&mut self, at: &Place, words: &str) {
+    pub(super) fn fault(&mut self, at: &Place, message: &str) {
         let line = self.line(at.offset);
-        let words = format!("{}:{line}: {}: {words}", self.origin, at.path);
-        self.faults.push((line, words));
+        let message = format!("{}:{line}: {}: {message}", self.origin, at.path);
+        self.faults.push((line, message));
     }
 
     fn present(
@@ -251,11 +254,11 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong_type(&mut self, found: &Field<DeValue<'_>>, allowed: &str) {
-        let words = format!("a TOML {}; allowed: {allowed}", found.value.type_str());
-        self.fault(&found.at, &words);
+        let message = format!("a TOML {}; allowed: {allowed}", found.value.type_str());
+        self.fault(&found.at, &message);
     }
 
-    /// From 1, as editors count.
+    /// Counted from 1, as in editors.
     fn line(&self, offset: usize) -> usize {
         let before = self.text.as_bytes().iter().take(offset);
         before.filter(|&&byte| byte == b'\n').count() + 1
@@ -272,7 +275,7 @@ impl<'a> Fields<'a> {
                 (name.into_inner().into_owned(), Field { value, at })
             })
             .collect();
-        // Of two that collide, the later one in the file is at fault.
+        // Of two equal values, the later one in the file is reported.
         values.sort_by_key(|(_, field)| field.at.offset);
         Self { key, at, values }
     }
@@ -299,15 +302,15 @@ impl Place {
 }
 
 impl<T: Clone + Display + Ord> Unique<T> {
-    /// Takes the value of `field`, or says who has it; `allowed` is the rule.
+    /// Takes the value of `field`, or reports where it was found before; `allowed` is the rule.
     pub(super) fn claim(&mut self, reader: &mut Reader<'_>, field: &Field<T>, allowed: &str) {
         match self.0.entry(field.value.clone()) {
             Entry::Vacant(free) => {
                 free.insert(field.at.path.clone());
             }
             Entry::Occupied(taken) => {
-                let words = format!("{} is {} too; allowed: {allowed}", field.value, taken.get());
-                reader.fault(&field.at, &words);
+                let message = format!("{} is {} too; allowed: {allowed}", field.value, taken.get());
+                reader.fault(&field.at, &message);
             }
         }
     }

@@ -9,20 +9,19 @@ use tokio::{sync::watch, task::spawn_blocking};
 use super::{Key, Precondition, Revision, Store, StoreError, Versioned, Write};
 use file::{StoreFile, unavailable};
 
-/// One file, no server: the whole state of a control plane that runs as one process.
+/// A store in one file, for a control plane that runs as one process.
 ///
-/// A clone is another handle of the same store; the file is closed with the last one.
+/// Clones share the store. The file is closed when the last one is dropped.
 #[derive(Clone)]
 pub struct EmbeddedStore {
     file: Arc<StoreFile>,
 }
 
 impl EmbeddedStore {
-    /// Makes a new store in the directory `dir`, which is made as well. Blocks on the disk.
+    /// Creates a new store in the directory `dir`, which is created, too. Blocks on the disk.
     ///
-    /// The file appears under its name only when it is whole, so that dying here leaves no
-    /// store rather than half of one. Its owner alone can read it: it holds what the control
-    /// role connects with.
+    /// The file gets its name when it is complete, so a crash leaves no incomplete store. Only its owner
+    /// can read it: it contains the control role's connection strings.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when there is a store already, [`StoreError::Unavailable`] when
@@ -31,8 +30,7 @@ impl EmbeddedStore {
         StoreFile::create(dir).map(Self::over)
     }
 
-    /// Opens the store in `dir`, and repairs what a crash left unfinished: everything that was
-    /// committed is there, nothing else is. Blocks on the disk.
+    /// Opens the store in `dir`. After a crash it has exactly what was committed. Blocks on the disk.
     ///
     /// # Errors
     /// [`StoreError::Missing`] without one, [`StoreError::Locked`] while another process
@@ -83,7 +81,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
-        // Announced by the thread that commits: a caller who stops waiting stops neither.
+        // Announced by the committing thread, so both happen even if the caller stops waiting.
         self.blocking(move |file| {
             let revision = file.with(|database| commit(database, &writes))?;
             file.announce(revision);
@@ -118,8 +116,8 @@ fn range(database: &Database, prefix: &str) -> Result<Vec<(Key, Versioned)>, Sto
     Ok(found)
 }
 
-/// Dropping the transaction without committing it aborts it, so a failed precondition
-/// leaves nothing behind.
+/// A transaction that is dropped without a commit is aborted, so a failed precondition changes
+/// nothing.
 fn commit(database: &Database, writes: &[Write]) -> Result<Revision, StoreError> {
     let mut transaction = database.begin_write().map_err(unavailable)?;
     transaction

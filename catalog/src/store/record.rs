@@ -1,5 +1,5 @@
-//! How a value stands in the store: beside the number of its format, so that a program that
-//! does not know the format says so instead of guessing.
+//! The form of a stored value: it is stored with the number of its format. A program that does not know
+//! the format refuses the value.
 
 use std::fmt;
 

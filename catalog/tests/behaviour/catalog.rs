@@ -413,23 +413,23 @@ async fn a_held_database_counts_as_served_by_the_server_it_comes_from() {
 #[tokio::test]
 async fn unknown_names_list_the_known() {
     let (catalog, _dir) = empty();
-    let words = |error: CatalogError| error.to_string();
+    let message = |error: CatalogError| error.to_string();
     let error = catalog.database(&database("stock")).await.unwrap_err();
-    assert_eq!(words(error), "there is no database stock; known: none");
+    assert_eq!(message(error), "there is no database stock; known: none");
     apply(&catalog, FILE).await;
     let error = catalog.database(&database("stock")).await.unwrap_err();
     assert_eq!(
-        words(error),
+        message(error),
         "there is no database stock; known: billing, orders"
     );
     let error = catalog.server(&server("red")).await.unwrap_err();
-    assert_eq!(words(error), "there is no server red; known: blue, green");
+    assert_eq!(message(error), "there is no server red; known: blue, green");
     catalog.register(node("sc0", "127.0.1.1")).await.unwrap();
     let error = catalog
         .retire(&NodeId::new("sc1").unwrap())
         .await
         .unwrap_err();
-    assert_eq!(words(error), "there is no sidecar sc1; registered: sc0");
+    assert_eq!(message(error), "there is no sidecar sc1; registered: sc0");
 }
 
 #[tokio::test]

@@ -193,14 +193,14 @@ async fn a_damaged_store_is_refused_when_it_is_opened() {
     EmbeddedStore::open(dir.path()).unwrap();
 }
 
-/// Claims that the file is refused in words that name it.
+/// Claims that the file is refused with a message that names it.
 fn foreign(dir: &Path) {
     let error = EmbeddedStore::open(dir).unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
     let path = dir.join("pointsman.redb").display().to_string();
-    let words = error.to_string();
+    let message = error.to_string();
     assert!(
-        words.starts_with(&format!("{path} is damaged or no store")),
-        "{words}"
+        message.starts_with(&format!("{path} is damaged or no store")),
+        "{message}"
     );
 }

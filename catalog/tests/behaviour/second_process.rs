@@ -42,8 +42,8 @@ impl Second {
     /// With files that may grow to `kib` KiB; what would make one larger fails as on a full disk.
     pub(crate) fn start_with_room(kib: u32, task: Task, dir: &Path) -> Self {
         let mut shell = Command::new("bash");
-        let words = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
-        shell.arg("-c").arg(words).arg(env::current_exe().unwrap());
+        let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+        shell.arg("-c").arg(script).arg(env::current_exe().unwrap());
         Self::run(shell, task, dir)
     }
 
@@ -68,8 +68,8 @@ impl Second {
     pub(crate) fn says(&mut self) -> Option<String> {
         let mut line = String::new();
         while self.said.read_line(&mut line).unwrap() > 0 {
-            if let Some(words) = line.trim_end().split_once(MARK) {
-                return Some(words.1.to_owned());
+            if let Some(message) = line.trim_end().split_once(MARK) {
+                return Some(message.1.to_owned());
             }
             line.clear();
         }
@@ -145,8 +145,8 @@ async fn commit_until_full(dir: &Path) {
 }
 
 #[expect(clippy::print_stdout, reason = "how the two processes speak")]
-fn say(words: impl std::fmt::Display) {
-    println!("{MARK}{words}");
+fn say(message: impl std::fmt::Display) {
+    println!("{MARK}{message}");
     std::io::stdout().flush().unwrap();
 }
 

@@ -110,17 +110,17 @@ fn readable<M: Message + Default + fmt::Debug>(body: &[u8]) -> String {
         .filter(|line| !defaults.iter().any(|default| line.ends_with(default)));
     let (mut lines, mut wrappers, mut label) = (Vec::new(), 0, String::new());
     for line in said {
-        let words = line.trim_start();
-        let indent = line.len() - words.len();
-        if let Some(head) = words.strip_suffix('(') {
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        if let Some(head) = text.strip_suffix('(') {
             let end = head.rfind(' ').map_or(0, |space| space + 1);
             label.push_str(&head[..end]);
             wrappers += 1;
-        } else if words == ")," {
+        } else if text == ")," {
             wrappers -= 1;
         } else {
             let indent = " ".repeat(indent - 4 * wrappers);
-            lines.push(format!("{indent}{}{words}", mem::take(&mut label)));
+            lines.push(format!("{indent}{}{text}", mem::take(&mut label)));
         }
     }
     lines.join("\n")

@@ -19,7 +19,7 @@ fn snapshots(groups: &[&str]) -> BTreeMap<Group, Snapshot> {
 }
 
 #[test]
-fn who_is_dismissed_may_come_again() {
+fn a_dismissed_node_may_subscribe_again() {
     let cache = SnapshotCache::new();
     let group = Group::new("a");
     cache.publish(snapshots(&["a"]));
@@ -63,7 +63,7 @@ async fn a_watch_sees_the_newest_of_several_publishes_once() {
 }
 
 #[tokio::test]
-async fn a_group_that_returns_reaches_the_streams_that_stayed() {
+async fn a_group_that_is_published_again_reaches_its_open_streams() {
     let cache = SnapshotCache::new();
     let group = Group::new("a");
     cache.publish(snapshots(&["a"]));
@@ -86,7 +86,7 @@ impl Wake for Count {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_while_it_wakes_leaves_no_group_asleep() {
+async fn a_wake_up_that_is_interrupted_is_resumed() {
     let cache = SnapshotCache::new();
     let counts = [Arc::new(Count::default()), Arc::new(Count::default())];
     let mut watches = ["a", "b"].map(|group| cache.subscribe(&Group::new(group), &"n".into()));
@@ -127,7 +127,7 @@ async fn a_server_that_ends_while_it_wakes_leaves_no_group_asleep() {
 }
 
 #[test]
-fn a_group_that_is_removed_is_tried_by_nobody_and_stays_removed() {
+fn removing_a_group_ends_its_trial() {
     let cache = SnapshotCache::new();
     let group = Group::new("a");
     cache.publish(snapshots(&["a"]));
@@ -140,7 +140,7 @@ fn a_group_that_is_removed_is_tried_by_nobody_and_stays_removed() {
 }
 
 #[test]
-fn a_place_goes_with_the_last_who_looks_at_it_if_nothing_stands_there() {
+fn an_empty_slot_is_freed_with_its_last_reference() {
     let cache = SnapshotCache::new();
     let places = || cache.slots.len();
     let group = Group::new("a");
@@ -165,7 +165,7 @@ fn a_place_goes_with_the_last_who_looks_at_it_if_nothing_stands_there() {
 }
 
 #[test]
-fn a_canary_must_have_what_it_tries() {
+fn required_snapshot_of_a_canary_is_the_staged_one() {
     let cache = SnapshotCache::new();
     let group = Group::new("a");
     let layer = Resource::new(ResourceType::Runtime, "layer", Bytes::from_static(b"new"));
@@ -179,7 +179,7 @@ fn a_canary_must_have_what_it_tries() {
 }
 
 #[tokio::test]
-async fn a_place_whose_group_is_removed_goes_when_all_have_heard_of_it() {
+async fn the_slot_of_a_removed_group_is_freed_after_its_streams_are_woken() {
     let cache = SnapshotCache::new();
     let group = Group::new("a");
     let watch = cache.subscribe(&group, &"n".into());

@@ -151,7 +151,7 @@ fn outcomes(convergence: &Convergence) -> Vec<(&str, &'static str)> {
 }
 
 #[tokio::test]
-async fn nobody_has_what_was_never_published() {
+async fn no_node_converges_on_an_unassigned_sequence() {
     let server = TestControlPlane::new(&["a"]);
     let sequence = server.publish(1);
     let mut a = server.sidecar("a");
@@ -184,7 +184,7 @@ async fn a_barrier_ends_with_the_last_acknowledgement() {
 }
 
 #[tokio::test]
-async fn at_the_deadline_everybody_is_named() {
+async fn at_the_deadline_every_node_is_reported() {
     let server = TestControlPlane::new(&["a", "b", "c"]);
     let sequence = server.publish(1);
     let (mut a, _b) = (server.sidecar("a"), server.sidecar("b"));
@@ -250,7 +250,7 @@ async fn a_percentage_is_rounded_up_and_given_up_when_it_cannot_be_reached() {
 }
 
 #[tokio::test]
-async fn who_goes_away_is_no_longer_waited_for_among_the_connected() {
+async fn all_connected_does_not_await_a_disconnected_node() {
     let server = TestControlPlane::new(&["a"]);
     let sequence = server.publish(1);
     let a = server.sidecar("a");
@@ -263,7 +263,7 @@ async fn who_goes_away_is_no_longer_waited_for_among_the_connected() {
 }
 
 #[tokio::test]
-async fn who_comes_back_in_time_counts_and_who_is_registered_later_is_not_awaited() {
+async fn a_barrier_awaits_reconnecting_nodes_and_not_later_registrations() {
     let server = TestControlPlane::new(&["a"]);
     let sequence = server.publish(1);
     let barrier = server
@@ -280,7 +280,7 @@ async fn who_comes_back_in_time_counts_and_who_is_registered_later_is_not_awaite
 }
 
 #[tokio::test]
-async fn a_node_has_also_what_needed_no_sending() {
+async fn a_node_converges_without_a_send_if_it_has_equal_content() {
     let server = TestControlPlane::new(&["a"]);
     server.publish(1);
     let mut a = server.sidecar("a");
@@ -361,7 +361,7 @@ async fn status_shows_the_registered_and_the_connected() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_barriers_and_of_strangers_that_went() {
+async fn ended_barriers_and_departed_nodes_are_removed() {
     let server = TestControlPlane::new(&["a"]);
     let sequence = server.publish(1);
     drop(server.sidecar("stranger"));

@@ -1,27 +1,26 @@
-//! A small reference model of the protocol, written from its specification: what a client has
-//! and may be told, in sets of names, without a thought of how the machine keeps it. Random
-//! interleavings of everything that can happen are played to both, and each response is held
-//! against the model.
+//! A small reference model of the protocol, written from its specification and independent of the
+//! machine. It keeps what a client has, and what it may be sent, as sets of names. Random sequences
+//! of events are run against both, and each response is compared with the model.
 
 mod peer;
-mod published_state;
 mod run;
+mod snapshot_generator;
 mod view;
 
 pub(crate) use self::run::play;
 
-/// Where decisions come from: a generator of random numbers, or a fuzzer's bytes.
+/// The source of choices: random numbers, or a fuzzer's bytes.
 pub(crate) trait Choices {
     /// From 0 to `limit - 1`.
     fn below(&mut self, limit: usize) -> usize;
 
-    /// Once in so many.
+    /// Whether a choice with the probability of one in this number comes true.
     fn once_in(&mut self, many: usize) -> bool {
         self.below(many) == many - 1
     }
 }
 
-/// Decisions that were written down. When they are used up, the first choice is always taken.
+/// Recorded choices. After the last one the first option is always taken.
 #[derive(Debug)]
 pub(crate) struct Script<'a> {
     pub(crate) choices: &'a [u8],

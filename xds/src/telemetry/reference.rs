@@ -34,7 +34,7 @@ struct AccessLogs {
 /// Reads a report both ways. The first byte says of which kind it is.
 ///
 /// # Errors
-/// In words, if the two differ.
+/// A description of the difference, if the two differ.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
     let Some((subject, report)) = bytes.split_first() else {
         return Ok(());

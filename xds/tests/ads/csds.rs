@@ -1,4 +1,4 @@
-//! The state of the fleet in Envoy's own words.
+//! The client status discovery service.
 
 use std::sync::Arc;
 
@@ -179,7 +179,7 @@ async fn nodes_are_asked_for_by_id() {
 }
 
 #[tokio::test]
-async fn who_may_not_ask_learns_nothing() {
+async fn an_unauthorized_peer_gets_no_status() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
     let refuse = |peer: &Peer| {
         Err(PermissionDenied(format!(

@@ -75,7 +75,7 @@ async fn a_flip_reaches_a_delta_client_and_its_ack_the_barrier() {
 }
 
 #[tokio::test]
-async fn a_nack_ends_the_barrier_with_the_clients_words() {
+async fn a_nack_ends_the_barrier_with_the_clients_message() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
     let sequence = server.publish(0);
     let mut stream = open(&server).await;

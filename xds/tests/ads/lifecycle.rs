@@ -31,7 +31,7 @@ async fn x02_a_request_without_a_type_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn a_node_that_the_directory_refuses_gets_its_words() {
+async fn a_node_that_is_not_admitted_gets_the_directorys_message() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
     let mut stream = open(&server).await;
     let mut unwanted = subscribe(ResourceType::Cluster, &[]);

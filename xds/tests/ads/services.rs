@@ -40,7 +40,7 @@ async fn x02_a_service_of_one_type_takes_an_empty_type_for_its_own() {
 }
 
 #[tokio::test]
-async fn single_answers_are_not_offered_and_the_words_say_so() {
+async fn single_requests_are_unimplemented_with_a_message() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
     let mut client = ClusterDiscoveryServiceClient::new(server.channel().await);
     let refused = soon(client.fetch_clusters(DiscoveryRequest::default())).await;

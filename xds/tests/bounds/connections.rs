@@ -61,7 +61,7 @@ async fn t27_a_client_beyond_the_limit_of_connections_waits_for_a_place() {
 }
 
 #[tokio::test]
-async fn times_without_end_are_long_and_harm_nobody() {
+async fn limits_clamp_very_long_durations() {
     let forever = Duration::MAX;
     let mut server = started(Limits {
         first_request: forever,

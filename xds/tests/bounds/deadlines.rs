@@ -97,7 +97,7 @@ async fn half_a_report_ends_its_telemetry_stream() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_not_admitted_in_time_is_told_to_come_again() {
+async fn a_client_that_is_not_admitted_in_time_gets_unavailable() {
     let server = started(Limits {
         admission: Duration::from_millis(100),
         ..Limits::default()
@@ -115,7 +115,7 @@ async fn a_client_that_is_not_admitted_in_time_is_told_to_come_again() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_what_waits_for_it_is_given_up() {
+async fn a_client_that_does_not_read_is_disconnected() {
     let server = started(Limits {
         write: Duration::from_millis(100),
         ..Limits::default()

@@ -107,7 +107,7 @@ async fn a_stream_subscribes_to_so_many_names_and_no_more() {
 }
 
 #[tokio::test]
-async fn who_has_as_many_names_as_it_may_can_come_back_with_them() {
+async fn a_client_with_the_maximal_number_of_names_can_reconnect() {
     let limits = Limits::default();
     let (count, length) = (limits.names, limits.name_bytes / limits.names);
     let names = (0..count).map(|number| format!("{number:0length$}"));

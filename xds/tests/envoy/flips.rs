@@ -80,7 +80,7 @@ async fn x43_a_changed_cluster_is_acknowledged_promptly() {
 
 /// Everything is replaced by one publish, the listener's name included, on the same port.
 #[tokio::test]
-async fn x42_one_publish_swaps_a_whole_world() {
+async fn x42_one_publish_replaces_all_resources() {
     for transport in BOTH {
         let (a, b) = (Backend::start('a').await, Backend::start('b').await);
         let mut config = ServedConfig::new(free_port(), a.port());

@@ -173,7 +173,7 @@ async fn a_folder_that_cannot_be_read_is_not_served_at_all() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_no_type_is_told_of() {
+async fn a_folder_that_is_not_a_type_is_reported() {
     let served = Served::start(&ServedConfig::new(free_port(), 1)).await;
     fs::create_dir(served.state("first/clusters")).unwrap();
     served
@@ -182,7 +182,7 @@ async fn a_folder_that_is_no_type_is_told_of() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_once() {
+async fn a_nack_is_reported_once() {
     for transport in BOTH {
         let backend = Backend::start('a').await;
         let mut config = ServedConfig::new(free_port(), backend.port());

@@ -58,7 +58,7 @@ fn broken(resource: &Resource) -> Resource {
 }
 
 #[tokio::test]
-async fn a_listener_that_went_beside_a_refused_one_comes_back() {
+async fn a_listener_removed_in_a_nacked_response_is_sent_again() {
     for transport in BOTH {
         let two = Two::start().await;
         let server = ControlPlane::start().await;
@@ -74,7 +74,7 @@ async fn a_listener_that_went_beside_a_refused_one_comes_back() {
 
 /// Envoy says on its next stream that it has what it accepted last.
 #[tokio::test]
-async fn what_was_taken_beside_a_refused_listener_does_not_survive_the_stream() {
+async fn listeners_of_a_nacked_response_are_replaced_after_a_reconnect() {
     for transport in BOTH {
         let two = Two::start().await;
         let server = ControlPlane::start().await;

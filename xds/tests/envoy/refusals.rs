@@ -138,7 +138,7 @@ async fn t08_what_was_refused_is_reported_and_not_sent_again_until_it_changes() 
 /// Delta names the one that is bad. State of the world sends clusters and listeners whole, so
 /// there the whole type is refused.
 #[tokio::test]
-async fn bad_clusters_and_listeners_are_refused_in_envoys_words() {
+async fn bad_clusters_and_listeners_are_nacked_with_envoys_message() {
     let negative = |cluster: &mut Cluster| {
         cluster.connect_timeout = Some(protobuf::Duration {
             seconds: -1,

@@ -168,7 +168,7 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn nothing_that_is_written_down_holds_a_byte_of_a_key() {
+async fn secrets_are_not_logged() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -63,7 +63,7 @@ async fn a_host_is_followed() {
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_exist_is_said_to_be_absent_and_told_when_it_comes() {
+async fn a_missing_host_is_declared_absent_and_sent_when_it_exists() {
     let server = ControlPlane::start().await;
     let port = free_port();
     let other = virtual_host("other.test", "other");

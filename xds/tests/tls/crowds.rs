@@ -51,17 +51,17 @@ async fn served_beside(request: impl FnOnce(&Authority) -> Vec<u8>) {
 }
 
 #[tokio::test]
-async fn clients_that_say_nothing_delay_nobody() {
+async fn silent_clients_delay_no_other() {
     served_beside(|_| Vec::new()).await;
 }
 
 #[tokio::test]
-async fn clients_that_stop_in_the_middle_of_a_word_delay_nobody() {
+async fn clients_that_stop_within_a_handshake_message_delay_no_other() {
     served_beside(|servers| hello(servers)[..100].to_vec()).await;
 }
 
 #[tokio::test]
-async fn clients_that_say_hello_and_no_more_delay_nobody() {
+async fn clients_that_stop_after_the_client_hello_delay_no_other() {
     served_beside(hello).await;
 }
 

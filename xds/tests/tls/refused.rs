@@ -37,7 +37,7 @@ async fn a_certificate_of_another_authority_is_refused() {
 }
 
 #[tokio::test]
-async fn without_a_certificate_nobody_is_let_in() {
+async fn a_client_without_a_certificate_is_refused() {
     let setup = TlsSetup::open().await;
     let message = setup.refusal(None).await;
     assert!(message.contains("no certificate"), "{message}");
@@ -85,7 +85,7 @@ async fn an_authority_is_nobody() {
 
 /// A resumed session would let in whoever was good once.
 #[tokio::test]
-async fn a_client_that_comes_again_proves_again_who_it_is() {
+async fn a_reconnecting_client_is_authenticated_again() {
     let setup = TlsSetup::open().await;
     let app = setup.trusting(Some(&setup.clients.client(APP)));
     for _ in 0..3 {
@@ -101,7 +101,7 @@ async fn a_client_that_comes_again_proves_again_who_it_is() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_is_given_up() {
+async fn a_silent_connection_is_closed() {
     let setup = TlsSetup::open().await;
     let (near, _far) = duplex(1024);
     let accepted = timeout(2 * ServerTls::HANDSHAKE, setup.tls.accept(near, address())).await;

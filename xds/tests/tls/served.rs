@@ -154,7 +154,7 @@ async fn an_identity_that_is_not_served_is_told_so() {
 }
 
 #[tokio::test]
-async fn who_proves_nothing_reaches_no_service() {
+async fn an_unauthenticated_client_reaches_no_service() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::open(folder.path()).await;
     served.ask(None).await.unwrap_err();

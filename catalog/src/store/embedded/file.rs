@@ -1,4 +1,4 @@
-//! The store's file: how it comes to be, is opened, closed after a failure, and opened anew.
+//! The store's file: created, opened, and reopened after a failure of the disk.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::{META, REVISION, VALUES};
 use crate::store::{Revision, StoreError};
 
-/// The store's file, open unless the disk failed since.
+/// The store's file. It is closed after a failure of the disk, until it is reopened.
 pub(super) struct StoreFile {
     path: PathBuf,
     database: RwLock<Option<Database>>,
@@ -42,7 +42,7 @@ impl StoreFile {
         let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = dir.join(format!("{FILE}.{}-{number}", process::id()));
         let made = make(&draft, &path);
-        // Linked under the store's name by now, or of no use.
+        // The draft is either linked under the store's name now, or useless.
         fs::remove_file(&draft).ok();
         let database = made?;
         File::open(dir)
@@ -72,9 +72,9 @@ impl StoreFile {
 
     /// Runs `work`, which may block.
     ///
-    /// After a failure of the disk redb refuses every write until the file is opened anew, and
-    /// only then shows what became of the commit that failed. So a failure reopens the file, at
-    /// once or, if that fails too, before the next use.
+    /// After a failure of the disk redb refuses every write until the file is reopened. Only then it is
+    /// known whether the failed commit took place. A failure therefore reopens the file, immediately or,
+    /// if that fails too, before the next use.
     pub(super) fn with<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, StoreError>,
@@ -91,13 +91,13 @@ impl StoreFile {
             }
         };
         if matches!(outcome, Err(StoreError::Unavailable(_))) {
-            // The failure of `work` is what the caller must hear.
+            // The caller gets the failure of `work`.
             self.reopen(&mut self.slot()).ok();
         }
         outcome
     }
 
-    /// Tells watchers of `revision`, unless they know of a newer one.
+    /// Announces `revision` to watchers, unless they have seen a newer one.
     pub(super) fn announce(&self, revision: Revision) {
         self.committed.send_if_modified(|seen| {
             let newer = *seen < revision;
@@ -120,7 +120,7 @@ impl StoreFile {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes first: a file is open once.
+    /// Closes the file before it reopens it: a file can be open once only.
     fn reopen(&self, slot: &mut Option<Database>) -> Result<(), StoreError> {
         drop(slot.take());
         let (database, revision) = load(&self.path)?;
@@ -130,9 +130,9 @@ impl StoreFile {
     }
 }
 
-/// Makes an empty store at `draft`, then gives it the name `path`, unless that is taken.
+/// Creates an empty store at `draft`, then links it as `path`, unless that exists.
 fn make(draft: &Path, path: &Path) -> Result<Database, StoreError> {
-    // Of a process that had this number before and died here.
+    // Left by an earlier process with this number that died here.
     fs::remove_file(draft).ok();
     let file = OpenOptions::new()
         .read(true)
@@ -177,7 +177,7 @@ fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
         .set_cache_size(CACHE_BYTES)
-        // Without it a damaged file is trusted, and panics when the damage is met.
+        // Without it a damaged file is trusted, and redb panics when it reads the damage.
         .set_check_integrity_on_open(true);
     builder
 }
@@ -211,10 +211,10 @@ fn refused(error: DatabaseError, path: &Path) -> StoreError {
     }
 }
 
-fn foreign(path: &Path, words: &dyn fmt::Display) -> StoreError {
+fn foreign(path: &Path, reason: &dyn fmt::Display) -> StoreError {
     StoreError::Foreign {
         path: path.display().to_string(),
-        words: words.to_string(),
+        reason: reason.to_string(),
     }
 }
 
@@ -230,7 +230,7 @@ pub(super) fn unavailable(error: impl std::error::Error + Send + Sync + 'static)
 }
 
 const FILE: &str = "pointsman.redb";
-/// Tells the drafts of one process apart.
+/// Makes the drafts of one process distinct.
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
-/// Several times what a large fleet's state takes; redb's own default is 1 GiB.
+/// Several times the size of a large fleet's state. redb's default is 1 GiB.
 const CACHE_BYTES: usize = 32 << 20;

@@ -39,7 +39,7 @@ fn version(port: u32) -> String {
 }
 
 #[tokio::test]
-async fn what_a_canary_accepts_goes_to_all() {
+async fn a_trial_is_promoted_when_its_canaries_acknowledge() {
     let server = TestControlPlane::new(&["a", "b"]);
     let [mut a, mut b] = server.served(["a", "b"]);
     let (canary, ()) = tokio::join!(server.canary(2, &["a"], soon()), async {
@@ -59,7 +59,7 @@ async fn what_a_canary_accepts_goes_to_all() {
 }
 
 #[tokio::test]
-async fn what_a_canary_refuses_nobody_else_sees() {
+async fn a_trial_is_withdrawn_when_a_canary_nacks() {
     let server = TestControlPlane::new(&["a", "b"]);
     let [mut a, mut b] = server.served(["a", "b"]);
     let (canary, ()) = tokio::join!(server.canary(2, &["a"], soon()), async {
@@ -99,7 +99,7 @@ async fn a_canary_that_accepted_gets_the_former_content_back_when_another_refuse
 }
 
 #[tokio::test]
-async fn a_second_trial_takes_nobody_back_to_an_older_sequence() {
+async fn a_second_trial_withdraws_the_first_under_a_newer_sequence() {
     let server = TestControlPlane::new(&["a", "b"]);
     let [mut a, _b] = server.served(["a", "b"]);
     let snapshots = TestControlPlane::snapshots(2);
@@ -117,7 +117,7 @@ async fn a_second_trial_takes_nobody_back_to_an_older_sequence() {
 }
 
 #[tokio::test]
-async fn what_is_tried_by_a_group_that_had_nothing_is_taken_away_again() {
+async fn a_withdrawn_trial_of_an_empty_group_leaves_an_empty_snapshot() {
     let server = TestControlPlane::new(&["a", "b"]);
     let mut a = server.sidecar("a");
     let canaries = ["a".into(), "b".into()].into();
@@ -150,7 +150,7 @@ async fn silence_and_absence_end_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_canary_that_is_given_up_is_withdrawn() {
+async fn a_dropped_canary_trial_is_withdrawn() {
     let server = TestControlPlane::new(&["a"]);
     let [mut a] = server.served(["a"]);
     {
@@ -165,7 +165,7 @@ async fn a_canary_that_is_given_up_is_withdrawn() {
 }
 
 #[tokio::test]
-async fn a_publish_meanwhile_is_for_everybody() {
+async fn a_publish_during_a_trial_goes_to_all_nodes() {
     let server = TestControlPlane::new(&["a", "b"]);
     let [mut a, mut b] = server.served(["a", "b"]);
     let (canary, ()) = tokio::join!(server.canary(2, &["a"], soon()), async {
@@ -177,7 +177,7 @@ async fn a_publish_meanwhile_is_for_everybody() {
 }
 
 #[tokio::test]
-async fn a_newcomer_is_a_canary_too_if_it_is_named() {
+async fn a_canary_that_connects_during_the_trial_gets_the_staged_snapshot() {
     let server = TestControlPlane::new(&["a"]);
     server.publish(1);
     let (canary, ()) = tokio::join!(server.canary(2, &["a"], soon()), async {
@@ -191,7 +191,7 @@ async fn a_newcomer_is_a_canary_too_if_it_is_named() {
 }
 
 #[tokio::test]
-async fn without_canaries_all_get_it_at_once() {
+async fn a_trial_without_canaries_is_promoted_immediately() {
     let server = TestControlPlane::new(&["a"]);
     server.publish(1);
     let canary = server.canary(2, &[], soon()).await;

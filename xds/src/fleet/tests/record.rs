@@ -42,7 +42,7 @@ async fn what_was_sent_and_answered_outlives_the_stream() {
 }
 
 #[tokio::test]
-async fn refusals_are_counted_all_and_kept_some() {
+async fn all_nacks_are_counted_and_the_last_ones_kept() {
     let server = TestControlPlane::new(&["a"]);
     server.publish(1);
     let mut a = server.sidecar("a");
@@ -85,7 +85,7 @@ async fn a_node_that_is_retired_and_stays_says_since_when() {
 }
 
 #[tokio::test]
-async fn strangers_are_forgotten_in_time_and_registered_nodes_are_not() {
+async fn departed_nodes_are_removed_after_a_time_and_registered_nodes_are_not() {
     let server = TestControlPlane::new(&["a"]);
     drop(server.sidecar("a"));
     drop(server.sidecar("stranger"));

@@ -93,7 +93,7 @@ fn refused(server: &TestControlPlane, count: usize) -> (Open, (String, String)) 
 }
 
 #[tokio::test]
-async fn what_a_client_took_and_never_told_of_is_removed_when_it_comes_back() {
+async fn unconfirmed_resources_are_removed_after_a_reconnect() {
     for count in [2, 300] {
         let server = TestControlPlane::new(&["n"]);
         let (former, old) = refused(&server, count);
@@ -110,7 +110,7 @@ async fn what_a_client_took_and_never_told_of_is_removed_when_it_comes_back() {
 
 /// The server finds out late that the former connection is gone.
 #[tokio::test]
-async fn a_stream_that_was_opened_beside_a_dead_one_is_opened_again_when_that_ends() {
+async fn a_stream_that_began_beside_a_dead_one_must_reconnect_when_that_ends() {
     let server = TestControlPlane::new(&["n"]);
     let (former, old) = refused(&server, 2);
     let undone = server.offer(&names(0));
@@ -133,7 +133,7 @@ async fn a_stream_that_was_opened_beside_a_dead_one_is_opened_again_when_that_en
 }
 
 #[tokio::test]
-async fn a_stream_is_left_alone_that_was_open_before_the_other_was_sent_anything() {
+async fn a_stream_that_began_before_the_others_responses_need_not_reconnect() {
     let server = TestControlPlane::new(&["n"]);
     server.offer(&names(0));
     let first = server.open();

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_served_is_refused_in_words() {
+    fn unsupported_matchers_are_refused_with_a_message() {
         let regex = MatchPattern::SafeRegex(RegexMatcher::default());
         let metadata = NodeMatcher {
             node_metadatas: vec![StructMatcher::default()],

@@ -54,7 +54,7 @@ fn framed(message: &DeltaDiscoveryRequest) -> BytesMut {
 }
 
 #[test]
-fn what_waits_for_the_admission_is_allowed_again_afterwards_even_if_it_is_nothing() {
+fn the_window_of_the_backlog_is_released_after_admission() {
     let peer = Peer {
         address: "192.0.2.7:4321".parse().unwrap(),
         identity: None,

@@ -1,10 +1,10 @@
-//! One type on one stream: what the client has, what the server may believe that it has, and
-//! what the server may send.
+//! One type on one stream: what the client has, what the server may assume that it has, and what the
+//! server may send.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
-    published_state::PublishedState,
+    snapshot_generator::SnapshotGenerator,
     view::{Told, View},
 };
 use crate::{
@@ -15,20 +15,20 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Peer {
-    /// As the client has sent it, and as it has arrived.
+    /// The subscription as the client has sent it, and as it has reached the server.
     pub(super) client: View,
     pub(super) server: View,
     /// What the client has accepted and has not forgotten.
     pub(super) held: BTreeMap<String, Version>,
-    /// It refused a response with this among others, and may have taken it.
+    /// Resources of NACKed batches, which the client may have applied.
     pub(super) tainted: BTreeSet<String>,
-    /// What went with a whole that it refused, since it last accepted one.
+    /// Resources that may have been deleted by NACKed full states, since the last ACK.
     lost: BTreeMap<String, Version>,
-    /// Of the last response that it accepted.
+    /// The version of the last acknowledged response.
     pub(super) accepted: String,
-    /// What the server may believe.
+    /// What the server may assume that the client has.
     known: BTreeMap<String, Version>,
-    /// Something, but not known what.
+    /// Names under which the client has something unknown.
     unknown: BTreeSet<String>,
     owed: BTreeSet<String>,
     answer_owed: bool,
@@ -37,7 +37,7 @@ pub(super) struct Peer {
     claimed: Option<Version>,
     /// What the client may have from a former stream.
     unconfirmed: UnconfirmedResources,
-    /// By name: what was refused when it came alone.
+    /// By name: the version that was NACKed when it was sent alone.
     refused: BTreeMap<String, Option<Version>>,
     pub(super) in_flight: Option<Flight>,
     pub(super) nonces: Vec<String>,
@@ -58,7 +58,7 @@ impl Peer {
         self.nonces.last().map_or("", String::as_str)
     }
 
-    /// All that the client wants, as state of the world has said it so far.
+    /// All names that the client wants, in a state-of-the-world request.
     pub(super) fn list(&self) -> Vec<String> {
         if self.client.is_legacy() {
             Vec::new()
@@ -67,7 +67,7 @@ impl Peer {
         }
     }
 
-    /// All that the client wants, in full.
+    /// All names that the client wants.
     pub(super) fn full_list(&self) -> Vec<String> {
         let all = self.client.wildcard.then(|| "*".to_owned());
         all.into_iter()
@@ -75,9 +75,8 @@ impl Peer {
             .collect()
     }
 
-    /// Only the client remembers anything, and the fleet what it may have. A server that has
-    /// been started anew does not: what a refused response did to a client is then beyond its
-    /// knowledge, and beyond this model.
+    /// The client reconnects. The client keeps its resources, and the fleet what it may have. A restarted
+    /// server does not know the effect of former NACKed responses; that case is not modelled.
     pub(super) fn reconnected(&mut self, unconfirmed: Option<UnconfirmedResources>) -> &Self {
         if unconfirmed.is_none() {
             self.tainted.clear();
@@ -241,8 +240,7 @@ impl Peer {
         }
     }
 
-    /// Holds a response against everything that may be sent now. Returns what the client
-    /// warms because of it.
+    /// Checks a response against what may be sent now. Returns what the client warms because of it.
     pub(super) fn emitted(
         &mut self,
         response: &Response,
@@ -264,7 +262,7 @@ impl Peer {
                 .filter(|resource| self.server.covers(resource.name()));
             ensure(
                 wanted.all(|r| resources.contains_key(&**r.name())),
-                "X16: the whole is not whole",
+                "X16: the full state is not complete",
             )?;
         }
         let mut changed = Vec::new();
@@ -342,11 +340,11 @@ impl Peer {
         )
     }
 
-    /// The client has a response; says whether it refuses it.
+    /// The client receives a response. Returns whether it NACKs it.
     pub(super) fn receive(
         &mut self,
         response: &Response,
-        state: &PublishedState,
+        state: &SnapshotGenerator,
         transport: Transport,
         full_state: bool,
     ) -> bool {
@@ -360,7 +358,7 @@ impl Peer {
             .any(|resource| state.is_bad(resource.version()))
         {
             if full_state {
-                // What is not there goes first, whatever becomes of the rest.
+                // Envoy deletes first, also if it rejects the additions.
                 let named: BTreeSet<_> = names.clone().collect();
                 let lost = self.held.extract_if(.., |name, _| !named.contains(name));
                 self.lost.extend(lost);
@@ -446,7 +444,7 @@ impl Peer {
     }
 }
 
-/// What was known of these names is not known any more.
+/// Makes unknown what the client has under these names.
 fn unsettle(
     known: &mut BTreeMap<String, Version>,
     unknown: &mut BTreeSet<String>,

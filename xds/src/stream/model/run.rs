@@ -1,5 +1,5 @@
-//! The play: publishes, requests, answers, stale ones, time and reconnects in any order, with
-//! messages on their way in both directions.
+//! A run: publishes, requests, answers, stale answers, time and reconnects in any order, with messages
+//! in flight in both directions.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     Choices,
     peer::{Peer, ensure},
-    published_state::{KINDS, NAMES, PublishedState},
+    snapshot_generator::{KINDS, NAMES, SnapshotGenerator},
 };
 use crate::{
     fixture::TERMS,
@@ -22,8 +22,8 @@ use crate::{
     stream::{DeltaRequest, Machine, Reply, Response, SotwRequest, Transport, UnconfirmedByType},
 };
 
-/// Plays `steps` steps and lets everything come to rest. The error tells what was broken, and
-/// all that led to it.
+/// Runs `steps` random steps, then delivers everything in flight. The error tells the violation and the
+/// events before it.
 pub(crate) fn play(
     transport: Transport,
     choices: &mut impl Choices,
@@ -41,7 +41,7 @@ pub(crate) fn play(
 
 struct Run {
     transport: Transport,
-    state: PublishedState,
+    state: SnapshotGenerator,
     machine: Machine,
     published: Option<Arc<PublishedSnapshot>>,
     sequence: u64,
@@ -71,7 +71,7 @@ impl Run {
     fn new(transport: Transport) -> Self {
         Self {
             transport,
-            state: PublishedState::new(),
+            state: SnapshotGenerator::new(),
             machine: Machine::new(transport, "server0".into(), TERMS),
             published: None,
             sequence: 0,
@@ -447,7 +447,7 @@ impl Run {
         Ok(())
     }
 
-    /// Convergence is never claimed falsely.
+    /// Checks that the machine reports convergence only if the client has everything.
     fn check_synced(&mut self) -> Result<(), String> {
         let Some(synced) = self.machine.synced_to() else {
             return Ok(());
@@ -469,7 +469,7 @@ impl Run {
         Ok(())
     }
 
-    /// Everything on its way arrives, and what is owed is sent, and no more than that.
+    /// Delivers everything in flight. The machine must then send what is due, and nothing else.
     fn rest(&mut self) -> Result<(), String> {
         self.trace.push("rest".to_owned());
         for round in 0.. {
@@ -515,7 +515,7 @@ impl Run {
         )
     }
 
-    /// Says whether nothing is refused.
+    /// Returns whether nothing is NACKed.
     fn rested(
         &self,
         kind: ResourceType,
@@ -558,7 +558,7 @@ impl Run {
         Ok(bad.is_empty())
     }
 
-    /// Whether what is not served is taken away.
+    /// Whether missing resources are removed from the client.
     fn is_exact(&self, kind: ResourceType) -> bool {
         self.transport == Transport::Delta || is_full_state(self.transport, kind)
     }

@@ -1,4 +1,4 @@
-//! What is subscribed of a type, as the protocol's text has it.
+//! The subscription of one type, as the specification defines it.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ pub(super) struct View {
     named: bool,
 }
 
-/// What a request asks to be told.
+/// What a request must be answered with.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) first: bool,

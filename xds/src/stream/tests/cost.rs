@@ -31,7 +31,7 @@ fn five_types_of_two_resources_each_cost_two_kilobytes() {
 }
 
 #[test]
-fn of_many_that_were_refused_together_the_next_is_at_hand_and_few_are_shown() {
+fn a_large_nacked_batch_is_retried_in_constant_time_per_answer() {
     let count = 1_000;
     let many = (0..count).map(|n| opaque(Route, &format!("{n:04}"), "1"));
     let mut client = Client::delta();

@@ -285,7 +285,7 @@ fn one_response_is_on_its_way_and_the_newest_content_follows_it() {
 }
 
 #[test]
-fn a_content_that_returns_while_another_is_on_its_way_is_sent_again() {
+fn content_that_returns_while_another_response_is_in_flight_is_sent_again() {
     let mut client = Client::delta();
     client.publish([assignment("a", 1)]);
     let first = client.ask(Endpoints, &["a"]);
@@ -297,7 +297,7 @@ fn a_content_that_returns_while_another_is_on_its_way_is_sent_again() {
 }
 
 #[test]
-fn what_is_acknowledged_after_it_was_left_asked_for_again_and_deleted_is_taken_away() {
+fn a_late_ack_of_a_resubscribed_name_is_followed_by_its_removal() {
     let mut client = Client::delta();
     client.publish([opaque(Cluster, "a", "1")]);
     let first = only(client.ask(Cluster, &["*"]));

@@ -184,7 +184,7 @@ fn every_type_is_served_in_its_place_of_the_order() {
 }
 
 #[test]
-fn a_type_that_has_nothing_for_the_client_is_told_of_with_the_first_snapshot() {
+fn a_type_without_resources_is_reported_synced_with_the_first_snapshot() {
     let mut client = Client::new(Transport::StateOfTheWorld);
     assert!(client.ask(Route, &["r"]).is_empty());
     assert_eq!(client.machine.changes().count(), 1);
@@ -199,7 +199,7 @@ fn a_type_that_has_nothing_for_the_client_is_told_of_with_the_first_snapshot() {
 
 /// Envoy takes away what a response of this type leaves out.
 #[test]
-fn state_of_the_world_sends_scopes_as_a_whole() {
+fn state_of_the_world_sends_scopes_as_a_full_state() {
     let mut client = Client::new(Transport::StateOfTheWorld);
     let scopes = |b: &str| [opaque(ScopedRoute, "a", "1"), opaque(ScopedRoute, "b", b)];
     client.publish(scopes("1"));
@@ -223,7 +223,7 @@ fn virtual_hosts_are_asked_for_one_by_one() {
 
 /// Envoy holds an application's request until it hears of the name.
 #[test]
-fn a_host_that_does_not_exist_is_said_to_be_absent_to_whoever_waits_for_it() {
+fn a_missing_host_is_declared_absent_to_a_waiting_client() {
     let mut client = Client::delta();
     client.publish([opaque(VirtualHost, "r/a", "1")]);
     let host = client.ask(VirtualHost, &["r/a"]);
@@ -245,7 +245,7 @@ fn a_host_that_does_not_exist_is_said_to_be_absent_to_whoever_waits_for_it() {
 }
 
 #[test]
-fn a_host_that_a_client_may_have_is_removed_and_not_only_absent() {
+fn a_host_that_a_client_may_have_is_declared_removed() {
     let mut client = Client::delta();
     client.publish([opaque(VirtualHost, "r/a", "1")]);
     let host = only(client.ask(VirtualHost, &["r/a"]));
@@ -267,7 +267,7 @@ fn a_host_that_a_client_may_have_is_removed_and_not_only_absent() {
 }
 
 #[test]
-fn a_type_that_is_not_served_is_mentioned_once_and_costs_a_bounded_amount() {
+fn a_type_that_is_not_served_is_logged_once_and_takes_bounded_memory() {
     let mut client = Client::delta();
     assert!(client.machine.unserved("type.googleapis.com/other"));
     assert!(!client.machine.unserved("type.googleapis.com/other"));
@@ -277,7 +277,7 @@ fn a_type_that_is_not_served_is_mentioned_once_and_costs_a_bounded_amount() {
 }
 
 #[test]
-fn who_does_not_answer_in_time_lags_until_the_answer_comes() {
+fn an_unanswered_response_lags_until_the_answer() {
     for transport in BOTH {
         let mut client = Client::new(transport);
         client.publish([assignment("a", 1)]);

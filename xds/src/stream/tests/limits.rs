@@ -52,7 +52,7 @@ fn names_count_over_all_types_of_a_stream() {
 }
 
 #[test]
-fn a_request_with_longer_lists_than_anybody_needs_is_refused_unseen() {
+fn a_request_with_too_long_lists_ends_the_stream() {
     let mut client = Client::delta();
     client.publish([opaque(Route, "a", "1")]);
     let same = |count: usize| vec!["a".to_owned(); count];
@@ -76,7 +76,7 @@ fn a_request_with_longer_lists_than_anybody_needs_is_refused_unseen() {
 }
 
 #[test]
-fn a_client_comes_back_with_all_that_it_was_given_however_much_that_is() {
+fn a_reconnecting_client_may_claim_all_resources_it_was_sent() {
     let names = numbers(4 * TERMS.bounds.names);
     let mut client = Client::delta();
     client.publish(names.iter().map(|name| opaque(Route, name, "1")));
@@ -105,7 +105,7 @@ fn long_names_end_the_stream_however_few_they_are() {
 }
 
 #[test]
-fn a_client_may_not_have_had_more_than_it_may_ask_for() {
+fn missing_claims_are_bounded_like_subscriptions() {
     let listing = |count: usize| DeltaRequest {
         initial_versions: with_versions(&numbers(count)),
         ..DeltaRequest::default()
@@ -124,7 +124,7 @@ fn a_client_may_not_have_had_more_than_it_may_ask_for() {
 }
 
 #[test]
-fn who_asks_for_everything_again_and_again_without_an_answer_is_ended() {
+fn repeated_wildcard_requests_without_an_answer_end_the_stream() {
     let mut client = Client::delta();
     client.machine.terms.bounds.wide_requests = 3;
     client.publish([opaque(Route, "a", "1"), opaque(Listener, "b", "1")]);

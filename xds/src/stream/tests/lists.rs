@@ -181,7 +181,7 @@ fn x38_an_ack_makes_known_what_its_response_held_and_a_nack_nothing() {
 }
 
 #[test]
-fn x39_the_version_of_the_whole_informs_and_decides_nothing() {
+fn x39_the_system_version_is_informative_only() {
     let mut client = Client::delta();
     client.publish([opaque(Route, "a", "1"), opaque(Route, "b", "1")]);
     let a = only(client.ask(Route, &["a"]));

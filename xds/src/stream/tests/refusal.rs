@@ -42,7 +42,7 @@ fn x23_the_content_acknowledged_before_a_refusal_is_still_known() {
 }
 
 #[test]
-fn t09_the_innocent_part_of_a_refused_response_gets_there() {
+fn t09_the_valid_resources_of_a_nacked_batch_are_delivered() {
     for transport in [Transport::Delta, Transport::StateOfTheWorld] {
         let mut client = Client::new(transport);
         client.publish(routes(&[("bad", "1"), ("good", "1")]));
@@ -62,7 +62,7 @@ fn t09_the_innocent_part_of_a_refused_response_gets_there() {
 }
 
 #[test]
-fn after_a_refusal_of_several_the_undo_sends_all_of_them_at_once() {
+fn after_a_nacked_batch_the_undo_sends_all_resources_together() {
     for transport in [Transport::Delta, Transport::StateOfTheWorld] {
         let mut client = Client::new(transport);
         let old = routes(&[("a", "1"), ("b", "1"), ("c", "1")]);
@@ -82,7 +82,7 @@ fn after_a_refusal_of_several_the_undo_sends_all_of_them_at_once() {
 }
 
 #[test]
-fn other_changes_do_not_wait_behind_suspects() {
+fn other_changes_do_not_wait_for_the_retries_of_a_nacked_batch() {
     let mut client = Client::delta();
     client.publish(routes(&[("a", "1"), ("b", "1"), ("c", "1")]));
     let first = only(client.ask(Route, &["a", "b", "c"]));
@@ -130,7 +130,7 @@ fn t10_a_storm_of_refusals_causes_no_answer_and_stalls_no_other_type() {
 }
 
 #[test]
-fn a_refused_whole_of_listeners_waits_for_another_and_the_old_one_is_sent_again() {
+fn a_nacked_full_state_of_listeners_is_not_resent_and_its_undo_is() {
     let listeners = |b| [opaque(Listener, "a", "1"), opaque(Listener, "b", b)];
     let mut client = Client::sotw();
     client.publish(listeners("1"));
@@ -163,7 +163,7 @@ fn a_refused_addition_does_not_hinder_its_own_undo() {
 }
 
 #[test]
-fn a_name_asked_for_together_with_everything_is_not_taken_for_known() {
+fn a_name_subscribed_together_with_the_wildcard_is_sent() {
     let mut client = Client::sotw();
     client.publish([]);
     client.ask(Runtime, &["a"]);
@@ -175,7 +175,7 @@ fn a_name_asked_for_together_with_everything_is_not_taken_for_known() {
 }
 
 #[test]
-fn a_client_that_refused_all_it_was_sent_is_told_that_there_is_nothing() {
+fn a_client_that_nacked_everything_is_sent_an_empty_state() {
     let mut client = Client::sotw();
     client.publish([opaque(Cluster, "bad", "")]);
     let bad = only(client.ask(Cluster, &[]));
@@ -189,7 +189,7 @@ fn a_client_that_refused_all_it_was_sent_is_told_that_there_is_nothing() {
 
 /// Envoy takes listeners away before it adds any.
 #[test]
-fn a_refused_whole_of_one_has_taken_away_what_it_left_out() {
+fn a_nacked_full_state_may_have_removed_what_it_did_not_hold() {
     let mut client = Client::sotw();
     let both = [opaque(Listener, "a", "1"), opaque(Listener, "b", "1")];
     client.publish(both.clone());
@@ -207,7 +207,7 @@ fn a_refused_whole_of_one_has_taken_away_what_it_left_out() {
 
 /// Nothing was sent in between that would have taken it away.
 #[test]
-fn what_was_not_wanted_for_a_while_may_still_be_there() {
+fn a_resource_unsubscribed_for_a_while_counts_as_unknown() {
     let mut client = Client::sotw();
     client.publish([opaque(Listener, "a", "1")]);
     let first = client.ask(Listener, &["a"]);
@@ -223,7 +223,7 @@ fn what_was_not_wanted_for_a_while_may_still_be_there() {
 }
 
 #[test]
-fn a_name_taken_back_beside_a_new_wildcard_is_not_taken_for_known() {
+fn a_name_unsubscribed_together_with_a_new_wildcard_is_sent() {
     let mut client = Client::delta();
     client.publish([opaque(Route, "a", "bad")]);
     let bad = only(client.request(Route, &["a", "*"], &["a"], Reply::default()));

@@ -19,7 +19,7 @@ fn a_client_is_synced_without_a_send_when_nothing_that_it_wants_changed() {
 }
 
 #[test]
-fn there_and_back_leaves_nobody_hanging() {
+fn a_flip_there_and_back_converges() {
     let mut client = Client::delta();
     client.publish([assignment("a", 1)]);
     let first = client.ask(Endpoints, &["a"]);
@@ -111,7 +111,7 @@ fn a_proxy_is_not_synced_before_it_has_asked_for_its_listeners() {
 }
 
 #[test]
-fn a_refusal_of_older_content_is_not_one_of_what_waits_to_be_sent() {
+fn a_nack_of_older_content_does_not_apply_to_newer_content() {
     let mut client = Client::sotw();
     let resources = |port, listener| {
         [

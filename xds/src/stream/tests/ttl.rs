@@ -45,7 +45,7 @@ fn x50_a_heartbeat_is_a_name_and_a_version_before_the_time_is_over() {
 }
 
 #[test]
-fn who_comes_back_with_what_may_expire_is_reminded_of_it() {
+fn a_reconnecting_client_gets_heartbeats_for_its_ttl_resources() {
     for kind in [Runtime, Listener] {
         let mut client = minding(Transport::Delta);
         let resource = mortal(kind, "a");
@@ -71,7 +71,7 @@ fn who_comes_back_with_what_may_expire_is_reminded_of_it() {
 }
 
 #[test]
-fn what_a_client_kept_when_it_refused_goes_on_living() {
+fn a_heartbeat_renews_the_version_kept_after_a_nack() {
     let mut client = minding(Transport::Delta);
     client.publish([mortal(Runtime, "a")]);
     let first = client.ask(Runtime, &["a"]);
@@ -120,7 +120,7 @@ fn x51_state_of_the_world_needs_both_features() {
 }
 
 #[test]
-fn a_refused_heartbeat_refuses_no_content_and_unanswered_ones_are_not_piled_up() {
+fn a_nacked_heartbeat_rejects_no_content_and_only_one_is_in_flight() {
     let mut client = minding(Transport::Delta);
     client.publish([mortal(Runtime, "a")]);
     let first = client.ask(Runtime, &["a"]);
@@ -152,7 +152,7 @@ fn content_that_changes_beside_a_heartbeat_follows_it() {
 }
 
 #[test]
-fn listeners_of_state_of_the_world_are_renewed_whole() {
+fn listeners_of_state_of_the_world_are_renewed_as_a_full_state() {
     let mut client = minding(Transport::StateOfTheWorld);
     client.publish([mortal(Listener, "a"), opaque(Listener, "b", "1")]);
     let first = client.ask(Listener, &[]);

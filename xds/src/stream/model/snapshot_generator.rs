@@ -1,4 +1,4 @@
-//! What is served, and what a client makes of it.
+//! Generates snapshots by random choices. Some of their resources are NACKed by every client.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,26 +15,26 @@ use crate::{
 
 pub(super) const KINDS: [ResourceType; 5] = [Cluster, Endpoints, Listener, VirtualHost, Runtime];
 
-/// One of them is never served.
+/// The last one is never served.
 pub(super) const NAMES: [&str; 4] = ["a", "b", "c", "missing"];
 
 const SERVED: usize = 3;
 
-/// The content of this number is refused by every client.
+/// The content with this number is NACKed by every client.
 const BAD: u32 = 3;
 
 #[derive(Debug)]
-pub(super) struct PublishedState {
+pub(super) struct SnapshotGenerator {
     made: HashMap<(ResourceType, usize, u32), Resource>,
     bad: HashSet<Version>,
-    /// By type and name: the number of the content that is there now.
+    /// By type and name: the number of the current content.
     now: BTreeMap<(ResourceType, usize), u32>,
-    /// By type: what was there last without anything bad.
+    /// By type: the last content without anything bad.
     sound: BTreeMap<ResourceType, Vec<(usize, u32)>>,
     former: Option<Snapshot>,
 }
 
-impl PublishedState {
+impl SnapshotGenerator {
     pub(super) fn new() -> Self {
         let mut made = HashMap::new();
         let mut bad = HashSet::new();
@@ -58,7 +58,7 @@ impl PublishedState {
         }
     }
 
-    /// Changes some of what is served; returns the next snapshot.
+    /// Changes some resources; returns the next snapshot.
     pub(super) fn turn(&mut self, choices: &mut impl Choices) -> Snapshot {
         self.note_sound();
         let one = KINDS[choices.below(KINDS.len())];
@@ -100,7 +100,7 @@ impl PublishedState {
         }
     }
 
-    /// Takes back what was bad of a type, and all that came with it.
+    /// Restores the last content of a type without anything bad.
     fn restore(&mut self, kind: ResourceType) {
         self.now.retain(|(of, _), _| *of != kind);
         let sound = self.sound.get(&kind).into_iter().flatten();
@@ -113,7 +113,7 @@ impl PublishedState {
         let resources =
             all.map(|((kind, name), number)| self.made[&(*kind, *name, *number)].clone());
         let resources: Vec<_> = resources.collect();
-        // Built on the former one, or anew: either must do.
+        // Built on the former snapshot, or from scratch: both must give the same result.
         let builder = match &self.former {
             Some(former) if choices.below(2) == 0 => {
                 let served = |kind| NAMES[..SERVED].iter().map(move |name| (kind, *name));
