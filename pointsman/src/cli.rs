@@ -2,6 +2,7 @@
 
 mod client;
 mod database;
+mod exit;
 mod fleet;
 mod flip;
 mod migration;
@@ -13,6 +14,8 @@ mod sidecar;
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use exit::{FAILED, USAGE};
 
 /// The control plane of a PostgreSQL data-access layer.
 #[derive(Debug, Parser)]
@@ -125,9 +128,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
-
-const FAILED: u8 = 1;
-const USAGE: u8 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use clap::Args;
 use pointsman_catalog::{DatabaseName, ServerName};
 use pointsman_proto::v1::{Convergence, FlipRequest, FlipResponse};
 
-use super::{FAILED, Global, client, output};
+use super::{Global, client, exit::FAILED, output};
 
 /// Send a database's writers to another server, with a barrier
 ///

@@ -106,36 +106,47 @@ fn unknown_names<'a>() -> Vec<Case<'a>> {
 fn nonsense<'a>() -> Vec<Case<'a>> {
     let case = Case::new;
     vec![
-        case("no verb", "migration", &[], 2).says("Usage"),
-        case("an unknown verb", "migrate everything", &[], 2).says("migrate"),
-        case("an unknown flag", "fleet status --wacth", &[], 2)
+        case("no verb", "migration", &[], USAGE).says("Usage"),
+        case("an unknown verb", "migrate everything", &[], USAGE).says("migrate"),
+        case("an unknown flag", "fleet status --wacth", &[], USAGE)
             .says("--wacth")
             .says("--watch"),
         case(
             "a flag that is missing",
             "migration create m --source blue",
             &[],
-            2,
+            USAGE,
         )
         .says("--target"),
         case(
             "no address",
             "serve --data-dir d --xds-listen nowhere",
             &[],
-            2,
+            USAGE,
         )
         .says("nowhere")
         .says("--xds-listen"),
-        case("no IP", "sidecar bootstrap sc1 --listen somewhere", &[], 2).says("somewhere"),
+        case(
+            "no IP",
+            "sidecar bootstrap sc1 --listen somewhere",
+            &[],
+            USAGE,
+        )
+        .says("somewhere"),
         case(
             "an unknown fate",
             "migration create m --source a --target b --fate x=goes",
             &[],
-            2,
+            USAGE,
         )
         .says("moves or stays-closed"),
-        case("a name that is not allowed", "fleet retire SC_1!", &[], 2)
-            .says("is not allowed: 1 to 63 characters"),
+        case(
+            "a name that is not allowed",
+            "fleet retire SC_1!",
+            &[],
+            USAGE,
+        )
+        .says("is not allowed: 1 to 63 characters"),
     ]
 }
 
@@ -166,3 +177,6 @@ async fn a_control_plane_that_does_not_answer_is_named() -> Result<()> {
         .says("http://127.0.0.1:18001");
     check_all(nobody, [unreachable, malformed]).await
 }
+
+/// What the command line itself is refused with; no verdict has it.
+const USAGE: i32 = 64;
