@@ -1,6 +1,8 @@
 //! The store's content as types.
 
+mod addresses;
 mod apply;
+mod changes;
 mod nodes;
 mod routes;
 
@@ -14,7 +16,9 @@ use crate::{
     },
 };
 pub use apply::Applied;
-pub use nodes::Registered;
+pub use changes::CatalogChanges;
+pub use nodes::{Registered, Registration};
+pub use routes::ChangedRoutes;
 
 /// Typed access to the servers, databases, routes and sidecars in the store.
 ///
@@ -123,12 +127,7 @@ impl Catalog {
         let mut values = BTreeMap::new();
         for (key, stored) in self.store.range(prefix).await? {
             let value = decode(&key, &stored.value)?;
-            let name = key.as_str()[prefix.len()..].to_owned();
-            let name = N::try_from(name).map_err(|error| StoreError::Corrupt {
-                key,
-                source: serde::de::Error::custom(error),
-            })?;
-            values.insert(name, (value, stored.revision));
+            values.insert(name(prefix, &key)?, (value, stored.revision));
         }
         Ok(values)
     }
@@ -172,6 +171,18 @@ fn write<T: Record>(key: Key, value: &T, when: Precondition) -> Result<Write, St
     })
 }
 
+/// What `key` names, under the prefix that it has.
+fn name<N>(prefix: &str, key: &Key) -> Result<N, StoreError>
+where
+    N: TryFrom<String, Error: fmt::Display>,
+{
+    let name = key.as_str()[prefix.len()..].to_owned();
+    N::try_from(name).map_err(|error| StoreError::Corrupt {
+        key: key.clone(),
+        source: serde::de::Error::custom(error),
+    })
+}
+
 impl Record for Server {
     const FORMAT: Format = Format(1);
 }
@@ -196,6 +207,7 @@ fn list(names: &[String]) -> String {
     }
 }
 
+const ADDRESSES: &str = "addresses/";
 const SERVERS: &str = "servers/";
 const DATABASES: &str = "databases/";
 const ROUTES: &str = "routes/";

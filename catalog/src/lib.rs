@@ -15,7 +15,9 @@ mod server;
 pub mod store;
 mod time;
 
-pub use catalog::{Applied, Catalog, CatalogError, Registered};
+pub use catalog::{
+    Applied, Catalog, CatalogChanges, CatalogError, ChangedRoutes, Registered, Registration,
+};
 pub use conninfo::Conninfo;
 pub use database::{Database, ListenPorts};
 pub use declaration::{Declaration, DeclarationError};

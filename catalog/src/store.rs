@@ -3,7 +3,7 @@
 mod embedded;
 pub mod record;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -63,7 +63,19 @@ pub struct Write {
     pub when: Precondition,
 }
 
-/// Reads are linearizable. Commits are atomic, and durable when they return. A journal needs no less.
+/// What was written to a store, as of one revision.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Changes {
+    /// Every commit up to this one is taken into account, and none after it.
+    pub revision: Revision,
+    /// Whether `values` is all that there is, rather than what was written.
+    pub complete: bool,
+    /// The newest value of each key; `None` if it was deleted.
+    pub values: BTreeMap<Key, Option<Versioned>>,
+}
+
+/// Linearizable reads, and atomic commits that are durable when they return;
+/// nothing weaker will do for a journal.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// The value at `key`.
@@ -71,6 +83,15 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// All values whose key begins with `prefix`, in key order.
     async fn range(&self, prefix: &str) -> Result<Vec<(Key, Versioned)>, StoreError>;
+
+    /// What was written under any of `prefixes` by the commits after `after`. No commit is seen
+    /// in part. Without `after`, and when the store no longer knows what was written since,
+    /// everything under the prefixes.
+    async fn changes(
+        &self,
+        prefixes: &[&str],
+        after: Option<Revision>,
+    ) -> Result<Changes, StoreError>;
 
     /// Applies all of `writes`, in order, or none; returns the new revision of each.
     ///

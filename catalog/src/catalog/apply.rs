@@ -21,6 +21,8 @@ pub struct Applied {
     /// What differs from the file and was left unchanged: what the file does not name, routes, and the
     /// endpoints of servers in a route. Routes change by a flip or a migration only.
     pub left: Vec<String>,
+    /// The commit that holds it; `None` if nothing was changed.
+    pub revision: Option<Revision>,
 }
 
 impl Catalog {
@@ -71,7 +73,7 @@ impl Catalog {
         if !plan.writes.is_empty() {
             let when = last.map_or(Precondition::Absent, |last| Precondition::At(last.revision));
             plan.writes.push(write(at, &AppliedMark {}, when)?);
-            self.store.commit(plan.writes).await?;
+            plan.applied.revision = Some(self.store.commit(plan.writes).await?);
         }
         Ok(plan.applied)
     }

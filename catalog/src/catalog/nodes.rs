@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Catalog, CatalogError, NODES, key, retried, write};
 use crate::{
     DatabaseName, Node, NodeId,
-    store::{Precondition, Write},
+    store::{Precondition, Revision, Write},
 };
 
 /// The effect of registering a node.
@@ -19,22 +19,36 @@ pub enum Registered {
     Changed,
 }
 
+/// What registering a node did, and the commit that holds it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Registration {
+    pub outcome: Registered,
+    /// `None` if nothing was changed.
+    pub revision: Option<Revision>,
+}
+
 impl Catalog {
-    /// Registers a sidecar, or changes its listen address. A registered sidecar keeps its databases,
-    /// and stays a canary if it is one.
-    pub async fn register(&self, node: Node) -> Result<Registered, CatalogError> {
+    /// Registers a sidecar, or moves it to another listen address. Whether one that is
+    /// registered already is a canary, and which databases exist for it, stays as it is.
+    pub async fn register(&self, node: Node) -> Result<Registration, CatalogError> {
         retried(|| self.try_register(&node)).await
     }
 
-    /// Makes a registered sidecar a canary, or an ordinary one again. Returns whether it has changed.
+    /// Makes a registered sidecar a canary, or an ordinary one again. Returns the commit,
+    /// if that changed anything.
     ///
     /// # Errors
     /// [`CatalogError::UnknownNode`], with those that are registered.
-    pub async fn set_canary(&self, id: &NodeId, canary: bool) -> Result<bool, CatalogError> {
+    pub async fn set_canary(
+        &self,
+        id: &NodeId,
+        canary: bool,
+    ) -> Result<Option<Revision>, CatalogError> {
         retried(|| self.try_set_canary(id, canary)).await
     }
 
-    /// Sets the databases of a registered sidecar; `None` means all. Returns whether they have changed.
+    /// Says which databases exist for a registered sidecar, `None` for all. Returns the
+    /// commit, if that changed anything.
     ///
     /// # Errors
     /// [`CatalogError::UnknownNode`], with those that are registered;
@@ -43,18 +57,19 @@ impl Catalog {
         &self,
         id: &NodeId,
         databases: Option<BTreeSet<DatabaseName>>,
-    ) -> Result<bool, CatalogError> {
+    ) -> Result<Option<Revision>, CatalogError> {
         for name in databases.iter().flatten() {
             self.database(name).await?;
         }
         retried(|| self.try_entitle(id, databases.as_ref())).await
     }
 
-    /// Unregisters a sidecar. Barriers that begin later do not wait for it.
+    /// Takes a sidecar off the registry; barriers that begin from now on do not count it. Returns
+    /// the commit.
     ///
     /// # Errors
     /// [`CatalogError::UnknownNode`], with those that are registered.
-    pub async fn retire(&self, id: &NodeId) -> Result<(), CatalogError> {
+    pub async fn retire(&self, id: &NodeId) -> Result<Revision, CatalogError> {
         retried(|| self.try_retire(id)).await
     }
 
@@ -68,23 +83,35 @@ impl Catalog {
         Ok(self.value(&key(NODES, id)).await?.map(|(node, _)| node))
     }
 
-    async fn try_register(&self, node: &Node) -> Result<Registered, CatalogError> {
+    async fn try_register(&self, node: &Node) -> Result<Registration, CatalogError> {
         let at = key(NODES, &node.id);
         let mut node = node.clone();
         let (when, outcome) = match self.value::<Node>(&at).await? {
             None => (Precondition::Absent, Registered::New),
-            Some((known, _)) if known.listen == node.listen => return Ok(Registered::Unchanged),
+            Some((known, _)) if known.listen == node.listen => {
+                return Ok(Registration {
+                    outcome: Registered::Unchanged,
+                    revision: None,
+                });
+            }
             Some((known, revision)) => {
                 node.canary = known.canary;
                 node.databases = known.databases;
                 (Precondition::At(revision), Registered::Moved)
             }
         };
-        self.store.commit(vec![write(at, &node, when)?]).await?;
-        Ok(outcome)
+        let revision = self.store.commit(vec![write(at, &node, when)?]).await?;
+        Ok(Registration {
+            outcome,
+            revision: Some(revision),
+        })
     }
 
-    async fn try_set_canary(&self, id: &NodeId, canary: bool) -> Result<bool, CatalogError> {
+    async fn try_set_canary(
+        &self,
+        id: &NodeId,
+        canary: bool,
+    ) -> Result<Option<Revision>, CatalogError> {
         self.try_change(id, |node| node.canary = canary).await
     }
 
@@ -92,7 +119,7 @@ impl Catalog {
         &self,
         id: &NodeId,
         databases: Option<&BTreeSet<DatabaseName>>,
-    ) -> Result<bool, CatalogError> {
+    ) -> Result<Option<Revision>, CatalogError> {
         self.try_change(id, |node| node.databases = databases.cloned())
             .await
     }
@@ -101,7 +128,7 @@ impl Catalog {
         &self,
         id: &NodeId,
         change: impl FnOnce(&mut Node),
-    ) -> Result<bool, CatalogError> {
+    ) -> Result<Option<Revision>, CatalogError> {
         let at = key(NODES, id);
         let Some((node, revision)) = self.value::<Node>(&at).await? else {
             return Err(self.unknown_node(id).await?);
@@ -109,11 +136,10 @@ impl Catalog {
         let mut changed = node.clone();
         change(&mut changed);
         if changed == node {
-            return Ok(false);
+            return Ok(None);
         }
         let write = write(at, &changed, Precondition::At(revision))?;
-        self.store.commit(vec![write]).await?;
-        Ok(true)
+        Ok(Some(self.store.commit(vec![write]).await?))
     }
 
     async fn unknown_node(&self, id: &NodeId) -> Result<CatalogError, CatalogError> {
@@ -123,7 +149,7 @@ impl Catalog {
         })
     }
 
-    async fn try_retire(&self, id: &NodeId) -> Result<(), CatalogError> {
+    async fn try_retire(&self, id: &NodeId) -> Result<Revision, CatalogError> {
         let at = key(NODES, id);
         let Some((_, revision)) = self.value::<Node>(&at).await? else {
             return Err(self.unknown_node(id).await?);
@@ -133,7 +159,6 @@ impl Catalog {
             value: None,
             when: Precondition::At(revision),
         };
-        self.store.commit(vec![write]).await?;
-        Ok(())
+        Ok(self.store.commit(vec![write]).await?)
     }
 }

@@ -3,20 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Catalog, CatalogError, ROUTES, SERVERS, key, retried, write};
-use crate::{DatabaseName, Route, RouteChange, Routes, Server, ServerName, store::Precondition};
+use crate::{
+    DatabaseName, Route, RouteChange, Routes, Server, ServerName,
+    store::{Precondition, Revision},
+};
+
+/// What a change of routes made of them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChangedRoutes {
+    /// The new routes of each database that was changed.
+    pub routes: BTreeMap<DatabaseName, Routes>,
+    /// The commit that holds them; `None` if there was nothing to change.
+    pub revision: Option<Revision>,
+}
 
 impl Catalog {
     /// Changes routes, all in one commit, and gives each changed database its next epoch.
-    /// Returns the new routes.
     ///
     /// # Errors
-    /// [`CatalogError::UnknownDatabase`] or [`CatalogError::UnknownServer`] if a change names something
-    /// that is not declared. Then nothing is changed.
-    pub async fn publish(
+    /// [`CatalogError::UnknownDatabase`] or [`CatalogError::UnknownServer`] for what a change
+    /// names and nobody declared; nothing is changed then.
+    pub async fn change_routes(
         &self,
         changes: &BTreeMap<DatabaseName, RouteChange>,
-    ) -> Result<BTreeMap<DatabaseName, Routes>, CatalogError> {
-        retried(|| self.try_publish(changes)).await
+    ) -> Result<ChangedRoutes, CatalogError> {
+        retried(|| self.try_change_routes(changes)).await
     }
 
     /// The routes of every database.
@@ -38,11 +49,11 @@ impl Catalog {
         Ok(on_server.map(|(name, _)| name).collect())
     }
 
-    async fn try_publish(
+    async fn try_change_routes(
         &self,
         changes: &BTreeMap<DatabaseName, RouteChange>,
-    ) -> Result<BTreeMap<DatabaseName, Routes>, CatalogError> {
-        let mut published = BTreeMap::new();
+    ) -> Result<ChangedRoutes, CatalogError> {
+        let mut changed = BTreeMap::new();
         let mut writes = Vec::with_capacity(changes.len());
         for (name, change) in changes {
             let at = key(ROUTES, name);
@@ -55,13 +66,18 @@ impl Catalog {
                 reader: change.reader.clone().unwrap_or(routes.reader),
             };
             writes.push(write(at, &routes, Precondition::At(revision))?);
-            published.insert(name.clone(), routes);
+            changed.insert(name.clone(), routes);
         }
         self.all_known(changes).await?;
-        if !writes.is_empty() {
-            self.store.commit(writes).await?;
-        }
-        Ok(published)
+        let revision = if writes.is_empty() {
+            None
+        } else {
+            Some(self.store.commit(writes).await?)
+        };
+        Ok(ChangedRoutes {
+            routes: changed,
+            revision,
+        })
     }
 
     /// Servers are never removed, so a server that exists now exists at the commit, too.

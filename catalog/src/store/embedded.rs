@@ -1,12 +1,14 @@
+mod change_log;
 mod file;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::{sync::watch, task::spawn_blocking};
 
-use super::{Key, Precondition, Revision, Store, StoreError, Versioned, Write};
+use super::{Changes, Key, Precondition, Revision, Store, StoreError, Versioned, Write};
+use change_log::ChangeLog;
 use file::{StoreFile, unavailable};
 
 /// A store in one file, for a control plane that runs as one process.
@@ -80,10 +82,22 @@ impl Store for EmbeddedStore {
             .await
     }
 
+    async fn changes(
+        &self,
+        prefixes: &[&str],
+        after: Option<Revision>,
+    ) -> Result<Changes, StoreError> {
+        let prefixes: Vec<_> = prefixes.iter().map(|&prefix| prefix.to_owned()).collect();
+        self.blocking(move |file| {
+            file.with(|database| changes(database, file.change_log(), &prefixes, after))
+        })
+        .await
+    }
+
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
         // Announced by the committing thread, so both happen even if the caller stops waiting.
         self.blocking(move |file| {
-            let revision = file.with(|database| commit(database, &writes))?;
+            let revision = file.with(|database| commit(database, &writes, file.change_log()))?;
             file.announce(revision);
             Ok(revision)
         })
@@ -105,6 +119,13 @@ fn get(database: &Database, key: &Key) -> Result<Option<Versioned>, StoreError> 
 fn range(database: &Database, prefix: &str) -> Result<Vec<(Key, Versioned)>, StoreError> {
     let read = database.begin_read().map_err(unavailable)?;
     let values = read.open_table(VALUES).map_err(unavailable)?;
+    range_of(&values, prefix)
+}
+
+fn range_of(
+    values: &impl ReadableTable<&'static str, (u64, &'static [u8])>,
+    prefix: &str,
+) -> Result<Vec<(Key, Versioned)>, StoreError> {
     let mut found = Vec::new();
     for entry in values.range(prefix..).map_err(unavailable)? {
         let (key, stored) = entry.map_err(unavailable)?;
@@ -116,9 +137,47 @@ fn range(database: &Database, prefix: &str) -> Result<Vec<(Key, Versioned)>, Sto
     Ok(found)
 }
 
-/// A transaction that is dropped without a commit is aborted, so a failed precondition changes
-/// nothing.
-fn commit(database: &Database, writes: &[Write]) -> Result<Revision, StoreError> {
+/// One transaction reads the revision and the values, so that no commit is seen in part.
+fn changes(
+    database: &Database,
+    log: &ChangeLog,
+    prefixes: &[String],
+    after: Option<Revision>,
+) -> Result<Changes, StoreError> {
+    let read = database.begin_read().map_err(unavailable)?;
+    let meta = read.open_table(META).map_err(unavailable)?;
+    let last = meta.get(REVISION).map_err(unavailable)?;
+    let revision = Revision(last.map_or(0, |last| last.value()));
+    let values = read.open_table(VALUES).map_err(unavailable)?;
+    let mut found = BTreeMap::new();
+    let written = after.and_then(|after| log.written(after, revision));
+    let complete = written.is_none();
+    match written {
+        None => {
+            for prefix in prefixes {
+                let all = range_of(&values, prefix)?.into_iter();
+                found.extend(all.map(|(key, value)| (key, Some(value))));
+            }
+        }
+        Some(written) => {
+            let asked = |key: &Key| prefixes.iter().any(|prefix| key.0.starts_with(prefix));
+            for key in written.into_iter().filter(asked) {
+                let stored = values.get(key.as_str()).map_err(unavailable)?;
+                let value = stored.map(|stored| versioned(stored.value()));
+                found.insert(key, value);
+            }
+        }
+    }
+    Ok(Changes {
+        revision,
+        complete,
+        values: found,
+    })
+}
+
+/// Dropping the transaction without committing it aborts it, so a failed precondition
+/// leaves nothing behind.
+fn commit(database: &Database, writes: &[Write], log: &ChangeLog) -> Result<Revision, StoreError> {
     let mut transaction = database.begin_write().map_err(unavailable)?;
     transaction
         .set_durability(Durability::Immediate)
@@ -156,8 +215,13 @@ fn commit(database: &Database, writes: &[Write]) -> Result<Revision, StoreError>
             .map_err(unavailable)?;
         }
     }
+    let revision = Revision(revision);
+    log.record(
+        revision,
+        writes.iter().map(|write| write.key.clone()).collect(),
+    );
     transaction.commit().map_err(unavailable)?;
-    Ok(Revision(revision))
+    Ok(revision)
 }
 
 fn versioned((revision, value): (u64, &[u8])) -> Versioned {

@@ -1,10 +1,10 @@
 //! What the catalogue keeps true of its store.
 
-use std::{collections::BTreeMap, error::Error as _, sync::Arc};
+use std::{collections::BTreeMap, error::Error as _, net::SocketAddr, sync::Arc};
 
 use pointsman_catalog::{
-    Applied, Catalog, CatalogError, DatabaseName, Declaration, Epoch, Node, NodeId, Registered,
-    Route, RouteChange, Routes, ServerName, UnixMillis,
+    Applied, Catalog, CatalogError, ChangedRoutes, DatabaseName, Declaration, Endpoint, Epoch,
+    Node, NodeId, Registered, Route, RouteChange, Routes, ServerName, UnixMillis,
     store::{EmbeddedStore, Precondition},
 };
 use tempfile::TempDir;
@@ -152,7 +152,7 @@ async fn applying_a_file_never_changes_a_route() {
     for route in [serve("green"), hold("blue"), Route::Refuse] {
         let (catalog, _dir) = filled().await;
         catalog
-            .publish(&changes(&["orders"], &route))
+            .change_routes(&changes(&["orders"], &route))
             .await
             .unwrap();
         let before = catalog.routes().await.unwrap();
@@ -167,11 +167,11 @@ async fn applying_a_file_never_changes_a_route() {
 async fn a_route_that_differs_from_the_file_is_named() {
     let (catalog, _dir) = filled().await;
     catalog
-        .publish(&changes(&["orders"], &serve("green")))
+        .change_routes(&changes(&["orders"], &serve("green")))
         .await
         .unwrap();
     catalog
-        .publish(&changes(&["billing"], &hold("green")))
+        .change_routes(&changes(&["billing"], &hold("green")))
         .await
         .unwrap();
     assert_eq!(
@@ -183,7 +183,7 @@ async fn a_route_that_differs_from_the_file_is_named() {
     );
     let file = FILE.replace("readers = [\"green\"]", "");
     catalog
-        .publish(&changes(&["billing", "orders"], &serve("blue")))
+        .change_routes(&changes(&["billing", "orders"], &serve("blue")))
         .await
         .unwrap();
     let left = apply(&catalog, &file).await.left;
@@ -213,7 +213,7 @@ async fn the_endpoint_of_a_server_that_is_routed_to_stays() {
     assert_eq!(applied.changed, Vec::<String>::new());
 
     catalog
-        .publish(&changes(&["billing", "orders"], &serve("green")))
+        .change_routes(&changes(&["billing", "orders"], &serve("green")))
         .await
         .unwrap();
     let moved = FILE.replace("endpoint = \"127.0.0.1:15432\"", "endpoint = \"x:1\"");
@@ -311,13 +311,14 @@ async fn concurrent_applies_of_one_file_end_in_one() {
 async fn publishing_changes_all_routes_at_one_revision_and_bumps_each_epoch() {
     let (catalog, _dir) = filled().await;
     catalog
-        .publish(&changes(&["orders"], &hold("blue")))
+        .change_routes(&changes(&["orders"], &hold("blue")))
         .await
         .unwrap();
     let published = catalog
-        .publish(&changes(&["billing", "orders"], &serve("green")))
+        .change_routes(&changes(&["billing", "orders"], &serve("green")))
         .await
         .unwrap();
+    let published = published.routes;
     assert_eq!(published[&database("billing")].epoch, Epoch(2));
     assert_eq!(published[&database("orders")].epoch, Epoch(3));
     assert_eq!(
@@ -335,7 +336,7 @@ async fn publishing_what_is_unknown_changes_nothing_and_names_the_known() {
     let (catalog, _dir) = filled().await;
     let before = catalog.routes().await.unwrap();
     let error = catalog
-        .publish(&changes(&["billing", "stock"], &serve("green")))
+        .change_routes(&changes(&["billing", "stock"], &serve("green")))
         .await
         .unwrap_err();
     assert_eq!(
@@ -343,7 +344,7 @@ async fn publishing_what_is_unknown_changes_nothing_and_names_the_known() {
         "there is no database stock; known: billing, orders"
     );
     let error = catalog
-        .publish(&changes(&["billing", "orders"], &serve("red")))
+        .change_routes(&changes(&["billing", "orders"], &serve("red")))
         .await
         .unwrap_err();
     assert_eq!(
@@ -354,25 +355,29 @@ async fn publishing_what_is_unknown_changes_nothing_and_names_the_known() {
 }
 
 #[tokio::test]
-async fn publishing_nothing_commits_nothing() {
+async fn changing_no_routes_commits_nothing() {
     let (catalog, _dir) = filled().await;
     let before = *catalog.store().watch().borrow();
     assert_eq!(
-        catalog.publish(&BTreeMap::new()).await.unwrap(),
-        BTreeMap::new()
+        catalog.change_routes(&BTreeMap::new()).await.unwrap(),
+        ChangedRoutes {
+            routes: BTreeMap::new(),
+            revision: None,
+        }
     );
     assert_eq!(*catalog.store().watch().borrow(), before);
 }
 
 #[tokio::test]
-async fn concurrent_publishes_each_get_an_epoch_of_their_own() {
+async fn concurrent_changes_of_routes_each_get_an_epoch_of_their_own() {
     let (catalog, _dir) = filled().await;
     let mut tasks = JoinSet::new();
     for _ in 0..4 {
         let catalog = catalog.clone();
         tasks.spawn(async move {
             let change = changes(&["orders"], &serve("green"));
-            catalog.publish(&change).await.unwrap()[&database("orders")].epoch
+            let changed = catalog.change_routes(&change).await.unwrap();
+            changed.routes[&database("orders")].epoch
         });
     }
     let mut epochs = tasks.join_all().await;
@@ -389,12 +394,12 @@ async fn a_held_database_counts_as_served_by_the_server_it_comes_from() {
     };
     assert_eq!(served("blue").await, ["billing", "orders"]);
     catalog
-        .publish(&changes(&["orders"], &hold("blue")))
+        .change_routes(&changes(&["orders"], &hold("blue")))
         .await
         .unwrap();
     assert_eq!(served("blue").await, ["billing", "orders"]);
     catalog
-        .publish(&changes(&["orders"], &serve("green")))
+        .change_routes(&changes(&["orders"], &serve("green")))
         .await
         .unwrap();
     assert_eq!(served("blue").await, ["billing"]);
@@ -404,7 +409,7 @@ async fn a_held_database_counts_as_served_by_the_server_it_comes_from() {
         "readers alone do not count"
     );
     catalog
-        .publish(&changes(&["billing"], &Route::Refuse))
+        .change_routes(&changes(&["billing"], &Route::Refuse))
         .await
         .unwrap();
     assert_eq!(served("blue").await, Vec::<String>::new());
@@ -435,7 +440,7 @@ async fn unknown_names_list_the_known() {
 #[tokio::test]
 async fn a_sidecar_is_registered_moved_and_retired() {
     let (catalog, _dir) = empty();
-    let register = async |node: Node| catalog.register(node).await.unwrap();
+    let register = async |node: Node| catalog.register(node).await.unwrap().outcome;
     assert_eq!(register(node("sc0", "127.0.1.1")).await, Registered::New);
     let later = Node {
         registered_at: UnixMillis(2),
@@ -462,8 +467,8 @@ async fn a_canary_stays_one_when_it_moves() {
         "there is no sidecar sc0; registered: none"
     );
     catalog.register(node("sc0", "127.0.1.1")).await.unwrap();
-    assert!(catalog.set_canary(&id, true).await.unwrap());
-    assert!(!catalog.set_canary(&id, true).await.unwrap());
+    assert!(catalog.set_canary(&id, true).await.unwrap().is_some());
+    assert_eq!(catalog.set_canary(&id, true).await.unwrap(), None);
     catalog.register(node("sc0", "127.0.1.2")).await.unwrap();
     assert!(catalog.node(&id).await.unwrap().unwrap().canary);
     catalog.set_canary(&id, false).await.unwrap();
@@ -481,7 +486,9 @@ async fn sidecars_that_register_at_once_are_all_there() {
         tasks.spawn(async move { catalog.register(node(&name, "127.0.1.1")).await });
     }
     let outcomes = tasks.join_all().await;
-    let new = outcomes.iter().filter(|o| matches!(o, Ok(Registered::New)));
+    let new = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Ok(done) if done.outcome == Registered::New));
     assert_eq!(new.count(), 10, "{outcomes:?}");
     assert_eq!(catalog.nodes().await.unwrap().len(), 10);
 }
@@ -556,7 +563,7 @@ async fn the_stored_form_is_pinned() {
         reader: Some(hold("green")),
     };
     catalog
-        .publish(&[(database("orders"), both)].into())
+        .change_routes(&[(database("orders"), both)].into())
         .await
         .unwrap();
     catalog.register(node("sc0", "127.0.1.1")).await.unwrap();
@@ -581,4 +588,38 @@ servers/green {"format":1,"record":{"name":"green","endpoint":"127.0.0.1:15433",
         2,
         "and it is read back"
     );
+}
+
+#[tokio::test]
+async fn a_follower_reads_the_whole_catalogue_once_and_then_what_changed() {
+    let (catalog, _dir) = filled().await;
+    catalog.register(node("sc0", "127.0.1.1")).await.unwrap();
+    let all = catalog.changes(None).await.unwrap();
+    assert!(all.complete);
+    let databases = [database("billing"), database("orders")];
+    assert!(all.databases.keys().eq(&databases));
+    assert!(all.routes.keys().eq(&databases));
+    assert!(all.servers.keys().eq(&[server("blue"), server("green")]));
+    assert_eq!(all.nodes.len(), 1);
+    assert_eq!(all.addresses.len(), 0);
+
+    let moved = catalog
+        .change_routes(&changes(&["orders"], &serve("green")))
+        .await
+        .unwrap();
+    let endpoint: Endpoint = "127.0.0.1:15432".parse().unwrap();
+    let address: SocketAddr = "127.0.0.1:15432".parse().unwrap();
+    let resolved = [(endpoint.clone(), vec![address])].into();
+    catalog.record_addresses(&resolved).await.unwrap();
+    assert_eq!(catalog.addresses().await.unwrap(), resolved);
+    let id = NodeId::new("sc0").unwrap();
+    let last = catalog.retire(&id).await.unwrap();
+    let news = catalog.changes(Some(all.revision)).await.unwrap();
+    assert_eq!((news.complete, news.revision), (false, last));
+    let orders = database("orders");
+    let routes = moved.routes[&orders].clone();
+    assert_eq!(news.routes, [(orders, Some(routes))].into());
+    assert_eq!(news.nodes, [(id, None)].into());
+    assert_eq!(news.addresses, [(endpoint, Some(vec![address]))].into());
+    assert!(news.servers.is_empty() && news.databases.is_empty());
 }

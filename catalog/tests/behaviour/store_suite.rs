@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::{
     Store,
-    store::{Key, Precondition, Revision, StoreError, Write},
+    store::{Changes, Key, Precondition, Revision, StoreError, Write},
 };
 use tokio::{task::JoinSet, time::timeout};
 
@@ -26,6 +26,9 @@ macro_rules! store_suite {
             concurrent_increments_are_all_counted,
             watchers_hear_of_every_commit_and_of_nothing_else,
             a_caller_who_stops_waiting_leaves_all_or_nothing,
+            changes_are_the_newest_values_written_since_a_revision,
+            without_a_revision_to_begin_at_everything_is_a_change,
+            a_commit_is_never_seen_in_part_by_its_followers,
         );
     };
     ($fresh:expr; $($claim:ident),* $(,)?) => {$(
@@ -285,3 +288,98 @@ pub(crate) async fn abandon(store: &Arc<dyn Store>, keys: &[&str]) {
 
 /// Far more than a commit takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The changes under `prefixes`, as text; a deleted value is `None`.
+async fn changed(
+    store: &Arc<dyn Store>,
+    prefixes: &[&str],
+    after: Option<Revision>,
+) -> (Changes, Vec<(String, Option<String>)>) {
+    let changes = store.changes(prefixes, after).await.unwrap();
+    let values = changes.values.iter();
+    let values = values.map(|(key, value)| {
+        let value = value.as_ref();
+        let value = value.map(|it| String::from_utf8(it.value.clone()).unwrap());
+        (key.to_string(), value)
+    });
+    let values = values.collect();
+    (changes, values)
+}
+
+fn text(key: &str, value: Option<&str>) -> (String, Option<String>) {
+    (key.to_owned(), value.map(str::to_owned))
+}
+
+pub(crate) async fn changes_are_the_newest_values_written_since_a_revision(store: Arc<dyn Store>) {
+    let any = Precondition::Any;
+    let both = vec![put("a/1", "old", any), put("a/2", "kept", any)];
+    let before = store.commit(both).await.unwrap();
+    store
+        .commit(vec![put("a/1", "newer", any), put("b/1", "elsewhere", any)])
+        .await
+        .unwrap();
+    store.commit(vec![put("a/1", "newest", any)]).await.unwrap();
+    let last = store.commit(vec![delete("a/3", any)]).await.unwrap();
+    let (changes, values) = changed(&store, &["a/"], Some(before)).await;
+    assert_eq!(values, [text("a/1", Some("newest")), text("a/3", None)]);
+    assert_eq!((changes.revision, changes.complete), (last, false));
+    let (changes, values) = changed(&store, &["a/", "b/"], Some(last)).await;
+    assert_eq!(values, []);
+    assert_eq!((changes.revision, changes.complete), (last, false));
+}
+
+pub(crate) async fn without_a_revision_to_begin_at_everything_is_a_change(store: Arc<dyn Store>) {
+    let any = Precondition::Any;
+    let (changes, values) = changed(&store, &["a/"], None).await;
+    assert_eq!(values, []);
+    assert!(changes.complete);
+    let three = [("a/1", "one"), ("b/1", "two"), ("c/1", "three")];
+    let writes = three.map(|(key, value)| put(key, value, any));
+    let revision = store.commit(writes.into()).await.unwrap();
+    let (changes, values) = changed(&store, &["a/", "c/"], None).await;
+    assert_eq!(
+        values,
+        [text("a/1", Some("one")), text("c/1", Some("three"))]
+    );
+    assert_eq!((changes.revision, changes.complete), (revision, true));
+}
+
+/// Both values of each commit are equal, so whoever saw one without the other would show it.
+pub(crate) async fn a_commit_is_never_seen_in_part_by_its_followers(store: Arc<dyn Store>) {
+    let mut tasks = JoinSet::new();
+    for writer in 0..2 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            for number in 0..40 {
+                let value = format!("{writer}-{number}");
+                let pair = ["a/1", "a/2"].map(|key| put(key, &value, Precondition::Any));
+                store.commit(pair.into()).await.unwrap();
+            }
+        });
+    }
+    let mut followed = Some(store.changes(&["a/"], None).await.unwrap().revision);
+    let mut seen = None;
+    let mut revisions = store.watch();
+    loop {
+        let newest = *revisions.borrow_and_update();
+        let (changes, values) = changed(&store, &["a/"], followed).await;
+        assert!(!changes.complete);
+        assert!(changes.revision >= newest, "{changes:?} lacks {newest:?}");
+        match &values[..] {
+            [] => {}
+            [one, other] => {
+                assert_eq!(one.1, other.1, "{changes:?}");
+                seen = one.1.clone();
+            }
+            _ => panic!("{changes:?}"),
+        }
+        followed = Some(changes.revision);
+        if changes.revision == Revision(80) {
+            break;
+        }
+        revisions.changed().await.unwrap();
+    }
+    let last = read(&store, "a/1").await.map(|(value, _)| value);
+    assert_eq!(seen, last);
+    tasks.join_all().await;
+}

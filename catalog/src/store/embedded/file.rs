@@ -18,7 +18,7 @@ use redb::{
 };
 use tokio::sync::watch;
 
-use super::{META, REVISION, VALUES};
+use super::{META, REVISION, VALUES, change_log::ChangeLog};
 use crate::store::{Revision, StoreError};
 
 /// The store's file. It is closed after a failure of the disk, until it is reopened.
@@ -26,6 +26,7 @@ pub(super) struct StoreFile {
     path: PathBuf,
     database: RwLock<Option<Database>>,
     committed: watch::Sender<Revision>,
+    change_log: ChangeLog,
 }
 
 impl StoreFile {
@@ -67,6 +68,7 @@ impl StoreFile {
             path,
             database: RwLock::new(Some(database)),
             committed: watch::channel(revision).0,
+            change_log: ChangeLog::new(revision),
         }
     }
 
@@ -108,6 +110,10 @@ impl StoreFile {
 
     pub(super) fn watch(&self) -> watch::Receiver<Revision> {
         self.committed.subscribe()
+    }
+
+    pub(super) fn change_log(&self) -> &ChangeLog {
+        &self.change_log
     }
 
     pub(super) fn path(&self) -> &Path {
