@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use pointsman_catalog::{
     Store,
-    store::{Key, Revision, StoreError, Versioned, Write},
+    store::{Changes, Key, Revision, StoreError, Versioned, Write},
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -217,6 +217,15 @@ impl Store for FaultInjectingStore {
 
     async fn range(&self, prefix: &str) -> Result<Vec<(Key, Versioned)>, StoreError> {
         self.unless_stopped(self.inner.range(prefix)).await
+    }
+
+    async fn changes(
+        &self,
+        prefixes: &[&str],
+        after: Option<Revision>,
+    ) -> Result<Changes, StoreError> {
+        self.unless_stopped(self.inner.changes(prefixes, after))
+            .await
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {

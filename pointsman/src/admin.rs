@@ -1,47 +1,36 @@
 //! The operator's API over gRPC. Errors become status codes here and nowhere else.
 
 pub(crate) mod access;
+mod context;
 mod database;
 mod fleet;
+mod grpc_status;
 mod migration;
-mod refusal;
 mod usage;
 
 use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _};
-use pointsman_catalog::{Catalog, DatabaseName, ServerName};
-use pointsman_cutover::{Engine, machine::Direction, ports::Providers};
+use pointsman_catalog::{DatabaseName, ServerName};
+use pointsman_cutover::machine::Direction;
 use pointsman_proto::v1::{self, admin_server};
 use tokio_stream::wrappers::WatchStream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::{evidence::SessionCensus, fleet::Publisher, flip::Flip};
-use refusal::{invalid, refuse};
+pub(crate) use context::AdminContext;
+use grpc_status::{invalid, refuse};
 
 /// Answers operators.
 #[derive(Debug)]
-pub(crate) struct Admin {
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) publisher: Arc<Publisher>,
-    pub(crate) census: Arc<SessionCensus>,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) providers: Providers,
-    pub(crate) flip: Flip,
-    /// Where sidecars reach the control plane.
-    pub(crate) xds: String,
-    /// The name of its certificate there; empty on plain text.
-    pub(crate) xds_identity: String,
-    /// Ends the streams, which would outlive every graceful stop otherwise.
-    pub(crate) stop: CancellationToken,
+pub(crate) struct AdminService {
+    context: Arc<AdminContext>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 type Following<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl admin_server::Admin for Admin {
+impl admin_server::Admin for AdminService {
     type WatchFleetStream = Following<v1::FleetStatusResponse>;
     type WatchMigrationStream = Following<v1::Migration>;
 
@@ -49,7 +38,7 @@ impl admin_server::Admin for Admin {
         &self,
         request: Request<v1::ApplyDatabasesRequest>,
     ) -> Answer<v1::ApplyDatabasesResponse> {
-        let applied = database::apply(self, &request.into_inner()).await?;
+        let applied = database::apply(&self.context, &request.into_inner()).await?;
         Ok(Response::new(applied))
     }
 
@@ -58,7 +47,7 @@ impl admin_server::Admin for Admin {
         request: Request<v1::ListDatabasesRequest>,
     ) -> Answer<v1::ListDatabasesResponse> {
         let name = request.into_inner().name;
-        let found = database::list(self, &name).await?;
+        let found = database::list(&self.context, &name).await?;
         Ok(Response::new(found))
     }
 
@@ -66,35 +55,31 @@ impl admin_server::Admin for Admin {
         &self,
         _request: Request<v1::FleetStatusRequest>,
     ) -> Answer<v1::FleetStatusResponse> {
-        Ok(Response::new(fleet::status(&self.publisher, &self.census)))
+        Ok(Response::new(fleet::status(&self.context)))
     }
 
     async fn watch_fleet(
         &self,
         _request: Request<v1::FleetStatusRequest>,
     ) -> Answer<Self::WatchFleetStream> {
-        let changes = fleet::follow(Arc::clone(&self.publisher), Arc::clone(&self.census));
+        let changes = fleet::follow(Arc::clone(&self.context));
         Ok(Response::new(self.until_stopped(changes)))
     }
 
     async fn show_node(&self, request: Request<v1::ShowNodeRequest>) -> Answer<v1::NodeRecord> {
         let node = request.into_inner().node;
-        Ok(Response::new(fleet::show(
-            &self.publisher,
-            &self.census,
-            &node,
-        )?))
+        Ok(Response::new(fleet::show(&self.context, &node)?))
     }
 
     async fn register_node(
         &self,
         request: Request<v1::RegisterNodeRequest>,
     ) -> Answer<v1::RegisterNodeResponse> {
-        let outcome = fleet::register(self, &request.into_inner()).await?;
+        let outcome = fleet::register(&self.context, &request.into_inner()).await?;
         Ok(Response::new(v1::RegisterNodeResponse {
             outcome,
-            xds: self.xds.clone(),
-            identity: self.xds_identity.clone(),
+            xds: self.context.xds.clone(),
+            identity: self.context.xds_identity.clone(),
         }))
     }
 
@@ -102,7 +87,7 @@ impl admin_server::Admin for Admin {
         &self,
         request: Request<v1::RetireNodeRequest>,
     ) -> Answer<v1::RetireNodeResponse> {
-        fleet::retire(self, &request.into_inner().node).await?;
+        fleet::retire(&self.context, &request.into_inner().node).await?;
         Ok(Response::new(v1::RetireNodeResponse {}))
     }
 
@@ -111,6 +96,7 @@ impl admin_server::Admin for Admin {
         let database = DatabaseName::new(request.database).map_err(invalid)?;
         let to = ServerName::new(request.to).map_err(invalid)?;
         let (publication, convergence) = self
+            .context
             .flip
             .run(&database, &to, request.force)
             .await
@@ -126,7 +112,7 @@ impl admin_server::Admin for Admin {
         request: Request<v1::CreateMigrationRequest>,
     ) -> Answer<v1::Migration> {
         let wanted = migration::wanted(request.into_inner())?;
-        let status = self.engine.create(wanted).await.map_err(refuse)?;
+        let status = self.context.engine.create(wanted).await.map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))
     }
 
@@ -135,7 +121,7 @@ impl admin_server::Admin for Admin {
         request: Request<v1::MigrationRequest>,
     ) -> Answer<v1::PreflightReport> {
         let name = request.into_inner().name;
-        let report = self.engine.preflight(&name).await.map_err(refuse)?;
+        let report = self.context.engine.preflight(&name).await.map_err(refuse)?;
         Ok(Response::new(migration::report(&report)))
     }
 
@@ -144,7 +130,7 @@ impl admin_server::Admin for Admin {
         request: Request<v1::MigrationRequest>,
     ) -> Answer<v1::Migration> {
         let name = request.into_inner().name;
-        let status = self.engine.start(&name).await.map_err(refuse)?;
+        let status = self.context.engine.start(&name).await.map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))
     }
 
@@ -152,7 +138,7 @@ impl admin_server::Admin for Admin {
         &self,
         _request: Request<v1::ListMigrationsRequest>,
     ) -> Answer<v1::ListMigrationsResponse> {
-        let list = self.engine.list();
+        let list = self.context.engine.list();
         Ok(Response::new(v1::ListMigrationsResponse {
             migrations: list.iter().map(migration::message).collect(),
         }))
@@ -160,7 +146,7 @@ impl admin_server::Admin for Admin {
 
     async fn get_migration(&self, request: Request<v1::MigrationRequest>) -> Answer<v1::Migration> {
         let name = request.into_inner().name;
-        let status = self.engine.status(&name).map_err(refuse)?;
+        let status = self.context.engine.status(&name).map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))
     }
 
@@ -169,14 +155,14 @@ impl admin_server::Admin for Admin {
         request: Request<v1::MigrationRequest>,
     ) -> Answer<Self::WatchMigrationStream> {
         let name = request.into_inner().name;
-        let statuses = self.engine.watch(&name).map_err(refuse)?;
+        let statuses = self.context.engine.watch(&name).map_err(refuse)?;
         let messages = WatchStream::new(statuses).map(|status| Ok(migration::message(&status)));
         Ok(Response::new(self.until_stopped(messages)))
     }
 
     async fn switch_migration(&self, request: Request<v1::SwitchRequest>) -> Answer<v1::Migration> {
         let name = request.into_inner().name;
-        let status = self.engine.switch(&name).await.map_err(refuse)?;
+        let status = self.context.engine.switch(&name).await.map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))
     }
 
@@ -186,6 +172,7 @@ impl admin_server::Admin for Admin {
     ) -> Answer<v1::Migration> {
         let v1::SwitchRequest { name, accept_loss } = request.into_inner();
         let status = self
+            .context
             .engine
             .rollback(&name, accept_loss)
             .await
@@ -201,6 +188,7 @@ impl admin_server::Admin for Admin {
             _ => return Err(invalid("direction is forward or reverse")),
         };
         let steps = self
+            .context
             .engine
             .dry_run(&name, direction)
             .await
@@ -216,7 +204,7 @@ impl admin_server::Admin for Admin {
             name,
             source_is_gone,
         } = request.into_inner();
-        let completed = self.engine.complete(&name, source_is_gone).await;
+        let completed = self.context.engine.complete(&name, source_is_gone).await;
         let status = completed.map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))
     }
@@ -226,7 +214,7 @@ impl admin_server::Admin for Admin {
         request: Request<v1::MigrationRequest>,
     ) -> Answer<v1::Migration> {
         let name = request.into_inner().name;
-        let status = self.engine.cancel(&name).await.map_err(refuse)?;
+        let status = self.context.engine.cancel(&name).await.map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))
     }
 
@@ -235,16 +223,27 @@ impl admin_server::Admin for Admin {
         request: Request<v1::ResolveRequest>,
     ) -> Answer<v1::Migration> {
         let v1::ResolveRequest { name, choice } = request.into_inner();
-        let status = self.engine.resolve(&name, &choice).await.map_err(refuse)?;
+        let status = self
+            .context
+            .engine
+            .resolve(&name, &choice)
+            .await
+            .map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))
     }
 }
 
-impl Admin {
+impl AdminService {
+    pub(crate) fn new(context: AdminContext) -> Self {
+        Self {
+            context: Arc::new(context),
+        }
+    }
+
     fn until_stopped<T: 'static>(
         &self,
         stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
     ) -> Following<T> {
-        Box::pin(stream.take_until(self.stop.clone().cancelled_owned()))
+        Box::pin(stream.take_until(self.context.stop.clone().cancelled_owned()))
     }
 }

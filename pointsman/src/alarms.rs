@@ -1,6 +1,7 @@
 //! Health alarms of the bake.
 
 mod connect_failures;
+mod ticks;
 mod write_probe;
 
 pub(crate) use connect_failures::{ConnectFailureSettings, ConnectFailures};

@@ -8,19 +8,17 @@ use pointsman_catalog::{
 use pointsman_cutover::{
     Engine, EngineError,
     ports::{
-        Barrier, Convergence, DataPlane as _, DataPlaneError, Providers, Publication,
-        ReadOnlyDefault, WriteAttempt,
+        Barrier, Convergence, DataPlane, DataPlaneError, Providers, Publication, ReadOnlyDefault,
+        WriteAttempt,
     },
 };
 use tokio::time::timeout;
-
-use crate::fleet::Publisher;
 
 /// What a flip needs to know and do.
 #[derive(Debug)]
 pub(crate) struct Flip {
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) data_plane: Arc<dyn DataPlane>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) providers: Providers,
     /// How long the fleet may take to acknowledge.
@@ -100,11 +98,11 @@ impl Flip {
             reader: None,
         };
         let publication = self
-            .publisher
+            .data_plane
             .publish(&[(database.clone(), change)].into())
             .await?;
         let convergence = self
-            .publisher
+            .data_plane
             .converge(&publication, Barrier::AllRegistered, self.barrier_deadline)
             .await;
         Ok((publication, convergence))

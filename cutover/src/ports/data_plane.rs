@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub trait DataPlane: fmt::Debug + Send + Sync {
     /// Makes `changes` the desired routes, durably, and sends them to every sidecar as
     /// one change. Returns when they are on their way, not when they have arrived.
+    ///
+    /// # Errors
+    /// [`DataPlaneError`] says whether the routes are recorded.
     async fn publish(
         &self,
         changes: &BTreeMap<DatabaseName, RouteChange>,
@@ -86,12 +89,16 @@ pub struct Membership {
     pub stale: Vec<(NodeId, String)>,
 }
 
-/// Why routes could not be published; nothing was sent.
+/// Why routes could not be published; none was sent. They are recorded with
+/// [`DataPlaneError::NotPublished`] alone.
 #[derive(Debug, thiserror::Error)]
 pub enum DataPlaneError {
     /// The store refused or failed.
     #[error("the new routes could not be recorded")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// They will be sent once the cause is gone.
+    #[error("the new routes are recorded and not sent")]
+    NotPublished(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Something else was published each time before the canaries had answered.
     #[error(
         "the canaries could not try a change: other changes were published meanwhile, {0} times; \

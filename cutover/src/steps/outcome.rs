@@ -181,7 +181,7 @@ impl From<DataPlaneError> for Failure {
         let cause = std::error::Error::source(&error)
             .map_or_else(String::new, |source| format!(": {source}"));
         let problem = match error {
-            DataPlaneError::Store(_) => Problem::Unanswered,
+            DataPlaneError::Store(_) | DataPlaneError::NotPublished(_) => Problem::Unanswered,
             DataPlaneError::Disturbed(_) | DataPlaneError::Render(_) => Problem::Rejected,
         };
         Self::new(problem, format!("{error}{cause}"))

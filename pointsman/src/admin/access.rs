@@ -17,7 +17,7 @@ use tonic::{
 };
 use tracing::{info, warn};
 
-use crate::identity::Role;
+use crate::spiffe::Role;
 
 /// How callers are known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,26 +1,27 @@
-use pointsman_catalog::{Database, Declaration, FenceLevel, Route, Routes, Server};
+use pointsman_catalog::{Database, Declaration, Route, Routes, Server};
 use pointsman_proto::v1;
 use tonic::Status;
 
 use super::{
-    Admin,
-    refusal::{invalid, refuse},
+    context::AdminContext,
+    grpc_status::{invalid, refuse},
     usage,
 };
-use crate::observe::{self, Observed};
+use crate::server_status::{self, ServerStatus};
 
 pub(super) async fn apply(
-    admin: &Admin,
+    admin: &AdminContext,
     request: &v1::ApplyDatabasesRequest,
 ) -> Result<v1::ApplyDatabasesResponse, Status> {
     let declaration = Declaration::parse(&request.declaration, &request.origin).map_err(invalid)?;
-    admin
-        .publisher
-        .resolve_declared(&declaration)
-        .await
-        .map_err(refuse)?;
+    let publishing = &admin.publishing;
+    let resolved = publishing.resolver.resolve_declared(&declaration).await;
+    resolved.map_err(refuse)?;
     let applied = admin.catalog.apply(&declaration).await.map_err(refuse)?;
-    admin.publisher.refresh().await.map_err(refuse)?;
+    let published = publishing.followed.reach(applied.revision).await;
+    published
+        .and_then(|progress| progress.check_all())
+        .map_err(refuse)?;
     Ok(v1::ApplyDatabasesResponse {
         added: applied.added,
         changed: applied.changed,
@@ -29,7 +30,10 @@ pub(super) async fn apply(
 }
 
 /// The catalogue, all of it or one database with its servers, beside what the servers say.
-pub(super) async fn list(admin: &Admin, only: &str) -> Result<v1::ListDatabasesResponse, Status> {
+pub(super) async fn list(
+    admin: &AdminContext,
+    only: &str,
+) -> Result<v1::ListDatabasesResponse, Status> {
     let mut databases = admin.catalog.databases().await.map_err(refuse)?;
     let mut servers = admin.catalog.servers().await.map_err(refuse)?;
     let routes = admin.catalog.routes().await.map_err(refuse)?;
@@ -40,7 +44,7 @@ pub(super) async fn list(admin: &Admin, only: &str) -> Result<v1::ListDatabasesR
         servers.retain(|server| concerns(server, &database, routes));
         databases = vec![database];
     }
-    let observed = observe::all(&admin.providers, &servers).await;
+    let observed = server_status::of_all(&admin.providers, &servers).await;
     Ok(v1::ListDatabasesResponse {
         databases: databases
             .iter()
@@ -64,15 +68,8 @@ pub(super) async fn list(admin: &Admin, only: &str) -> Result<v1::ListDatabasesR
 /// Whether the database is, was or may be served by `server`.
 fn concerns(server: &Server, database: &Database, routes: Option<&Routes>) -> bool {
     let routed = routes.is_some_and(|routes| {
-        [&routes.writer, &routes.reader]
-            .iter()
-            .any(|route| match route {
-                Route::Serve { servers, draining } => {
-                    servers.contains(&server.name) || draining.contains(&server.name)
-                }
-                Route::Hold { from, .. } => from.contains(&server.name),
-                Route::Refuse => false,
-            })
+        let mut named = routes.writer.named().chain(routes.reader.named());
+        named.any(|name| *name == server.name)
     });
     routed || database.writer == server.name || database.readers.contains(&server.name)
 }
@@ -114,29 +111,26 @@ fn route_message(route: &Route) -> v1::Route {
     }
 }
 
-fn server_message(admin: &Admin, server: &Server, observed: Observed) -> v1::Server {
+fn server_message(admin: &AdminContext, server: &Server, observed: ServerStatus) -> v1::Server {
     let role = observed.role();
     let (timeline, system_identifier) = match observed {
-        Observed::Answers {
+        ServerStatus::Answers {
             timeline,
             system_identifier,
             ..
         } => (timeline, system_identifier),
-        Observed::Unreachable { .. } => (0, String::new()),
+        ServerStatus::Unreachable { .. } => (0, String::new()),
     };
     v1::Server {
         name: server.name.to_string(),
         endpoint: server.endpoint.to_string(),
-        fence: match server.fence {
-            FenceLevel::SqlHba => "sql+hba",
-            FenceLevel::Sql => "sql",
-        }
-        .to_owned(),
+        fence: server.fence.to_string(),
         role,
         timeline,
         system_identifier,
         addresses: admin
-            .publisher
+            .publishing
+            .addresses
             .addresses(&server.name)
             .iter()
             .map(ToString::to_string)

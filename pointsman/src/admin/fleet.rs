@@ -2,7 +2,9 @@ mod watch;
 
 use std::{collections::BTreeSet, time::UNIX_EPOCH};
 
-use pointsman_catalog::{DatabaseName, Node, NodeId, Registered, UnixMillis};
+use pointsman_catalog::{
+    DatabaseName, Node, NodeId, Registered, Registration, UnixMillis, store::Revision,
+};
 use pointsman_cutover::ports::Convergence;
 use pointsman_proto::v1;
 use pointsman_xds::{Delivery, Nack, NodeRecord, time_of_day};
@@ -11,36 +13,29 @@ use tonic::Status;
 
 pub(super) use self::watch::follow;
 use super::{
-    Admin,
-    refusal::{invalid, refuse},
+    context::AdminContext,
+    grpc_status::{invalid, refuse},
     usage,
 };
-use crate::{
-    evidence::SessionCensus,
-    fleet::{NodeView, Publisher, TryView, TypeView, micros, service},
-};
+use crate::publish::{AccessDenial, NodeView, TypeView, micros, service};
 
-pub(super) fn status(publisher: &Publisher, census: &SessionCensus) -> v1::FleetStatusResponse {
-    let nodes = publisher.nodes().into_iter();
-    let nodes = nodes
-        .map(|node| v1::Node {
-            usage: Some(usage::of_node(publisher, census, &node.id)),
-            ..row(node)
-        })
-        .collect();
+pub(super) fn status(admin: &AdminContext) -> v1::FleetStatusResponse {
+    let nodes = admin.publishing.view.nodes().into_iter();
+    let denials = admin.publishing.denials.list().into_iter();
     v1::FleetStatusResponse {
-        nodes,
-        refused_tries: publisher.refused_tries().into_iter().map(tried).collect(),
+        nodes: nodes
+            .map(|node| v1::Node {
+                usage: Some(usage::of_node(admin, &node.id)),
+                ..row(node)
+            })
+            .collect(),
+        access_denials: denials.map(access_denial).collect(),
     }
 }
 
-pub(super) fn show(
-    publisher: &Publisher,
-    census: &SessionCensus,
-    node: &str,
-) -> Result<v1::NodeRecord, Status> {
+pub(super) fn show(admin: &AdminContext, node: &str) -> Result<v1::NodeRecord, Status> {
     let id = NodeId::new(node).map_err(invalid)?;
-    let (view, record) = publisher.node(&id).ok_or_else(|| {
+    let (view, record) = admin.publishing.view.node(&id).ok_or_else(|| {
         Status::not_found(format!(
             "no sidecar {id} is registered or was connected of late; look at `fleet status`"
         ))
@@ -53,7 +48,7 @@ pub(super) fn show(
     let about = status.about.as_ref();
     Ok(v1::NodeRecord {
         node: Some(v1::Node {
-            usage: Some(usage::of_node(publisher, census, &view.id)),
+            usage: Some(usage::of_node(admin, &view.id)),
             ..row(view)
         }),
         user_agent: about.map_or_else(String::new, |about| about.user_agent.to_string()),
@@ -62,12 +57,12 @@ pub(super) fn show(
         gone_ms: status.gone.map(unix_ms),
         retired_ms: status.retired.map(unix_ms),
         deliveries: deliveries.iter().map(delivery).collect(),
-        refusals: nacks.iter().map(|nack| refusal(nack)).collect(),
+        nacks: nacks.iter().map(|it| nack(it)).collect(),
     })
 }
 
 pub(super) async fn register(
-    admin: &Admin,
+    admin: &AdminContext,
     request: &v1::RegisterNodeRequest,
 ) -> Result<String, Status> {
     let id = NodeId::new(request.node.as_str()).map_err(invalid)?;
@@ -85,22 +80,24 @@ pub(super) async fn register(
         canary: request.canary.unwrap_or_default(),
         databases: wanted.clone().unwrap_or_default(),
     };
-    let mut outcome = admin.catalog.register(node).await.map_err(refuse)?;
-    if let Some(databases) = wanted
-        && admin
-            .catalog
-            .entitle(&id, databases)
-            .await
-            .map_err(refuse)?
-        && outcome == Registered::Unchanged
-    {
-        outcome = Registered::Changed;
+    let registration = admin.catalog.register(node).await.map_err(refuse)?;
+    let Registration {
+        mut outcome,
+        mut revision,
+    } = registration;
+    if let Some(databases) = wanted {
+        let entitled = admin.catalog.entitle(&id, databases);
+        let entitled = entitled.await.map_err(refuse)?;
+        if entitled.is_some() && outcome == Registered::Unchanged {
+            outcome = Registered::Changed;
+        }
+        revision = revision.max(entitled);
     }
     if let Some(canary) = request.canary {
         let changed = admin.catalog.set_canary(&id, canary);
-        changed.await.map_err(refuse)?;
+        revision = revision.max(changed.await.map_err(refuse)?);
     }
-    admin.publisher.refresh().await.map_err(refuse)?;
+    published(admin, revision).await?;
     Ok(match outcome {
         Registered::New => "new",
         Registered::Unchanged => "unchanged",
@@ -112,7 +109,7 @@ pub(super) async fn register(
 
 /// The databases that shall exist for a node, `Some(None)` for all; `None` leaves it as it is.
 async fn entitlement(
-    admin: &Admin,
+    admin: &AdminContext,
     id: &NodeId,
     request: &v1::RegisterNodeRequest,
 ) -> Result<Option<Option<BTreeSet<DatabaseName>>>, Status> {
@@ -140,10 +137,16 @@ async fn entitlement(
     Ok(None)
 }
 
-pub(super) async fn retire(admin: &Admin, node: &str) -> Result<(), Status> {
+pub(super) async fn retire(admin: &AdminContext, node: &str) -> Result<(), Status> {
     let id = NodeId::new(node).map_err(invalid)?;
-    admin.catalog.retire(&id).await.map_err(refuse)?;
-    admin.publisher.refresh().await.map_err(refuse)?;
+    let revision = admin.catalog.retire(&id).await.map_err(refuse)?;
+    published(admin, Some(revision)).await
+}
+
+/// Waits until the change is out: a sidecar that starts now must find itself registered.
+async fn published(admin: &AdminContext, revision: Option<Revision>) -> Result<(), Status> {
+    let followed = &admin.publishing.followed;
+    followed.reach(revision).await.map_err(refuse)?;
     Ok(())
 }
 
@@ -155,7 +158,7 @@ pub(super) fn convergence(convergence: Convergence) -> v1::Convergence {
         refused: convergence
             .refused
             .into_iter()
-            .map(|(node, words)| format!("{node} ({words})"))
+            .map(|(node, reason)| format!("{node} ({reason})"))
             .collect(),
         lagging: names(convergence.lagging),
         absent: names(convergence.absent),
@@ -170,14 +173,14 @@ fn row(node: NodeView) -> v1::Node {
         registered: node.registered,
         connected: node.streams > 0,
         state: node.state.label().to_owned(),
-        words: node.words,
+        message: node.message,
         acked_ms_ago: node.acked_ms_ago,
         types: node.types.into_iter().map(of_type).collect(),
         ack_us: node.ack_us,
         peers: node.peers.iter().map(ToString::to_string).collect(),
         streams: u32::try_from(node.streams).unwrap_or(u32::MAX),
         synced_to: node.synced_to,
-        refusals: node.refusals,
+        nacks: node.nacks,
         canary: node.canary,
         usage: None,
         databases: node.databases.map(|names| v1::Databases {
@@ -186,13 +189,13 @@ fn row(node: NodeView) -> v1::Node {
     }
 }
 
-fn tried(line: TryView) -> v1::RefusedTry {
-    v1::RefusedTry {
-        whom: line.whom,
-        words: line.words,
-        count: line.of.count,
-        first_ms: line.of.first.0,
-        last_ms: line.of.last.0,
+fn access_denial(denial: AccessDenial) -> v1::AccessDenial {
+    v1::AccessDenial {
+        principal: denial.principal,
+        reason: denial.reason,
+        count: denial.occurrences.count,
+        first_ms: denial.occurrences.first.0,
+        last_ms: denial.occurrences.last.0,
     }
 }
 
@@ -200,7 +203,7 @@ fn of_type(of_type: TypeView) -> v1::NodeType {
     v1::NodeType {
         r#type: of_type.service.to_owned(),
         state: of_type.state.label().to_owned(),
-        words: of_type.words,
+        reason: of_type.reason,
         resources: of_type.resources,
         ack_us: of_type.ack_us,
     }
@@ -222,16 +225,16 @@ fn delivery(delivery: &Delivery) -> v1::Delivery {
         acked: acked.map_or(0, |acked| acked.sequence.get()),
         ack_us: acked.map_or(0, |acked| micros(acked.after)),
         version: acked.map_or_else(String::new, |acked| acked.version.to_string()),
-        refused_ms: nacked.as_ref().map(|nack| unix_ms(nack.at)),
+        nacked_ms: nacked.as_ref().map(|nack| unix_ms(nack.at)),
     }
 }
 
-fn refusal(nack: &Nack) -> v1::NodeRefusal {
-    v1::NodeRefusal {
+fn nack(nack: &Nack) -> v1::NodeNack {
+    v1::NodeNack {
         r#type: service(nack.kind).to_owned(),
         publish: nack.sequence.get(),
         at_ms: unix_ms(nack.at),
-        words: nack.message.to_string(),
+        reason: nack.message.to_string(),
         resources: nack.resources.iter().map(ToString::to_string).collect(),
         count: u64::try_from(nack.count).unwrap_or(u64::MAX),
     }

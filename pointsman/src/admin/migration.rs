@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tonic::Status;
 
-use super::refusal::invalid;
+use super::grpc_status::invalid;
 
 pub(super) fn wanted(request: v1::CreateMigrationRequest) -> Result<NewMigration, Status> {
     let mut fates = BTreeMap::new();

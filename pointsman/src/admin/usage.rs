@@ -3,21 +3,18 @@
 use pointsman_catalog::{Database, NodeId, Role};
 use pointsman_proto::v1;
 
-use super::Admin;
-use crate::{
-    evidence::{EndpointUsage, Freshness, NodeUsage, RouteUsage, SessionCensus, Tried},
-    fleet::Publisher,
-};
+use super::context::AdminContext;
+use crate::telemetry::{EndpointUsage, Freshness, NodeUsage, ProbeResult, RouteUsage};
 
 /// All that passes through `node`.
-pub(super) fn of_node(publisher: &Publisher, census: &SessionCensus, node: &str) -> v1::NodeUsage {
+pub(super) fn of_node(admin: &AdminContext, node: &str) -> v1::NodeUsage {
     let Ok(node) = NodeId::new(node) else {
         return v1::NodeUsage::default();
     };
-    let usage = census.usage(&node);
+    let usage = admin.tracker.usage(&node);
     let mut message = v1::NodeUsage {
         unknown: unknown(usage.as_ref()),
-        probes: probes(publisher, census, &node),
+        probes: probes(admin, &node),
         left_out: usage.as_ref().map_or(0, |usage| usage.left_out),
         ..v1::NodeUsage::default()
     };
@@ -31,13 +28,13 @@ pub(super) fn of_node(publisher: &Publisher, census: &SessionCensus, node: &str)
 }
 
 /// Both routes of `database` on every sidecar that is registered or connected.
-pub(super) fn of_database(admin: &Admin, database: &Database) -> Vec<v1::RouteUsage> {
-    let nodes = admin.publisher.nodes().into_iter();
+pub(super) fn of_database(admin: &AdminContext, database: &Database) -> Vec<v1::RouteUsage> {
+    let nodes = admin.publishing.view.nodes().into_iter();
     let nodes = nodes.filter_map(|view| NodeId::new(view.id).ok());
     nodes
         .flat_map(|node| {
             let usage = admin
-                .census
+                .tracker
                 .usage_of(&node, std::slice::from_ref(&database.name));
             [Role::Writer, Role::Reader].map(|role| of_route(admin, database, &node, role, &usage))
         })
@@ -45,7 +42,7 @@ pub(super) fn of_database(admin: &Admin, database: &Database) -> Vec<v1::RouteUs
 }
 
 fn of_route(
-    admin: &Admin,
+    admin: &AdminContext,
     database: &Database,
     node: &NodeId,
     role: Role,
@@ -85,8 +82,8 @@ fn of_route(
     message.parked = Some(*parked);
     message.connect_failures = Some(*connect_failures);
     message.unplaced = Some(*unplaced);
-    if let Some((endpoint, words)) = last_failure {
-        message.last_failure = format!("{endpoint}: {words}");
+    if let Some((endpoint, reason)) = last_failure {
+        message.last_failure = format!("{endpoint}: {reason}");
     }
     message.connect_us = connect_time.map(|time| whole(time.as_micros()));
     message.session_ms = session_time.map(|time| whole(time.as_millis()));
@@ -98,7 +95,7 @@ fn of_route(
                 received_bytes,
                 sent_bytes,
             } = *usage;
-            let server = admin.publisher.server_at(*address);
+            let server = admin.publishing.addresses.server_at(*address);
             v1::EndpointUsage {
                 address: address.to_string(),
                 server: server.map_or_else(String::new, String::from),
@@ -112,19 +109,20 @@ fn of_route(
 }
 
 /// What `node` says of the servers that it was asked to try.
-fn probes(publisher: &Publisher, census: &SessionCensus, node: &NodeId) -> Vec<v1::Probe> {
-    let probed = publisher.probed().into_iter();
-    probed
-        .filter(|(database, _)| publisher.sees(node, database))
-        .map(|(database, probed)| v1::Probe {
-            result: match census.tried(node, &database, probed.since) {
-                Some(Tried::Reached) => "reached",
-                Some(Tried::NotReached) => "not reached",
+fn probes(admin: &AdminContext, node: &NodeId) -> Vec<v1::Probe> {
+    let publishing = &admin.publishing;
+    let scheduled = publishing.probes.scheduled().into_iter();
+    scheduled
+        .filter(|(database, _)| publishing.registry.sees(node, database))
+        .map(|(database, probe)| v1::Probe {
+            result: match admin.tracker.probe_result(node, &database, probe.since) {
+                Some(ProbeResult::Reached) => "reached",
+                Some(ProbeResult::NotReached) => "not reached",
                 None => "unknown",
             }
             .to_owned(),
             database: database.to_string(),
-            server: probed.server.to_string(),
+            server: probe.server.to_string(),
         })
         .collect()
 }

@@ -8,29 +8,30 @@ use std::{
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use pointsman_catalog::{Catalog, DatabaseName, NodeId, Server, UnixMillis};
-use pointsman_cutover::ports::{Alarm, AlarmSource, AlarmSubject, Providers};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use pointsman_catalog::{Catalog, DatabaseName, NodeId, Server};
+use pointsman_cutover::ports::{Alarm, AlarmSource, AlarmSubject, Clock, Providers};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::fleet::Publisher;
+use super::ticks::Ticks;
+use crate::publish::FleetView;
 
 /// Writes a row through a sidecar, over a new connection each time: what an application
 /// that starts now would meet.
 #[derive(Debug)]
 pub(crate) struct WriteProbe {
     catalog: Arc<Catalog>,
-    fleet: Arc<Publisher>,
+    clock: Arc<dyn Clock>,
+    view: Arc<FleetView>,
     providers: Providers,
     settings: ProbeSettings,
     /// By database, of the bake that is watched.
-    standings: Mutex<BTreeMap<DatabaseName, Standing>>,
+    records: Mutex<BTreeMap<DatabaseName, ProbeRecord>>,
 }
 
 /// What came of the probes of one database in one bake.
 #[derive(Debug, Default)]
-struct Standing {
+struct ProbeRecord {
     bake: String,
     /// A write has succeeded in this bake.
     armed: bool,
@@ -63,31 +64,32 @@ impl Default for ProbeSettings {
 }
 
 impl WriteProbe {
-    /// Probes through the sidecars that `fleet` is connected to.
+    /// Probes through the connected sidecars of `view`.
     pub(crate) fn new(
         catalog: Arc<Catalog>,
-        fleet: Arc<Publisher>,
+        clock: Arc<dyn Clock>,
+        view: Arc<FleetView>,
         providers: Providers,
         settings: ProbeSettings,
     ) -> Self {
         Self {
             catalog,
-            fleet,
+            clock,
+            view,
             providers,
             settings,
-            standings: Mutex::default(),
+            records: Mutex::default(),
         }
     }
 
     /// Probes `database` until it has failed often enough.
     async fn follow(&self, database: &DatabaseName, bake: &str) -> Alarm {
-        let mut ticks = interval(self.settings.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = Ticks::new(&*self.clock, self.settings.interval);
         let mut turn = 0_usize;
         let mut blind = false;
         loop {
-            ticks.tick().await;
-            let sidecars = self.fleet.connected_sidecars();
+            ticks.next().await;
+            let sidecars = self.view.connected();
             // Without a sidecar there is no way in, and nothing to say about the database.
             if sidecars.is_empty() {
                 if !blind {
@@ -100,9 +102,9 @@ impl WriteProbe {
             turn = turn.wrapping_add(1);
             let (node, listen) = &sidecars[turn % sidecars.len()];
             let outcome = self.probe(database, *listen).await;
-            let fires = self.standing(database, bake, |standing| match &outcome {
-                Ok(()) => standing.succeeded(),
-                Err(error) => standing.failed(format!("{error:#}"), self.settings.failures),
+            let fires = self.record(database, bake, |record| match &outcome {
+                Ok(()) => record.succeeded(),
+                Err(error) => record.failed(format!("{error:#}"), self.settings.failures),
             });
             if let Err(error) = outcome {
                 debug!(%database, %node, error = %format_args!("{error:#}"), "write probe failed");
@@ -113,24 +115,21 @@ impl WriteProbe {
         }
     }
 
-    fn standing<T>(
+    fn record<T>(
         &self,
         database: &DatabaseName,
         bake: &str,
-        look: impl FnOnce(&mut Standing) -> T,
+        change: impl FnOnce(&mut ProbeRecord) -> T,
     ) -> T {
-        let mut standings = self
-            .standings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let standing = standings.entry(database.clone()).or_default();
-        if standing.bake != bake {
-            *standing = Standing {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = records.entry(database.clone()).or_default();
+        if record.bake != bake {
+            *record = ProbeRecord {
                 bake: bake.to_owned(),
-                ..Standing::default()
+                ..ProbeRecord::default()
             };
         }
-        look(standing)
+        change(record)
     }
 
     fn alarm(&self, database: &DatabaseName, node: &NodeId, error: &anyhow::Error) -> Alarm {
@@ -146,10 +145,11 @@ impl WriteProbe {
 
     async fn probe(&self, database: &DatabaseName, listen: IpAddr) -> anyhow::Result<()> {
         let (server, datname, through) = self.way_in(database, listen).await?;
-        let value = i64::try_from(UnixMillis::now().0).unwrap_or(i64::MAX);
+        let value = i64::try_from(self.clock.now().0).unwrap_or(i64::MAX);
         let probes = self.providers.of(&server)?.probes();
         let write = probes.write_row(&server, &datname, through, value);
-        timeout(self.settings.timeout, write)
+        self.clock
+            .timeout(self.settings.timeout, write)
             .await
             .with_context(|| format!("no answer within {:?}", self.settings.timeout))??;
         Ok(())
@@ -175,7 +175,7 @@ impl WriteProbe {
     }
 }
 
-impl Standing {
+impl ProbeRecord {
     /// Says that the alarm does not fire.
     fn succeeded(&mut self) -> bool {
         self.armed = true;
@@ -185,9 +185,9 @@ impl Standing {
 
     /// Says whether the alarm fires. Before the first success it does not: a way in that was
     /// never passed would take every switch back.
-    fn failed(&mut self, words: String, limit: u32) -> bool {
+    fn failed(&mut self, reason: String, limit: u32) -> bool {
         self.failed = self.failed.saturating_add(1);
-        self.last_failure = words;
+        self.last_failure = reason;
         self.armed && self.failed >= limit
     }
 }
@@ -212,20 +212,17 @@ impl AlarmSource for WriteProbe {
     }
 
     fn troubles(&self, subject: &AlarmSubject) -> Vec<String> {
-        let standings = self
-            .standings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let unarmed = subject.databases.iter().filter_map(|database| {
-            let standing = standings.get(database)?;
-            let never = standing.bake == subject.bake
-                && !standing.armed
-                && standing.failed >= self.settings.failures;
+            let record = records.get(database)?;
+            let never = record.bake == subject.bake
+                && !record.armed
+                && record.failed >= self.settings.failures;
             never.then(|| {
                 format!(
                     "the write probe of {database} does not watch: no write has succeeded since \
                      the switch; the last one: {}",
-                    standing.last_failure
+                    record.last_failure
                 )
             })
         });
@@ -239,16 +236,16 @@ mod tests {
 
     #[test]
     fn a_probe_that_never_succeeded_does_not_fire() {
-        let mut standing = Standing::default();
-        let failed = |standing: &mut Standing| standing.failed("refused".to_owned(), 3);
-        assert!(!(0..9).any(|_| failed(&mut standing)));
-        assert_eq!(standing.failed, 9);
-        assert!(!standing.succeeded());
+        let mut record = ProbeRecord::default();
+        let failed = |record: &mut ProbeRecord| record.failed("refused".to_owned(), 3);
+        assert!(!(0..9).any(|_| failed(&mut record)));
+        assert_eq!(record.failed, 9);
+        assert!(!record.succeeded());
         assert_eq!(
-            [(); 4].map(|()| failed(&mut standing)),
+            [(); 4].map(|()| failed(&mut record)),
             [false, false, true, true]
         );
-        standing.succeeded();
-        assert!(!failed(&mut standing), "only failures in a row count");
+        record.succeeded();
+        assert!(!failed(&mut record), "only failures in a row count");
     }
 }

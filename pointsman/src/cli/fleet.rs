@@ -110,7 +110,7 @@ async fn show(global: &Global, node: &NodeId) -> anyhow::Result<()> {
         .await
         .map_err(|status| client::refusal(&status))?
         .into_inner();
-    output::print(global.output, &record, || show::words(&record))
+    output::print(global.output, &record, || show::text(&record))
 }
 
 /// Until Ctrl-C, or until nobody reads any more.

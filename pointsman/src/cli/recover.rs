@@ -7,8 +7,8 @@ use pointsman_cutover::ports::{ControlId, FenceRecord, Providers};
 
 use super::{Format, output};
 use crate::{
-    observe::{self, Observed},
     providers,
+    server_status::{self, ServerStatus},
 };
 
 /// Read, and lift, the fence that a switch left in a server, without the store
@@ -79,14 +79,14 @@ impl Recover {
             );
         };
         let servers = [fenced.clone(), server("standby", standby)?];
-        let seen = observe::all(providers, &servers).await;
+        let seen = server_status::of_all(providers, &servers).await;
         match seen.as_slice() {
             [
-                Observed::Answers {
+                ServerStatus::Answers {
                     system_identifier: fenced,
                     ..
                 },
-                Observed::Answers {
+                ServerStatus::Answers {
                     system_identifier: standby,
                     ..
                 },
@@ -97,11 +97,11 @@ impl Recover {
             ),
             [
                 _,
-                Observed::Answers {
+                ServerStatus::Answers {
                     in_recovery: true, ..
                 },
             ] => Ok(()),
-            [_, Observed::Answers { timeline, .. }] => bail!(
+            [_, ServerStatus::Answers { timeline, .. }] => bail!(
                 "the other server is a primary, too, on timeline {timeline}: it may have taken writes \
                  that {} does not have. Send applications there, or keep it closed and compare \
                  both before anything is opened",
@@ -109,7 +109,7 @@ impl Recover {
             ),
             _ => bail!(
                 "the other server does not answer, so it is not shown to be a standby: {}",
-                seen.last().map(Observed::role).unwrap_or_default()
+                seen.last().map(ServerStatus::role).unwrap_or_default()
             ),
         }
     }

@@ -9,10 +9,10 @@ use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
     admin::{
-        Admin,
+        AdminService,
         access::{Access, Guarded},
     },
-    fleet::Publisher,
+    publish::Publishing,
 };
 
 /// Serves operators until `stop`: the admin API and, for Envoy's own tools, the client status
@@ -21,11 +21,11 @@ use crate::{
 pub(super) async fn serve(
     listener: TcpListener,
     tls: Option<Arc<ServerTls>>,
-    service: AdminServer<Admin>,
-    publisher: Arc<Publisher>,
+    service: AdminServer<AdminService>,
+    publishing: Publishing,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (fleet, cache) = (publisher.fleet(), publisher.cache());
+    let Publishing { fleet, cache, .. } = publishing;
     // Whoever passes the guard may ask.
     let status = ClientStatus::service(fleet, cache, |_peer| Ok(()), stop.clone());
     let stopped = stop.cancelled_owned();

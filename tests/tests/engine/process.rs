@@ -89,14 +89,15 @@ impl DataPlane for Acknowledging {
         &self,
         changes: &BTreeMap<DatabaseName, RouteChange>,
     ) -> Result<Publication, DataPlaneError> {
-        let routes = self
+        let changed = self
             .catalog
-            .publish(changes)
+            .change_routes(changes)
             .await
             .map_err(|error| DataPlaneError::Store(Box::new(error)))?;
         Ok(Publication {
             sequence: self.published.fetch_add(1, Ordering::Relaxed) + 1,
-            epochs: routes
+            epochs: changed
+                .routes
                 .into_iter()
                 .map(|(name, r)| (name, r.epoch))
                 .collect(),

@@ -89,17 +89,17 @@ impl SecureControlPlane {
         self.control_plane.plain_cli(&all).await
     }
 
-    /// The refused tries as `fleet status` shows them: who, and what.
-    pub(crate) async fn tries(&self) -> Result<Vec<(String, String)>> {
+    /// The access denials that `fleet status` shows: principal and reason.
+    pub(crate) async fn denials(&self) -> Result<Vec<(String, String)>> {
         let status = self.control_plane.cli_json(&["fleet", "status"]).await?;
-        let tries = status["refused_tries"]
+        let denials = status["access_denials"]
             .as_array()
             .cloned()
             .unwrap_or_default();
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(tries
+        Ok(denials
             .iter()
-            .map(|of| (text(&of["whom"]), text(&of["words"])))
+            .map(|of| (text(&of["principal"]), text(&of["reason"])))
             .collect())
     }
 

@@ -114,16 +114,16 @@ async fn another_database_is_like_one_that_exists_nowhere() -> Result<()> {
         let answer = ask(&server, Some(&everything), "app-2", type_url, &[name]).await??;
         assert_eq!(answer.resources.len(), 1, "{name} exists for app-2");
     }
-    let tries = server.tries().await?;
+    let denials = server.denials().await?;
     let on_record = |name: &str| {
-        let named = |message: &str| message.contains(&format!("{name:?}"));
-        tries
+        let named = |reason: &str| reason.contains(&format!("{name:?}"));
+        denials
             .iter()
-            .any(|(whom, message)| whom == "app-1" && named(message))
+            .any(|(principal, reason)| principal == "app-1" && named(reason))
     };
     assert!(
         on_record("writer.billing") && on_record("writer.nowhere"),
-        "{tries:?}"
+        "{denials:?}"
     );
     assert!(server.log()?.contains("writer.billing"), "not in the log");
     Ok(())
@@ -159,12 +159,12 @@ async fn lying_about_its_name_tells_a_client_nothing() -> Result<()> {
     let status = reported.expect_err("it reports in another's name");
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
 
-    let tries = server.tries().await?;
+    let denials = server.denials().await?;
     for node in ["app-2", "app-9"] {
-        let on_record = tries.iter().any(|(whom, message)| {
-            whom.ends_with("/pointsman/sidecar/app-1") && message.contains(node)
+        let on_record = denials.iter().any(|(principal, reason)| {
+            principal.ends_with("/pointsman/sidecar/app-1") && reason.contains(node)
         });
-        assert!(on_record, "{node}: {tries:?}");
+        assert!(on_record, "{node}: {denials:?}");
     }
     Ok(())
 }

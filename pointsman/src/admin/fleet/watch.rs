@@ -10,18 +10,16 @@ use tokio::{
 };
 use tonic::Status;
 
-use crate::{evidence::SessionCensus, fleet::Publisher};
+use crate::admin::context::AdminContext;
 
 /// The fleet now, and again when it differs in more than the age of its acknowledgements. It
 /// looks at its own pace: ten thousand acknowledgements are not ten thousand tables.
 pub(in crate::admin) fn follow(
-    publisher: Arc<Publisher>,
-    census: Arc<SessionCensus>,
+    admin: Arc<AdminContext>,
 ) -> impl Stream<Item = Result<v1::FleetStatusResponse, Status>> + Send {
     let follower = Follower {
-        changes: publisher.changes(),
-        publisher,
-        census,
+        changes: admin.publishing.view.changes(),
+        admin,
         told: None,
         looked: Instant::now(),
     };
@@ -32,8 +30,7 @@ pub(in crate::admin) fn follow(
 }
 
 struct Follower {
-    publisher: Arc<Publisher>,
-    census: Arc<SessionCensus>,
+    admin: Arc<AdminContext>,
     changes: watch::Receiver<u64>,
     told: Option<v1::FleetStatusResponse>,
     looked: Instant,
@@ -49,7 +46,7 @@ impl Follower {
             }
             self.looked = Instant::now();
             self.changes.borrow_and_update();
-            let status = super::status(&self.publisher, &self.census);
+            let status = super::status(&self.admin);
             let told = ageless(&status);
             if self.told.as_ref() != Some(&told) {
                 self.told = Some(told);
@@ -63,9 +60,9 @@ fn ageless(status: &v1::FleetStatusResponse) -> v1::FleetStatusResponse {
     let mut status = status.clone();
     for node in &mut status.nodes {
         node.acked_ms_ago = None;
-        // How long it has been away or silent is in the words.
+        // The message says how long it has been away or silent.
         if node.state != "NACKED" {
-            node.words.clear();
+            node.message.clear();
         }
         if let Some(usage) = &mut node.usage {
             usage.unknown.clear();

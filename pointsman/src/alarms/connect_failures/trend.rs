@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use pointsman_catalog::NodeId;
-use tokio::time::Instant;
+use pointsman_cutover::ports::Monotonic;
 
-use super::ConnectFailureSettings;
+use super::settings::ConnectFailureSettings;
 
 /// The counts of one database's writer as they grow.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ pub(super) struct Failing {
 #[derive(Clone, Copy, Debug)]
 struct Count {
     total: u64,
-    at: Instant,
+    at: Monotonic,
     /// It has failed at each look since, counted from this total.
-    failing: Option<(Instant, u64)>,
+    failing: Option<(Monotonic, u64)>,
 }
 
 impl Trend {
@@ -38,7 +38,11 @@ impl Trend {
     }
 
     /// Takes the totals of all sidecars that report, and says whether the alarm fires.
-    pub(super) fn look(&mut self, totals: BTreeMap<NodeId, u64>, now: Instant) -> Option<Failing> {
+    pub(super) fn look(
+        &mut self,
+        totals: BTreeMap<NodeId, u64>,
+        now: Monotonic,
+    ) -> Option<Failing> {
         let ConnectFailureSettings {
             per_second,
             percent,
@@ -59,7 +63,7 @@ impl Trend {
             .iter()
             .filter_map(|(node, count)| {
                 let (since, from) = count.failing?;
-                let long = now.duration_since(since) >= lasting;
+                let long = now.since(since) >= lasting;
                 long.then(|| (node.clone(), count.total.saturating_sub(from)))
             })
             .collect();
@@ -68,7 +72,7 @@ impl Trend {
     }
 }
 
-fn next(former: Option<&Count>, total: u64, now: Instant, per_second: u32) -> Count {
+fn next(former: Option<&Count>, total: u64, now: Monotonic, per_second: u32) -> Count {
     let new = Count {
         total,
         at: now,
@@ -79,7 +83,7 @@ fn next(former: Option<&Count>, total: u64, now: Instant, per_second: u32) -> Co
         return new;
     };
     let failures = total - former.total;
-    let millis = now.duration_since(former.at).as_millis();
+    let millis = now.since(former.at).as_millis();
     let fails = u128::from(failures) * 1000 >= u128::from(per_second) * millis && failures > 0;
     Count {
         failing: fails.then(|| former.failing.unwrap_or((former.at, former.total))),
@@ -100,12 +104,11 @@ mod tests {
             percent,
             lasting: Duration::from_secs(3),
         });
-        let start = Instant::now();
         looks.iter().enumerate().find_map(|(second, totals)| {
             let names = ["a", "b", "c", "d"].map(|name| NodeId::new(name).unwrap());
             let totals = names.into_iter().zip(totals.iter());
             let totals = totals.filter_map(|(node, total)| Some((node, (*total)?)));
-            let now = start + Duration::from_secs(second as u64);
+            let now = Monotonic::new(Duration::from_secs(second as u64));
             Some((second, trend.look(totals.collect(), now)?))
         })
     }

@@ -1,24 +1,24 @@
-use pointsman_proto::v1::{Delivery, Node, NodeRecord, NodeRefusal};
+use pointsman_proto::v1::{Delivery, Node, NodeNack, NodeRecord};
 
 use crate::cli::output::{Columns, clock, ms};
 
 /// Everything about one sidecar.
-pub(super) fn words(record: &NodeRecord) -> String {
+pub(super) fn text(record: &NodeRecord) -> String {
     let node = record.node.clone().unwrap_or_default();
     let mut parts = vec![facts(record, &node)];
     if !record.deliveries.is_empty() {
         parts.push(deliveries(record, &node));
     }
-    if !record.refusals.is_empty() {
-        parts.push(refusals(record, &node));
+    if !record.nacks.is_empty() {
+        parts.push(nacks(record, &node));
     }
     parts.join("\n\n")
 }
 
 fn facts(record: &NodeRecord, node: &Node) -> String {
     let mut lines = vec![format!("{}: {}", node.node, node.state)];
-    if !node.words.is_empty() {
-        lines.push(format!("  {}", node.words));
+    if !node.message.is_empty() {
+        lines.push(format!("  {}", node.message));
     }
     let mut fact = |name: &str, value: String| {
         if !value.is_empty() {
@@ -83,33 +83,33 @@ fn delivered(delivery: &Delivery, node: &Node) -> Vec<String> {
         delivery
             .acked_ms
             .map_or_else(dash, |_| format!("{} ms", ms(delivery.ack_us))),
-        delivery.refused_ms.map_or_else(dash, clock),
+        delivery.nacked_ms.map_or_else(dash, clock),
     ]
 }
 
-fn refusals(record: &NodeRecord, node: &Node) -> String {
-    let shown = record.refusals.len();
-    let mut lines = vec![match node.refusals {
+fn nacks(record: &NodeRecord, node: &Node) -> String {
+    let shown = record.nacks.len();
+    let mut lines = vec![match node.nacks {
         all if all > shown as u64 => format!("refused {all} times, the last {shown}:"),
         1 => "refused once:".to_owned(),
         all => format!("refused {all} times:"),
     }];
-    lines.extend(record.refusals.iter().map(refused));
+    lines.extend(record.nacks.iter().map(nack));
     lines.join("\n")
 }
 
-fn refused(refusal: &NodeRefusal) -> String {
-    let more = refusal.count - refusal.count.min(refusal.resources.len() as u64);
-    let mut resources = refusal.resources.join(", ");
+fn nack(nack: &NodeNack) -> String {
+    let more = nack.count - nack.count.min(nack.resources.len() as u64);
+    let mut resources = nack.resources.join(", ");
     if more > 0 {
         resources = format!("{resources} and {more} more");
     }
     format!(
         "  {}  {} of publish {}: {resources}\n    {}",
-        clock(refusal.at_ms),
-        refusal.r#type,
-        refusal.publish,
-        refusal.words.replace('\n', "\n    ")
+        clock(nack.at_ms),
+        nack.r#type,
+        nack.publish,
+        nack.reason.replace('\n', "\n    ")
     )
 }
 
@@ -128,7 +128,7 @@ mod tests {
                 listen: "127.0.0.11".to_owned(),
                 registered: true,
                 state: "NACKED".to_owned(),
-                words: "LDS writer.orders: cannot bind".to_owned(),
+                message: "LDS writer.orders: cannot bind".to_owned(),
                 types: vec![NodeType {
                     r#type: "LDS".to_owned(),
                     state: "NACKED".to_owned(),
@@ -136,7 +136,7 @@ mod tests {
                 }],
                 peers: vec!["10.0.0.5:41234".to_owned()],
                 synced_to: Some(41),
-                refusals: 12,
+                nacks: 12,
                 canary: true,
                 ..Node::default()
             }),
@@ -157,20 +157,20 @@ mod tests {
                     r#type: "LDS".to_owned(),
                     sent_ms: Some(at),
                     sent: 42,
-                    refused_ms: Some(at + 2),
+                    nacked_ms: Some(at + 2),
                     ..Delivery::default()
                 },
             ],
-            refusals: vec![NodeRefusal {
+            nacks: vec![NodeNack {
                 r#type: "LDS".to_owned(),
                 publish: 42,
                 at_ms: at + 2,
-                words: "cannot bind\nAddress already in use".to_owned(),
+                reason: "cannot bind\nAddress already in use".to_owned(),
                 resources: vec!["writer.orders".to_owned()],
                 count: 3,
             }],
             ..NodeRecord::default()
         };
-        insta::assert_snapshot!(words(&record));
+        insta::assert_snapshot!(text(&record));
     }
 }

@@ -1,4 +1,4 @@
-use pointsman_proto::v1::{FleetStatusResponse, Node, NodeUsage, Probe, RefusedTry};
+use pointsman_proto::v1::{AccessDenial, FleetStatusResponse, Node, NodeUsage, Probe};
 
 use crate::cli::output::{Columns, ms, number};
 
@@ -7,7 +7,7 @@ pub(super) fn of(status: &FleetStatusResponse) -> String {
     let types = types(status);
     let mut header = vec!["NODE", "LISTEN", "STATE"];
     header.extend(&types);
-    header.extend(["ACK", "LAST", "SESSIONS", "PARKED", "FAILURES", "WORDS"]);
+    header.extend(["ACK", "LAST", "SESSIONS", "PARKED", "FAILURES", "MESSAGE"]);
     let mut table = Columns::new(header);
     for node in &status.nodes {
         let usage = node.usage.clone().unwrap_or_default();
@@ -20,26 +20,29 @@ pub(super) fn of(status: &FleetStatusResponse) -> String {
             number(usage.sessions),
             number(usage.parked),
             number(usage.connect_failures),
-            remarks(node, &usage),
+            message(node, &usage),
         ]);
         table.row(row);
     }
     let mut text = format!("{table}\n{}", summary(status));
-    for refused in &status.refused_tries {
-        text.push_str(&line(refused));
+    for denial in &status.access_denials {
+        text.push_str(&denied(denial));
     }
     text
 }
 
-fn line(refused: &RefusedTry) -> String {
-    let RefusedTry {
-        whom, words, count, ..
-    } = refused;
+fn denied(denial: &AccessDenial) -> String {
+    let AccessDenial {
+        principal,
+        reason,
+        count,
+        ..
+    } = denial;
     let times = match count {
         1 => "once".to_owned(),
         more => format!("{more} times"),
     };
-    format!("\nrefused {times}: {whom}: {words}")
+    format!("\ndenied {times}: {principal}: {reason}")
 }
 
 /// In the order in which sidecars list them, which is the protocol's.
@@ -55,14 +58,14 @@ fn types(status: &FleetStatusResponse) -> Vec<&str> {
 }
 
 /// What it acknowledged, what it reports, and the servers that it tries.
-fn remarks(node: &Node, usage: &NodeUsage) -> String {
+fn message(node: &Node, usage: &NodeUsage) -> String {
     let canary = if node.canary { "canary" } else { "" };
-    let mut words = vec![canary.to_owned(), shortened(&node.words)];
+    let mut parts = vec![canary.to_owned(), shortened(&node.message)];
     // Of one that is not connected nothing else is to be expected.
     if node.connected {
-        words.push(usage.unknown.clone());
+        parts.push(usage.unknown.clone());
     }
-    words.extend(usage.probes.iter().map(|probe| {
+    parts.extend(usage.probes.iter().map(|probe| {
         let Probe {
             database,
             server,
@@ -70,8 +73,8 @@ fn remarks(node: &Node, usage: &NodeUsage) -> String {
         } = probe;
         format!("{server} by probe.{database}: {result}")
     }));
-    words.retain(|words| !words.is_empty());
-    words.join("; ")
+    parts.retain(|part| !part.is_empty());
+    parts.join("; ")
 }
 
 fn state(node: &Node, of_type: &str) -> String {
@@ -90,11 +93,11 @@ fn summary(status: &FleetStatusResponse) -> String {
 }
 
 /// The first line of what may be an essay; `fleet show` and JSON have it whole.
-fn shortened(words: &str) -> String {
-    let line = words.lines().next().unwrap_or_default();
-    match line.char_indices().nth(MAX_WORDS) {
+fn shortened(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    match line.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{}…", &line[..end]),
-        None if line.len() < words.len() => format!("{line}…"),
+        None if line.len() < message.len() => format!("{line}…"),
         None => line.to_owned(),
     }
 }
@@ -115,7 +118,7 @@ pub(super) fn age(ms: u64) -> String {
 const ORDER: [&str; 9] = [
     "CDS", "EDS", "ECDS", "LDS", "SRDS", "RDS", "VHDS", "SDS", "RTDS",
 ];
-const MAX_WORDS: usize = 100;
+const MAX_MESSAGE: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -123,14 +126,14 @@ mod tests {
 
     use super::*;
 
-    fn node(node: &str, state: &str, words: &str, types: &[(&str, &str)]) -> Node {
+    fn node(node: &str, state: &str, message: &str, types: &[(&str, &str)]) -> Node {
         Node {
             node: node.to_owned(),
             listen: "127.0.0.11".to_owned(),
             registered: state != "UNREGISTERED",
             connected: !types.is_empty(),
             state: state.to_owned(),
-            words: words.to_owned(),
+            message: message.to_owned(),
             types: types
                 .iter()
                 .map(|(of_type, state)| NodeType {
@@ -190,18 +193,18 @@ mod tests {
                     )
                 },
             ],
-            refused_tries: vec![RefusedTry {
-                whom: "spiffe://example.org/pointsman/sidecar/app-1".to_owned(),
-                words: "it said that it is app-2".to_owned(),
+            access_denials: vec![AccessDenial {
+                principal: "spiffe://example.org/pointsman/sidecar/app-1".to_owned(),
+                reason: "it said that it is app-2".to_owned(),
                 count: 2,
-                ..RefusedTry::default()
+                ..AccessDenial::default()
             }],
         };
         insta::assert_snapshot!(of(&status));
     }
 
     #[test]
-    fn words_are_cut_between_characters() {
+    fn a_message_is_cut_between_characters() {
         assert_eq!(shortened("no"), "no");
         assert_eq!(shortened("one\ntwo"), "one…");
         assert_eq!(shortened(&"ü".repeat(101)), format!("{}…", "ü".repeat(100)));

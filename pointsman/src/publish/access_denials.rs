@@ -1,0 +1,183 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use pointsman_catalog::UnixMillis;
+use pointsman_xds::ResourceType;
+use tracing::warn;
+
+/// What principals asked for and were denied since this process began, for operators. It takes
+/// a bounded space, whoever asks however often.
+#[derive(Debug, Default)]
+pub(crate) struct AccessDenials {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    principals: BTreeMap<String, Principal>,
+    /// Of all denials. The order of events is told by it: clocks stand still, and go back.
+    count: u64,
+}
+
+/// The denials of one principal.
+#[derive(Debug, Default)]
+struct Principal {
+    by_reason: BTreeMap<String, Occurrences>,
+    /// The number of the last one.
+    last: u64,
+}
+
+/// How often the same was denied, and when.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Occurrences {
+    pub(crate) count: u64,
+    pub(crate) first: UnixMillis,
+    pub(crate) last: UnixMillis,
+}
+
+/// One line for operators.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct AccessDenial {
+    /// A SPIFFE ID, or the name of an admitted node.
+    pub(crate) principal: String,
+    pub(crate) reason: String,
+    pub(crate) occurrences: Occurrences,
+}
+
+impl AccessDenials {
+    /// An admitted node asked by name for what does not exist for it. Whether it exists for
+    /// others is not looked up: the answer takes the same time.
+    pub(super) fn missing_resource(&self, node: &str, kind: ResourceType, name: &str) {
+        let mut name = name;
+        if name.len() > MAX_NAME {
+            name = &name[..name.floor_char_boundary(MAX_NAME)];
+        }
+        self.deny(
+            node,
+            &format!("it asked for {kind} {name:?}, which does not exist for it"),
+        );
+    }
+
+    pub(super) fn deny(&self, principal: &str, reason: &str) {
+        let now = UnixMillis::now();
+        let mut kept = self.lock();
+        let Kept { principals, count } = &mut *kept;
+        if !principals.contains_key(principal) && principals.len() >= MAX_PRINCIPALS {
+            forget_oldest(principals);
+        }
+        let Principal { by_reason, last } = principals.entry(principal.to_owned()).or_default();
+        *count += 1;
+        *last = *count;
+        let reason = if by_reason.contains_key(reason) || by_reason.len() < MAX_REASONS {
+            reason
+        } else {
+            MORE
+        };
+        let mut is_new = false;
+        let found = by_reason.entry(reason.to_owned()).or_insert_with(|| {
+            is_new = true;
+            Occurrences {
+                count: 0,
+                first: now,
+                last: now,
+            }
+        });
+        found.count += 1;
+        found.last = now;
+        drop(kept);
+        if is_new {
+            warn!(principal, "access denied: {reason}");
+        }
+    }
+
+    /// All that are kept, by principal.
+    pub(crate) fn list(&self) -> Vec<AccessDenial> {
+        let kept = self.lock();
+        let principals = kept.principals.iter();
+        principals
+            .flat_map(|(principal, denied)| {
+                let reasons = denied.by_reason.iter();
+                reasons.map(|(reason, occurrences)| AccessDenial {
+                    principal: principal.clone(),
+                    reason: reason.clone(),
+                    occurrences: occurrences.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn forget_oldest(principals: &mut BTreeMap<String, Principal>) {
+    let oldest = principals
+        .iter()
+        .min_by_key(|(_, denied)| denied.last)
+        .map(|(principal, _)| principal.clone());
+    if let Some(oldest) = oldest {
+        principals.remove(&oldest);
+    }
+}
+
+/// Principals that are kept at once.
+const MAX_PRINCIPALS: usize = 256;
+/// Different reasons that are kept of one principal, each with its text.
+const MAX_REASONS: usize = 16;
+/// In bytes, of a name that is kept.
+const MAX_NAME: usize = 128;
+const MORE: &str = "it asked for more than is kept here";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_denial_is_one_line_with_a_count() {
+        let denials = AccessDenials::default();
+        for _ in 0..3 {
+            denials.missing_resource("app-1", ResourceType::Cluster, "writer.billing");
+        }
+        let list = denials.list();
+        assert_eq!(list.len(), 1);
+        assert_eq!(
+            (list[0].principal.as_str(), list[0].occurrences.count),
+            ("app-1", 3)
+        );
+        assert!(list[0].reason.contains("\"writer.billing\""), "{list:?}");
+    }
+
+    #[test]
+    fn whoever_asks_without_end_fills_nothing() {
+        let denials = AccessDenials::default();
+        for number in 0..10_000 {
+            denials.missing_resource("app-1", ResourceType::Endpoints, &number.to_string());
+            denials.deny(
+                &format!("spiffe://example.org/{number}"),
+                "nobody registered it",
+            );
+        }
+        let list = denials.list();
+        assert!(
+            list.len() <= MAX_PRINCIPALS + MAX_REASONS + 1,
+            "{}",
+            list.len()
+        );
+        let more: u64 = list
+            .iter()
+            .filter(|line| line.reason == MORE)
+            .map(|line| line.occurrences.count)
+            .sum();
+        assert_eq!(more, 10_000 - 16);
+    }
+
+    #[test]
+    fn a_long_name_is_cut_at_a_character() {
+        let denials = AccessDenials::default();
+        denials.missing_resource("app-1", ResourceType::Cluster, &"é".repeat(10_000));
+        assert!(denials.list()[0].reason.len() < 2 * MAX_NAME + 100);
+    }
+}

@@ -1,0 +1,31 @@
+use pointsman_catalog::NodeId;
+use pointsman_cutover::ports::Convergence;
+use pointsman_xds::Outcome;
+
+/// What the library found, in the engine's terms.
+pub(super) fn convergence(found: pointsman_xds::Convergence) -> Convergence {
+    let mut convergence = Convergence {
+        reached: found.reached,
+        ..Convergence::default()
+    };
+    for (node, outcome) in found.nodes {
+        // Every registered name is of our alphabet.
+        let Ok(node) = NodeId::new(node.as_str()) else {
+            continue;
+        };
+        match outcome {
+            Outcome::Synced { .. } => convergence.acknowledged.push(node),
+            Outcome::Nacked { message, .. } => {
+                convergence.refused.push((node, message.to_string()));
+            }
+            Outcome::Lagging => convergence.lagging.push(node),
+            Outcome::Absent => convergence.absent.push(node),
+        }
+    }
+    convergence.unregistered = found
+        .others
+        .into_iter()
+        .filter_map(|(node, _outcome)| NodeId::new(node.as_str()).ok())
+        .collect();
+    convergence
+}

@@ -1,0 +1,137 @@
+mod row;
+mod sync_state;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use pointsman_catalog::NodeId;
+use pointsman_envoy_config::LISTEN_METADATA;
+use pointsman_xds::{Fleet, NodeRecord, NodeStatus, Sequence, TypeStatus};
+use tokio::sync::watch;
+
+use super::{
+    audience::Audience,
+    registry::{RegisteredNode, Registry},
+};
+pub(crate) use row::{NodeView, SyncState, TypeView, micros, service};
+
+/// The registered sidecars beside the connected ones.
+#[derive(Debug)]
+pub(crate) struct FleetView {
+    fleet: Arc<Fleet>,
+    registry: Arc<Registry>,
+}
+
+impl FleetView {
+    /// Joins what `fleet` knows of connections with what `registry` says.
+    pub(super) fn new(fleet: Arc<Fleet>, registry: Arc<Registry>) -> Self {
+        Self { fleet, registry }
+    }
+
+    /// A row per sidecar, registered or connected.
+    pub(crate) fn nodes(&self) -> Vec<NodeView> {
+        let status = self.fleet.status();
+        status.iter().map(|status| self.view(status)).collect()
+    }
+
+    /// A row with what is on record behind it; also of a sidecar that went.
+    pub(crate) fn node(&self, id: &NodeId) -> Option<(NodeView, NodeRecord)> {
+        let record = self.fleet.record(&id.as_str().into())?;
+        Some((self.view(&record.status), record))
+    }
+
+    /// The registered sidecars, and whether each is connected.
+    pub(crate) fn registered(&self) -> BTreeMap<NodeId, bool> {
+        let status = self.fleet.status().into_iter();
+        let registered = status.filter(|node| node.registered);
+        registered
+            .filter_map(|node| Some((NodeId::new(node.id.as_str()).ok()?, node.connected())))
+            .collect()
+    }
+
+    /// The sidecars that are registered and connected, and where they listen.
+    pub(crate) fn connected(&self) -> Vec<(NodeId, IpAddr)> {
+        let status = self.fleet.status().into_iter();
+        status
+            .filter(NodeStatus::connected)
+            .filter_map(|node| {
+                let id = NodeId::new(node.id.as_str()).ok()?;
+                let listen = self.registry.get(&id)?.audience.listen;
+                Some((id, listen))
+            })
+            .collect()
+    }
+
+    /// Connected nodes that nobody registered.
+    pub(super) fn unregistered(&self) -> Vec<NodeId> {
+        let status = self.fleet.status().into_iter();
+        status
+            .filter(|status| status.connected() && !status.registered)
+            .filter_map(|status| NodeId::new(status.id.as_str()).ok())
+            .collect()
+    }
+
+    /// Grows with every change of the fleet.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.fleet.watch()
+    }
+
+    fn view(&self, status: &NodeStatus) -> NodeView {
+        let id = NodeId::new(status.id.as_str()).ok();
+        let registered = id.and_then(|id| self.registry.get(&id));
+        view(status, registered.as_ref())
+    }
+}
+
+fn view(status: &NodeStatus, registered: Option<&RegisteredNode>) -> NodeView {
+    let audience = registered.map(|node| &node.audience);
+    let (state, message) = sync_state::of_node(status, audience);
+    NodeView {
+        databases: audience.and_then(Audience::databases).cloned(),
+        id: status.id.to_string(),
+        listen: audience
+            .map(|audience| audience.listen)
+            .or_else(|| claimed_listen(status)),
+        registered: status.registered,
+        canary: registered.is_some_and(|node| node.canary),
+        state,
+        message,
+        types: status.types.iter().map(type_view).collect(),
+        acked_ms_ago: acked_ms_ago(status),
+        ack_us: status.last_ack().map(micros),
+        streams: status.streams,
+        peers: status.peers.iter().map(|peer| peer.address).collect(),
+        synced_to: status.synced_to.map(Sequence::get),
+        nacks: status.nacks,
+    }
+}
+
+fn type_view(status: &TypeStatus) -> TypeView {
+    let (reason, resources) = sync_state::nack(status);
+    TypeView {
+        service: service(status.kind),
+        state: sync_state::of_type(status),
+        reason,
+        resources,
+        ack_us: status.acknowledged.as_ref().map(|ack| micros(ack.after)),
+    }
+}
+
+/// Where a node says that it listens.
+fn claimed_listen(status: &NodeStatus) -> Option<IpAddr> {
+    status
+        .about
+        .as_ref()?
+        .metadata(LISTEN_METADATA)?
+        .parse()
+        .ok()
+}
+
+/// The newest acknowledgement of any type.
+fn acked_ms_ago(status: &NodeStatus) -> Option<u64> {
+    let newest = status
+        .types
+        .iter()
+        .filter_map(|status| Some(status.acknowledged.as_ref()?.at))
+        .max()?;
+    Some(u64::try_from(newest.elapsed().as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,23 @@
+//! What the sidecars report of themselves, made into numbers.
+//!
+//! ```text
+//!   access log  ─► who is connected to which endpoint ─┐
+//!                                                      ├─► NodeTracker, one per sidecar ─► usage
+//!   statistics  ─► how many, parked, failed, tried  ───┘
+//! ```
+//!
+//! It is evidence, never a proof: a sidecar reports late, and only what passes through it. What
+//! it has not said for a while is unknown, not zero.
+
+mod node;
+mod probe;
+mod report;
+mod route;
+mod session_tracker;
+mod telemetry_evidence;
+
+pub(crate) use node::{Freshness, NodeUsage};
+pub(crate) use probe::ProbeResult;
+pub(crate) use route::{EndpointUsage, RouteUsage};
+pub(crate) use session_tracker::SessionTracker;
+pub(crate) use telemetry_evidence::TelemetryEvidence;
