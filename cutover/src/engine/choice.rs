@@ -69,7 +69,8 @@ pub(super) fn choices(migration: &Migration) -> Vec<Choice> {
 }
 
 impl ChoiceName {
-    const ALL: [Self; 4] = [
+    /// Every choice.
+    pub const ALL: [Self; 4] = [
         Self::Retry,
         Self::OpenSource,
         Self::OpenSourceUnproven,
