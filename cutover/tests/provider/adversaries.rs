@@ -58,6 +58,7 @@ async fn a_session_of_the_replication_protocol_that_writes_is_ended_like_any_oth
     assert_eq!(newcomers.unwrap(), 0);
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 #[tokio::test]
 async fn every_kind_of_user_commit_is_counted_and_nothing_else() {
     let pair = Pair::start(FenceLevel::Sql).await;

@@ -8,6 +8,7 @@ use crate::{
     verbs::{SOON, breaches, close, moving, prepared, request},
 };
 
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 #[tokio::test]
 async fn a_closed_server_remembers_its_former_settings_and_gives_them_back() {
     let pair = Pair::start(FenceLevel::SqlHba).await;

@@ -13,6 +13,7 @@ use crate::{
     verbs::{SOON, breaches, close, moving, prepared, promote, token},
 };
 
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 #[tokio::test]
 async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_sessions() {
     let pair = Pair::start(FenceLevel::SqlHba).await;

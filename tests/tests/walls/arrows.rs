@@ -1,0 +1,169 @@
+//! From the paths that a crate names to arrows between its files, and the circles of those.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::source::{Module, Source};
+
+/// What one file takes from another.
+pub(crate) type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+/// Where a path ends.
+#[derive(Debug, Eq, PartialEq)]
+enum End {
+    /// At an item of the module with this path.
+    Item(Vec<String>),
+    /// At a module itself.
+    Module(Vec<String>),
+}
+
+impl Source {
+    /// Who takes what from whom, by files. A path counts for the file that defines what it
+    /// names, however many modules pass it on. What `x/y.rs` takes from `x.rs` above it is no
+    /// arrow: a module is made of its root and the files below it.
+    pub(crate) fn arrows(&self) -> Arrows {
+        let mut arrows = Arrows::new();
+        for (at, module) in &self.modules {
+            for path in self.named_by(at, module) {
+                let Some(End::Item(target)) = self.resolve(at, &path, 0) else {
+                    continue;
+                };
+                let file = &self.modules[&target].file;
+                if *file == module.file || is_above(file, &module.file) {
+                    continue;
+                }
+                let name = path.last().cloned().unwrap_or_default();
+                let from = arrows.entry(module.file.clone()).or_default();
+                from.entry(file.clone()).or_default().insert(name);
+            }
+        }
+        arrows
+    }
+
+    /// The paths of a module that may leave it: its imports and what it names in place. What
+    /// it only passes on is the business of whoever takes it.
+    fn named_by(&self, at: &[String], module: &Module) -> Vec<Vec<String>> {
+        let taken = module
+            .imports
+            .iter()
+            .filter(|(name, _)| !module.exported.contains(*name) || uses(module, name))
+            .map(|(_, path)| path.clone());
+        let globs = module.globs.iter().flat_map(|glob| self.all_of(at, glob));
+        let placed = module.references.iter().map(|found| found.path.clone());
+        taken.chain(globs).chain(placed).collect()
+    }
+
+    /// The items of the module at `glob`.
+    fn all_of(&self, at: &[String], glob: &[String]) -> Vec<Vec<String>> {
+        let Some(End::Module(module)) = self.resolve(at, glob, 0) else {
+            return Vec::new();
+        };
+        let items = self.modules[&module].items.iter();
+        items
+            .map(|item| [glob, std::slice::from_ref(item)].concat())
+            .collect()
+    }
+
+    fn resolve(&self, at: &[String], path: &[String], depth: usize) -> Option<End> {
+        if depth > MAX_REEXPORTS {
+            return None;
+        }
+        let mut here = at.to_vec();
+        let mut rest = path;
+        let mut first = true;
+        while let Some((name, after)) = rest.split_first() {
+            match name.as_str() {
+                "crate" if first => here = Vec::new(),
+                "self" if first => {}
+                "super" => {
+                    here.pop()?;
+                }
+                name => {
+                    let module = self.modules.get(&here)?;
+                    if module.children.contains(name) {
+                        here.push(name.to_owned());
+                    } else if module.items.contains(name) {
+                        return Some(End::Item(here));
+                    } else if let Some(target) = module.imports.get(name) {
+                        // A name of another crate stays outside.
+                        if target == path {
+                            return None;
+                        }
+                        let whole = [target, after].concat();
+                        return self.resolve(&here, &whole, depth + 1);
+                    } else {
+                        return module.globs.iter().find_map(|glob| {
+                            let whole = [glob, rest].concat();
+                            match self.resolve(&here, &whole, depth + 1) {
+                                Some(End::Item(module)) => Some(End::Item(module)),
+                                Some(End::Module(_)) | None => None,
+                            }
+                        });
+                    }
+                }
+            }
+            first = false;
+            rest = after;
+        }
+        Some(End::Module(here))
+    }
+}
+
+/// Whether a module uses a name that it also passes on.
+fn uses(module: &Module, name: &str) -> bool {
+    module.single_names.contains(name)
+        || module
+            .references
+            .iter()
+            .any(|found| found.path.first().is_some_and(|first| first == name))
+}
+
+/// Whether `file` is `x.rs` for a `below` that is `x/…`; the crate's root is above all.
+fn is_above(file: &str, below: &str) -> bool {
+    let folder = file.trim_end_matches(".rs");
+    file == "lib.rs"
+        || below
+            .strip_prefix(folder)
+            .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Sets of files that reach each other, largest first.
+pub(crate) fn circles(arrows: &Arrows) -> Vec<Vec<String>> {
+    let files: BTreeSet<&String> = arrows
+        .iter()
+        .flat_map(|(from, to)| std::iter::once(from).chain(to.keys()))
+        .collect();
+    let reached: BTreeMap<&String, BTreeSet<&String>> = files
+        .iter()
+        .map(|&file| (file, reach(arrows, file)))
+        .collect();
+    let mut circles = BTreeSet::new();
+    for &file in &files {
+        let with: Vec<String> = reached[file]
+            .iter()
+            .filter(|&&other| reached[other].contains(file))
+            .map(|&other| other.clone())
+            .collect();
+        if with.len() > 1 {
+            circles.insert(with);
+        }
+    }
+    let mut circles: Vec<_> = circles.into_iter().collect();
+    circles.sort_by_key(|circle| std::cmp::Reverse(circle.len()));
+    circles
+}
+
+fn reach<'a>(arrows: &'a Arrows, from: &'a String) -> BTreeSet<&'a String> {
+    let mut seen = BTreeSet::new();
+    let mut next = vec![from];
+    while let Some(file) = next.pop() {
+        for to in arrows.get(file).into_iter().flat_map(BTreeMap::keys) {
+            if seen.insert(to) {
+                next.push(to);
+            }
+        }
+    }
+    seen
+}
+
+/// Chains of `pub use` are shorter than this.
+const MAX_REEXPORTS: usize = 16;
