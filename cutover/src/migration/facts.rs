@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What steps found out and later steps, an undo or another process need. Only
-/// [`Facts::learn`] and the beginning of a switch change it.
+/// `Facts::learn` and the beginning of a switch change it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Facts {
     /// Shared by source and target; the lease that the migration holds is under its name.
