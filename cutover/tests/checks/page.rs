@@ -21,6 +21,10 @@ fn the_page_lists_and_explains_every_check_and_no_other() {
         .into_iter()
         .map(|[id, slug, _, _]| (id, slug))
         .collect();
+    for (id, slug) in &expected {
+        let there = listed.iter().any(|(listed, _)| listed == id);
+        assert!(there, "docs/preflight.md has no row | {id} | {slug} |");
+    }
     assert_eq!(listed, expected);
     let explained: Vec<_> = PAGE
         .lines()
@@ -51,6 +55,12 @@ fn the_page_has_the_verdicts_with_their_exit_codes_and_the_results() {
         .map(|[result, _]| result)
         .collect();
     assert_eq!(listed, results);
+}
+
+/// The ids of all checks, in the order of reports.
+pub(crate) fn ids() -> Vec<String> {
+    let rows = table(["id", "slug", "severity", "reports about"]);
+    rows.into_iter().map(|[id, ..]| id).collect()
 }
 
 /// The columns "severity" and "reports about" are what a report on a clean pair shows. In `lossy`
