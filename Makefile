@@ -59,7 +59,10 @@ property: ## A million random steps of discovery streams against a reference mod
 	XDS_PROPERTY_STEPS=1000000 $(CARGO) test --package pointsman-xds --lib property
 
 FUZZ_SECONDS ?= 1800
-fuzz: ## Half an hour of fuzzing each: what clients ask and report, and all that can happen to a stream
+fuzz: ## Half an hour of fuzzing each: HTTP/2, what clients ask and report, and all that can happen to a stream
+	xds/fuzz/run.sh frame $(FUZZ_SECONDS)
+	xds/fuzz/run.sh header-block $(FUZZ_SECONDS)
+	xds/fuzz/run.sh connection $(FUZZ_SECONDS)
 	xds/fuzz/run.sh report $(FUZZ_SECONDS)
 	xds/fuzz/run.sh request $(FUZZ_SECONDS)
 	xds/fuzz/run.sh stream $(FUZZ_SECONDS)

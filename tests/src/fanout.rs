@@ -1,5 +1,5 @@
-//! One endpoint change to thousands of delta ADS streams: by `pointsman-xds`, by
-//! go-control-plane, and by a floor that only writes and counts.
+//! One endpoint change to thousands of delta ADS streams: by `pointsman-xds`, by the same over
+//! the `h2` crate, by go-control-plane, and by a floor that only writes and counts.
 
 mod certificates;
 pub mod client;
@@ -8,6 +8,7 @@ mod content;
 mod control;
 mod figure;
 pub mod floor;
+mod h2;
 pub mod ours;
 mod report;
 mod rig;
@@ -22,7 +23,7 @@ use self::comparison::Contender;
 pub use self::comparison::Extent;
 pub use self::figure::Figure;
 use self::figure::rounded;
-pub use self::report::{Databases, Goal, Mtls, PublishCall, Report, Side, Stuck};
+pub use self::report::{Databases, Goal, Mtls, PublishCall, Ratios, Report, Side, Stuck};
 use self::rig::Server;
 
 /// Measures everything; `tell` hears how far it is. `peer` is the program of go-control-plane.
@@ -65,6 +66,7 @@ pub async fn run(
         skipped,
         all_acks_vs_gcp_best: best.map(|best| rounded(acks(&ours) / best)),
         all_acks_vs_floor: rounded(acks(&ours) / acks(&floor)),
+        own_vs_h2: Ratios::of(&ours, &sides[H2]),
         servers: sides,
         publish_call,
         stuck,
@@ -76,7 +78,11 @@ pub async fn run(
 }
 
 fn servers(peer: &Path) -> (Vec<(&'static str, Server)>, Option<String>) {
-    let mut servers = vec![(OURS, Server::OURS), (FLOOR, Server::Floor)];
+    let mut servers = vec![
+        (OURS, Server::OURS),
+        (H2, Server::H2),
+        (FLOOR, Server::Floor),
+    ];
     if !peer.exists() {
         let reason = format!(
             "go-control-plane: there is no {} (is Go installed?)",
@@ -94,6 +100,7 @@ fn servers(peer: &Path) -> (Vec<(&'static str, Server)>, Option<String>) {
 }
 
 const OURS: &str = "pointsman";
+const H2: &str = "pointsman_over_h2";
 const FLOOR: &str = "floor";
 const SNAPSHOT: &str = "go_control_plane_snapshot";
 const LINEAR: &str = "go_control_plane_linear";

@@ -38,3 +38,27 @@ pub fn reports(bytes: &[u8]) {
         panic!("{difference}");
     }
 }
+
+/// One HTTP/2 frame of a client.
+///
+/// # Panics
+/// If the `h2` crate reads it, or what is written, otherwise.
+pub fn frame(bytes: &[u8]) {
+    crate::http2::fuzzing::frame(bytes);
+}
+
+/// The header blocks of one connection, each behind its length in a byte.
+///
+/// # Panics
+/// If the `h2` crate decodes them otherwise.
+pub fn header_blocks(bytes: &[u8]) {
+    crate::http2::fuzzing::header_block(bytes);
+}
+
+/// What a client does on one connection, behind a byte that says how its bytes are cut.
+///
+/// # Panics
+/// If the connection breaks a rule, or the cuts make a difference.
+pub fn connection(bytes: &[u8]) {
+    crate::http2::fuzzing::connection(bytes);
+}

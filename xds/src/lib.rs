@@ -57,6 +57,15 @@ mod fixture;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 
+/// Serves connections by another HTTP/2 implementation, for comparisons. Not a supported interface.
+#[doc(hidden)]
+pub mod foreign {
+    pub use crate::http2::{
+        Bounds, Chunks, Exchange, Part, Request, Service, Timeouts,
+        foreign::{ForeignHttp2, fields},
+    };
+}
+
 /// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

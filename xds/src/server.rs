@@ -35,7 +35,11 @@ use self::{accept::Front, ads::Ads, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{
-    cache::SnapshotCache, fleet::Fleet, http2::Stop, node::NodeDirectory, telemetry::TelemetrySink,
+    cache::SnapshotCache,
+    fleet::Fleet,
+    http2::{Stop, foreign::ForeignHttp2},
+    node::NodeDirectory,
+    telemetry::TelemetrySink,
 };
 
 /// Serves snapshots to clients and collects their answers.
@@ -89,6 +93,7 @@ pub struct XdsServer {
     telemetry: Arc<dyn TelemetrySink>,
     limits: Limits,
     routes: Routes,
+    http2: Option<Arc<dyn ForeignHttp2>>,
     #[cfg(feature = "tls")]
     tls: Option<Arc<ServerTls>>,
 }
@@ -109,6 +114,7 @@ impl XdsServer {
             telemetry,
             limits: limits.clamped(),
             routes: Routes::default(),
+            http2: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -120,6 +126,16 @@ impl XdsServer {
     pub fn with_tls(self, tls: Arc<ServerTls>) -> Self {
         Self {
             tls: Some(tls),
+            ..self
+        }
+    }
+
+    /// Serves connections without TLS by another HTTP/2 implementation, for comparisons.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_http2(self, http2: Arc<dyn ForeignHttp2>) -> Self {
+        Self {
+            http2: Some(http2),
             ..self
         }
     }
@@ -177,6 +193,7 @@ impl XdsServer {
             telemetry,
             limits,
             routes,
+            http2,
             #[cfg(feature = "tls")]
             tls,
         } = self;
@@ -201,7 +218,7 @@ impl XdsServer {
             limits,
             stop,
         });
-        let front = Front::new(ads, telemetry, routes.prepare());
+        let front = Front::new(ads, telemetry, routes.prepare(), http2);
         #[cfg(feature = "tls")]
         let front = front.with_tls(tls);
         front

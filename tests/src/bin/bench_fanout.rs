@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use pointsman_lab::result_file::ResultFile;
+use pointsman_tests::fanout::ours::Transport;
 use pointsman_tests::fanout::{self, Extent};
 
 #[tokio::main]
@@ -31,12 +32,15 @@ async fn play(words: &[&str]) -> anyhow::Result<()> {
         ["client"] => fanout::client::run(None),
         ["client", folder] => fanout::client::run(Some(Path::new(folder))),
         ["floor"] => fanout::floor::run(),
-        ["ours", databases] => fanout::ours::run(databases.parse()?, None).await,
-        ["ours", databases, folder] => {
-            fanout::ours::run(databases.parse()?, Some(Path::new(folder))).await
-        }
+        ["ours", databases] => ours(databases, Transport::Own).await,
+        ["ours", databases, folder] => ours(databases, Transport::OwnTls(Path::new(folder))).await,
+        ["h2"] => ours("1", Transport::H2).await,
         _ => bail!("no role of the benchmark: {words:?}"),
     }
+}
+
+async fn ours(databases: &str, transport: Transport<'_>) -> anyhow::Result<()> {
+    fanout::ours::run(databases.parse()?, transport).await
 }
 
 async fn measure() -> anyhow::Result<()> {

@@ -16,8 +16,8 @@
 
 mod connection;
 mod load;
+mod reply;
 mod share;
-mod told;
 mod transport;
 mod worker;
 
@@ -26,8 +26,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use anyhow::Context;
 
+use self::reply::Reply;
 use self::share::Share;
-use self::told::Told;
 use self::worker::Worker;
 use super::certificates;
 use super::control::{answer, listen, open_many_files};
@@ -40,33 +40,35 @@ use super::control::{answer, listen, open_many_files};
 pub fn run(certificates: Option<&Path>) -> anyhow::Result<()> {
     open_many_files()?;
     let tls = certificates.map(certificates::client).transpose()?;
-    let (teller, told) = mpsc::channel();
-    let workers = Share::all().map(|share| Worker::start(share, tls.clone(), teller.clone()));
+    let (sender, replies) = mpsc::channel();
+    let workers = Share::all().map(|share| Worker::start(share, tls.clone(), sender.clone()));
     let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
-    let (sender, lines) = mpsc::channel();
-    listen(move |line| sender.send(line).is_ok());
-    let ended = lead(&workers, &lines, &told);
+    let (line_sender, lines) = mpsc::channel();
+    listen(move |line| line_sender.send(line).is_ok());
+    let ended = lead(&workers, &lines, &replies);
     if let Err(error) = &ended {
         answer(&format!("broken {error:#}"))?;
     }
     ended
 }
 
-/// Every worker hears every line. An answer is given when all have one.
+/// Gives every line to every worker, and answers once all have replied.
 fn lead(
     workers: &[Worker],
     lines: &Receiver<String>,
-    told: &Receiver<anyhow::Result<Told>>,
+    replies: &Receiver<anyhow::Result<Reply>>,
 ) -> anyhow::Result<()> {
     for line in lines {
         for worker in workers {
             worker.tell(&line)?;
         }
         loop {
-            let all = workers.iter().map(|_| told.recv().context("nobody works")?);
+            let all = workers
+                .iter()
+                .map(|_| replies.recv().context("nobody works")?);
             let all = all.collect::<anyhow::Result<Vec<_>>>()?;
-            let more = all.iter().all(|told| matches!(told, Told::Ready));
-            answer(&Told::by_all(all)?)?;
+            let more = all.iter().all(|reply| matches!(reply, Reply::Ready));
+            answer(&Reply::by_all(all)?)?;
             if !more {
                 break;
             }
@@ -75,4 +77,4 @@ fn lead(
     Ok(())
 }
 
-type Teller = Sender<anyhow::Result<Told>>;
+type ReplySender = Sender<anyhow::Result<Reply>>;

@@ -51,9 +51,9 @@ pub fn run() -> anyhow::Result<()> {
     for _ in 0..SHARDS {
         shards.push(Shard::new(Arc::clone(&shared))?);
     }
-    let doors = shards.iter().map(Shard::door).collect::<Vec<_>>();
+    let handles = shards.iter().map(Shard::handle).collect::<Vec<_>>();
     if let Some(first) = shards.first_mut() {
-        first.accept(listener, doors.clone())?;
+        first.accept(listener, handles.clone())?;
     }
     for shard in shards {
         thread::spawn(move || {
@@ -66,7 +66,7 @@ pub fn run() -> anyhow::Result<()> {
     answer(&format!("listening {address}"))?;
     let (sender, commands) = mpsc::channel();
     listen(move |line| sender.send(line).is_ok());
-    let wakers: Vec<_> = doors.into_iter().map(|door| door.waker).collect();
+    let wakers: Vec<_> = handles.into_iter().map(|handle| handle.waker).collect();
     for line in commands {
         obey(&shared, &wakers, &acked, &line).with_context(|| line.clone())?;
     }

@@ -27,13 +27,23 @@ use tokio_util::sync::CancellationToken;
 use super::certificates;
 use super::content::{self, NAME};
 use super::control::{answer, cpu, from_hex, listen, now, open_many_files};
+use super::h2::OverH2;
 
-/// Serves a catalogue of so many databases until the standard input ends; over mutual TLS, if
-/// there is a folder with certificates.
+/// How the server speaks HTTP/2.
+#[derive(Debug, Clone, Copy)]
+pub enum Transport<'a> {
+    Own,
+    /// Over mutual TLS, with the certificates in a folder.
+    OwnTls(&'a Path),
+    /// By the `h2` crate.
+    H2,
+}
+
+/// Serves a catalogue of so many databases until the standard input ends.
 ///
 /// # Errors
 /// The server failed, or a fleet did not acknowledge in time.
-pub async fn run(databases: usize, certificates: Option<&Path>) -> anyhow::Result<()> {
+pub async fn run(databases: usize, transport: Transport<'_>) -> anyhow::Result<()> {
     open_many_files()?;
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -49,8 +59,12 @@ pub async fn run(databases: usize, certificates: Option<&Path>) -> anyhow::Resul
         Arc::new(NoTelemetry),
         Limits::default(),
     );
-    if let Some(folder) = certificates {
-        server = server.with_tls(Arc::new(certificates::server(folder).await?));
+    match transport {
+        Transport::Own => {}
+        Transport::OwnTls(folder) => {
+            server = server.with_tls(Arc::new(certificates::server(folder).await?));
+        }
+        Transport::H2 => server = server.with_http2(Arc::new(OverH2)),
     }
     let (sender, mut commands) = mpsc::unbounded_channel();
     listen(move |line| sender.send(line).is_ok());

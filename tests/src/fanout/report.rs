@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub use self::goals::Goal;
-use super::figure::Figure;
+use super::figure::{Figure, rounded};
 
 /// The content of `target/bench/fanout.json`.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +24,8 @@ pub struct Report {
     pub all_acks_vs_gcp_best: Option<f64>,
     /// The same by that of the floor.
     pub all_acks_vs_floor: f64,
+    /// This crate's HTTP/2 by the `h2` crate's, under the same server.
+    pub own_vs_h2: Ratios,
     pub publish_call: PublishCall,
     pub stuck: Stuck,
     pub databases: Databases,
@@ -47,6 +49,27 @@ pub struct Side {
     pub rss_kb_per_used_stream: f64,
     /// From dropping all connections to all of them synced again.
     pub storm_s: Figure,
+}
+
+/// Figures of one server by those of another. Times are medians.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Ratios {
+    pub cpu_per_push: f64,
+    pub push_to_all_acks: f64,
+    pub rss_per_idle_stream: f64,
+    pub rss_per_used_stream: f64,
+}
+
+impl Ratios {
+    pub(super) fn of(side: &Side, other: &Side) -> Self {
+        let ratio = |of: fn(&Side) -> f64| rounded(of(side) / of(other));
+        Self {
+            cpu_per_push: ratio(|side| side.cpu_us_per_push.median),
+            push_to_all_acks: ratio(|side| side.push_to_all_acks_ms.median),
+            rss_per_idle_stream: ratio(|side| side.rss_kb_per_idle_stream),
+            rss_per_used_stream: ratio(|side| side.rss_kb_per_used_stream),
+        }
+    }
 }
 
 /// Whether publishing gets longer with more streams.

@@ -21,6 +21,8 @@ pub(super) enum Server {
         /// A folder of certificates: with mutual TLS.
         certificates: Option<PathBuf>,
     },
+    /// Ours, with the `h2` crate for HTTP/2.
+    H2,
     Floor,
     /// The peer's program and which of its caches.
     Go {
@@ -83,6 +85,7 @@ impl Rig {
                 }
                 Helper::of_us(&role)?
             }
+            Server::H2 => Helper::of_us(&["h2"])?,
             Server::Floor => Helper::of_us(&["floor"])?,
             Server::Go { program, cache } => Helper::start(program, &["-cache", cache])?,
         };

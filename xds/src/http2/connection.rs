@@ -1,5 +1,5 @@
-//! One connection without its socket: bytes and time go in, frames come out, and the requests
-//! are driven in between.
+//! One connection without its socket. Bytes and the time go in, frames come out, and the
+//! requests are driven in between.
 
 mod control;
 mod receive;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    calm::Calm,
     exchange::Service,
+    flood_budget::FloodBudget,
     frame::{
         self, DEFAULT_WINDOW, ErrorCode, SETTINGS_HEADER_TABLE_SIZE,
         SETTINGS_MAX_CONCURRENT_STREAMS, SETTINGS_MAX_HEADER_LIST_SIZE,
@@ -21,72 +21,74 @@ use super::{
     stream::Stream,
 };
 
-/// What one client may cost.
+/// Limits of one connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) streams: u32,
-    /// Of the header section of one request, in bytes as the protocol counts them.
-    pub(crate) header_bytes: u32,
+pub struct Bounds {
+    /// Streams that are open at once.
+    pub streams: u32,
+    /// The header section of one request, in bytes as the protocol counts them.
+    pub header_bytes: u32,
 }
 
 pub(super) struct Connection<S> {
     service: Arc<S>,
     bounds: Bounds,
     pub(super) output: Output,
-    /// The beginning of a frame whose end has not come yet.
+    /// A frame that is not complete yet.
     partial: Vec<u8>,
     phase: Phase,
     decoder: Decoder,
-    /// A header section whose end has not come yet.
+    /// A header section that is not complete yet.
     block: Option<Box<Block>>,
     streams: Vec<Stream>,
     /// The highest stream that the client has opened.
     last_stream: u32,
-    /// Streams that were ended by us, the newest first: what comes for them crossed the end.
+    /// The streams that this server ended last, newest first. Frames for them may still be on
+    /// their way and are ignored.
     ended: [u32; 8],
-    /// What the client takes, over all streams.
+    /// What this server may still send on the connection.
     send_window: i64,
-    /// Of a new stream.
+    /// What it may send on a new stream.
     initial_window: i64,
-    /// What the client may still send, over all streams.
+    /// What the client may still send on the connection.
     receive_window: u32,
-    calm: Calm,
+    flood_budget: FloodBudget,
     leaving: bool,
     /// The number of answers to our pings.
     pub(super) pongs: u32,
-    /// Which stream is served first: it changes, so that none is left for last for ever.
+    /// Which stream is served first. It changes, so that no stream always comes last.
     turn: usize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
     Preface,
-    /// The client's settings come first.
+    /// The client's settings must come first.
     Settings,
     Open,
 }
 
-/// A header section in parts.
+/// A header section that comes in several frames.
 struct Block {
     stream: u32,
     end_stream: bool,
     fragment: Vec<u8>,
 }
 
-/// What ends a connection: the client is told, and it is over.
+/// An error that ends the connection. The client is sent its code and reason.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("{words}")]
+#[error("{reason}")]
 pub(super) struct Failure {
-    code: ErrorCode,
-    words: &'static str,
+    pub(super) code: ErrorCode,
+    reason: &'static str,
 }
 
-const fn failure(code: ErrorCode, words: &'static str) -> Failure {
-    Failure { code, words }
+const fn failure(code: ErrorCode, reason: &'static str) -> Failure {
+    Failure { code, reason }
 }
 
-fn protocol(words: &'static str) -> Failure {
-    failure(ErrorCode::Protocol, words)
+fn protocol(reason: &'static str) -> Failure {
+    failure(ErrorCode::Protocol, reason)
 }
 
 fn size() -> Failure {
@@ -99,7 +101,7 @@ fn size() -> Failure {
 impl<S: Service> Connection<S> {
     pub(super) fn new(service: Arc<S>, bounds: Bounds, now: Instant) -> Self {
         let mut output = Output::default();
-        // Without a table of its own an idle connection remembers no header fields.
+        // Without a table of header fields an idle connection holds none.
         let settings = [
             (SETTINGS_HEADER_TABLE_SIZE, 0),
             (SETTINGS_MAX_CONCURRENT_STREAMS, bounds.streams),
@@ -120,43 +122,50 @@ impl<S: Service> Connection<S> {
             send_window: DEFAULT_WINDOW,
             initial_window: DEFAULT_WINDOW,
             receive_window: RECEIVE_WINDOW,
-            calm: Calm::new(now),
+            flood_budget: FloodBudget::new(now),
             leaving: false,
             pongs: 0,
             turn: 0,
         }
     }
 
-    /// Whether a request has come on it.
+    /// Whether the client has sent a request.
     pub(super) fn has_served(&self) -> bool {
         self.last_stream > 0
     }
 
-    /// Asks for a sign of life.
+    /// Sends a PING.
     pub(super) fn ping(&mut self) {
         frame::put_ping(self.output.tail(), 0, PING);
     }
 
-    /// Takes no more requests.
+    /// Sends a GOAWAY and accepts no more requests.
     pub(super) fn leave(&mut self) {
         if !std::mem::replace(&mut self.leaving, true) {
-            let words = "the server is stopping";
+            let reason = "the server is stopping";
             let out = self.output.tail();
-            frame::put_go_away(out, self.last_stream, ErrorCode::NoError, words);
+            frame::put_go_away(out, self.last_stream, ErrorCode::NoError, reason);
         }
     }
 
-    /// Whether it has said that it takes no more requests, and those that it took are over.
+    /// Whether no more requests are accepted and all that were have ended.
     pub(super) fn has_left(&self) -> bool {
         self.leaving && self.streams.is_empty()
     }
 
-    /// Tells the client why, and ends every request.
+    /// Sends a GOAWAY with the error, and ends every request.
     pub(super) fn fail(&mut self, failure: Failure) {
         let out = self.output.tail();
-        frame::put_go_away(out, self.last_stream, failure.code, failure.words);
+        frame::put_go_away(out, self.last_stream, failure.code, failure.reason);
         self.leaving = true;
         self.streams.clear();
+    }
+
+    /// The memory of frames and header sections that are not complete, in bytes.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn held(&self) -> usize {
+        let block = self.block.as_ref().map(|block| block.fragment.capacity());
+        self.partial.capacity() + block.unwrap_or_default()
     }
 
     fn stream(&mut self, id: u32) -> Option<&mut Stream> {
@@ -177,7 +186,7 @@ impl<S: Service> Connection<S> {
 }
 
 const PING: [u8; 8] = *b"alive? \n";
-/// Over all streams, in bytes. It is the protocol's default.
+/// What the client may send on the connection, in bytes. It is the protocol's default.
 const RECEIVE_WINDOW: u32 = 65_535;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A connection on its socket: one future, driven by one task.
+//! Drives a connection on its socket: one future, polled by one task.
 
 mod scratch;
 
@@ -27,22 +27,22 @@ use super::{
 };
 use crate::broadcast_waker::{BroadcastWaker, WakerRegistration};
 
-/// How connections are kept, and how long a client may take.
+/// How long a client may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// Until the first request.
-    pub(crate) first_request: Duration,
-    /// Of silence, before the client is asked for a sign of life.
-    pub(crate) keepalive_interval: Duration,
-    /// For the sign of life.
-    pub(crate) keepalive_timeout: Duration,
-    /// For the socket to take anything of what waits for it.
-    pub(crate) write: Duration,
-    /// For requests to end once no new ones are taken.
-    pub(crate) drain: Duration,
+pub struct Timeouts {
+    /// Until its first request.
+    pub first_request: Duration,
+    /// Silence after which the client is sent a PING.
+    pub keepalive_interval: Duration,
+    /// Until it answers the PING.
+    pub keepalive_timeout: Duration,
+    /// Until its socket takes any of the bytes that wait.
+    pub write: Duration,
+    /// Until its open requests end, once no new ones are accepted.
+    pub drain: Duration,
 }
 
-/// Tells all connections of a server that it is to end.
+/// Tells every connection of a server to shut down.
 #[derive(Debug, Default)]
 pub(crate) struct Stop {
     begun: AtomicBool,
@@ -60,34 +60,34 @@ impl Stop {
     }
 }
 
-/// Serves one client until it leaves or has to.
+/// Serves one client until the connection ends.
 pub(crate) struct Driver<IO, S> {
     io: IO,
     connection: Connection<S>,
-    patience: Patience,
+    timeouts: Timeouts,
     stop: Arc<Stop>,
     registration: WakerRegistration,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
-    /// When the client's last sign of life came.
+    /// When the client last sent anything.
     heard: Instant,
-    /// Since when it is asked for one.
+    /// When the PING was sent that it has not answered.
     asked: Option<Instant>,
-    /// Since when the socket has taken nothing of what waits for it.
+    /// Since when the socket has taken none of the bytes that wait.
     stalled: Option<Instant>,
-    /// When it is over, whatever is still open.
+    /// When the connection is closed although requests are still open.
     end: Option<Instant>,
-    /// When no more requests are taken.
+    /// When it stops accepting requests because of its age.
     retires: Option<Instant>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
-    /// `age` is how long the connection takes requests, if that is bounded.
+    /// `age` is how long the connection accepts requests; `None` means without limit.
     pub(crate) fn new(
         io: IO,
         service: Arc<S>,
         bounds: Bounds,
-        patience: Patience,
+        timeouts: Timeouts,
         age: Option<Duration>,
         stop: Arc<Stop>,
     ) -> Self {
@@ -95,10 +95,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         Self {
             io,
             connection: Connection::new(service, bounds, now),
-            patience,
+            timeouts,
             registration: WakerRegistration::new(stop.waker.clone()),
             stop,
-            timer: Box::pin(sleep_until(now + patience.first_request)),
+            timer: Box::pin(sleep_until(now + timeouts.first_request)),
             opened: now,
             heard: now,
             asked: None,
@@ -128,8 +128,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         }
     }
 
-    /// Reads, drives the requests and writes until the socket has nothing or takes nothing, or
-    /// it is the turn of others.
+    /// Reads, drives the requests and writes, until the socket is empty or blocked, or until
+    /// other connections must be served.
     fn advance(
         &mut self,
         cx: &mut Context<'_>,
@@ -160,8 +160,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         }
     }
 
-    /// A client that does not take what waits for it is not read from. Of one that sends
-    /// without pause, no more is read than what is left of its `turn`.
+    /// Reads at most `turn` bytes, and nothing while too much waits for the socket.
     fn read(
         &mut self,
         cx: &mut Context<'_>,
@@ -211,13 +210,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         }
     }
 
-    /// When something must be done although nothing has happened.
+    /// The next deadline.
     fn due(&self) -> Instant {
         let silence = match (self.stalled, self.asked) {
-            // Whether it is alive, what waits for it will show.
-            (Some(since), _) => since + self.patience.write,
-            (None, Some(since)) => since + self.patience.keepalive_timeout,
-            (None, None) => self.heard + self.patience.keepalive_interval,
+            // No PING is needed: the bytes that wait show whether the client is alive.
+            (Some(since), _) => since + self.timeouts.write,
+            (None, Some(since)) => since + self.timeouts.keepalive_timeout,
+            (None, None) => self.heard + self.timeouts.keepalive_interval,
         };
         let others = [
             self.first_due(),
@@ -228,21 +227,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         others.into_iter().flatten().fold(silence, Instant::min)
     }
 
-    /// When the first request must have come. What leaves already waits for none.
+    /// The deadline of the first request. A connection that shuts down waits for none.
     fn first_due(&self) -> Option<Instant> {
         let waits = !self.connection.has_served() && self.end.is_none();
-        waits.then(|| self.opened + self.patience.first_request)
+        waits.then(|| self.opened + self.timeouts.first_request)
     }
 
-    /// Does what is due.
+    /// Acts on every deadline that has passed.
     fn expire(&mut self, now: Instant) -> ControlFlow<()> {
-        let Patience {
+        let Timeouts {
             first_request: _,
             keepalive_interval,
             keepalive_timeout,
             write,
             drain: _,
-        } = self.patience;
+        } = self.timeouts;
         let passed = |since: Option<Instant>, time| since.is_some_and(|since| since + time <= now);
         if passed(self.stalled, write)
             || (self.stalled.is_none() && passed(self.asked, keepalive_timeout))
@@ -267,11 +266,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
 
     fn leave(&mut self, now: Instant) {
         self.connection.leave();
-        self.end.get_or_insert(now + self.patience.drain);
+        self.end.get_or_insert(now + self.timeouts.drain);
     }
 
-    /// Waits until `due`, or wakes too early: an armed timer is moved forward in time only
-    /// when it has rung, which is far less often than something happens.
+    /// Waits until `due`, and may return early. Moving a timer to a later time costs more than a
+    /// wake-up in vain, so that is done only once it has fired.
     fn poll_timer(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if due < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(due);

@@ -1,4 +1,4 @@
-//! What a connection carries, one request each.
+//! The interface between a connection and the services behind it.
 
 use std::{
     collections::VecDeque,
@@ -12,63 +12,64 @@ use tokio::time::Instant;
 use super::request::Request;
 
 /// Answers the requests of a connection.
-pub(crate) trait Service: fmt::Debug + Send + Sync + 'static {
-    /// Called on the connection's task; it must not block.
+pub trait Service: fmt::Debug + Send + Sync + 'static {
+    /// Accepts a request. It is called on the connection's task and must not block.
     fn open(&self, request: Request, now: Instant) -> Box<dyn Exchange>;
 }
 
-/// A request and its response, driven by the connection's task. Dropping it is the end,
-/// whether it was complete or not.
-pub(crate) trait Exchange: Send {
-    /// The next bytes of the request's body.
+/// One request and its response, driven by the connection's task. It is dropped when the stream
+/// ends, complete or not.
+pub trait Exchange: Send {
+    /// Takes the next bytes of the request's body.
     fn receive(&mut self, data: &[u8], now: Instant);
 
-    /// The request's body is complete.
+    /// Learns that the request's body is complete.
     fn finish(&mut self);
 
-    /// The bytes of the body that are done with, since the last call. The client may send as
-    /// many more; until then they count against its window.
+    /// Returns how many bytes of the body were processed since the last call. The client may send
+    /// as many more; until then they count against its flow-control window.
     fn released(&mut self) -> usize;
 
-    /// The next part of the response. Called when all earlier ones are on their way.
+    /// Returns the next part of the response. Called once all earlier parts are framed.
     fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Part>;
 
-    /// Called instead while a part still waits for the client: what needs no sending may be
-    /// done, and what was due is taken note of.
+    /// Called instead of [`Exchange::poll`] while a part still waits for the client. It does what
+    /// needs no sending, such as acting on a deadline.
     fn rest(&mut self, _now: Instant) {}
 
-    /// Asked while a part waits for a client that takes nothing: whether the end is not to wait
-    /// with it. How it ends the client then cannot be told.
+    /// Called while a part waits for a client that reads nothing. Returns whether the stream is
+    /// to be reset at once; the client then learns no status.
     fn is_over(&self, _now: Instant) -> bool {
         false
     }
 
-    /// When to poll, or to let rest, although nothing has happened.
+    /// When to call [`Exchange::poll`] or [`Exchange::rest`] although nothing has happened.
     fn deadline(&self) -> Option<Instant>;
 }
 
 /// A part of a response.
 #[derive(Debug)]
-pub(crate) enum Part {
-    /// Header fields, encoded. The first part, unless that is the end.
+pub enum Part {
+    /// Encoded header fields that begin the response.
     Head(Vec<u8>),
     /// More of the body.
     Body(Chunks),
-    /// Header fields, encoded, that end the response. Empty: it ends without any.
+    /// Encoded header fields that end the response; empty if there are none. A response without
+    /// a body is this part alone.
     End(Vec<u8>),
 }
 
-/// Bytes in pieces, which may be shared with other streams. Most often it is one piece.
+/// Bytes in pieces, which may be shared with other streams. Most often there is one piece.
 #[derive(Debug, Default)]
-pub(crate) struct Chunks {
+pub struct Chunks {
     /// Empty if there is nothing.
     first: Bytes,
     others: VecDeque<Bytes>,
 }
 
 impl Chunks {
-    /// An empty one is left out: there would be nothing to take.
-    pub(crate) fn push(&mut self, chunk: Bytes) {
+    /// Appends a piece, unless it is empty.
+    pub fn push(&mut self, chunk: Bytes) {
         if self.first.is_empty() {
             self.first = chunk;
         } else if !chunk.is_empty() {
@@ -81,7 +82,7 @@ impl Chunks {
     }
 
     /// Takes the first bytes, at most `limit`.
-    pub(crate) fn take(&mut self, limit: usize) -> Option<Bytes> {
+    pub fn take(&mut self, limit: usize) -> Option<Bytes> {
         if self.first.is_empty() {
             return None;
         }

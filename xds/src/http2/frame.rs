@@ -1,12 +1,12 @@
 //! Frames, RFC 9113 sections 4, 6 and 7.
 
-/// Of a frame's header, in bytes.
+/// The length of a frame's header, in bytes.
 pub(super) const HEADER_LENGTH: usize = 9;
 
-/// Of a frame's payload, in bytes: what both sides may send without having agreed on more.
+/// The largest payload of a frame, in bytes. Neither side has to agree to it.
 pub(super) const MAX_PAYLOAD: usize = 16_384;
 
-/// What a client sends first.
+/// The first bytes of every client.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,7 +21,7 @@ pub(super) enum Kind {
     GoAway,
     WindowUpdate,
     Continuation,
-    /// To be ignored.
+    /// Frames of unknown kinds are ignored.
     Unknown,
 }
 
@@ -101,15 +101,15 @@ pub(super) fn put_reset(out: &mut Vec<u8>, stream: u32, code: ErrorCode) {
     out.extend_from_slice(&(code as u32).to_be_bytes());
 }
 
-pub(super) fn put_go_away(out: &mut Vec<u8>, last_stream: u32, code: ErrorCode, words: &str) {
-    put_header(out, 8 + words.len(), Kind::GoAway, 0, 0);
+pub(super) fn put_go_away(out: &mut Vec<u8>, last_stream: u32, code: ErrorCode, reason: &str) {
+    put_header(out, 8 + reason.len(), Kind::GoAway, 0, 0);
     out.extend_from_slice(&last_stream.to_be_bytes());
     out.extend_from_slice(&(code as u32).to_be_bytes());
-    out.extend_from_slice(words.as_bytes());
+    out.extend_from_slice(reason.as_bytes());
 }
 
-/// The payload of a DATA or HEADERS frame without its padding; `None` if that is longer than
-/// the payload.
+/// Returns the payload of a DATA or HEADERS frame without its padding. `None` if the padding is
+/// longer than the payload.
 pub(super) fn unpadded(header: Header, payload: &[u8]) -> Option<&[u8]> {
     if !header.has(PADDED) {
         return Some(payload);
@@ -118,7 +118,7 @@ pub(super) fn unpadded(header: Header, payload: &[u8]) -> Option<&[u8]> {
     rest.get(..rest.len().checked_sub(usize::from(padding))?)
 }
 
-/// The number in a payload that is one.
+/// Reads a payload that is one number.
 pub(super) fn number(payload: &[u8]) -> Option<u32> {
     payload.try_into().ok().map(u32::from_be_bytes)
 }
@@ -140,7 +140,7 @@ pub(super) enum ErrorCode {
 
 pub(super) const MAX_STREAM: u32 = (1 << 31) - 1;
 pub(super) const MAX_WINDOW: i64 = (1 << 31) - 1;
-/// The size of every window until it is changed.
+/// The size of every window before it is changed.
 pub(super) const DEFAULT_WINDOW: i64 = 65_535;
 
 pub(super) const ACK: u8 = 0x1;

@@ -1,5 +1,4 @@
-//! Header compression, RFC 7541: all of decoding, and of encoding the part that needs no
-//! state.
+//! Header compression, RFC 7541. Decoding is complete; encoding uses no table.
 
 mod decoder;
 mod encoder;
@@ -10,3 +9,6 @@ pub(super) use self::{
     decoder::Decoder,
     encoder::{field, status},
 };
+
+#[cfg(fuzzing)]
+pub(super) use self::decoder::HpackError;

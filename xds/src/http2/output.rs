@@ -1,4 +1,4 @@
-//! What waits for the socket.
+//! The bytes that wait for the socket.
 
 use std::{
     collections::VecDeque,
@@ -14,17 +14,17 @@ use tokio::io::AsyncWrite;
 pub(super) struct Output {
     queue: VecDeque<Bytes>,
     queued: usize,
-    /// Comes after the queue.
+    /// Small pieces, collected. They come after the queue.
     tail: Vec<u8>,
 }
 
 impl Output {
-    /// To be appended to.
+    /// Returns the buffer for small pieces, for the caller to append to.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }
 
-    /// Appends what may be shared: copied if it is small, else kept.
+    /// Appends bytes that other connections may share. Small ones are copied, others are kept.
     pub(super) fn put(&mut self, bytes: Bytes) {
         if bytes.len() < COPIED {
             self.tail.extend_from_slice(&bytes);
@@ -35,7 +35,7 @@ impl Output {
         self.queue.push_back(bytes);
     }
 
-    /// In bytes.
+    /// The number of bytes that wait.
     pub(super) fn len(&self) -> usize {
         self.queued + self.tail.len()
     }
@@ -44,8 +44,8 @@ impl Output {
         self.len() == 0
     }
 
-    /// Lends memory for as long as there is something to collect; [`Output::give_back`] takes
-    /// it off an empty one, so that an idle connection holds none.
+    /// Lends a buffer for small pieces. [`Output::give_back`] returns it once nothing waits, so
+    /// that an idle connection holds none.
     pub(super) fn lend(&mut self, memory: Vec<u8>) {
         if self.tail.capacity() == 0 {
             self.tail = memory;
@@ -61,7 +61,7 @@ impl Output {
         Some(std::mem::take(&mut self.tail))
     }
 
-    /// Writes until everything is written; `written` is set if anything was.
+    /// Writes until nothing waits or the socket takes no more. Sets `written` if it took anything.
     pub(super) fn poll_write<IO: AsyncWrite + Unpin>(
         &mut self,
         io: &mut IO,
@@ -89,7 +89,8 @@ impl Output {
         Pin::new(io).poll_flush(cx)
     }
 
-    fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+    /// The pieces that wait, in order.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let tail = (!self.tail.is_empty()).then_some(&*self.tail);
         self.queue.iter().map(AsRef::as_ref).chain(tail)
     }
@@ -111,6 +112,7 @@ impl Output {
         }
     }
 
+    /// Moves the small pieces to the end of the queue.
     fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.queued += self.tail.len();
@@ -119,7 +121,7 @@ impl Output {
     }
 }
 
-/// Below this many bytes a copy costs less than an entry of its own.
+/// Pieces shorter than this are copied, in bytes. A copy costs less than an entry in the queue.
 const COPIED: usize = 2048;
-/// The pieces of one write.
+/// The number of pieces in one write.
 const VECTOR: usize = 16;

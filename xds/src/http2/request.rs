@@ -1,27 +1,27 @@
-//! The head of a request, as RFC 9113 section 8 wants it.
+//! The head of a request, RFC 9113 section 8.
 
 use bytes::Bytes;
 
 /// The header section of a request.
 #[derive(Debug, Default)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    pub(crate) scheme: String,
-    pub(crate) authority: String,
-    pub(crate) path: String,
-    /// The fields beside those, in order.
-    pub(crate) fields: Vec<(Bytes, Bytes)>,
+pub struct Request {
+    pub method: String,
+    pub scheme: String,
+    pub authority: String,
+    pub path: String,
+    /// The other fields, in order.
+    pub fields: Vec<(Bytes, Bytes)>,
 }
 
 impl Request {
     /// The first value of a field.
-    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
         let found = self.fields.iter().find(|field| field.0 == name)?;
         Some(&found.1)
     }
 }
 
-/// Collects the fields of a header section, and finds out whether they make one.
+/// Collects the fields of a header section and checks that they form a request, or trailers.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     method: Option<String>,
@@ -43,7 +43,7 @@ impl Builder {
         self.malformed |= fits.is_none();
     }
 
-    /// The head, and the length of the body if it was said; `None` if it is malformed.
+    /// Returns the request and the length of its body, if it says one. `None` if it is malformed.
     pub(super) fn request(self) -> Option<(Request, Option<u64>)> {
         if self.malformed {
             return None;

@@ -8,15 +8,15 @@ use super::{
 pub(super) struct Stream {
     pub(super) id: u32,
     pub(super) exchange: Box<dyn Exchange>,
-    /// The client's window. A change of its settings may leave it below zero.
+    /// What this server may still send. A change of the client's settings may leave it below zero.
     pub(super) send_window: i64,
     /// What the client may still send.
     pub(super) receive_window: u32,
-    /// What it has been allowed again and not been told.
+    /// What it may send again and has not been told yet.
     owed: u32,
-    /// Of the body, if its length was said.
+    /// What is left of the body, if the request said its length.
     pub(super) expected: Option<u64>,
-    /// The client has sent everything.
+    /// The request is complete.
     pub(super) client_done: bool,
     outbound: Chunks,
     ending: Option<Vec<u8>>,
@@ -53,7 +53,7 @@ impl Stream {
         }
     }
 
-    /// Frames what the windows and the output have room for. Says how many frames.
+    /// Frames as much as the windows and the output have room for. Returns the number of frames.
     pub(super) fn flush(&mut self, output: &mut Output, connection_window: &mut i64) -> usize {
         let mut frames = 0;
         while !self.outbound.is_empty() && output.len() < HIGH_WATER {
@@ -88,7 +88,7 @@ impl Stream {
         frames
     }
 
-    /// Lets the client send more, for bytes of the body that are done with.
+    /// Lets the client send more, as far as its body was processed.
     pub(super) fn credit(&mut self, padding: usize, output: &mut Output) {
         let released = self.exchange.released() + padding;
         self.owed += u32::try_from(released).unwrap_or_default();
@@ -99,7 +99,8 @@ impl Stream {
         }
     }
 
-    /// Enters a part of the body; false if the body is longer than was said, or shorter.
+    /// Counts a part of the body. Returns false if the body is longer or shorter than the request
+    /// said.
     pub(super) fn measure(&mut self, length: usize, last: bool) -> bool {
         let Some(expected) = &mut self.expected else {
             return true;
@@ -114,7 +115,7 @@ impl Stream {
     }
 }
 
-/// A header section, in as many frames as it needs.
+/// Writes a header section, in as many frames as it needs.
 fn put_block(out: &mut Vec<u8>, stream: u32, flags: u8, block: &[u8]) {
     let mut kind = Kind::Headers;
     let mut flags = flags;
@@ -130,12 +131,12 @@ fn put_block(out: &mut Vec<u8>, stream: u32, flags: u8, block: &[u8]) {
     }
 }
 
-/// What a client may send on one stream before it is told to go on, in bytes. It is the
-/// protocol's default, so that nobody needs to be told.
+/// What a client may send on a new stream, in bytes. It is the protocol's default, so that no
+/// setting is needed.
 const WINDOW: u32 = 65_535;
 
-/// What is framed ahead of the socket, in bytes: with the frame that goes over it, two of the
-/// largest frames at most.
+/// Nothing more is framed while so many bytes wait for the socket. The frame that exceeds it
+/// may be one of the largest.
 pub(super) const HIGH_WATER: usize = 16_384;
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use super::{ads::Ads, services::Services, telemetry::Telemetry};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{
-    http2::{Bounds, Driver, Patience},
+    http2::{Bounds, Driver, Timeouts, foreign::ForeignHttp2},
     peer::Peer,
 };
 
@@ -37,6 +37,7 @@ pub(super) struct Front {
     ads: Arc<Ads>,
     telemetry: Arc<Telemetry>,
     routes: Routes,
+    http2: Option<Arc<dyn ForeignHttp2>>,
     connections: Arc<Semaphore>,
     tasks: TaskTracker,
     #[cfg(feature = "tls")]
@@ -44,8 +45,14 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub(super) fn new(ads: Arc<Ads>, telemetry: Arc<Telemetry>, routes: Routes) -> Self {
+    pub(super) fn new(
+        ads: Arc<Ads>,
+        telemetry: Arc<Telemetry>,
+        routes: Routes,
+        http2: Option<Arc<dyn ForeignHttp2>>,
+    ) -> Self {
         Self {
+            http2,
             connections: Arc::new(Semaphore::new(ads.limits.connections)),
             ads,
             telemetry,
@@ -124,6 +131,13 @@ impl Front {
             });
             return;
         }
+        if let Some(http2) = &self.http2 {
+            let (bounds, timeouts) = self.terms();
+            let services = Arc::new(self.services(peer, permit));
+            self.tasks
+                .spawn(http2.serve(socket, services, bounds, timeouts));
+            return;
+        }
         self.tasks.spawn(self.connection(socket, peer, permit));
     }
 
@@ -137,28 +151,39 @@ impl Front {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        let (bounds, timeouts) = self.terms();
+        let age = self.ads.limits.connection_age;
+        let age = age.map(|age| scattered(age, &peer));
+        let services = Arc::new(self.services(peer, permit));
+        let stop = Arc::clone(&self.ads.stop);
+        Driver::new(io, services, bounds, timeouts, age, stop)
+    }
+
+    fn services(&self, peer: Peer, permit: OwnedSemaphorePermit) -> Services {
+        Services {
+            ads: Arc::clone(&self.ads),
+            telemetry: Arc::clone(&self.telemetry),
+            routes: self.routes.clone(),
+            peer,
+            _permit: permit,
+        }
+    }
+
+    /// The limits of one connection.
+    fn terms(&self) -> (Bounds, Timeouts) {
         let limits = &self.ads.limits;
         let bounds = Bounds {
             streams: limits.streams_per_connection,
             header_bytes: limits.header_bytes,
         };
-        let patience = Patience {
+        let timeouts = Timeouts {
             first_request: limits.first_request,
             keepalive_interval: limits.keepalive_interval,
             keepalive_timeout: limits.keepalive_timeout,
             write: limits.write,
             drain: limits.drain,
         };
-        let age = limits.connection_age.map(|age| scattered(age, &peer));
-        let services = Services {
-            ads: Arc::clone(&self.ads),
-            telemetry: Arc::clone(&self.telemetry),
-            routes: self.routes.clone(),
-            peer,
-            _permit: permit,
-        };
-        let stop = Arc::clone(&self.ads.stop);
-        Driver::new(io, Arc::new(services), bounds, patience, age, stop)
+        (bounds, timeouts)
     }
 }
 

@@ -6,8 +6,8 @@ use anyhow::{Context, ensure};
 use mio::{Registry, Token};
 
 use super::connection::{Connection, Shared};
+use super::reply::Reply;
 use super::share::Share;
-use super::told::Told;
 use crate::fanout::control::now;
 
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl Load {
         Ok(())
     }
 
-    /// Something has happened to a connection.
+    /// Reads from a connection or writes to it.
     pub(super) fn handle(&mut self, place: usize, writable: bool) -> anyhow::Result<()> {
         let slot = self.slots.get_mut(place).context("an unknown connection")?;
         let Some(connection) = &mut slot.connection else {
@@ -178,10 +178,10 @@ impl Load {
         if slot.has == 0 {
             self.unready -= 1;
         }
-        let is_news = slot.has != self.version;
+        let is_new = slot.has != self.version;
         slot.has = self.version;
         if let Waiting::Round { counted, at } = &mut self.waiting
-            && is_news
+            && is_new
             && place < *counted
         {
             at.push(arrived);
@@ -189,20 +189,20 @@ impl Load {
         Ok(())
     }
 
-    /// Goes on connecting, and tells when what is waited for has come.
-    pub(super) fn told(&mut self) -> anyhow::Result<Option<Told>> {
+    /// Opens more connections. Returns a reply once everything that is waited for has come.
+    pub(super) fn reply(&mut self) -> anyhow::Result<Option<Reply>> {
         self.connect_some()?;
         let connected = self.next == self.slots.len();
-        let told = match &mut self.waiting {
-            Waiting::Synced { began } if connected && self.unready == 0 => Told::Synced {
+        let reply = match &mut self.waiting {
+            Waiting::Synced { began } if connected && self.unready == 0 => Reply::Synced {
                 began: *began,
                 ended: now(),
             },
             Waiting::Round { counted, at } if at.len() == *counted => {
-                Told::Received(std::mem::take(at))
+                Reply::Received(std::mem::take(at))
             }
-            Waiting::Resumed if all_have(&self.slots, self.version) => Told::Resumed,
-            Waiting::Stuck if connected && self.stuck == 0 => Told::Stuck,
+            Waiting::Resumed if all_have(&self.slots, self.version) => Reply::Resumed,
+            Waiting::Stuck if connected && self.stuck == 0 => Reply::Stuck,
             Waiting::Nothing
             | Waiting::Synced { .. }
             | Waiting::Round { .. }
@@ -210,7 +210,7 @@ impl Load {
             | Waiting::Stuck => return Ok(None),
         };
         self.waiting = Waiting::Nothing;
-        Ok(Some(told))
+        Ok(Some(reply))
     }
 
     fn connect_some(&mut self) -> anyhow::Result<()> {

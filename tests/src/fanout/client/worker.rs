@@ -10,11 +10,11 @@ use anyhow::Context;
 use mio::{Events, Poll, Token, Waker};
 use rustls::ClientConfig;
 
-use super::Teller;
+use super::ReplySender;
 use super::connection::Shared;
 use super::load::Load;
+use super::reply::Reply;
 use super::share::Share;
-use super::told::Told;
 use crate::fanout::control::from_hex;
 
 #[derive(Debug)]
@@ -24,27 +24,27 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// It works until it is dropped or something is wrong, which it tells.
+    /// Starts a thread that works until the worker is dropped or something fails.
     pub(super) fn start(
         share: Share,
         tls: Option<Arc<ClientConfig>>,
-        teller: Teller,
+        replies: ReplySender,
     ) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), COMMANDS)?;
         let load = Load::new(share, poll.registry().try_clone()?, Shared::new(tls));
         let (commands, heard) = mpsc::channel();
         thread::spawn(move || {
-            if let Err(error) = serve(poll, load, &heard, &teller) {
+            if let Err(error) = serve(poll, load, &heard, &replies) {
                 // Nobody listens any more: then the run is over in any case.
-                teller.send(Err(error)).ok();
+                replies.send(Err(error)).ok();
             }
         });
         Ok(Self { commands, waker })
     }
 
     pub(super) fn tell(&self, line: &str) -> anyhow::Result<()> {
-        // Why it has ended it has told by then.
+        // If it has ended, its last reply says why.
         self.commands.send(line.to_owned()).ok();
         Ok(self.waker.wake()?)
     }
@@ -54,7 +54,7 @@ fn serve(
     mut poll: Poll,
     mut load: Load,
     commands: &Receiver<String>,
-    teller: &Teller,
+    replies: &ReplySender,
 ) -> anyhow::Result<()> {
     let mut events = Events::with_capacity(1024);
     loop {
@@ -72,18 +72,19 @@ fn serve(
         loop {
             match commands.try_recv() {
                 Ok(line) => {
-                    let told = obey(&mut load, &line).with_context(|| line.clone())?;
-                    told.map_or(Ok(()), |told| teller.send(Ok(told)))?;
+                    let reply = obey(&mut load, &line).with_context(|| line.clone())?;
+                    reply.map_or(Ok(()), |reply| replies.send(Ok(reply)))?;
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Ok(()),
             }
         }
-        load.told()?.map_or(Ok(()), |told| teller.send(Ok(told)))?;
+        load.reply()?
+            .map_or(Ok(()), |reply| replies.send(Ok(reply)))?;
     }
 }
 
-fn obey(load: &mut Load, line: &str) -> anyhow::Result<Option<Told>> {
+fn obey(load: &mut Load, line: &str) -> anyhow::Result<Option<Reply>> {
     let words: Vec<_> = line.split(' ').collect();
     match *words {
         ["connect", address, count, content] => {
@@ -93,12 +94,12 @@ fn obey(load: &mut Load, line: &str) -> anyhow::Result<Option<Told>> {
         ["round", content, counted] => {
             load.set_content(from_hex(content)?);
             load.begin_round(counted.parse()?);
-            return Ok(Some(Told::Ready));
+            return Ok(Some(Reply::Ready));
         }
         ["storm"] => load.storm()?,
         ["stall", from] => {
             load.stall(from.parse()?);
-            return Ok(Some(Told::Stalled));
+            return Ok(Some(Reply::Stalled));
         }
         ["resume"] => load.resume()?,
         ["stuck", address, count] => load.connect_stuck(address.parse()?, count.parse()?)?,

@@ -16,7 +16,7 @@ use crate::fanout::wire;
 pub(super) struct Shard {
     poll: Poll,
     shared: Arc<Shared>,
-    door: Door,
+    handle: ShardHandle,
     arrivals: Receiver<TcpStream>,
     /// The shard that has the listener hands connections out in turns.
     accepting: Option<Accepting>,
@@ -28,9 +28,9 @@ pub(super) struct Shard {
     opening: Vec<u8>,
 }
 
-/// The way into a shard, for connections and for news.
+/// Hands connections to a shard and wakes it.
 #[derive(Debug, Clone)]
-pub(super) struct Door {
+pub(super) struct ShardHandle {
     pub(super) waker: Arc<Waker>,
     arrivals: Sender<TcpStream>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Door {
 #[derive(Debug)]
 struct Accepting {
     listener: TcpListener,
-    doors: Vec<Door>,
+    handles: Vec<ShardHandle>,
     next: usize,
 }
 
@@ -54,7 +54,7 @@ struct Connection {
 impl Shard {
     pub(super) fn new(shared: Arc<Shared>) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), NEWS)?);
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let (sender, arrivals) = mpsc::channel();
         let mut opening = Vec::new();
         wire::put_frame(&mut opening, wire::SETTINGS, 0, 0, &WIDE_WINDOW);
@@ -71,7 +71,7 @@ impl Shard {
         Ok(Self {
             poll,
             shared,
-            door: Door {
+            handle: ShardHandle {
                 waker,
                 arrivals: sender,
             },
@@ -84,20 +84,20 @@ impl Shard {
         })
     }
 
-    pub(super) fn door(&self) -> Door {
-        self.door.clone()
+    pub(super) fn handle(&self) -> ShardHandle {
+        self.handle.clone()
     }
 
     pub(super) fn accept(
         &mut self,
         mut listener: TcpListener,
-        doors: Vec<Door>,
+        handles: Vec<ShardHandle>,
     ) -> anyhow::Result<()> {
         let registry = self.poll.registry();
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         self.accepting = Some(Accepting {
             listener,
-            doors,
+            handles,
             next: 0,
         });
         Ok(())
@@ -115,7 +115,7 @@ impl Shard {
             for event in &events {
                 match event.token() {
                     LISTENER => self.hand_out()?,
-                    NEWS => self.look_for_news()?,
+                    WAKE => self.take_arrivals()?,
                     Token(number) => acks += self.read(number, &mut input)?,
                 }
             }
@@ -128,7 +128,7 @@ impl Shard {
     fn hand_out(&mut self) -> anyhow::Result<()> {
         let Some(Accepting {
             listener,
-            doors,
+            handles,
             next,
         }) = &mut self.accepting
         else {
@@ -137,10 +137,10 @@ impl Shard {
         loop {
             match listener.accept() {
                 Ok((socket, _)) => {
-                    let door = &doors[*next % doors.len()];
+                    let handle = &handles[*next % handles.len()];
                     *next += 1;
-                    door.arrivals.send(socket).context("a thread has ended")?;
-                    door.waker.wake()?;
+                    handle.arrivals.send(socket).context("a thread has ended")?;
+                    handle.waker.wake()?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error).context("accepting"),
@@ -148,7 +148,7 @@ impl Shard {
         }
     }
 
-    fn look_for_news(&mut self) -> anyhow::Result<()> {
+    fn take_arrivals(&mut self) -> anyhow::Result<()> {
         while let Ok(mut socket) = self.arrivals.try_recv() {
             socket.set_nodelay(true)?;
             let number = self.free.pop().unwrap_or(self.connections.len());
@@ -263,5 +263,5 @@ impl Connection {
 
 /// SETTINGS_INITIAL_WINDOW_SIZE, as large as it may be.
 const WIDE_WINDOW: [u8; 6] = [0, 4, 0x7f, 0xff, 0xff, 0xff];
-const NEWS: Token = Token(usize::MAX);
+const WAKE: Token = Token(usize::MAX);
 const LISTENER: Token = Token(usize::MAX - 1);

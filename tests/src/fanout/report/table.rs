@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Goal, Report};
+use super::{Goal, Ratios, Report};
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -39,6 +39,17 @@ impl Display for Report {
                 side.storm_s.median,
             )?;
         }
+        let Ratios {
+            cpu_per_push,
+            push_to_all_acks,
+            rss_per_idle_stream,
+            rss_per_used_stream,
+        } = self.own_vs_h2;
+        writeln!(
+            f,
+            "own HTTP/2 by h2: CPU {cpu_per_push:.2}, all ACKs {push_to_all_acks:.2}, \
+             RSS {rss_per_idle_stream:.2} ({rss_per_used_stream:.2})"
+        )?;
         if let Some(reason) = &self.skipped {
             writeln!(f, "skipped: {reason}")?;
         }

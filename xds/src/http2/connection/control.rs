@@ -1,4 +1,4 @@
-//! What comes in beside requests: settings, windows, signs of life, resets.
+//! Frames that control the connection: settings, window updates, pings, resets.
 
 use super::{Connection, Failure, Phase, failure, protocol, size};
 use crate::http2::{
@@ -76,7 +76,7 @@ impl<S: Service> Connection<S> {
                 }
                 Ok(())
             }
-            // The rest allows what is not made use of.
+            // The other settings permit what this server does not do.
             _ => Ok(()),
         }
     }

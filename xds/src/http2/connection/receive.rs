@@ -1,4 +1,4 @@
-//! What comes in: frames, of which requests are made.
+//! Received frames, and the requests in them.
 
 use tokio::time::Instant;
 
@@ -31,7 +31,7 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// Handles all that is whole; says how many bytes that were.
+    /// Handles every complete frame. Returns how many bytes they have.
     fn frames(&mut self, bytes: &[u8], now: Instant) -> Result<usize, Failure> {
         let mut rest = bytes;
         if self.phase == Phase::Preface {
@@ -103,7 +103,8 @@ impl<S: Service> Connection<S> {
 
     fn data(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Failure> {
         let length = u32::try_from(header.length).unwrap_or(u32::MAX);
-        // Given back at once: what a stream has not worked off is bounded by its own window.
+        // The connection's window is refilled at once. What a stream has not processed yet is
+        // bounded by the window of the stream.
         self.receive_window = self
             .receive_window
             .checked_sub(length)
@@ -206,8 +207,8 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// A whole header section. It is decoded whatever comes of it, since the next one may
-    /// refer to it.
+    /// A complete header section. It is decoded even if its stream is refused, because later
+    /// sections may refer to its fields.
     fn section(
         &mut self,
         id: u32,
@@ -260,7 +261,7 @@ impl<S: Service> Connection<S> {
             stream.exchange.finish();
         }
         if self.streams.is_empty() {
-            // Most connections carry one.
+            // Most connections carry one stream.
             self.streams.reserve_exact(1);
         }
         self.streams.push(stream);
@@ -268,11 +269,11 @@ impl<S: Service> Connection<S> {
     }
 
     fn spend(&mut self, now: Instant) -> Result<(), Failure> {
-        self.calm
+        self.flood_budget
             .spend(now)
             .map_err(|_| failure(ErrorCode::EnhanceYourCalm, "too many frames for nothing"))
     }
 }
 
-/// Data frames below this many bytes count as noise. An ACK has more than a hundred.
+/// Data frames with fewer bytes count against the flood budget. An ACK has more than a hundred.
 const SMALL: usize = 32;

@@ -1,4 +1,4 @@
-//! What goes out.
+//! Responses, framed as far as the windows and the socket allow.
 
 use std::task::{Context, Poll};
 
@@ -12,7 +12,7 @@ use crate::http2::{
 };
 
 impl<S: Service> Connection<S> {
-    /// Drives every request as far as it goes without the client.
+    /// Drives every request until it waits for the client or for its service.
     pub(in crate::http2) fn drive(&mut self, cx: &mut Context<'_>, now: Instant) {
         let count = self.streams.len();
         let mut done = false;
@@ -29,7 +29,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Whether nothing more is framed, and nothing read, before the socket takes something.
+    /// Whether so much waits for the socket that nothing is framed and nothing read.
     pub(in crate::http2) fn is_full(&self) -> bool {
         self.output.len() >= HIGH_WATER
     }
@@ -40,8 +40,8 @@ impl<S: Service> Connection<S> {
         deadlines.flatten().min()
     }
 
-    /// Ends the requests that are over although their clients take nothing more. Says whether
-    /// there were any.
+    /// Resets the streams that are over while their client reads nothing. Returns whether there
+    /// were any.
     pub(in crate::http2) fn abandon(&mut self, now: Instant) -> bool {
         let before = self.streams.len();
         while let Some(over) = self
@@ -59,7 +59,7 @@ impl<S: Service> Connection<S> {
         let stream = &mut self.streams[at];
         loop {
             for _ in 0..stream.flush(&mut self.output, &mut self.send_window) {
-                self.calm.excuse();
+                self.flood_budget.earn();
             }
             if stream.done {
                 return;
@@ -76,7 +76,7 @@ impl<S: Service> Connection<S> {
         stream.credit(0, &mut self.output);
     }
 
-    /// Forgets the requests that are over.
+    /// Removes the streams that are done.
     fn sweep(&mut self) {
         for at in (0..self.streams.len()).rev() {
             if !self.streams[at].done {
@@ -84,7 +84,7 @@ impl<S: Service> Connection<S> {
             }
             let stream = self.streams.swap_remove(at);
             if !stream.client_done {
-                // The client may stop sending: nobody listens.
+                // The client may stop sending: the rest of the request is not read.
                 frame::put_reset(self.output.tail(), stream.id, ErrorCode::NoError);
                 self.remember(stream.id);
             }

@@ -1,6 +1,6 @@
 use std::cell::Cell;
 
-/// Memory that a connection needs only while it is polled. One for each thread does for all.
+/// Buffers that a connection needs only while it is polled. Each thread has one set for all.
 pub(super) struct Scratch {
     pub(super) input: Box<[u8]>,
     pub(super) output: Vec<u8>,
@@ -11,7 +11,7 @@ impl Scratch {
         SCRATCH.take().unwrap_or_default()
     }
 
-    /// Keeps it for the thread's next connection, with `output` if that is not too large.
+    /// Returns the buffers to the thread, with `output` unless it has grown too large.
     pub(super) fn put(mut self: Box<Self>, output: Option<Vec<u8>>) {
         if let Some(memory) = output.filter(|memory| memory.capacity() <= OUTPUT) {
             self.output = memory;
@@ -33,7 +33,7 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
-/// What is read of one client before others have their turn, in bytes: some forty ACKs.
+/// The bytes that one client may send before others are served: some forty ACKs.
 pub(super) const TURN: usize = 8192;
-/// In bytes: what one write rarely exceeds.
+/// The largest output buffer that is kept, in bytes.
 const OUTPUT: usize = 1 << 16;

@@ -79,7 +79,7 @@ fn driver(
     counter: &Counter,
     first_request: Duration,
 ) -> Driver<DuplexStream, Counter> {
-    let patience = Patience {
+    let timeouts = Timeouts {
         first_request,
         keepalive_interval: MINUTE,
         keepalive_timeout: MINUTE,
@@ -92,7 +92,7 @@ fn driver(
     };
     let service = Arc::new(counter.clone());
     let stop = Arc::new(Stop::default());
-    Driver::new(server, service, bounds, patience, None, stop)
+    Driver::new(server, service, bounds, timeouts, None, stop)
 }
 
 #[tokio::test]

@@ -3,16 +3,15 @@ use super::{
     tables::{DynamicTable, size_of},
 };
 
-/// One direction of a connection: it sees every header block, in order.
+/// Decodes the header blocks of one connection, in order.
 #[derive(Debug)]
 pub(in crate::http2) struct Decoder {
     table: DynamicTable,
-    /// In bytes as RFC 9113, 6.5.2 counts them: of all fields of one block.
+    /// The longest list of fields in one block, in bytes as RFC 9113, 6.5.2 counts them.
     max_list: usize,
 }
 
-/// The header block cannot be read, or is too long. Either way the state of the connection is
-/// lost.
+/// A header block that does not decode, or is too long. The decoder cannot be used after it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::http2) struct HpackError;
 
@@ -24,12 +23,12 @@ impl Decoder {
         }
     }
 
-    /// The client has confirmed that it will index nothing more.
+    /// Takes away the table, once the client has acknowledged that there is none.
     pub(in crate::http2) fn stop_indexing(&mut self) {
         self.table.limit(0);
     }
 
-    /// Gives each field of a whole block to `each`.
+    /// Calls `each` with the name and value of every field in a complete block.
     pub(in crate::http2) fn decode(
         &mut self,
         block: &[u8],
@@ -78,6 +77,11 @@ impl Decoder {
         }
         Ok(())
     }
+
+    #[cfg(fuzzing)]
+    pub(in crate::http2) const fn table_size(&self) -> usize {
+        self.table.size()
+    }
 }
 
 struct Input<'a>(&'a [u8]);
@@ -89,7 +93,8 @@ impl Input<'_> {
         Ok(byte)
     }
 
-    /// RFC 7541, section 5.1. Nothing in a header block needs more than four bytes.
+    /// RFC 7541, section 5.1. Five bytes are what other
+    /// implementations take, too, and more than a header block needs.
     fn integer(&mut self, prefix: u32) -> Result<usize, HpackError> {
         let max = (1_u8 << prefix) - 1;
         let first = self.byte()? & max;
@@ -97,7 +102,7 @@ impl Input<'_> {
         if first < max {
             return Ok(value);
         }
-        for shift in [0, 7, 14] {
+        for shift in [0, 7, 14, 21] {
             let byte = self.byte()?;
             value += usize::from(byte & 127) << shift;
             if byte < 128 {

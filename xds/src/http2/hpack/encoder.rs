@@ -1,6 +1,6 @@
-//! Literals without indexing and without Huffman coding: they need no table at either end.
+//! Encodes literals without indexing and without Huffman coding, which need no table.
 
-/// `:status`.
+/// Appends `:status`.
 pub(in crate::http2) fn status(out: &mut Vec<u8>, status: u16) {
     if status == 200 {
         out.push(INDEXED | STATUS_200);
@@ -10,7 +10,7 @@ pub(in crate::http2) fn status(out: &mut Vec<u8>, status: u16) {
     }
 }
 
-/// A field under a name in lower case.
+/// Appends a field. `name` must be in lower case.
 pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.push(0);
     string(out, name.as_bytes());

@@ -1,8 +1,8 @@
-//! The static Huffman code, RFC 7541 appendix B. It is canonical: within a length codes grow
-//! with the symbol, and each length goes on where the shorter one ended. So the symbols in the
-//! order of their codes and the number of codes by length say all of it.
+//! The static Huffman code, RFC 7541 appendix B. It is a canonical code, so it follows from the
+//! number of codes of each length and from the symbols in the order of their codes.
 
-/// Appends the decoded string; `None` if the input is not one.
+/// Appends the decoded string. `None` if the input is malformed or decodes to more than `limit`
+/// bytes.
 pub(super) fn decode(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Option<()> {
     let end = out.len() + limit;
     let (mut bits, mut available) = (0_u64, 0_u32);
@@ -29,13 +29,12 @@ pub(super) fn decode(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Option<()
             None => break,
         }
     }
-    // What is left is padding: the beginning of the code for the end of the string, which is
-    // all ones, and shorter than a byte.
+    // The rest must be padding: fewer than eight bits, all ones.
     (available < 8 && bits == (1 << available) - 1).then_some(())
 }
 
-/// The first symbol in the lowest `available` bits, and the length of its code. `None` if they
-/// hold no whole code, or the one for the end of the string, which must not occur.
+/// Returns the first symbol in the lowest `available` bits and the length of its code. `None` if
+/// they hold no complete code, or the code for the end of the string, which must not occur.
 fn next(bits: u64, available: u32) -> Option<(u8, u32)> {
     let (mut first_code, mut first_symbol) = (0_u64, 0_usize);
     for (length, &codes) in (MIN_LENGTH..=available.min(MAX_LENGTH)).zip(&CODES) {

@@ -1,15 +1,15 @@
-//! What an index stands for: RFC 7541 appendix A, and the dynamic table of section 2.3.2.
+//! The tables behind an index: RFC 7541 appendix A, and the dynamic table of section 2.3.2.
 
 use std::collections::VecDeque;
 
-/// Fields that were indexed on the way, the newest first.
+/// The fields that the encoder has indexed, newest first.
 #[derive(Debug)]
 pub(super) struct DynamicTable {
     fields: VecDeque<Field>,
     size: usize,
-    /// What the encoder has chosen.
+    /// The size that the encoder has chosen.
     max_size: usize,
-    /// What it may choose, in bytes as section 4.1 counts them.
+    /// The largest size it may choose, in bytes as section 4.1 counts them.
     limit: usize,
 }
 
@@ -26,14 +26,14 @@ impl DynamicTable {
         }
     }
 
-    /// The decoder's own choice, once the encoder has confirmed it.
+    /// Sets the limit, once the encoder has acknowledged it.
     pub(super) fn limit(&mut self, limit: usize) {
         self.limit = limit;
         self.max_size = self.max_size.min(limit);
         self.evict(0);
     }
 
-    /// The encoder's choice; `None` if it is above the limit.
+    /// Sets the size that the encoder has chosen. `None` if it is above the limit.
     pub(super) fn resize(&mut self, size: usize) -> Option<()> {
         if size > self.limit {
             return None;
@@ -52,7 +52,7 @@ impl DynamicTable {
         }
     }
 
-    /// By index over both tables; 0 and what is not there are `None`.
+    /// Returns the field at an index over both tables. `None` if there is none.
     pub(super) fn get(&self, index: usize) -> Option<(&[u8], &[u8])> {
         let at = index.checked_sub(1)?;
         if let Some((name, value)) = STATIC.get(at) {
@@ -73,7 +73,7 @@ impl DynamicTable {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) const fn size(&self) -> usize {
         self.size
     }
