@@ -29,7 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The command line of the deployment: one worker, and listeners that never drain. Without
 /// hot restart, nothing of an Envoy that was killed stays in shared memory.
-const ARGUMENTS: &[&str] = &[
+pub const ARGUMENTS: &[&str] = &[
     "--concurrency",
     "1",
     "--drain-time-s",

@@ -38,7 +38,10 @@ impl Envoy {
             .replace("\"ADMIN_PORT\"", &admin.number().to_string())
             .replace("\"XDS_PORT\"", &xds.to_string())
             .replace("API_TYPE", api_type);
-        let envoy = envoy::Envoy::start(node, folder.path(), &bootstrap, admin).await;
+        // Hundreds of flips would fill the log with what each has changed.
+        let arguments = [envoy::ARGUMENTS, &["--log-level", "error"]].concat();
+        let envoy =
+            envoy::Envoy::start_with(&arguments, node, folder.path(), &bootstrap, admin).await;
         Self {
             envoy: envoy.unwrap(),
             _folder: folder,
