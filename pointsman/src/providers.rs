@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pointsman_cutover::{
     checks::CheckSet,
     ports::Providers,
-    providers::postgres::{self, PostgresProvider},
+    providers::postgres::{CHECKS, PostgresProvider},
 };
 
 /// Every provider, the more particular ones first.
@@ -15,5 +15,5 @@ pub(crate) fn all() -> Providers {
 
 /// Their checks, and those that need no server.
 pub(crate) fn checks() -> CheckSet {
-    CheckSet::new(postgres::CHECKS)
+    CheckSet::new(CHECKS)
 }
