@@ -59,7 +59,7 @@ async fn a_sidecar_gets_its_listeners_over_mutual_tls_and_its_certificate_rotate
     server.ok(&["fleet", "retire", "app-1"]).await?;
     until(&server, |_| {
         let log = server.log().unwrap_or_default();
-        log.contains("refused: nobody registered it")
+        log.contains("access denied: nobody registered it")
     })
     .await?;
     sidecar.kill().await
