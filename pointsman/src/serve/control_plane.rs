@@ -15,7 +15,7 @@ use tracing::info;
 use super::{operators, tls::LoadedTls};
 use crate::{
     admin::{AdminContext, AdminService},
-    alarms::{ConnectFailures, WriteProbe},
+    alarms::{self, AlarmContext},
     flip::Flip,
     providers,
     publish::{self, Background, Publishing},
@@ -50,20 +50,16 @@ impl ControlPlane {
         let holds = Arc::clone(&publishing.holds);
         let tracker = Arc::new(SessionTracker::new(Arc::clone(&clock), holds));
         let view = || Arc::clone(&publishing.view);
-        let write_probe = WriteProbe::new(
-            Arc::clone(&catalog),
-            Arc::clone(&clock),
-            view(),
-            providers.clone(),
-            settings.probe,
-        );
-        let connect_failures = ConnectFailures {
+        let alarms = alarms::all(AlarmContext {
+            catalog: Arc::clone(&catalog),
             clock: Arc::clone(&clock),
             view: view(),
             addresses: Arc::clone(&publishing.addresses),
             tracker: Arc::clone(&tracker),
-            settings: settings.connect_failures,
-        };
+            providers: providers.clone(),
+            probe: settings.probe,
+            connect_failures: settings.connect_failures,
+        });
         let evidence = TelemetryEvidence {
             clock: Arc::clone(&clock),
             tracker: Arc::clone(&tracker),
@@ -78,7 +74,7 @@ impl ControlPlane {
             clock,
             data_plane: Arc::clone(&publishing.data_plane) as Arc<dyn DataPlane>,
             providers: providers.clone(),
-            alarms: vec![Arc::new(write_probe), Arc::new(connect_failures)],
+            alarms,
             checks: providers::checks(),
         };
         Ok(Self {
