@@ -1,10 +1,13 @@
 //! The command line: one file per verb, tables or JSON, exit codes a script can rely on.
 
+mod certificate;
 mod client;
 mod database;
+mod entitlement;
 mod exit;
 mod fleet;
 mod flip;
+mod global;
 mod migration;
 mod output;
 mod recover;
@@ -13,9 +16,10 @@ mod sidecar;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use exit::{FAILED, USAGE};
+use global::Global;
 
 /// The control plane of a PostgreSQL data-access layer.
 #[derive(Debug, Parser)]
@@ -25,34 +29,6 @@ pub struct Cli {
     global: Global,
     #[command(subcommand)]
     verb: Verb,
-}
-
-/// What every verb but `serve` and `recover` needs to know.
-#[derive(Args, Clone, Debug)]
-struct Global {
-    /// The control plane's admin address
-    #[arg(
-        long,
-        global = true,
-        env = "POINTSMAN_ADMIN",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:18001"
-    )]
-    admin: String,
-    #[command(flatten)]
-    certificate: client::Certificate,
-    /// How results are printed
-    #[arg(long, global = true, value_enum, default_value_t)]
-    output: Format,
-}
-
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-enum Format {
-    /// For people
-    #[default]
-    Table,
-    /// For programs
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,7 +137,7 @@ mod tests {
              --tls-sds-dir d --database orders",
             "fleet retire app-1",
             "flip orders --to green --force",
-            "migration create m --source blue --target green --fate legacy=moves --fate x=stays-closed",
+            "migration create m --source blue --target green --unlisted legacy=moves --unlisted x=stays-closed",
             "migration preflight m --show C56",
             "migration start m",
             "migration status m --watch",
@@ -175,17 +151,17 @@ mod tests {
             "--admin https://cp:1 --admin-cert c --admin-key k --admin-ca a fleet status",
             "recover --control host=127.0.0.1 --un-fence",
         ] {
-            let words = std::iter::once("pointsman").chain(line.split_whitespace());
-            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+            let args = std::iter::once("pointsman").chain(line.split_whitespace());
+            assert!(Cli::try_parse_from(args).is_ok(), "{line}");
         }
     }
 
     #[test]
     fn bad_usage_is_named() {
-        for (line, words) in [
+        for (line, named) in [
             ("migration create m --source blue", "--target"),
             (
-                "migration create m --source blue --target green --fate x=goes",
+                "migration create m --source blue --target green --unlisted x=goes",
                 "moves or stays-closed",
             ),
             ("sidecar bootstrap a --listen somewhere", "somewhere"),
@@ -200,7 +176,7 @@ mod tests {
         ] {
             let args = std::iter::once("pointsman").chain(line.split(' '));
             let error = Cli::try_parse_from(args).unwrap_err().to_string();
-            assert!(error.contains(words), "{line}: {error}");
+            assert!(error.contains(named), "{line}: {error}");
         }
     }
 }

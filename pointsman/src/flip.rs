@@ -44,23 +44,23 @@ pub(crate) enum FlipError {
         state: &'static str,
     },
     #[error(
-        "{database} was not flipped to {to}: {to} is not proven to be writable ({words}); promote \
+        "{database} was not flipped to {to}: {to} is not proven to be writable ({reason}); promote \
          it first, or flip with --force"
     )]
     TargetNotWritable {
         database: DatabaseName,
         to: ServerName,
-        words: String,
+        reason: String,
     },
     #[error(
         "{database} was not flipped to {to}: {old}, which serves now, is not proven to refuse \
-         writes ({words}), so there might be two writers; close it first, or flip with --force"
+         writes ({reason}), so there might be two writers; close it first, or flip with --force"
     )]
     OldWriterNotClosed {
         database: DatabaseName,
         to: ServerName,
         old: ServerName,
-        words: String,
+        reason: String,
     },
 }
 
@@ -151,7 +151,7 @@ impl Flip {
             let attempt = self
                 .try_write(&old, &declared.datname, ReadOnlyDefault::Overridden)
                 .await;
-            let words = match attempt {
+            let reason = match attempt {
                 WriteAttempt::CannotWrite { .. } => continue,
                 WriteAttempt::Wrote => "it took a write just now".to_owned(),
                 WriteAttempt::Unknown { reason } => reason,
@@ -160,7 +160,7 @@ impl Flip {
                 database: declared.name.clone(),
                 to: target.name.clone(),
                 old: name.clone(),
-                words,
+                reason,
             });
         }
         let attempt = self
@@ -172,7 +172,7 @@ impl Flip {
                 Err(FlipError::TargetNotWritable {
                     database: declared.name.clone(),
                     to: target.name.clone(),
-                    words: reason,
+                    reason,
                 })
             }
         }

@@ -38,16 +38,16 @@ impl Settings {
         let table = DeTable::parse(text).map_err(|error| {
             vec![Fault {
                 line: error.span().map_or(1, |span| line(span.start)),
-                words: format!("this is not TOML: {}", error.message()),
+                message: format!("this is not TOML: {}", error.message()),
             }]
         })?;
         let mut settings = Self::default();
         let mut faults = Vec::new();
         for (section, value) in table.get_ref() {
-            let mut fault = |offset, words| {
+            let mut fault = |offset, message| {
                 faults.push(Fault {
                     line: line(offset),
-                    words,
+                    message,
                 });
             };
             let name = section.get_ref().as_ref();
@@ -60,15 +60,15 @@ impl Settings {
             }
             let Some(fields) = value.get_ref().as_table() else {
                 let found = value.get_ref().type_str();
-                let words = format!("{name}: found {found}; allowed: a table, [{name}]");
-                fault(value.span().start, words);
+                let message = format!("{name}: found {found}; allowed: a table, [{name}]");
+                fault(value.span().start, message);
                 continue;
             };
             for (key, value) in fields {
-                if let Err(words) = settings.set(name, key.get_ref(), value.get_ref()) {
+                if let Err(message) = settings.set(name, key.get_ref(), value.get_ref()) {
                     fault(
                         key.span().start,
-                        format!("{name}.{}: {words}", key.get_ref()),
+                        format!("{name}.{}: {message}", key.get_ref()),
                     );
                 }
             }
@@ -113,12 +113,12 @@ impl Settings {
 #[derive(Debug, Eq, PartialEq)]
 struct Fault {
     line: usize,
-    words: String,
+    message: String,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.line, self.words)
+        write!(f, "{}: {}", self.line, self.message)
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Entry {
     /// `intent`, `done`, `failed` or `note`.
     pub event: String,
     /// What happened, for a person.
-    pub words: String,
+    pub message: String,
     /// What proves it.
     pub evidence: Value,
 }
@@ -199,7 +199,7 @@ mod tests {
         let text = r#"{"name": "m", "state": "baking", "reverse_stream": "arming", "timeline": [
             {"switch": 1, "at_ms": 5000, "offset_us": 100, "step": "hold", "event": "intent"},
             {"switch": 1, "at_ms": 5110, "took_us": 110500, "step": "hold", "event": "done",
-             "words": "3 of 3", "evidence": {"hold_since_ms": 5001, "barrier_us": 3250}},
+             "message": "3 of 3", "evidence": {"hold_since_ms": 5001, "barrier_us": 3250}},
             {"switch": 1, "at_ms": 5140, "took_us": 30000, "step": "fence", "event": "done"},
             {"switch": 2, "at_ms": 9000, "step": "hold", "event": "failed"}]}"#;
         serde_json::from_str(text).unwrap()

@@ -12,11 +12,11 @@ pub struct AlarmSubject {
     pub bake: String,
 }
 
-/// Why a rollback should start, in words for the record.
+/// Why a rollback should start. It goes on the record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Alarm {
     pub source: String,
-    pub words: String,
+    pub reason: String,
 }
 
 /// Watches the health of databases during a bake.
@@ -25,7 +25,7 @@ pub trait AlarmSource: fmt::Debug + Send + Sync {
     /// Resolves when the alarm fires, or with `None` once `stop` is cancelled.
     async fn watch(&self, subject: &AlarmSubject, stop: CancellationToken) -> Option<Alarm>;
 
-    /// Why it could not fire now although it watches `subject`, in words for the operator.
+    /// Why it could not fire now although it watches `subject`; shown to the operator.
     fn troubles(&self, _subject: &AlarmSubject) -> Vec<String> {
         Vec::new()
     }

@@ -32,7 +32,7 @@ pub struct SessionsOn {
 
 /// Whether a sidecar gets through to a server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "reached", content = "words")]
+#[serde(rename_all = "snake_case", tag = "reached", content = "reason")]
 pub enum Reached {
     Yes,
     No(String),

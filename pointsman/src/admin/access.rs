@@ -23,7 +23,7 @@ use crate::spiffe::Role;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Access {
     /// Whoever reaches the listener is an operator: plain text, on loopback or by the
-    /// operator's own words.
+    /// operator's own decision.
     Open,
     /// By certificate.
     ByCertificate,
@@ -206,8 +206,8 @@ mod tests {
     fn a_refusal_names_who_asked_what_they_are_and_what_is_needed() {
         let bob = peer("/pointsman/viewer/bob");
         let status = judge(Access::ByCertificate, Some(&bob), "Flip").unwrap_err();
-        for words in ["viewer/bob (viewer)", "Flip", "needs the role operator"] {
-            assert!(status.message().contains(words), "{status}");
+        for part in ["viewer/bob (viewer)", "Flip", "needs the role operator"] {
+            assert!(status.message().contains(part), "{status}");
         }
     }
 

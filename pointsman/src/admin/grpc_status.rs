@@ -162,7 +162,7 @@ mod tests {
             database: DatabaseName::new("orders").unwrap(),
             to: ServerName::new("green").unwrap(),
             old: ServerName::new("blue").unwrap(),
-            words: "it took a write just now".to_owned(),
+            reason: "it took a write just now".to_owned(),
         };
         assert_eq!(refuse(error).code(), Code::FailedPrecondition);
     }

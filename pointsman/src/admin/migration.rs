@@ -1,10 +1,10 @@
-//! The engine's words as messages.
+//! Requests and answers about migrations, as messages of the API.
 
 use std::collections::BTreeMap;
 
 use pointsman_catalog::ServerName;
 use pointsman_cutover::{
-    NewMigration, Status as Standing, WayBack,
+    NewMigration, Status as MigrationStatus, WayBack,
     checks::{Finding, Report},
     journal::Entry,
     migration::UnlistedDatabasePolicy,
@@ -17,28 +17,29 @@ use tonic::Status;
 use super::grpc_status::invalid;
 
 pub(super) fn wanted(request: v1::CreateMigrationRequest) -> Result<NewMigration, Status> {
-    let mut fates = BTreeMap::new();
-    for (datname, fate) in request.fates {
-        let fate = match fate.as_str() {
+    let mut unlisted = BTreeMap::new();
+    for (datname, policy) in request.unlisted {
+        let policy = match policy.as_str() {
             "moves" => UnlistedDatabasePolicy::Moves,
             "stays-closed" => UnlistedDatabasePolicy::StaysClosed,
             _ => {
                 return Err(invalid(format_args!(
-                    "the fate of {datname} is {fate:?}; allowed: moves, stays-closed"
+                    "the policy of the unlisted database {datname} is {policy:?}; allowed: moves, \
+                     stays-closed"
                 )));
             }
         };
-        fates.insert(datname, fate);
+        unlisted.insert(datname, policy);
     }
     Ok(NewMigration {
         name: request.name,
         source: ServerName::new(request.source).map_err(invalid)?,
         target: ServerName::new(request.target).map_err(invalid)?,
-        unlisted: fates,
+        unlisted,
     })
 }
 
-pub(super) fn message(status: &Standing) -> v1::Migration {
+pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
     let migration = &status.migration;
     v1::Migration {
         name: migration.name.clone(),
@@ -63,7 +64,7 @@ pub(super) fn message(status: &Standing) -> v1::Migration {
             .iter()
             .map(|choice| v1::Choice {
                 name: choice.name.to_string(),
-                words: choice.message.clone(),
+                message: choice.message.clone(),
             })
             .collect(),
         old_writer: status.old_writer.as_ref().map_or_else(String::new, |left| {
@@ -76,10 +77,10 @@ pub(super) fn message(status: &Standing) -> v1::Migration {
 
 fn way_back(way_back: &WayBack) -> v1::WayBack {
     v1::WayBack {
-        kind: word(&way_back.kind),
+        kind: variant_name(&way_back.kind),
         lossless: way_back.lossless,
         writes_at_risk: way_back.writes_at_risk,
-        words: way_back.message.clone(),
+        message: way_back.message.clone(),
     }
 }
 
@@ -90,15 +91,15 @@ fn entry(entry: &Entry) -> v1::TimelineEntry {
         offset_us: entry.offset_us,
         took_us: entry.took_us,
         step: entry.step.clone(),
-        event: word(&entry.kind),
-        words: entry.message.clone(),
+        event: variant_name(&entry.kind),
+        message: entry.message.clone(),
         evidence: entry.evidence.to_string(),
     }
 }
 
 pub(super) fn report(report: &Report) -> v1::PreflightReport {
     v1::PreflightReport {
-        verdict: word(&report.verdict()),
+        verdict: variant_name(&report.verdict()),
         findings: report.findings.iter().map(finding).collect(),
     }
 }
@@ -107,8 +108,8 @@ fn finding(finding: &Finding) -> v1::Finding {
     v1::Finding {
         id: finding.id.clone(),
         slug: finding.slug.clone(),
-        severity: word(&finding.severity),
-        result: word(&finding.result),
+        severity: variant_name(&finding.severity),
+        result: variant_name(&finding.result),
         location: finding.location.clone(),
         evidence: Value::Array(finding.evidence.clone()).to_string(),
         message: finding.message.clone(),
@@ -119,9 +120,9 @@ fn finding(finding: &Finding) -> v1::Finding {
 }
 
 /// A variant's name, as its JSON has it.
-fn word(variant: &impl Serialize) -> String {
+fn variant_name(variant: &impl Serialize) -> String {
     match serde_json::to_value(variant) {
-        Ok(Value::String(word)) => word,
+        Ok(Value::String(name)) => name,
         _ => String::new(),
     }
 }
@@ -133,24 +134,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_those_of_the_api() {
-        assert_eq!(word(&EntryKind::Intent), "intent");
-        assert_eq!(word(&Verdict::Blocked), "blocked");
-        assert_eq!(word(&WayBackKind::CloseAndReopen), "close_and_reopen");
+    fn variants_are_named_as_in_the_api() {
+        assert_eq!(variant_name(&EntryKind::Intent), "intent");
+        assert_eq!(variant_name(&Verdict::Blocked), "blocked");
+        assert_eq!(
+            variant_name(&WayBackKind::CloseAndReopen),
+            "close_and_reopen"
+        );
     }
 
     #[test]
-    fn an_unknown_fate_is_answered_with_the_known_ones() {
+    fn an_unknown_policy_is_answered_with_the_known_ones() {
         let request = v1::CreateMigrationRequest {
             name: "m".to_owned(),
             source: "blue".to_owned(),
             target: "green".to_owned(),
-            fates: [("legacy".to_owned(), "dies".to_owned())].into(),
+            unlisted: [("legacy".to_owned(), "dies".to_owned())].into(),
         };
         let status = wanted(request).unwrap_err();
         assert_eq!(
             status.message(),
-            "the fate of legacy is \"dies\"; allowed: moves, stays-closed"
+            "the policy of the unlisted database legacy is \"dies\"; allowed: moves, stays-closed"
         );
     }
 }

@@ -79,7 +79,7 @@ impl ConnectFailures {
         );
         Alarm {
             source: "the sidecars".to_owned(),
-            words: format!(
+            reason: format!(
                 "connections to the writer of {database} fail for {:?} on {} of {reporting} \
                  sidecars ({}){last}",
                 self.settings.lasting,

@@ -135,7 +135,7 @@ impl WriteProbe {
     fn alarm(&self, database: &DatabaseName, node: &NodeId, error: &anyhow::Error) -> Alarm {
         Alarm {
             source: "write probe".to_owned(),
-            words: format!(
+            reason: format!(
                 "{} writes to {database} failed one after the other, the last through sidecar \
                  {node}: {error:#}",
                 self.settings.failures,

@@ -5,7 +5,8 @@ use clap::Subcommand;
 use pointsman_proto::v1::{self, ApplyDatabasesRequest, ListDatabasesRequest};
 
 use super::{
-    Global, client,
+    client,
+    global::Global,
     output::{self, Table},
 };
 
@@ -49,11 +50,11 @@ async fn apply(global: &Global, file: &PathBuf) -> anyhow::Result<ExitCode> {
         .await
         .map_err(|status| client::refusal(&status))?
         .into_inner();
-    output::print(global.output, &applied, || applied_words(&applied))?;
+    output::print(global.output, &applied, || applied_text(&applied))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn applied_words(applied: &v1::ApplyDatabasesResponse) -> String {
+fn applied_text(applied: &v1::ApplyDatabasesResponse) -> String {
     let mut lines = Vec::new();
     for (verb, names) in [("added", &applied.added), ("changed", &applied.changed)] {
         lines.extend(names.iter().map(|name| format!("{verb} {name}")));
@@ -138,11 +139,11 @@ fn usage_table<'a>(usage: impl Iterator<Item = &'a v1::RouteUsage>) -> Option<St
         "FAILURES",
         "CONNECT",
         "ENDPOINTS",
-        "WORDS",
+        "MESSAGE",
     ]);
     for route in usage {
-        let words = [route.unknown.as_str(), route.last_failure.as_str()];
-        let words: Vec<_> = words.into_iter().filter(|said| !said.is_empty()).collect();
+        let parts = [route.unknown.as_str(), route.last_failure.as_str()];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         table.row([
             route.node.clone(),
             route.role.clone(),
@@ -153,7 +154,7 @@ fn usage_table<'a>(usage: impl Iterator<Item = &'a v1::RouteUsage>) -> Option<St
                 .connect_us
                 .map_or_else(|| "-".to_owned(), |us| format!("{} ms", output::ms(us))),
             endpoints(route),
-            words.join("; "),
+            parts.join("; "),
         ]);
     }
     Some(table.to_string())
@@ -161,7 +162,7 @@ fn usage_table<'a>(usage: impl Iterator<Item = &'a v1::RouteUsage>) -> Option<St
 
 fn endpoints(route: &v1::RouteUsage) -> String {
     let used = route.endpoints.iter().filter(|used| used.sessions > 0);
-    let mut words: Vec<_> = used
+    let mut text: Vec<_> = used
         .map(|used| {
             let name = if used.server.is_empty() {
                 &used.address
@@ -172,8 +173,8 @@ fn endpoints(route: &v1::RouteUsage) -> String {
         })
         .collect();
     let unplaced = route.unplaced.filter(|&count| count > 0);
-    words.extend(unplaced.map(|count| format!("{count} not told yet")));
-    words.join(", ")
+    text.extend(unplaced.map(|count| format!("{count} not told yet")));
+    text.join(", ")
 }
 
 fn known(known: bool, text: String) -> String {
@@ -184,7 +185,7 @@ fn route(route: Option<&v1::Route>) -> String {
     let Some(route) = route else {
         return "-".to_owned();
     };
-    let mut words = match route.kind.as_str() {
+    let mut text = match route.kind.as_str() {
         "serve" if route.servers.is_empty() => "(none)".to_owned(),
         "serve" => route.servers.join(" "),
         "hold" => format!(
@@ -195,9 +196,9 @@ fn route(route: Option<&v1::Route>) -> String {
         _ => "REFUSE".to_owned(),
     };
     if !route.draining.is_empty() {
-        words.push_str(&format!(" (draining {})", route.draining.join(" ")));
+        text.push_str(&format!(" (draining {})", route.draining.join(" ")));
     }
-    words
+    text
 }
 
 #[cfg(test)]

@@ -3,13 +3,18 @@ mod table;
 
 use std::{net::IpAddr, process::ExitCode};
 
-use clap::{Args, Subcommand};
-use pointsman_catalog::{DatabaseName, NodeId};
+use clap::Subcommand;
+use pointsman_catalog::NodeId;
 use pointsman_proto::v1::{
     FleetStatusRequest, RegisterNodeRequest, RetireNodeRequest, ShowNodeRequest,
 };
 
-use super::{Format, Global, client, output};
+use super::{
+    client,
+    entitlement::Entitlement,
+    global::{Format, Global},
+    output,
+};
 
 /// The registered sidecars
 #[derive(Debug, Subcommand)]
@@ -46,27 +51,6 @@ pub(super) enum Fleet {
         /// The sidecar's name
         node: NodeId,
     },
-}
-
-/// Which databases exist for a sidecar
-#[derive(Args, Clone, Debug)]
-pub(super) struct Entitlement {
-    /// A database that exists for it, besides others named so; all else does not
-    #[arg(
-        long = "database",
-        value_name = "NAME",
-        conflicts_with = "all_databases"
-    )]
-    databases: Vec<DatabaseName>,
-    /// Let every database exist for it, also those declared later
-    #[arg(long)]
-    pub(super) all_databases: bool,
-}
-
-impl Entitlement {
-    pub(super) fn names(&self) -> Vec<String> {
-        self.databases.iter().map(ToString::to_string).collect()
-    }
 }
 
 impl Fleet {
@@ -162,7 +146,7 @@ async fn register(
         .map_err(|status| client::refusal(&status))?
         .into_inner();
     output::print(global.output, &registered, || {
-        let words = match registered.outcome.as_str() {
+        let text = match registered.outcome.as_str() {
             "unchanged" => format!("{node} was registered already, listening on {listen}"),
             "moved" => format!(
                 "{node} is to listen on {listen}: restart it with the bootstrap that `sidecar \
@@ -174,9 +158,9 @@ async fn register(
             _ => format!("{node} is registered, listening on {listen}"),
         };
         match canary {
-            Some(true) => format!("{words}; it tries changes before the others"),
-            Some(false) => format!("{words}; it is no canary"),
-            None => words,
+            Some(true) => format!("{text}; it tries changes before the others"),
+            Some(false) => format!("{text}; it is no canary"),
+            None => text,
         }
     })
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use pointsman_catalog::{DatabaseName, ServerName};
 use pointsman_proto::v1::{Convergence, FlipRequest, FlipResponse};
 
-use super::{Global, client, exit::FAILED, output};
+use super::{client, exit::FAILED, global::Global, output};
 
 /// Send a database's writers to another server, with a barrier
 ///
@@ -35,7 +35,7 @@ impl Flip {
             .map_err(|status| client::refusal(&status))?
             .into_inner();
         output::print(global.output, &flipped, || {
-            words(&self.database, &self.to, &flipped)
+            text(&self.database, &self.to, &flipped)
         })?;
         let reached = flipped
             .convergence
@@ -49,7 +49,7 @@ impl Flip {
     }
 }
 
-fn words(database: &DatabaseName, to: &ServerName, flipped: &FlipResponse) -> String {
+fn text(database: &DatabaseName, to: &ServerName, flipped: &FlipResponse) -> String {
     let empty = Convergence::default();
     let convergence = flipped.convergence.as_ref().unwrap_or(&empty);
     let mut lines = vec![format!(
@@ -93,7 +93,7 @@ mod tests {
         let database = DatabaseName::new("orders").unwrap();
         let to = ServerName::new("green").unwrap();
         assert_eq!(
-            words(&database, &to, &flipped),
+            text(&database, &to, &flipped),
             "orders is served by green from epoch 4 on; NOT by every sidecar\n  \
              acknowledged: app-1, app-2\n  silent: app-3"
         );

@@ -13,7 +13,8 @@ use pointsman_proto::v1::{
 };
 
 use super::{
-    Format, Global, client,
+    client,
+    global::{Format, Global},
     output::{self, Table},
 };
 
@@ -97,17 +98,17 @@ pub(super) struct Create {
     /// Its physical standby, that shall serve
     #[arg(long, value_name = "SERVER")]
     target: ServerName,
-    /// What becomes of a database on the server that the catalogue does not know: moves or
-    /// stays-closed
-    #[arg(long = "fate", value_name = "DATNAME=FATE", value_parser = fate)]
-    fates: Vec<(String, String)>,
+    /// What becomes of a database on the server that the catalogue does not list: it moves, or
+    /// stays-closed on both servers
+    #[arg(long, value_name = "DATNAME=POLICY", value_parser = unlisted)]
+    unlisted: Vec<(String, String)>,
 }
 
 /// Reads `DATNAME=moves` or `DATNAME=stays-closed`. A database name may itself hold `=`.
-fn fate(text: &str) -> Result<(String, String), String> {
+fn unlisted(text: &str) -> Result<(String, String), String> {
     match text.rsplit_once('=') {
-        Some((datname, fate @ ("moves" | "stays-closed"))) if !datname.is_empty() => {
-            Ok((datname.to_owned(), fate.to_owned()))
+        Some((datname, policy @ ("moves" | "stays-closed"))) if !datname.is_empty() => {
+            Ok((datname.to_owned(), policy.to_owned()))
         }
         _ => Err("write DATNAME=moves or DATNAME=stays-closed: moves or stays-closed is what becomes of it".to_owned()),
     }
@@ -182,7 +183,7 @@ impl Create {
                 name: self.name,
                 source: self.source.to_string(),
                 target: self.target.to_string(),
-                fates: self.fates.into_iter().collect::<HashMap<_, _>>(),
+                unlisted: self.unlisted.into_iter().collect::<HashMap<_, _>>(),
             })
             .await;
         ended(global, answer, &["planned"])
@@ -227,7 +228,7 @@ async fn list(global: &Global) -> anyhow::Result<()> {
             output::line(&serde_json::to_string_pretty(&list)?)
         }
         Format::Table => {
-            let mut table = Table::new(["MIGRATION", "SOURCE", "TARGET", "STATE", "WORDS"]);
+            let mut table = Table::new(["MIGRATION", "SOURCE", "TARGET", "STATE", "MESSAGE"]);
             for migration in found.migrations {
                 table.row([
                     migration.name,

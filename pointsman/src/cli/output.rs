@@ -6,16 +6,16 @@ use comfy_table::presets::NOTHING;
 use serde::Serialize;
 use tokio::io::Interest;
 
-use super::Format;
+use super::global::Format;
 
-/// Prints `value` as JSON, or what `words` makes of it.
+/// Prints `value` as JSON, or what `text` makes of it.
 pub(super) fn print<T: Serialize>(
     format: Format,
     value: &T,
-    words: impl FnOnce() -> String,
+    text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
     match format {
-        Format::Table => line(&words()),
+        Format::Table => line(&text()),
         Format::Json => line(&serde_json::to_string_pretty(value)?),
     }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use pointsman_catalog::{Endpoint, FenceLevel, Server, ServerName};
 use pointsman_cutover::ports::{ControlId, FenceRecord, Providers};
 
-use super::{Format, output};
+use super::{global::Format, output};
 use crate::{
     providers,
     server_status::{self, ServerStatus},

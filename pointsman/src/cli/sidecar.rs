@@ -12,7 +12,7 @@ use pointsman_catalog::{Endpoint, NodeId};
 use pointsman_envoy_config::{Bootstrap, Transport};
 use pointsman_proto::v1::RegisterNodeRequest;
 
-use super::{Global, client, fleet::Entitlement};
+use super::{client, entitlement::Entitlement, global::Global};
 
 /// Sidecars' own configuration
 #[derive(Debug, Subcommand)]

@@ -214,9 +214,9 @@ async fn a_declaration_with_an_unknown_host_is_refused_before_it_is_recorded() {
         .resolve_declared(&declaration)
         .await
         .unwrap_err();
-    let words = error.to_string();
-    assert!(words.contains("no-such-host.invalid:5432 ("), "{words}");
-    assert!(!words.contains("10.0.0.1"), "{words}");
+    let message = error.to_string();
+    assert!(message.contains("no-such-host.invalid:5432 ("), "{message}");
+    assert!(!message.contains("10.0.0.1"), "{message}");
 }
 
 #[tokio::test]

@@ -84,16 +84,16 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap();
         let error = bind("sidecars", "--xds-listen", address).await.unwrap_err();
-        let words = error.to_string();
+        let message = error.to_string();
         assert!(
-            words.starts_with(&format!(
+            message.starts_with(&format!(
                 "cannot listen for sidecars on {address} (--xds-listen): "
             )),
-            "{words}"
+            "{message}"
         );
         assert!(
-            words.ends_with("stop it, or choose another address"),
-            "{words}"
+            message.ends_with("stop it, or choose another address"),
+            "{message}"
         );
     }
 

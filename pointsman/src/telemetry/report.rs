@@ -256,10 +256,10 @@ mod tests {
             failure: "delayed connect error: Connection refused".to_owned(),
             ..entry(AccessLogKind::Periodic)
         };
-        let Some(ConnectionState::OpenOrTrying(_, words)) = state(trying.clone()) else {
+        let Some(ConnectionState::OpenOrTrying(_, reason)) = state(trying.clone()) else {
             panic!("it is not told apart");
         };
-        assert_eq!(words, "delayed connect error: Connection refused");
+        assert_eq!(reason, "delayed connect error: Connection refused");
         // A session that was parked once keeps the flag for its life.
         let spoke = TcpAccessLog {
             sent_bytes: 1,

@@ -49,7 +49,7 @@ impl Story {
             took_us,
             step,
             event,
-            words,
+            message,
             ..
         } = entry;
         let took = match took_us {
@@ -58,7 +58,7 @@ impl Story {
         };
         let offset = ms(*offset_us);
         self.tell(&format!(
-            "  {offset:>+10.1} ms  {step:<9} {event:<6} {words}{took}"
+            "  {offset:>+10.1} ms  {step:<9} {event:<6} {message}{took}"
         ));
         self.acknowledgements(entry);
     }

@@ -134,8 +134,8 @@ fn nonsense<'a>() -> Vec<Case<'a>> {
         )
         .says("somewhere"),
         case(
-            "an unknown fate",
-            "migration create m --source a --target b --fate x=goes",
+            "an unknown policy of an unlisted database",
+            "migration create m --source a --target b --unlisted x=goes",
             &[],
             USAGE,
         )

@@ -152,8 +152,8 @@ fn senseless<'a>() -> Vec<Case<'a>> {
         )
         .says("no database's writer is on grey, so there is nothing to move"),
         create(
-            "a fate for a database of the catalogue",
-            "n --source blue --target green --fate orders=moves",
+            "a policy for a database of the catalogue",
+            "n --source blue --target green --unlisted orders=moves",
         )
         .says("orders is in the catalogue and moves with its server"),
     ]

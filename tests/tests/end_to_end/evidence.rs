@@ -292,6 +292,6 @@ async fn sidecars_that_cannot_reach_the_new_writer_raise_an_alarm() -> Result<()
 /// What the sidecars' alarm said; the cause of a migration is overwritten by what comes after.
 fn alarm(status: &Value) -> Option<&str> {
     let timeline = status["timeline"].as_array().into_iter().flatten();
-    let mut messages = timeline.filter_map(|entry| entry["words"].as_str());
+    let mut messages = timeline.filter_map(|entry| entry["message"].as_str());
     messages.find(|message| message.starts_with("alarm of the sidecars"))
 }

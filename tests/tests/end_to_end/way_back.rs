@@ -116,7 +116,7 @@ async fn a_loss_is_counted_and_accepted_before_it_happens() -> Result<()> {
     let given_up = status.switch(3).filter(|entry| entry.event == "done");
     let given_up = given_up.filter(|entry| entry.step == "catch_up").last();
     let given_up = given_up.context("nothing was given up")?;
-    let given_up = number_before(&given_up.words, " committed transactions")?;
+    let given_up = number_before(&given_up.message, " committed transactions")?;
 
     let TestEnvironment { workload, lab } = env;
     let record = workload.stop(SOON).await?;

@@ -248,14 +248,14 @@ async fn s4_an_idle_database_outside_the_catalogue_never_has_two_primaries() -> 
     idle.batch_execute("CREATE TABLE t (id int PRIMARY KEY)")
         .await?;
 
-    env.create("unfated", &[]).await?;
-    let report = env.engine().preflight("unfated").await?;
+    env.create("undecided", &[]).await?;
+    let report = env.engine().preflight("undecided").await?;
     let blocks: Vec<_> = report.blocking().map(|f| f.message.clone()).collect();
     ensure!(
         blocks.iter().any(|says| says.contains("idle")),
         "preflight does not block on the idle database: {blocks:?}"
     );
-    env.engine().cancel("unfated").await?;
+    env.engine().cancel("undecided").await?;
 
     env.create("m", &[("idle", UnlistedDatabasePolicy::StaysClosed)])
         .await?;

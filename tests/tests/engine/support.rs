@@ -88,9 +88,9 @@ impl TestEnvironment {
     pub(crate) async fn create(
         &self,
         name: &str,
-        fates: &[(&str, UnlistedDatabasePolicy)],
+        unlisted: &[(&str, UnlistedDatabasePolicy)],
     ) -> Result<Status> {
-        self.create_to(name, "green", fates).await
+        self.create_to(name, "green", unlisted).await
     }
 
     /// Creates migration `name` from `blue` to `target`.
@@ -98,13 +98,16 @@ impl TestEnvironment {
         &self,
         name: &str,
         target: &str,
-        fates: &[(&str, UnlistedDatabasePolicy)],
+        unlisted: &[(&str, UnlistedDatabasePolicy)],
     ) -> Result<Status> {
         let wanted = NewMigration {
             name: name.to_owned(),
             source: "blue".parse()?,
             target: target.parse()?,
-            unlisted: fates.iter().map(|(d, f)| ((*d).to_owned(), *f)).collect(),
+            unlisted: unlisted
+                .iter()
+                .map(|(datname, policy)| ((*datname).to_owned(), *policy))
+                .collect(),
         };
         let engine = Arc::clone(&self.process().engine);
         // The driver's task must belong to the engine's runtime.

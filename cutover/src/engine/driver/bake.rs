@@ -159,7 +159,7 @@ async fn arm(leader: &mut Leader) -> Result<Next, DriveError> {
 }
 
 async fn hear_alarm(leader: &mut Leader, alarm: Alarm) -> Result<(), DriveError> {
-    let reason = format!("alarm of {}: {}", alarm.source, alarm.words);
+    let reason = format!("alarm of {}: {}", alarm.source, alarm.reason);
     warn!(migration = %leader.migration().name, "{reason}");
     leader.happened(Event::AlarmFired, reason).await?;
     Ok(())

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::show;
 use crate::cli::{
-    Format, Global, client,
+    client,
+    global::{Format, Global},
     output::{self, Table},
 };
 

@@ -1,4 +1,4 @@
-//! A migration in words, and as JSON.
+//! A migration as text for people, and as JSON.
 
 use std::fmt::Write as _;
 
@@ -28,11 +28,11 @@ pub(super) fn parsed(text: &str, empty: &str) -> Value {
 
 /// What a person wants to know first.
 pub(super) fn summary(migration: &Migration) -> String {
-    let mut words = String::new();
+    let mut lines = String::new();
     let mut line = |label: &str, text: &str| {
         if !text.is_empty() {
             // Writing to a String cannot fail.
-            writeln!(words, "{label:<15} {text}").ok();
+            writeln!(lines, "{label:<15} {text}").ok();
         }
     };
     line(
@@ -50,7 +50,7 @@ pub(super) fn summary(migration: &Migration) -> String {
         line("reverse stream", &migration.reverse_stream);
     }
     if let Some(way_back) = &migration.way_back {
-        line("way back", &way_back.words);
+        line("way back", &way_back.message);
     }
     line("old writer", &migration.old_writer);
     for trouble in &migration.alarm_troubles {
@@ -60,9 +60,9 @@ pub(super) fn summary(migration: &Migration) -> String {
         line("held until", &output::clock(migration.hold_until_ms));
     }
     for choice in &migration.choices {
-        line("choice", &format!("{}: {}", choice.name, choice.words));
+        line("choice", &format!("{}: {}", choice.name, choice.message));
     }
-    words.trim_end().to_owned()
+    lines.trim_end().to_owned()
 }
 
 fn state(migration: &Migration) -> String {
@@ -81,7 +81,7 @@ pub(super) fn last_switch(migration: &Migration) -> String {
     let Some(newest) = migration.timeline.iter().map(|entry| entry.switch).max() else {
         return String::new();
     };
-    let mut table = Table::new(["OFFSET MS", "STEP", "EVENT", "TOOK MS", "WORDS"]);
+    let mut table = Table::new(["OFFSET MS", "STEP", "EVENT", "TOOK MS", "MESSAGE"]);
     for entry in migration
         .timeline
         .iter()
@@ -93,7 +93,7 @@ pub(super) fn last_switch(migration: &Migration) -> String {
             entry.step.clone(),
             entry.event.clone(),
             took(entry),
-            entry.words.clone(),
+            entry.message.clone(),
         ]);
     }
     table.to_string()
@@ -111,7 +111,7 @@ pub(super) fn entry(entry: &TimelineEntry) -> String {
         format!("+{}", output::ms(entry.offset_us)),
         entry.step,
         entry.event,
-        entry.words,
+        entry.message,
     )
 }
 
@@ -130,14 +130,14 @@ mod tests {
     use super::*;
 
     fn migration() -> Migration {
-        let entry = |offset_us, took_us, step: &str, event: &str, words: &str| TimelineEntry {
+        let entry = |offset_us, took_us, step: &str, event: &str, message: &str| TimelineEntry {
             switch: 1,
             at_ms: 1_700_000_000_000,
             offset_us,
             took_us,
             step: step.to_owned(),
             event: event.to_owned(),
-            words: words.to_owned(),
+            message: message.to_owned(),
             evidence: r#"{"nodes":3}"#.to_owned(),
         };
         Migration {
@@ -154,11 +154,11 @@ mod tests {
                 kind: "none".to_owned(),
                 lossless: false,
                 writes_at_risk: None,
-                words: "not before green answers".to_owned(),
+                message: "not before green answers".to_owned(),
             }),
             choices: vec![Choice {
                 name: "retry".to_owned(),
-                words: "try the step again".to_owned(),
+                message: "try the step again".to_owned(),
             }],
             timeline: vec![
                 entry(1_200, 0, "hold", "intent", ""),

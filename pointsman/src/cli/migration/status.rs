@@ -1,7 +1,11 @@
 use pointsman_proto::v1::MigrationRequest;
 
 use super::show;
-use crate::cli::{Format, Global, client, output};
+use crate::cli::{
+    client,
+    global::{Format, Global},
+    output,
+};
 
 /// Prints where the migration `name` stands.
 pub(super) async fn once(global: &Global, name: String) -> anyhow::Result<()> {
@@ -54,7 +58,7 @@ pub(super) async fn watch(global: &Global, name: String) -> anyhow::Result<()> {
                 .as_ref()
                 .map_or_else(String::new, |way_back| format!(
                     "; way back: {}",
-                    way_back.words
+                    way_back.message
                 ))
         );
         if line != last {

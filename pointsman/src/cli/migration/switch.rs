@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use pointsman_proto::v1::{DryRunRequest, Migration, SwitchRequest};
 
 use super::show;
-use crate::cli::{Global, client, output};
+use crate::cli::{client, global::Global, output};
 
 /// A switch, in either direction.
 pub(super) struct Asked {
@@ -138,7 +138,7 @@ mod tests {
             choices: ["retry", "open-source"]
                 .map(|name| Choice {
                     name: name.to_owned(),
-                    words: String::new(),
+                    message: String::new(),
                 })
                 .to_vec(),
             ..Migration::default()

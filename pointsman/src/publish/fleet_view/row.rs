@@ -37,7 +37,7 @@ pub(crate) struct NodeView {
 pub(crate) struct TypeView {
     pub(crate) service: &'static str,
     pub(crate) state: SyncState,
-    /// Why it was refused, in the sidecar's own words; empty unless it was.
+    /// Why it was refused, as the sidecar says it; empty unless it was.
     pub(crate) reason: String,
     pub(crate) resources: Vec<String>,
     pub(crate) ack_us: Option<u64>,

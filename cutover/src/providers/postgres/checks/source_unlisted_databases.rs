@@ -168,8 +168,8 @@ impl Known<'_> {
                 list(undecided.iter().copied())
             ),
             format!(
-                "create the migration with a decision for each: --fate {first}=moves (it moves like \
-                 the others, with a reverse stream) or --fate {first}=stays-closed (closed on both \
+                "create the migration with a decision for each: --unlisted {first}=moves (it moves like \
+                 the others, with a reverse stream) or --unlisted {first}=stays-closed (closed on both \
                  servers until the migration is complete); or add it to the catalogue"
             ),
         ))
@@ -276,7 +276,7 @@ mod tests {
         let judgement = judged(&["orders"], &[], &["orders"], &["idle", "orders"]);
         assert_eq!(judgement.grade, Grade::Fail);
         assert!(judgement.message.contains("idle"), "{judgement:?}");
-        for flag in ["--fate idle=moves", "--fate idle=stays-closed"] {
+        for flag in ["--unlisted idle=moves", "--unlisted idle=stays-closed"] {
             assert!(judgement.remedy.contains(flag), "{judgement:?}");
         }
     }
