@@ -27,6 +27,7 @@ mod registry;
 mod rehearsal;
 mod render;
 mod resolver;
+mod snapshots;
 mod state;
 
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub(crate) use access_denials::{AccessDenial, AccessDenials};
 pub(crate) use address_book::AddressBook;
 pub(crate) use data_plane::SidecarDataPlane;
 pub(crate) use fleet_view::{FleetView, NodeView, TypeView, micros, service};
-pub(crate) use follower::{Followed, NotPublished};
+pub(crate) use follower::{FollowerHandle, NotPublished};
 pub(crate) use hold_timer::HoldTimer;
 pub(crate) use probe_schedule::ProbeSchedule;
 pub(crate) use registry::Registry;
@@ -60,7 +61,7 @@ pub(crate) struct Publishing {
     /// Who has acknowledged what.
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) data_plane: Arc<SidecarDataPlane>,
-    pub(crate) followed: Followed,
+    pub(crate) follower: FollowerHandle,
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) addresses: Arc<AddressBook>,
@@ -110,12 +111,12 @@ pub(crate) async fn restore(
     if let Some(reason) = follower.progress().obstacle() {
         bail!("the databases of the store cannot be published: {reason}");
     }
-    let followed = follower.followed();
+    let handle = follower.handle();
     let data_plane = SidecarDataPlane {
         catalog,
         clock: Arc::clone(&clock),
         state: Arc::clone(&state),
-        followed: followed.clone(),
+        follower: handle.clone(),
         fleet: Arc::clone(&fleet),
         view: Arc::clone(&view),
     };
@@ -123,7 +124,7 @@ pub(crate) async fn restore(
         cache,
         fleet,
         data_plane: Arc::new(data_plane),
-        followed,
+        follower: handle,
         resolver,
         registry,
         addresses,
@@ -161,6 +162,7 @@ impl Background {
         } = self;
         let Publishing {
             resolver,
+            registry,
             holds,
             probes,
             ..
@@ -169,6 +171,8 @@ impl Background {
         spawn(tasks, async move { follower.run(stopped).await });
         let stopped = stop.clone();
         spawn(tasks, async move { resolver.run(stopped).await });
+        let stopped = stop.clone();
+        spawn(tasks, async move { registry.run(stopped).await });
         let stopped = stop.clone();
         spawn(tasks, async move { holds.run(stopped).await });
         let stopped = stop.clone();

@@ -18,7 +18,7 @@ pub(super) async fn apply(
     let resolved = publishing.resolver.resolve_declared(&declaration).await;
     resolved.map_err(refuse)?;
     let applied = admin.catalog.apply(&declaration).await.map_err(refuse)?;
-    let published = publishing.followed.reach(applied.revision).await;
+    let published = publishing.follower.until_published(applied.revision).await;
     published
         .and_then(|progress| progress.check_all())
         .map_err(refuse)?;

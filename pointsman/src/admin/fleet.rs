@@ -145,8 +145,8 @@ pub(super) async fn retire(admin: &AdminContext, node: &str) -> Result<(), Statu
 
 /// Waits until the change is out: a sidecar that starts now must find itself registered.
 async fn published(admin: &AdminContext, revision: Option<Revision>) -> Result<(), Status> {
-    let followed = &admin.publishing.followed;
-    followed.reach(revision).await.map_err(refuse)?;
+    let follower = &admin.publishing.follower;
+    follower.until_published(revision).await.map_err(refuse)?;
     Ok(())
 }
 

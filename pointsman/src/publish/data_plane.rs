@@ -12,7 +12,7 @@ use tracing::info;
 use super::{
     convergence::convergence,
     fleet_view::{FleetView, SyncState},
-    follower::Followed,
+    follower::FollowerHandle,
     rehearsal::rehearse,
     state::PublishedState,
 };
@@ -24,7 +24,7 @@ pub(crate) struct SidecarDataPlane {
     pub(super) catalog: Arc<Catalog>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: Arc<Mutex<PublishedState>>,
-    pub(super) followed: Followed,
+    pub(super) follower: FollowerHandle,
     pub(super) fleet: Arc<Fleet>,
     pub(super) view: Arc<FleetView>,
 }
@@ -48,7 +48,7 @@ impl DataPlane for SidecarDataPlane {
             .change_routes(changes)
             .await
             .map_err(|error| DataPlaneError::Store(Box::new(error)))?;
-        let published = self.followed.reach(changed.revision).await;
+        let published = self.follower.until_published(changed.revision).await;
         let progress = published
             .and_then(|progress| {
                 progress.check(changed.routes.keys())?;

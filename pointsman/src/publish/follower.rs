@@ -5,7 +5,7 @@ use pointsman_cutover::ports::Clock;
 use pointsman_xds::Sequence;
 use tokio::{
     sync::{Mutex, watch},
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -48,9 +48,9 @@ pub(crate) struct Progress {
     failure: Option<String>,
 }
 
-/// Waits for the follower.
+/// Lets others wait for the follower.
 #[derive(Clone, Debug)]
-pub(crate) struct Followed {
+pub(crate) struct FollowerHandle {
     progress: watch::Receiver<Progress>,
 }
 
@@ -82,9 +82,9 @@ impl Follower {
         self.progress.borrow().clone()
     }
 
-    /// Waits for this follower.
-    pub(super) fn followed(&self) -> Followed {
-        Followed {
+    /// Lets others wait for this follower.
+    pub(super) fn handle(&self) -> FollowerHandle {
+        FollowerHandle {
             progress: self.progress.subscribe(),
         }
     }
@@ -92,22 +92,20 @@ impl Follower {
     /// Publishes each change, until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut revisions = self.catalog.store().watch();
-        let mut ticks = interval(RECHECK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.reset();
         loop {
             // Seen before it is read: whatever is committed from here on begins another turn.
             revisions.mark_unchanged();
-            let turned = self.turn().await;
-            if let Err(error) = &turned {
-                warn!(error = %Chain(error), "the catalogue could not be read");
-            }
+            let failed = match self.turn().await {
+                Ok(()) => self.progress.borrow().failure.is_some(),
+                Err(error) => {
+                    warn!(error = %Chain(&error), "the catalogue could not be read");
+                    true
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 Ok(()) = revisions.changed() => {}
-                () = sleep(RETRY), if turned.is_err() => {}
-                // For who was being admitted while the registry changed.
-                _ = ticks.tick() => self.parts.registry.dismiss_changed(),
+                () = sleep(RETRY), if failed => {}
             }
         }
     }
@@ -175,13 +173,16 @@ impl Follower {
     }
 }
 
-impl Followed {
+impl FollowerHandle {
     /// Waits until every commit up to `revision` is published; without a revision there is
     /// nothing to wait for.
     ///
     /// # Errors
     /// [`NotPublished`], at the latest after [`PATIENCE`].
-    pub(crate) async fn reach(&self, revision: Option<Revision>) -> Result<Progress, NotPublished> {
+    pub(crate) async fn until_published(
+        &self,
+        revision: Option<Revision>,
+    ) -> Result<Progress, NotPublished> {
         let mut progress = self.progress.clone();
         let reached = progress.wait_for(|progress| progress.revision >= revision);
         let progress = match timeout(PATIENCE, reached).await {
@@ -242,8 +243,5 @@ impl Progress {
 /// fleet a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// From a failed reading of the store to the next.
+/// From a turn that failed to the next.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// A sidecar that missed its dismissal waits so long for its new entitlement.
-const RECHECK: Duration = Duration::from_secs(5);

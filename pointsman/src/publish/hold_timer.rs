@@ -46,6 +46,10 @@ impl HoldTimer {
         &self,
         routes: impl IntoIterator<Item = (&'a DatabaseName, &'a Routes)>,
     ) {
+        let mut routes = routes.into_iter().peekable();
+        if routes.peek().is_none() {
+            return;
+        }
         let mut holds = self.lock();
         for (name, routes) in routes {
             let is_held = [&routes.writer, &routes.reader]

@@ -1,10 +1,13 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
 };
 
 use pointsman_catalog::{DatabaseName, Node, NodeId};
 use pointsman_xds::{Fleet, SnapshotCache};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::audience::Audience;
@@ -78,6 +81,17 @@ impl Registry {
         }
     }
 
+    /// Ends such streams again and again, until `stop`: a node may have been admitted while the
+    /// registry changed.
+    pub(super) async fn run(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(RECHECK) => self.dismiss_changed(),
+            }
+        }
+    }
+
     /// Whether `database` exists for a registered sidecar.
     pub(crate) fn sees(&self, node: &NodeId, database: &DatabaseName) -> bool {
         let nodes = self.read();
@@ -94,3 +108,6 @@ impl Registry {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A sidecar that missed its dismissal waits so long for its new entitlement.
+const RECHECK: Duration = Duration::from_secs(5);

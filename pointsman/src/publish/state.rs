@@ -1,12 +1,11 @@
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use pointsman_catalog::{
     CatalogChanges, DatabaseName, NodeId, RouteChange, Routes, ServerName, UnixMillis,
 };
-use pointsman_envoy_config::resources;
 use pointsman_xds::{Group, ResourceSet, Sequence, Snapshot, SnapshotCache};
 use tracing::warn;
 
@@ -14,6 +13,7 @@ use super::{
     audience::Audience,
     catalog_copy::{Affected, CatalogCopy},
     render::{self, RenderError, RenderedDatabase},
+    snapshots::{Recipients, snapshots},
 };
 use crate::chain::Chain;
 
@@ -55,15 +55,6 @@ pub(super) enum AdmissionError {
     Render(#[from] RenderError),
 }
 
-/// Which groups a publish is for.
-#[derive(Clone, Copy, Debug)]
-enum Recipients<'a> {
-    Everybody,
-    /// Those for which one of the databases exists.
-    Concerned(&'a BTreeSet<DatabaseName>),
-    Group(&'a Audience),
-}
-
 impl PublishedState {
     /// Nothing is published yet; snapshots will be published to `cache`.
     pub(super) fn new(cache: Arc<SnapshotCache>) -> Self {
@@ -93,13 +84,9 @@ impl PublishedState {
         affected: &Affected,
         now: UnixMillis,
     ) -> Result<Option<Sequence>, RenderError> {
-        let due = self.due(affected);
-        if due.is_empty() && !affected.declarations && !affected.nodes && !self.unsent {
-            return Ok(None);
-        }
         let mut changed = BTreeSet::new();
         let mut listeners = affected.declarations || affected.nodes || self.unsent;
-        for name in due {
+        for name in self.due(affected) {
             let was_rendered = self.rendered.contains_key(&name);
             if self.render(&name, now) {
                 listeners |= was_rendered != self.rendered.contains_key(&name);
@@ -206,7 +193,12 @@ impl PublishedState {
         &self,
         at: UnixMillis,
     ) -> Result<BTreeMap<Group, Snapshot>, RenderError> {
-        self.snapshots(Recipients::Everybody, Some(at))
+        snapshots(
+            &self.listeners,
+            &self.rendered,
+            Recipients::Everybody,
+            Some(at),
+        )
     }
 
     /// The end of the first hold among what is published.
@@ -335,65 +327,10 @@ impl PublishedState {
             recipients
         };
         self.unsent = true;
-        let snapshots = self.snapshots(recipients, self.rehearsed)?;
+        let snapshots = snapshots(&self.listeners, &self.rendered, recipients, self.rehearsed)?;
         let sequence = self.cache.publish(snapshots);
         self.unsent = false;
         Ok(sequence)
-    }
-
-    fn snapshots(
-        &self,
-        recipients: Recipients<'_>,
-        rehearsal: Option<UnixMillis>,
-    ) -> Result<BTreeMap<Group, Snapshot>, RenderError> {
-        // What many groups share stays one object, so that a publish compares it once.
-        let mut shared: BTreeMap<_, Snapshot> = BTreeMap::new();
-        let mut snapshots = BTreeMap::new();
-        for (audience, listeners) in &self.listeners {
-            if !recipients.include(audience) {
-                continue;
-            }
-            let databases = audience.databases();
-            let common = match shared.entry(databases) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(self.common(databases, rehearsal)?),
-            };
-            let snapshot = common.to_builder().share(Arc::clone(listeners)).build()?;
-            snapshots.insert(audience.group(), snapshot);
-        }
-        Ok(snapshots)
-    }
-
-    /// What all audiences for which these databases exist have in common: everything but
-    /// listeners.
-    fn common(
-        &self,
-        databases: Option<&BTreeSet<DatabaseName>>,
-        rehearsal: Option<UnixMillis>,
-    ) -> Result<Snapshot, RenderError> {
-        let rendered: Vec<_> = match databases {
-            None => self.rendered.values().collect(),
-            Some(names) => {
-                let names = names.iter();
-                names.filter_map(|name| self.rendered.get(name)).collect()
-            }
-        };
-        let resources = rendered.into_iter().flat_map(|found| &found.resources);
-        let common = Snapshot::builder()
-            .extend(resources.cloned())
-            .insert(resources::runtime_layer(rehearsal).into())
-            .build()?;
-        Ok(common)
-    }
-}
-
-impl Recipients<'_> {
-    fn include(self, audience: &Audience) -> bool {
-        match self {
-            Self::Everybody => true,
-            Self::Concerned(databases) => databases.iter().any(|name| audience.includes(name)),
-            Self::Group(only) => audience == only,
-        }
     }
 }
 

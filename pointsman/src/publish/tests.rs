@@ -10,8 +10,8 @@ use std::{
 };
 
 use pointsman_catalog::{
-    Catalog, DatabaseName, Declaration, Node, NodeId, Route, RouteChange, ServerName, UnixMillis,
-    store::EmbeddedStore,
+    Catalog, DatabaseName, Declaration, Node, NodeId, Route, RouteChange, ServerName, Store,
+    UnixMillis, store::EmbeddedStore,
 };
 use pointsman_cutover::ports::{Barrier, DataPlane as _, DataPlaneError, SystemClock};
 use pointsman_xds::{Group, NodeDescription, Peer, ResourceType, Version};
@@ -78,15 +78,20 @@ impl TestCatalog {
 
     /// Publishes the catalogue and follows it, as a process of its own would.
     pub(crate) async fn follow(&self) -> Running {
-        let catalog = Arc::new(Catalog::new(Arc::clone(self.catalog.store())));
-        let clock = Arc::new(SystemClock::default());
-        let (publishing, background) = restore(catalog, clock).await.unwrap();
-        let mut tasks = JoinSet::new();
-        background.spawn(&mut tasks, &CancellationToken::new());
-        Running {
-            publishing,
-            _tasks: tasks,
-        }
+        follow(Arc::clone(self.catalog.store())).await
+    }
+}
+
+/// Publishes the catalogue in `store` and follows it.
+async fn follow(store: Arc<dyn Store>) -> Running {
+    let catalog = Arc::new(Catalog::new(store));
+    let clock = Arc::new(SystemClock::default());
+    let (publishing, background) = restore(catalog, clock).await.unwrap();
+    let mut tasks = JoinSet::new();
+    background.spawn(&mut tasks, &CancellationToken::new());
+    Running {
+        publishing,
+        _tasks: tasks,
     }
 }
 
@@ -94,7 +99,7 @@ impl Running {
     /// Waits until everything that was committed is published.
     async fn catch_up(&self, committed: &TestCatalog) {
         let newest = *committed.catalog.store().watch().borrow();
-        self.followed.reach(Some(newest)).await.unwrap();
+        self.follower.until_published(Some(newest)).await.unwrap();
     }
 }
 

@@ -3,9 +3,9 @@ use std::{io::ErrorKind, net::SocketAddr};
 use anyhow::{anyhow, bail};
 use tokio::net::TcpListener;
 
-/// Listens on `address`, for `whom`.
+/// Listens on `address`, for these clients.
 pub(super) async fn bind(
-    whom: &str,
+    clients: &str,
     flag: &str,
     address: SocketAddr,
 ) -> anyhow::Result<TcpListener> {
@@ -14,7 +14,7 @@ pub(super) async fn bind(
             .iter()
             .find(|(kind, _)| *kind == error.kind())
             .map_or("choose another address", |(_, todo)| todo);
-        anyhow!("cannot listen for {whom} on {address} ({flag}): {error}; {todo}")
+        anyhow!("cannot listen for {clients} on {address} ({flag}): {error}; {todo}")
     })
 }
 

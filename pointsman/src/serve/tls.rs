@@ -43,10 +43,10 @@ impl LoadedTls {
     }
 }
 
-async fn load(files: Option<&TlsFiles>, whom: &str) -> anyhow::Result<Option<Arc<ServerTls>>> {
+async fn load(files: Option<&TlsFiles>, clients: &str) -> anyhow::Result<Option<Arc<ServerTls>>> {
     let Some(files) = files else { return Ok(None) };
     let tls = ServerTls::load(files.clone())
         .await
-        .with_context(|| format!("the listener for {whom} has no usable certificate"))?;
+        .with_context(|| format!("the listener for {clients} has no usable certificate"))?;
     Ok(Some(Arc::new(tls)))
 }

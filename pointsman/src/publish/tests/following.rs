@@ -1,6 +1,55 @@
 //! The follower: what it publishes, whoever committed it.
 
+use std::sync::Mutex as SyncMutex;
+
+use async_trait::async_trait;
+use pointsman_catalog::{
+    Store,
+    store::{Changes, Key, Precondition, Revision, StoreError, Versioned, Write},
+};
+use tokio::sync::watch;
+
 use super::*;
+
+/// A store in which somebody else commits just when a follower has read it.
+#[derive(Debug)]
+struct CommittedMeanwhile {
+    inner: Arc<dyn Store>,
+    meanwhile: SyncMutex<Option<BTreeMap<DatabaseName, RouteChange>>>,
+}
+
+#[async_trait]
+impl Store for CommittedMeanwhile {
+    async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
+        self.inner.get(key).await
+    }
+
+    async fn range(&self, prefix: &str) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        self.inner.range(prefix).await
+    }
+
+    async fn changes(
+        &self,
+        prefixes: &[&str],
+        after: Option<Revision>,
+    ) -> Result<Changes, StoreError> {
+        let read = self.inner.changes(prefixes, after).await;
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(change) = meanwhile {
+            let other = Catalog::new(Arc::clone(&self.inner));
+            other.change_routes(&change).await.unwrap();
+        }
+        read
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        self.inner.commit(writes).await
+    }
+
+    fn watch(&self) -> watch::Receiver<Revision> {
+        self.inner.watch()
+    }
+}
 
 fn billing() -> DatabaseName {
     DatabaseName::new("billing").unwrap()
@@ -54,10 +103,10 @@ async fn what_is_no_matter_of_the_sidecars_is_not_published() {
     let stored = TestCatalog::new().await;
     let running = stored.follow().await;
     let before = running.cache.newest();
-    let write = pointsman_catalog::store::Write {
-        key: pointsman_catalog::store::Key::new("migrations/m"),
+    let write = Write {
+        key: Key::new("migrations/m"),
         value: Some(b"{}".to_vec()),
-        when: pointsman_catalog::store::Precondition::Any,
+        when: Precondition::Any,
     };
     stored.catalog.store().commit(vec![write]).await.unwrap();
     running.catch_up(&stored).await;
@@ -72,7 +121,11 @@ async fn a_database_that_cannot_be_rendered_keeps_what_it_has_and_hinders_no_oth
     // Recorded by somebody who did not try to render it.
     let lost = serve(orders(), "lost");
     let changed = stored.catalog.change_routes(&lost).await.unwrap();
-    let progress = running.followed.reach(changed.revision).await.unwrap();
+    let progress = running
+        .follower
+        .until_published(changed.revision)
+        .await
+        .unwrap();
     let error = progress.check_all().unwrap_err().to_string();
     assert!(
         error.contains("the sidecars keep what they have"),
@@ -92,7 +145,7 @@ async fn a_database_that_cannot_be_rendered_keeps_what_it_has_and_hinders_no_oth
     let found = "no-such-host.invalid:5432".parse().unwrap();
     let resolved = [(found, vec!["10.0.0.9:5432".parse().unwrap()])].into();
     let recorded = stored.catalog.record_addresses(&resolved).await.unwrap();
-    let progress = running.followed.reach(recorded).await.unwrap();
+    let progress = running.follower.until_published(recorded).await.unwrap();
     assert!(progress.check_all().is_ok());
     assert_ne!(assignment(&running, 11, "writer.orders"), before);
 }
@@ -104,7 +157,7 @@ async fn no_commit_is_left_unpublished_however_many_come_at_once() {
     let mut writers = JoinSet::new();
     for writer in 0..4 {
         let catalog = Arc::clone(&stored.catalog);
-        let followed = running.followed.clone();
+        let follower = running.follower.clone();
         writers.spawn(async move {
             let name = if writer % 2 == 0 { orders() } else { billing() };
             for to in ["green", "blue"].iter().cycle().take(10) {
@@ -113,7 +166,7 @@ async fn no_commit_is_left_unpublished_however_many_come_at_once() {
                 let Ok(changed) = catalog.change_routes(&change).await else {
                     continue;
                 };
-                followed.reach(changed.revision).await.unwrap();
+                follower.until_published(changed.revision).await.unwrap();
             }
         });
     }
@@ -127,4 +180,20 @@ async fn no_commit_is_left_unpublished_however_many_come_at_once() {
             "{name}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_commit_that_comes_while_the_follower_reads_is_published() {
+    let stored = TestCatalog::new().await;
+    let store = Arc::new(CommittedMeanwhile {
+        inner: Arc::clone(stored.catalog.store()),
+        meanwhile: SyncMutex::default(),
+    });
+    let running = follow(Arc::clone(&store) as _).await;
+    let before = assignment(&running, 11, "writer.billing").0;
+    *store.meanwhile.lock().unwrap() = Some(serve(billing(), "green"));
+    let moved = serve(orders(), "green");
+    running.data_plane.publish(&moved).await.unwrap();
+    running.catch_up(&stored).await;
+    assert_ne!(assignment(&running, 11, "writer.billing").0, before);
 }
