@@ -1,4 +1,4 @@
-//! The operator's own flip: for a writer that was moved by other means.
+//! The verb `flip`: sends a database's writers to a server that was promoted by other means.
 
 use std::{sync::Arc, time::Duration};
 
@@ -108,8 +108,8 @@ impl Flip {
         Ok((publication, convergence))
     }
 
-    /// A migration that stands still does not bar a forced flip: when one of its servers is
-    /// gone, the fleet must be movable all the same.
+    /// Refuses servers of a migration. A forced flip is refused only while the migration is in a
+    /// switch: when one of its servers is gone, the fleet must be movable all the same.
     fn refuse_while_migrating(
         &self,
         former: &[ServerName],
@@ -136,15 +136,14 @@ impl Flip {
         Ok(())
     }
 
-    /// The new writer takes a write, and no former one does.
+    /// Proves that the new writer takes a write, and that no former one does.
     async fn prove(
         &self,
         declared: &Database,
         target: &Server,
         former: &[ServerName],
     ) -> Result<(), FlipError> {
-        // The old ones first: what they refuse now they may not refuse later, and the
-        // newest evidence should be about the server that is going to serve.
+        // The old ones first, so that the newest evidence is about the server that will serve.
         for name in former {
             let old = self.catalog.server(name).await?;
             // A server that is read-only by setting lets every session override it.
@@ -201,7 +200,7 @@ impl Flip {
     }
 }
 
-/// The servers that a route names, in service or draining or held from.
+/// Every server that a route names.
 fn known(route: &Route) -> Vec<ServerName> {
     match route {
         Route::Serve { servers, draining } => servers.iter().chain(draining).cloned().collect(),

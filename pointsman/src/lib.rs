@@ -1,5 +1,5 @@
-//! The program: the one place where the catalogue, the xDS server, the sidecars'
-//! configuration and the cutover engine meet. An admin server and a command line on top.
+//! The program: it joins catalogue, xDS server, sidecar configuration and cutover engine, and
+//! adds an admin server and a command line.
 
 mod admin;
 mod alarms;

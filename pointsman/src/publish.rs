@@ -6,10 +6,9 @@
 //!                       HoldTimer, ProbeSchedule, directories ───┘
 //! ```
 //!
-//! Whoever wants a change to reach the sidecars changes the catalogue. The follower watches the
-//! store, reads what was written, renders it and publishes it. What is no matter of the
-//! catalogue (the end of a hold, a probe, a sidecar that connects) is published beside it,
-//! under the same lock.
+//! To change what sidecars have, change the catalogue. The follower watches the store, reads what
+//! was written, renders it and publishes it. The end of a hold, a probe and the snapshot of a new
+//! group do not come from the catalogue; they are published beside it, under the same lock.
 
 mod access_denials;
 mod address_book;
@@ -72,7 +71,7 @@ pub(crate) struct Publishing {
     admissions: Admissions,
 }
 
-/// The parts that go on by themselves once [`Background::spawn`] was called.
+/// The tasks of [`Publishing`], started by [`Background::spawn`].
 #[derive(Debug)]
 pub(crate) struct Background {
     follower: Follower,

@@ -1,5 +1,4 @@
-//! The control plane as a process: state restored, then listeners, then migrations; and the
-//! way back down.
+//! The control plane as a process: its start, its signals and its graceful stop.
 
 mod control_plane;
 mod listeners;
@@ -98,5 +97,6 @@ async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(store))
 }
 
-/// A step that is under way ends within its own deadline, streams within theirs.
+/// How long a graceful stop may take. A step of a switch ends within its own deadline, streams
+/// within theirs.
 const STOPPING: Duration = Duration::from_secs(20);

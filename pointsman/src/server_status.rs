@@ -15,7 +15,7 @@ pub(crate) enum ServerStatus {
         timeline: u32,
         system_identifier: String,
     },
-    /// Not an error: a server that does not answer is worth a row, too.
+    /// Not an error: the server gets a row with the reason.
     Unreachable { reason: String },
 }
 

@@ -1,5 +1,6 @@
-//! What a SPIFFE ID of ours names: a sidecar, or the role of an operator. The two listeners trust different authorities, so that whoever
-//! can sign for sidecars cannot make an operator.
+//! The SPIFFE IDs of this system: each names a sidecar, or a role at the admin listener. The two
+//! listeners trust different authorities, so that an authority for sidecars cannot make an
+//! operator.
 //!
 //! ```text
 //! spiffe://<trust domain>/pointsman/sidecar/<node>      at the listener for sidecars
@@ -39,7 +40,7 @@ impl Role {
     }
 }
 
-/// The sidecar that a certificate names, if it names one.
+/// The sidecar that a certificate names, if any.
 pub(crate) fn sidecar(identity: &Identity) -> Option<NodeId> {
     match parts(identity)? {
         ("sidecar", node) => NodeId::new(node).ok(),
@@ -47,7 +48,7 @@ pub(crate) fn sidecar(identity: &Identity) -> Option<NodeId> {
     }
 }
 
-/// Kind and name, of a path with exactly these two.
+/// Kind and name of a path of the form `/pointsman/KIND/NAME`.
 fn parts(identity: &Identity) -> Option<(&str, &str)> {
     let (kind, name) = identity
         .path()

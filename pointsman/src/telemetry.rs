@@ -1,4 +1,4 @@
-//! What the sidecars report of themselves, made into numbers.
+//! Sessions, failures and probe results, from the access logs and statistics of sidecars.
 //!
 //! ```text
 //!   access log  ─► who is connected to which endpoint ─┐
@@ -6,8 +6,8 @@
 //!   statistics  ─► how many, parked, failed, tried  ───┘
 //! ```
 //!
-//! It is evidence, never a proof: a sidecar reports late, and only what passes through it. What
-//! it has not said for a while is unknown, not zero.
+//! It is evidence and no proof: a sidecar reports late, and only what passes through it. The
+//! numbers of a silent sidecar are unknown, not zero.
 
 mod node;
 mod probe;

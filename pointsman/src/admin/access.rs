@@ -1,5 +1,5 @@
-//! Who may ask what. A command that was asked for, and a request that was refused, are on the
-//! record with the name of whoever asked.
+//! Which caller may call which method. Commands and refused requests are logged with the
+//! caller's name.
 
 use std::{
     convert::Infallible,
@@ -19,17 +19,16 @@ use tracing::{info, warn};
 
 use crate::spiffe::Role;
 
-/// How callers are known.
+/// How the admin listener identifies its callers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Access {
-    /// Whoever reaches the listener is an operator: plain text, on loopback or by the
-    /// operator's own decision.
+    /// Not at all: plain text. Everybody who reaches the listener is an operator.
     Open,
-    /// By certificate.
+    /// By the SPIFFE ID in their certificate.
     ByCertificate,
 }
 
-/// Lets a request through to the service only if its caller may ask for it.
+/// A service behind the check of its callers' roles.
 #[derive(Clone, Debug)]
 pub(crate) struct Guarded<S> {
     inner: S,
@@ -80,7 +79,7 @@ fn judge(access: Access, peer: Option<&Peer>, method: &str) -> Result<(), Status
         Access::ByCertificate => peer.and_then(|peer| peer.identity.as_ref()),
     };
     let Some(identity) = identity else {
-        // The listener lets nobody in without one.
+        // The TLS listener requires a client certificate.
         return Err(Status::unauthenticated("the connection has no certificate"));
     };
     let role = Role::of(identity);
@@ -100,7 +99,8 @@ fn judge(access: Access, peer: Option<&Peer>, method: &str) -> Result<(), Status
     )))
 }
 
-/// The least role that may call `method`; one that is not known to be harmless is not.
+/// The least role that may call `method`. A method that is not listed as reading needs an
+/// operator.
 fn needed(method: &str) -> Role {
     if READING.contains(&method) || STATUS.contains(&method) {
         Role::Viewer
@@ -109,7 +109,7 @@ fn needed(method: &str) -> Role {
     }
 }
 
-/// What changes nothing, neither here nor in a sidecar or server.
+/// Methods that change nothing, neither here nor in a sidecar or server.
 const READING: [&str; 8] = [
     "DryRun",
     "FleetStatus",
@@ -121,7 +121,7 @@ const READING: [&str; 8] = [
     "WatchMigration",
 ];
 
-/// Of the client status discovery service, which only reads.
+/// Methods of the client status discovery service, which only reads.
 const STATUS: [&str; 2] = ["FetchClientStatus", "StreamClientStatus"];
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{flip::Flip, publish::Publishing, telemetry::SessionTracker};
 
-/// What requests of operators are answered from.
+/// What the handlers of operators' requests need.
 #[derive(Debug)]
 pub(crate) struct AdminContext {
     pub(crate) catalog: Arc<Catalog>,
@@ -17,8 +17,8 @@ pub(crate) struct AdminContext {
     pub(crate) flip: Flip,
     /// Where sidecars reach the control plane.
     pub(crate) xds: String,
-    /// The name of its certificate there; empty on plain text.
+    /// The SPIFFE ID that it shows to sidecars; empty on plain text.
     pub(crate) xds_identity: String,
-    /// Ends the streams, which would outlive every graceful stop otherwise.
+    /// Ends the response streams. Without it they would go on after a graceful stop.
     pub(crate) stop: CancellationToken,
 }

@@ -29,7 +29,8 @@ pub(super) async fn apply(
     })
 }
 
-/// The catalogue, all of it or one database with its servers, beside what the servers say.
+/// Lists all databases and servers, or the database `only` with its servers. What each server
+/// says of itself now stands beside what is declared.
 pub(super) async fn list(
     admin: &AdminContext,
     only: &str,
@@ -65,7 +66,7 @@ pub(super) async fn list(
     })
 }
 
-/// Whether the database is, was or may be served by `server`.
+/// Whether `server` serves the database, served it, or is declared to.
 fn concerns(server: &Server, database: &Database, routes: Option<&Routes>) -> bool {
     let routed = routes.is_some_and(|routes| {
         let mut named = routes.writer.named().chain(routes.reader.named());

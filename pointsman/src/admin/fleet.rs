@@ -107,7 +107,8 @@ pub(super) async fn register(
     .to_owned())
 }
 
-/// The databases that shall exist for a node, `Some(None)` for all; `None` leaves it as it is.
+/// The databases that the request says exist for a node: `Some(None)` is all, and `None` leaves
+/// the node's databases as they are.
 async fn entitlement(
     admin: &AdminContext,
     id: &NodeId,
@@ -143,7 +144,7 @@ pub(super) async fn retire(admin: &AdminContext, node: &str) -> Result<(), Statu
     published(admin, Some(revision)).await
 }
 
-/// Waits until the change is out: a sidecar that starts now must find itself registered.
+/// Waits until the change is published: a sidecar that starts now must be counted as registered.
 async fn published(admin: &AdminContext, revision: Option<Revision>) -> Result<(), Status> {
     let follower = &admin.publishing.follower;
     follower.until_published(revision).await.map_err(refuse)?;

@@ -12,7 +12,7 @@ use crate::{
     publish::{NotPublished, ResolveError},
 };
 
-/// An error that knows its code.
+/// An error with a gRPC status code.
 pub(super) trait GrpcCode: Error {
     fn code(&self) -> Code;
 }
@@ -22,7 +22,7 @@ pub(super) fn refuse<E: GrpcCode>(error: E) -> Status {
     Status::new(error.code(), bounded(Chain(&error).to_string()))
 }
 
-/// The request itself makes no sense.
+/// The status of a request that is wrong in itself, whatever the state is.
 pub(super) fn invalid(message: impl fmt::Display) -> Status {
     Status::invalid_argument(bounded(message.to_string()))
 }
@@ -107,7 +107,8 @@ impl GrpcCode for FlipError {
     }
 }
 
-/// The message travels in an HTTP/2 header, percent-encoded; clients give up on long ones.
+/// Cuts a long message. It travels percent-encoded in an HTTP/2 header, and clients refuse
+/// headers above 16 KiB.
 fn bounded(mut message: String) -> String {
     if message.len() > MAX_MESSAGE {
         let mut end = MAX_MESSAGE;
@@ -120,7 +121,7 @@ fn bounded(mut message: String) -> String {
     message
 }
 
-/// Three bytes each when encoded: below the 16 KiB of header that a client takes.
+/// In bytes. Percent-encoded a byte takes three, which stays below 16 KiB.
 const MAX_MESSAGE: usize = 4_000;
 
 #[cfg(test)]

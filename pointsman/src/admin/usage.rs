@@ -6,7 +6,7 @@ use pointsman_proto::v1;
 use super::context::AdminContext;
 use crate::telemetry::{EndpointUsage, Freshness, NodeUsage, ProbeResult, RouteUsage};
 
-/// All that passes through `node`.
+/// The connections of `node`, over all databases.
 pub(super) fn of_node(admin: &AdminContext, node: &str) -> v1::NodeUsage {
     let Ok(node) = NodeId::new(node) else {
         return v1::NodeUsage::default();
@@ -127,7 +127,7 @@ fn probes(admin: &AdminContext, node: &NodeId) -> Vec<v1::Probe> {
         .collect()
 }
 
-/// Empty while the numbers are known.
+/// Why the numbers are unknown; empty while they are known.
 fn unknown(usage: Option<&NodeUsage>) -> String {
     match usage {
         Some(usage) => usage.unknown().unwrap_or_default(),

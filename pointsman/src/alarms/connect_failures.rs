@@ -107,7 +107,7 @@ impl AlarmSource for ConnectFailures {
     }
 }
 
-/// Two of a sidecar's reports.
+/// Between two looks: sidecars report twice as often.
 const LOOK: Duration = Duration::from_secs(1);
 
 const NAMED: usize = 8;

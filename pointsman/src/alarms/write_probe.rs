@@ -35,12 +35,12 @@ struct ProbeRecord {
     bake: String,
     /// A write has succeeded in this bake.
     armed: bool,
-    /// One after the other, up to now.
+    /// Failed probes since the last success.
     failed: u32,
     last_failure: String,
 }
 
-/// How often is tried, and when the alarm fires.
+/// How often the probe runs, and when the alarm fires.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ProbeSettings {
     /// Between two probes of one database.
@@ -176,15 +176,15 @@ impl WriteProbe {
 }
 
 impl ProbeRecord {
-    /// Says that the alarm does not fire.
+    /// Arms the alarm. Returns `false`: it does not fire.
     fn succeeded(&mut self) -> bool {
         self.armed = true;
         self.failed = 0;
         false
     }
 
-    /// Says whether the alarm fires. Before the first success it does not: a way in that was
-    /// never passed would take every switch back.
+    /// Returns whether the alarm fires. Before the first success it does not: otherwise a probe that
+    /// can never get through would roll back every switch.
     fn failed(&mut self, reason: String, limit: u32) -> bool {
         self.failed = self.failed.saturating_add(1);
         self.last_failure = reason;

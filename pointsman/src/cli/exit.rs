@@ -1,5 +1,5 @@
-//! The program's exit codes, besides those of a preflight's verdict. A command line that makes
-//! no sense has one that no verdict has.
+//! The program's exit codes, besides those of a preflight's verdict. A usage error has a code
+//! that no verdict has.
 
 /// It did not happen, and stderr says why.
 pub(super) const FAILED: u8 = 1;

@@ -28,9 +28,9 @@ pub(super) fn line(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until what reads our output is gone; for ever if that is no pipe.
+/// Waits until the reader of our output has closed its pipe; for ever if the output is no pipe.
 pub(super) async fn reader_gone() {
-    // Opened anew: without blocking, which the output itself must not become.
+    // Opened anew, because it has to be non-blocking and the output itself must stay blocking.
     let pipe = tokio::net::unix::pipe::OpenOptions::new().open_sender("/dev/stdout");
     match pipe {
         Ok(pipe) if pipe.ready(Interest::ERROR).await.is_ok() => {}
@@ -81,7 +81,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A number, or a dash where nobody can say.
+/// A number, or a dash if it is unknown.
 pub(super) fn number(number: Option<u64>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }

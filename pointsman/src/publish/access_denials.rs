@@ -17,7 +17,7 @@ pub(crate) struct AccessDenials {
 #[derive(Debug, Default)]
 struct Kept {
     principals: BTreeMap<String, Principal>,
-    /// Of all denials. The order of events is told by it: clocks stand still, and go back.
+    /// Counts all denials. It orders them: a wall clock can stand still and go back.
     count: u64,
 }
 
@@ -47,8 +47,8 @@ pub(crate) struct AccessDenial {
 }
 
 impl AccessDenials {
-    /// An admitted node asked by name for what does not exist for it. Whether it exists for
-    /// others is not looked up: the answer takes the same time.
+    /// An admitted node asked by name for a resource that does not exist for it. Whether it exists
+    /// for others is not looked up, so that the time of the answer tells nothing.
     pub(super) fn missing_resource(&self, node: &str, kind: ResourceType, name: &str) {
         let mut name = name;
         if name.len() > MAX_NAME {

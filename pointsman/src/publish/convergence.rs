@@ -9,7 +9,7 @@ pub(super) fn convergence(found: pointsman_xds::Convergence) -> Convergence {
         ..Convergence::default()
     };
     for (node, outcome) in found.nodes {
-        // Every registered name is of our alphabet.
+        // Registered names are valid node ids.
         let Ok(node) = NodeId::new(node.as_str()) else {
             continue;
         };

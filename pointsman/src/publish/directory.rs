@@ -1,4 +1,4 @@
-//! Who is served, and as what.
+//! Which nodes are served, and in which group.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -51,7 +51,7 @@ impl NodeDirectory for PlaintextDirectory {
     /// A registered node is served where the registry says that it listens; another one
     /// where it says so itself, and is shown as unregistered.
     async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, PermissionDenied> {
-        // A name that cannot be registered could not be counted, either.
+        // A node whose name cannot be registered could not be counted by a barrier.
         let id =
             NodeId::new(node.id.as_str()).map_err(|error| PermissionDenied(error.to_string()))?;
         let mut state = self.admissions.state.lock().await;
@@ -90,7 +90,7 @@ impl CertificateDirectory {
         claimed: &pointsman_xds::NodeId,
         peer: &'a Peer,
     ) -> Result<(NodeId, &'a Identity), PermissionDenied> {
-        // The listener lets nobody in without a certificate.
+        // The TLS listener requires a client certificate.
         let Some(identity) = &peer.identity else {
             return Err(PermissionDenied(
                 "the connection has no certificate".to_owned(),

@@ -26,7 +26,7 @@ pub(super) struct Follower {
     progress: watch::Sender<Progress>,
 }
 
-/// Those that the follower tells of what it read.
+/// The parts that the follower informs.
 #[derive(Clone, Debug)]
 pub(super) struct FollowerParts {
     pub(super) state: Arc<Mutex<PublishedState>>,
@@ -68,7 +68,7 @@ pub(crate) enum NotPublished {
 }
 
 impl Follower {
-    /// Has published nothing yet: [`Self::turn`] does, and [`Self::run`] goes on.
+    /// A follower that has published nothing yet.
     pub(super) fn new(catalog: Arc<Catalog>, clock: Arc<dyn Clock>, parts: FollowerParts) -> Self {
         Self {
             catalog,

@@ -41,7 +41,7 @@ impl HoldTimer {
         }
     }
 
-    /// Takes note of routes that are published now.
+    /// Takes note of the holds in routes that are being published.
     pub(super) fn note<'a>(
         &self,
         routes: impl IntoIterator<Item = (&'a DatabaseName, &'a Routes)>,
@@ -67,8 +67,8 @@ impl HoldTimer {
         self.changed.notify_one();
     }
 
-    /// Whether sidecars retry connections to `database` because of a hold, or did a moment ago:
-    /// what they report comes late.
+    /// Whether `database` is in a hold, or was a moment ago. Sidecars count their retries in a hold
+    /// as connect failures, and report them up to a second late.
     pub(crate) fn holds(&self, database: &DatabaseName) -> bool {
         match self.lock().get(database) {
             None => false,

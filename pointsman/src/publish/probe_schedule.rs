@@ -32,9 +32,9 @@ pub(crate) struct ProbeSchedule {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ScheduledProbe {
     pub(crate) server: ServerName,
-    /// Results from before are of something else.
+    /// Results from before are not of this probe.
     pub(crate) since: Monotonic,
-    /// What of the server is tried.
+    /// The addresses of the server that are tried.
     addresses: Vec<SocketAddr>,
     until: Monotonic,
 }

@@ -18,7 +18,7 @@ pub(super) struct RenderedDatabase {
     pub(super) held_until: Option<UnixMillis>,
 }
 
-/// Why sidecars cannot be told of something.
+/// Why something cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RenderError {
     #[error("{0} is not in the catalogue")]
@@ -31,8 +31,8 @@ pub(super) enum RenderError {
     Snapshot(#[from] SnapshotError),
 }
 
-/// Renders what `database` is served by at `now`. `probe_target` is the server that sidecars
-/// try; one that has lost its address is left out, which is no reason to serve nothing.
+/// Renders the clusters and load assignments of `database` at `now`. `probe_target` is the server
+/// that sidecars try; without an address it is left out.
 pub(super) fn database(
     database: &Database,
     routes: &Routes,
@@ -69,7 +69,7 @@ pub(super) fn listeners<'a>(
     )?))
 }
 
-/// Until when the route is held; a hold that has ended is none.
+/// Until when the route is held; `None` for a hold that has ended.
 fn held_until(route: &Route, now: UnixMillis) -> Option<UnixMillis> {
     match route {
         Route::Hold { until, .. } if *until > now => Some(*until),

@@ -20,7 +20,7 @@ use crate::chain::Chain;
 #[derive(Debug)]
 pub(crate) struct Resolver {
     catalog: Arc<Catalog>,
-    /// The endpoints whose failure is logged already: once, not at every try.
+    /// The endpoints that did not resolve at the last try. A failure is logged once.
     failing: Mutex<BTreeSet<Endpoint>>,
 }
 

@@ -31,8 +31,8 @@ pub(super) struct PublishedState {
     /// The rehearsal that the fleet last took. It stays published: taking it back would be
     /// another change.
     rehearsed: Option<UnixMillis>,
-    /// Of the nodes that were admitted since this process began. Registered or not, moved or
-    /// retired since, they must hear of every change while they are connected.
+    /// The audiences of nodes that were admitted since this process began. Such nodes must hear of
+    /// every change while they are connected, also when they were moved or retired since.
     admitted: BTreeSet<Audience>,
     /// The same for every sidecar that the database exists for.
     rendered: BTreeMap<DatabaseName, RenderedDatabase>,

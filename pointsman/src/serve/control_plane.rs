@@ -27,14 +27,14 @@ use crate::{
 pub(super) struct ControlPlane {
     catalog: Arc<Catalog>,
     publishing: Publishing,
-    /// Taken when the listeners are opened.
+    /// The tasks of `publishing`; started, and taken from here, by [`Self::open`].
     background: Option<Background>,
     tracker: Arc<SessionTracker>,
     providers: Providers,
     engine: Arc<Engine>,
     barrier_deadline: Duration,
     pub(super) tasks: JoinSet<anyhow::Result<()>>,
-    /// For the parts that the engine needs until it has parked.
+    /// Stops every task. It is cancelled after the engine has parked, which needs them until then.
     stop: CancellationToken,
 }
 
@@ -90,8 +90,8 @@ impl ControlPlane {
         })
     }
 
-    /// Serves the sidecars, takes over what a former process left in flight, then serves
-    /// operators, who so never see a migration missing.
+    /// Serves the sidecars, takes over the migrations of a former process, then serves operators.
+    /// In this order no operator finds a migration missing.
     pub(super) async fn open(
         &mut self,
         xds: TcpListener,
@@ -151,7 +151,7 @@ impl ControlPlane {
                 providers: self.providers.clone(),
                 barrier_deadline: self.barrier_deadline,
             },
-            // Nobody can dial "every address".
+            // An unspecified address cannot be dialled.
             xds: if xds.ip().is_unspecified() {
                 String::new()
             } else {
@@ -162,7 +162,7 @@ impl ControlPlane {
         }
     }
 
-    /// The engine first: it parks at its next journal entry and may publish until then.
+    /// Stops the engine first: it parks at its next journal entry and may publish until then.
     pub(super) async fn close(&mut self) {
         self.engine.shutdown().await;
         self.stop.cancel();

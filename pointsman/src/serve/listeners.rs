@@ -49,7 +49,8 @@ impl Exposure {
     }
 }
 
-/// Whoever reaches the admin listener without a certificate commands the fleet.
+/// Refuses plain text beyond loopback: everybody who reaches the admin listener commands the
+/// fleet.
 pub(super) fn check_admin(admin: Exposure) -> anyhow::Result<()> {
     if !admin.is_admitted() {
         bail!(
@@ -62,7 +63,8 @@ pub(super) fn check_admin(admin: Exposure) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whoever reaches the sidecars' listener without a certificate is any sidecar it likes.
+/// Refuses plain text beyond loopback: everybody who reaches the sidecars' listener passes for
+/// any sidecar.
 pub(super) fn check_xds(xds: Exposure) -> anyhow::Result<()> {
     if !xds.is_admitted() {
         bail!(

@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// Serves operators until `stop`: the admin API and, for Envoy's own tools, the client status
-/// discovery service. That one is not on the sidecars' listener: they have no business with each
-/// other's state.
+/// discovery service (CSDS). CSDS is not on the sidecars' listener, because a sidecar must not
+/// read the state of others.
 pub(super) async fn serve(
     listener: TcpListener,
     tls: Option<Arc<ServerTls>>,
@@ -26,7 +26,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let Publishing { fleet, cache, .. } = publishing;
-    // Whoever passes the guard may ask.
+    // `Guarded` checks the role, so that the service admits every peer.
     let status = ClientStatus::service(fleet, cache, |_peer| Ok(()), stop.clone());
     let stopped = stop.cancelled_owned();
     let Some(tls) = tls else {

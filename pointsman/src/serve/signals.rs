@@ -1,14 +1,14 @@
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, which mean the same.
+/// SIGTERM and SIGINT; both stop the process gracefully.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Takes them over from now on.
+    /// From now on the signals are received here and do not end the process.
     pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("cannot take over SIGTERM")?,
@@ -16,7 +16,7 @@ impl Signals {
         })
     }
 
-    /// The next of either.
+    /// Waits for the next signal of either kind.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -12,7 +12,7 @@ pub(crate) struct Tls {
 
 /// What the files of [`Tls`] held.
 pub(super) struct LoadedTls {
-    /// With the name in its certificate.
+    /// With the SPIFFE ID in its certificate.
     pub(super) xds: Option<(Arc<ServerTls>, Identity)>,
     pub(super) admin: Option<Arc<ServerTls>>,
 }

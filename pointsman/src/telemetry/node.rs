@@ -1,4 +1,4 @@
-//! One sidecar's report, pure: entries and flushes in, numbers out.
+//! The sessions of one sidecar, from its access-log entries and its flushes of statistics; pure.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,22 +16,22 @@ use super::{
     route::{EndpointUsage, RouteTracker, RouteUsage},
 };
 
-/// How old what a sidecar says is.
+/// Whether a sidecar's numbers are of now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Freshness {
     /// It reports; the numbers are at most a second old.
     Fresh,
-    /// Nothing was heard for so long; the numbers may be anything by now.
+    /// It has not reported for this long: the numbers are unknown.
     Silent(Duration),
 }
 
-/// What one sidecar says, and how old that is.
+/// The numbers of one sidecar, and their age.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeUsage {
     pub(crate) freshness: Freshness,
-    /// As last heard, whatever the freshness is.
+    /// As last reported, whatever the freshness is.
     pub(crate) routes: BTreeMap<RouteKey, RouteUsage>,
-    /// Sessions and routes above what is kept of one sidecar.
+    /// Sessions and routes that were not counted because the limits of one sidecar were reached.
     pub(crate) left_out: u64,
 }
 
@@ -52,7 +52,7 @@ impl NodeUsage {
     }
 }
 
-/// What one sidecar has said.
+/// Tracks the sessions of one sidecar.
 #[derive(Debug)]
 pub(super) struct NodeTracker {
     /// By the id of the connection.
@@ -60,9 +60,9 @@ pub(super) struct NodeTracker {
     routes: BTreeMap<Arc<RouteKey>, RouteTracker>,
     probes: BTreeMap<DatabaseName, Probe>,
     uptime: u64,
-    /// When its statistics came last.
+    /// When it last sent statistics.
     heard: Option<Monotonic>,
-    /// One of its streams has ended since.
+    /// One of its streams has ended after that.
     ended: bool,
     swept: Monotonic,
     left_out: u64,
@@ -130,7 +130,7 @@ impl NodeTracker {
         self.ended = false;
         let uptime = found.uptime.unwrap_or_default();
         if uptime < self.uptime {
-            // Another process: none of the former one's sessions is left.
+            // The sidecar was restarted: none of its former sessions is left.
             self.sessions.clear();
             self.routes
                 .values_mut()
@@ -138,7 +138,7 @@ impl NodeTracker {
         }
         self.uptime = uptime;
         self.sweep(now);
-        // Databases that were taken from it are in no flush any more.
+        // A database that no longer exists for it is in no flush.
         self.routes
             .retain(|route, _| found.routes.contains_key(&**route));
         self.probes
@@ -154,7 +154,7 @@ impl NodeTracker {
         }
     }
 
-    /// One of its streams has ended: what it says next tells whether it is there.
+    /// One of its streams has ended. It counts as silent until its next statistics.
     pub(super) fn stream_ended(&mut self) {
         self.ended = true;
     }
@@ -167,7 +167,7 @@ impl NodeTracker {
         }
     }
 
-    /// Silent for so long that another sidecar may have its place.
+    /// Whether it has been silent for so long that another sidecar may take its place.
     pub(super) fn is_forgotten(&self, now: Monotonic) -> bool {
         match self.freshness(now) {
             Freshness::Fresh => false,
@@ -247,7 +247,8 @@ impl NodeTracker {
         self.count_bytes(connection, now);
     }
 
-    /// The entries of one connection count its bytes from its beginning.
+    /// Adds what was transferred since the entry before: each entry counts the bytes from the
+    /// beginning of the connection.
     fn count_bytes(&mut self, connection: &Connection, now: Monotonic) {
         let Some(session) = self.sessions.get_mut(&connection.id) else {
             return;
@@ -281,7 +282,7 @@ impl NodeTracker {
         }
     }
 
-    /// Drops sessions whose end was never told: the entry may have been lost on the way.
+    /// Drops sessions that no entry has mentioned for a while: the entry of their end was lost.
     fn sweep(&mut self, now: Monotonic) {
         if now.since(self.swept) < SWEEP {
             return;
@@ -319,7 +320,7 @@ const KEPT: Duration = Duration::from_secs(600);
 /// Statistics come twice a second; a busy machine may be late.
 const SILENT: Duration = Duration::from_secs(3);
 
-/// An open session is told of every 5 s; two entries may be lost.
+/// An open session is in an entry every 5 s; two entries may be lost.
 const UNSEEN: Duration = Duration::from_secs(16);
 
 const SWEEP: Duration = Duration::from_secs(2);

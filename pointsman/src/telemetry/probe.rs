@@ -6,7 +6,7 @@ use pointsman_cutover::ports::Monotonic;
 
 use super::report::ProbeStatistics;
 
-/// What a sidecar's last try came to.
+/// The result of a sidecar's last try.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ProbeResult {
     Reached,
@@ -36,10 +36,10 @@ impl Probe {
         } else if healthy < endpoints && failures > 0 {
             self.newest = Some((ProbeResult::NotReached, now));
         }
-        // Otherwise nothing was tried, or an endpoint that came just now waits for its first.
+        // Otherwise nothing was tried since, or a new endpoint has not been tried yet.
     }
 
-    /// The newest result, if it is of a try after `since` and not of long ago.
+    /// The newest result, if it came after `since` and is not too old.
     pub(super) fn after(&self, since: Monotonic, now: Monotonic) -> Option<ProbeResult> {
         let (result, at) = self.newest?;
         (at > since && now.since(at) <= COUNTS_FOR).then_some(result)

@@ -1,4 +1,4 @@
-//! From Envoy's names to ours. Statistics are called as Envoy 1.40 sends them.
+//! Parses access-log entries and statistics, by the names that Envoy 1.40 gives them.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ pub(crate) struct RouteKey {
 /// What an access-log entry says of a connection that a sidecar has accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Connection {
-    /// Made of the stream id: the same in all entries of one connection.
+    /// A hash of the stream id, which all entries of one connection share.
     pub(super) id: u64,
     pub(super) route: RouteKey,
     pub(super) state: ConnectionState,
@@ -32,7 +32,7 @@ pub(super) struct Connection {
     pub(super) sent_bytes: u64,
 }
 
-/// Where a connection stands by its newest entry.
+/// The state of a connection by its newest entry.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ConnectionState {
     /// To this endpoint.
@@ -48,7 +48,7 @@ pub(super) enum ConnectionState {
     },
 }
 
-/// One flush of a sidecar's statistics. What it does not mention was never used: zero.
+/// One flush of a sidecar's statistics. A statistic that it does not mention is zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Statistics {
     /// Of the Envoy process, in seconds.
@@ -87,7 +87,8 @@ impl fmt::Display for RouteKey {
     }
 }
 
-/// `None` for what says nothing of a session: parked connections are counted by statistics.
+/// The connection that an entry is about; `None` if it says nothing of a session. Parked
+/// connections are counted by statistics.
 pub(super) fn connection(entry: TcpAccessLog) -> Option<Connection> {
     let (role, database) = route_of_name(&entry.upstream_cluster)?;
     let failed = entry.flags.contains(&"UF");
@@ -96,7 +97,7 @@ pub(super) fn connection(entry: TcpAccessLog) -> Option<Connection> {
         AccessLogKind::Periodic if !failed || moved_bytes(&entry) => {
             ConnectionState::Open(entry.upstream_address?)
         }
-        // The flag of a former attempt stays with a connection that stands since.
+        // The flag of a failed attempt stays with the connection after a later one has succeeded.
         AccessLogKind::Periodic => {
             ConnectionState::OpenOrTrying(entry.upstream_address?, entry.failure)
         }
@@ -119,7 +120,7 @@ pub(super) fn connection(entry: TcpAccessLog) -> Option<Connection> {
     })
 }
 
-/// A server that speaks is one that was reached.
+/// Bytes from the server show that it was reached.
 fn moved_bytes(entry: &TcpAccessLog) -> bool {
     entry.sent_bytes > 0
 }
@@ -192,7 +193,7 @@ fn label<'a>(sample: &'a MetricSample, name: &str) -> Option<&'a str> {
     Some(&found.1)
 }
 
-/// A count, which travels as a float. What is none is zero.
+/// A count, which travels as a float. What is no count becomes zero.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -6,12 +6,12 @@ use pointsman_cutover::ports::Monotonic;
 
 use super::report::RouteStatistics;
 
-/// What passes through one sidecar by one route.
+/// The numbers of one route on one sidecar.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RouteUsage {
-    /// Connections of applications that stand through to a server.
+    /// Connections of applications that are connected to a server.
     pub(crate) sessions: u64,
-    /// Connections of applications that wait for a server: of a hold, or of one being tried.
+    /// Connections of applications that wait for a server: in a hold, or while it is tried.
     pub(crate) parked: u64,
     /// Attempts to reach a server that failed, holds apart, since the sidecar began to report.
     pub(crate) connect_failures: u64,
@@ -22,7 +22,7 @@ pub(crate) struct RouteUsage {
     /// How long ended sessions had lasted, on average.
     pub(crate) session_time: Option<Duration>,
     pub(crate) endpoints: BTreeMap<SocketAddr, EndpointUsage>,
-    /// Sessions of which no entry has said yet to which endpoint they are.
+    /// Sessions whose endpoint no access-log entry has named yet.
     pub(crate) unplaced: u64,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct EndpointUsage {
     pub(crate) sent_bytes: u64,
 }
 
-/// A route's numbers as they come in.
+/// Tracks the numbers of one route.
 #[derive(Debug, Default)]
 pub(super) struct RouteTracker {
     gauges: RouteStatistics,
@@ -44,16 +44,16 @@ pub(super) struct RouteTracker {
     ended: u32,
     ended_time: Duration,
     endpoints: BTreeMap<SocketAddr, EndpointUsage>,
-    /// Sessions in the gauges and in no entry, at the last flush.
+    /// At the last flush: sessions that the gauges count and no entry has named.
     missing: u64,
-    /// Sessions of which an entry came soon after it.
+    /// Of those, the sessions whose entry came soon after the flush.
     late: u64,
     flushed: Option<Monotonic>,
     unplaced: u64,
 }
 
 impl RouteTracker {
-    /// Takes one flush. `held`: failures are those of a hold's retries.
+    /// Takes one flush. While `held`, connect failures are retries of the hold and do not count.
     pub(super) fn take(&mut self, found: RouteStatistics, held: bool, now: Monotonic) {
         if !held {
             self.connect_failures += found.connect_failures;

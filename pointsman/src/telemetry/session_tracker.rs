@@ -1,4 +1,4 @@
-//! Every sidecar's report, side by side.
+//! The reports of all sidecars.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::publish::HoldTimer;
 
-/// Receives what the sidecars stream back, and says what passes through each of them.
+/// Receives the telemetry of sidecars, and counts the sessions of each.
 #[derive(Debug)]
 pub(crate) struct SessionTracker {
     clock: Arc<dyn Clock>,
@@ -80,7 +80,7 @@ impl SessionTracker {
         node: &pointsman_xds::NodeId,
         change: impl FnOnce(&mut NodeTracker, Monotonic),
     ) {
-        // Nobody can register another name, so nobody would ask for it.
+        // A name that cannot be registered is never asked for.
         let Ok(node) = NodeId::new(node.as_str()) else {
             return;
         };

@@ -74,7 +74,7 @@ impl TelemetryEvidence {
         asked.iter().map(answer).collect()
     }
 
-    /// What a silent sidecar reached before may be out of its reach by now.
+    /// A silent sidecar's former result does not count: the server may be out of its reach by now.
     fn answer(&self, node: &NodeId, database: &DatabaseName, since: Monotonic) -> Answer {
         let unknown = self
             .tracker
@@ -144,8 +144,7 @@ fn reached(answers: BTreeMap<NodeId, Answer>) -> BTreeMap<NodeId, Reached> {
         .collect()
 }
 
-/// Adds a sidecar's sessions on `addresses`, and what of them cannot be counted. Without a usage
-/// there is a reason.
+/// Adds a sidecar's sessions on `addresses`, or the reason why they cannot be counted.
 fn count(
     found: &mut SessionsOn,
     node: NodeId,

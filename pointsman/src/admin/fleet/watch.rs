@@ -1,4 +1,4 @@
-//! The fleet, told again whenever something of it has changed.
+//! The fleet's status as a stream, sent again when it has changed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,8 +12,8 @@ use tonic::Status;
 
 use crate::admin::context::AdminContext;
 
-/// The fleet now, and again when it differs in more than the age of its acknowledgements. It
-/// looks at its own pace: ten thousand acknowledgements are not ten thousand tables.
+/// Sends the fleet's status now, and again when it differs in more than ages. The stream looks
+/// at most once in [`PACE`], so that a burst of acknowledgements is one message.
 pub(in crate::admin) fn follow(
     admin: Arc<AdminContext>,
 ) -> impl Stream<Item = Result<v1::FleetStatusResponse, Status>> + Send {
@@ -71,6 +71,6 @@ fn ageless(status: &v1::FleetStatusResponse) -> v1::FleetStatusResponse {
     status
 }
 
-/// A person reads no faster.
+/// The least time between two messages: people read no faster.
 const PACE: Duration = Duration::from_millis(200);
 const TICK: Duration = Duration::from_secs(1);

@@ -49,7 +49,7 @@ impl Trend {
             lasting,
         } = self.settings;
         let reporting = totals.len();
-        // Who does not report is not known to fail.
+        // A sidecar that does not report is not counted as failing.
         let former = std::mem::take(&mut self.nodes);
         self.nodes = totals
             .into_iter()

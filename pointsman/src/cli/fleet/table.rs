@@ -45,7 +45,7 @@ fn denied(denial: &AccessDenial) -> String {
     format!("\ndenied {times}: {principal}: {reason}")
 }
 
-/// In the order in which sidecars list them, which is the protocol's.
+/// The subscribed types, in the order in which a change is sent.
 fn types(status: &FleetStatusResponse) -> Vec<&str> {
     let subscribed = |wanted: &str| {
         let mut nodes = status.nodes.iter().flat_map(|node| &node.types);
@@ -61,7 +61,7 @@ fn types(status: &FleetStatusResponse) -> Vec<&str> {
 fn message(node: &Node, usage: &NodeUsage) -> String {
     let canary = if node.canary { "canary" } else { "" };
     let mut parts = vec![canary.to_owned(), shortened(&node.message)];
-    // Of one that is not connected nothing else is to be expected.
+    // That a disconnected sidecar does not report needs no mention.
     if node.connected {
         parts.push(usage.unknown.clone());
     }
@@ -92,7 +92,7 @@ fn summary(status: &FleetStatusResponse) -> String {
     format!("{synced} of {all} registered sidecars SYNCED")
 }
 
-/// The first line of what may be an essay; `fleet show` and JSON have it whole.
+/// The beginning of the first line; `fleet show` and JSON have the whole message.
 fn shortened(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     match line.char_indices().nth(MAX_MESSAGE) {

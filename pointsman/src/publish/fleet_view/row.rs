@@ -43,7 +43,8 @@ pub(crate) struct TypeView {
     pub(crate) ack_us: Option<u64>,
 }
 
-/// How far a sidecar, or one type of it, is; of a sidecar the worst of its types.
+/// How far a resource type of a sidecar is synchronized. A sidecar has the worst state of its
+/// types.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum SyncState {
     Synced,

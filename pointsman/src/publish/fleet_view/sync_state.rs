@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::row::{SyncState, service};
 use crate::publish::audience::Audience;
 
-/// The worst of its types, a refusal first: it does not go away by waiting.
+/// The worst state of its types. A NACK comes first: it does not go away by waiting.
 pub(super) fn of_node(status: &NodeStatus, registered: Option<&Audience>) -> (SyncState, String) {
     if !status.connected() {
         return (SyncState::Absent, away(status));
