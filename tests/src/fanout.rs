@@ -26,17 +26,26 @@ use self::figure::rounded;
 pub use self::report::{Databases, Goal, Mtls, PublishCall, Ratios, Report, Side, Stuck};
 use self::rig::Server;
 
-/// Measures everything; `tell` hears how far it is. `peer` is the program of go-control-plane.
+/// The programs beside this one that serve the same.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// go-control-plane; left out where there is no such file.
+    pub go_control_plane: PathBuf,
+    /// This benchmark's program of another build.
+    pub baseline: Option<PathBuf>,
+}
+
+/// Measures everything; `tell` hears how far it is.
 ///
 /// # Errors
 /// A client got something wrong, a stream broke, or ACKs are missing.
 pub async fn run(
     extent: Extent,
-    peer: &Path,
+    peers: &Peers,
     mut tell: impl FnMut(&str),
 ) -> anyhow::Result<Report> {
     let Extent { streams, rounds } = extent;
-    let (servers, skipped) = servers(peer);
+    let (servers, skipped) = servers(peers);
     let mut contenders = Vec::new();
     for (name, server) in servers {
         tell(&format!("{name}: connecting {streams} clients"));
@@ -67,6 +76,7 @@ pub async fn run(
         all_acks_vs_gcp_best: best.map(|best| rounded(acks(&ours) / best)),
         all_acks_vs_floor: rounded(acks(&ours) / acks(&floor)),
         own_vs_h2: Ratios::of(&ours, &sides[H2]),
+        vs_baseline: sides.get(BASELINE).map(|side| Ratios::of(&ours, side)),
         servers: sides,
         publish_call,
         stuck,
@@ -77,12 +87,20 @@ pub async fn run(
     Ok(report.with_goals(&ours))
 }
 
-fn servers(peer: &Path) -> (Vec<(&'static str, Server)>, Option<String>) {
+fn servers(peers: &Peers) -> (Vec<(&'static str, Server)>, Option<String>) {
+    let other = |program: &Path, arguments| Server::Other {
+        program: program.to_owned(),
+        arguments,
+    };
     let mut servers = vec![
         (OURS, Server::OURS),
         (H2, Server::H2),
         (FLOOR, Server::Floor),
     ];
+    if let Some(program) = &peers.baseline {
+        servers.push((BASELINE, other(program, ["ours", "1"])));
+    }
+    let peer = &peers.go_control_plane;
     if !peer.exists() {
         let reason = format!(
             "go-control-plane: there is no {} (is Go installed?)",
@@ -90,16 +108,13 @@ fn servers(peer: &Path) -> (Vec<(&'static str, Server)>, Option<String>) {
         );
         return (servers, Some(reason));
     }
-    let go = |cache| Server::Go {
-        program: PathBuf::from(peer),
-        cache,
-    };
-    servers.push((SNAPSHOT, go("snapshot")));
-    servers.push((LINEAR, go("linear")));
+    servers.push((SNAPSHOT, other(peer, ["-cache", "snapshot"])));
+    servers.push((LINEAR, other(peer, ["-cache", "linear"])));
     (servers, None)
 }
 
 const OURS: &str = "pointsman";
+const BASELINE: &str = "baseline";
 const H2: &str = "pointsman_over_h2";
 const FLOOR: &str = "floor";
 const SNAPSHOT: &str = "go_control_plane_snapshot";

@@ -1,17 +1,18 @@
 //! `make bench-fanout`; `POINTSMAN_BENCH_STREAMS` sets how many streams each server has
-//! (10,000), `POINTSMAN_BENCH_ROUNDS` how many changes it is timed with (30).
+//! (10,000), `POINTSMAN_BENCH_ROUNDS` how many changes it is timed with (30),
+//! `POINTSMAN_BENCH_BASELINE` which other build of this program serves beside it.
 //!
 //! With words it is one of the processes that the benchmark consists of.
 
 use std::env;
 use std::io::{Write, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use pointsman_lab::result_file::ResultFile;
 use pointsman_tests::fanout::ours::Transport;
-use pointsman_tests::fanout::{self, Extent};
+use pointsman_tests::fanout::{self, Extent, Peers};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -49,7 +50,16 @@ async fn measure() -> anyhow::Result<()> {
         streams: number(STREAMS, 10_000, 200)?,
         rounds: number(ROUNDS, 30, 1)?,
     };
-    let report = fanout::run(extent, Path::new(PEER), tell).await?;
+    let baseline = env::var_os(BASELINE).map(PathBuf::from);
+    if let Some(program) = &baseline {
+        let found = program.is_file();
+        ensure!(found, "{BASELINE}: there is no {}", program.display());
+    }
+    let peers = Peers {
+        go_control_plane: PathBuf::from(GO_CONTROL_PLANE),
+        baseline,
+    };
+    let report = fanout::run(extent, &peers, tell).await?;
     file.write(&report)?;
     tell(&format!("{report}\n{RESULT}"));
     Ok(())
@@ -70,6 +80,7 @@ fn tell(line: &str) {
 
 const RESULT: &str = "target/bench/fanout.json";
 /// Where the Makefile puts the peer, if it can build it.
-const PEER: &str = "target/bench/go-control-plane";
+const GO_CONTROL_PLANE: &str = "target/bench/go-control-plane";
 const STREAMS: &str = "POINTSMAN_BENCH_STREAMS";
 const ROUNDS: &str = "POINTSMAN_BENCH_ROUNDS";
+const BASELINE: &str = "POINTSMAN_BENCH_BASELINE";

@@ -26,6 +26,8 @@ pub struct Report {
     pub all_acks_vs_floor: f64,
     /// This crate's HTTP/2 by the `h2` crate's, under the same server.
     pub own_vs_h2: Ratios,
+    /// This build by another one.
+    pub vs_baseline: Option<Ratios>,
     pub publish_call: PublishCall,
     pub stuck: Stuck,
     pub databases: Databases,

@@ -24,10 +24,10 @@ pub(super) enum Server {
     /// Ours, with the `h2` crate for HTTP/2.
     H2,
     Floor,
-    /// The peer's program and which of its caches.
-    Go {
+    /// Another program that speaks the same lines, and its arguments.
+    Other {
         program: PathBuf,
-        cache: &'static str,
+        arguments: [&'static str; 2],
     },
 }
 
@@ -87,7 +87,7 @@ impl Rig {
             }
             Server::H2 => Helper::of_us(&["h2"])?,
             Server::Floor => Helper::of_us(&["floor"])?,
-            Server::Go { program, cache } => Helper::start(program, &["-cache", cache])?,
+            Server::Other { program, arguments } => Helper::start(program, arguments)?,
         };
         let address = server.hear_text("listening").await?;
         let client = Helper::of_us(&client)?;

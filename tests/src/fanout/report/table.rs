@@ -39,17 +39,10 @@ impl Display for Report {
                 side.storm_s.median,
             )?;
         }
-        let Ratios {
-            cpu_per_push,
-            push_to_all_acks,
-            rss_per_idle_stream,
-            rss_per_used_stream,
-        } = self.own_vs_h2;
-        writeln!(
-            f,
-            "own HTTP/2 by h2: CPU {cpu_per_push:.2}, all ACKs {push_to_all_acks:.2}, \
-             RSS {rss_per_idle_stream:.2} ({rss_per_used_stream:.2})"
-        )?;
+        writeln!(f, "own HTTP/2 by h2: {}", self.own_vs_h2)?;
+        if let Some(ratios) = &self.vs_baseline {
+            writeln!(f, "this build by the baseline: {ratios}")?;
+        }
         if let Some(reason) = &self.skipped {
             writeln!(f, "skipped: {reason}")?;
         }
@@ -58,6 +51,22 @@ impl Display for Report {
             writeln!(f, "{goal}")?;
         }
         Ok(())
+    }
+}
+
+impl Display for Ratios {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self {
+            cpu_per_push,
+            push_to_all_acks,
+            rss_per_idle_stream,
+            rss_per_used_stream,
+        } = self;
+        write!(
+            f,
+            "CPU {cpu_per_push:.2}, all ACKs {push_to_all_acks:.2}, \
+             RSS {rss_per_idle_stream:.2} ({rss_per_used_stream:.2})"
+        )
     }
 }
 
