@@ -65,8 +65,8 @@ impl Contender {
     }
 }
 
-/// Every server is up all the time with its own clients, and each round goes once round all
-/// of them, another one first each time. What else the machine does hits all alike.
+/// Every server is up all the time with its own clients, and each round asks each of them once.
+/// What else the machine does hits all alike.
 pub(super) async fn run(
     contenders: &mut [Contender],
     extent: Extent,
@@ -79,9 +79,8 @@ pub(super) async fn run(
         contender.pushes.clear();
     }
     for round in 0..extent.rounds {
-        contenders.rotate_left(1);
-        for contender in &mut *contenders {
-            contender.push().await?;
+        for index in order(round, contenders.len()) {
+            contenders[index].push().await?;
         }
         if (round + 1).is_multiple_of(10) {
             tell(&format!("{} of {} rounds", round + 1, extent.rounds));
@@ -101,6 +100,48 @@ pub(super) async fn run(
     sides.collect::<Option<_>>().context("nothing was measured")
 }
 
+/// In which order `count` servers have their turn in a round. What a server leaves behind, such as
+/// a garbage collection, falls on the next one, so each follows each other one equally often: a
+/// Williams design, complete after `count` rounds, or after twice as many for an odd number.
+/// <https://doi.org/10.1071/CH9490149>
+fn order(round: usize, count: usize) -> Vec<usize> {
+    let zigzag = |place: usize| {
+        if place.is_multiple_of(2) {
+            count - place / 2
+        } else {
+            place.div_ceil(2)
+        }
+    };
+    let turns = (0..count).map(|place| (zigzag(place) + round) % count);
+    let mut turns: Vec<_> = turns.collect();
+    if (round / count.max(1)) % 2 == 1 {
+        turns.reverse();
+    }
+    turns
+}
+
 /// Changes before the first that counts.
 const WARM_UP: usize = 3;
 const STORMS: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn each_server_follows_each_other_one_equally_often() {
+        for count in 1..=7 {
+            let mut followers = BTreeMap::<_, usize>::new();
+            for round in 0..2 * count {
+                let turns = order(round, count);
+                for pair in turns.windows(2) {
+                    *followers.entry((pair[0], pair[1])).or_default() += 1;
+                }
+            }
+            assert_eq!(followers.len(), count * (count - 1));
+            assert!(followers.values().all(|times| *times == 2), "{followers:?}");
+        }
+    }
+}
