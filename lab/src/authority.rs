@@ -70,6 +70,17 @@ impl Authority {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2020, 1, 2);
         }
+        self.sign(folder, name, &params)
+    }
+
+    /// A certificate for a server that is known by `names`, below `folder`.
+    pub fn issue_for_names(&self, folder: &Path, name: &str, names: Vec<String>) -> Result<Issued> {
+        let mut params = CertificateParams::new(names)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        self.sign(folder, name, &params)
+    }
+
+    fn sign(&self, folder: &Path, name: &str, params: &CertificateParams) -> Result<Issued> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Issued {

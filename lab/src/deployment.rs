@@ -21,7 +21,7 @@ use crate::{
     envoy::Envoy,
     gate::Gate,
     ports::Port,
-    postgres::{PairOptions, PostgresPair, PostgresServer},
+    postgres::{Hosting, PairOptions, PostgresPair},
     scratch::{Scratch, Storage},
 };
 
@@ -34,6 +34,12 @@ pub struct LabOptions {
     pub sidecars: u8,
     /// The application databases, all on one server.
     pub databases: Vec<String>,
+    /// Of both servers, as are the next two.
+    pub hosting: Hosting,
+    /// See [`PairOptions::major`].
+    pub major: Option<u32>,
+    /// See [`PairOptions::tls`].
+    pub tls: bool,
     /// The fence level declared for both servers: `sql+hba` or `sql`.
     pub fence: String,
     /// The text of Pointsman's configuration file.
@@ -48,6 +54,9 @@ impl Default for LabOptions {
         Self {
             sidecars: 3,
             databases: PairOptions::default().databases,
+            hosting: Hosting::default(),
+            major: None,
+            tls: false,
             fence: "sql+hba".to_owned(),
             settings: String::new(),
             storage: Storage::default(),
@@ -84,6 +93,9 @@ impl Lab {
         let scratch = Scratch::on(options.storage)?;
         let pair_options = PairOptions {
             databases: options.databases.clone(),
+            hosting: options.hosting,
+            major: options.major,
+            tls: options.tls,
             gate_replication: options.gates.replication,
             ..PairOptions::default()
         };
@@ -133,11 +145,16 @@ impl Lab {
         let target = (&pair.target, &gates.target_control, &gates.reverse_stream);
         for (server, control, replication) in [source, target] {
             let (name, endpoint) = (server.name(), server.address());
-            let control = conninfo(server, control.as_ref());
+            let through = |gate: &Option<Gate>| {
+                gate.as_ref()
+                    .map_or_else(|| server.address(), Gate::address)
+            };
+            let control = server.control(through(control));
             writeln!(text, "[servers.{name}]\nendpoint = \"{endpoint}\"")?;
             writeln!(text, "control = \"{control}\"\nfence = \"{}\"", self.fence)?;
-            if let Some(gate) = replication {
-                let replication = conninfo(server, Some(gate));
+            // A cloud's control role does not stream.
+            if server.hosting() == Hosting::Managed || replication.is_some() {
+                let replication = server.replication(through(replication));
                 writeln!(text, "replication = \"{replication}\"")?;
             }
         }
@@ -259,11 +276,6 @@ impl Database {
             reader: Port::reserve()?,
         })
     }
-}
-
-fn conninfo(server: &PostgresServer, gate: Option<&Gate>) -> String {
-    let at = gate.map_or_else(|| server.address(), Gate::address);
-    format!("host={} port={} user=postgres", at.ip(), at.port())
 }
 
 /// Sidecars are called `sc0`, `sc1`, …

@@ -1,8 +1,16 @@
 //! Real PostgreSQL: a primary with its application databases, and a streaming standby of it.
 
+mod access;
 mod contents;
+mod data_directory;
+mod heartbeat;
+mod hosting;
+mod lifetime;
+mod promotion_api;
 mod server;
+mod session;
 mod template;
+mod tls;
 mod walsender;
 
 use std::{path::Path, time::Duration};
@@ -11,10 +19,15 @@ use anyhow::{Result, bail};
 use futures_util::future::try_join;
 use tokio::time::{Instant, sleep};
 
-use self::template::Template;
+use self::{access::Access, server::Parts, template::Template, tls::Tls};
 pub use self::{
     contents::Contents,
-    server::{PostgresServer, Session, connect},
+    hosting::Hosting,
+    promotion_api::{
+        PromotionApi, PromotionEndpoint, PromotionStage, promotion_stage, request_promotion,
+    },
+    server::PostgresServer,
+    session::{Session, connect},
     template::STANDBY_SLOT,
     walsender::Walsender,
 };
@@ -29,6 +42,11 @@ pub struct PairOptions {
     /// The application databases; each has what [`Contents::schema`] makes.
     pub databases: Vec<String>,
     pub contents: Contents,
+    pub hosting: Hosting,
+    /// The major version of PostgreSQL, 14 to 18; `None` is whichever is installed.
+    pub major: Option<u32>,
+    /// Takes no TCP connection without TLS, and has certificates of an authority of its own.
+    pub tls: bool,
     /// Off is quicker to fill, and survives no crash of the machine. It does survive
     /// `kill -9` of the server.
     pub fsync: bool,
@@ -41,6 +59,9 @@ impl Default for PairOptions {
         Self {
             databases: vec!["orders".to_owned(), "billing".to_owned()],
             contents: Contents::default(),
+            hosting: Hosting::default(),
+            major: None,
+            tls: false,
             fsync: true,
             gate_replication: false,
         }
@@ -49,9 +70,9 @@ impl Default for PairOptions {
 
 /// Two servers: `blue` is the primary and serves, `green` is its standby.
 ///
-/// On both, the superuser `postgres`, the role `app` (owner of the tables, no superuser)
-/// and the role `repl` (replication and reading) may connect from loopback without a
-/// password, unless the [`Contents`] say otherwise.
+/// On both, the superuser, the role `app` (owner of the tables, no superuser) and the role
+/// `repl` (replication and reading) may connect from loopback: without a password where
+/// their users run the servers, unless the [`Contents`] say otherwise; see [`Hosting`].
 #[derive(Debug)]
 pub struct PostgresPair {
     pub source: PostgresServer,
@@ -63,10 +84,15 @@ pub struct PostgresPair {
 impl PostgresPair {
     /// Starts both servers below `folder` and waits until the standby streams.
     pub async fn start(folder: &Path, options: &PairOptions) -> Result<Self> {
-        let bin = tools::postgres_bin().await?;
-        let template = Template::find(bin, &options.databases, &options.contents).await?;
-        let mut source = PostgresServer::at("blue", bin, folder)?;
-        let mut target = PostgresServer::at("green", bin, folder)?;
+        let bin = &match options.major {
+            Some(major) => tools::postgres_bin_of(major).await?,
+            None => tools::postgres_bin().await?.to_path_buf(),
+        };
+        let template = Template::find(bin, options).await?;
+        let tls = options.tls.then(|| Tls::new(folder)).transpose()?;
+        let access = Access::new(options.hosting, tls);
+        let source = PostgresServer::at("blue", bin, folder, access.clone())?;
+        let target = PostgresServer::at("green", bin, folder, access)?;
         try_join(
             template.copy(template::SOURCE, &source),
             template.copy(template::TARGET, &target),
@@ -80,12 +106,16 @@ impl PostgresPair {
         let upstream = replication
             .as_ref()
             .map_or_else(|| source.address(), Gate::address);
-        source.configure(options.fsync)?;
-        target.configure(options.fsync)?;
-        target.follow(upstream, STANDBY_SLOT)?;
+        for server in [&source, &target] {
+            server.configure(options.fsync)?;
+            server.admit(&options.contents.hba)?;
+        }
+        target.follow(&source, upstream, STANDBY_SLOT)?;
         source.start().await?;
         target.start().await?;
         streaming(&source, target.name()).await?;
+        source.let_superuser_write();
+        target.let_superuser_write();
         Ok(Self {
             source,
             target,
@@ -102,12 +132,14 @@ pub async fn start_standby(
     primary: &PostgresServer,
 ) -> Result<PostgresServer> {
     let slot = format!("{name}_slot");
-    let mut standby = PostgresServer::at(name, tools::postgres_bin().await?, folder)?;
+    let Parts { bin, access, .. } = primary.parts();
+    let standby = PostgresServer::at(name, bin, folder, access.clone())?;
     standby.basebackup(primary, &slot).await?;
     standby.configure(true)?;
-    standby.follow(primary.address(), &slot)?;
+    standby.follow(primary, primary.address(), &slot)?;
     standby.start().await?;
     streaming(primary, name).await?;
+    standby.let_superuser_write();
     Ok(standby)
 }
 
@@ -118,7 +150,8 @@ pub async fn start_stranger(
     folder: &Path,
     databases: &[String],
 ) -> Result<PostgresServer> {
-    let mut stranger = PostgresServer::at(name, tools::postgres_bin().await?, folder)?;
+    let access = Access::new(Hosting::SelfManaged, None);
+    let stranger = PostgresServer::at(name, tools::postgres_bin().await?, folder, access)?;
     let contents = Contents::default();
     template::create(&stranger, &contents, true).await?;
     stranger.start().await?;

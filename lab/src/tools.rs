@@ -14,17 +14,26 @@ use tokio::{sync::OnceCell, task, time::timeout};
 /// Installing and compiling take minutes; a hang must still end.
 const SET_UP_DEADLINE: Duration = Duration::from_mins(20);
 
-/// The bin directory of a PostgreSQL server, version 15 or later.
+/// The bin directory of the newest PostgreSQL server that is installed.
 pub async fn postgres_bin() -> Result<&'static Path> {
     static FOUND: OnceCell<PathBuf> = OnceCell::const_new();
-    let found = FOUND.get_or_try_init(|| run_script("postgres.sh")).await?;
+    let found = FOUND
+        .get_or_try_init(|| run_script("postgres.sh", &[]))
+        .await?;
     Ok(found)
+}
+
+/// The bin directory of a PostgreSQL server of this major version, 14 to 18.
+pub async fn postgres_bin_of(major: u32) -> Result<PathBuf> {
+    run_script("versions.sh", &[&major.to_string()]).await
 }
 
 /// The Envoy binary.
 pub async fn envoy() -> Result<&'static Path> {
     static FOUND: OnceCell<PathBuf> = OnceCell::const_new();
-    let found = FOUND.get_or_try_init(|| run_script("envoy.sh")).await?;
+    let found = FOUND
+        .get_or_try_init(|| run_script("envoy.sh", &[]))
+        .await?;
     Ok(found)
 }
 
@@ -45,10 +54,13 @@ pub fn project_root() -> &'static Path {
 }
 
 /// Runs a script of `lab/setup`; what it prints on its last line is the answer.
-async fn run_script(name: &str) -> Result<PathBuf> {
+async fn run_script(name: &str, args: &[&str]) -> Result<PathBuf> {
     let script = project_root().join("lab/setup").join(name);
     let mut command = Command::new(&script);
-    command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
     let output = in_background(move || command.output())
         .await
         .with_context(|| format!("running {}", script.display()))?;

@@ -8,7 +8,7 @@ use pointsman_lab::{
     envoy::Envoy,
     gate::Gate,
     ports::Port,
-    postgres::{self, PairOptions, PostgresPair},
+    postgres::{self, Hosting, PairOptions, PostgresPair, PromotionApi, PromotionStage},
     process,
     scratch::Scratch,
 };
@@ -56,7 +56,7 @@ async fn write(server: &postgres::PostgresServer, number: i64) -> Result<()> {
 async fn a_pair_replicates_and_survives_a_crash() -> Result<()> {
     let scratch = Scratch::new()?;
     let began = Instant::now();
-    let mut pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
+    let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
     println!("a pair took {:?}", began.elapsed());
 
     write(&pair.source, 1).await?;
@@ -84,6 +84,134 @@ async fn a_frozen_server_answers_nothing_until_it_is_thawed() -> Result<()> {
     assert!(frozen.is_err(), "a frozen server answered");
     pair.source.thaw();
     pair.source.client("postgres").await?;
+    Ok(())
+}
+
+/// The control role's sessions, those of the lab itself left out.
+async fn as_master(server: &postgres::PostgresServer, database: &str) -> Result<postgres::Session> {
+    let control = server.control(server.address());
+    postgres::connect(&format!("{control} dbname={database}")).await
+}
+
+#[tokio::test]
+async fn a_managed_pair_gives_its_users_no_superuser() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let options = PairOptions {
+        hosting: Hosting::Managed,
+        ..PairOptions::default()
+    };
+    let pair = PostgresPair::start(scratch.path(), &options).await?;
+    let master = as_master(&pair.source, "orders").await?;
+    let text = async |sql: &str| -> Result<String> {
+        Ok(master.query_one(sql, &[]).await?.get::<_, String>(0))
+    };
+    let superusers = "SELECT string_agg(rolname::text, ' ') FROM pg_roles WHERE rolsuper";
+    assert_eq!(text(superusers).await?, "rdsadmin");
+    let owned = "SELECT string_agg(datname::text, ' ' ORDER BY datname) FROM pg_database \
+                 WHERE pg_get_userbyid(datdba) = current_user";
+    assert_eq!(text(owned).await?, "billing orders postgres template1");
+    assert_eq!(
+        text("SELECT current_setting('wal_segment_size')").await?,
+        "64MB"
+    );
+
+    // What needs a superuser, and what does not.
+    for forbidden in [
+        "SELECT pg_read_file('pg_hba.conf')",
+        "SELECT * FROM pg_hba_file_rules",
+        "SELECT pg_promote()",
+        "ALTER SYSTEM SET work_mem = '5MB'",
+        "ALTER DATABASE rdsadmin ALLOW_CONNECTIONS false",
+    ] {
+        let refused = master.batch_execute(forbidden).await;
+        let code = refused
+            .unwrap_err()
+            .code()
+            .map(|code| code.code().to_owned());
+        assert_eq!(code.as_deref(), Some("42501"), "{forbidden}");
+    }
+    master
+        .batch_execute("ALTER DATABASE billing ALLOW_CONNECTIONS false; SELECT FROM writes")
+        .await?;
+    assert!(as_master(&pair.source, "rdsadmin").await.is_err());
+
+    let beats = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'rdsadmin'";
+    let beats =
+        async || Ok::<_, anyhow::Error>(master.query_one(beats, &[]).await?.get::<_, i64>(0));
+    let before = beats().await?;
+    eventually("rdsadmin writes by itself", async || {
+        beats().await.is_ok_and(|now| now > before + 1)
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pair_with_tls_takes_nothing_else_over_tcp() -> Result<()> {
+    for hosting in [Hosting::SelfManaged, Hosting::Managed] {
+        let scratch = Scratch::new()?;
+        let options = PairOptions {
+            hosting,
+            tls: true,
+            ..PairOptions::default()
+        };
+        let pair = PostgresPair::start(scratch.path(), &options).await?;
+        let source = &pair.source;
+        let session = source.client("postgres").await?;
+        let unencrypted = "SELECT count(*) FROM pg_stat_replication JOIN pg_stat_ssl USING (pid) \
+                           WHERE NOT ssl";
+        assert_eq!(
+            session.query_one(unencrypted, &[]).await?.get::<_, i64>(0),
+            0
+        );
+        let at = source.address();
+        let plain = format!(
+            "host={} port={} user={} password={} dbname=postgres",
+            at.ip(),
+            at.port(),
+            hosting.control_role(),
+            hosting.password(hosting.control_role()).unwrap_or_default()
+        );
+        let refused = postgres::connect(&plain).await.map(|_| ()).unwrap_err();
+        assert!(
+            format!("{refused:?}").contains("no encryption"),
+            "{refused:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_promotion_by_the_api_is_slow_happens_once_and_ends_every_session() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let options = PairOptions {
+        hosting: Hosting::Managed,
+        ..PairOptions::default()
+    };
+    let pair = PostgresPair::start(scratch.path(), &options).await?;
+    let reader = as_master(&pair.target, "orders").await?;
+    let api = PromotionApi::new(&pair.target, Duration::from_millis(500));
+    assert_eq!(api.stage(), PromotionStage::NotAsked);
+    let asked = Instant::now();
+    api.request().map_err(anyhow::Error::msg)?;
+    assert!(api.request().is_err(), "a second request was taken");
+    assert_eq!(api.stage(), PromotionStage::UnderWay);
+    // It is a standby meanwhile, and goes on replaying.
+    let standby = "SELECT pg_is_in_recovery()";
+    assert!(reader.query_one(standby, &[]).await?.get::<_, bool>(0));
+    write(&pair.source, 1).await?;
+    eventually("the promotion is through", async || {
+        api.stage() == PromotionStage::Available
+    })
+    .await;
+    assert!(asked.elapsed() >= Duration::from_millis(500));
+    assert!(
+        reader.query_one(standby, &[]).await.is_err(),
+        "a session survived"
+    );
+    assert_eq!(count(&pair.target).await?, 1);
+    write(&pair.target, 2).await?;
+    assert_eq!(api.requests(), 2);
     Ok(())
 }
 

@@ -203,7 +203,7 @@ async fn a_server_that_turns_read_only_refuses_and_leaves_nobody_in_doubt() -> R
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_of_the_server_loses_nothing_that_was_acknowledged() -> Result<()> {
-    let mut fixture = Fixture::start().await?;
+    let fixture = Fixture::start().await?;
     let workload = Workload::start(&fixture.plan())?;
     workload.more_acked(150, DEADLINE).await?;
     fixture.pair.source.crash().await?;

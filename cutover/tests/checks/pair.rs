@@ -31,7 +31,7 @@ impl Pair {
                 ..Contents::default()
             },
             fsync: false,
-            gate_replication: false,
+            ..PairOptions::default()
         };
         let scratch = Scratch::new().unwrap();
         let pair = PostgresPair::start(scratch.path(), &options).await.unwrap();
@@ -72,7 +72,6 @@ impl Running {
 
     /// A walsender in a database, which ends on drop.
     pub(crate) async fn walsender(&self, role: &str, datname: &str) -> Walsender {
-        let address = self.0.address();
-        Walsender::connect(address, role, datname).await.unwrap()
+        self.0.walsender(role, datname).await.unwrap()
     }
 }

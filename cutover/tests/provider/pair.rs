@@ -9,7 +9,7 @@ use pointsman_cutover::{
 };
 use pointsman_lab::{
     patience,
-    postgres::{self, Contents, PairOptions, PostgresPair, PostgresServer, Walsender},
+    postgres::{self, Contents, Hosting, PairOptions, PostgresPair, PostgresServer, Walsender},
     scratch::Scratch,
 };
 
@@ -51,7 +51,7 @@ pub(crate) struct Pair {
 
 impl Pair {
     /// Databases `orders`, `billing` and `idle`, each with a table `items` of role `app`;
-    /// superusers `postgres` and `boss`.
+    /// superusers `postgres` (where a cloud runs the servers: `rdsadmin`) and `boss`.
     pub(crate) async fn start(fence: FenceLevel) -> Self {
         let options = PairOptions {
             databases: [MOVING[0], MOVING[1], "idle"].map(str::to_owned).to_vec(),
@@ -61,8 +61,9 @@ impl Pair {
                 roles: ROLES.to_owned(),
                 schema: SCHEMA.to_owned(),
             },
+            hosting: Hosting::from_environment().unwrap(),
             fsync: false,
-            gate_replication: false,
+            ..PairOptions::default()
         };
         let scratch = Scratch::new().unwrap();
         let pair = PostgresPair::start(scratch.path(), &options).await.unwrap();
@@ -90,12 +91,11 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn server(&self) -> Server {
         let endpoint = self.postgres.address();
-        let address = format!("host={} port={}", endpoint.ip(), endpoint.port());
         Server {
             name: ServerName::new(self.postgres.name()).unwrap(),
             endpoint: endpoint.to_string().parse().unwrap(),
-            control: format!("{address} user=postgres"),
-            replication: Some(format!("{address} user=repl")),
+            control: self.postgres.control(endpoint),
+            replication: Some(self.postgres.replication(endpoint)),
             fence: self.fence,
         }
     }
@@ -129,14 +129,14 @@ impl Running {
 
     /// Runs statements in one simple query as superuser.
     pub(crate) async fn execute(&self, datname: &str, sql: &str) {
-        let session = self.connect("postgres", datname).await.unwrap();
+        let superuser = self.postgres.hosting().superuser();
+        let session = self.connect(superuser, datname).await.unwrap();
         session.run(sql).await;
     }
 
     /// A session of the replication protocol with a database, which runs plain SQL as well.
     pub(crate) async fn walsender(&self, role: &str, datname: &str) -> Walsender {
-        let address = self.postgres.address();
-        Walsender::connect(address, role, datname).await.unwrap()
+        self.postgres.walsender(role, datname).await.unwrap()
     }
 
     pub(crate) fn hba(&self) -> Vec<u8> {

@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context, Result};
 use tokio::{task, time::timeout};
 
-use super::{contents::Contents, server::PostgresServer};
+use super::{
+    PairOptions, access::Access, contents::Contents, heartbeat, hosting::Hosting,
+    server::PostgresServer,
+};
 use crate::{process::Launch, scratch};
 
 /// Names of the two data directories in a template.
@@ -58,14 +61,10 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Finds the template for `contents`, made by whichever process needs it first.
-    pub(crate) async fn find(
-        bin: &Path,
-        databases: &[String],
-        contents: &Contents,
-    ) -> Result<Self> {
+    /// Finds the template for `options`, made by whichever process needs it first.
+    pub(crate) async fn find(bin: &Path, options: &PairOptions) -> Result<Self> {
         let templates = scratch::shared_folder("templates")?;
-        let name = name(bin, databases, contents)?;
+        let name = name(bin, options)?;
         let path = templates.join(&name);
         let lock = scratch::lock_file(&templates.join(format!("{name}.lock")))?;
         let locking = task::spawn_blocking(move || lock.lock().map(|()| lock));
@@ -78,7 +77,7 @@ impl Template {
                 fs::remove_dir_all(&unfinished)?;
             }
             fs::create_dir(&unfinished)?;
-            build(bin, databases, contents, &unfinished)
+            build(bin, options, &unfinished)
                 .await
                 .context("making the PostgreSQL template")?;
             fs::rename(&unfinished, &path)?;
@@ -88,42 +87,60 @@ impl Template {
 
     /// Copies data directory `which` to that of `server`.
     pub(crate) async fn copy(&self, which: &str, server: &PostgresServer) -> Result<()> {
-        let log = server.data_folder().with_extension("log");
-        Launch::new("cp", "cp", log)
-            .arg("-a")
-            .arg(self.path.join(which))
-            .arg(server.data_folder())
-            .run(COPY_DEADLINE)
-            .await
+        copy(&self.path.join(which), server).await
     }
 }
 
 /// Two templates share a name only if they hold the same.
-fn name(bin: &Path, databases: &[String], contents: &Contents) -> Result<String> {
+fn name(bin: &Path, options: &PairOptions) -> Result<String> {
     let version = Command::new(bin.join("postgres")).arg("-V").output()?;
+    let PairOptions {
+        databases,
+        contents,
+        hosting,
+        ..
+    } = options;
     let mut hasher = DefaultHasher::new();
     version.stdout.hash(&mut hasher);
-    databases.hash(&mut hasher);
-    (SETTINGS, contents, STANDBY_SLOT).hash(&mut hasher);
+    (databases, contents, hosting, hosting.roles()).hash(&mut hasher);
+    (
+        SETTINGS,
+        hosting.settings(),
+        heartbeat::SCHEMA,
+        STANDBY_SLOT,
+    )
+        .hash(&mut hasher);
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-async fn build(bin: &Path, databases: &[String], contents: &Contents, folder: &Path) -> Result<()> {
-    let mut source = PostgresServer::at(SOURCE, bin, folder)?;
-    create(&source, contents, false).await?;
+/// The standby is a copy of a primary that was shut down in order, as good as a base backup.
+async fn build(bin: &Path, options: &PairOptions, folder: &Path) -> Result<()> {
+    let access = Access::new(options.hosting, None);
+    let source = PostgresServer::at(SOURCE, bin, folder, access.clone())?;
+    create(&source, &options.contents, false).await?;
     source.start().await?;
-    fill(&source, databases, contents).await?;
-
-    let mut target = PostgresServer::at(TARGET, bin, folder)?;
-    target.basebackup(&source, STANDBY_SLOT).await?;
-    target.configure(false)?;
-    target.follow(source.address(), STANDBY_SLOT)?;
-    target.start().await?;
-    super::streaming(&source, TARGET).await?;
-
-    // In this order, so that the standby has everything.
+    fill(&source, &options.databases, &options.contents).await?;
+    let slot = "SELECT pg_create_physical_replication_slot($1, true)";
+    let session = source.client("postgres").await?;
+    session.execute(slot, &[&STANDBY_SLOT]).await?;
+    drop(session);
     source.stop().await?;
-    target.stop().await
+
+    let target = PostgresServer::at(TARGET, bin, folder, access)?;
+    copy(source.data_folder(), &target).await?;
+    fs::remove_dir_all(target.data_folder().join("pg_replslot").join(STANDBY_SLOT))?;
+    fs::write(target.data_folder().join("standby.signal"), "")?;
+    Ok(())
+}
+
+/// Copies a data directory to that of `server`, holes included: most of its WAL is still empty.
+async fn copy(from: &Path, server: &PostgresServer) -> Result<()> {
+    let log = server.data_folder().with_extension("log");
+    Launch::new("cp", "cp", log)
+        .args(["-a", "--sparse=always"])
+        .args([from, server.data_folder()])
+        .run(COPY_DEADLINE)
+        .await
 }
 
 /// Makes a server of its own, with no databases and a system identifier like no other's.
@@ -133,12 +150,12 @@ pub(crate) async fn create(
     fsync: bool,
 ) -> Result<()> {
     server.initdb().await?;
-    let data = server.data_folder();
+    let hosting = server.hosting().settings();
     fs::OpenOptions::new()
         .append(true)
-        .open(data.join("postgresql.conf"))?
-        .write_all(format!("{SETTINGS}{}", contents.settings).as_bytes())?;
-    fs::write(data.join("pg_hba.conf"), &contents.hba)?;
+        .open(server.data_folder().join("postgresql.conf"))?
+        .write_all(format!("{SETTINGS}{hosting}{}", contents.settings).as_bytes())?;
+    server.admit(&contents.hba)?;
     server.configure(fsync)
 }
 
@@ -148,11 +165,20 @@ pub(crate) async fn fill(
     databases: &[String],
     contents: &Contents,
 ) -> Result<()> {
+    let hosting = server.hosting();
     let session = server.client("postgres").await?;
     session.batch_execute(&contents.roles).await?;
+    for statement in hosting.roles() {
+        session.batch_execute(statement).await?;
+    }
+    if hosting == Hosting::Managed {
+        let own = server.client("rdsadmin").await?;
+        own.batch_execute(heartbeat::SCHEMA).await?;
+    }
+    let options = hosting.database_options();
     for database in databases {
         session
-            .batch_execute(&format!("CREATE DATABASE \"{database}\""))
+            .batch_execute(&format!("CREATE DATABASE \"{database}\" {options}"))
             .await?;
         let inside = server.client(database).await?;
         inside.batch_execute(&contents.schema).await?;

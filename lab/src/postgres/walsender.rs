@@ -1,26 +1,44 @@
 //! A session of the replication protocol that runs plain SQL, spoken byte by byte: client libraries do not offer it,
 //! PostgreSQL does. <https://www.postgresql.org/docs/current/protocol-replication.html>
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr, path::Path};
 
 use anyhow::{Context, Result, bail};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
     time::timeout,
 };
 
-use super::server::CONNECT_DEADLINE;
+use super::session::CONNECT_DEADLINE;
 
 /// A walsender in a database; it ends on drop.
-#[derive(Debug)]
 pub struct Walsender {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl fmt::Debug for Walsender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Walsender").finish_non_exhaustive()
+    }
 }
 
 impl Walsender {
     /// Connects as `user` with `replication=database`.
     pub async fn connect(address: SocketAddr, user: &str, database: &str) -> Result<Self> {
+        Self::on(TcpStream::connect(address).await?, user, database).await
+    }
+
+    /// The same through a Unix socket.
+    pub(super) async fn on_socket(socket: &Path, user: &str, database: &str) -> Result<Self> {
+        Self::on(UnixStream::connect(socket).await?, user, database).await
+    }
+
+    async fn on(mut stream: impl Stream + 'static, user: &str, database: &str) -> Result<Self> {
         let mut body = 196_608_i32.to_be_bytes().to_vec();
         for text in [
             "user",
@@ -36,9 +54,10 @@ impl Walsender {
         }
         let mut packet = i32::try_from(body.len() + 4)?.to_be_bytes().to_vec();
         packet.extend(body);
-        let mut stream = TcpStream::connect(address).await?;
         stream.write_all(&packet).await?;
-        let mut walsender = Self { stream };
+        let mut walsender = Self {
+            stream: Box::new(stream),
+        };
         walsender.until_ready().await?;
         Ok(walsender)
     }

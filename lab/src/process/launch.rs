@@ -130,6 +130,8 @@ impl Launch {
                 .arg("--regid")
                 .arg(user.gid.to_string())
                 .arg("--clear-groups");
+            // Root's files are closed to it; libpq falls back to the user's own home.
+            command.env_remove("HOME");
         }
         command
             .arg("--")

@@ -204,7 +204,7 @@ async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_answer_is_named() -> Result<()> {
-    let mut servers = Servers::start().await?;
+    let servers = Servers::start().await?;
     servers.create("m", "green").await?;
     let verdict = servers
         .control_plane

@@ -151,7 +151,7 @@ async fn sessions_and_parked_clients_are_seen_within_a_second() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sidecar_tries_the_target_before_a_switch() -> Result<()> {
-    let mut lab = idle(options(GateOptions::default())).await?;
+    let lab = idle(options(GateOptions::default())).await?;
     let preflight = ["migration", "preflight", NAME];
     let shown: Vec<_> = preflight.into_iter().chain(["--show", "C76"]).collect();
     let passed = lab.control_plane.cli(&shown).await?;
@@ -242,7 +242,7 @@ async fn a_target_that_sidecars_do_not_reach_blocks() -> Result<()> {
 async fn sidecars_that_cannot_reach_the_new_writer_raise_an_alarm() -> Result<()> {
     let settings =
         "[alarm]\nfailures = 1000\nfailing_percent = 100\nfailing_ms = 1000\n".to_owned();
-    let mut env = TestEnvironment::ready(LabOptions {
+    let env = TestEnvironment::ready(LabOptions {
         settings,
         ..options(GateOptions::default())
     })

@@ -41,7 +41,7 @@ impl TestEnvironment {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flip_needs_its_proofs_or_force() -> Result<()> {
-    let mut env = TestEnvironment::ready(options(GateOptions::default())).await?;
+    let env = TestEnvironment::ready(options(GateOptions::default())).await?;
     let (blue, green) = (&env.lab.pair.source, &env.lab.pair.target);
     let (at_blue, at_green) = (blue.address().port(), green.address().port());
 

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use pointsman_cutover::{Settings, machine::State, migration::UnlistedDatabasePolicy};
-use pointsman_lab::postgres::{PostgresServer, Walsender};
+use pointsman_lab::postgres::PostgresServer;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -82,14 +82,13 @@ impl Writer {
 
 /// Writes over the replication protocol, as a walsender.
 async fn walsender_writer(env: &TestEnvironment) -> Result<Writer> {
-    let address = env.pair.source.address();
     let admin = env.pair.source.client("orders").await?;
     admin
         .batch_execute(
             "GRANT INSERT ON writes TO repl; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO repl",
         )
         .await?;
-    let mut session = Walsender::connect(address, "repl", "orders").await?;
+    let mut session = env.pair.source.walsender("repl", "orders").await?;
     Ok(Writer::start(71, async move |acknowledged, stop| {
         for number in 1.. {
             let sql = format!("INSERT INTO writes (client, number) VALUES (71, {number})");

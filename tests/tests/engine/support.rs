@@ -12,7 +12,7 @@ use pointsman_cutover::{
 };
 use pointsman_lab::{
     gate::{Caught, Gate},
-    postgres::{PairOptions, PostgresPair},
+    postgres::{Hosting, PairOptions, PostgresPair, PostgresServer},
     scratch::Scratch,
 };
 use tokio::{
@@ -44,7 +44,11 @@ pub(crate) struct TestEnvironment {
 impl TestEnvironment {
     pub(crate) async fn new(settings: Settings) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let pair = PostgresPair::start(scratch.path(), &PairOptions::default()).await?;
+        let options = PairOptions {
+            hosting: Hosting::from_environment()?,
+            ..PairOptions::default()
+        };
+        let pair = PostgresPair::start(scratch.path(), &options).await?;
         let source_gate = Gate::start(pair.source.address()).await?;
         let target_gate = Gate::start(pair.target.address()).await?;
         let stream_gate = Gate::start(pair.target.address()).await?;
@@ -213,25 +217,28 @@ impl TestEnvironment {
 
     /// From now on new control sessions to the target are tried at `control`.
     pub(crate) async fn move_control_of_target(&self, control: SocketAddr) -> Result<()> {
-        let server = |name: &str, endpoint: SocketAddr, control: SocketAddr, stream: SocketAddr| {
+        let server = |server: &PostgresServer, control: SocketAddr, stream: SocketAddr| {
+            let fence = match server.hosting() {
+                Hosting::SelfManaged => "sql+hba",
+                Hosting::Managed => "sql",
+            };
             format!(
-                "[servers.{name}]\nendpoint = \"{endpoint}\"\n\
-                 control = \"host={} port={} user=postgres\"\n\
-                 replication = \"host={} port={} user=repl\"\nfence = \"sql+hba\"\n",
-                control.ip(),
-                control.port(),
-                stream.ip(),
-                stream.port(),
+                "[servers.{}]\nendpoint = \"{}\"\ncontrol = \"{}\"\nreplication = \"{}\"\n\
+                 fence = \"{fence}\"\n",
+                server.name(),
+                server.address(),
+                server.control(control),
+                server.replication(stream),
             )
         };
-        let (blue, green) = (self.pair.source.address(), self.pair.target.address());
+        let (blue, green) = (&self.pair.source, &self.pair.target);
         let text = format!(
             "{}{}[databases.orders]\nwriter = \"blue\"\nreaders = [\"green\"]\n\
              listen = {{ writer = 6432, reader = 6433 }}\n\
              [databases.billing]\nwriter = \"blue\"\nreaders = [\"green\"]\n\
              listen = {{ writer = 6434, reader = 6435 }}\n",
-            server("blue", blue, self.source_gate.address(), blue),
-            server("green", green, control, self.stream_gate.address()),
+            server(blue, self.source_gate.address(), blue.address()),
+            server(green, control, self.stream_gate.address()),
         );
         let declared = Declaration::parse(&text, "lab")?;
         self.catalog().apply(&declared).await?;
