@@ -51,6 +51,8 @@ pub struct Plan {
     pub databases: Vec<Access>,
     /// The application's role.
     pub user: String,
+    /// Its password, if the servers ask for one.
+    pub password: Option<String>,
     /// How many clients write.
     pub writers: usize,
     /// How many clients read.
@@ -113,6 +115,7 @@ impl Plan {
         Self {
             databases,
             user: "app".to_owned(),
+            password: None,
             writers: 24,
             readers: 4,
             write_every: Duration::from_millis(28),
@@ -120,6 +123,14 @@ impl Plan {
             read_every: Duration::from_millis(100),
             manners: Manners::default(),
         }
+    }
+
+    /// The same through the sidecars of `lab`, as its servers want clients to log in.
+    #[must_use]
+    pub fn through_sidecars(lab: &Lab) -> Self {
+        let mut plan = Self::over(Access::through_sidecars(lab));
+        plan.password = lab.pair.source.hosting().password(&plan.user);
+        plan
     }
 
     /// Who the client at `place` among those of its role is, and which way it takes.
@@ -318,6 +329,7 @@ impl Workload {
         let (identity, route) = assigned.context("the plan has no way to a database")?;
         let login = Login {
             user: plan.user.clone(),
+            password: plan.password.clone(),
             datname: identity.datname.clone(),
             application_name: format!("client-{}", identity.client),
         };

@@ -13,7 +13,7 @@ pub use story::Story;
 use crate::migration::{Follower, MigrationStatus};
 use pointsman_lab::scratch::Storage;
 use pointsman_lab::workload::verify::{self, WriteAudit};
-use pointsman_lab::workload::{Access, Figures, Moment, Plan, Record, Switch, Workload};
+use pointsman_lab::workload::{Figures, Moment, Plan, Record, Switch, Workload};
 use pointsman_lab::{Lab, LabOptions};
 
 /// Acknowledged writes per second that the clients must reach in calm water.
@@ -84,7 +84,7 @@ impl Stage {
         ));
         story.show(&lab.control_plane.cli_ok(&["fleet", "status"]).await?);
 
-        let plan = Plan::over(Access::through_sidecars(&lab));
+        let plan = Plan::through_sidecars(&lab);
         let workload = Workload::start(&plan)?;
         let (writers, readers) = (plan.writers, plan.readers);
         story.tell(&format!(

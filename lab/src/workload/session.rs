@@ -30,6 +30,8 @@ pub struct ConnectError {
 pub struct Login {
     /// The role.
     pub user: String,
+    /// Its password, if the server asks for one.
+    pub password: Option<String>,
     /// The database.
     pub datname: String,
     /// Shown in `pg_stat_activity`.
@@ -48,6 +50,7 @@ impl Session {
     ) -> Result<Self, ConnectError> {
         let Login {
             user,
+            password,
             datname,
             application_name,
         } = login;
@@ -58,6 +61,9 @@ impl Session {
             .user(user)
             .dbname(datname)
             .application_name(application_name);
+        if let Some(password) = password {
+            config.password(password);
+        }
         let place = format!("connecting to {address}, database {datname}");
         let connecting = timeout(patience, config.connect(NoTls)).await;
         let (client, connection) = match connecting {

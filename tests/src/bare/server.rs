@@ -44,6 +44,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let login = |datname: &str| Login {
             user: superuser.to_owned(),
+            password: None,
             datname: datname.to_owned(),
             application_name: "bare cutover".to_owned(),
         };

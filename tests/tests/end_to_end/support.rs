@@ -237,6 +237,7 @@ impl Verb {
 pub(crate) async fn connect(address: SocketAddr, datname: &str) -> Result<Session, ConnectError> {
     let login = Login {
         user: "app".to_owned(),
+        password: None,
         datname: datname.to_owned(),
         application_name: "newcomer".to_owned(),
     };
