@@ -59,6 +59,8 @@ pub struct Security {
     pub serve: Vec<OsString>,
     /// Of every other verb; then the admin address is one with https.
     pub verbs: Vec<OsString>,
+    /// Environment variables of `serve`.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 /// A server that said it is ready.
@@ -117,6 +119,7 @@ impl ControlPlane {
             .args(["--xds-listen", &xds, "--admin-listen", &admin])
             .args(&self.security.serve)
             .args(more)
+            .environment(&self.security.environment)
             .pipe_stdout()
             .start()?;
         let stdout = process.take_stdout().context("no standard output")?;

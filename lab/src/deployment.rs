@@ -1,6 +1,7 @@
 //! A whole deployment: servers, control plane and sidecars, set up by the command line
 //! alone, as an operator would.
 
+mod cloud;
 mod gates;
 
 use std::{
@@ -15,9 +16,12 @@ use futures_util::future::try_join_all;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-pub use self::gates::{GateOptions, Gates};
+pub use self::{
+    cloud::Cloud,
+    gates::{GateOptions, Gates},
+};
 use crate::{
-    control_plane::ControlPlane,
+    control_plane::{ControlPlane, Security},
     envoy::Envoy,
     gate::Gate,
     ports::Port,
@@ -40,6 +44,8 @@ pub struct LabOptions {
     pub major: Option<u32>,
     /// See [`PairOptions::tls`].
     pub tls: bool,
+    /// How long the promotion of a managed pair takes.
+    pub promotion_takes: Duration,
     /// The fence level declared for both servers: `sql+hba` or `sql`.
     pub fence: String,
     /// The text of Pointsman's configuration file.
@@ -57,6 +63,7 @@ impl Default for LabOptions {
             hosting: Hosting::default(),
             major: None,
             tls: false,
+            promotion_takes: Duration::from_secs(1),
             fence: "sql+hba".to_owned(),
             settings: String::new(),
             storage: Storage::default(),
@@ -81,6 +88,8 @@ pub struct Lab {
     pub control_plane: ControlPlane,
     pub sidecars: Vec<Envoy>,
     pub gates: Gates,
+    /// Of a managed pair.
+    pub cloud: Option<Cloud>,
     pub pair: PostgresPair,
     pub databases: Vec<Database>,
     pub scratch: Scratch,
@@ -100,7 +109,13 @@ impl Lab {
             ..PairOptions::default()
         };
         let pair = PostgresPair::start(scratch.path(), &pair_options).await?;
-        let control_plane = ControlPlane::start(scratch.path(), &options.settings).await?;
+        let cloud = Cloud::start(&pair, options.promotion_takes).await?;
+        let security = Security {
+            environment: cloud.iter().map(Cloud::environment).collect(),
+            ..Security::default()
+        };
+        let control_plane =
+            ControlPlane::start_with(scratch.path(), &options.settings, security).await?;
         let gates = Gates::start(&options.gates, &pair, &control_plane).await?;
         let databases = options
             .databases
@@ -111,6 +126,7 @@ impl Lab {
             control_plane,
             sidecars: Vec::new(),
             gates,
+            cloud,
             pair,
             databases,
             scratch,

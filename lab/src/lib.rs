@@ -21,4 +21,4 @@ pub mod store;
 pub mod tools;
 pub mod workload;
 
-pub use self::deployment::{Database, GateOptions, Gates, Lab, LabOptions, sidecar_name};
+pub use self::deployment::{Cloud, Database, GateOptions, Gates, Lab, LabOptions, sidecar_name};

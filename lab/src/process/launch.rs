@@ -54,6 +54,7 @@ pub(crate) struct Launch {
     name: String,
     program: PathBuf,
     args: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
     log: PathBuf,
     user: Option<ServerUser>,
     end_signal: Signal,
@@ -67,6 +68,7 @@ impl Launch {
             name: name.into(),
             program: program.as_ref().to_path_buf(),
             args: Vec::new(),
+            environment: Vec::new(),
             log,
             user: None,
             end_signal: Signal::Kill,
@@ -81,6 +83,12 @@ impl Launch {
     pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args
             .extend(args.into_iter().map(|arg| arg.as_ref().to_os_string()));
+        self
+    }
+
+    /// More variables beside those of this process.
+    pub(crate) fn environment(mut self, variables: &[(OsString, OsString)]) -> Self {
+        self.environment.extend_from_slice(variables);
         self
     }
 
@@ -137,6 +145,7 @@ impl Launch {
             .arg("--")
             .arg(&self.program)
             .args(&self.args)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(log.try_clone()?);
         if self.stdout_piped {

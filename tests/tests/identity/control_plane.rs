@@ -176,6 +176,7 @@ fn security(
     Ok(Security {
         serve,
         verbs: verbs.into_iter().flatten().collect(),
+        ..Security::default()
     })
 }
 
