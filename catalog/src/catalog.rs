@@ -184,7 +184,7 @@ where
 }
 
 impl Record for Server {
-    const FORMAT: Format = Format(1);
+    const FORMAT: Format = Format(2);
 }
 
 impl Record for Database {

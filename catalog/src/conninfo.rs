@@ -1,11 +1,21 @@
-//! libpq keyword/value connection strings.
+//! libpq connection strings, as keywords and values or as a URI.
 //! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>
 //!
 //! No error message repeats a value: one of them may be the password.
 
-use std::{fmt, fs, iter::Peekable, str::Chars};
+mod keyword;
+mod spec;
+mod uri;
+
+use std::{fmt, iter::Peekable, str::Chars};
+
+pub(crate) use self::keyword::{Purpose, refused};
+pub use self::spec::{
+    ChannelBinding, ConnectionSpec, Host, Keepalive, Roots, SslMode, TlsSpec, TlsVersion,
+};
 
 /// The pairs of a connection string. Its `Debug` shows no value: one may be the password.
+#[derive(Clone, Default)]
 pub struct Conninfo(Vec<(String, String)>);
 
 impl Conninfo {
@@ -18,8 +28,8 @@ impl Conninfo {
         if text.trim().is_empty() {
             return Err(format!("empty; allowed: {}", Self::FORM));
         }
-        if URIS.iter().any(|scheme| text.starts_with(scheme)) {
-            return Err(format!("a URI; allowed: {}", Self::FORM));
+        if let Some(uri) = uri::after_scheme(text) {
+            return uri::parse(uri).map(Self);
         }
         let mut pairs: Vec<(String, String)> = Vec::new();
         let mut rest = text.chars().peekable();
@@ -48,6 +58,17 @@ impl Conninfo {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// The keywords that this program does not take, each with the reason.
+    #[must_use]
+    pub fn unsupported(&self) -> Vec<String> {
+        refused(self, Purpose::Control)
+    }
+
+    /// The keywords, in the order of the string.
+    pub fn keywords(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| key.as_str())
+    }
+
     /// Replaces `key`.
     #[must_use]
     pub fn with(self, key: &str, value: &str) -> Self {
@@ -62,19 +83,13 @@ impl Conninfo {
         self
     }
 
-    /// Reads the password from the first line of `passfile`. libpq's keyword of this name has another
-    /// format.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn with_password_read(self) -> Result<Self, String> {
-        let Some(path) = self.get("passfile").map(str::to_owned) else {
-            return Ok(self);
-        };
-        let text = fs::read_to_string(&path)
-            .map_err(|error| format!("the password file {path} cannot be read: {error}"))?;
-        let password = text.lines().next().unwrap_or_default();
-        Ok(self.without(&["passfile"]).with("password", password))
+    /// Adds the pairs of `defaults` whose keyword is not there yet.
+    #[must_use]
+    pub fn or(mut self, defaults: Self) -> Self {
+        let new = |(key, _): &(String, String)| self.get(key).is_none();
+        let new: Vec<_> = defaults.0.into_iter().filter(new).collect();
+        self.0.extend(new);
+        self
     }
 
     /// The connection string, with every value quoted.
@@ -88,10 +103,15 @@ impl Conninfo {
     }
 }
 
+impl FromIterator<(String, String)> for Conninfo {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
 impl fmt::Debug for Conninfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.0.iter().map(|(key, _)| key);
-        f.debug_set().entries(keys).finish()
+        f.debug_set().entries(self.keywords()).finish()
     }
 }
 
@@ -133,9 +153,6 @@ fn value(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
     }
 }
 
-/// The prefixes that libpq takes for a URI.
-const URIS: [&str; 2] = ["postgres://", "postgresql://"];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +177,13 @@ mod tests {
     }
 
     #[test]
+    fn what_the_string_says_goes_before_the_defaults() {
+        let info = Conninfo::parse("user=a").unwrap();
+        let defaults = Conninfo::parse("user=b host=c").unwrap();
+        assert_eq!(info.or(defaults).render(), "user='a' host='c'");
+    }
+
+    #[test]
     fn an_error_about_a_malformed_string_shows_none_of_it() {
         for malformed in ["secret", "a='secret", "a b=secret"] {
             let Err(message) = Conninfo::parse(malformed) else {
@@ -167,17 +191,5 @@ mod tests {
             };
             assert!(!message.contains("secret"), "{message}");
         }
-    }
-
-    #[test]
-    fn a_password_file_becomes_the_password() {
-        let path = std::env::temp_dir().join(format!("conninfo-{}", std::process::id()));
-        fs::write(&path, "it's\nsecond line\n").unwrap();
-        let text = format!("user=a passfile='{}'", path.display());
-        let info = Conninfo::parse(&text).unwrap().with_password_read();
-        fs::remove_file(&path).unwrap();
-        let Ok(info) = info else { panic!("unreadable") };
-        assert_eq!(info.get("password"), Some("it's"));
-        assert_eq!(info.get("passfile"), None);
     }
 }

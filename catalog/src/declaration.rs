@@ -1,14 +1,15 @@
 //! The operator's file of servers and databases.
 
 mod conninfo;
+mod password;
 mod reader;
 
 use std::fmt;
 
 use crate::{
     Conninfo, Database, DatabaseName, Endpoint, FenceLevel, ListenPorts, Server, ServerName,
+    conninfo::Purpose,
 };
-use conninfo::Purpose;
 use reader::{Field, Fields, Reader, Unique};
 
 /// Servers and databases as declared, checked as a whole.
@@ -88,18 +89,39 @@ fn server<'a>(
             reader.fault(&text.at, &message);
         }
     }
+    if let (Some(control), None) = (&control, &replication) {
+        report_local_only(reader, control);
+    }
+    let control_password = password::source(reader, &mut fields, "control_password");
+    let replication_password = password::source(reader, &mut fields, "replication_password");
     let fence = match reader.optional(&mut fields, "fence", "a string") {
         Some(text) => reader.parsed::<FenceLevel>(text).map(|fence| fence.value),
         None => Some(FenceLevel::default()),
     };
-    reader.finish(fields, &["endpoint", "control", "replication", "fence"]);
+    reader.finish(fields, SERVER_FIELDS);
     Some(Server {
         name: name?,
         endpoint: endpoint?.value,
         control: control?.value,
+        control_password,
         replication: replication.map(|text| text.value),
+        replication_password,
         fence: fence?,
     })
+}
+
+/// The other server of a migration connects by `control` where there is no `replication`.
+fn report_local_only(reader: &mut Reader<'_>, control: &Field<String>) {
+    let keywords = conninfo::local_only(&control.value);
+    if !keywords.is_empty() {
+        let message = format!(
+            "{}= in `control` is about files of this machine, and without `replication` the other \
+             server of a migration would connect by the same string; allowed: with a `replication` \
+             string, whose files are on that server",
+            keywords.join("=, ")
+        );
+        reader.fault(&control.at, &message);
+    }
 }
 
 fn database<'a>(
@@ -184,6 +206,15 @@ fn listen_ports<'a>(
         reader: of_readers?,
     })
 }
+
+const SERVER_FIELDS: &[&str] = &[
+    "endpoint",
+    "control",
+    "control_password",
+    "replication",
+    "replication_password",
+    "fence",
+];
 
 /// PostgreSQL cuts longer identifiers (NAMEDATALEN - 1).
 const DATNAME_BYTES: usize = 63;

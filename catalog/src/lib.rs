@@ -11,6 +11,7 @@ mod endpoint;
 mod names;
 mod node;
 mod route;
+mod secret;
 mod server;
 pub mod store;
 mod time;
@@ -18,13 +19,16 @@ mod time;
 pub use catalog::{
     Applied, Catalog, CatalogChanges, CatalogError, ChangedRoutes, Registered, Registration,
 };
-pub use conninfo::Conninfo;
+pub use conninfo::{
+    ChannelBinding, ConnectionSpec, Conninfo, Host, Keepalive, Roots, SslMode, TlsSpec, TlsVersion,
+};
 pub use database::{Database, ListenPorts};
 pub use declaration::{Declaration, DeclarationError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use names::{DatabaseName, NameError, NodeId, ServerName};
 pub use node::Node;
 pub use route::{Epoch, Role, Route, RouteChange, Routes};
-pub use server::{FenceLevel, FenceLevelError, Server};
+pub use secret::Secret;
+pub use server::{FenceLevel, FenceLevelError, PasswordSource, Server};
 pub use store::Store;
 pub use time::UnixMillis;

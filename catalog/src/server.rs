@@ -1,4 +1,4 @@
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,16 +15,34 @@ pub struct Server {
     pub name: ServerName,
     /// The addresses to which sidecars connect.
     pub endpoint: Endpoint,
-    /// libpq keyword/value string with which the control role connects to the database
-    /// `postgres`. It is never logged. `passfile=PATH` names a file with the password.
+    /// libpq string or URI with which the control role connects to the database `postgres`. It holds
+    /// no password, and is never logged all the same.
     pub control: String,
-    /// libpq keyword/value string, without `dbname`, with which the *other* server of a migration
-    /// subscribes to this one for the reverse stream. The default is `control`.
+    /// Where the control role's password is, unless `control` names a password file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_password: Option<PasswordSource>,
+    /// libpq string or URI, without `dbname`, with which the *other* server of a migration
+    /// subscribes to this one for the reverse stream. Files that it names are on that server. The
+    /// default is `control`, with its password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<String>,
+    /// Where the password for `replication` is; the control plane reads it and hands it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_password: Option<PasswordSource>,
     /// How this server can be fenced.
     #[serde(default)]
     pub fence: FenceLevel,
+}
+
+/// Where a password is read at each connection. Which files and variables may be read is up to the
+/// settings of the control plane.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasswordSource {
+    /// A file that holds the password and nothing else, but for one newline at its end.
+    File(PathBuf),
+    /// A variable in the environment of the control plane.
+    Environment(String),
 }
 
 /// How a server is closed to all but the control sessions. It depends on the rights of the control
@@ -47,7 +65,7 @@ pub enum FenceLevel {
 #[error("{0:?} is not known; allowed: \"sql+hba\", \"sql\"")]
 pub struct FenceLevelError(String);
 
-/// Leaves out the connection strings: one may contain the password.
+/// Leaves out the connection strings.
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")

@@ -358,7 +358,7 @@ impl Setting {
     async fn inspect(&self, server: &Server, role: &str) -> Box<dyn Inspector> {
         let mut server = server.clone();
         server.control = format!("host=127.0.0.1 port={} user={role}", server.endpoint.port());
-        PostgresProvider.inspect(&server).await.unwrap()
+        PostgresProvider::default().inspect(&server).await.unwrap()
     }
 
     async fn run_on(

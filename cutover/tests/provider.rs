@@ -6,6 +6,8 @@
 
 #[path = "provider/adversaries.rs"]
 mod adversaries;
+#[path = "provider/connections.rs"]
+mod connections;
 #[path = "provider/fence.rs"]
 mod fence;
 #[path = "provider/leaders.rs"]
@@ -14,6 +16,10 @@ mod leaders;
 mod pair;
 #[path = "provider/promotion.rs"]
 mod promotion;
+#[path = "provider/secrets.rs"]
+mod secrets;
+#[path = "provider/tls_server.rs"]
+mod tls_server;
 #[path = "provider/verbs.rs"]
 mod verbs;
 #[path = "provider/way.rs"]

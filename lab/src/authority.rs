@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
-    SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 /// The trust domain of every identity in a lab.
@@ -58,6 +58,21 @@ impl Authority {
         Ok(path)
     }
 
+    /// A certificate for the common name `common` and the hosts `names`, below `folder`: of a
+    /// PostgreSQL server, or of a role there.
+    pub fn issue_for_database(
+        &self,
+        folder: &Path,
+        common: &str,
+        names: &[&str],
+    ) -> Result<Issued> {
+        let mut params = for_database(common, names)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        write(folder, common, &key, &certificate.pem())
+    }
+
     /// A certificate for localhost, too, below `folder`. What is there already is replaced by
     /// a rename, as whoever rotates certificates does.
     pub fn issue(&self, folder: &Path, name: &str, claims: Claims<'_>) -> Result<Issued> {
@@ -83,10 +98,7 @@ impl Authority {
     fn sign(&self, folder: &Path, name: &str, params: &CertificateParams) -> Result<Issued> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Issued {
-            key: replace(folder.join(format!("{name}.key")), &key.serialize_pem())?,
-            certificate: replace(folder.join(format!("{name}.pem")), &certificate.pem())?,
-        })
+        write(folder, name, &key, &certificate.pem())
     }
 }
 
@@ -105,6 +117,31 @@ impl<'a> Claims<'a> {
             expired: false,
         }
     }
+}
+
+/// As [`Authority::issue_for_database`], signed by its own key: what `openssl req -x509` makes.
+pub fn self_signed_for_database(folder: &Path, common: &str) -> Result<Issued> {
+    let mut params = for_database(common, &[])?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    write(folder, common, &key, &certificate.pem())
+}
+
+fn for_database(common: &str, names: &[&str]) -> Result<CertificateParams> {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names)?;
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, common);
+    params.distinguished_name = subject;
+    Ok(params)
+}
+
+fn write(folder: &Path, name: &str, key: &KeyPair, certificate: &str) -> Result<Issued> {
+    Ok(Issued {
+        key: replace(folder.join(format!("{name}.key")), &key.serialize_pem())?,
+        certificate: replace(folder.join(format!("{name}.pem")), certificate)?,
+    })
 }
 
 fn replace(path: PathBuf, text: &str) -> Result<PathBuf> {

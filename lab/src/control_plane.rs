@@ -81,7 +81,9 @@ impl ControlPlane {
     /// The same, with these flags.
     pub async fn start_with(folder: &Path, settings: &str, security: Security) -> Result<Self> {
         let config = folder.join("pointsman.toml");
-        fs::write(&config, settings)?;
+        // Connection strings name certificates and passwords of this lab, and none but those.
+        let secrets = format!("[secrets]\nfolders = [{folder:?}]\n");
+        fs::write(&config, format!("{settings}\n{secrets}"))?;
         let mut control_plane = Self {
             binary: tools::pointsman().await?.to_path_buf(),
             data: folder.join("store"),

@@ -8,6 +8,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
     time::Duration,
 };
 
@@ -167,11 +168,15 @@ impl Lab {
             };
             let control = server.control(through(control));
             writeln!(text, "[servers.{name}]\nendpoint = \"{endpoint}\"")?;
-            writeln!(text, "control = \"{control}\"\nfence = \"{}\"", self.fence)?;
-            // A cloud's control role does not stream.
-            if server.hosting() == Hosting::Managed || replication.is_some() {
+            writeln!(text, "fence = \"{}\"", self.fence)?;
+            self.declare_login(&mut text, name, "control", &control)?;
+            // A cloud's control role does not stream, and certificates are each machine's own.
+            if server.hosting() == Hosting::Managed
+                || replication.is_some()
+                || server.root_certificate().is_some()
+            {
                 let replication = server.replication(through(replication));
-                writeln!(text, "replication = \"{replication}\"")?;
+                self.declare_login(&mut text, name, "replication", &replication)?;
             }
         }
         let (writer, reader) = (pair.source.name(), pair.target.name());
@@ -187,6 +192,31 @@ impl Lab {
             )?;
         }
         Ok(text)
+    }
+
+    /// Adds a connection string, and a file with its password, which may not stand in it.
+    fn declare_login(
+        &self,
+        text: &mut String,
+        server: &str,
+        field: &str,
+        conninfo: &str,
+    ) -> Result<()> {
+        let (conninfo, password) = match conninfo.split_once(" password=") {
+            Some((conninfo, password)) => (conninfo, Some(password)),
+            None => (conninfo, None),
+        };
+        writeln!(text, "{field} = \"{conninfo}\"")?;
+        if let Some(password) = password {
+            let file = self
+                .scratch
+                .path()
+                .join(format!("{server}-{field}-password"));
+            fs::write(&file, password)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+            writeln!(text, "{field}_password = {{ file = {file:?} }}")?;
+        }
+        Ok(())
     }
 
     /// Registers a sidecar and starts its Envoy.

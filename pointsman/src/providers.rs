@@ -5,12 +5,12 @@ use std::sync::Arc;
 use pointsman_cutover::{
     checks::CheckSet,
     ports::Providers,
-    providers::postgres::{CHECKS, PostgresProvider},
+    providers::postgres::{CHECKS, PostgresProvider, SecretSources},
 };
 
-/// Every provider, the more particular ones first.
-pub(crate) fn all() -> Providers {
-    Providers::new(vec![Arc::new(PostgresProvider)])
+/// Every provider, the more particular ones first. Connection strings may name what `secrets` has.
+pub(crate) fn all(secrets: SecretSources) -> Providers {
+    Providers::new(vec![Arc::new(PostgresProvider::new(secrets))])
 }
 
 /// Their checks, and those that need no server.

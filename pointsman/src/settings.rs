@@ -1,18 +1,23 @@
 //! The settings file: every value optional, every fault reported at once with its line.
 
+mod secrets;
+
 use std::{fmt, ops::RangeInclusive, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow};
+use pointsman_cutover::providers::postgres::SecretSources;
 use toml::de::{DeTable, DeValue};
 
 use crate::alarms::{ConnectFailureSettings, ProbeSettings};
 
 /// What an operator can set.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) engine: pointsman_cutover::Settings,
     pub(crate) probe: ProbeSettings,
     pub(crate) connect_failures: ConnectFailureSettings,
+    /// What connection strings may name.
+    pub(crate) secrets: SecretSources,
 }
 
 impl Settings {
@@ -51,7 +56,7 @@ impl Settings {
                 });
             };
             let name = section.get_ref().as_ref();
-            if !FIELDS.iter().any(|field| field.section == name) {
+            if name != secrets::SECTION && !FIELDS.iter().any(|field| field.section == name) {
                 fault(
                     section.span().start,
                     format!("{name}: unknown section; allowed: {}", sections()),
@@ -65,11 +70,13 @@ impl Settings {
                 continue;
             };
             for (key, value) in fields {
-                if let Err(message) = settings.set(name, key.get_ref(), value.get_ref()) {
-                    fault(
-                        key.span().start,
-                        format!("{name}.{}: {message}", key.get_ref()),
-                    );
+                let (key_text, value) = (key.get_ref(), value.get_ref());
+                let set = match name {
+                    secrets::SECTION => secrets::set(&mut settings.secrets, key_text, value),
+                    _ => settings.set(name, key_text, value),
+                };
+                if let Err(message) = set {
+                    fault(key.span().start, format!("{name}.{key_text}: {message}"));
                 }
             }
         }
@@ -136,6 +143,7 @@ fn sections() -> String {
         .map(|field| format!("[{}]", field.section))
         .collect();
     names.dedup();
+    names.push(format!("[{}]", secrets::SECTION));
     names.join(", ")
 }
 
@@ -283,11 +291,32 @@ mod tests {
                 "2: hold.budget: unknown field; allowed in [hold]: budget_ms, settle_ms, quiet_ms",
                 "3: hold.settle_ms: found string; allowed: a whole number from 0 to 5000 (from \
                  the fleet's acknowledgement of a hold to the fence, in milliseconds)",
-                "5: barier: unknown section; allowed: [hold], [barrier], [switch], [alarm]",
+                "5: barier: unknown section; allowed: [hold], [barrier], [switch], [alarm], \
+                 [secrets]",
                 "8: switch.catch_up_ms: 999999 is out of range; allowed: a whole number from 50 \
                  to 30000 (how long the new writer may take to receive the last write, in \
                  milliseconds)",
             ]
+        );
+    }
+
+    #[test]
+    fn what_connection_strings_may_name_is_a_list_of_folders_and_one_of_variables() {
+        let text = "[secrets]\nfolders = [\"/etc/pointsman\"]\nenvironment = [\"PG_*\"]\n";
+        let secrets = Settings::parse(text).unwrap().secrets;
+        assert_eq!(secrets.folders, [Path::new("/etc/pointsman")]);
+        assert_eq!(secrets.environment, ["PG_*"]);
+        assert_eq!(Settings::default().secrets, SecretSources::default());
+        let text = "[secrets]\nfolders = [\"etc\"]\nfiles = []\nenvironment = [\"A=B\", 1]\n";
+        let found = faults(text);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(
+            found[0].contains("secrets.folders: \"etc\" is not"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].contains("allowed in [secrets]: folders, environment"),
+            "{found:?}"
         );
     }
 

@@ -17,6 +17,8 @@ mod lost_store;
 mod operator;
 #[path = "end_to_end/refusing.rs"]
 mod refusing;
+#[path = "end_to_end/secrets.rs"]
+mod secrets;
 #[path = "end_to_end/seen.rs"]
 mod seen;
 #[path = "end_to_end/support.rs"]

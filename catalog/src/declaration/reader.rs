@@ -108,6 +108,17 @@ impl<'a> Reader<'a> {
         self.as_table(name, found, allowed)
     }
 
+    /// A table that may be absent.
+    pub(super) fn optional_table(
+        &mut self,
+        parent: &mut Fields<'a>,
+        name: &str,
+        allowed: &str,
+    ) -> Option<Fields<'a>> {
+        let found = parent.take(name)?;
+        self.as_table(name, found, allowed)
+    }
+
     /// A string that may be absent; `allowed` says what it may be.
     pub(super) fn optional(
         &mut self,
@@ -278,6 +289,11 @@ impl<'a> Fields<'a> {
         // Of two equal values, the later one in the file is reported.
         values.sort_by_key(|(_, field)| field.at.offset);
         Self { key, at, values }
+    }
+
+    /// Where the table stands.
+    pub(super) fn at(&self) -> Place {
+        self.at.clone()
     }
 
     /// The last part of the table's name.

@@ -1,9 +1,12 @@
 use super::*;
+use crate::PasswordSource;
 
 const GOOD: &str = r#"[servers.blue]
 endpoint = "db1.example.com:5432"
 control = "host=10.0.0.1 port=5432 user=postgres"
-replication = "host=10.0.0.1 user=replicator password='a b'"
+control_password = { file = "/etc/pointsman/blue" }
+replication = "host=10.0.0.1 user=replicator"
+replication_password = { environment = "PG_BLUE" }
 fence = "sql+hba"
 
 [servers.green]
@@ -32,6 +35,13 @@ fn a_good_file_is_read_whole() {
     assert_eq!(blue.endpoint.to_string(), "db1.example.com:5432");
     assert_eq!(blue.control, "host=10.0.0.1 port=5432 user=postgres");
     assert!(blue.replication.is_some());
+    assert_eq!(
+        (&blue.control_password, &blue.replication_password),
+        (
+            &Some(PasswordSource::File("/etc/pointsman/blue".into())),
+            &Some(PasswordSource::Environment("PG_BLUE".to_owned()))
+        )
+    );
     assert_eq!(blue.fence, FenceLevel::SqlHba);
     assert_eq!(green.replication, None);
     assert_eq!(green.fence, FenceLevel::Sql, "the weaker claim by default");
@@ -99,7 +109,7 @@ dal.toml:3: servers.Blue.endpoint: endpoint "db1.example.com" is not HOST:PORT w
 dal.toml:4: servers.Blue.control: dbname=orders; allowed: dbname=postgres, or none: control sessions begin there
 dal.toml:8: servers.green.control: empty; allowed: "host=HOST port=PORT user=ROLE …"
 dal.toml:9: servers.green.fence: "hba" is not known; allowed: "sql+hba", "sql"
-dal.toml:10: servers.green.colour: not known; allowed: endpoint, control, replication, fence
+dal.toml:10: servers.green.colour: not known; allowed: endpoint, control, control_password, replication, replication_password, fence
 dal.toml:12: servers.grey.control: missing; allowed: "host=HOST port=PORT user=ROLE …"
 dal.toml:13: servers.grey.endpoint: db2.example.com:5432 is servers.green.endpoint too; allowed: each server its own
 dal.toml:14: servers.grey.replication: no host=; allowed: "host=HOST port=PORT user=ROLE …"
@@ -155,4 +165,34 @@ fn ports_may_be_written_as_toml_writes_numbers() {
 fn what_is_printed_of_a_server_holds_no_connection_string() {
     let declaration = Declaration::parse(GOOD, "dal.toml").unwrap();
     assert!(!format!("{declaration:?}").contains("user="));
+}
+
+#[test]
+fn a_password_has_one_source_and_a_control_string_that_others_cannot_use_needs_another() {
+    let server = |more: &str| {
+        let text = format!("[servers.blue]\nendpoint = \"a:1\"\n{more}\n");
+        let parsed = Declaration::parse(&text, "dal.toml");
+        parsed.map_or_else(|error| error.to_string(), |_| String::new())
+    };
+    let control = "control = \"host=a user=b sslmode=verify-full sslrootcert=/ca.pem\"";
+    assert_eq!(
+        server(control),
+        "dal.toml:3: servers.blue.control: sslrootcert= in `control` is about files of this machine, \
+         and without `replication` the other server of a migration would connect by the same string; \
+         allowed: with a `replication` string, whose files are on that server"
+    );
+    let both = format!("{control}\nreplication = \"host=a user=b sslrootcert=/its/ca.pem\"");
+    assert_eq!(server(&both), "");
+    let plain = "control = \"host=a user=b\"";
+    for (fields, fault) in [
+        ("{ file = \"/a\", environment = \"B\" }", "two sources"),
+        ("{ }", "no source"),
+        ("{ file = \"a\" }", "a relative path"),
+        ("{ environment = \"A=B\" }", "no name of a variable"),
+        ("\"hunter2\"", "a TOML string"),
+    ] {
+        let found = server(&format!("{plain}\ncontrol_password = {fields}"));
+        assert!(found.contains(fault), "{fields}: {found}");
+        assert!(!found.contains("hunter2"), "{found}");
+    }
 }

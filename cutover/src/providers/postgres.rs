@@ -1,6 +1,6 @@
 //! PostgreSQL 15 and later, by plain SQL over a control role's sessions.
 //!
-//! Does not: reach a cloud's API, read WAL by the replication protocol, or speak TLS yet.
+//! Does not: reach a cloud's API, or read WAL by the replication protocol.
 
 mod checks;
 mod client_sessions;
@@ -28,5 +28,6 @@ mod statements;
 mod wal;
 
 pub use checks::CHECKS;
+pub use connection::SecretSources;
 pub use hba::{UnfitHba, fenced as fenced_hba};
 pub use provider::PostgresProvider;

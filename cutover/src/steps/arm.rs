@@ -28,7 +28,6 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let wait = run.settings.end_sessions;
     let record = fence::record(run.migration, Side::Source)?;
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
-    let publisher = publisher.replication.unwrap_or(publisher.control);
     let both = run.both().await?;
     // Nobody reads the former standby's slot any more; kept, it would pin WAL until the
     // source's disk is full.

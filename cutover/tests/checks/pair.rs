@@ -50,7 +50,9 @@ impl Running {
             name: ServerName::new(self.0.name()).unwrap(),
             endpoint: self.0.address().to_string().parse().unwrap(),
             control: String::new(),
+            control_password: None,
             replication: None,
+            replication_password: None,
             fence: FenceLevel::SqlHba,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pointsman_catalog::{FenceLevel, Server, ServerName};
 use pointsman_cutover::{
     ports::{ControlId, ControlledServer, DatabaseProvider, FenceRecord, ProviderError},
-    providers::postgres::PostgresProvider,
+    providers::postgres::{PostgresProvider, SecretSources},
 };
 use pointsman_lab::{
     patience,
@@ -27,7 +27,7 @@ const HBA: &str = "# serving\tä\n\
 
 /// What is under test. Another one that reaches these servers must pass the same suite.
 pub(crate) fn provider() -> Arc<dyn DatabaseProvider> {
-    Arc::new(PostgresProvider)
+    Arc::new(PostgresProvider::new(SecretSources::unrestricted()))
 }
 
 const SETTINGS: &str = "autovacuum_naptime = 1s\nlog_autovacuum_min_duration = 0\n";
@@ -46,18 +46,23 @@ const SCHEMA: &str = "DO $$ BEGIN \
 pub(crate) struct Pair {
     pub(crate) source: Running,
     pub(crate) target: Running,
-    _scratch: Scratch,
+    pub(crate) scratch: Scratch,
 }
 
 impl Pair {
     /// Databases `orders`, `billing` and `idle`, each with a table `items` of role `app`;
     /// superusers `postgres` (where a cloud runs the servers: `rdsadmin`) and `boss`.
     pub(crate) async fn start(fence: FenceLevel) -> Self {
+        Self::start_with(fence, "", HBA).await
+    }
+
+    /// The same, with more settings and with another `pg_hba.conf`.
+    pub(crate) async fn start_with(fence: FenceLevel, settings: &str, hba: &str) -> Self {
         let options = PairOptions {
             databases: [MOVING[0], MOVING[1], "idle"].map(str::to_owned).to_vec(),
             contents: Contents {
-                settings: SETTINGS.to_owned(),
-                hba: HBA.to_owned(),
+                settings: format!("{SETTINGS}{settings}"),
+                hba: hba.to_owned(),
                 roles: ROLES.to_owned(),
                 schema: SCHEMA.to_owned(),
             },
@@ -77,7 +82,7 @@ impl Pair {
                 postgres: target,
                 fence,
             },
-            _scratch: scratch,
+            scratch,
         }
     }
 }
@@ -95,7 +100,9 @@ impl Running {
             name: ServerName::new(self.postgres.name()).unwrap(),
             endpoint: endpoint.to_string().parse().unwrap(),
             control: self.postgres.control(endpoint),
+            control_password: None,
             replication: Some(self.postgres.replication(endpoint)),
+            replication_password: None,
             fence: self.fence,
         }
     }

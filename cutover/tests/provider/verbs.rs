@@ -154,7 +154,7 @@ pub(crate) fn subscriptions(pair: &Pair, slots: &[ReverseSlot]) -> Vec<Subscript
         .map(|slot| SubscriptionSpec {
             datname: slot.datname.clone(),
             slot: slot.slot.clone(),
-            publisher: pair.target.server().replication.unwrap(),
+            publisher: pair.target.server(),
         })
         .collect()
 }

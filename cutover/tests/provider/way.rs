@@ -122,7 +122,7 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
 }
 
 /// From the closing of the source to a promoted, closed target.
-async fn moved_forward(
+pub(crate) async fn moved_forward(
     source: &ControlledServer,
     target: &ControlledServer,
     exempt: &Exempt,
@@ -159,7 +159,7 @@ async fn moved_forward(
     record
 }
 
-async fn primed_and_opened(
+pub(crate) async fn primed_and_opened(
     target: &ControlledServer,
     record: &FenceRecord,
     exempt: &Exempt,

@@ -14,6 +14,10 @@ pub(super) async fn apply(
     request: &v1::ApplyDatabasesRequest,
 ) -> Result<v1::ApplyDatabasesResponse, Status> {
     let declaration = Declaration::parse(&request.declaration, &request.origin).map_err(invalid)?;
+    for server in &declaration.servers {
+        let provider = admin.providers.of(server).map_err(invalid)?;
+        provider.examine(server).map_err(invalid)?;
+    }
     let publishing = &admin.publishing;
     let resolved = publishing.resolver.resolve_declared(&declaration).await;
     resolved.map_err(refuse)?;

@@ -1,9 +1,12 @@
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use pointsman_catalog::{Endpoint, FenceLevel, Server, ServerName};
-use pointsman_cutover::ports::{ControlId, FenceRecord, Providers};
+use pointsman_catalog::{Conninfo, Endpoint, FenceLevel, Server, ServerName};
+use pointsman_cutover::{
+    ports::{ControlId, FenceRecord, Providers},
+    providers::postgres::SecretSources,
+};
 
 use super::{global::Format, output};
 use crate::{
@@ -17,13 +20,13 @@ use crate::{
 /// where it was.
 #[derive(Args, Debug)]
 pub(super) struct Recover {
-    /// libpq string of the control role of the fenced server
+    /// libpq string or URI of the control role of the fenced server; its password by passfile=FILE
     #[arg(long, value_name = "CONNINFO")]
     control: String,
     /// Open the server again as it was before the fence
     #[arg(long)]
     un_fence: bool,
-    /// libpq string of the server that the switch was going to; proves that nobody promoted it
+    /// libpq string or URI of the server that the switch was going to; proves that nobody promoted it
     #[arg(long, value_name = "CONNINFO", requires = "un_fence")]
     standby: Option<String>,
     /// Open it although the other server cannot be asked: you assert that it is down for good,
@@ -34,7 +37,8 @@ pub(super) struct Recover {
 
 impl Recover {
     pub(super) async fn run(self, format: Format) -> anyhow::Result<ExitCode> {
-        let providers = providers::all();
+        // Whoever runs this reads with their own rights, and not with those of a control plane.
+        let providers = providers::all(SecretSources::unrestricted());
         let server = server("fenced", &self.control)?;
         let record = providers.of(&server)?.fence_record(&server).await?;
         if format == Format::Table {
@@ -223,12 +227,26 @@ fn control(record: &FenceRecord) -> ControlId {
 
 /// A server that no catalogue names.
 fn server(name: &str, conninfo: &str) -> anyhow::Result<Server> {
+    let flag = if name == "standby" {
+        "--standby"
+    } else {
+        "--control"
+    };
+    let info = Conninfo::parse(conninfo).map_err(|reason| anyhow!("{flag}: {reason}"))?;
+    if info.get("password").is_some() {
+        bail!(
+            "{flag}: password= on a command line can be read by every user of this machine; \
+             allowed: passfile=FILE, in the format of libpq's password file"
+        );
+    }
     let endpoint: Endpoint = "localhost:5432".parse()?;
     Ok(Server {
         name: ServerName::new(name)?,
         endpoint,
         control: conninfo.to_owned(),
+        control_password: None,
         replication: None,
+        replication_password: None,
         fence: FenceLevel::Sql,
     })
 }

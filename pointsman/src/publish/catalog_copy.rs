@@ -106,7 +106,9 @@ mod tests {
             name: name("blue"),
             endpoint: endpoint.parse().unwrap(),
             control: String::new(),
+            control_password: None,
             replication: None,
+            replication_password: None,
             fence: FenceLevel::Sql,
         };
         CatalogChanges {

@@ -46,7 +46,7 @@ impl ControlPlane {
         let (publishing, background) = publish::restore(Arc::clone(&catalog), Arc::clone(&clock))
             .await
             .context("the fleet's configuration could not be restored")?;
-        let providers = providers::all();
+        let providers = providers::all(settings.secrets.clone());
         let holds = Arc::clone(&publishing.holds);
         let tracker = Arc::new(SessionTracker::new(Arc::clone(&clock), holds));
         let view = || Arc::clone(&publishing.view);

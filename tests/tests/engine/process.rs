@@ -156,7 +156,10 @@ impl Process {
             catalog: Arc::clone(&catalog),
             clock: Arc::new(SystemClock::default()),
             data_plane: fleet.clone(),
-            providers: Providers::new(vec![managed_target.clone(), Arc::new(PostgresProvider)]),
+            providers: Providers::new(vec![
+                managed_target.clone(),
+                Arc::new(PostgresProvider::default()),
+            ]),
             alarms: Vec::new(),
             evidence: evidence.clone(),
             checks: CheckSet::new(postgres::CHECKS),

@@ -24,6 +24,7 @@ use super::support::TestEnvironment;
 #[derive(Debug, Default)]
 pub(crate) struct ManagedTarget {
     pub(crate) on: AtomicBool,
+    postgres: PostgresProvider,
 }
 
 #[async_trait]
@@ -37,7 +38,7 @@ impl DatabaseProvider for ManagedTarget {
         server: &Server,
         control: &ControlId,
     ) -> Result<ControlledServer, ProviderError> {
-        let attached = PostgresProvider.attach(server, control).await?;
+        let attached = self.postgres.attach(server, control).await?;
         let roles = Roles {
             promotion: PromotionMethod::Managed,
             ..attached.roles().clone()
@@ -46,23 +47,23 @@ impl DatabaseProvider for ManagedTarget {
     }
 
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
-        PostgresProvider.observe(server).await
+        self.postgres.observe(server).await
     }
 
     async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {
-        PostgresProvider.inspect(server).await
+        self.postgres.inspect(server).await
     }
 
     async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
-        PostgresProvider.fence_record(server).await
+        self.postgres.fence_record(server).await
     }
 
     fn probes(&self) -> &dyn ProbeSessions {
-        PostgresProvider.probes()
+        self.postgres.probes()
     }
 
     fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider> {
-        PostgresProvider.recording(recorder)
+        self.postgres.recording(recorder)
     }
 }
 

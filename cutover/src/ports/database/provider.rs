@@ -15,6 +15,15 @@ pub trait DatabaseProvider: fmt::Debug + Send + Sync {
     /// Whether it is the one that reaches `server`.
     fn reaches(&self, server: &Server) -> bool;
 
+    /// Whether what `server`'s declaration names on this machine is there and may be read. Nothing is
+    /// connected to.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unfit`] says what is not.
+    fn examine(&self, _server: &Server) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// Takes control of `server`: the roles that it can play.
     ///
     /// First ends every session that an older epoch of the same migration left there,

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use pointsman_catalog::Server;
 use serde::{Deserialize, Serialize};
 
 use super::error::ProviderError;
@@ -66,12 +67,12 @@ pub struct ReverseSlot {
     pub lsn: Lsn,
 }
 
-/// A subscription to make: `publisher` is a libpq string without `dbname`.
+/// A subscription to make.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SubscriptionSpec {
     pub datname: String,
     pub slot: String,
-    pub publisher: String,
+    pub publisher: Server,
 }
 
 /// What arming changed, to be given back by a rollback.

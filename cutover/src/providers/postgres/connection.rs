@@ -1,99 +1,266 @@
-//! Connections to a server: the only place that names the driver's way of connecting.
+//! Connections to a server: the only place that decides how one is opened, and the only one that
+//! names the driver's way of connecting.
 
-use std::time::Duration;
+mod access;
+mod password_file;
+mod service_file;
+mod sources;
+mod tls;
 
-use pointsman_catalog::{Conninfo, Server};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use pointsman_catalog::{ChannelBinding, Conninfo, Host, Secret, Server, SslMode};
 use tokio::time::timeout;
 use tokio_postgres::{
-    Client, Config, Connection, NoTls, Socket, error::SqlState, tls::NoTlsStream,
+    Client, Config, Socket,
+    config::{self, SslNegotiation},
+    error::SqlState,
+    tls::MakeTlsConnect,
 };
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::access::Access;
+pub use self::sources::SecretSources;
 use crate::ports::{ConnectionAttempt, ProviderError};
 
-/// How the server answers one more connection over TCP, which is closed at once. A control
-/// string that names a Unix socket says nothing about what applications meet, so the
-/// endpoint stands in for it.
-pub(super) async fn try_connect(
-    server: &Server,
-    datname: &str,
-    user: Option<&str>,
-) -> Result<ConnectionAttempt, ProviderError> {
-    let mut info = conninfo(server)?;
-    if info.get("host").is_none_or(|host| host.starts_with('/')) && info.get("hostaddr").is_none() {
-        info = info
-            .with("host", server.endpoint.host())
-            .with("port", &server.endpoint.port().to_string());
-    }
-    if let Some(user) = user {
-        info = info.with("user", user);
-    }
-    let mut config = config(server, &info)?;
-    config.dbname(datname).application_name("pointsman-knock");
-    Ok(match timeout(CONNECT, connect(&config)).await {
-        Ok(Ok(_connected)) => ConnectionAttempt::Accepted,
-        Ok(Err(error)) => match error.as_db_error() {
-            Some(db) => ConnectionAttempt::Refused {
-                sqlstate: db.code().code().to_owned(),
-                message: db.message().to_owned(),
-            },
-            None => ConnectionAttempt::Unreachable {
-                reason: chain(&error),
-            },
-        },
-        Err(_elapsed) => ConnectionAttempt::Unreachable {
-            reason: format!("no answer within {CONNECT:?}"),
-        },
-    })
+/// Opens connections, with what the operator lets it read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connector {
+    sources: Arc<SecretSources>,
 }
 
-/// The one place that opens a connection.
-pub(super) async fn connect(
-    config: &Config,
-) -> Result<(Client, Connection<Socket, NoTlsStream>), tokio_postgres::Error> {
-    config.connect(NoTls).await
-}
-
-/// Why a statement or a connection failed: the server's message with its code, else what the
-/// connection ran into.
+/// What a connection is for.
 #[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) code: Option<SqlState>,
-    pub(super) message: String,
+pub(super) struct Login<'a> {
+    pub(super) datname: &'a str,
+    pub(super) application_name: &'a str,
+    /// Settings of the session, behind those of the connection string.
+    pub(super) options: &'a str,
+    /// Another role than the control role, without a password.
+    pub(super) stranger: Option<&'a str>,
+    pub(super) way: Way,
 }
 
-impl From<tokio_postgres::Error> for Failed {
-    fn from(error: tokio_postgres::Error) -> Self {
-        match error.as_db_error() {
-            Some(said) => Self {
-                code: Some(said.code().clone()),
-                message: format!("{} ({})", said.message(), said.code().code()),
-            },
-            None => Self {
-                code: None,
-                message: chain(&error),
-            },
+/// Where a connection goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Way {
+    /// To the hosts of the connection string.
+    Direct,
+    /// As applications go: over TCP. The endpoint stands in for a Unix socket.
+    Tcp,
+    /// By the listener of a sidecar, to the server behind it.
+    Through(SocketAddr),
+}
+
+/// A session that was let in, and what drives it.
+pub(super) type Connected = (Client, tokio_postgres::Connection<Socket, TlsStream>);
+type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+
+/// Why there is no connection.
+#[derive(Clone, Debug)]
+pub(super) enum ConnectError {
+    /// What is declared cannot work.
+    Unfit(String),
+    /// The server's own words.
+    Refused {
+        code: SqlState,
+        message: String,
+    },
+    Unreachable(String),
+}
+
+impl Connector {
+    pub(super) fn new(sources: SecretSources) -> Self {
+        Self {
+            sources: Arc::new(sources),
+        }
+    }
+
+    /// Reads what `server`'s declaration names on this machine, and connects to nothing.
+    pub(super) fn examine(&self, server: &Server) -> Result<(), ProviderError> {
+        let access = Access::of(server, &self.sources).and_then(|access| {
+            access.first_password("postgres")?;
+            for host in &access.spec.hosts {
+                tls::connector(&access.spec.tls, host, &self.sources)?;
+            }
+            Ok(())
+        });
+        access.map_err(|reason| unfit(server, reason))?;
+        self.replication(server, "postgres", "pointsman")?;
+        Ok(())
+    }
+
+    /// The string by which another server subscribes to `server`, with its password.
+    pub(super) fn replication(
+        &self,
+        server: &Server,
+        datname: &str,
+        application_name: &str,
+    ) -> Result<Secret, ProviderError> {
+        access::replication(server, &self.sources, datname, application_name)
+            .map_err(|reason| unfit(server, reason))
+    }
+
+    /// Opens a connection. Hosts are tried in their order, in [`CONNECT`] all together; one that
+    /// answers decides.
+    pub(super) async fn connect(
+        &self,
+        server: &Server,
+        login: &Login<'_>,
+    ) -> Result<Connected, ConnectError> {
+        let access = Access::of(server, &self.sources).map_err(ConnectError::Unfit)?;
+        let hosts = access.hosts(server, login.way);
+        let each = CONNECT / u32::try_from(hosts.len().max(1)).unwrap_or(1);
+        let mut reasons = Vec::new();
+        for host in &hosts {
+            match timeout(each, self.connect_to(&access, host, login)).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(ConnectError::Unreachable(reason))) => reasons.push(reason),
+                Ok(Err(decided)) => return Err(decided),
+                Err(_elapsed) => reasons.push(format!("no answer within {each:?}")),
+            }
+        }
+        Err(ConnectError::Unreachable(reasons.join("; ")))
+    }
+
+    async fn connect_to(
+        &self,
+        access: &Access,
+        host: &Host,
+        login: &Login<'_>,
+    ) -> Result<Connected, ConnectError> {
+        let connector =
+            tls::connector(&access.spec.tls, host, &self.sources).map_err(ConnectError::Unfit)?;
+        let mut config = config(access, host, login).map_err(ConnectError::Unfit)?;
+        let first = config.connect(connector.clone()).await;
+        let error = match first {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        // As in libpq: with `prefer`, plain text is for a server that has no TLS (which the driver
+        // sees by itself), for a handshake that failed, and for rules that do not let TLS in.
+        let refused = error.as_db_error().is_some();
+        let again = refused || tls::handshake_failure(&error).is_some();
+        if config.get_ssl_mode() != config::SslMode::Prefer || !again {
+            return Err(error.into());
+        }
+        config.ssl_mode(config::SslMode::Disable);
+        match config.connect(connector).await {
+            Ok(connected) => Ok(connected),
+            Err(_second) if refused => Err(error.into()),
+            Err(second) => Err(second.into()),
+        }
+    }
+
+    /// How the server answers one more connection over TCP, which is closed at once.
+    pub(super) async fn try_connect(
+        &self,
+        server: &Server,
+        datname: &str,
+        stranger: Option<&str>,
+    ) -> Result<ConnectionAttempt, ProviderError> {
+        let login = Login {
+            datname,
+            application_name: "pointsman-knock",
+            options: "",
+            stranger,
+            way: Way::Tcp,
+        };
+        match self.connect(server, &login).await {
+            Ok(_connected) => Ok(ConnectionAttempt::Accepted),
+            Err(ConnectError::Refused { code, message }) => Ok(ConnectionAttempt::Refused {
+                sqlstate: code.code().to_owned(),
+                message,
+            }),
+            Err(ConnectError::Unreachable(reason)) => Ok(ConnectionAttempt::Unreachable { reason }),
+            Err(ConnectError::Unfit(reason)) => Err(unfit(server, reason)),
         }
     }
 }
 
-/// The control role's connection parameters, with its password.
-pub(super) fn conninfo(server: &Server) -> Result<Conninfo, ProviderError> {
-    Conninfo::parse(&server.control)
-        .map_err(|reason| format!("its `control` string is malformed: {reason}"))
-        .and_then(Conninfo::with_password_read)
-        .map_err(|reason| unfit(server, reason))
+/// The driver's parameters for one host.
+fn config(access: &Access, host: &Host, login: &Login<'_>) -> Result<Config, String> {
+    let spec = &access.spec;
+    let mut config = Config::new();
+    config.connect_timeout(CONNECT).port(host.port);
+    match (host.socket_folder(), &host.name, host.address) {
+        (Some(folder), ..) => {
+            config.host_path(folder);
+        }
+        (None, name, Some(address)) => {
+            config.hostaddr(address);
+            config.host(name.clone().unwrap_or_else(|| address.to_string()));
+        }
+        (None, Some(name), None) => {
+            config.host(name);
+        }
+        (None, None, None) => return Err("it has no host".to_owned()),
+    }
+    config
+        .dbname(login.datname)
+        .application_name(login.application_name);
+    let options = [spec.options.as_deref().unwrap_or_default(), login.options].join(" ");
+    if !options.trim().is_empty() {
+        config.options(options.trim());
+    }
+    match login.stranger {
+        Some(stranger) => {
+            config.user(stranger);
+        }
+        None => {
+            config.user(&access.user);
+            if let Some(password) = access.password(host, login)? {
+                config.password(password.reveal());
+            }
+        }
+    }
+    // libpq encrypts no Unix socket, whatever sslmode says.
+    config.ssl_mode(match (host.socket_folder(), spec.tls.mode) {
+        (Some(_), _) | (None, SslMode::Disable) => config::SslMode::Disable,
+        (None, SslMode::Prefer) => config::SslMode::Prefer,
+        (None, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => {
+            config::SslMode::Require
+        }
+    });
+    if spec.tls.direct {
+        config.ssl_negotiation(SslNegotiation::Direct);
+    }
+    config.channel_binding(match spec.channel_binding {
+        ChannelBinding::Disable => config::ChannelBinding::Disable,
+        ChannelBinding::Prefer => config::ChannelBinding::Prefer,
+        ChannelBinding::Require => config::ChannelBinding::Require,
+    });
+    keep_alive(&mut config, access);
+    Ok(config)
 }
 
-pub(super) fn config(server: &Server, info: &Conninfo) -> Result<Config, ProviderError> {
-    let mut config: Config = info.render().parse().map_err(|error| {
-        let reason = chain(&error);
-        unfit(
-            server,
-            format!("its `control` string is malformed: {reason}"),
-        )
-    })?;
-    config.connect_timeout(CONNECT);
-    Ok(config)
+fn keep_alive(config: &mut Config, access: &Access) {
+    let keepalive = access.spec.keepalive;
+    config.keepalives(keepalive.enabled);
+    if let Some(idle) = keepalive.idle {
+        config.keepalives_idle(idle);
+    }
+    if let Some(interval) = keepalive.interval {
+        config.keepalives_interval(interval);
+    }
+    if let Some(count) = keepalive.count {
+        config.keepalives_retries(count);
+    }
+    if let Some(limit) = keepalive.user_timeout {
+        config.tcp_user_timeout(limit);
+    }
+}
+
+impl From<tokio_postgres::Error> for ConnectError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(said) => Self::Refused {
+                code: said.code().clone(),
+                message: said.message().to_owned(),
+            },
+            None => Self::Unreachable(tls::words(&error).unwrap_or_else(|| chain(&error))),
+        }
+    }
 }
 
 fn unfit(server: &Server, reason: String) -> ProviderError {
@@ -103,7 +270,7 @@ fn unfit(server: &Server, reason: String) -> ProviderError {
     }
 }
 
-/// The `user` of a libpq string.
+/// The role of a libpq string.
 pub(super) fn user_in(conninfo: &str) -> Option<String> {
     let info = Conninfo::parse(conninfo).ok()?;
     info.get("user").map(str::to_owned)
@@ -120,4 +287,4 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// A server in the same region accepts within milliseconds.
-pub(super) const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT: Duration = Duration::from_secs(2);

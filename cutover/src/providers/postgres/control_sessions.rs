@@ -7,7 +7,10 @@ use std::{
 use futures_util::future::try_join_all;
 use pointsman_catalog::{FenceLevel, Server};
 
-use super::session::{Purpose, Session};
+use super::{
+    connection::Connector,
+    session::{Purpose, Session},
+};
 use crate::ports::{ControlId, FenceRecord, ProviderError};
 
 /// The control sessions to one server, which all its roles share: one to `postgres`, which
@@ -15,6 +18,7 @@ use crate::ports::{ControlId, FenceRecord, ProviderError};
 #[derive(Debug)]
 pub(super) struct ControlSessions {
     pub(super) server: Server,
+    pub(super) connector: Connector,
     pub(super) leader: ControlId,
     pub(super) postgres: Session,
     databases: Mutex<BTreeMap<String, Arc<Session>>>,
@@ -22,12 +26,17 @@ pub(super) struct ControlSessions {
 
 impl ControlSessions {
     /// Opens the session to `postgres`.
-    pub(super) async fn open(server: &Server, leader: &ControlId) -> Result<Self, ProviderError> {
+    pub(super) async fn open(
+        connector: &Connector,
+        server: &Server,
+        leader: &ControlId,
+    ) -> Result<Self, ProviderError> {
         let purpose = Purpose::Control(leader.clone());
         Ok(Self {
             server: server.clone(),
+            connector: connector.clone(),
             leader: leader.clone(),
-            postgres: Session::open(server, "postgres", &purpose).await?,
+            postgres: Session::open(connector, server, "postgres", &purpose).await?,
             databases: Mutex::default(),
         })
     }
@@ -79,7 +88,19 @@ impl ControlSessions {
     /// A control session to `datname` that is not kept.
     pub(super) async fn passing(&self, datname: &str) -> Result<Session, ProviderError> {
         let purpose = Purpose::Control(self.leader.clone());
-        Session::open(&self.server, datname, &purpose).await
+        let session = Session::open(&self.connector, &self.server, datname, &purpose).await?;
+        // Several hosts, or a name that has moved, may lead to two servers; both would be driven as one.
+        if session.server_started != self.postgres.server_started {
+            return Err(ProviderError::Unreachable {
+                server: self.server.name.clone(),
+                reason: format!(
+                    "the session to {datname} leads to a server that was started at {} (Unix time), and the \
+                     one to postgres to one that was started at {}",
+                    session.server_started, self.postgres.server_started
+                ),
+            });
+        }
+        Ok(session)
     }
 
     fn open_session(&self, datname: &str) -> Option<Arc<Session>> {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use pointsman_catalog::{Server, UnixMillis};
 
 use super::{
+    connection::Connector,
     identity,
     inspector::SqlInspector,
     probe_sessions::SqlProbeSessions,
@@ -34,12 +35,18 @@ use crate::{
 /// The provider of a dry run.
 #[derive(Debug)]
 pub(super) struct RecordingProvider {
+    connector: Connector,
+    probes: SqlProbeSessions,
     recorder: Recorder,
 }
 
 impl RecordingProvider {
-    pub(super) fn new(recorder: Recorder) -> Self {
-        Self { recorder }
+    pub(super) fn new(connector: &Connector, recorder: Recorder) -> Self {
+        Self {
+            connector: connector.clone(),
+            probes: SqlProbeSessions::new(connector.clone()),
+            recorder,
+        }
     }
 }
 
@@ -76,23 +83,23 @@ impl DatabaseProvider for RecordingProvider {
     }
 
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
-        identity::look_at(server).await
+        identity::look_at(&self.connector, server).await
     }
 
     async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {
-        Ok(Box::new(SqlInspector::open(server).await?))
+        Ok(Box::new(SqlInspector::open(&self.connector, server).await?))
     }
 
     async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
-        record::look_at(server).await
+        record::look_at(&self.connector, server).await
     }
 
     fn probes(&self) -> &dyn ProbeSessions {
-        &SqlProbeSessions
+        &self.probes
     }
 
     fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider> {
-        Arc::new(Self::new(recorder))
+        Arc::new(Self::new(&self.connector, recorder))
     }
 }
 
@@ -373,7 +380,7 @@ impl ReversePublisher for RecordingServer {
 impl ReverseSubscriber for RecordingServer {
     async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError> {
         for subscription in subscriptions {
-            self.note(create_subscription("…", &subscription.slot));
+            self.note(create_subscription(&subscription.slot));
         }
         Ok(Armed::default())
     }

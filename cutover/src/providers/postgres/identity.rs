@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use pointsman_catalog::{Server, UnixMillis};
 
 use super::{
+    connection::Connector,
     control_sessions::ControlSessions,
     session::{Purpose, Session},
 };
@@ -55,8 +56,11 @@ impl Observe for SqlIdentity {
 }
 
 /// What `server` says of itself, on a read-only session of its own.
-pub(super) async fn look_at(server: &Server) -> Result<Observation, ProviderError> {
-    let session = Session::open(server, "postgres", &Purpose::Preflight).await?;
+pub(super) async fn look_at(
+    connector: &Connector,
+    server: &Server,
+) -> Result<Observation, ProviderError> {
+    let session = Session::open(connector, server, "postgres", &Purpose::Preflight).await?;
     read(&session).await
 }
 

@@ -5,20 +5,28 @@ use pointsman_catalog::Server;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
-use super::session::{Purpose, Session};
+use super::{
+    connection::Connector,
+    session::{Purpose, Session},
+};
 use crate::ports::{Inspector, ProviderError};
 
 /// Read-only sessions, one per database, opened when first asked for.
 #[derive(Debug)]
 pub(super) struct SqlInspector {
     server: Server,
+    connector: Connector,
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
 }
 
 impl SqlInspector {
-    pub(super) async fn open(server: &Server) -> Result<Self, ProviderError> {
+    pub(super) async fn open(
+        connector: &Connector,
+        server: &Server,
+    ) -> Result<Self, ProviderError> {
         let inspector = Self {
             server: server.clone(),
+            connector: connector.clone(),
             sessions: Mutex::default(),
         };
         inspector.session("postgres").await?;
@@ -30,7 +38,8 @@ impl SqlInspector {
         if let Some(session) = sessions.get(datname).filter(|session| !session.is_closed()) {
             return Ok(Arc::clone(session));
         }
-        let opened = Session::open(&self.server, datname, &Purpose::Preflight).await?;
+        let opened =
+            Session::open(&self.connector, &self.server, datname, &Purpose::Preflight).await?;
         let session = Arc::new(opened);
         sessions.insert(datname.to_owned(), Arc::clone(&session));
         Ok(session)

@@ -2,14 +2,39 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use pointsman_catalog::Server;
-use tokio_postgres::{Client, Config, error::SqlState};
+use tokio_postgres::{Client, error::SqlState};
 
-use super::connection::{self, Failed};
+use super::connection::{ConnectError, Connected, Connector, Login, Way, chain};
 use crate::ports::{ProbeError, ProbeSessions, ReadOnlyDefault, WriteAttempt};
 
 /// Sessions of a server's control role, for probes outside a migration.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SqlProbeSessions;
+#[derive(Clone, Debug, Default)]
+pub(super) struct SqlProbeSessions {
+    connector: Connector,
+}
+
+impl SqlProbeSessions {
+    pub(super) fn new(connector: Connector) -> Self {
+        Self { connector }
+    }
+
+    async fn connect(
+        &self,
+        server: &Server,
+        datname: &str,
+        options: &str,
+        way: Way,
+    ) -> Result<Connected, Failed> {
+        let login = Login {
+            datname,
+            application_name: APPLICATION,
+            options,
+            stranger: None,
+            way,
+        };
+        Ok(self.connector.connect(server, &login).await?)
+    }
+}
 
 #[async_trait]
 impl ProbeSessions for SqlProbeSessions {
@@ -19,18 +44,18 @@ impl ProbeSessions for SqlProbeSessions {
         datname: &str,
         default: ReadOnlyDefault,
     ) -> WriteAttempt {
-        let mut config = match direct(server, datname) {
-            Ok(config) => config,
-            Err(ProbeError { message }) => return WriteAttempt::Unknown { reason: message },
+        let options = match default {
+            ReadOnlyDefault::Overridden => "-c default_transaction_read_only=off",
+            ReadOnlyDefault::Respected => "",
         };
-        if default == ReadOnlyDefault::Overridden {
-            config.options("-c default_transaction_read_only=off");
-        }
-        match run(&config, async |client| {
-            client.batch_execute(TRY_WRITE).await
-        })
-        .await
-        {
+        let tried = async {
+            let connected = self.connect(server, datname, options, Way::Direct).await?;
+            run(connected, async |client| {
+                client.batch_execute(TRY_WRITE).await
+            })
+            .await
+        };
+        match tried.await {
             Ok(()) => WriteAttempt::Wrote,
             Err(Failed { code, message }) => judge(code.as_ref(), message),
         }
@@ -43,13 +68,58 @@ impl ProbeSessions for SqlProbeSessions {
         through: SocketAddr,
         value: i64,
     ) -> Result<(), ProbeError> {
-        let config = by_way_of(&direct(server, datname)?, datname, through);
-        let written = run(&config, async |client| {
-            client.execute(WRITE_ROW, &[&value]).await.map(|_rows| ())
-        });
+        let written = async {
+            let way = Way::Through(through);
+            let connected = self.connect(server, datname, "", way).await?;
+            run(connected, async |client| {
+                client.execute(WRITE_ROW, &[&value]).await.map(|_rows| ())
+            })
+            .await
+        };
         written
             .await
             .map_err(|Failed { message, .. }| ProbeError { message })
+    }
+}
+
+/// Why a statement or a connection failed: the server's message with its code, else what the
+/// connection ran into.
+#[derive(Debug)]
+struct Failed {
+    code: Option<SqlState>,
+    message: String,
+}
+
+impl From<ConnectError> for Failed {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Refused { code, message } => Self::said(code, &message),
+            ConnectError::Unfit(message) | ConnectError::Unreachable(message) => Self {
+                code: None,
+                message,
+            },
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Failed {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(said) => Self::said(said.code().clone(), said.message()),
+            None => Self {
+                code: None,
+                message: chain(&error),
+            },
+        }
+    }
+}
+
+impl Failed {
+    fn said(code: SqlState, message: &str) -> Self {
+        Self {
+            message: format!("{message} ({})", code.code()),
+            code: Some(code),
+        }
     }
 }
 
@@ -69,41 +139,11 @@ fn judge(code: Option<&SqlState>, reason: String) -> WriteAttempt {
     }
 }
 
-/// `server`'s control role in `datname`, at the server itself.
-fn direct(server: &Server, datname: &str) -> Result<Config, ProbeError> {
-    let config = connection::conninfo(server).and_then(|info| connection::config(server, &info));
-    let mut config = config.map_err(|error| ProbeError {
-        message: error.to_string(),
-    })?;
-    config.dbname(datname).application_name(APPLICATION);
-    Ok(config)
-}
-
-/// The same role by way of the listener at `through`.
-fn by_way_of(direct: &Config, datname: &str, through: SocketAddr) -> Config {
-    // A fresh configuration, since hosts can only be added to one.
-    let mut config = Config::new();
-    config
-        .host(through.ip().to_string())
-        .port(through.port())
-        .dbname(datname)
-        .application_name(APPLICATION)
-        .connect_timeout(connection::CONNECT);
-    if let Some(user) = direct.get_user() {
-        config.user(user);
-    }
-    if let Some(password) = direct.get_password() {
-        config.password(password);
-    }
-    config
-}
-
-/// Connects, runs `work`, and drives the connection meanwhile; the session ends with it.
+/// Runs `work`, and drives the connection meanwhile; the session ends with it.
 async fn run<T>(
-    config: &Config,
+    (client, connection): Connected,
     work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
 ) -> Result<T, Failed> {
-    let (client, connection) = connection::connect(config).await?;
     tokio::select! {
         result = work(&client) => Ok(result?),
         ended = connection => {

@@ -4,6 +4,7 @@
 use pointsman_catalog::{Server, ServerName};
 
 use super::{
+    connection::Connector,
     session::{Purpose, Session},
     statements::literal,
 };
@@ -87,8 +88,11 @@ async fn is_there(session: &Session, what: &str) -> Result<bool, ProviderError> 
 }
 
 /// The newest record on `server`, on a session of its own.
-pub(super) async fn look_at(server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
-    let session = Session::open(server, "postgres", &Purpose::Recovery).await?;
+pub(super) async fn look_at(
+    connector: &Connector,
+    server: &Server,
+) -> Result<Option<FenceRecord>, ProviderError> {
+    let session = Session::open(connector, server, "postgres", &Purpose::Recovery).await?;
     Ok(read_all(&session).await?.into_iter().next())
 }
 

@@ -2,18 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use pointsman_catalog::{Server, ServerName};
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+use pointsman_catalog::{Secret, Server, ServerName};
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql};
 
-use super::connection::{CONNECT, chain, config, connect, conninfo};
+use super::connection::{ConnectError, Connector, Login, Way, chain};
 use crate::ports::{ControlId, ProviderError};
 
 /// Parameters of a statement.
@@ -68,6 +71,8 @@ pub(super) struct Session {
     client: Client,
     server: ServerName,
     pub(super) pid: i32,
+    /// When the server was started: tells servers of one system identifier apart.
+    pub(super) server_started: String,
     /// By their text: a poll costs one round trip, not two.
     prepared: Mutex<BTreeMap<String, Statement>>,
     connection: AbortHandle,
@@ -77,30 +82,21 @@ pub(super) struct Session {
 impl Session {
     /// Connects to `datname` on `server`.
     pub(super) async fn open(
+        connector: &Connector,
         server: &Server,
         datname: &str,
         purpose: &Purpose,
     ) -> Result<Self, ProviderError> {
-        let info = conninfo(server)?;
-        let options = match info.get("options") {
-            Some(theirs) => format!("{theirs} {}", purpose.options()),
-            None => purpose.options().to_owned(),
+        let login = Login {
+            datname,
+            application_name: &purpose.application_name(),
+            options: purpose.options(),
+            stranger: None,
+            way: Way::Direct,
         };
-        let mut config = config(server, &info)?;
-        config
-            .dbname(datname)
-            .application_name(purpose.application_name())
-            .options(options);
-        let (client, connection) = match timeout(CONNECT, connect(&config)).await {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => return Err(connect_error(&server.name, datname, &error)),
-            Err(_elapsed) => {
-                return Err(ProviderError::Unreachable {
-                    server: server.name.clone(),
-                    reason: format!("no connection to {datname} within {CONNECT:?}"),
-                });
-            }
-        };
+        let connected = connector.connect(server, &login).await;
+        let (client, connection) =
+            connected.map_err(|error| connect_error(&server.name, datname, error))?;
         let mut tasks = JoinSet::new();
         let connection = tasks.spawn(async move {
             // The client's own calls report why the connection ended.
@@ -110,14 +106,14 @@ impl Session {
             client,
             server: server.name.clone(),
             pid: 0,
+            server_started: String::new(),
             prepared: Mutex::default(),
             connection,
             _tasks: tasks,
         };
-        let row = session
-            .row("read its own pid", "SELECT pg_backend_pid()", &[])
-            .await?;
+        let row = session.row("read its own pid", OWN, &[]).await?;
         session.pid = row.get(0);
+        session.server_started = row.get(1);
         Ok(session)
     }
 
@@ -219,6 +215,28 @@ impl Session {
         })
     }
 
+    /// Runs `begin`, sends `secret` as the one row of `copy`, and runs `finish`: a server logs statements
+    /// and their parameters, and not what is copied. The session ends with it.
+    pub(super) async fn with_secret(
+        self,
+        what: &str,
+        begin: &str,
+        copy: &str,
+        secret: &Secret,
+        finish: &str,
+    ) -> Result<(), ProviderError> {
+        self.batch(what, begin).await?;
+        let row = format!("{}\n", copied(secret.reveal()));
+        self.bounded(what, async {
+            let mut sink = pin!(self.client.copy_in(copy).await?);
+            sink.send(Bytes::from(row)).await?;
+            sink.finish().await
+        })
+        .await?;
+        self.batch(what, finish).await?;
+        Ok(())
+    }
+
     /// A session that does not answer is given up: whatever it was sent may still be under
     /// way, and the next `attach` ends it on the server.
     async fn bounded<T>(
@@ -265,24 +283,37 @@ impl Session {
     }
 }
 
-fn connect_error(
-    server: &ServerName,
-    datname: &str,
-    error: &tokio_postgres::Error,
-) -> ProviderError {
-    match error.as_db_error() {
-        Some(db) if *db.code() != SqlState::CANNOT_CONNECT_NOW => ProviderError::Failed {
-            server: server.clone(),
+/// A value as COPY's text format has it.
+/// <https://www.postgresql.org/docs/current/sql-copy.html>
+fn copied(value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('\t', "\\t");
+    value.replace('\n', "\\n").replace('\r', "\\r")
+}
+
+fn connect_error(server: &ServerName, datname: &str, error: ConnectError) -> ProviderError {
+    let server = server.clone();
+    match error {
+        ConnectError::Unfit(reason) => ProviderError::Unfit { server, reason },
+        ConnectError::Refused { code, message } if code == SqlState::CANNOT_CONNECT_NOW => {
+            ProviderError::Unreachable {
+                server,
+                reason: format!("cannot connect to {datname}: {message}"),
+            }
+        }
+        ConnectError::Refused { code, message } => ProviderError::Failed {
+            server,
             what: format!("connecting to {datname}"),
-            reason: format!("{} ({})", db.message(), db.code().code()),
+            reason: format!("{message} ({})", code.code()),
         },
-        _ => ProviderError::Unreachable {
-            server: server.clone(),
-            reason: format!("cannot connect to {datname}: {}", chain(error)),
+        ConnectError::Unreachable(reason) => ProviderError::Unreachable {
+            server,
+            reason: format!("cannot connect to {datname}: {reason}"),
         },
     }
 }
 
+const OWN: &str = "SELECT pg_backend_pid(), \
+     extract(epoch FROM pg_postmaster_start_time())::text";
 /// A little longer than `statement_timeout`, so that a statement which takes too long is
 /// rolled back by the server and not given up; shorter than a hold, so that an undo fits
 /// behind it.

@@ -5,7 +5,6 @@ use pointsman_catalog::UnixMillis;
 
 use super::{
     client_sessions::{ClientSessions, Workers},
-    connection::try_connect,
     control_sessions::ControlSessions,
     fence::SqlFence,
     identity::SqlIdentity,
@@ -94,7 +93,10 @@ impl SessionControl for SqlSessions {
     }
 
     async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError> {
-        try_connect(&self.control.server, datname, None).await
+        let connector = &self.control.connector;
+        connector
+            .try_connect(&self.control.server, datname, None)
+            .await
     }
 }
 

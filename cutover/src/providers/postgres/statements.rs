@@ -67,13 +67,41 @@ pub(super) fn close_named(datnames: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// One subscription of the reverse stream. `synchronous_commit = local` makes the apply
-/// worker report what it has flushed at once instead of after the WAL writer's delay.
-pub(super) fn create_subscription(conninfo: &str, slot: &str) -> String {
+/// One subscription of the reverse stream, as a dry run shows it. `synchronous_commit = local` makes
+/// the apply worker report what it has flushed at once instead of after the WAL writer's delay.
+pub(super) fn create_subscription(slot: &str) -> String {
+    format!("{CREATE_SUBSCRIPTION} '…' {}", subscription_options(slot))
+}
+
+/// The same without the connection string, which may hold a password and must not stand in a text
+/// that the server may log: it comes by COPY into a table that [`HAND_OVER`] makes.
+///
+/// Modules that record the statements inside of others are told not to; where that needs a superuser,
+/// they go on. An error is raised again without the statement, which its context would show.
+pub(super) fn subscribe_to_handed_over(slot: &str) -> String {
     format!(
-        "CREATE SUBSCRIPTION {SUBSCRIPTION} CONNECTION {} PUBLICATION {PUBLICATION} WITH \
-         (create_slot = false, slot_name = {}, copy_data = false, synchronous_commit = 'local')",
-        literal(conninfo),
+        "DO {}; COMMIT",
+        literal(&format!(
+            "DECLARE made text; code text; said text; module text; BEGIN \
+               FOREACH module IN ARRAY ARRAY['pg_stat_statements.track', 'pgaudit.log'] LOOP \
+                 BEGIN PERFORM set_config(module, 'none', true); \
+                 EXCEPTION WHEN insufficient_privilege THEN NULL; END; \
+               END LOOP; \
+               SELECT format('{CREATE_SUBSCRIPTION} %L ', conninfo) || {options} \
+                 INTO STRICT made FROM pg_temp.pointsman_publisher; \
+               EXECUTE made; \
+             EXCEPTION WHEN OTHERS THEN \
+               GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, said = MESSAGE_TEXT; \
+               RAISE EXCEPTION USING ERRCODE = code, MESSAGE = said; END",
+            options = literal(&subscription_options(slot)),
+        ))
+    )
+}
+
+fn subscription_options(slot: &str) -> String {
+    format!(
+        "PUBLICATION {PUBLICATION} WITH (create_slot = false, slot_name = {}, copy_data = false, \
+         synchronous_commit = 'local')",
         literal(slot)
     )
 }
@@ -104,6 +132,12 @@ pub(super) fn promote(marker: Lsn, deadline: UnixMillis) -> String {
     )
 }
 
+/// Begins the transaction in which a connection string is handed over.
+pub(super) const HAND_OVER: &str =
+    "BEGIN; CREATE TEMP TABLE pointsman_publisher (conninfo text) ON COMMIT DROP";
+/// Takes the connection string.
+pub(super) const TAKE_OVER: &str = "COPY pg_temp.pointsman_publisher FROM STDIN";
+const CREATE_SUBSCRIPTION: &str = "CREATE SUBSCRIPTION pointsman_rb CONNECTION";
 pub(super) const PUBLICATION: &str = "pointsman_rb";
 pub(super) const SUBSCRIPTION: &str = "pointsman_rb";
 

@@ -137,7 +137,9 @@ mod tests {
             name: ServerName::new("blue").unwrap(),
             endpoint: "127.0.0.1:5432".parse().unwrap(),
             control: String::new(),
+            control_password: None,
             replication: None,
+            replication_password: None,
             fence,
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     super::{
-        connection::{try_connect, user_in},
+        connection::user_in,
         control_sessions::ControlSessions,
         session::{Purpose, Session},
         statements::literal,
@@ -152,7 +152,8 @@ impl HbaFile {
         asked: &str,
         rules: AccessRules,
     ) -> Result<Option<String>, ProviderError> {
-        let fresh = Session::open(&self.control.server, "postgres", &Purpose::Recovery).await?;
+        let (connector, server) = (&self.control.connector, &self.control.server);
+        let fresh = Session::open(connector, server, "postgres", &Purpose::Recovery).await?;
         let loaded = fresh
             .row(
                 "see whether pg_hba.conf is loaded",
@@ -166,7 +167,9 @@ impl HbaFile {
         if rules == AccessRules::Former {
             return Ok(None);
         }
-        let answer = try_connect(&self.control.server, "postgres", Some(STRANGER)).await?;
+        let answer = connector
+            .try_connect(server, "postgres", Some(STRANGER))
+            .await?;
         let rejected = matches!(&answer, ConnectionAttempt::Refused { message, .. } if message.contains(REJECTED));
         Ok((!rejected).then(|| format!("a stranger's answer is {answer:?}")))
     }

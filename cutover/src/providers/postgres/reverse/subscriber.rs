@@ -2,7 +2,6 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use pointsman_catalog::Conninfo;
 use tokio::time::{Instant, sleep};
 
 use super::super::{
@@ -10,7 +9,9 @@ use super::super::{
     control_sessions::ControlSessions,
     record,
     session_control::SqlSessions,
-    statements::{SUBSCRIPTION, create_subscription, identifier, limit_databases},
+    statements::{
+        HAND_OVER, SUBSCRIPTION, TAKE_OVER, identifier, limit_databases, subscribe_to_handed_over,
+    },
 };
 use crate::ports::{
     Armed, ProviderError, ReverseSubscriber, SequenceValue, SessionControl as _, SubscriptionSpec,
@@ -51,23 +52,24 @@ impl SqlReverseSubscriber {
     }
 
     async fn subscribe(&self, subscription: &SubscriptionSpec) -> Result<(), ProviderError> {
-        let session = self.control.database(&subscription.datname)?;
-        let sql = if self.has_subscription(&subscription.datname).await? {
-            format!("ALTER SUBSCRIPTION {SUBSCRIPTION} ENABLE")
-        } else {
-            let conninfo = Conninfo::parse(&subscription.publisher)
-                .and_then(Conninfo::with_password_read)
-                .map_err(|reason| {
-                    self.control
-                        .unfit(format!("the publisher's string is malformed: {reason}"))
-                })?
-                .without(&["options"])
-                .with("dbname", &subscription.datname)
-                .with("application_name", &subscription.slot);
-            create_subscription(&conninfo.render(), &subscription.slot)
-        };
-        session.batch("subscribe to its successor", &sql).await?;
-        Ok(())
+        let what = "subscribe to its successor";
+        if self.has_subscription(&subscription.datname).await? {
+            let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} ENABLE");
+            let session = self.control.database(&subscription.datname)?;
+            session.batch(what, &sql).await?;
+            return Ok(());
+        }
+        let conninfo = self.control.connector.replication(
+            &subscription.publisher,
+            &subscription.datname,
+            &subscription.slot,
+        )?;
+        let sql = subscribe_to_handed_over(&subscription.slot);
+        // A session of its own: one that is given up half-way ends, and its transaction with it.
+        let session = self.control.passing(&subscription.datname).await?;
+        session
+            .with_secret(what, HAND_OVER, TAKE_OVER, &conninfo, &sql)
+            .await
     }
 
     async fn has_subscription(&self, datname: &str) -> Result<bool, ProviderError> {

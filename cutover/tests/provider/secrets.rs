@@ -1,0 +1,117 @@
+//! The password of the reverse stream, and everything that a server can be told to write down.
+
+use std::fs;
+
+use pointsman_catalog::{FenceLevel, PasswordSource};
+use pointsman_cutover::ports::SubscriptionSpec;
+use pointsman_lab::ports::Port;
+
+use crate::{
+    pair::{MOVING, Pair, until},
+    verbs::{moving, prepared, subscriptions},
+    way::{moved_forward, primed_and_opened},
+};
+
+const PASSWORD: &str = "a'secret\\\\of the zebra";
+
+const LOGGED: &str = "\
+shared_preload_libraries = 'pg_stat_statements'
+pg_stat_statements.track = all
+log_statement = all
+log_min_duration_statement = 0
+log_min_error_statement = info
+log_error_verbosity = verbose
+log_parameter_max_length_on_error = -1
+";
+
+const HBA: &str = "\
+local all all trust
+host replication postgres 127.0.0.1/32 trust
+host all repl 127.0.0.1/32 scram-sha-256
+host all all 127.0.0.1/32 trust
+";
+
+#[tokio::test]
+async fn the_password_of_the_reverse_stream_is_in_no_log_and_no_statistics() {
+    let pair = Pair::start_with(FenceLevel::Sql, LOGGED, HBA).await;
+    set_password(&pair).await;
+    let (source, target, exempt) = prepared(&pair).await;
+    let record = moved_forward(&source, &target, &exempt).await;
+    let slots = primed_and_opened(&target, &record, &exempt).await;
+    let file = pair.scratch.path().join("password");
+    fs::write(&file, PASSWORD).unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let mut specs = subscriptions(&pair, &slots);
+    for spec in &mut specs {
+        spec.publisher.replication_password = Some(PasswordSource::File(file.clone()));
+    }
+    let subscriber = source.reverse_subscriber().unwrap();
+
+    let failed = subscriber.arm(&unreachable(&specs)).await.unwrap_err();
+    let failed = format!("{failed} {failed:?}");
+    assert!(failed.contains("could not connect"), "{failed}");
+    assert_absent(&failed, "the error");
+
+    subscriber.arm(&specs).await.unwrap();
+    for datname in moving() {
+        let probe = target.probe_table().unwrap();
+        probe.write_probe(&datname, 7).await.unwrap();
+        until("the probe row over the reverse stream", async || {
+            let probe = source.probe_table().unwrap().read_probe(&datname);
+            probe.await.unwrap() == Some(7)
+        })
+        .await;
+    }
+    for (server, of) in [(&pair.source, "the source"), (&pair.target, "the target")] {
+        assert_absent(&server.log(), &format!("the log of {of}"));
+    }
+    let statements = "SELECT string_agg(query, '; ') FROM pg_stat_statements";
+    let statements = pair
+        .source
+        .connect("postgres", MOVING[0])
+        .await
+        .unwrap()
+        .ask(statements)
+        .await;
+    assert_absent(&statements, "pg_stat_statements");
+    for shown in [&pair.source.log(), &statements] {
+        assert!(
+            shown.contains("COPY pg_temp.pointsman_publisher"),
+            "it writes nothing down"
+        );
+    }
+}
+
+fn unreachable(specs: &[SubscriptionSpec]) -> Vec<SubscriptionSpec> {
+    let port = Port::reserve().unwrap();
+    let mut specs = specs.to_vec();
+    for spec in &mut specs {
+        spec.publisher.replication =
+            Some(format!("host=127.0.0.1 port={} user=repl", port.number()));
+    }
+    specs
+}
+
+/// The password itself, quoted as a literal or as a value of a connection string, and its middle.
+fn assert_absent(text: &str, place: &str) {
+    assert!(!text.contains("of the zebra"), "the password is in {place}");
+}
+
+/// The statement that sets it is the test's own, and is kept out of the logs.
+async fn set_password(pair: &Pair) {
+    pair.source
+        .execute(MOVING[0], "CREATE EXTENSION pg_stat_statements")
+        .await;
+    let session = pair.source.connect("postgres", "postgres").await.unwrap();
+    for setting in [
+        "SET log_statement = none",
+        "SET log_min_duration_statement = -1",
+        "SET pg_stat_statements.track = none",
+    ] {
+        session.run(setting).await;
+    }
+    let quoted = PASSWORD.replace('\'', "''");
+    session
+        .run(&format!("ALTER ROLE repl PASSWORD '{quoted}'"))
+        .await;
+}
