@@ -580,8 +580,8 @@ databases/orders {"format":1,"record":{"name":"orders","datname":"orders","write
 nodes/sc0 {"format":1,"record":{"id":"sc0","listen":"127.0.1.1","registered_at":1}}
 routes/billing {"format":1,"record":{"epoch":1,"writer":{"kind":"serve","servers":["blue"],"draining":[]},"reader":{"kind":"serve","servers":[],"draining":[]}}}
 routes/orders {"format":1,"record":{"epoch":2,"writer":{"kind":"serve","servers":["green"],"draining":["blue"]},"reader":{"kind":"hold","from":["green"],"since":1000,"until":6000}}}
-servers/blue {"format":1,"record":{"name":"blue","endpoint":"127.0.0.1:15432","control":"host=127.0.0.1 port=15432 user=postgres","fence":"sql+hba"}}
-servers/green {"format":1,"record":{"name":"green","endpoint":"127.0.0.1:15433","control":"host=127.0.0.1 port=15433 user=postgres","fence":"sql"}}"#
+servers/blue {"format":2,"record":{"name":"blue","endpoint":"127.0.0.1:15432","control":"host=127.0.0.1 port=15432 user=postgres","fence":"sql+hba"}}
+servers/green {"format":2,"record":{"name":"green","endpoint":"127.0.0.1:15433","control":"host=127.0.0.1 port=15433 user=postgres","fence":"sql"}}"#
     );
     assert_eq!(
         catalog.routes().await.unwrap().len(),
