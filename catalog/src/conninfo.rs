@@ -155,6 +155,8 @@ fn value(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -190,6 +192,30 @@ mod tests {
                 panic!("{malformed} was accepted");
             };
             assert!(!message.contains("secret"), "{message}");
+        }
+    }
+
+    /// What PQconninfoParse of libpq 15.18 makes of each string; null is an error.
+    #[test]
+    fn strings_mean_what_they_mean_to_libpq() {
+        type Cases = Vec<(String, Option<BTreeMap<String, String>>)>;
+        let cases: Cases = serde_json::from_str(include_str!("conninfo/libpq.json")).unwrap();
+        assert_eq!(cases.len(), 69);
+        for (text, expected) in cases {
+            let found = Conninfo::parse(&text).ok();
+            // An unknown keyword is an error of libpq's parser, and of the table's here.
+            let unknown = |info: &Conninfo| info.keywords().any(|key| ["", "ssl"].contains(&key));
+            let found = found.filter(|info| !unknown(info));
+            let pairs = found.map(|info| {
+                let keys: Vec<_> = info.keywords().map(str::to_owned).collect();
+                let value = |key: String| (key.clone(), info.get(&key).unwrap().to_owned());
+                keys.into_iter().map(value).collect::<BTreeMap<_, _>>()
+            });
+            if text.contains("@h@x") {
+                assert_eq!(pairs, None, "{text}: libpq looks up host \"h@x\"");
+            } else {
+                assert_eq!(pairs, expected, "{text}");
+            }
         }
     }
 }

@@ -94,6 +94,11 @@ fn server<'a>(
     }
     let control_password = password::source(reader, &mut fields, "control_password");
     let replication_password = password::source(reader, &mut fields, "replication_password");
+    if let (None, Some((_, at))) = (&replication, &replication_password) {
+        let message = "a password without `replication`; allowed: with a `replication` string, since the \
+                       default is `control` with its password";
+        reader.fault(at, message);
+    }
     let fence = match reader.optional(&mut fields, "fence", "a string") {
         Some(text) => reader.parsed::<FenceLevel>(text).map(|fence| fence.value),
         None => Some(FenceLevel::default()),
@@ -103,9 +108,9 @@ fn server<'a>(
         name: name?,
         endpoint: endpoint?.value,
         control: control?.value,
-        control_password,
+        control_password: control_password.map(|(source, _)| source),
         replication: replication.map(|text| text.value),
-        replication_password,
+        replication_password: replication_password.map(|(source, _)| source),
         fence: fence?,
     })
 }

@@ -37,9 +37,7 @@ pub(super) fn parse(uri: &str) -> Result<Vec<(String, String)>, String> {
         return Err("an '@' in the host; allowed: %40 for an '@' in the role or password".into());
     }
     add("host", &hosts.join(","))?;
-    if ports.iter().any(|port| !port.is_empty()) {
-        add("port", &ports.join(","))?;
-    }
+    add("port", &ports.join(","))?;
     if let Some(path) = rest.strip_prefix('/') {
         let at = path.find('?').unwrap_or(path.len());
         add("dbname", &path[..at])?;
@@ -48,8 +46,11 @@ pub(super) fn parse(uri: &str) -> Result<Vec<(String, String)>, String> {
     let Some(parameters) = rest.strip_prefix('?') else {
         return Ok(pairs);
     };
-    for parameter in parameters.split('&').filter(|one| !one.is_empty()) {
-        pairs.push(one_parameter(parameter)?);
+    let parameters = parameters.strip_suffix('&').unwrap_or(parameters);
+    if !parameters.is_empty() {
+        for parameter in parameters.split('&') {
+            pairs.push(one_parameter(parameter)?);
+        }
     }
     Ok(pairs)
 }
@@ -68,6 +69,9 @@ fn places(mut rest: &str) -> Result<(Vec<Place<'_>>, &str), String> {
             Some(inside) => {
                 let (host, after) = cut(inside, "]");
                 let after = after.ok_or("no ']' after an IPv6 address")?;
+                if host.is_empty() {
+                    return Err("no IPv6 address between '[' and ']'".into());
+                }
                 if !after.is_empty() && !after.starts_with([':', '/', '?', ',']) {
                     return Err(
                         "something between ']' and the port; allowed: [ADDRESS]:PORT".into(),

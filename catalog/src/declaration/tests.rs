@@ -195,4 +195,11 @@ fn a_password_has_one_source_and_a_control_string_that_others_cannot_use_needs_a
         assert!(found.contains(fault), "{fields}: {found}");
         assert!(!found.contains("hunter2"), "{found}");
     }
+    let alone = server(&format!(
+        "{plain}\nreplication_password = {{ file = \"/a\" }}"
+    ));
+    assert!(
+        alone.contains("replication_password: a password without"),
+        "{alone}"
+    );
 }
