@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use access_denials::{AccessDenial, AccessDenials};
 pub(crate) use address_book::AddressBook;
 pub(crate) use data_plane::SidecarDataPlane;
-pub(crate) use fleet_view::{FleetView, NodeView, TypeView, micros, service};
+pub(crate) use fleet_view::{FleetView, NodeView, TypeView, micros};
 pub(crate) use follower::{FollowerHandle, NotPublished};
 pub(crate) use hold_timer::HoldTimer;
 pub(crate) use probe_schedule::ProbeSchedule;

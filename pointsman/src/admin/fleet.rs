@@ -17,7 +17,7 @@ use super::{
     grpc_status::{invalid, refuse},
     usage,
 };
-use crate::publish::{AccessDenial, NodeView, TypeView, micros, service};
+use crate::publish::{AccessDenial, NodeView, TypeView, micros};
 
 pub(super) fn status(admin: &AdminContext) -> v1::FleetStatusResponse {
     let nodes = admin.publishing.view.nodes().into_iter();
@@ -219,7 +219,7 @@ fn delivery(delivery: &Delivery) -> v1::Delivery {
     } = delivery;
     let acked = acknowledged.as_ref();
     v1::Delivery {
-        r#type: service(*kind).to_owned(),
+        r#type: kind.service().to_owned(),
         sent_ms: sent.as_ref().map(|sent| unix_ms(sent.at)),
         sent: sent.as_ref().map_or(0, |sent| sent.sequence.get()),
         acked_ms: acked.map(|acked| unix_ms(acked.at)),
@@ -232,7 +232,7 @@ fn delivery(delivery: &Delivery) -> v1::Delivery {
 
 fn nack(nack: &Nack) -> v1::NodeNack {
     v1::NodeNack {
-        r#type: service(nack.kind).to_owned(),
+        r#type: nack.kind.service().to_owned(),
         publish: nack.sequence.get(),
         at_ms: unix_ms(nack.at),
         reason: nack.message.to_string(),

@@ -12,7 +12,7 @@ use super::{
     audience::Audience,
     registry::{RegisteredNode, Registry},
 };
-pub(crate) use row::{NodeView, SyncState, TypeView, micros, service};
+pub(crate) use row::{NodeView, SyncState, TypeView, micros};
 
 /// The registered sidecars beside the connected ones.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ fn view(status: &NodeStatus, registered: Option<&RegisteredNode>) -> NodeView {
 fn type_view(status: &TypeStatus) -> TypeView {
     let (reason, resources) = sync_state::nack(status);
     TypeView {
-        service: service(status.kind),
+        service: status.kind.service(),
         state: sync_state::of_type(status),
         reason,
         resources,

@@ -55,6 +55,22 @@ impl ResourceType {
         }
     }
 
+    /// The abbreviation of the type's discovery service, such as `EDS`.
+    #[must_use]
+    pub const fn service(self) -> &'static str {
+        match self {
+            Self::Cluster => "CDS",
+            Self::Endpoints => "EDS",
+            Self::Extension => "ECDS",
+            Self::Listener => "LDS",
+            Self::ScopedRoute => "SRDS",
+            Self::Route => "RDS",
+            Self::VirtualHost => "VHDS",
+            Self::Secret => "SDS",
+            Self::Runtime => "RTDS",
+        }
+    }
+
     /// The type with this `type_url`, if it is served.
     #[must_use]
     pub fn from_type_url(type_url: &str) -> Option<Self> {

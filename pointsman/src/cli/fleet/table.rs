@@ -1,4 +1,5 @@
 use pointsman_proto::v1::{AccessDenial, FleetStatusResponse, Node, NodeUsage, Probe};
+use pointsman_xds::ResourceType;
 
 use crate::cli::output::{Columns, ms, number};
 
@@ -46,14 +47,15 @@ fn denied(denial: &AccessDenial) -> String {
 }
 
 /// The subscribed types, in the order in which a change is sent.
-fn types(status: &FleetStatusResponse) -> Vec<&str> {
+fn types(status: &FleetStatusResponse) -> Vec<&'static str> {
     let subscribed = |wanted: &str| {
         let mut nodes = status.nodes.iter().flat_map(|node| &node.types);
         nodes.any(|of_type| of_type.r#type == wanted)
     };
-    ORDER
+    let services = ResourceType::ALL.map(ResourceType::service);
+    services
         .into_iter()
-        .filter(|known| subscribed(known))
+        .filter(|service| subscribed(service))
         .collect()
 }
 
@@ -115,9 +117,6 @@ pub(super) fn age(ms: u64) -> String {
     }
 }
 
-const ORDER: [&str; 9] = [
-    "CDS", "EDS", "ECDS", "LDS", "SRDS", "RDS", "VHDS", "SDS", "RTDS",
-];
 const MAX_MESSAGE: usize = 100;
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::{
 };
 
 use pointsman_catalog::DatabaseName;
-use pointsman_xds::ResourceType;
 
 /// The row of one sidecar.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,21 +73,6 @@ impl SyncState {
             Self::Absent => "ABSENT",
             Self::Unregistered => "UNREGISTERED",
         }
-    }
-}
-
-/// The discovery service of a type, as Envoy's users call it.
-pub(crate) const fn service(kind: ResourceType) -> &'static str {
-    match kind {
-        ResourceType::Cluster => "CDS",
-        ResourceType::Endpoints => "EDS",
-        ResourceType::Extension => "ECDS",
-        ResourceType::Listener => "LDS",
-        ResourceType::ScopedRoute => "SRDS",
-        ResourceType::Route => "RDS",
-        ResourceType::VirtualHost => "VHDS",
-        ResourceType::Secret => "SDS",
-        ResourceType::Runtime => "RTDS",
     }
 }
 

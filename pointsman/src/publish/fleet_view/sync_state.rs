@@ -5,7 +5,7 @@ use std::time::Duration;
 use pointsman_xds::{NodeStatus, TypeState, TypeStatus};
 use tokio::time::Instant;
 
-use super::row::{SyncState, service};
+use super::row::SyncState;
 use crate::publish::audience::Audience;
 
 /// The worst state of its types. A NACK comes first: it does not go away by waiting.
@@ -56,7 +56,7 @@ fn connected(status: &NodeStatus, registered: Option<&Audience>) -> (SyncState, 
         types.filter(move |of_type| self::of_type(of_type) == state)
     };
     let names = |state: SyncState| {
-        let names: Vec<_> = of(state).map(|of_type| service(of_type.kind)).collect();
+        let names: Vec<_> = of(state).map(|of_type| of_type.kind.service()).collect();
         names.join(", ")
     };
     let refused: Vec<_> = of(SyncState::Nacked)
@@ -64,7 +64,7 @@ fn connected(status: &NodeStatus, registered: Option<&Audience>) -> (SyncState, 
             let (reason, resources) = nack(of_type);
             format!(
                 "{} {}: {reason}",
-                service(of_type.kind),
+                of_type.kind.service(),
                 resources.join(", ")
             )
         })
