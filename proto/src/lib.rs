@@ -11,3 +11,6 @@
 pub mod v1 {
     tonic::include_proto!("pointsman.admin.v1");
 }
+
+/// The methods that change nothing: those with the option `NO_SIDE_EFFECTS`.
+pub const READ_ONLY_METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/read_only.rs"));
