@@ -44,9 +44,9 @@ use reader::Reader;
 use record::Log;
 use writer::Writer;
 
-/// What a workload consists of.
+/// Who works where, and how often.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct WorkloadOptions {
     /// The databases and the ways to them.
     pub databases: Vec<Access>,
     /// The application's role.
@@ -75,7 +75,7 @@ pub struct Access {
     pub datname: String,
     /// Where writers connect.
     pub writer: Vec<Route>,
-    /// Where readers connect; may be empty if the plan has no readers.
+    /// Where readers connect; may be empty if there are no readers.
     pub reader: Vec<Route>,
 }
 
@@ -108,8 +108,8 @@ impl Access {
     }
 }
 
-impl Plan {
-    /// A plan over these databases: 24 writers that make some 490 writes a second, 4 readers.
+impl WorkloadOptions {
+    /// Over these databases: 24 writers that make some 490 writes a second, 4 readers.
     #[must_use]
     pub fn over(databases: Vec<Access>) -> Self {
         Self {
@@ -128,9 +128,9 @@ impl Plan {
     /// The same through the sidecars of `lab`, as its servers want clients to log in.
     #[must_use]
     pub fn through_sidecars(lab: &Lab) -> Self {
-        let mut plan = Self::over(Access::through_sidecars(lab));
-        plan.password = lab.pair.source.hosting().password(&plan.user);
-        plan
+        let mut options = Self::over(Access::through_sidecars(lab));
+        options.password = lab.pair.source.hosting().password(&options.user);
+        options
     }
 
     /// Who the client at `place` among those of its role is, and which way it takes.
@@ -162,8 +162,8 @@ impl Workload {
     /// Starts every client; they begin one after the other within the first interval.
     ///
     /// # Errors
-    /// The plan has no database, or one without a way to it.
-    pub fn start(plan: &Plan) -> anyhow::Result<Self> {
+    /// There is no database, or one without an address.
+    pub fn start(options: &WorkloadOptions) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let (acked, watched) = watch::channel(0);
@@ -175,18 +175,18 @@ impl Workload {
             stop,
             give_up,
         };
-        for place in 0..plan.writers {
-            let client = workload.client(plan, Role::Writer, place, &acked)?;
+        for place in 0..options.writers {
+            let client = workload.client(options, Role::Writer, place, &acked)?;
             let every = match client.keeps_session() {
-                true => plan.write_every,
-                false => plan.reconnect_every,
+                true => options.write_every,
+                false => options.reconnect_every,
             };
-            let pace = staggered(every, place, plan.writers);
+            let pace = staggered(every, place, options.writers);
             workload.clients.spawn(Writer::new(client).run(pace));
         }
-        for place in 0..plan.readers {
-            let client = workload.client(plan, Role::Reader, place, &acked)?;
-            let pace = staggered(plan.read_every, place, plan.readers);
+        for place in 0..options.readers {
+            let client = workload.client(options, Role::Reader, place, &acked)?;
+            let pace = staggered(options.read_every, place, options.readers);
             workload.clients.spawn(Reader::new(client).run(pace));
         }
         Ok(workload)
@@ -320,16 +320,16 @@ impl Workload {
 
     fn client(
         &mut self,
-        plan: &Plan,
+        options: &WorkloadOptions,
         role: Role,
         place: usize,
         acked: &watch::Sender<u64>,
     ) -> anyhow::Result<Client> {
-        let assigned = plan.assign(role, place);
-        let (identity, route) = assigned.context("the plan has no way to a database")?;
+        let assigned = options.assign(role, place);
+        let (identity, route) = assigned.context("a database has no address")?;
         let login = Login {
-            user: plan.user.clone(),
-            password: plan.password.clone(),
+            user: options.user.clone(),
+            password: options.password.clone(),
             datname: identity.datname.clone(),
             application_name: format!("client-{}", identity.client),
         };
@@ -340,7 +340,7 @@ impl Workload {
             clock: self.clock,
             route,
             login,
-            manners: plan.manners,
+            manners: options.manners,
             acked: acked.clone(),
             stop: self.stop.clone(),
             give_up: self.give_up.clone(),

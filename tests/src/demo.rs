@@ -13,17 +13,17 @@ pub use story::Story;
 use crate::migration::{Follower, MigrationStatus};
 use pointsman_lab::scratch::Storage;
 use pointsman_lab::workload::verify::{self, WriteAudit};
-use pointsman_lab::workload::{Figures, Moment, Plan, Record, Switch, Workload};
+use pointsman_lab::workload::{Figures, Moment, Record, Switch, Workload, WorkloadOptions};
 use pointsman_lab::{Lab, LabOptions};
 
-/// Acknowledged writes per second that the clients must reach in calm water.
+/// Acknowledged writes per second that the clients must reach before the switch.
 pub const RATE: f64 = 300.0;
 
 /// The demo's parts while it runs.
 struct Stage {
     story: Story,
     lab: Lab,
-    plan: Plan,
+    workload_options: WorkloadOptions,
     workload: Workload,
     follower: Follower,
 }
@@ -84,9 +84,9 @@ impl Stage {
         ));
         story.show(&lab.control_plane.cli_ok(&["fleet", "status"]).await?);
 
-        let plan = Plan::through_sidecars(&lab);
-        let workload = Workload::start(&plan)?;
-        let (writers, readers) = (plan.writers, plan.readers);
+        let workload_options = WorkloadOptions::through_sidecars(&lab);
+        let workload = Workload::start(&workload_options)?;
+        let (writers, readers) = (workload_options.writers, workload_options.readers);
         story.tell(&format!(
             "{writers} clients write and {readers} read, through the sidecars alone"
         ));
@@ -125,7 +125,7 @@ impl Stage {
             Self {
                 story,
                 lab,
-                plan,
+                workload_options,
                 workload,
                 follower,
             },
@@ -215,7 +215,7 @@ impl Stage {
         let Self {
             story,
             lab,
-            plan,
+            workload_options,
             workload,
             follower,
         } = self;
@@ -230,7 +230,9 @@ impl Stage {
         ));
         story.tell(&format!("{}: {audit}", lab.pair.source.name()));
         let switches = Switches::of(&status, &record, &lab, marks)?;
-        Ok(switches.report(&lab, &plan, &record, &audit).judged())
+        Ok(switches
+            .report(&lab, &workload_options, &record, &audit)
+            .judged())
     }
 
     fn tell_pause(
@@ -309,7 +311,13 @@ impl Switches {
         })
     }
 
-    fn report(&self, lab: &Lab, plan: &Plan, record: &Record, audit: &WriteAudit) -> Report {
+    fn report(
+        &self,
+        lab: &Lab,
+        workload_options: &WorkloadOptions,
+        record: &Record,
+        audit: &WriteAudit,
+    ) -> Report {
         let Self {
             forward, rollback, ..
         } = self;
@@ -324,8 +332,8 @@ impl Switches {
         Report {
             sidecars: lab.sidecars.len(),
             databases: lab.databases.len(),
-            clients: plan.writers,
-            readers: plan.readers,
+            clients: workload_options.writers,
+            readers: workload_options.readers,
             acked_writes: record.acked_writes(),
             in_doubt_writes: record.in_doubt_writes(),
             lost_writes,

@@ -7,7 +7,7 @@ use pointsman_lab::{
     postgres::{PairOptions, PostgresPair, PostgresServer},
     scratch::Scratch,
     workload::{
-        Access, ClientRecord, FailureClass, Plan, Record, Role, Route, Switch, Workload,
+        Access, ClientRecord, FailureClass, Record, Role, Route, Switch, Workload, WorkloadOptions,
         verify::{self, WriteAudit},
     },
 };
@@ -35,19 +35,19 @@ impl Fixture {
     }
 
     /// Twelve writers and four readers, all straight at the source.
-    fn plan(&self) -> Plan {
-        self.plan_over(&Route::Fixed(self.pair.source.address()))
+    fn options(&self) -> WorkloadOptions {
+        self.options_over(&Route::Fixed(self.pair.source.address()))
     }
 
-    fn plan_over(&self, route: &Route) -> Plan {
+    fn options_over(&self, route: &Route) -> WorkloadOptions {
         let accesses = self.databases.iter().map(|datname| Access {
             datname: datname.clone(),
             writer: vec![route.clone()],
             reader: vec![route.clone()],
         });
-        let mut plan = Plan::over(accesses.collect());
-        plan.writers = 12;
-        plan
+        let mut options = WorkloadOptions::over(accesses.collect());
+        options.writers = 12;
+        options
     }
 
     async fn verify(&self, record: &Record) -> Result<WriteAudit> {
@@ -64,7 +64,7 @@ impl Fixture {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_calm_run_is_clean_and_no_client_sees_an_error() -> Result<()> {
     let fixture = Fixture::start().await?;
-    let workload = Workload::start(&fixture.plan())?;
+    let workload = Workload::start(&fixture.options())?;
     workload.more_acked(300, DEADLINE).await?;
     let record = workload.stop(DEADLINE).await?;
     assert_eq!(record.last_errors(5), "none");
@@ -83,7 +83,7 @@ async fn a_calm_run_is_clean_and_no_client_sees_an_error() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_changed_behind_the_clients_backs_turn_the_verdict_red() -> Result<()> {
     let fixture = Fixture::start().await?;
-    let workload = Workload::start(&fixture.plan())?;
+    let workload = Workload::start(&fixture.options())?;
     workload.more_acked(200, DEADLINE).await?;
     let record = workload.stop(DEADLINE).await?;
     assert!(fixture.verify(&record).await?.is_clean());
@@ -115,7 +115,7 @@ async fn rows_changed_behind_the_clients_backs_turn_the_verdict_red() -> Result<
 async fn a_commit_whose_answer_was_cut_off_is_found_and_not_repeated() -> Result<()> {
     let fixture = Fixture::start().await?;
     let source = &fixture.pair.source;
-    let workload = Workload::start(&fixture.plan())?;
+    let workload = Workload::start(&fixture.options())?;
     workload.more_acked(100, DEADLINE).await?;
 
     // A commit that waits for a standby which does not exist is through on this server, and its client does not
@@ -149,11 +149,11 @@ async fn a_commit_whose_answer_was_cut_off_is_found_and_not_repeated() -> Result
 async fn losing_a_session_once_costs_a_session_client_one_error_and_the_others_none() -> Result<()>
 {
     let fixture = Fixture::start().await?;
-    let mut plan = fixture.plan();
+    let mut options = fixture.options();
     // Slow enough that an idle session is ended between two writes.
-    plan.write_every = Duration::from_millis(400);
-    plan.reconnect_every = Duration::from_millis(400);
-    let workload = Workload::start(&plan)?;
+    options.write_every = Duration::from_millis(400);
+    options.reconnect_every = Duration::from_millis(400);
+    let workload = Workload::start(&options)?;
     workload.more_acked(48, DEADLINE).await?;
     let operator = fixture.pair.source.client("postgres").await?;
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' AND state = 'idle'";
@@ -180,7 +180,7 @@ async fn losing_a_session_once_costs_a_session_client_one_error_and_the_others_n
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_turns_read_only_refuses_and_leaves_nobody_in_doubt() -> Result<()> {
     let fixture = Fixture::start().await?;
-    let workload = Workload::start(&fixture.plan())?;
+    let workload = Workload::start(&fixture.options())?;
     workload.more_acked(100, DEADLINE).await?;
     let operator = fixture.pair.source.client("postgres").await?;
     let break_it = "ALTER SYSTEM SET default_transaction_read_only = on";
@@ -204,7 +204,7 @@ async fn a_server_that_turns_read_only_refuses_and_leaves_nobody_in_doubt() -> R
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_of_the_server_loses_nothing_that_was_acknowledged() -> Result<()> {
     let fixture = Fixture::start().await?;
-    let workload = Workload::start(&fixture.plan())?;
+    let workload = Workload::start(&fixture.options())?;
     workload.more_acked(150, DEADLINE).await?;
     fixture.pair.source.crash().await?;
     fixture.pair.source.start().await?;
@@ -227,7 +227,7 @@ async fn the_bare_cutover_goes_forward_and_back_without_loss() -> Result<()> {
         datnames: fixture.databases.clone(),
     };
     let bare = Bare::prepare(&servers).await?;
-    let workload = Workload::start(&fixture.plan_over(&Route::Published(bare.writer())))?;
+    let workload = Workload::start(&fixture.options_over(&Route::Published(bare.writer())))?;
     workload.more_acked(100, DEADLINE).await?;
     let there = workload.clock().now();
     bare.forward().await?;

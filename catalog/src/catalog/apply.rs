@@ -48,9 +48,9 @@ impl Catalog {
             databases: self.values(DATABASES).await?,
             routes: self.routes().await?,
         };
-        let mut plan = Plan::default();
+        let mut commit = Commit::default();
         for server in &declaration.servers {
-            plan.server(server, &known)?;
+            commit.server(server, &known)?;
         }
         for database in &declaration.databases {
             for name in std::iter::once(&database.writer).chain(&database.readers) {
@@ -63,19 +63,19 @@ impl Catalog {
                     return Err(self.unknown_server(name).await?);
                 }
             }
-            plan.database(database, &known)?;
+            commit.database(database, &known)?;
         }
-        plan.leave(&known, declaration);
-        let clashes = plan.clashes(&known);
+        commit.leave(&known, declaration);
+        let clashes = commit.clashes(&known);
         if !clashes.is_empty() {
             return Err(CatalogError::Clash(clashes));
         }
-        if !plan.writes.is_empty() {
+        if !commit.writes.is_empty() {
             let when = last.map_or(Precondition::Absent, |last| Precondition::At(last.revision));
-            plan.writes.push(write(at, &AppliedMark {}, when)?);
-            plan.applied.revision = Some(self.store.commit(plan.writes).await?);
+            commit.writes.push(write(at, &AppliedMark {}, when)?);
+            commit.applied.revision = Some(self.store.commit(commit.writes).await?);
         }
-        Ok(plan.applied)
+        Ok(commit.applied)
     }
 }
 
@@ -96,14 +96,14 @@ struct Known {
 
 /// The writes of the commit, and the report to the operator.
 #[derive(Default)]
-struct Plan {
+struct Commit {
     applied: Applied,
     writes: Vec<Write>,
     servers: Vec<Server>,
     databases: Vec<Database>,
 }
 
-impl Plan {
+impl Commit {
     fn server(&mut self, declared: &Server, known: &Known) -> Result<(), StoreError> {
         let mut server = declared.clone();
         let before = known.servers.get(&declared.name);

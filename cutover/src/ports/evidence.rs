@@ -85,7 +85,7 @@ impl fmt::Display for SessionsOn {
             f,
             "; unknown: ",
             "",
-            unknown.map(|(node, words)| format!("{node} ({words})")),
+            unknown.map(|(node, reason)| format!("{node} ({reason})")),
         )
     }
 }
@@ -137,8 +137,8 @@ mod tests {
             open: (0..11).map(|n| (node(&format!("n{n:02}")), 1)).collect(),
             ..SessionsOn::default()
         };
-        let words = found.to_string();
-        assert!(words.starts_with("11 sessions (n00: 1, "), "{words}");
-        assert!(words.ends_with("n07: 1 and 3 more)"), "{words}");
+        let message = found.to_string();
+        assert!(message.starts_with("11 sessions (n00: 1, "), "{message}");
+        assert!(message.ends_with("n07: 1 and 3 more)"), "{message}");
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn lists_what_was_found(report: &Report, lossy: &Report) {
     }
 }
 
-/// As the page words it: R marks what guards only the lossless way back.
+/// As the page writes it: R marks what guards only the lossless way back.
 fn severity_of(severities: &[[Severity; 2]]) -> &'static str {
     let all = |wanted| severities.iter().all(|found| *found == wanted);
     let block = [Severity::Block, Severity::Block];

@@ -1,4 +1,4 @@
-//! Who writes behind a fence is ended, and what was written is found in WAL.
+//! Sessions that write behind a fence are ended, and their writes are found in WAL.
 
 use pointsman_catalog::FenceLevel;
 use pointsman_cutover::{

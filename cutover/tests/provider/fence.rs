@@ -31,8 +31,8 @@ async fn a_closed_server_remembers_its_former_settings_and_gives_them_back() {
         }
     }));
     for datname in ["orders", "idle", "template1"] {
-        let words = pair.source.connect("boss", datname).await.err().unwrap();
-        assert!(words.contains("not currently accepting") || words.contains("pg_hba.conf"));
+        let message = pair.source.connect("boss", datname).await.err().unwrap();
+        assert!(message.contains("not currently accepting") || message.contains("pg_hba.conf"));
     }
 
     let second = close(&source, 3, &[]).await;
@@ -138,9 +138,9 @@ async fn whatever_breaks_a_fence_is_named() {
         )
         .await;
     let record = close(&source, 2, &[]).await;
-    let words = breaches(&source, &record, &[]).await;
-    assert_eq!(words.len(), 1, "{words:?}");
-    assert!(words[0].contains("prepared transaction left"), "{words:?}");
+    let found = breaches(&source, &record, &[]).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("prepared transaction left"), "{found:?}");
 
     // At fence level `sql` a superuser still enters `postgres`.
     let boss = pair.source.connect("boss", "postgres").await.unwrap();
@@ -148,7 +148,7 @@ async fn whatever_breaks_a_fence_is_named() {
         .await;
     boss.run("ALTER DATABASE postgres CONNECTION LIMIT 5").await;
     boss.run("CREATE DATABASE later").await;
-    let words = breaches(&source, &record, &[]).await.join("\n");
+    let message = breaches(&source, &record, &[]).await.join("\n");
     for breach in [
         "prepared transaction left",
         "database orders is open",
@@ -157,7 +157,7 @@ async fn whatever_breaks_a_fence_is_named() {
         "database postgres has connection limit 5",
         "of boss in postgres",
     ] {
-        assert!(words.contains(breach), "{breach} is not in:\n{words}");
+        assert!(message.contains(breach), "{breach} is not in:\n{message}");
     }
     source
         .sessions()

@@ -1,4 +1,4 @@
-//! Former leaders, lost sessions, and words that show no secret.
+//! Former leaders, lost sessions, and messages that show no secret.
 
 use pointsman_catalog::FenceLevel;
 use pointsman_cutover::ports::{ControlId, ProviderError};
@@ -74,7 +74,7 @@ async fn errors_name_the_server_and_show_no_password() {
         epoch: 1,
     };
     let address = server.control.clone();
-    for (changed, words) in [
+    for (changed, reason) in [
         (address.replace("user=postgres", "user=ghost"), "ghost"),
         (
             "host=127.0.0.1 port=1 user=postgres".to_owned(),
@@ -86,7 +86,7 @@ async fn errors_name_the_server_and_show_no_password() {
         server.control = format!("password='it is secret' {changed}");
         let error = provider().attach(&server, &control).await.unwrap_err();
         let error = format!("{error} {error:?}");
-        assert!(error.contains(words) && error.contains("blue"), "{error}");
+        assert!(error.contains(reason) && error.contains("blue"), "{error}");
         assert!(!error.contains("secret"), "{error}");
     }
 }

@@ -267,8 +267,8 @@ async fn proven_stream(
         0
     );
     for role in ["app", "boss"] {
-        let words = pair.source.connect(role, "orders").await.err().unwrap();
-        assert!(words.contains("pg_hba.conf rejects connection"), "{words}");
+        let error = pair.source.connect(role, "orders").await.err().unwrap();
+        assert!(error.contains("pg_hba.conf rejects connection"), "{error}");
     }
     armed
 }

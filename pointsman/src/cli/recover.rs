@@ -37,7 +37,7 @@ pub(super) struct Recover {
 
 impl Recover {
     pub(super) async fn run(self, format: Format) -> anyhow::Result<ExitCode> {
-        // Whoever runs this reads with their own rights, and not with those of a control plane.
+        // The caller reads with their own rights, and not with those of a control plane.
         let providers = providers::all(SecretSources::unrestricted());
         let server = server("fenced", &self.control)?;
         let record = providers.of(&server)?.fence_record(&server).await?;

@@ -26,15 +26,15 @@ use crate::chain::Chain;
 pub(super) struct PublishedState {
     cache: Arc<SnapshotCache>,
     catalog: CatalogCopy,
-    /// The server that sidecars try by way of a database's probe.
+    /// The server that sidecars try through a database's probe cluster.
     probe_targets: BTreeMap<DatabaseName, ServerName>,
     /// The rehearsal that the fleet last took. It stays published: taking it back would be
     /// another change.
-    rehearsed: Option<UnixMillis>,
+    last_rehearsal: Option<UnixMillis>,
     /// The audiences of nodes that were admitted since this process began. Such nodes must hear of
     /// every change while they are connected, also when they were moved or retired since.
     admitted: BTreeSet<Audience>,
-    /// The same for every sidecar that the database exists for.
+    /// The resources of each database, shared by all sidecars for which it exists.
     rendered: BTreeMap<DatabaseName, RenderedDatabase>,
     /// Databases that could not be rendered as the catalogue says; sidecars keep what they have.
     unrendered: BTreeMap<DatabaseName, String>,
@@ -62,7 +62,7 @@ impl PublishedState {
             cache,
             catalog: CatalogCopy::default(),
             probe_targets: BTreeMap::new(),
-            rehearsed: None,
+            last_rehearsal: None,
             admitted: BTreeSet::new(),
             rendered: BTreeMap::new(),
             unrendered: BTreeMap::new(),
@@ -133,8 +133,8 @@ impl PublishedState {
         self.publish(Recipients::Concerned(&held))
     }
 
-    /// Has sidecars try `target` by way of the database's probe, or nothing. What cannot be
-    /// published is not taken over.
+    /// Publishes `target` as the endpoint of the database's probe cluster; `None` ends the
+    /// probe. If the publish fails, the former target stays.
     pub(super) fn publish_probe(
         &mut self,
         database: &DatabaseName,
@@ -185,10 +185,10 @@ impl PublishedState {
 
     /// The fleet has taken the rehearsal of `at`.
     pub(super) fn keep_rehearsal(&mut self, at: UnixMillis) {
-        self.rehearsed = Some(at);
+        self.last_rehearsal = Some(at);
     }
 
-    /// What every group has, but for a change that moves nothing.
+    /// The snapshots of all groups with a change that moves nothing.
     pub(super) fn rehearsal(
         &self,
         at: UnixMillis,
@@ -327,13 +327,18 @@ impl PublishedState {
             recipients
         };
         self.unsent = true;
-        let snapshots = snapshots(&self.listeners, &self.rendered, recipients, self.rehearsed)?;
+        let snapshots = snapshots(
+            &self.listeners,
+            &self.rendered,
+            recipients,
+            self.last_rehearsal,
+        )?;
         let sequence = self.cache.publish(snapshots);
         self.unsent = false;
         Ok(sequence)
     }
 }
 
-/// What nodes say of themselves is not proven: somebody could come with one address after the
-/// other. Twice the largest fleet that one control plane is meant for.
+/// Twice the largest fleet that one control plane is meant for. A node chooses its listen address
+/// itself, so without a limit one client could make any number of groups.
 const MAX_GROUPS: usize = 20_000;

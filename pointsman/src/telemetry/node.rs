@@ -29,7 +29,7 @@ pub(crate) enum Freshness {
 #[derive(Clone, Debug)]
 pub(crate) struct NodeUsage {
     pub(crate) freshness: Freshness,
-    /// As last reported, whatever the freshness is.
+    /// As last reported, also if that is long ago.
     pub(crate) routes: BTreeMap<RouteKey, RouteUsage>,
     /// Sessions and routes that were not counted because the limits of one sidecar were reached.
     pub(crate) left_out: u64,
@@ -61,10 +61,11 @@ pub(super) struct NodeTracker {
     probes: BTreeMap<DatabaseName, Probe>,
     uptime: u64,
     /// When it last sent statistics.
-    heard: Option<Monotonic>,
+    last_report: Option<Monotonic>,
     /// One of its streams has ended after that.
-    ended: bool,
-    swept: Monotonic,
+    stream_ended: bool,
+    /// When stale sessions were last dropped; at first, when the tracker was made.
+    last_sweep: Monotonic,
     left_out: u64,
 }
 
@@ -72,7 +73,7 @@ pub(super) struct NodeTracker {
 struct Session {
     route: Arc<RouteKey>,
     endpoint: SocketAddr,
-    seen: Monotonic,
+    last_entry: Monotonic,
     received_bytes: u64,
     sent_bytes: u64,
 }
@@ -84,9 +85,9 @@ impl NodeTracker {
             routes: BTreeMap::new(),
             probes: BTreeMap::new(),
             uptime: 0,
-            heard: None,
-            ended: false,
-            swept: now,
+            last_report: None,
+            stream_ended: false,
+            last_sweep: now,
             left_out: 0,
         }
     }
@@ -126,8 +127,8 @@ impl NodeTracker {
         held: impl Fn(&DatabaseName) -> bool,
         now: Monotonic,
     ) {
-        self.heard = Some(now);
-        self.ended = false;
+        self.last_report = Some(now);
+        self.stream_ended = false;
         let uptime = found.uptime.unwrap_or_default();
         if uptime < self.uptime {
             // The sidecar was restarted: none of its former sessions is left.
@@ -156,14 +157,14 @@ impl NodeTracker {
 
     /// One of its streams has ended. It counts as silent until its next statistics.
     pub(super) fn stream_ended(&mut self) {
-        self.ended = true;
+        self.stream_ended = true;
     }
 
     pub(super) fn freshness(&self, now: Monotonic) -> Freshness {
-        match self.heard {
-            Some(heard) if !self.ended && now.since(heard) <= SILENT => Freshness::Fresh,
+        match self.last_report {
+            Some(heard) if !self.stream_ended && now.since(heard) <= SILENT => Freshness::Fresh,
             Some(heard) => Freshness::Silent(now.since(heard)),
-            None => Freshness::Silent(now.since(self.swept)),
+            None => Freshness::Silent(now.since(self.last_sweep)),
         }
     }
 
@@ -239,7 +240,7 @@ impl NodeTracker {
         let session = Session {
             route,
             endpoint,
-            seen: now,
+            last_entry: now,
             received_bytes: 0,
             sent_bytes: 0,
         };
@@ -253,7 +254,7 @@ impl NodeTracker {
         let Some(session) = self.sessions.get_mut(&connection.id) else {
             return;
         };
-        session.seen = now;
+        session.last_entry = now;
         let received = connection
             .received_bytes
             .saturating_sub(session.received_bytes);
@@ -284,14 +285,14 @@ impl NodeTracker {
 
     /// Drops sessions that no entry has mentioned for a while: the entry of their end was lost.
     fn sweep(&mut self, now: Monotonic) {
-        if now.since(self.swept) < SWEEP {
+        if now.since(self.last_sweep) < SWEEP {
             return;
         }
-        self.swept = now;
+        self.last_sweep = now;
         let stale: Vec<_> = self
             .sessions
             .iter()
-            .filter(|(_, session)| now.since(session.seen) > UNSEEN)
+            .filter(|(_, session)| now.since(session.last_entry) > UNSEEN)
             .map(|(&id, _)| id)
             .collect();
         for id in stale {

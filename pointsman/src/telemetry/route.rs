@@ -48,7 +48,7 @@ pub(super) struct RouteTracker {
     missing: u64,
     /// Of those, the sessions whose entry came soon after the flush.
     late: u64,
-    flushed: Option<Monotonic>,
+    last_flush: Option<Monotonic>,
     unplaced: u64,
 }
 
@@ -63,13 +63,13 @@ impl RouteTracker {
             self.connect_time = Duration::try_from_secs_f64(millis / 1000.0).ok();
         }
         self.gauges = found;
-        let missing = self.standing().saturating_sub(self.placed());
+        let missing = self.established().saturating_sub(self.placed());
         // An entry comes up to a tenth of a second after what it tells of, so what it told of
         // was not missing.
         self.unplaced = self.missing.saturating_sub(self.late).min(missing);
         self.missing = missing;
         self.late = 0;
-        self.flushed = Some(now);
+        self.last_flush = Some(now);
     }
 
     /// The endpoint, if there is room to count it.
@@ -85,8 +85,8 @@ impl RouteTracker {
     /// Counts a session, if there is room for its endpoint.
     pub(super) fn session_opened(&mut self, at: SocketAddr, now: Monotonic) -> Option<()> {
         self.endpoint(at)?.sessions += 1;
-        let flushed = self.flushed;
-        if flushed.is_some_and(|flushed| now.since(flushed) <= ENTRY_DELAY) {
+        let last_flush = self.last_flush;
+        if last_flush.is_some_and(|at| now.since(at) <= ENTRY_DELAY) {
             self.late += 1;
         }
         Some(())
@@ -116,8 +116,8 @@ impl RouteTracker {
 
     pub(super) fn usage(&self) -> RouteUsage {
         RouteUsage {
-            sessions: self.standing(),
-            parked: self.gauges.downstream.saturating_sub(self.standing()),
+            sessions: self.established(),
+            parked: self.gauges.downstream.saturating_sub(self.established()),
             connect_failures: self.connect_failures,
             last_failure: self.last_failure.clone(),
             connect_time: self.connect_time,
@@ -127,7 +127,7 @@ impl RouteTracker {
         }
     }
 
-    fn standing(&self) -> u64 {
+    fn established(&self) -> u64 {
         self.gauges.upstream.saturating_sub(self.gauges.connecting)
     }
 

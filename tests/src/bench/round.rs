@@ -9,7 +9,9 @@ use crate::migration::{Follower, MigrationStatus};
 use pointsman_lab::postgres::{PairOptions, PostgresPair, PostgresServer};
 use pointsman_lab::scratch::{Scratch, Storage};
 use pointsman_lab::workload::verify::{self, WriteAudit};
-use pointsman_lab::workload::{Access, Figures, Moment, Plan, Record, Route, Switch, Workload};
+use pointsman_lab::workload::{
+    Access, Figures, Moment, Record, Route, Switch, Workload, WorkloadOptions,
+};
 use pointsman_lab::{Lab, LabOptions};
 
 /// What one round measured.
@@ -54,7 +56,7 @@ pub(super) async fn bare() -> anyhow::Result<Round> {
         writer: route(),
         reader: route(),
     });
-    let workload = Workload::start(&Plan::over(accesses.collect()))?;
+    let workload = Workload::start(&WorkloadOptions::over(accesses.collect()))?;
     workload.steady(RATE, WARM, SOON).await?;
     let there = workload.clock().now();
     let forward = bare.forward().await?;
@@ -90,7 +92,7 @@ pub(super) async fn pointsman() -> anyhow::Result<Round> {
     let lab = Lab::start(options).await?;
     let (source, target) = (&lab.pair.source, &lab.pair.target);
     let cli = &lab.control_plane;
-    let workload = Workload::start(&Plan::through_sidecars(&lab))?;
+    let workload = Workload::start(&WorkloadOptions::through_sidecars(&lab))?;
     let create = [
         "migration",
         "create",

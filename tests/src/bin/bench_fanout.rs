@@ -2,7 +2,7 @@
 //! (10,000), `POINTSMAN_BENCH_ROUNDS` how many changes it is timed with (30),
 //! `POINTSMAN_BENCH_BASELINE` which other build of this program serves beside it.
 //!
-//! With words it is one of the processes that the benchmark consists of.
+//! With arguments it is one of the processes that the benchmark consists of.
 
 use std::env;
 use std::io::{Write, stdout};
@@ -16,9 +16,9 @@ use pointsman_tests::fanout::{self, Extent, Peers};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let words: Vec<String> = env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match play(&words).await {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match play(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("{error:#}"));
@@ -27,8 +27,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn play(words: &[&str]) -> anyhow::Result<()> {
-    match *words {
+async fn play(arguments: &[&str]) -> anyhow::Result<()> {
+    match *arguments {
         [] => measure().await,
         ["client"] => fanout::client::run(None),
         ["client", folder] => fanout::client::run(Some(Path::new(folder))),
@@ -36,7 +36,7 @@ async fn play(words: &[&str]) -> anyhow::Result<()> {
         ["ours", databases] => ours(databases, Transport::Own).await,
         ["ours", databases, folder] => ours(databases, Transport::OwnTls(Path::new(folder))).await,
         ["h2"] => ours("1", Transport::H2).await,
-        _ => bail!("no role of the benchmark: {words:?}"),
+        _ => bail!("no role of the benchmark: {arguments:?}"),
     }
 }
 

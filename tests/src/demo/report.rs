@@ -44,7 +44,7 @@ pub struct Report {
     pub errors_of_the_fault_after_the_hold: u64,
     /// Errors outside the switches and the fault.
     pub errors_elsewhere: u64,
-    /// Acknowledged writes per second in calm water.
+    /// Acknowledged writes per second before the switch.
     pub acked_writes_per_s: Rates,
     /// The switch to the target.
     pub forward: SwitchReport,
@@ -204,7 +204,7 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn calm() -> Report {
+    fn good_report() -> Report {
         let switch = SwitchReport {
             write_pause_ms: 80.0,
             worst_client_ms: 250.0,
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn doubts_and_the_faults_errors_break_no_promise() {
-        let report = calm().judged();
+        let report = good_report().judged();
         assert_eq!(report.verdict, "pass", "{:?}", report.broken_promises);
     }
 
@@ -274,7 +274,7 @@ mod tests {
             ("the alarm", |r| r.rollback.trigger.clone_from(&"operator")),
         ];
         for (word, spoil) in spoil {
-            let mut report = calm();
+            let mut report = good_report();
             spoil(&mut report);
             let Report {
                 verdict,
@@ -296,7 +296,7 @@ mod tests {
             assert!(!broken.is_empty());
             broken.iter().any(|message| message.contains("too busy"))
         };
-        let mut slow = calm();
+        let mut slow = good_report();
         slow.acked_writes_per_s.between = 257.0;
         assert!(blames(slow.clone()));
         slow.lost_writes = 1;
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_report_has_the_fields_that_its_readers_expect() {
-        let json = serde_json::to_value(calm().judged()).unwrap();
+        let json = serde_json::to_value(good_report().judged()).unwrap();
         for field in [
             "/forward/barrier_ms",
             "/rollback/reader_gap_ms",

@@ -36,7 +36,7 @@ use super::control::{answer, listen, open_many_files};
 /// certificates.
 ///
 /// # Errors
-/// A stream broke or brought something wrong: said in words on the standard output too.
+/// A stream broke or brought something wrong. The message goes to the standard output, too.
 pub fn run(certificates: Option<&Path>) -> anyhow::Result<()> {
     open_many_files()?;
     let tls = certificates.map(certificates::client).transpose()?;

@@ -66,7 +66,7 @@ impl Contender {
 }
 
 /// Every server is up all the time with its own clients, and each round asks each of them once.
-/// What else the machine does hits all alike.
+/// Other load of the machine hits all alike.
 pub(super) async fn run(
     contenders: &mut [Contender],
     extent: Extent,

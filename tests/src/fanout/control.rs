@@ -22,7 +22,7 @@ pub(super) fn cpu() -> u64 {
 pub(super) fn listen(mut hear: impl FnMut(String) -> bool + Send + 'static) {
     thread::spawn(move || {
         for line in stdin().lock().lines() {
-            // What cannot be read is no command, and nothing comes after it.
+            // Input that cannot be read ends the commands.
             let Ok(line) = line else { break };
             if !hear(line) {
                 break;

@@ -118,8 +118,8 @@ fn obey(
     acked: &Receiver<u64>,
     line: &str,
 ) -> anyhow::Result<()> {
-    let words: Vec<_> = line.split(' ').collect();
-    match *words {
+    let command: Vec<_> = line.split(' ').collect();
+    match *command {
         ["stats"] => return answer(&format!("stats {}", cpu())),
         ["await", count] => shared.expect(count.parse()?),
         ["publish", content, count] => {

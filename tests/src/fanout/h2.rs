@@ -70,14 +70,14 @@ struct Served {
     pings: Option<PingPong>,
     timeouts: Timeouts,
     timer: Pin<Box<Sleep>>,
-    opened: Instant,
+    opened_at: Instant,
     has_served: bool,
     /// Bytes have come since it was last looked at.
     heard: Arc<AtomicBool>,
     /// When the client's last sign of life came.
     heard_at: Instant,
-    /// Since when it is asked for one.
-    asked: Option<Instant>,
+    /// When the PING was sent that it has not answered.
+    ping_sent_at: Option<Instant>,
 }
 
 impl Served {
@@ -97,11 +97,11 @@ impl Served {
             stream_gate: Arc::default(),
             timeouts,
             timer: Box::pin(sleep_until(now + timeouts.first_request)),
-            opened: now,
+            opened_at: now,
             has_served: false,
             heard,
             heard_at: now,
-            asked: None,
+            ping_sent_at: None,
         }
     }
 
@@ -156,7 +156,7 @@ impl Served {
         }
         if self.heard.swap(false, Ordering::Relaxed) {
             self.heard_at = now;
-            self.asked = None;
+            self.ping_sent_at = None;
         }
         ControlFlow::Continue(())
     }
@@ -173,11 +173,11 @@ impl Served {
 
     /// When something must be done although nothing has happened.
     fn due(&self) -> Instant {
-        let silence = self.asked.map_or_else(
+        let silence = self.ping_sent_at.map_or_else(
             || self.heard_at + self.timeouts.keepalive_interval,
-            |asked| asked + self.timeouts.keepalive_timeout,
+            |at| at + self.timeouts.keepalive_timeout,
         );
-        let first = (!self.has_served).then(|| self.opened + self.timeouts.first_request);
+        let first = (!self.has_served).then(|| self.opened_at + self.timeouts.first_request);
         let deadlines = self.streams.iter().filter_map(Stream::deadline);
         deadlines.chain(first).fold(silence, Instant::min)
     }
@@ -190,12 +190,14 @@ impl Served {
             keepalive_timeout,
             ..
         } = self.timeouts;
-        let silent = self.asked.is_some_and(|at| at + keepalive_timeout <= now);
-        if silent || !self.has_served && self.opened + first_request <= now {
+        let silent = self
+            .ping_sent_at
+            .is_some_and(|at| at + keepalive_timeout <= now);
+        if silent || !self.has_served && self.opened_at + first_request <= now {
             return ControlFlow::Break(());
         }
-        if self.asked.is_none() && self.heard_at + keepalive_interval <= now {
-            self.asked = Some(now);
+        if self.ping_sent_at.is_none() && self.heard_at + keepalive_interval <= now {
+            self.ping_sent_at = Some(now);
             // One that was not answered is on its way still, and this one need not be.
             if let Some(pings) = &mut self.pings {
                 pings.send_ping(Ping::opaque()).ok();

@@ -101,8 +101,8 @@ struct Ours {
 
 impl Ours {
     async fn obey(&mut self, line: &str) -> anyhow::Result<()> {
-        let words: Vec<_> = line.split(' ').collect();
-        match *words {
+        let command: Vec<_> = line.split(' ').collect();
+        match *command {
             ["stats"] => answer(&format!("stats {}", cpu())),
             ["await", count] => {
                 self.register(count.parse()?);

@@ -130,7 +130,7 @@ impl Rig {
         let [began, called, returned] = self.server.hear("published").await?;
         let [acked] = self.server.hear("acked").await?;
         let [_, p99, last] = self.client.hear("received").await?;
-        // What a server does behind the last ACK belongs to the change too.
+        // A server's work after the last ACK belongs to the change, too.
         sleep(BEHIND).await;
         let spent = self.cpu().await?.saturating_sub(before);
         ensure!(

@@ -8,7 +8,7 @@ use pointsman_lab::{
     envoy::Envoy,
     ports::Port,
     postgres::{PostgresPair, PostgresServer},
-    workload::{Access, EventKind, Manners, Plan, Route, Workload, verify},
+    workload::{Access, EventKind, Manners, Route, Workload, WorkloadOptions, verify},
 };
 use tokio::time::Instant;
 
@@ -125,20 +125,20 @@ async fn a_sidecar_that_never_heard_of_the_hold_cannot_write_behind_the_fence() 
     let lab = Lab::start(options).await?;
     let port = Port::reserve()?;
     let _deaf = deaf_sidecar(&lab, &port).await?;
-    let plan = Plan {
+    let workload_options = WorkloadOptions {
         writers: 6,
         readers: 0,
         manners: Manners {
             patience: Duration::from_secs(2),
             ..Manners::default()
         },
-        ..Plan::over(vec![Access {
+        ..WorkloadOptions::over(vec![Access {
             datname: "orders".to_owned(),
             writer: vec![Route::Fixed(port.on_loopback())],
             reader: Vec::new(),
         }])
     };
-    let workload = Workload::start(&plan)?;
+    let workload = Workload::start(&workload_options)?;
     workload.more_acked(50, SOON).await?;
     let env = TestEnvironment { workload, lab };
     env.prepare().await?;

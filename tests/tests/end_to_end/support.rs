@@ -13,7 +13,9 @@ use pointsman_lab::{
     control_plane::Output,
     gate::{Caught, Gate},
     postgres::PostgresServer,
-    workload::{Access, ConnectError, Login, Moment, Plan, Record, Session, Workload, verify},
+    workload::{
+        Access, ConnectError, Login, Moment, Record, Session, Workload, WorkloadOptions, verify,
+    },
 };
 use pointsman_tests::migration::MigrationStatus;
 use serde_json::Value;
@@ -72,7 +74,7 @@ impl TestEnvironment {
     /// Everything is up, clients write and read.
     pub(crate) async fn at_work(options: LabOptions) -> Result<Self> {
         let lab = Lab::start(options).await?;
-        let workload = Workload::start(&plan(Access::through_sidecars(&lab)))?;
+        let workload = Workload::start(&workload_options(Access::through_sidecars(&lab)))?;
         workload.more_acked(50, SOON).await?;
         Ok(Self { workload, lab })
     }
@@ -269,11 +271,11 @@ pub(crate) async fn refusals(lab: &Lab) -> Result<Vec<ConnectError>> {
 }
 
 /// Enough clients for each habit on each database and sidecar.
-fn plan(databases: Vec<Access>) -> Plan {
-    Plan {
+fn workload_options(databases: Vec<Access>) -> WorkloadOptions {
+    WorkloadOptions {
         writers: 8,
         readers: 4,
-        ..Plan::over(databases)
+        ..WorkloadOptions::over(databases)
     }
 }
 

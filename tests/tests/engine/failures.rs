@@ -11,16 +11,16 @@ use super::{
     support::{TestEnvironment, is_in, story},
 };
 
-/// Begins a switch and stops it where the source is about to be closed; `trouble` comes;
+/// Begins a switch and stops it where the source is about to be closed; `failure` comes;
 /// the switch goes on and is undone.
 async fn undone_after(
     env: &TestEnvironment,
-    trouble: impl AsyncFnOnce(&TestEnvironment) -> Result<()>,
+    failure: impl AsyncFnOnce(&TestEnvironment) -> Result<()>,
 ) -> Result<Status> {
     let caught = env.source_gate.hold_at("ALLOW_CONNECTIONS false");
     let switch = env.begin_switch();
     caught.within(SOON).await?;
-    trouble(env).await?;
+    failure(env).await?;
     env.source_gate.release();
     let status = switch.await??;
     is_in(&status, &State::Undone)?;

@@ -73,12 +73,12 @@ impl SecureControlPlane {
         self.control_plane.cli_ok(args).await
     }
 
-    /// Runs a verb as whoever has this certificate.
-    pub(crate) async fn verb_as(&self, whom: &Issued, args: &[&str]) -> Result<Output> {
+    /// Runs a verb with the certificate of `holder`.
+    pub(crate) async fn verb_as(&self, holder: &Issued, args: &[&str]) -> Result<Output> {
         let mut all = Vec::new();
         for (flag, file) in [
-            ("--admin-cert", &whom.certificate),
-            ("--admin-key", &whom.key),
+            ("--admin-cert", &holder.certificate),
+            ("--admin-key", &holder.key),
         ] {
             all.extend([flag.to_owned(), file.display().to_string()]);
         }

@@ -75,18 +75,18 @@ async fn whoever_signs_for_sidecars_makes_no_operator() -> Result<()> {
     let stranger = Authority::new("operators")?;
     // A server for each: of many refusals the log names some.
     let server = SecureControlPlane::open().await?;
-    let whom = server.sidecars.issue(server.folder(), "x", ann)?;
-    is_refused(&server, &whom, "nobody that this server trusts").await?;
+    let holder = server.sidecars.issue(server.folder(), "x", ann)?;
+    is_refused(&server, &holder, "nobody that this server trusts").await?;
     let server = SecureControlPlane::open().await?;
-    let whom = stranger.issue(server.folder(), "x", ann)?;
-    is_refused(&server, &whom, "nobody that this server trusts").await?;
+    let holder = stranger.issue(server.folder(), "x", ann)?;
+    is_refused(&server, &holder, "nobody that this server trusts").await?;
     for (claims, why) in [
         (expired, "has expired"),
         (foreign, "of another trust domain"),
     ] {
         let server = SecureControlPlane::open().await?;
-        let whom = server.operators.issue(server.folder(), "x", claims)?;
-        is_refused(&server, &whom, why).await?;
+        let holder = server.operators.issue(server.folder(), "x", claims)?;
+        is_refused(&server, &holder, why).await?;
     }
     let plain = server.control_plane.plain_cli(&["fleet", "status"]).await?;
     assert_eq!(plain.code, Some(1), "{plain:?}");
@@ -94,8 +94,8 @@ async fn whoever_signs_for_sidecars_makes_no_operator() -> Result<()> {
     Ok(())
 }
 
-async fn is_refused(server: &SecureControlPlane, whom: &Issued, why: &str) -> Result<()> {
-    let refused = server.verb_as(whom, &["fleet", "status"]).await?;
+async fn is_refused(server: &SecureControlPlane, holder: &Issued, why: &str) -> Result<()> {
+    let refused = server.verb_as(holder, &["fleet", "status"]).await?;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(!refused.stdout.contains("app-1"), "{refused:?}");
     server.refusal(why).await?;

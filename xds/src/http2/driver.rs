@@ -68,17 +68,17 @@ pub(crate) struct Driver<IO, S> {
     stop: Arc<Stop>,
     registration: WakerRegistration,
     timer: Pin<Box<Sleep>>,
-    opened: Instant,
-    /// When the client last sent anything.
-    heard: Instant,
+    opened_at: Instant,
+    /// When the client last sent anything, or took bytes that had waited.
+    last_active: Instant,
     /// When the PING was sent that it has not answered.
-    asked: Option<Instant>,
+    ping_sent_at: Option<Instant>,
     /// Since when the socket has taken none of the bytes that wait.
-    stalled: Option<Instant>,
+    blocked_since: Option<Instant>,
     /// When the connection is closed although requests are still open.
-    end: Option<Instant>,
+    closes_at: Option<Instant>,
     /// When it stops accepting requests because of its age.
-    retires: Option<Instant>,
+    retires_at: Option<Instant>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
@@ -99,12 +99,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
             registration: WakerRegistration::new(stop.waker.clone()),
             stop,
             timer: Box::pin(sleep_until(now + timeouts.first_request)),
-            opened: now,
-            heard: now,
-            asked: None,
-            stalled: None,
-            end: None,
-            retires: age.map(|age| now + age),
+            opened_at: now,
+            last_active: now,
+            ping_sent_at: None,
+            blocked_since: None,
+            closes_at: None,
+            retires_at: age.map(|age| now + age),
         }
     }
 
@@ -180,8 +180,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
                 Poll::Pending => break,
             }
             *turn -= buffer.filled().len();
-            self.heard = now;
-            self.asked = None;
+            self.last_active = now;
+            self.ping_sent_at = None;
             if let Err(failure) = self.connection.receive(buffer.filled(), now) {
                 debug!(%failure, "a connection is ended");
                 self.connection.fail(failure);
@@ -195,15 +195,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         let output = &mut self.connection.output;
         match output.poll_write(&mut self.io, cx, &mut written) {
             Poll::Ready(Ok(())) => {
-                if self.stalled.take().is_some() {
-                    self.heard = now;
+                if self.blocked_since.take().is_some() {
+                    self.last_active = now;
                 }
                 ControlFlow::Continue(Poll::Ready(()))
             }
             Poll::Ready(Err(_)) => ControlFlow::Break(()),
             Poll::Pending => {
-                if written || self.stalled.is_none() {
-                    self.stalled = Some(now);
+                if written || self.blocked_since.is_none() {
+                    self.blocked_since = Some(now);
                 }
                 ControlFlow::Continue(Poll::Pending)
             }
@@ -212,16 +212,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
 
     /// The next deadline.
     fn due(&self) -> Instant {
-        let silence = match (self.stalled, self.asked) {
+        let silence = match (self.blocked_since, self.ping_sent_at) {
             // No PING is needed: the bytes that wait show whether the client is alive.
             (Some(since), _) => since + self.timeouts.write,
             (None, Some(since)) => since + self.timeouts.keepalive_timeout,
-            (None, None) => self.heard + self.timeouts.keepalive_interval,
+            (None, None) => self.last_active + self.timeouts.keepalive_interval,
         };
         let others = [
             self.first_due(),
-            self.end,
-            self.retires,
+            self.closes_at,
+            self.retires_at,
             self.connection.deadline(),
         ];
         others.into_iter().flatten().fold(silence, Instant::min)
@@ -229,8 +229,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
 
     /// The deadline of the first request. A connection that shuts down waits for none.
     fn first_due(&self) -> Option<Instant> {
-        let waits = !self.connection.has_served() && self.end.is_none();
-        waits.then(|| self.opened + self.timeouts.first_request)
+        let waits = !self.connection.has_served() && self.closes_at.is_none();
+        waits.then(|| self.opened_at + self.timeouts.first_request)
     }
 
     /// Acts on every deadline that has passed.
@@ -243,9 +243,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
             drain: _,
         } = self.timeouts;
         let passed = |since: Option<Instant>, time| since.is_some_and(|since| since + time <= now);
-        if passed(self.stalled, write)
-            || (self.stalled.is_none() && passed(self.asked, keepalive_timeout))
-            || self.end.is_some_and(|end| end <= now)
+        if passed(self.blocked_since, write)
+            || (self.blocked_since.is_none() && passed(self.ping_sent_at, keepalive_timeout))
+            || self.closes_at.is_some_and(|end| end <= now)
         {
             debug!("a connection is given up: its client does not answer");
             return ControlFlow::Break(());
@@ -253,24 +253,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
         if self.first_due().is_some_and(|due| due <= now) {
             self.leave(now);
         }
-        if self.retires.take_if(|retires| *retires <= now).is_some() {
+        if self.retires_at.take_if(|at| *at <= now).is_some() {
             self.leave(now);
         }
-        if self.stalled.is_none() && self.asked.is_none() && self.heard + keepalive_interval <= now
+        if self.blocked_since.is_none()
+            && self.ping_sent_at.is_none()
+            && self.last_active + keepalive_interval <= now
         {
             self.connection.ping();
-            self.asked = Some(now);
+            self.ping_sent_at = Some(now);
         }
         ControlFlow::Continue(())
     }
 
     fn leave(&mut self, now: Instant) {
         self.connection.leave();
-        self.end.get_or_insert(now + self.timeouts.drain);
+        self.closes_at.get_or_insert(now + self.timeouts.drain);
     }
 
     /// Waits until `due`, and may return early. Moving a timer to a later time costs more than a
-    /// wake-up in vain, so that is done only once it has fired.
+    /// needless wake-up, so the timer is moved later only once it has fired.
     fn poll_timer(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if due < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(due);

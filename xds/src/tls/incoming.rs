@@ -18,20 +18,20 @@ use tracing::warn;
 
 use super::{HandshakeError, ServerTls, TlsConnection};
 
-/// The authenticated connections of a listener, for any tonic server. A slow handshake delays no other
-/// one, and is aborted if too many others have begun after it.
+/// The authenticated connections of a listener, for any tonic server. A slow handshake delays no
+/// other. [`Self::HANDSHAKES`] of them run at most; one more aborts the oldest.
 pub struct TlsIncoming {
     listener: TcpListener,
     tls: Arc<ServerTls>,
     handshakes: JoinSet<Option<TlsConnection<TcpStream>>>,
     /// The handshakes in the order of their beginning. Some may have ended.
-    begun: VecDeque<(SocketAddr, AbortHandle)>,
+    started: VecDeque<(SocketAddr, AbortHandle)>,
     /// Set after the listener has failed, for example because the process has no file handles left.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl TlsIncoming {
-    /// The maximal number of concurrent handshakes. The oldest one is aborted when another one begins.
+    /// The maximal number of concurrent handshakes.
     pub const HANDSHAKES: usize = 512;
 
     #[must_use]
@@ -40,7 +40,7 @@ impl TlsIncoming {
             listener,
             tls,
             handshakes: JoinSet::new(),
-            begun: VecDeque::new(),
+            started: VecDeque::new(),
             pause: None,
         }
     }
@@ -58,20 +58,20 @@ impl TlsIncoming {
                     stream.set_nodelay(true).ok()?;
                     tls.accept(stream, address).await.ok()
                 });
-                self.begun.push_back((address, handshake));
+                self.started.push_back((address, handshake));
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
-                self.pause = Some(Box::pin(sleep(PAUSE)));
+                self.pause = Some(Box::pin(sleep(ACCEPT_RETRY_DELAY)));
             }
         }
         Poll::Ready(())
     }
 
     fn make_room(&mut self) {
-        while let Some((address, oldest)) = self.begun.front() {
+        while let Some((address, oldest)) = self.started.front() {
             if !oldest.is_finished() {
-                if self.begun.len() < Self::HANDSHAKES {
+                if self.started.len() < Self::HANDSHAKES {
                     return;
                 }
                 oldest.abort();
@@ -79,7 +79,7 @@ impl TlsIncoming {
                 let crowded = HandshakeError::Crowded { others };
                 self.tls.failures.report(*address, &crowded);
             }
-            self.begun.pop_front();
+            self.started.pop_front();
         }
     }
 }
@@ -108,4 +108,5 @@ impl fmt::Debug for TlsIncoming {
     }
 }
 
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long nothing is accepted after the listener has failed.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);

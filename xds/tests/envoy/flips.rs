@@ -54,8 +54,8 @@ async fn five_hundred_flips_leave_nothing_refused_and_nothing_warming() {
         assert!(accepted >= 500, "{accepted}");
         let dump = envoy.admin("/config_dump").await.unwrap();
         assert!(dump.contains("dynamic_active_clusters"), "{dump}");
-        for trouble in ["dynamic_warming_clusters", "warming_state", "error_state"] {
-            assert!(!dump.contains(trouble), "{dump}");
+        for state in ["dynamic_warming_clusters", "warming_state", "error_state"] {
+            assert!(!dump.contains(state), "{dump}");
         }
         let clusters = envoy.admin("/clusters").await.unwrap();
         assert!(clusters.contains(&format!("db::127.0.0.1:{}::", a.port())));

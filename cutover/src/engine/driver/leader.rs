@@ -36,13 +36,13 @@ pub(super) struct Leader {
 /// What is to be done after an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
-    /// Whatever the machine owes now.
+    /// The command that the machine owes now.
     Owed,
     /// The same command again, after a pause.
     TryAgain,
 }
 
-/// An event with what the record says of it.
+/// An event, and its line in the journal.
 #[derive(Debug)]
 struct Report {
     event: Event,
@@ -85,7 +85,7 @@ impl Leader {
         self.migration.machine.command()
     }
 
-    /// Changes the record for a reason that is no command's outcome.
+    /// Applies an event that no command caused: a request, an alarm, a passed deadline.
     ///
     /// # Errors
     /// [`DriveError::NotPossible`] when the event cannot happen now; nothing has changed then.
@@ -175,8 +175,8 @@ impl Leader {
         self.show();
     }
 
-    /// Makes what a command found out part of the record, failed or not. What does not fit
-    /// there makes it a failure.
+    /// Adds the facts that a command found to the record, also those of a command that failed.
+    /// A fact that contradicts the record makes the command a failure.
     fn learn(&mut self, outcome: Result<Proof, Failure>) -> Result<Proof, Failure> {
         let (learned, outcome) = match outcome {
             Ok(mut proof) => (std::mem::take(&mut proof.learned), Ok(proof)),
@@ -208,7 +208,7 @@ impl Leader {
                 }
                 Effect::Remark(remark) => self.remark(remark, &report).await?,
                 Effect::TryAgain => {
-                    self.say_why_again(&report);
+                    self.log_retry(&report);
                     next = Next::TryAgain;
                 }
                 Effect::CountRisk => {
@@ -276,8 +276,9 @@ impl Leader {
         Ok(())
     }
 
-    /// Readers are looked at so often that only what a person can mend is worth a line.
-    fn say_why_again(&self, report: &Report) {
+    /// Logs why a command runs again. The readers' restoration runs many times a second, so it is
+    /// logged only when a person must act.
+    fn log_retry(&self, report: &Report) {
         let (migration, reason) = (&self.migration.name, &report.line.message);
         if self.owes() != Some(Command::RestoreReaders) {
             info!(%migration, "trying again: {reason}");

@@ -214,7 +214,7 @@ fn config(access: &Access, host: &Host, login: &Login<'_>) -> Result<Config, Str
             }
         }
     }
-    // libpq encrypts no Unix socket, whatever sslmode says.
+    // libpq encrypts no Unix socket, with any sslmode.
     config.ssl_mode(match (host.socket_folder(), spec.tls.mode) {
         (Some(_), _) | (None, SslMode::Disable) => config::SslMode::Disable,
         (None, SslMode::Prefer) => config::SslMode::Prefer,

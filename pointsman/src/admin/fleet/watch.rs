@@ -21,7 +21,7 @@ pub(in crate::admin) fn follow(
         changes: admin.publishing.view.changes(),
         admin,
         told: None,
-        looked: Instant::now(),
+        last_look: Instant::now(),
     };
     stream::unfold(follower, |mut follower| async {
         let status = follower.next().await;
@@ -33,18 +33,18 @@ struct Follower {
     admin: Arc<AdminContext>,
     changes: watch::Receiver<u64>,
     told: Option<v1::FleetStatusResponse>,
-    looked: Instant,
+    last_look: Instant,
 }
 
 impl Follower {
     async fn next(&mut self) -> v1::FleetStatusResponse {
         loop {
             if self.told.is_some() {
-                sleep_until(self.looked + PACE).await;
+                sleep_until(self.last_look + PACE).await;
                 // Silence becomes LAGGING without any event.
                 let _ = timeout(TICK, self.changes.changed()).await;
             }
-            self.looked = Instant::now();
+            self.last_look = Instant::now();
             self.changes.borrow_and_update();
             let status = super::status(&self.admin);
             let told = ageless(&status);

@@ -100,7 +100,7 @@ pub(super) fn failure(migration: &Migration) -> anyhow::Error {
 }
 
 async fn dry_run(global: &Global, asked: Asked) -> anyhow::Result<()> {
-    let plan = client::connect(global)
+    let dry_run = client::connect(global)
         .await?
         .dry_run(DryRunRequest {
             name: asked.name,
@@ -109,7 +109,7 @@ async fn dry_run(global: &Global, asked: Asked) -> anyhow::Result<()> {
         .await
         .map_err(|status| client::refusal(&status))?
         .into_inner();
-    output::print(global.output, &plan, || plan.steps.join("\n"))
+    output::print(global.output, &dry_run, || dry_run.steps.join("\n"))
 }
 
 #[cfg(test)]

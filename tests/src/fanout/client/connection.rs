@@ -176,11 +176,11 @@ impl Connection {
                 return self.data(frame.payload, shared);
             }
             wire::HEADERS => {
-                let words = String::from_utf8_lossy(frame.payload);
+                let message = String::from_utf8_lossy(frame.payload);
                 ensure!(
                     !ends,
                     "the server ended the stream: {}",
-                    words.escape_debug()
+                    message.escape_debug()
                 );
             }
             wire::SETTINGS if !frame.has(wire::ACK) => {

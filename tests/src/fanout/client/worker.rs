@@ -85,8 +85,8 @@ fn serve(
 }
 
 fn obey(load: &mut Load, line: &str) -> anyhow::Result<Option<Reply>> {
-    let words: Vec<_> = line.split(' ').collect();
-    match *words {
+    let command: Vec<_> = line.split(' ').collect();
+    match *command {
         ["connect", address, count, content] => {
             load.set_content(from_hex(content)?);
             load.connect(address.parse::<SocketAddr>()?, count.parse()?)?;

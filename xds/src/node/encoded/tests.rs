@@ -59,7 +59,7 @@ fn envoy() -> Node {
     };
     Node {
         id: "sidecar".to_owned(),
-        cluster: "house".to_owned(),
+        cluster: "local".to_owned(),
         metadata: Some(metadata(&[("listen", "192.0.2.1"), ("empty", "")])),
         user_agent_name: "envoy".to_owned(),
         user_agent_version_type: Some(UserAgentVersionType::UserAgentBuildVersion(build)),
@@ -84,7 +84,7 @@ fn what_is_kept_of_a_node_is_found_in_either_form() {
     for (request, tag) in [(delta.encode_to_vec(), 1), (sotw.encode_to_vec(), 2)] {
         let node = NodeDescription::read(&request, tag).unwrap();
         assert_eq!(node.id.as_str(), "sidecar");
-        assert_eq!(node.cluster, "house");
+        assert_eq!(node.cluster, "local");
         let texts = [("listen", "192.0.2.1"), ("empty", "")];
         let texts = texts.map(|(name, text)| (name.to_owned(), text.to_owned()));
         assert_eq!(node.metadata, texts.into());

@@ -9,7 +9,7 @@ use std::{
 
 use pointsman_catalog::Secret;
 
-/// The files and variables that connection strings may name. Whoever may declare servers must not be
+/// The files and variables that connection strings may name. Somebody who may declare servers must not be
 /// able to have any other file read.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SecretSources {

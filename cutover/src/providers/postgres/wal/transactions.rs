@@ -20,10 +20,10 @@ pub(super) struct Commit {
 
 impl Commit {
     pub(super) fn parse(record: &str) -> Self {
-        let mut words = record.split_ascii_whitespace();
+        let mut fields = record.split_ascii_whitespace();
         Self {
-            prepared: words.next() == Some("COMMIT_PREPARED"),
-            xids: words.map(str::to_owned).collect(),
+            prepared: fields.next() == Some("COMMIT_PREPARED"),
+            xids: fields.map(str::to_owned).collect(),
         }
     }
 }
