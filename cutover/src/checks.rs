@@ -1,4 +1,4 @@
-//! What must hold before a switch, whoever the provider of the servers is.
+//! What must hold before a switch, for servers of every provider.
 //!
 //! - What cannot be read is [`Outcome::Unknown`], which counts as the check's severity
 //!   and never as a pass.

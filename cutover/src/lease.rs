@@ -1,5 +1,5 @@
-//! One migration per system identifier: source and target share it, whatever names the
-//! catalogue knows them by.
+//! One migration per system identifier. Source and target share it, also if the catalogue
+//! has other names for them.
 
 use pointsman_catalog::{
     Catalog,

@@ -10,8 +10,7 @@ pub const MAX_HOLD: Duration = Duration::from_millis(MAX_HOLD_MILLIS as u64);
 
 const MAX_HOLD_MILLIS: u32 = 30_000;
 
-/// Nothing can ever listen here, whoever may write to the disk: the parent is no
-/// directory, so `connect` fails at once.
+/// Nobody can listen here: the parent is no directory, so `connect` always fails at once.
 pub(crate) const UNREACHABLE_PIPE: &str = "/dev/null/pointsman-hold";
 
 /// Whether a sidecar's message on a failed connect attempt means that the connection is parked:
@@ -34,5 +33,5 @@ const BACKOFF_MAX_MILLIS: u32 = 50;
 ///
 /// It is as small as that because it also decides how long connections to a *serving*
 /// server that refuses wait before they fail: the listener cannot tell a hold from an
-/// outage. An assignment without endpoints refuses at once, whatever stands here.
+/// outage. An assignment without endpoints refuses at once; this number does not matter there.
 pub(crate) const MAX_CONNECT_ATTEMPTS: u32 = MAX_HOLD_MILLIS / (BACKOFF_MAX_MILLIS / 2) * 11 / 10;

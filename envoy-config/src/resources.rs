@@ -107,8 +107,8 @@ pub fn of_database(
     ])
 }
 
-/// The runtime layer that every sidecar asks for, whatever databases there are. A sidecar acts
-/// on nothing in it: another `rehearsal` is a change to try how the fleet takes changes.
+/// The runtime layer that every sidecar asks for. A sidecar acts on nothing in it: with another
+/// `rehearsal` it is a change that moves nothing and shows how the fleet takes changes.
 pub fn runtime_layer(rehearsal: Option<UnixMillis>) -> Rendered {
     runtime::layer(rehearsal)
 }

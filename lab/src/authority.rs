@@ -14,7 +14,7 @@ use rcgen::{
 /// The trust domain of every identity in a lab.
 pub const TRUST_DOMAIN: &str = "lab.example";
 
-/// Whoever trusts it trusts what it signs.
+/// A certificate authority that exists for one test.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -73,8 +73,8 @@ impl Authority {
         write(folder, common, &key, &certificate.pem())
     }
 
-    /// A certificate for localhost, too, below `folder`. What is there already is replaced by
-    /// a rename, as whoever rotates certificates does.
+    /// A certificate below `folder`, valid for localhost, too. A file that is there is replaced by
+    /// a rename, as a rotation of certificates does.
     pub fn issue(&self, folder: &Path, name: &str, claims: Claims<'_>) -> Result<Issued> {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names)?;

@@ -202,7 +202,7 @@ impl ControlPlane {
         command
     }
 
-    /// Runs a verb to its end, whatever that is.
+    /// Runs a verb to its end, also if it fails.
     pub async fn cli(&self, args: &[&str]) -> Result<Output> {
         Self::run(self.command(args), args).await
     }

@@ -112,7 +112,7 @@ impl Gate {
         self.set(Mode::HoldAnswer(pattern.as_ref().into()))
     }
 
-    /// Holds whatever clients send.
+    /// Holds everything that clients send.
     pub fn hold(&self) -> Caught {
         self.hold_at("")
     }

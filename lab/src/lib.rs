@@ -1,8 +1,8 @@
 //! The lab: real PostgreSQL servers, real Envoys, the real program, gates between them that
 //! tests open and shut, and clients that verify every write.
 //!
-//! Everything runs on loopback addresses of this machine, under this process: whatever was
-//! started here ends on drop, and also when this process is killed. Set
+//! Everything runs on loopback addresses of this machine, under this process: its processes
+//! end on drop, and also when this process is killed. Set
 //! `POINTSMAN_LAB_KEEP` to keep the files, logs among them.
 
 pub mod authority;

@@ -1,6 +1,6 @@
 //! Where a lab keeps its files, and what it shares with other labs on the machine.
 //!
-//! Everything lies below `pointsman-lab-<uid>` in the temporary folder or in memory. Whoever holds something there holds
+//! Everything lies below `pointsman-lab-<uid>` in the temporary folder or in memory. A process that holds something there holds
 //! a file lock on it, which the kernel takes back when the process dies, however it dies:
 //! so nothing that is left behind can be mistaken for something in use.
 

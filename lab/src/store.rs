@@ -137,7 +137,7 @@ impl FaultInjectingStore {
         }
     }
 
-    /// The commit goes into a task of its own: whoever stops waiting for it does not stop it.
+    /// The commit goes into a task of its own: a caller that stops waiting does not stop it.
     async fn delay(&self, number: u64, writes: Vec<Write>) -> Result<Revision, StoreError> {
         let (answer, answered) = oneshot::channel();
         let (inner, mut state) = (Arc::clone(&self.inner), self.state.subscribe());

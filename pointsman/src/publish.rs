@@ -141,7 +141,7 @@ pub(crate) async fn restore(
 }
 
 impl Publishing {
-    /// Lets sidecars in: those with a certificate of their own, or whoever comes.
+    /// Admits sidecars: by certificate only, or without one.
     pub(crate) fn directory(&self, by_certificate: bool) -> Arc<dyn NodeDirectory> {
         let (admissions, denials) = (self.admissions.clone(), Arc::clone(&self.denials));
         if by_certificate {

@@ -13,7 +13,7 @@
 use pointsman_catalog::NodeId;
 use pointsman_xds::Identity;
 
-/// What somebody at the admin listener may do.
+/// The rights of a caller of the admin API.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Role {
     /// Reads.

@@ -1,5 +1,5 @@
 //! The whole system: the real program, real Envoys, real PostgreSQL, clients that verify every
-//! write, and whatever can happen to them.
+//! write, and what can happen to them.
 
 #[path = "end_to_end/crashes.rs"]
 mod crashes;

@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Whoever stops to read this does not stop the server.
+/// A closed standard output does not stop the server.
 fn tell(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }

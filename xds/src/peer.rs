@@ -1,6 +1,6 @@
 use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc};
 
-/// The other end of a connection, as the transport proves it. What a client says about itself is in
+/// The other end of a connection, as the transport proves it. A client's own claims are in
 /// [`crate::NodeDescription`].
 #[derive(Clone, Debug)]
 pub struct Peer {

@@ -136,7 +136,7 @@ fn runs(attributes: &[&str]) -> bool {
     attributes.iter().any(is_test) && !attributes.iter().any(is_ignored)
 }
 
-/// Of `mod name;`, whoever may see it.
+/// Of `mod name;`, with any visibility.
 fn module(line: &str) -> Option<&str> {
     let (before, name) = line.strip_suffix(';')?.rsplit_once("mod ")?;
     (before.is_empty() || before.starts_with("pub")).then_some(name)

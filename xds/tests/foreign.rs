@@ -88,7 +88,7 @@ async fn a_grpc_client_finds_a_service_and_follows_it(python: &Path) {
     server.flip(service(b)).await;
     client.reaches("b").await;
 
-    // What it refuses it does not use, and says so.
+    // It does not use a refused resource, and says so.
     let sequence = server.publish(service(70_000));
     let convergence = server.converge(sequence).await;
     let Outcome::Nacked { kind, message, .. } = &convergence.nodes[0].1 else {

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// What of the catalogue was written, as of one revision. A value that is `None` was removed.
+/// The entries of the catalogue that were written, as of one revision. `None` is a removed entry.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogChanges {
     /// Every commit up to this one is taken into account, and none after it.

@@ -76,7 +76,7 @@ impl Second {
         None
     }
 
-    /// Ends it by SIGKILL, at whatever it is doing.
+    /// Ends it by SIGKILL.
     pub(crate) fn kill(mut self) -> Option<String> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

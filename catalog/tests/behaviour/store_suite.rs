@@ -344,7 +344,7 @@ pub(crate) async fn without_a_revision_to_begin_at_everything_is_a_change(store:
     assert_eq!((changes.revision, changes.complete), (revision, true));
 }
 
-/// Both values of each commit are equal, so whoever saw one without the other would show it.
+/// Both values of each commit are equal, so a reader that sees half of a commit sees two different values.
 pub(crate) async fn a_commit_is_never_seen_in_part_by_its_followers(store: Arc<dyn Store>) {
     let mut tasks = JoinSet::new();
     for writer in 0..2 {

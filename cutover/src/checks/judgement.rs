@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::report::{Outcome, Severity};
 
-/// What a check makes of what it read, whatever its severity is.
+/// The result of a check, before its severity is applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     pub(crate) grade: Grade,
@@ -19,7 +19,7 @@ pub struct Judgement {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Grade {
     Pass,
-    /// Worth saying, whatever the check's severity is.
+    /// A warning, also for a check that blocks.
     Warn,
     /// As grave as the check's severity.
     Fail,

@@ -48,7 +48,7 @@ pub enum EngineError {
 pub(super) enum DriveError {
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Whoever caused the event hears of it; nothing has changed.
+    /// The caller of the event gets this error; nothing has changed.
     #[error(transparent)]
     NotPossible(#[from] NotPossible),
 }

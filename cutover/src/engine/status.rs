@@ -224,7 +224,7 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
     }
 }
 
-/// Whether the reverse stream holds every write of the target. What is not on record is not
+/// Whether the reverse stream holds every write of the target. A fact that is not on record is not
 /// claimed.
 fn has_every_write(migration: &Migration) -> bool {
     let stream = migration.facts.stream();

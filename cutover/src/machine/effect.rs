@@ -8,7 +8,7 @@ pub enum Effect {
     /// Open new sessions when they are needed next. Under a grown epoch that ends what the
     /// former ones still have under way.
     ForgetSessions,
-    /// Keep the event's reason for whoever asks why the migration stands where it does.
+    /// Keep the event's reason; `status` shows it as the cause of the state.
     RememberCause,
     /// Record the event and the intent of the command that it leads to.
     Journal {

@@ -1,5 +1,5 @@
 //! Where each event leads from each state. Every pair is listed; one that is not possible is
-//! an error for whoever sent the event.
+//! an error for the sender of the event.
 
 mod baking;
 mod deciding;

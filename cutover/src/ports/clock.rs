@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use pointsman_catalog::UnixMillis;
 use tokio::time::Instant;
 
-/// What time it is, and waiting. Engine and steps ask nobody else, so that a test or a
+/// Time, and waiting for it. Engine and steps have no other clock, so that a test or a
 /// simulation decides when time passes.
 #[async_trait]
 pub trait Clock: fmt::Debug + Send + Sync {

@@ -62,7 +62,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .arm(&subscriptions)
         .await?;
     let proven = prove(run, &both, &stream.slots, &armed).await;
-    // What was taken from the roles must be given back even where the proof did not come.
+    // Also after a failed proof the roles that lost LOGIN must be on record: the undo gives it back.
     with_learned(proven, Learned::Armed(armed))
 }
 

@@ -47,7 +47,7 @@ async fn hold(
     let publication = run.routes().hold(direction, window).await?;
     let barrier = match direction {
         Direction::Forward => Barrier::AllRegistered,
-        // On the way back whoever has not acknowledged is named, and the switch goes on:
+        // On the way back a sidecar that has not acknowledged is named, and the switch goes on:
         // its clients get errors instead of waiting, and the fence protects the data.
         Direction::Reverse => Barrier::AllConnected,
     };

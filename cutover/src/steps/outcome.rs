@@ -101,7 +101,7 @@ impl Failure {
     }
 }
 
-/// Adds what was found out, whatever came of the step.
+/// Adds what was found out, also to a failure.
 pub(super) fn with_learned(
     outcome: Result<Proof, Failure>,
     learned: Learned,

@@ -121,7 +121,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     enter(&both.source, &moving).await?;
     let accepted = run.migration.machine.holds(Assertion::LossAccepted);
     let at_risk = match count_at_risk(run.migration, &both.target).await {
-        // What cannot be counted was accepted all the same.
+        // The operator accepted the loss, also if it cannot be counted.
         Err(_uncountable) if accepted => 0,
         counted => counted?,
     };

@@ -112,7 +112,7 @@ pub(super) async fn unwritten(
         let commits = target.wal_proof()?.user_commits(fork, exempt).await?;
         Ok::<_, ProviderError>(commits.count == 0)
     };
-    // What cannot be read is no proof.
+    // WAL that cannot be read proves nothing.
     proof.await.unwrap_or(false)
 }
 
@@ -125,8 +125,8 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let wait = run.settings.end_sessions;
     let source = run.source().await?;
     source.fence()?.restore_access_rules(former).await?;
-    // The reload is asynchronous: whoever is let out of a sidecar before it is through
-    // would be refused.
+    // The reload is asynchronous: a client that a sidecar lets out before the reload is
+    // complete would be refused.
     source
         .fence()?
         .await_access_rules(AccessRules::Former, wait)

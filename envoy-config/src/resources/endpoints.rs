@@ -44,8 +44,8 @@ pub(super) fn of_route(
     }
 }
 
-/// The load assignment of a probe cluster; without targets an empty one, since a cluster
-/// whose endpoints nobody sends keeps a sidecar waiting for 15 s.
+/// The load assignment of a probe cluster. Without targets it is empty: a sidecar waits 15 s
+/// for an assignment that is not sent at all.
 pub(super) fn of_probe(
     cluster: &str,
     targets: &[ServerName],
@@ -72,8 +72,8 @@ fn serving(
     Ok(endpoints)
 }
 
-/// Sets of addresses, so that neither the order in which a resolver answers nor an address
-/// that two servers share changes anything.
+/// Sets, so that the content depends neither on the order of a resolver's answers nor on an
+/// address that two servers share.
 #[derive(Default)]
 struct Endpoints {
     healthy: BTreeSet<SocketAddr>,
@@ -81,14 +81,14 @@ struct Endpoints {
 }
 
 impl Endpoints {
-    /// Adds servers that take no new connection. One whose address is not known is left
-    /// out: all it would do is stay in the sidecars' statistics.
+    /// Adds servers that take no new connection. They stay listed only for the sidecars'
+    /// statistics, so one without a known address is left out.
     fn drain(&mut self, servers: &[ServerName], addresses: &Addresses) {
         let known = servers.iter().filter_map(|server| addresses.get(server));
         self.draining.extend(known.flatten());
     }
 
-    /// Draining first; what also serves is not draining.
+    /// Draining addresses first. An address that also serves is not draining.
     fn into_messages(self) -> Vec<LbEndpoint> {
         let Self { healthy, draining } = self;
         let draining = draining
@@ -106,8 +106,9 @@ fn rendered(cluster: &str, endpoints: Vec<LbEndpoint>) -> Rendered {
     Rendered::new(ResourceType::Endpoints, cluster, body)
 }
 
-/// An assignment that ends by itself, so that a sidecar which has lost its control plane
-/// ends in refusing, never at the source.
+/// An assignment that expires after `left`: a sidecar without a control plane then refuses
+/// instead of connecting to the source. `left` shrinks with each publish and is not part of the
+/// version, so a publish during the hold resends nothing that is otherwise the same.
 fn held(
     cluster: &str,
     endpoints: Vec<LbEndpoint>,

@@ -332,7 +332,7 @@ fn two_listeners_on_one_port_are_refused() {
     assert_eq!(listeners(ip, &apart).unwrap().len(), 4);
 }
 
-/// Whatever the luck of the backoff, a connection has attempts left when the longest hold
+/// Also with an unlucky backoff a connection has attempts left when the longest hold
 /// ends: the mean less five standard deviations.
 #[test]
 fn attempts_outlast_the_longest_hold() {

@@ -21,10 +21,10 @@ use tokio::{
 
 use super::controls::{Controls, Mode, cut};
 
-/// What is held of one direction of a connection, apart from the kernel's own buffers.
+/// The buffer of one direction of a connection, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// What a connection through the gate is told, and what it tells.
+/// One connection through the gate, with the gate's controls and counters.
 pub(super) struct Connection {
     pub(super) controls: watch::Receiver<Controls>,
     /// How many cuts there had been when it was opened.
@@ -37,7 +37,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Relays between `client` and `server` until both are done or the gate cuts the connection.
     pub(super) async fn relay(self, client: TcpStream, server: TcpStream) {
-        // Small messages must not wait for one another; without this the gate only gets slower.
+        // Without it small messages wait for one another. A failure only makes the gate slower.
         let _ = client.set_nodelay(true);
         let _ = server.set_nodelay(true);
         let (from_client, to_client) = client.into_split();
@@ -130,7 +130,7 @@ impl Requests<'_> {
                 }
             }
             Mode::HoldAnswer(pattern) if self.scanner.sees(&pattern, chunk) => {
-                // Before the request goes out, lest its answer come first.
+                // Before the request goes out: its answer could otherwise come first.
                 self.answers_held.store(true, Ordering::Release);
                 self.tell_caught();
                 Action::Forward
@@ -146,7 +146,7 @@ impl Requests<'_> {
             return;
         }
         self.delays += 1;
-        // Knuth's multiplicative hash: any, but the same in each run.
+        // Knuth's multiplicative hash: spread out, and the same in each run.
         let spread = self.delays.wrapping_mul(2_654_435_761) >> 16;
         let whole = u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX);
         sleep(Duration::from_millis(spread % whole.saturating_add(1))).await;

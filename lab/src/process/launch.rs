@@ -1,4 +1,4 @@
-//! Starting processes: as whom, with which end.
+//! Starts processes: under which user, and with which signal they end.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -180,7 +180,7 @@ fn spawn(command: Command) -> Result<Child> {
         let (jobs, todo) = mpsc::channel::<Job>();
         thread::spawn(move || {
             for (mut command, answer) in todo {
-                // Whoever asked may have given up.
+                // The caller may have given up.
                 let _ = answer.send(command.spawn());
             }
         });

@@ -104,7 +104,7 @@ impl Client {
     /// Runs one statement of its own transaction.
     ///
     /// # Errors
-    /// `Refused` when the server said no and the session lives; `Cut` when no answer came, whatever the reason.
+    /// `Refused` when the server said no and the session lives; `Cut` when no answer came.
     pub(super) async fn ask(
         &self,
         session: &Session,
@@ -192,5 +192,5 @@ fn failure(class: FailureClass, error: &tokio_postgres::Error) -> Failure {
     }
 }
 
-/// `read_only_sql_transaction`: the server takes no writes, so whoever wants to write looks for the writer anew.
+/// `read_only_sql_transaction`: the server takes no writes, so a writer looks for the writer's address again.
 pub(super) const READ_ONLY: &str = "25006";

@@ -128,7 +128,7 @@ pub enum FailureClass {
     InDoubt,
 }
 
-/// The growing record of one client, shared between the client and whoever looks on.
+/// The growing record of one client, shared between the client and the workload.
 #[derive(Debug)]
 pub(super) struct Log {
     identity: Identity,

@@ -139,5 +139,5 @@ pub fn error_message(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// An orderly end is one message to write; whoever cannot take it within this time is cut off.
+/// How long a server may take to accept the message that ends a session; then it is cut off.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ pub(super) fn refuse<E: GrpcCode>(error: E) -> Status {
     Status::new(error.code(), bounded(Chain(&error).to_string()))
 }
 
-/// The status of a request that is wrong in itself, whatever the state is.
+/// The status of a request that is wrong in every state.
 pub(super) fn invalid(message: impl fmt::Display) -> Status {
     Status::invalid_argument(bounded(message.to_string()))
 }

@@ -20,7 +20,7 @@ pub(super) fn print<T: Serialize>(
     }
 }
 
-/// Prints one line of a stream and flushes it: whoever follows sees it now.
+/// Prints one line and flushes it, so that a reader of a pipe sees it at once.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;

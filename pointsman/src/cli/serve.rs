@@ -24,11 +24,11 @@ pub(super) struct Serve {
     /// Where operators connect
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:18001")]
     admin_listen: SocketAddr,
-    /// Allow an admin address that is not loopback: whoever reaches it commands the fleet,
+    /// Allow an admin address that is not loopback: everybody who reaches it commands the fleet,
     /// unencrypted
     #[arg(long)]
     admin_plaintext_anywhere: bool,
-    /// Allow an address for sidecars that is not loopback: whoever reaches it is told where
+    /// Allow an address for sidecars that is not loopback: everybody who reaches it is told where
     /// every database is, and passes for any sidecar, unencrypted
     #[arg(long)]
     xds_plaintext_anywhere: bool,

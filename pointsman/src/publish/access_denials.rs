@@ -7,8 +7,8 @@ use pointsman_catalog::UnixMillis;
 use pointsman_xds::ResourceType;
 use tracing::warn;
 
-/// What principals asked for and were denied since this process began, for operators. It takes
-/// a bounded space, whoever asks however often.
+/// What principals asked for and were denied since this process began, for operators. The number
+/// of entries is bounded.
 #[derive(Debug, Default)]
 pub(crate) struct AccessDenials {
     kept: Mutex<Kept>,

@@ -3,8 +3,8 @@ use std::{collections::BTreeSet, fmt::Write as _, net::IpAddr};
 use pointsman_catalog::{DatabaseName, Node};
 use pointsman_xds::Group;
 
-/// What decides which resources a sidecar is sent: the address that it listens on, and the
-/// databases that exist for it. Sidecars with equal audiences form one group.
+/// Decides which resources a sidecar is sent: the address that it listens on, and the databases
+/// that exist for it. Sidecars with equal audiences form one group.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Audience {
     pub(crate) listen: IpAddr,

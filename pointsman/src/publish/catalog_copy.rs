@@ -19,7 +19,7 @@ pub(super) struct CatalogCopy {
     resolved: BTreeMap<Endpoint, Vec<SocketAddr>>,
 }
 
-/// What of the copy was written.
+/// The parts of the copy that a commit changed.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Affected {
     /// The whole catalogue was read.

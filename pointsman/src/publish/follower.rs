@@ -93,7 +93,7 @@ impl Follower {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut revisions = self.catalog.store().watch();
         loop {
-            // Seen before it is read: whatever is committed from here on begins another turn.
+            // Marked before the read: a commit from here on begins another turn.
             revisions.mark_unchanged();
             let failed = match self.turn().await {
                 Ok(()) => self.progress.borrow().failure.is_some(),

@@ -13,8 +13,8 @@ use tracing::warn;
 use super::state::PublishedState;
 use crate::chain::Chain;
 
-/// Ends holds that nobody ended: past its end a hold refuses, on every sidecar, whoever made
-/// it. Knows which databases are in a hold.
+/// Ends holds that nobody ended: past its end a hold refuses, on every sidecar. Knows which
+/// databases are in a hold.
 #[derive(Debug)]
 pub(crate) struct HoldTimer {
     state: Arc<Mutex<PublishedState>>,

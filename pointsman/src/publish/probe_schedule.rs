@@ -1,5 +1,5 @@
-//! A sidecar tries whatever endpoints a probe cluster has, so trying begins and ends with a
-//! publish. It ends by itself: each try costs the server a process.
+//! A sidecar tries the endpoints of a probe cluster for as long as the cluster has any, so a
+//! probe begins and ends with a publish. It has an end: each try costs the server a process.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ pub(crate) struct ProbeSchedule {
     changed: Notify,
 }
 
-/// A server that sidecars try by way of a database's probe.
+/// A server that sidecars try through a database's probe cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ScheduledProbe {
     pub(crate) server: ServerName,

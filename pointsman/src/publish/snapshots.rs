@@ -30,7 +30,7 @@ pub(super) fn snapshots(
     recipients: Recipients<'_>,
     rehearsal: Option<UnixMillis>,
 ) -> Result<BTreeMap<Group, Snapshot>, RenderError> {
-    // What many groups share stays one object, so that a publish compares it once.
+    // Groups share equal resources as one object, so that a publish compares them once.
     let mut shared: BTreeMap<_, Snapshot> = BTreeMap::new();
     let mut snapshots = BTreeMap::new();
     for (audience, listeners) in listeners {

@@ -157,8 +157,8 @@ impl PublishedState {
         published.map(|_sequence| ())
     }
 
-    /// Makes sure that the group of `audience` has its snapshot. Whoever connects during a hold
-    /// gets what is left of it, not its whole length.
+    /// Makes sure that the group of `audience` has its snapshot. A sidecar that connects during a
+    /// hold gets what is left of the hold, not its whole length.
     pub(super) fn admit(
         &mut self,
         audience: &Audience,

@@ -303,7 +303,7 @@ async fn a_stranger_is_served_where_it_says_that_it_listens() {
     assert_eq!(group, Group::new("127.0.0.99"));
     let snapshot = running.cache.snapshot(&group).unwrap();
     assert_eq!(snapshot.set(ResourceType::Listener).len(), 4);
-    // What all groups have is one object, compared by nobody twice.
+    // Groups share equal resources as one object.
     running
         .data_plane
         .publish(&writer(Route::serve(vec![server("green")])))
@@ -435,7 +435,7 @@ async fn a_rehearsal_changes_a_number_that_nobody_looks_at_and_names_who_is_miss
     assert_ne!(after, before);
     assert_eq!(assignment(&running, 11, "writer.orders"), orders_before);
     assert_eq!(stored.catalog.routes().await.unwrap()[&orders()].epoch.0, 1);
-    // What is published next does not take it back.
+    // The next publish does not take it back.
     running.catch_up(&stored).await;
     assert_eq!(layer(&running), after);
 }

@@ -54,7 +54,7 @@ impl Exposure {
 pub(super) fn check_admin(admin: Exposure) -> anyhow::Result<()> {
     if !admin.is_admitted() {
         bail!(
-            "--admin-listen {} is not a loopback address: whoever reaches it commands the fleet, \
+            "--admin-listen {} is not a loopback address: everybody who reaches it commands the fleet, \
              unencrypted; give it a certificate (--admin-tls-cert), or listen on 127.0.0.1 and \
              tunnel there, or say --admin-plaintext-anywhere",
             admin.address
@@ -68,7 +68,7 @@ pub(super) fn check_admin(admin: Exposure) -> anyhow::Result<()> {
 pub(super) fn check_xds(xds: Exposure) -> anyhow::Result<()> {
     if !xds.is_admitted() {
         bail!(
-            "--xds-listen {} is not a loopback address: whoever reaches it is told where every \
+            "--xds-listen {} is not a loopback address: everybody who reaches it is told where every \
              database is, and passes for any sidecar, unencrypted; give it a certificate \
              (--xds-tls-cert), or listen on 127.0.0.1, or say --xds-plaintext-anywhere",
             xds.address

@@ -229,7 +229,7 @@ impl Server {
         .await
     }
 
-    /// The condition for sessions that must go. A session belongs to a database, whatever type of backend it is.
+    /// The condition for sessions that must go. Backends of every type count, if they belong to a database.
     fn others(&self, spare: Spare) -> String {
         let pids: Vec<String> = self.pids.iter().map(ToString::to_string).collect();
         let spared = match spare {

@@ -74,7 +74,7 @@ fn number(name: &str, default: usize, least: usize) -> anyhow::Result<usize> {
 }
 
 fn tell(line: &str) {
-    // Whoever closes the pipe does not want to hear the rest.
+    // A reader that closes the pipe does not want the rest.
     writeln!(stdout().lock(), "{line}").ok();
 }
 

@@ -40,7 +40,7 @@ fn rounds() -> anyhow::Result<usize> {
 }
 
 fn tell(line: &str) {
-    // Whoever closes the pipe does not want to hear the rest.
+    // A reader that closes the pipe does not want the rest.
     writeln!(stdout().lock(), "{line}").ok();
 }
 

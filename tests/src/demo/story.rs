@@ -83,6 +83,6 @@ impl Story {
 }
 
 fn print(line: &str) {
-    // Whoever closes the pipe does not want to hear the rest.
+    // A reader that closes the pipe does not want the rest.
     writeln!(stdout().lock(), "{line}").ok();
 }

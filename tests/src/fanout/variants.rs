@@ -78,7 +78,7 @@ pub(super) async fn databases(streams: usize) -> anyhow::Result<Databases> {
     let mut many = Rig::start(&full, streams).await?;
     let (mut few, mut lot) = (Vec::new(), Vec::new());
     for pair in 0..WARM_UP + PAIRS {
-        // Whoever comes second finds the processor warm.
+        // The second of a pair finds the processor warm.
         let (a, b) = if pair % 2 == 0 {
             let a = one.push(streams).await?;
             (a, many.push(streams).await?)

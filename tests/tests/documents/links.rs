@@ -91,7 +91,7 @@ fn every_test_and_function_that_is_named_exists() -> Result<()> {
         .iter()
         .filter(|path| path.extension().is_some_and(|end| end == "rs"))
     {
-        // What this test itself is made of proves nothing.
+        // The sources of this test do not count.
         if !path.starts_with("tests/tests/documents") {
             sources.push_str(&fs::read_to_string(root().join(path))?);
         }

@@ -50,7 +50,7 @@ async fn a_flip_needs_its_proofs_or_force() -> Result<()> {
     env.flip_is_refused("grey", &["grey", "blue", "green"])
         .await?;
 
-    // The old writer takes writes, whatever the new one does.
+    // The old writer takes writes, also while the new one does.
     let reasons = ["blue", "took a write", "two writers", "--force"];
     env.flip_is_refused("green", &reasons).await?;
     let old = blue.client("postgres").await?;

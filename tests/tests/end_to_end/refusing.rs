@@ -70,7 +70,7 @@ impl Refusing {
         })
     }
 
-    /// From now on it refuses whatever comes.
+    /// From now on it refuses every response.
     pub(crate) fn refuse(&self) {
         self.refuses.store(true, Ordering::SeqCst);
     }

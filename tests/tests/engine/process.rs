@@ -37,7 +37,7 @@ pub(crate) struct Acknowledging {
     published: AtomicU64,
     /// Every acknowledgement takes its time.
     pub(crate) muted: AtomicBool,
-    /// Whatever all must have is refused by one.
+    /// One sidecar refuses every publish that all must acknowledge.
     pub(crate) refusing: AtomicBool,
     /// A change that moves nothing is refused by one.
     pub(crate) contrary: AtomicBool,

@@ -310,7 +310,7 @@ pub(crate) fn is_in(status: &Status, state: &State) -> Result<()> {
     Ok(())
 }
 
-/// The whole journal, for whoever reads a failure.
+/// The whole journal, for the message of a failed test.
 pub(crate) fn story(status: &Status) -> String {
     let mut lines = vec![status.headline.clone()];
     for entry in status.entries.iter() {

@@ -73,7 +73,7 @@ async fn a_rollback_that_would_lose_writes_is_refused_with_their_number() -> Res
 
     let status = env.engine().rollback("m", true).await?;
     is_in(&status, &State::RolledBack)?;
-    // What it had before it was fenced is there, and so is nothing that it had not.
+    // It has exactly the rows that it had before it was fenced.
     ensure!((0..=1).contains(&rows(&env.pair.source, 1).await?));
     write(&env.pair.source, 1, 6).await
 }

@@ -40,7 +40,7 @@ impl Source {
     }
 
     /// The paths of a module that may leave it: its imports and what it names in place. What
-    /// it only passes on is the business of whoever takes it.
+    /// it only passes on counts for the file that takes it.
     fn named_by(&self, at: &[String], module: &Module) -> Vec<Vec<String>> {
         let taken = module
             .imports

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The arguments are ports on loopback: of the control plane, of Envoy's listener, of the two
-//! backends. Every client is admitted, whatever it calls itself. The end of standard input ends
+//! backends. Every client is admitted. The end of standard input ends
 //! it.
 
 mod resources;
@@ -88,7 +88,7 @@ async fn flip(
         let snapshot = snapshot(listen, backend)?;
         let sequence = cache.publish(BTreeMap::from([(group(), snapshot)]));
         let deadline = Instant::now() + Duration::from_secs(5);
-        // Whoever is connected is the fleet.
+        // The connected clients are the fleet.
         fleet.set_registered(fleet.status().into_iter().map(|node| node.id));
         let convergence = fleet
             .converge(sequence, Policy::AllConnected, deadline)

@@ -101,7 +101,7 @@ pub(crate) fn runtime(name: &str) -> Resource {
     resource(ResourceType::Runtime, name, &runtime)
 }
 
-/// From the stream that brought whatever refers to it.
+/// A config source: the ADS stream.
 pub(crate) fn over_ads() -> ConfigSource {
     ConfigSource {
         resource_api_version: ApiVersion::V3 as i32,

@@ -29,7 +29,7 @@ pub(crate) struct Stage<'a> {
 }
 
 impl SnapshotCache {
-    /// Gives `snapshots` to `canaries` only. What is staged in these groups already is withdrawn.
+    /// Gives `snapshots` to `canaries` only, and withdraws an earlier stage of these groups.
     pub(crate) fn stage(
         &self,
         snapshots: BTreeMap<Group, Snapshot>,
@@ -102,7 +102,7 @@ impl Stage<'_> {
         *last
     }
 
-    /// What this stage has staged in `slot`; `None` if something else has replaced it.
+    /// The snapshot that this stage put into `slot`; `None` if another one has replaced it.
     fn staged_in(&self, slot: &GroupSlot) -> Option<Arc<Staged>> {
         let staged = slot.staged();
         staged.filter(|staged| staged.published.sequence == self.sequence)

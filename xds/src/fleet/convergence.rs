@@ -50,8 +50,7 @@ pub enum Outcome {
     Absent,
 }
 
-/// A wait in progress. It keeps counts, so an ACK changes one mark and two numbers, whatever the size
-/// of the fleet.
+/// A wait in progress. It keeps counts, so the cost of an ACK does not grow with the fleet.
 #[derive(Debug)]
 pub(super) struct Barrier {
     /// `None` if no node can have it.
@@ -71,7 +70,7 @@ pub(super) struct Barrier {
 pub(super) enum Mark {
     #[default]
     NotAwaited,
-    /// Final, whatever the node does later. Microseconds since the wait began.
+    /// Final, also if the node disconnects later. Microseconds since the wait began.
     Synced {
         after_us: u32,
     },

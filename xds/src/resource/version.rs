@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 ///
 /// The version of a set is the sum of one hash per resource. It is updated one resource at a time and
 /// does not depend on their order. Two different sets have equal sums with a probability of 2⁻¹²⁸. A
-/// deliberate collision needs thousands of chosen resources, and whoever chooses the resources
-/// decides what is served anyway.
+/// deliberate collision needs thousands of chosen resources, and only the operator chooses
+/// resources.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Version([u8; 16]);
 

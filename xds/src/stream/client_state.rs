@@ -114,7 +114,7 @@ impl ClientState {
         }
     }
 
-    /// Every existing resource must be sent again, whatever the client has.
+    /// Every existing resource must be sent again, also if the client has it.
     pub(super) fn owe_all(&mut self) {
         let all = self.newest.iter().flat_map(|set| set.iter());
         let names: Vec<_> = all.map(|resource| Arc::clone(resource.name())).collect();
@@ -217,7 +217,7 @@ impl ClientState {
         })
     }
 
-    /// Names that were not wanted before are unsettled, whatever `newest` holds.
+    /// Names that were not wanted before are unsettled, also those without a resource.
     fn unsettle_new(&mut self, change: &SubscriptionChange) {
         let has_leftovers = self.has_leftovers;
         let new = || NameState {

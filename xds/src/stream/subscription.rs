@@ -23,7 +23,7 @@ pub(super) struct Subscription {
 /// How a request changed a subscription.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct SubscriptionChange {
-    /// Names that must be answered, whatever the client has.
+    /// Names that must be answered, also if the client has them.
     pub(super) asked: Vec<Asked>,
     /// The wildcard was asked for. It needs an answer, even an empty one.
     pub(super) asked_all: bool,

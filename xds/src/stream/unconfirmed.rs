@@ -80,9 +80,12 @@ impl UnconfirmedByType {
         self.0[kind.index()].claims_untrusted = true;
     }
 
-    /// What is unconfirmed after a stream has ended. `before` is what was unconfirmed until then,
-    /// `types` are the types that the stream had, and `left` is what it left unconfirmed of them. If
-    /// the stream was `informed` of `before`, then `left` replaces it for these types.
+    /// The unconfirmed resources after a stream has ended.
+    ///
+    /// - `before`: those from before the stream.
+    /// - `types`: the types that the stream had.
+    /// - `left`: those that the stream added for these types.
+    /// - `informed`: the stream knew `before` and settled it, so that `left` replaces it.
     pub(crate) fn after(
         before: Option<Box<Self>>,
         types: &[TypeStatus],

@@ -94,7 +94,7 @@ impl UnsettledNames {
 #[derive(Clone, Debug, Default)]
 pub(super) struct NameState {
     pub(super) known: Known,
-    /// The client must be sent the resource, or its absence, whatever it has.
+    /// The client must be sent the resource, or that it does not exist, also if it has that already.
     pub(super) owed: bool,
     pub(super) nack: NackMark,
 }

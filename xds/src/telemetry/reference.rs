@@ -91,8 +91,8 @@ fn decoded_metrics(report: &[u8]) -> Report<MetricFamily> {
     Ok((id(node), telling.collect()))
 }
 
-/// prost takes what has the tag of a map for an entry of it, whatever the wire type says. It is
-/// none, and the report none that decodes.
+/// prost reads a field with the number of a map as an entry of the map, also with a wrong wire
+/// type. Such a field is no entry, and its report does not decode.
 fn framed(message: &[u8], path: &[u32]) -> Result<(), DecodeError> {
     let Some((tag, path)) = path.split_first() else {
         return Ok(());

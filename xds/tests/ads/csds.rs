@@ -141,7 +141,7 @@ async fn a_node_is_shown_with_what_it_accepted_refused_and_waits_for() {
     assert_eq!(error.details, "no such host");
     assert!(error.last_update_attempt.is_some());
 
-    // What is published next is on its way and not answered.
+    // The next publish is sent and not answered.
     server.publish(1);
     stream.receive().await;
     let configs = desk.ask(without_contents()).await;

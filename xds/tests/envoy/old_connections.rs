@@ -1,4 +1,4 @@
-//! What becomes of connections that are open when the endpoint changes.
+//! Connections that are open when the endpoint changes.
 
 use envoy_types::pb::{
     envoy::config::{

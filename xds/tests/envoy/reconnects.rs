@@ -115,7 +115,7 @@ async fn a_reconnect_sends_the_endpoints_again_and_nothing_else() {
             server.stands(|node| node.streams == 0).await;
             server.stands(|node| node.synced).await;
             assert_eq!(gate.connections(), 1 + round);
-            // What is acknowledged now was sent after whatever the reconnect has sent.
+            // An acknowledgement of this publish comes after those of the reconnect.
             changed[1] = endpoints("db", if round % 2 == 0 { config.backend } else { 9 });
             server.flip(changed.clone()).await;
             let again = gate.received();

@@ -32,7 +32,7 @@ impl Backend {
         accepting.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((connection, _)) = listener.accept().await {
-                // Whoever is gone again needs no answer.
+                // A client that is gone needs no answer.
                 connections.spawn(async move { echo(name, connection).await.ok() });
             }
         });

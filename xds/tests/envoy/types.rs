@@ -48,7 +48,7 @@ async fn a_scope_leads_to_another_route() {
             ]
         };
         let _served = follows(transport, port, &gold, config).await;
-        // What did not change is still there.
+        // Unchanged resources are still there.
         says(port, &iron, "first").await;
     }
 }

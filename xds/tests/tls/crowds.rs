@@ -1,4 +1,4 @@
-//! Crowds that knock and never prove anything: whoever does is let in beside them.
+//! Crowds that never complete a handshake: a client that does is let in beside them.
 
 use std::{net::Ipv4Addr, sync::Arc};
 

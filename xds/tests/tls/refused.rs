@@ -83,14 +83,14 @@ async fn an_authority_is_nobody() {
     }
 }
 
-/// A resumed session would let in whoever was good once.
+/// A resumed session would let in a client whose certificate is no longer good.
 #[tokio::test]
 async fn a_reconnecting_client_is_authenticated_again() {
     let setup = TlsSetup::open().await;
     let app = setup.trusting(Some(&setup.clients.client(APP)));
     for _ in 0..3 {
         let (server, mut client) = setup.connect_as(Arc::clone(&app)).await;
-        // What the client is to remember comes before this.
+        // The server sends session tickets before this.
         let mut server = server.unwrap();
         server.write_u8(1).await.unwrap();
         server.flush().await.unwrap();

@@ -138,7 +138,7 @@ impl StoreFile {
 
 /// Creates an empty store at `draft`, then links it as `path`, unless that exists.
 fn make(draft: &Path, path: &Path) -> Result<Database, StoreError> {
-    // Left by an earlier process with this number that died here.
+    // A process with the same id that died here may have left one.
     fs::remove_file(draft).ok();
     let file = OpenOptions::new()
         .read(true)
@@ -196,7 +196,7 @@ fn exists(path: &Path) -> StoreError {
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "whatever else keeps a file from being opened lies in the file"
+    reason = "every other error means that the file itself is unusable"
 )]
 fn refused(error: DatabaseError, path: &Path) -> StoreError {
     match error {

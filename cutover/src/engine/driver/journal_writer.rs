@@ -92,7 +92,7 @@ impl JournalWriter {
         }
     }
 
-    /// Puts `lines` and the record on the disk, after whatever waits for that.
+    /// Writes the deferred lines, then `lines` and the record, to the disk.
     pub(super) async fn write(
         &mut self,
         migration: &mut Migration,

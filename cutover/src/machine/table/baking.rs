@@ -75,7 +75,7 @@ fn alarm(stream: Stream) -> Option<S> {
 fn broke(stream: Stream) -> Option<S> {
     match stream {
         Stream::Arming | Stream::Proven => Some(baking(Stream::Broken)),
-        // The rollback waits in vain: it counts what it would lose.
+        // The stream that the rollback waits for cannot come: it counts what it would lose.
         Stream::ArmingForRollback => Some(S::first_step(Direction::Reverse)),
         Stream::Broken => None,
     }

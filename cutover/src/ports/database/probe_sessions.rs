@@ -15,7 +15,7 @@ pub trait ProbeSessions: fmt::Debug + Send + Sync {
         default: ReadOnlyDefault,
     ) -> WriteAttempt;
 
-    /// Commits `value` into the probe table of `datname`, by way of the listener at `through`.
+    /// Commits `value` into the probe table of `datname`, through the listener at `through`.
     async fn write_row(
         &self,
         server: &Server,

@@ -1,4 +1,4 @@
-//! Who a server is.
+//! Which server a session has reached.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The fence's own record, in database `postgres` of the server that it closes: whoever
-//! finds a closed server without any store can read there by whom, and what to restore.
+//! The fence's own record, in database `postgres` of the server that it closes. It says which
+//! migration closed the server and what to restore, also if the store is lost.
 
 use pointsman_catalog::{Server, ServerName};
 
@@ -21,8 +21,8 @@ pub(super) const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
        nologin text[] NOT NULL DEFAULT '{}', \
        closed_at timestamptz NOT NULL DEFAULT clock_timestamp())";
 
-/// Takes the place of the record of this server, if there is one, but for the roles that
-/// lost LOGIN. The transaction that writes it is among those that closed the server.
+/// Replaces the record of this server, if there is one, and keeps its roles that lost LOGIN. The
+/// transaction that writes it is among those that closed the server.
 pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {
     let former = serde_json::to_string(&record.former).map_err(|error| ProviderError::Failed {
         server: record.server.clone(),

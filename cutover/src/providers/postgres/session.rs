@@ -237,8 +237,8 @@ impl Session {
         Ok(())
     }
 
-    /// A session that does not answer is given up: whatever it was sent may still be under
-    /// way, and the next `attach` ends it on the server.
+    /// A session that does not answer is given up: its statement may still run, and the next
+    /// `attach` ends it on the server.
     async fn bounded<T>(
         &self,
         what: &str,

@@ -111,7 +111,8 @@ pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A quoted literal. Backslashes need the `E` form whatever `standard_conforming_strings` is.
+/// A quoted literal. Backslashes need the `E` form, which does not depend on
+/// `standard_conforming_strings`.
 pub(super) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') {

@@ -33,7 +33,7 @@ pub(super) async fn run(
 }
 
 fn exit_code(verdict: &str) -> ExitCode {
-    // What a newer control plane says and this program does not know is not a pass.
+    // A verdict of a newer control plane that this program does not know is no pass.
     let verdict = serde_json::from_value(verdict.into()).unwrap_or(Verdict::Blocked);
     ExitCode::from(verdict.exit_code())
 }

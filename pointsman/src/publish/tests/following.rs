@@ -1,4 +1,4 @@
-//! The follower: what it publishes, whoever committed it.
+//! The follower publishes every commit, also that of another process.
 
 use std::sync::Mutex as SyncMutex;
 

@@ -185,7 +185,7 @@ async fn a_canary_that_connects_during_the_trial_gets_the_staged_snapshot() {
         let mut a = server.sidecar("a");
         assert_eq!(a.offered(), Some(version(2)));
         a.answer(None);
-        // Who goes after it has accepted, has accepted.
+        // A node that accepts and then disconnects counts as accepted.
     });
     assert!(matches!(canary.decision, CanaryDecision::Promoted(_)));
 }

@@ -30,7 +30,7 @@ async fn what_was_sent_and_answered_outlives_the_stream() {
     assert_eq!((&*refused.message, refused.sequence), ("no room", second));
     assert_eq!(&refused.resources[..], &["a".into()]);
 
-    // What the next stream has not been sent yet does not hide what the last one was.
+    // A new stream does not hide what the last one was sent.
     let mut again = server.sidecar("a");
     assert_eq!(server.record("a").unwrap().nacks.len(), 1);
     again.answer(None);

@@ -226,7 +226,7 @@ fn pings_and_settings_are_answered() {
         .unwrap();
     assert!(frames[0].0.has(ACK));
     assert!(
-        peer.frame(Kind::Unknown, 0, 0, b"whatever")
+        peer.frame(Kind::Unknown, 0, 0, b"anything")
             .unwrap()
             .is_empty()
     );

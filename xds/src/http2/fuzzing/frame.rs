@@ -149,7 +149,7 @@ fn is_milder_here(header: Header, bytes: &[u8]) -> bool {
         // 8.1.1: a malformed request is an error of its stream alone. Which fields h2 cannot
         // express is left to the check of header blocks. 4.2: so is padding to the last byte.
         Kind::Headers => bytes.len() > HEADER_LENGTH,
-        // RFC 8441: a setting that concerns nobody here is ignored, whatever it says.
+        // RFC 8441: a setting that this server does not use is ignored with every value.
         Kind::Settings => {
             let settings = bytes[HEADER_LENGTH..].as_chunks::<6>().0;
             settings.iter().any(|setting| setting[..2] == [0, 8])

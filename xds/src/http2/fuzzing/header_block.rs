@@ -40,7 +40,7 @@ pub(crate) fn check(mut bytes: &[u8]) {
 /// Two decoders that see the same blocks, and an encoder and a decoder for the way back.
 struct Pair {
     ours: Decoder,
-    /// As `ours`, but for a short list of fields.
+    /// As `ours`, with a lower limit for the list of fields.
     strict: Option<Decoder>,
     /// `None` once the two can no longer agree.
     theirs: Option<Reference>,
@@ -191,7 +191,7 @@ fn headers(stream: u32, block: &[u8]) -> Vec<u8> {
 
 type Request = (Pseudo, HeaderMap);
 
-/// The fields in the reference's types; `None` if it calls them malformed, or has no words for
+/// The fields in the reference's types; `None` if it calls them malformed, or cannot express
 /// them.
 fn expressed(fields: &Fields) -> Option<Request> {
     let mut pseudo = Pseudo::default();

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::http2::{Chunks, Exchange, Fields, Part, Request, Service};
 
-/// Answers by the path of a request; whatever is not in [`PATHS`] ends at once.
+/// Answers by the path of a request. A path that is not in [`PATHS`] is answered at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scripted {
     open: Arc<AtomicUsize>,

@@ -419,7 +419,7 @@ impl Peer {
         self.tainted.retain(|name| client.covers(name));
     }
 
-    /// Whether the client has exactly what `snapshot` says, whatever the server believes.
+    /// Whether the client has exactly what `snapshot` says. The server's view does not count.
     pub(super) fn has_all(
         &self,
         kind: ResourceType,

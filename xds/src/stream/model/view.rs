@@ -15,9 +15,9 @@ pub(super) struct View {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) first: bool,
-    /// Whatever the client has.
+    /// Also if the client has them.
     pub(super) names: BTreeSet<String>,
-    /// Everything, whatever the client has.
+    /// Everything, also what the client has.
     pub(super) all_again: bool,
     /// An answer, even an empty one.
     pub(super) answer: bool,

@@ -121,7 +121,7 @@ fn a_listener_waits_for_its_cluster_and_not_for_ever() {
     for response in &past {
         assert!(client.ack(response).is_empty());
     }
-    // What may still be in use goes when the client has confirmed what replaces it.
+    // A resource that may be in use is removed once the client has acknowledged its replacement.
     client.now += 2 * PATIENCE;
     assert!(client.advance().is_empty());
     let last = client.ack(&cluster);

@@ -95,7 +95,7 @@ fn broken(transport: Transport, choices: &mut impl Choices, steps: u64) -> Optio
     }
 }
 
-/// Leaves out whatever is not needed to break the same play.
+/// Leaves out the choices without which the play fails, too.
 fn shrunk(transport: Transport, mut choices: Vec<u8>, steps: u64) -> Vec<u8> {
     let mut length = choices.len() / 2;
     while length > 0 {

@@ -53,7 +53,7 @@ fn judge(source: &str, receiver: &Receiver, standbys: &[Standby]) -> Judgement {
             first.client_addr.as_deref().unwrap_or("a local socket"),
             first.slot_name.as_deref().unwrap_or("none")
         ),
-        "pause whatever could promote it until the migration is complete, and plan its rebuild",
+        "pause everything that could promote it until the migration is complete, and plan its rebuild",
     )
     .with(&others)
 }

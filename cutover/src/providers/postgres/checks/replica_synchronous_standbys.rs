@@ -59,7 +59,7 @@ fn judge_target(server: &str, setting: &StandbyNames) -> Judgement {
     .with(&[setting])
 }
 
-/// The setting goes on working until the switch. What changes then is said beforehand.
+/// The setting works until the switch. The message says what the switch changes.
 fn judge_source(server: &str, setting: &StandbyNames) -> Judgement {
     let names = setting.names.trim();
     if names.is_empty() {
