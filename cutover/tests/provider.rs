@@ -16,6 +16,8 @@ mod leaders;
 mod pair;
 #[path = "provider/promotion.rs"]
 mod promotion;
+#[path = "provider/roles.rs"]
+mod roles;
 #[path = "provider/secrets.rs"]
 mod secrets;
 #[path = "provider/tls_server.rs"]

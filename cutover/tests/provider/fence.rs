@@ -5,10 +5,10 @@ use pointsman_cutover::ports::{AccessRules, ConnectionAttempt, ProviderError};
 
 use crate::{
     pair::{Pair, until},
+    roles::{fence, preparation, sessions},
     verbs::{SOON, breaches, close, moving, prepared, request},
 };
 
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 #[tokio::test]
 async fn a_closed_server_remembers_its_former_settings_and_gives_them_back() {
     let pair = Pair::start(FenceLevel::SqlHba).await;
@@ -51,39 +51,25 @@ async fn a_closed_server_remembers_its_former_settings_and_gives_them_back() {
     assert!(!target.observe().await.unwrap().databases[0].allow_connections);
 
     let stale = request(&source, 2).await;
-    let refused = source.fence().unwrap().close(&stale).await.unwrap_err();
+    let refused = fence(&source).close(&stale).await.unwrap_err();
     assert!(
         matches!(refused, ProviderError::Superseded { found: 3, .. }),
         "{refused}"
     );
 
-    source
-        .fence()
-        .unwrap()
+    fence(&source)
         .restore_access_rules(&found.former)
         .await
         .unwrap();
-    source
-        .fence()
-        .unwrap()
+    fence(&source)
         .await_access_rules(AccessRules::Former, SOON)
         .await
         .unwrap();
     assert_eq!(pair.source.hba(), serving);
-    source
-        .fence()
-        .unwrap()
-        .reopen(&found.former, &[])
-        .await
-        .unwrap();
+    fence(&source).reopen(&found.former, &[]).await.unwrap();
     assert_eq!(source.observe().await.unwrap().databases, before);
     assert_eq!(pair.source.fence_record().await, None);
-    let accepted = source
-        .sessions()
-        .unwrap()
-        .try_connect("orders")
-        .await
-        .unwrap();
+    let accepted = sessions(&source).try_connect("orders").await.unwrap();
     assert_eq!(accepted, ConnectionAttempt::Accepted);
     pair.source.connect("app", "orders").await.unwrap();
 }
@@ -98,31 +84,20 @@ async fn a_crash_between_record_and_file_leaves_the_former_file_in_the_record() 
 
     let source = pair.source.attach(3).await;
     let again = close(&source, 3, &[]).await;
-    source
-        .fence()
-        .unwrap()
+    fence(&source)
         .await_access_rules(AccessRules::Fenced, SOON)
         .await
         .unwrap();
     assert_eq!(again.former.hba.as_deref().unwrap().as_bytes(), serving);
-    source
-        .fence()
-        .unwrap()
+    fence(&source)
         .restore_access_rules(&again.former)
         .await
         .unwrap();
-    source
-        .fence()
-        .unwrap()
+    fence(&source)
         .await_access_rules(AccessRules::Former, SOON)
         .await
         .unwrap();
-    source
-        .fence()
-        .unwrap()
-        .reopen(&again.former, &[])
-        .await
-        .unwrap();
+    fence(&source).reopen(&again.former, &[]).await.unwrap();
     assert_eq!(pair.source.hba(), serving);
     pair.source.connect("boss", "idle").await.unwrap();
 }
@@ -159,26 +134,11 @@ async fn whatever_breaks_a_fence_is_named() {
     ] {
         assert!(message.contains(breach), "{breach} is not in:\n{message}");
     }
-    source
-        .sessions()
-        .unwrap()
-        .end_sessions(&[], SOON)
-        .await
-        .unwrap();
+    sessions(&source).end_sessions(&[], SOON).await.unwrap();
     assert!(boss.try_run("SELECT 1").await.is_err());
 
-    source
-        .fence()
-        .unwrap()
-        .reopen(&record.former, &[])
-        .await
-        .unwrap();
-    source
-        .preparation()
-        .unwrap()
-        .unprepare(&moving())
-        .await
-        .unwrap();
+    fence(&source).reopen(&record.former, &[]).await.unwrap();
+    preparation(&source).unprepare(&moving()).await.unwrap();
 }
 
 #[tokio::test]
@@ -188,7 +148,7 @@ async fn another_migrations_fence_is_left_alone() {
     close(&source, 2, &[]).await;
     let mut other = request(&source, 9).await;
     other.migration = "other".to_owned();
-    let refused = source.fence().unwrap().close(&other).await.unwrap_err();
+    let refused = fence(&source).close(&other).await.unwrap_err();
     assert!(
         refused.to_string().contains("the fence of migration m"),
         "{refused}"

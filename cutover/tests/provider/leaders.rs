@@ -5,6 +5,7 @@ use pointsman_cutover::ports::{ControlId, ProviderError};
 
 use crate::{
     pair::{Pair, provider},
+    roles::{reverse_publisher, sessions},
     verbs::{close, moving, prepared},
 };
 
@@ -16,9 +17,7 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
     let newer = pair.source.attach(2).await;
     let lost = former.observe().await.unwrap_err();
     assert!(matches!(lost, ProviderError::Unreachable { .. }), "{lost}");
-    let lost = former
-        .reverse_publisher()
-        .unwrap()
+    let lost = reverse_publisher(&former)
         .sequences("orders")
         .await
         .unwrap_err();
@@ -52,12 +51,7 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
     );
 
     let next = pair.source.attach(3).await;
-    let closed = next
-        .sessions()
-        .unwrap()
-        .open_databases(&moving())
-        .await
-        .unwrap_err();
+    let closed = sessions(&next).open_databases(&moving()).await.unwrap_err();
     assert!(
         closed.to_string().contains("not currently accepting"),
         "{closed}"

@@ -10,102 +10,75 @@ use pointsman_lab::postgres::STANDBY_SLOT;
 
 use crate::{
     pair::{Pair, until},
+    roles::{fence, guarded_promotion, replication, reverse_publisher, sessions, wal_proof},
     verbs::{SOON, breaches, close, moving, prepared, promote, token},
 };
 
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 #[tokio::test]
-async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_sessions() {
+async fn a_promotion_waits_for_replay_closure_and_deadline() {
     let pair = Pair::start(FenceLevel::SqlHba).await;
-    let (source, target, exempt) = prepared(&pair).await;
+    let (source, target, _) = prepared(&pair).await;
     let late = target.observe().await.unwrap().clock;
     let soon = late.plus(SOON);
     let at = |lsn: Lsn| token(Marker { lsn, after: lsn });
-    let open = target
-        .replication()
-        .unwrap()
-        .replay()
-        .await
-        .unwrap()
-        .replayed;
-    let answer = target
-        .guarded_promotion()
-        .unwrap()
+    let open = replication(&target).replay().await.unwrap().replayed;
+    let answer = guarded_promotion(&target)
         .promote(at(open), soon)
         .await
         .unwrap();
     assert_eq!(answer, PromoteAnswer::Refused, "a database is open");
 
-    let record = close(&source, 2, &[]).await;
+    close(&source, 2, &[]).await;
     let closed = source.observe().await.unwrap().position;
-    target
-        .replication()
-        .unwrap()
+    replication(&target)
         .await_replay(closed, SOON)
         .await
         .unwrap();
     pair.target
         .execute("postgres", "SELECT pg_wal_replay_pause()")
         .await;
-    let marker = source
-        .wal_proof()
-        .unwrap()
-        .marker("m/2", &[])
-        .await
-        .unwrap();
-    let answer = target
-        .guarded_promotion()
-        .unwrap()
+    let marker = wal_proof(&source).marker("m/2", &[]).await.unwrap();
+    let answer = guarded_promotion(&target)
         .promote(at(marker.lsn), soon)
         .await
         .unwrap();
     assert_eq!(answer, PromoteAnswer::Refused, "the marker is not replayed");
-    let stuck = target
-        .replication()
-        .unwrap()
-        .await_replay(marker.lsn, std::time::Duration::from_millis(50));
+    let stuck = replication(&target).await_replay(marker.lsn, std::time::Duration::from_millis(50));
     assert!(matches!(stuck.await, Err(ProviderError::TimedOut { .. })));
     pair.target
         .execute("postgres", "SELECT pg_wal_replay_resume()")
         .await;
-    target
-        .replication()
-        .unwrap()
+    replication(&target)
         .await_replay(marker.lsn, SOON)
         .await
         .unwrap();
-    let answer = target
-        .guarded_promotion()
-        .unwrap()
+    let answer = guarded_promotion(&target)
         .promote(at(marker.lsn), late)
         .await
         .unwrap();
     assert_eq!(answer, PromoteAnswer::Refused, "the deadline is over");
-    assert!(
-        target
-            .replication()
-            .unwrap()
-            .replay()
-            .await
-            .unwrap()
-            .in_recovery
-    );
+    assert!(replication(&target).replay().await.unwrap().in_recovery);
 
     promote(&target, marker).await;
-    let answer = target
-        .guarded_promotion()
-        .unwrap()
+    let answer = guarded_promotion(&target)
         .promote(at(marker.lsn), late)
         .await
         .unwrap();
     assert_eq!(answer, PromoteAnswer::AlreadyPrimary);
-    let replay = target
-        .replication()
-        .unwrap()
+    let replay = replication(&target)
         .await_replay(marker.lsn, SOON)
         .await
         .unwrap();
     assert!(!replay.in_recovery);
+}
+
+#[tokio::test]
+async fn a_leader_that_lost_its_sessions_enters_the_promoted_target_again() {
+    let pair = Pair::start(FenceLevel::SqlHba).await;
+    let (source, target, mut exempt) = prepared(&pair).await;
+    let record = close(&source, 2, &[]).await;
+    let marker = wal_proof(&source).marker("m/2", &[]).await.unwrap();
+    promote(&target, marker).await;
     let copy = pair.target.fence_record().await.unwrap();
     let observed = target.observe().await.unwrap();
     assert_eq!(copy.server.as_str(), "blue");
@@ -116,58 +89,35 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
     drop(target);
     let target = pair.target.attach(3).await;
     assert!(
-        target
-            .reverse_publisher()
-            .unwrap()
+        reverse_publisher(&target)
             .create_slots(&moving())
             .await
             .is_err()
     );
-    assert!(
-        target
-            .sessions()
-            .unwrap()
-            .open_databases(&moving())
-            .await
-            .is_err()
-    );
-    let mut exempt = exempt;
-    let own = target
-        .sessions()
-        .unwrap()
+    assert!(sessions(&target).open_databases(&moving()).await.is_err());
+    let own = sessions(&target)
         .reenter_databases(&moving())
         .await
         .unwrap();
     exempt.xids.extend(own);
-    let slots = target
-        .reverse_publisher()
-        .unwrap()
+    let slots = reverse_publisher(&target)
         .create_slots(&moving())
         .await
         .unwrap();
     assert_eq!(breaches(&target, &record, &[]).await, [""; 0]);
     assert_eq!(
-        target
-            .wal_proof()
-            .unwrap()
+        wal_proof(&target)
             .user_commits(fork, &exempt)
             .await
             .unwrap()
             .count,
         0
     );
-    target
-        .fence()
-        .unwrap()
-        .reopen(&record.former, &[])
-        .await
-        .unwrap();
+    fence(&target).reopen(&record.former, &[]).await.unwrap();
     let app = pair.target.connect("app", "orders").await.unwrap();
     app.run("INSERT INTO items (words) VALUES ('after')").await;
     assert_eq!(
-        target
-            .wal_proof()
-            .unwrap()
+        wal_proof(&target)
             .user_commits(fork, &exempt)
             .await
             .unwrap()
@@ -176,21 +126,14 @@ async fn a_promotion_waits_for_replay_closure_and_deadline_and_survives_lost_ses
         "reopening, and one"
     );
 
-    let link = target.replication().unwrap().standby_link().await.unwrap();
+    let link = replication(&target).standby_link().await.unwrap();
     assert_eq!(link.slot.as_deref(), Some(STANDBY_SLOT));
     for _ in 0..2 {
-        source
-            .replication()
-            .unwrap()
+        replication(&source)
             .cut_off_standby(STANDBY_SLOT)
             .await
             .unwrap();
-        target
-            .reverse_publisher()
-            .unwrap()
-            .drop_slots(&slots)
-            .await
-            .unwrap();
+        reverse_publisher(&target).drop_slots(&slots).await.unwrap();
     }
 }
 
@@ -199,53 +142,25 @@ async fn a_standby_that_is_cut_off_hears_nothing_of_the_opening() {
     let pair = Pair::start(FenceLevel::Sql).await;
     let (source, target, _) = prepared(&pair).await;
     let record = close(&source, 2, &[]).await;
-    let marker = source
-        .wal_proof()
-        .unwrap()
-        .marker("m/2", &[])
-        .await
-        .unwrap();
-    target
-        .replication()
-        .unwrap()
+    let marker = wal_proof(&source).marker("m/2", &[]).await.unwrap();
+    replication(&target)
         .await_replay(marker.lsn, SOON)
         .await
         .unwrap();
-    let link = target.replication().unwrap().standby_link().await.unwrap();
+    let link = replication(&target).standby_link().await.unwrap();
     assert_eq!(link.restore_command, "");
-    source
-        .replication()
-        .unwrap()
+    replication(&source)
         .cut_off_standby(&link.slot.unwrap())
         .await
         .unwrap();
-    source
-        .fence()
-        .unwrap()
-        .reopen(&record.former, &[])
-        .await
-        .unwrap();
-    let opened = source
-        .wal_proof()
-        .unwrap()
-        .marker("m/2", &[])
-        .await
-        .unwrap();
+    fence(&source).reopen(&record.former, &[]).await.unwrap();
+    let opened = wal_proof(&source).marker("m/2", &[]).await.unwrap();
     until("the standby's failed attempts to stream", async || {
         let missing = format!("replication slot \"{STANDBY_SLOT}\" does not exist");
         pair.target.log().matches(&missing).count() >= 2
     })
     .await;
-    assert!(
-        target
-            .replication()
-            .unwrap()
-            .replay()
-            .await
-            .unwrap()
-            .replayed
-            < opened.lsn
-    );
+    assert!(replication(&target).replay().await.unwrap().replayed < opened.lsn);
     let databases = target.observe().await.unwrap().databases;
     let orders = databases
         .iter()

@@ -8,7 +8,10 @@ use pointsman_cutover::ports::{
     ReverseSlot, SubscriptionSpec,
 };
 
-use crate::pair::{MOVING, Pair};
+use crate::{
+    pair::{MOVING, Pair},
+    roles::{fence, guarded_promotion, preparation, replication, sessions},
+};
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
@@ -19,37 +22,12 @@ pub(crate) fn moving() -> Vec<String> {
 /// Both servers under control of epoch 1, prepared, with their sessions open.
 pub(crate) async fn prepared(pair: &Pair) -> (ControlledServer, ControlledServer, Exempt) {
     let (source, target) = (pair.source.attach(1).await, pair.target.attach(1).await);
-    source
-        .sessions()
-        .unwrap()
-        .open_databases(&moving())
-        .await
-        .unwrap();
-    let exempt = source
-        .preparation()
-        .unwrap()
-        .prepare(&moving())
-        .await
-        .unwrap();
+    sessions(&source).open_databases(&moving()).await.unwrap();
+    let exempt = preparation(&source).prepare(&moving()).await.unwrap();
     let made = source.observe().await.unwrap().position;
-    target
-        .replication()
-        .unwrap()
-        .await_replay(made, SOON)
-        .await
-        .unwrap();
-    target
-        .sessions()
-        .unwrap()
-        .open_databases(&moving())
-        .await
-        .unwrap();
-    source
-        .sessions()
-        .unwrap()
-        .open_databases(&moving())
-        .await
-        .unwrap();
+    replication(&target).await_replay(made, SOON).await.unwrap();
+    sessions(&target).open_databases(&moving()).await.unwrap();
+    sessions(&source).open_databases(&moving()).await.unwrap();
     (source, target, exempt)
 }
 
@@ -71,19 +49,9 @@ pub(crate) async fn close(
     spare: &[ReverseSlot],
 ) -> FenceRecord {
     let request = request(server, epoch).await;
-    let closed = server.fence().unwrap().close(&request).await.unwrap();
-    server
-        .sessions()
-        .unwrap()
-        .await_starting_backends()
-        .await
-        .unwrap();
-    server
-        .sessions()
-        .unwrap()
-        .end_sessions(spare, SOON)
-        .await
-        .unwrap();
+    let closed = fence(server).close(&request).await.unwrap();
+    sessions(server).await_starting_backends().await.unwrap();
+    sessions(server).end_sessions(spare, SOON).await.unwrap();
     FenceRecord {
         former: closed,
         ..request
@@ -96,16 +64,10 @@ pub(crate) async fn breaches(
     record: &FenceRecord,
     spare: &[ReverseSlot],
 ) -> Vec<String> {
-    let breaches = server
-        .fence()
-        .unwrap()
-        .breaches(record, spare)
-        .await
-        .unwrap();
+    let breaches = fence(server).breaches(record, spare).await.unwrap();
     breaches.into_iter().map(|breach| breach.message).collect()
 }
 
-/// Promotes a target that has replayed the marker of a closed source.
 /// The token of a source that was closed at `marker`.
 pub(crate) fn token(marker: Marker) -> FenceToken {
     FenceToken {
@@ -117,35 +79,22 @@ pub(crate) fn token(marker: Marker) -> FenceToken {
     }
 }
 
+/// Promotes a target that has replayed the marker of a closed source.
 pub(crate) async fn promote(target: &ControlledServer, marker: Marker) {
-    target
-        .replication()
-        .unwrap()
+    replication(target)
         .await_replay(marker.lsn, SOON)
         .await
         .unwrap();
-    target
-        .sessions()
-        .unwrap()
-        .end_sessions(&[], SOON)
-        .await
-        .unwrap();
+    sessions(target).end_sessions(&[], SOON).await.unwrap();
     let deadline = target.observe().await.unwrap().clock.plus(SOON);
     assert_eq!(
-        target
-            .guarded_promotion()
-            .unwrap()
+        guarded_promotion(target)
             .promote(token(marker), deadline)
             .await
             .unwrap(),
         PromoteAnswer::Asked
     );
-    target
-        .guarded_promotion()
-        .unwrap()
-        .await_primary(SOON)
-        .await
-        .unwrap();
+    guarded_promotion(target).await_primary(SOON).await.unwrap();
 }
 
 pub(crate) fn subscriptions(pair: &Pair, slots: &[ReverseSlot]) -> Vec<SubscriptionSpec> {

@@ -7,10 +7,13 @@ use pointsman_cutover::ports::{
 
 use crate::{
     pair::{MOVING, Pair, Session, provider, until},
+    roles::{
+        fence, guarded_promotion, preparation, probe_table, replication, reverse_publisher,
+        reverse_subscriber, sessions, wal_proof,
+    },
     verbs::{SOON, breaches, close, moving, prepared, promote, request, subscriptions, token},
 };
 
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 #[tokio::test]
 async fn a_pair_moves_forward_and_back_without_losing_a_row() {
     let pair = Pair::start(FenceLevel::SqlHba).await;
@@ -35,51 +38,8 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
     let armed = proven_stream(&pair, &source, &target, &slots).await;
 
     delivered(&target, &slots).await;
-    for datname in moving() {
-        let values = target
-            .reverse_publisher()
-            .unwrap()
-            .sequences(&datname)
-            .await
-            .unwrap();
-        source
-            .reverse_subscriber()
-            .unwrap()
-            .set_sequences(&datname, &values)
-            .await
-            .unwrap();
-    }
-    source
-        .reverse_subscriber()
-        .unwrap()
-        .disable_subscriptions(&moving())
-        .await
-        .unwrap();
-    source
-        .fence()
-        .unwrap()
-        .restore_access_rules(&record.former)
-        .await
-        .unwrap();
-    source
-        .fence()
-        .unwrap()
-        .await_access_rules(AccessRules::Former, SOON)
-        .await
-        .unwrap();
+    moved_back(&source, &target, &record, &armed).await;
     assert_eq!(pair.source.hba(), serving, "pg_hba.conf differs");
-    source
-        .reverse_subscriber()
-        .unwrap()
-        .restore_logins(&armed)
-        .await
-        .unwrap();
-    source
-        .fence()
-        .unwrap()
-        .reopen(&record.former, &[])
-        .await
-        .unwrap();
     for datname in MOVING {
         let session = pair.source.connect("app", datname).await.unwrap();
         session
@@ -96,26 +56,7 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
     pair.source.connect("boss", "idle").await.unwrap();
     assert_eq!(pair.source.fence_record().await, None);
 
-    for _ in 0..2 {
-        source
-            .reverse_subscriber()
-            .unwrap()
-            .drop_subscriptions(&moving())
-            .await
-            .unwrap();
-        target
-            .reverse_publisher()
-            .unwrap()
-            .drop_slots(&slots)
-            .await
-            .unwrap();
-    }
-    source
-        .preparation()
-        .unwrap()
-        .unprepare(&moving())
-        .await
-        .unwrap();
+    taken_down(&source, &target, &slots).await;
     let rest = pair.source.connect("postgres", "orders").await.unwrap();
     let left = "SELECT count(*) FROM pg_publication, pg_subscription";
     assert_eq!(rest.ask(left).await, "0");
@@ -129,26 +70,14 @@ pub(crate) async fn moved_forward(
 ) -> FenceRecord {
     let record = close(source, 2, &[]).await;
     assert_eq!(breaches(source, &record, &[]).await, [""; 0]);
-    let refusal = source
-        .sessions()
-        .unwrap()
-        .try_connect("orders")
-        .await
-        .unwrap();
+    let refusal = sessions(source).try_connect("orders").await.unwrap();
     assert!(
         matches!(refusal, ConnectionAttempt::Refused { .. }),
         "{refusal:?}"
     );
-    let marker = source
-        .wal_proof()
-        .unwrap()
-        .marker("m/2", &[])
-        .await
-        .unwrap();
+    let marker = wal_proof(source).marker("m/2", &[]).await.unwrap();
     promote(target, marker).await;
-    let proof = source
-        .wal_proof()
-        .unwrap()
+    let proof = wal_proof(source)
         .user_commits(marker.after, exempt)
         .await
         .unwrap();
@@ -165,37 +94,21 @@ pub(crate) async fn primed_and_opened(
     exempt: &Exempt,
 ) -> Vec<ReverseSlot> {
     let fork = target.observe().await.unwrap().replayed.unwrap();
-    target
-        .sessions()
-        .unwrap()
-        .await_starting_backends()
-        .await
-        .unwrap();
-    target
-        .sessions()
-        .unwrap()
-        .end_sessions(&[], SOON)
-        .await
-        .unwrap();
-    let slots = target
-        .reverse_publisher()
-        .unwrap()
+    sessions(target).await_starting_backends().await.unwrap();
+    sessions(target).end_sessions(&[], SOON).await.unwrap();
+    let slots = reverse_publisher(target)
         .create_slots(&moving())
         .await
         .unwrap();
     assert_eq!(
         slots,
-        target
-            .reverse_publisher()
-            .unwrap()
+        reverse_publisher(target)
             .create_slots(&moving())
             .await
             .unwrap()
     );
     assert_eq!(
-        target
-            .wal_proof()
-            .unwrap()
+        wal_proof(target)
             .user_commits(fork, exempt)
             .await
             .unwrap()
@@ -203,12 +116,7 @@ pub(crate) async fn primed_and_opened(
         0
     );
     let idle = ["idle".to_owned()];
-    target
-        .fence()
-        .unwrap()
-        .reopen(&record.former, &idle)
-        .await
-        .unwrap();
+    fence(target).reopen(&record.former, &idle).await.unwrap();
     slots
 }
 
@@ -219,53 +127,28 @@ async fn proven_stream(
     target: &ControlledServer,
     slots: &[ReverseSlot],
 ) -> Armed {
-    source
-        .fence()
-        .unwrap()
+    fence(source)
         .await_access_rules(AccessRules::Fenced, SOON)
         .await
         .unwrap();
-    let armed = source
-        .reverse_subscriber()
-        .unwrap()
+    let armed = reverse_subscriber(source)
         .arm(&subscriptions(pair, slots))
         .await
         .unwrap();
     assert_eq!(armed.nologin_roles, ["boss"]);
-    let again = source
-        .reverse_subscriber()
-        .unwrap()
+    let again = reverse_subscriber(source)
         .arm(&subscriptions(pair, slots))
         .await
         .unwrap();
     assert_eq!(again, armed, "a second arming forgets what the first took");
     for datname in moving() {
-        target
-            .probe_table()
-            .unwrap()
-            .write_probe(&datname, 7)
-            .await
-            .unwrap();
+        probe_table(target).write_probe(&datname, 7).await.unwrap();
         until("the probe row over the reverse stream", async || {
-            source
-                .probe_table()
-                .unwrap()
-                .read_probe(&datname)
-                .await
-                .unwrap()
-                == Some(7)
+            probe_table(source).read_probe(&datname).await.unwrap() == Some(7)
         })
         .await;
     }
-    assert_eq!(
-        source
-            .reverse_subscriber()
-            .unwrap()
-            .apply_errors()
-            .await
-            .unwrap(),
-        0
-    );
+    assert_eq!(reverse_subscriber(source).apply_errors().await.unwrap(), 0);
     for role in ["app", "boss"] {
         let error = pair.source.connect(role, "orders").await.err().unwrap();
         assert!(error.contains("pg_hba.conf rejects connection"), "{error}");
@@ -277,16 +160,9 @@ async fn proven_stream(
 async fn delivered(target: &ControlledServer, slots: &[ReverseSlot]) {
     let back = close(target, 3, slots).await;
     assert_eq!(breaches(target, &back, slots).await, [""; 0]);
-    let marker = target
-        .wal_proof()
-        .unwrap()
-        .marker("m/3", &moving())
-        .await
-        .unwrap();
+    let marker = wal_proof(target).marker("m/3", &moving()).await.unwrap();
     until("the subscribers' confirmation of the marker", async || {
-        let progress = target
-            .reverse_publisher()
-            .unwrap()
+        let progress = reverse_publisher(target)
             .slot_progress(slots)
             .await
             .unwrap();
@@ -296,6 +172,51 @@ async fn delivered(target: &ControlledServer, slots: &[ReverseSlot]) {
                 .all(|slot| slot.streaming && slot.confirmed >= marker.lsn)
     })
     .await;
+}
+
+/// From a closed target to an open source, with the sequences and rules that it needs.
+async fn moved_back(
+    source: &ControlledServer,
+    target: &ControlledServer,
+    record: &FenceRecord,
+    armed: &Armed,
+) {
+    for datname in moving() {
+        let values = reverse_publisher(target).sequences(&datname).await.unwrap();
+        reverse_subscriber(source)
+            .set_sequences(&datname, &values)
+            .await
+            .unwrap();
+    }
+    reverse_subscriber(source)
+        .disable_subscriptions(&moving())
+        .await
+        .unwrap();
+    fence(source)
+        .restore_access_rules(&record.former)
+        .await
+        .unwrap();
+    fence(source)
+        .await_access_rules(AccessRules::Former, SOON)
+        .await
+        .unwrap();
+    reverse_subscriber(source)
+        .restore_logins(armed)
+        .await
+        .unwrap();
+    fence(source).reopen(&record.former, &[]).await.unwrap();
+}
+
+/// Removes everything that the migration made, twice as after a crash.
+async fn taken_down(source: &ControlledServer, target: &ControlledServer, slots: &[ReverseSlot]) {
+    for _ in 0..2 {
+        reverse_subscriber(source)
+            .drop_subscriptions(&moving())
+            .await
+            .unwrap();
+        reverse_publisher(target).drop_slots(slots).await.unwrap();
+    }
+    preparation(source).unprepare(&moving()).await.unwrap();
 }
 
 #[tokio::test]
@@ -315,33 +236,22 @@ async fn a_dry_run_shows_the_statements_and_changes_nothing() {
     let source = paper.attach(&pair.source.server(), &control).await.unwrap();
     let standby = paper.attach(&pair.target.server(), &control).await.unwrap();
 
-    let closed = source
-        .fence()
-        .unwrap()
+    let closed = fence(&source)
         .close(&request(&source, 2).await)
         .await
         .unwrap();
     assert_eq!(closed.databases, before.databases);
-    let marker = source
-        .wal_proof()
-        .unwrap()
-        .marker("m/2", &[])
-        .await
-        .unwrap();
+    let marker = wal_proof(&source).marker("m/2", &[]).await.unwrap();
     let deadline = standby.observe().await.unwrap().clock.plus(SOON);
-    standby
-        .guarded_promotion()
-        .unwrap()
+    guarded_promotion(&standby)
         .promote(token(marker), deadline)
         .await
         .unwrap();
-    standby
-        .reverse_publisher()
-        .unwrap()
+    reverse_publisher(&standby)
         .create_slots(&moving())
         .await
         .unwrap();
-    standby.fence().unwrap().reopen(&closed, &[]).await.unwrap();
+    fence(&standby).reopen(&closed, &[]).await.unwrap();
 
     let lines = recorder.lines().join("\n");
     for statement in [
@@ -354,15 +264,7 @@ async fn a_dry_run_shows_the_statements_and_changes_nothing() {
         assert!(lines.contains(statement), "{statement} is not in:\n{lines}");
     }
     assert_eq!(real.observe().await.unwrap().databases, before.databases);
-    assert!(
-        target
-            .replication()
-            .unwrap()
-            .replay()
-            .await
-            .unwrap()
-            .in_recovery
-    );
+    assert!(replication(&target).replay().await.unwrap().in_recovery);
     assert_eq!(pair.source.hba(), serving);
     assert_eq!(pair.source.fence_record().await, None);
 }
