@@ -11,6 +11,7 @@ mod clock;
 mod data_plane;
 mod database;
 mod evidence;
+mod manual_clock;
 
 pub use alarm::{Alarm, AlarmSource, AlarmSubject};
 pub use clock::{Clock, Deadline, Elapsed, Monotonic, SystemClock};
@@ -27,6 +28,7 @@ pub use database::{
     SubscriptionSpec, UserCommits, WalProof, WriteAttempt,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
+pub use manual_clock::ManualClock;
 
 /// Everything outside that the engine touches.
 #[derive(Clone, Debug)]

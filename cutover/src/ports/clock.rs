@@ -118,15 +118,13 @@ impl Clock for SystemClock {
 }
 
 #[cfg(test)]
-pub(crate) mod manual;
-
-#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use futures_util::{FutureExt as _, poll};
 
-    use super::{manual::ManualClock, *};
+    use super::*;
+    use crate::ports::ManualClock;
 
     #[tokio::test]
     async fn a_sleep_ends_when_its_time_has_passed_and_not_before() {

@@ -7,18 +7,19 @@ use async_trait::async_trait;
 use pointsman_catalog::UnixMillis;
 use tokio::sync::watch;
 
-use super::{Clock, Monotonic};
+use super::clock::{Clock, Monotonic};
 
-/// A clock that stands still until a test moves it.
+/// A clock that stands still until it is moved: for tests and simulation.
 #[derive(Clone, Debug)]
-pub(crate) struct ManualClock {
+pub struct ManualClock {
     wall: Arc<Mutex<UnixMillis>>,
     since_origin: watch::Sender<Duration>,
 }
 
 impl ManualClock {
     /// A clock whose wall time is `now`.
-    pub(crate) fn at(now: UnixMillis) -> Self {
+    #[must_use]
+    pub fn at(now: UnixMillis) -> Self {
         Self {
             wall: Arc::new(Mutex::new(now)),
             since_origin: watch::Sender::new(Duration::ZERO),
@@ -26,14 +27,14 @@ impl ManualClock {
     }
 
     /// Lets `duration` pass, on both times.
-    pub(crate) fn advance(&self, duration: Duration) {
+    pub fn advance(&self, duration: Duration) {
         let wall = self.now().plus(duration);
         self.set_wall(wall);
         self.since_origin.send_modify(|since| *since += duration);
     }
 
     /// Sets the wall clock as an operator or NTP does; the monotonic time knows nothing of it.
-    pub(crate) fn set_wall(&self, now: UnixMillis) {
+    pub fn set_wall(&self, now: UnixMillis) {
         *self.wall.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 }
