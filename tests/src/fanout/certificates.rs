@@ -1,13 +1,10 @@
 //! What a server and its clients need for mutual TLS: one authority, made for one run.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use pointsman_lab::authority::{Authority, Claims};
 use pointsman_xds::{ServerTls, TlsFiles};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType,
-};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,21 +15,12 @@ use rustls::{ClientConfig, RootCertStore};
 /// # Errors
 /// A file cannot be written.
 pub(super) fn make(folder: &Path) -> anyhow::Result<()> {
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-    let server = CertificateParams::new([HOST.to_owned()])?;
-    let mut client = CertificateParams::default();
-    client.subject_alt_names = vec![SanType::URI("spiffe://bench/sidecar".try_into()?)];
-    client.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    for (name, params) in [(SERVER, server), (CLIENT, client)] {
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &authority)?;
-        fs::write(folder.join(name).with_extension("pem"), certificate.pem())?;
-        fs::write(folder.join(name).with_extension("key"), key.serialize_pem())?;
+    let authority = Authority::new("bench")?;
+    for name in [SERVER, CLIENT] {
+        authority.issue(folder, name, Claims::of("/bench"))?;
     }
-    Ok(fs::write(folder.join(AUTHORITY), authority.pem())?)
+    authority.write(folder.join(AUTHORITY))?;
+    Ok(())
 }
 
 /// The server's part of `folder`.
