@@ -12,8 +12,9 @@ use envoy_types::{
                     cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig},
                 },
                 core::v3::{
-                    Address, AggregatedConfigSource, ApiVersion, ConfigSource, SocketAddress,
-                    address, config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
+                    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Locality,
+                    SocketAddress, address, config_source::ConfigSourceSpecifier,
+                    socket_address::PortSpecifier,
                 },
                 endpoint::v3::{
                     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
@@ -61,6 +62,12 @@ pub(crate) fn endpoints(cluster: &str, port: u32) -> Resource {
         cluster_name: cluster.to_owned(),
         endpoints: vec![LocalityLbEndpoints {
             lb_endpoints: vec![endpoint],
+            // Envoy needs neither; gRPC skips a locality without a name and a weight.
+            locality: Some(Locality {
+                region: "here".to_owned(),
+                ..Default::default()
+            }),
+            load_balancing_weight: Some(protobuf::UInt32Value { value: 1 }),
             ..Default::default()
         }],
         ..Default::default()

@@ -1,5 +1,9 @@
 //! A server with one group, and streams to it.
 
+#[path = "../../examples/flip/resources.rs"]
+#[expect(dead_code, reason = "the example is for Envoy")]
+mod resources;
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -9,25 +13,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use envoy_types::pb::envoy::{
-    config::{
-        cluster::v3::{
-            Cluster,
-            cluster::{ClusterDiscoveryType, DiscoveryType},
-        },
-        core::v3::Node,
-        endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints},
-    },
+    config::core::v3::Node,
     service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
 };
 use pointsman_lab::ports::free_port;
 use pointsman_xds::{
     Convergence, Fleet, Group, Limits, NodeDescription, NodeDirectory, NodeId, Peer,
-    PermissionDenied, Policy, Resource, ResourceType, Sequence, ServeError, Snapshot,
-    SnapshotCache, TelemetrySink, XdsServer,
+    PermissionDenied, Policy, Resource, Sequence, ServeError, Snapshot, SnapshotCache,
+    TelemetrySink, XdsServer,
 };
-use prost::Message as _;
 use tokio::{
     net::TcpListener,
     sync::mpsc,
@@ -81,11 +76,11 @@ impl TestControlPlane {
         }
     }
 
-    /// One cluster, `writer`, with endpoints of this priority.
-    pub(crate) fn publish(&self, priority: u32) -> Sequence {
+    /// One cluster, `writer`, with an endpoint at this port.
+    pub(crate) fn publish(&self, port: u32) -> Sequence {
         let snapshot = Snapshot::builder()
             .insert(cluster("writer"))
-            .insert(assignment("writer", priority))
+            .insert(assignment("writer", port))
             .build()
             .unwrap();
         self.cache
@@ -169,32 +164,11 @@ pub(crate) fn node() -> Option<Node> {
 }
 
 pub(crate) fn cluster(name: &str) -> Resource {
-    let cluster = Cluster {
-        name: name.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
-        ..Default::default()
-    };
-    Resource::new(
-        ResourceType::Cluster,
-        name,
-        Bytes::from(cluster.encode_to_vec()),
-    )
+    resources::cluster(name, Duration::from_secs(1))
 }
 
-pub(crate) fn assignment(name: &str, priority: u32) -> Resource {
-    let assignment = ClusterLoadAssignment {
-        cluster_name: name.to_owned(),
-        endpoints: vec![LocalityLbEndpoints {
-            priority,
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    Resource::new(
-        ResourceType::Endpoints,
-        name,
-        Bytes::from(assignment.encode_to_vec()),
-    )
+pub(crate) fn assignment(name: &str, port: u32) -> Resource {
+    resources::endpoints(name, port)
 }
 
 /// # Panics
