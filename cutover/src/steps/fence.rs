@@ -45,7 +45,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     };
     let proof = Proof::new(
         format!(
-            "{} is closed: {} sessions ended ({} by the sidecars' word), new ones refused",
+            "{} is closed: {} sessions ended ({} reported by sidecars), new ones refused",
             both.source.name(),
             source.ended,
             reported.count()
@@ -81,7 +81,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let marker = fenced.marker;
     let proof = Proof::new(
         format!(
-            "{} is closed: {} sessions ended ({} by the sidecars' word), new ones refused",
+            "{} is closed: {} sessions ended ({} reported by sidecars), new ones refused",
             target.name(),
             fenced.ended,
             reported.count()

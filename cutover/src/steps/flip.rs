@@ -7,7 +7,7 @@ use super::{
     Failure, Proof, Run,
     outcome::with_learned,
     prove,
-    routes::{Readers, convergence_words},
+    routes::{Readers, convergence_message},
 };
 use crate::{
     machine::Side,
@@ -32,7 +32,7 @@ async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {
     let publication = run.routes().serve(writer, Readers::OnTarget).await?;
     let convergence = run.routes().converge(&publication).await;
     Ok(Proof::new(
-        format!("{writer} serves; {}", convergence_words(&convergence)),
+        format!("{writer} serves; {}", convergence_message(&convergence)),
         json!({
             "sequence": publication.sequence,
             "epochs": publication.epochs,
@@ -52,10 +52,10 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let convergence = run.routes().converge(&publication).await;
     let left_behind = take_down_stream(run, &moving).await.err();
     let message = match &left_behind {
-        None => format!("{writer} serves; {}", convergence_words(&convergence)),
+        None => format!("{writer} serves; {}", convergence_message(&convergence)),
         Some(failure) => format!(
             "{writer} serves; {}; left behind, to be dropped by hand: {}",
-            convergence_words(&convergence),
+            convergence_message(&convergence),
             failure.message
         ),
     };

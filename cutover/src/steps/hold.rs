@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Failure, Proof, Run,
     outcome::with_learned,
-    routes::{HoldWindow, convergence_words, known_servers},
+    routes::{HoldWindow, convergence_message, known_servers},
 };
 use crate::{
     machine::{Direction, ReaderRoutes},
@@ -61,7 +61,7 @@ async fn hold(
     if direction == Direction::Forward && !convergence.reached {
         return Err(Failure::condition(format!(
             "not every registered sidecar acknowledged the hold within {deadline:?}: {}",
-            convergence_words(&convergence)
+            convergence_message(&convergence)
         )));
     }
     // An acknowledgement says that a sidecar has accepted the hold, not that its workers
@@ -71,8 +71,8 @@ async fn hold(
     let reported = run.routes().reported(direction);
     Ok(Proof::new(
         format!(
-            "{}; on {} by their word: {reported}",
-            convergence_words(&convergence),
+            "{}; on {} they report {reported}",
+            convergence_message(&convergence),
             run.routes().leaving(direction)
         ),
         json!({

@@ -10,7 +10,7 @@ use super::{
     arm::stream_health,
     catch_up,
     outcome::with_learned,
-    routes::convergence_words,
+    routes::convergence_message,
     sessions::{Both, enter},
 };
 use crate::{
@@ -261,13 +261,13 @@ fn vetoed(rehearsal: &Rehearsal, deadline: Duration) -> Option<String> {
         return Some(format!(
             "not every canary took a change that moves nothing within {deadline:?}, and no other \
              sidecar was sent it: {}",
-            convergence_words(canaries)
+            convergence_message(canaries)
         ));
     }
     let fleet = fleet.as_ref().filter(|fleet| !fleet.reached)?;
     Some(format!(
         "not every registered sidecar took a change that moves nothing within {deadline:?}: {}",
-        convergence_words(fleet)
+        convergence_message(fleet)
     ))
 }
 

@@ -175,7 +175,7 @@ pub(super) fn known_servers(route: &Route) -> Vec<ServerName> {
 }
 
 /// One line on who did what with a publication.
-pub(super) fn convergence_words(convergence: &Convergence) -> String {
+pub(super) fn convergence_message(convergence: &Convergence) -> String {
     let mut parts = vec![format!(
         "{} sidecars acknowledged",
         convergence.acknowledged.len()

@@ -68,7 +68,7 @@ pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
             })
             .collect(),
         old_writer: status.old_writer.as_ref().map_or_else(String::new, |left| {
-            format!("{left} on {}, by the sidecars' word", migration.source)
+            format!("{left} on {}, as the sidecars report", migration.source)
         }),
         alarm_troubles: status.alarm_troubles.clone(),
         timeline: status.entries.iter().map(entry).collect(),

@@ -252,7 +252,7 @@ async fn sidecars_that_cannot_reach_the_new_writer_raise_an_alarm() -> Result<()
     let status = env
         .until("the old writer is seen to be empty", |status| {
             let left = status["old_writer"].as_str();
-            left == Some("0 sessions on blue, by the sidecars' word")
+            left == Some("0 sessions on blue, as the sidecars report")
         })
         .await?;
     let hold = status["timeline"].as_array().into_iter().flatten();

@@ -9,7 +9,7 @@ use crate::{
     ports::{AccessRules, Clock, ControlledServer, ProviderError},
     steps::{
         Failure, Proof, Run, prime, prove,
-        routes::{Readers, convergence_words},
+        routes::{Readers, convergence_message},
     },
 };
 
@@ -35,7 +35,7 @@ pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof
     let proof = Proof::new(
         format!(
             "{source} serves; {seen}; {}",
-            convergence_words(&convergence)
+            convergence_message(&convergence)
         ),
         json!({
             "sequence": publication.sequence,

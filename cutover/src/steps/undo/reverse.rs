@@ -8,7 +8,7 @@ use crate::{
     steps::{
         Failure, Proof, Run, fence,
         outcome::with_learned,
-        routes::{Readers, convergence_words},
+        routes::{Readers, convergence_message},
     },
 };
 
@@ -42,7 +42,7 @@ async fn serve_target(run: &Run<'_>, left_open: Option<String>) -> Result<Proof,
     let publication = run.routes().serve(target, Readers::OnTarget).await?;
     let convergence = run.routes().converge(&publication).await;
     Ok(Proof::new(
-        format!("{target} serves on; {}", convergence_words(&convergence)),
+        format!("{target} serves on; {}", convergence_message(&convergence)),
         json!({
             "sequence": publication.sequence,
             "convergence": convergence,
