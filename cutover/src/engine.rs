@@ -41,7 +41,7 @@ pub struct NewMigration {
     pub name: String,
     pub source: ServerName,
     pub target: ServerName,
-    /// Of databases on the source that the catalogue does not list, by `datname`.
+    /// Policies of the databases on the source that the catalogue does not list, by `datname`.
     pub unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
 }
 
@@ -125,7 +125,7 @@ impl Engine {
         self.settled(name).await
     }
 
-    /// Before the point of no return aborts the switch, after it switches back. Where that
+    /// Aborts a switch before its point of no return; switches back after it. Where that
     /// would lose writes nobody accepted, the refusal says how many.
     pub async fn rollback(&self, name: &str, accept_loss: bool) -> Result<Status, EngineError> {
         self.ask(name, OperatorRequest::Rollback { accept_loss })

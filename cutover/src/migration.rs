@@ -31,7 +31,7 @@ pub struct Migration {
     pub source: ServerName,
     pub target: ServerName,
     pub databases: Vec<PlannedDatabase>,
-    /// By `datname`.
+    /// Policies, by `datname`.
     pub unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
     pub machine: Machine,
     /// When a preflight last found nothing that blocks.

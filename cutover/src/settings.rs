@@ -24,7 +24,7 @@ pub struct Settings {
     pub promote: Duration,
     /// How long an undo tries to reach the source before it calls an operator.
     pub undo: Duration,
-    /// Between looks at the reverse stream during a bake.
+    /// The interval between looks at the reverse stream during a bake.
     pub watch_interval: Duration,
     /// How long a bake is expected to last; checks look that far ahead.
     pub bake: Duration,

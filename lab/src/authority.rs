@@ -29,7 +29,7 @@ pub struct Issued {
 /// What a certificate says.
 #[derive(Clone, Copy, Debug)]
 pub struct Claims<'a> {
-    /// Of the SPIFFE ID, without the trust domain: `/pointsman/viewer/bob`.
+    /// The path of the SPIFFE ID, such as `/pointsman/viewer/bob`.
     pub path: &'a str,
     pub trust_domain: &'a str,
     pub expired: bool,

@@ -55,9 +55,9 @@ pub struct ControlPlane {
 /// More flags; without any, everything is plain text on loopback.
 #[derive(Clone, Debug, Default)]
 pub struct Security {
-    /// Of `serve`.
+    /// Arguments of `serve`.
     pub serve: Vec<OsString>,
-    /// Of every other verb; then the admin address is one with https.
+    /// Arguments of every other verb. If there are any, the admin address begins with https.
     pub verbs: Vec<OsString>,
     /// Environment variables of `serve`.
     pub environment: Vec<(OsString, OsString)>,

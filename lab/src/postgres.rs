@@ -77,7 +77,7 @@ impl Default for PairOptions {
 pub struct PostgresPair {
     pub source: PostgresServer,
     pub target: PostgresServer,
-    /// Between `target` and `source`, where it was asked for.
+    /// The gate between `target` and `source`, if the options ask for one.
     pub replication: Option<Gate>,
 }
 

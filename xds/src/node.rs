@@ -72,9 +72,10 @@ pub struct NodeDescription {
 impl NodeDescription {
     pub const MAX_METADATA: usize = 64;
     pub const MAX_FEATURES: usize = 64;
-    /// In bytes. Ids are stored, logged and displayed; a longer one is refused.
+    /// The maximal length of an id in bytes. A longer one is refused: ids are stored, logged and
+    /// displayed.
     pub const MAX_ID: usize = 256;
-    /// In bytes, of each other text. A longer one is cut.
+    /// The maximal length of each other text in bytes. A longer one is cut.
     pub const MAX_TEXT: usize = 256;
 }
 

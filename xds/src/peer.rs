@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc};
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub address: SocketAddr,
-    /// From the client's certificate; `None` on a connection without TLS.
+    /// The identity in the client's certificate; `None` on a connection without TLS.
     pub identity: Option<Identity>,
 }
 
@@ -15,7 +15,7 @@ pub struct Peer {
 pub struct Identity(Arc<str>);
 
 impl Identity {
-    /// In bytes, of the whole URI; section 2.3 of the standard.
+    /// The maximal length of the whole URI in bytes; section 2.3 of the standard.
     pub const MAX_LENGTH: usize = 2048;
 
     /// Parses a SPIFFE ID. An id without a path names the trust domain itself, never a workload.
@@ -78,7 +78,7 @@ impl fmt::Display for Identity {
 pub struct TrustDomain(Arc<str>);
 
 impl TrustDomain {
-    /// In bytes; section 2.3 of the standard.
+    /// The maximal length in bytes; section 2.3 of the standard.
     pub const MAX_LENGTH: usize = 255;
 
     #[must_use]

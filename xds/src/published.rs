@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct PublishedSnapshot {
     pub(crate) sequence: Sequence,
     pub(crate) snapshot: Snapshot,
-    /// By type; `None` in a group's first snapshot.
+    /// The changes of each type; `None` in a group's first snapshot.
     changes: [Option<Arc<Changes>>; ResourceType::ALL.len()],
     /// The server instance that first asked for a nonce, and that nonce. All its streams share it.
     nonce: OnceLock<(Arc<str>, Arc<str>)>,

@@ -19,8 +19,8 @@ impl Sequence {
 }
 
 impl From<u64> for Sequence {
-    /// For a number that [`Sequence::get`] returned in this process. No node ever converges on a
-    /// number that this process has not assigned.
+    /// Makes a sequence of a number that [`Sequence::get`] returned in this process. No node ever
+    /// converges on another number.
     fn from(number: u64) -> Self {
         Self(number)
     }

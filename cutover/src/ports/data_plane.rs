@@ -71,7 +71,7 @@ pub struct Convergence {
 /// What became of a change that moves nothing.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Rehearsal {
-    /// Of the sidecars that tried it first; `None` if there are no such.
+    /// The convergence of the canaries; `None` if there are none.
     pub canaries: Option<Convergence>,
     /// `None` if a canary stopped it: nobody else was sent it.
     pub fleet: Option<Convergence>,

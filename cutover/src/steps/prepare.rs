@@ -295,7 +295,7 @@ fn incomplete(membership: &Membership) -> Option<String> {
     Some(format!("sidecar {node} is not in step: {reason}"))
 }
 
-/// In bytes of WAL; applied in some tens of milliseconds.
+/// A lag in bytes of WAL that is applied within tens of milliseconds.
 const SMALL_LAG: u64 = 1 << 20;
 const POLL: Duration = Duration::from_millis(20);
 /// A standby that has not replayed some kilobytes within this time is not close enough

@@ -25,5 +25,5 @@ async fn recorded(run: &Run<'_>, side: Side) -> Result<Option<FormerSettings>, F
         .or_else(|| migration.facts.closed(side).cloned()))
 }
 
-/// Between two tries of a server that does not answer.
+/// The pause between two tries of a server that does not answer.
 const RETRY: Duration = Duration::from_millis(50);

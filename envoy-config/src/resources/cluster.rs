@@ -29,7 +29,7 @@ pub(super) fn eds(name: &str) -> Rendered {
 }
 
 /// A cluster that carries no traffic and tries each of its endpoints by connecting to it.
-/// Without endpoints it does nothing.
+/// A probe cluster without endpoints tries nothing.
 pub(super) fn probe(name: &str) -> Rendered {
     rendered(Cluster {
         health_checks: vec![connect_check()],
@@ -103,7 +103,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Each try costs the server a process, and a fleet makes as many as it has sidecars.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between tries of an endpoint that was not reached.
+/// The pause between tries of an endpoint that was not reached.
 const PROBE_RETRY: Duration = Duration::from_secs(1);
 
 /// Out of the way: the sidecar's overload manager limits connections where they arrive,

@@ -121,7 +121,7 @@ fn bounded(mut message: String) -> String {
     message
 }
 
-/// In bytes. Percent-encoded a byte takes three, which stays below 16 KiB.
+/// The maximal length in bytes. Percent-encoding makes three of one, which stays below 16 KiB.
 const MAX_MESSAGE: usize = 4_000;
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl AlarmSource for ConnectFailures {
     }
 }
 
-/// Between two looks: sidecars report twice as often.
+/// The interval between two looks. Sidecars report twice as often.
 const LOOK: Duration = Duration::from_secs(1);
 
 const NAMED: usize = 8;

@@ -25,7 +25,7 @@ pub(crate) struct WriteProbe {
     view: Arc<FleetView>,
     providers: Providers,
     settings: ProbeSettings,
-    /// By database, of the bake that is watched.
+    /// The records of the current bake, by database.
     records: Mutex<BTreeMap<DatabaseName, ProbeRecord>>,
 }
 
@@ -43,11 +43,11 @@ struct ProbeRecord {
 /// How often the probe runs, and when the alarm fires.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ProbeSettings {
-    /// Between two probes of one database.
+    /// The time between two probes of one database.
     pub(crate) interval: Duration,
     /// Consecutive failures that fire.
     pub(crate) failures: u32,
-    /// Of one probe, from connecting to the commit.
+    /// How long one probe may take, from connecting to the commit.
     pub(crate) timeout: Duration,
 }
 

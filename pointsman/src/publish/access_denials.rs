@@ -127,7 +127,7 @@ fn forget_oldest(principals: &mut BTreeMap<String, Principal>) {
 const MAX_PRINCIPALS: usize = 256;
 /// Different reasons that are kept of one principal, each with its text.
 const MAX_REASONS: usize = 16;
-/// In bytes, of a name that is kept.
+/// The maximal length of a name that is kept, in bytes.
 const MAX_NAME: usize = 128;
 const MORE: &str = "it asked for more than is kept here";
 

@@ -13,7 +13,7 @@ pub(super) struct CatalogCopy {
     pub(super) databases: BTreeMap<DatabaseName, Database>,
     pub(super) routes: BTreeMap<DatabaseName, Routes>,
     pub(super) nodes: BTreeMap<NodeId, Node>,
-    /// Of each server whose endpoint was ever resolved.
+    /// The addresses of each server whose endpoint was ever resolved.
     pub(super) addresses: BTreeMap<ServerName, Vec<SocketAddr>>,
     servers: BTreeMap<ServerName, Server>,
     resolved: BTreeMap<Endpoint, Vec<SocketAddr>>,

@@ -243,5 +243,5 @@ impl Progress {
 /// fleet a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// From a turn that failed to the next.
+/// The pause after a turn that failed.
 const RETRY: Duration = Duration::from_secs(1);

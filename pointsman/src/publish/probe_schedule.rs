@@ -136,5 +136,6 @@ impl ProbeSchedule {
     }
 }
 
-/// From one look at the results to the next: people read a preflight before they switch.
+/// How long sidecars go on trying after the last look at the results: people read a preflight
+/// before they switch.
 const TRIED_FOR: Duration = Duration::from_secs(600);

@@ -55,7 +55,7 @@ impl NodeUsage {
 /// Tracks the sessions of one sidecar.
 #[derive(Debug)]
 pub(super) struct NodeTracker {
-    /// By the id of the connection.
+    /// Open sessions, by the id of their connection.
     sessions: HashMap<u64, Session>,
     routes: BTreeMap<Arc<RouteKey>, RouteTracker>,
     probes: BTreeMap<DatabaseName, Probe>,
@@ -326,10 +326,10 @@ const UNSEEN: Duration = Duration::from_secs(16);
 
 const SWEEP: Duration = Duration::from_secs(2);
 
-/// Of one sidecar: twice the connections that a bootstrap allows by default.
+/// The limit of one sidecar: twice the connections that a bootstrap allows by default.
 const MAX_SESSIONS: usize = 20_000;
 
-/// Of one sidecar: both routes of 10,000 databases.
+/// The limit of one sidecar: both routes of 10,000 databases.
 const MAX_ROUTES: usize = 20_000;
 
 #[cfg(test)]

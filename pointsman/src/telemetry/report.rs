@@ -35,7 +35,7 @@ pub(super) struct Connection {
 /// The state of a connection by its newest entry.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ConnectionState {
-    /// To this endpoint.
+    /// It is open to this endpoint.
     Open(SocketAddr),
     /// Open, or still trying to reach the endpoint for the reason given: the entry alone does
     /// not tell.
@@ -51,7 +51,7 @@ pub(super) enum ConnectionState {
 /// One flush of a sidecar's statistics. A statistic that it does not mention is zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Statistics {
-    /// Of the Envoy process, in seconds.
+    /// The uptime of the Envoy process, in seconds.
     pub(super) uptime: Option<u64>,
     pub(super) routes: BTreeMap<RouteKey, RouteStatistics>,
     pub(super) probes: BTreeMap<DatabaseName, ProbeStatistics>,

@@ -15,7 +15,7 @@ pub(crate) struct RouteUsage {
     pub(crate) parked: u64,
     /// Attempts to reach a server that failed, holds apart, since the sidecar began to report.
     pub(crate) connect_failures: u64,
-    /// Of a failed attempt: the endpoint and the sidecar's reason.
+    /// The endpoint of the last failed attempt, and the sidecar's reason.
     pub(crate) last_failure: Option<(SocketAddr, String)>,
     /// How long the newest connections took to be made, on average.
     pub(crate) connect_time: Option<Duration>,
@@ -44,9 +44,9 @@ pub(super) struct RouteTracker {
     ended: u32,
     ended_time: Duration,
     endpoints: BTreeMap<SocketAddr, EndpointUsage>,
-    /// At the last flush: sessions that the gauges count and no entry has named.
+    /// Sessions that the gauges of the last flush counted and no entry had named.
     missing: u64,
-    /// Of those, the sessions whose entry came soon after the flush.
+    /// Those of them whose entry came soon after the flush.
     late: u64,
     last_flush: Option<Monotonic>,
     unplaced: u64,
@@ -147,5 +147,5 @@ const ENTRY_DELAY: Duration = Duration::from_millis(250);
 /// A route has a handful of endpoints; names that resolve differently each time would add up.
 const MAX_ENDPOINTS: usize = 64;
 
-/// In bytes.
+/// The maximal length of a reason that is kept, in bytes.
 const MAX_REASON: usize = 256;

@@ -37,7 +37,7 @@ pub(super) fn median(sample: impl IntoIterator<Item = f64>) -> Option<f64> {
     Figure::of(sample).map(|figure| figure.median)
 }
 
-/// To four digits behind the point: more is noise.
+/// `value` with four decimals; more would be noise.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }

@@ -191,5 +191,5 @@ fn cluster(name: &str) -> Resource {
 
 /// Connections that the system keeps ready: as many as Linux allows by default.
 const BACKLOG: u32 = 4096;
-/// For a whole fleet.
+/// The limit of a wait for the whole fleet.
 const PATIENCE: Duration = Duration::from_secs(60);

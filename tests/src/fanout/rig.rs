@@ -46,7 +46,7 @@ pub(super) struct Rig {
     client: Helper,
     address: String,
     streams: usize,
-    /// Of the content.
+    /// The version of the content.
     version: u16,
     /// Resident bytes of the server before the first client.
     empty: u64,
@@ -63,7 +63,7 @@ pub(super) struct Push {
     pub(super) acks_ms: f64,
     /// How long the call that publishes took, in ms.
     pub(super) call_ms: f64,
-    /// Of the server, per stream, in µs; reading the ACKs is in it.
+    /// Processor time of the server per stream, in µs; reading the ACKs is in it.
     pub(super) cpu_us: f64,
 }
 

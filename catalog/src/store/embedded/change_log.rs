@@ -18,7 +18,7 @@ struct Kept {
     /// Every commit after this revision is in `commits`.
     complete_after: Revision,
     commits: VecDeque<(Revision, Vec<Key>)>,
-    /// Of all `commits` together.
+    /// How many keys `commits` have in all.
     keys: usize,
 }
 

@@ -17,7 +17,8 @@ use crate::{
 pub(super) struct JournalWriter {
     journal: Journal,
     clock: Arc<dyn Clock>,
-    /// Of the record, as this leader wrote it last: another leader's write ends this one.
+    /// The revision of the record that this leader wrote last. A newer one was written by another
+    /// leader and ends this one.
     revision: Revision,
     entries: Arc<Vec<Entry>>,
     /// Lines that the next durable write takes along.

@@ -106,7 +106,7 @@ async fn filenodes(session: &Session) -> Result<Vec<String>, ProviderError> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// With a primary key, so that the reverse stream can carry its changes.
+/// The probe table has a primary key, so that the reverse stream can carry its changes.
 const CREATE_PROBE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
      CREATE TABLE IF NOT EXISTS pointsman.probe (\
        id int PRIMARY KEY, \

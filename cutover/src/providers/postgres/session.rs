@@ -73,7 +73,7 @@ pub(super) struct Session {
     pub(super) pid: i32,
     /// When the server was started: tells servers of one system identifier apart.
     pub(super) server_started: String,
-    /// By their text: a poll costs one round trip, not two.
+    /// Prepared statements by their text, so that a poll costs one round trip and not two.
     prepared: Mutex<BTreeMap<String, Statement>>,
     connection: AbortHandle,
     _tasks: JoinSet<()>,

@@ -22,10 +22,10 @@ pub(crate) struct NodeView {
     pub(crate) message: String,
     pub(crate) types: Vec<TypeView>,
     pub(crate) acked_ms_ago: Option<u64>,
-    /// From sending to the newest acknowledgement.
+    /// How long the newest acknowledgement took, from sending.
     pub(crate) ack_us: Option<u64>,
     pub(crate) streams: usize,
-    /// Of the open streams, the newest last; of the last one if none is open.
+    /// The addresses of the open streams, the newest last. Without one, that of the last stream.
     pub(crate) peers: Vec<SocketAddr>,
     pub(crate) synced_to: Option<u64>,
     pub(crate) nacks: u64,

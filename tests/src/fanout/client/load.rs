@@ -13,7 +13,7 @@ use crate::fanout::control::now;
 #[derive(Debug)]
 pub(super) struct Load {
     share: Share,
-    /// Of all workers.
+    /// The streams of all workers.
     streams: usize,
     registry: Registry,
     shared: Shared,

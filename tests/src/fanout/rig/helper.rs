@@ -85,5 +85,5 @@ impl Helper {
     }
 }
 
-/// For anything that is waited for, storms included.
+/// The limit of every wait, storms included.
 const PATIENCE: Duration = Duration::from_secs(90);

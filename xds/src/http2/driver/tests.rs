@@ -134,5 +134,5 @@ async fn a_client_that_asks_for_nothing_and_reads_nothing_is_left_alone_until_th
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Of a frame of data, in bytes; more than noise.
+/// The length of a frame of data, in bytes.
 const SMALL: usize = 100;

@@ -115,7 +115,7 @@ fn check_written(header: Header, payload: &[u8]) {
     ));
 }
 
-/// On a connection whose stream 1 is open, 3 closed, and all others idle.
+/// Reads a frame on a connection whose stream 1 is open, 3 closed, and all others idle.
 fn check_read(header: Header, bytes: &[u8]) {
     let mut peer = Peer::new();
     let ours = peer.send(bytes);

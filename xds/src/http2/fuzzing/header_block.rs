@@ -241,7 +241,7 @@ fn set(pseudo: &mut Pseudo, name: &[u8], value: &[u8]) -> Option<()> {
     .then_some(())
 }
 
-/// In the order in which the reference encodes them.
+/// The fields in the order in which the reference encodes them.
 fn listed(pseudo: &Pseudo, fields: &HeaderMap) -> Fields {
     let status = pseudo.status.as_ref();
     let pseudo = [
@@ -261,10 +261,11 @@ fn listed(pseudo: &Pseudo, fields: &HeaderMap) -> Fields {
     pseudo.chain(fields).collect()
 }
 
-/// In place of a length.
+/// In place of a length: the client confirms the table of size 0.
 const STOP: u8 = 255;
+/// In place of a length: the reference's encoder changes its table.
 const RESIZE: u8 = 254;
-/// Of a dynamic table, in bytes.
+/// The size of a dynamic table, in bytes.
 const TABLE: usize = 4096;
-/// Of a list of fields, in bytes.
+/// The size of a list of fields, in bytes.
 const STRICT: usize = 300;

@@ -60,5 +60,5 @@ impl Reference {
     }
 }
 
-/// Of what is on its way, in bytes: several of the largest frames.
+/// The capacity of the pipe between both ends, in bytes: several of the largest frames.
 const CAPACITY: usize = 1 << 17;

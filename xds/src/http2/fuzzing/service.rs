@@ -159,7 +159,7 @@ fn large() -> Vec<Part> {
 /// One path for each way of answering.
 pub(super) const PATHS: [&str; 5] = ["/echo", "/stream", "/hold", "/large", "/now"];
 
-/// Of a stream that releases nothing, in bytes.
+/// The window of a stream that releases nothing, in bytes.
 const WINDOW: usize = 65_535;
-/// After this time a request need not wait for its client.
+/// How long a request waits for its client.
 const PATIENCE: Duration = Duration::from_secs(60);

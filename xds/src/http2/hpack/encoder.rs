@@ -41,7 +41,7 @@ fn integer(out: &mut Vec<u8>, first: u8, prefix: u8, value: usize) {
 }
 
 const INDEXED: u8 = 0x80;
-/// In the static table; its name serves for other values, too.
+/// The index of `:status: 200` in the static table. Its name serves for other values, too.
 const STATUS_200: u8 = 8;
 
 #[cfg(test)]

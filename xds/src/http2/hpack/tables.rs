@@ -83,7 +83,7 @@ pub(super) fn size_of(name: &[u8], value: &[u8]) -> usize {
     name.len() + value.len() + 32
 }
 
-/// In bytes: the size that encoders may use until they are told otherwise.
+/// The size in bytes that encoders may use until they are told otherwise.
 const DEFAULT_SIZE: usize = 4096;
 
 const STATIC: [(&str, &str); 61] = [

@@ -42,7 +42,7 @@ impl Check for WayBackReady {
     }
 }
 
-/// Before the start it need not exist; afterwards the reverse slots rest on it.
+/// The publication need not exist before `start`; afterwards the reverse slots need it.
 fn judge(datname: &str, rows: &[ReversePublication], moment: Moment) -> Judgement {
     let reason = match (rows.first(), moment) {
         (None, Moment::Pre) => {

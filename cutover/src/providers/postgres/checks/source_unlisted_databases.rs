@@ -151,7 +151,7 @@ impl Known<'_> {
         ))
     }
 
-    /// On the server, and neither named nor decided on.
+    /// The finding about databases that nobody has decided on.
     fn undecided(&self, rows: &[Connectable]) -> Option<Judgement> {
         let undecided: Vec<_> = rows
             .iter()
