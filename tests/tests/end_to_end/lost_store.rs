@@ -15,7 +15,7 @@ impl TestEnvironment {
         self.cli(&[&verb, more].concat()).await
     }
 
-    /// The control plane is killed, its store is gone, and it does not take that for peace.
+    /// The control plane is killed, its store is gone, and it refuses to start without it.
     async fn lose_the_store(&mut self) -> Result<()> {
         let control_plane = &mut self.lab.control_plane;
         control_plane.kill9().await?;
