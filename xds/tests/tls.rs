@@ -6,6 +6,9 @@
 
 #[path = "tls/authority.rs"]
 mod authority;
+#[path = "envoy/control_plane.rs"]
+#[expect(dead_code, reason = "made for Envoy's tests, too")]
+mod control_plane;
 #[path = "tls/crowds.rs"]
 mod crowds;
 #[path = "tls/refused.rs"]

@@ -5,6 +5,9 @@
     reason = "clippy knows tests, and not their helpers"
 )]
 
+#[path = "../../../xds/tests/envoy/control_plane.rs"]
+#[expect(dead_code, reason = "made for the tests of the xDS server")]
+mod control_plane;
 mod fleet;
 mod sidecar;
 mod streamed;

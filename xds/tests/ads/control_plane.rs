@@ -3,9 +3,11 @@
 #[path = "../../examples/flip/resources.rs"]
 #[expect(dead_code, reason = "the example is for Envoy")]
 mod resources;
+#[path = "../envoy/control_plane.rs"]
+#[expect(dead_code, reason = "made for Envoy's tests, too")]
+mod served;
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -19,27 +21,14 @@ use envoy_types::pb::envoy::{
 };
 use pointsman_lab::ports::free_port;
 use pointsman_xds::{
-    Convergence, Fleet, Group, Limits, NodeDescription, NodeDirectory, NodeId, Peer,
-    PermissionDenied, Policy, Resource, Sequence, ServeError, Snapshot, SnapshotCache,
-    TelemetrySink, XdsServer,
+    Group, Limits, NodeDescription, NodeDirectory, NodeId, Peer, PermissionDenied, Resource,
+    Sequence, TelemetrySink, XdsServer,
 };
-use tokio::{
-    net::TcpListener,
-    sync::mpsc,
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, service::Routes, transport::Channel};
 
-pub(crate) struct TestControlPlane {
-    pub(crate) cache: Arc<SnapshotCache>,
-    pub(crate) fleet: Arc<Fleet>,
-    pub(crate) stop: CancellationToken,
-    pub(crate) serving: JoinSet<Result<(), ServeError>>,
-    pub(crate) address: SocketAddr,
-}
+pub(crate) use self::served::ControlPlane as TestControlPlane;
 
 impl TestControlPlane {
     pub(crate) async fn open(telemetry: Arc<dyn TelemetrySink>) -> Self {
@@ -51,51 +40,25 @@ impl TestControlPlane {
         limits: Limits,
         routes: Routes,
     ) -> Self {
-        let cache = Arc::new(SnapshotCache::new());
-        let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
-        fleet.set_registered([NodeId::from("sidecar")]);
-        let listener = listen().await;
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let server = XdsServer::new(
-            Arc::clone(&cache),
-            Arc::clone(&fleet),
-            Arc::new(Directory),
-            telemetry,
-            limits,
-        )
-        .with_routes(routes);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(server.serve(listener, stop.clone()));
-        Self {
-            cache,
-            fleet,
-            stop,
-            serving: tasks,
-            address,
-        }
+        let served = Self::over(free_port(), |cache, fleet| {
+            XdsServer::new(cache, fleet, Arc::new(Directory), telemetry, limits).with_routes(routes)
+        });
+        let served = served.await;
+        served.fleet.set_registered([NodeId::from("sidecar")]);
+        served
     }
 
     /// One cluster, `writer`, with an endpoint at this port.
-    pub(crate) fn publish(&self, port: u32) -> Sequence {
-        let snapshot = Snapshot::builder()
-            .insert(cluster("writer"))
-            .insert(assignment("writer", port))
-            .build()
-            .unwrap();
-        self.cache
-            .publish(BTreeMap::from([(Group::new("all"), snapshot)]))
+    pub(crate) fn publish_writer(&self, port: u32) -> Sequence {
+        self.publish(vec![cluster("writer"), assignment("writer", port)])
     }
 
-    pub(crate) async fn converge(&self, sequence: Sequence) -> Convergence {
-        let deadline = Instant::now() + PATIENCE;
-        self.fleet
-            .converge(sequence, Policy::AllRegistered, deadline)
-            .await
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
+        let endpoint = Channel::from_shared(format!("http://{}", self.address())).unwrap();
         soon(endpoint.connect()).await.unwrap()
     }
 
@@ -152,7 +115,7 @@ impl NodeDirectory for Directory {
         if node.cluster == "undecided" {
             std::future::pending::<()>().await;
         }
-        Ok(Group::new("all"))
+        Ok(served::group())
     }
 }
 

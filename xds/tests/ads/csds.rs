@@ -100,7 +100,7 @@ fn of(config: &ClientConfig, kind: ResourceType) -> &GenericXdsConfig {
 #[tokio::test]
 async fn a_node_is_shown_with_what_it_accepted_refused_and_waits_for() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    server.publish(0);
+    server.publish_writer(0);
     server
         .fleet
         .set_registered(["sidecar", "away"].map(NodeId::from));
@@ -142,7 +142,7 @@ async fn a_node_is_shown_with_what_it_accepted_refused_and_waits_for() {
     assert!(error.last_update_attempt.is_some());
 
     // The next publish is sent and not answered.
-    server.publish(1);
+    server.publish_writer(1);
     stream.receive().await;
     let configs = desk.ask(without_contents()).await;
     let waiting = of(&configs[1], ResourceType::Endpoints);

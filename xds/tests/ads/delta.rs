@@ -37,7 +37,7 @@ pub(crate) fn ack(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
 #[tokio::test]
 async fn a_flip_reaches_a_delta_client_and_its_ack_the_barrier() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    let sequence = server.publish(0);
+    let sequence = server.publish_writer(0);
     let mut stream = open(&server).await;
 
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
@@ -64,7 +64,7 @@ async fn a_flip_reaches_a_delta_client_and_its_ack_the_barrier() {
     stream.send(ack(&clusters)).await;
     assert!(server.converge(sequence).await.reached);
 
-    let sequence = server.publish(1);
+    let sequence = server.publish_writer(1);
     let flip = stream.receive().await;
     assert_eq!(flip.type_url, ResourceType::Endpoints.type_url());
     let flipped = assignment("writer", 1);
@@ -77,7 +77,7 @@ async fn a_flip_reaches_a_delta_client_and_its_ack_the_barrier() {
 #[tokio::test]
 async fn a_nack_ends_the_barrier_with_the_clients_message() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    let sequence = server.publish(0);
+    let sequence = server.publish_writer(0);
     let mut stream = open(&server).await;
     stream
         .send(subscribe(ResourceType::Endpoints, &["writer"]))

@@ -22,7 +22,7 @@ async fn x01_a_stream_that_does_not_name_its_node_ends() {
 #[tokio::test]
 async fn x02_a_request_without_a_type_ends_the_stream() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut stream = open(&server).await;
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
     stream.receive().await;
@@ -45,7 +45,7 @@ async fn a_node_that_is_not_admitted_gets_the_directorys_message() {
 #[tokio::test]
 async fn a_closed_stream_leaves_no_node_behind() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut changes = server.fleet.watch();
     let mut stream = open(&server).await;
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
@@ -59,7 +59,7 @@ async fn a_closed_stream_leaves_no_node_behind() {
 #[tokio::test]
 async fn stopping_ends_open_streams_and_the_server() {
     let mut server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut stream = open(&server).await;
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
     stream.receive().await;

@@ -24,7 +24,7 @@ use crate::{
 #[tokio::test]
 async fn x02_a_service_of_one_type_takes_an_empty_type_for_its_own() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut client = EndpointDiscoveryServiceClient::new(server.channel().await);
     let (requests, stream) = Stream::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::requests();
     let responses = soon(client.delta_endpoints(stream)).await.unwrap();

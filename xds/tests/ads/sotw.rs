@@ -36,7 +36,7 @@ fn ack(response: &DiscoveryResponse, names: &[&str]) -> DiscoveryRequest {
 #[tokio::test]
 async fn a_flip_reaches_a_state_of_the_world_client_and_its_ack_the_barrier() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    let sequence = server.publish(0);
+    let sequence = server.publish_writer(0);
     let mut stream = open(&server).await;
 
     stream.send(subscribe(ResourceType::Cluster, &[])).await;
@@ -50,7 +50,7 @@ async fn a_flip_reaches_a_state_of_the_world_client_and_its_ack_the_barrier() {
     stream.send(ack(&clusters, &[])).await;
     assert!(server.converge(sequence).await.reached);
 
-    let sequence = server.publish(1);
+    let sequence = server.publish_writer(1);
     let flip = stream.receive().await;
     assert_eq!(flip.resources[0].value, assignment("writer", 1).body()[..]);
     assert_ne!(flip.version_info, endpoints.version_info);

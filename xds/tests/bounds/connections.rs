@@ -13,7 +13,7 @@ use crate::{
 pub(crate) async fn started(limits: Limits) -> TestControlPlane {
     let server =
         TestControlPlane::open_with(Arc::new(NoTelemetry), limits, Routes::default()).await;
-    server.publish(0);
+    server.publish_writer(0);
     server
 }
 

@@ -148,7 +148,7 @@ async fn t26_a_client_that_has_gone_without_a_word_is_found_by_keepalive() {
         ..Limits::default()
     })
     .await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut changes = server.fleet.watch();
     let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
@@ -173,7 +173,7 @@ async fn a_connection_is_used_no_longer_than_it_may_be() {
         ..Limits::default()
     })
     .await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     // A stream that does not end by itself.

@@ -72,7 +72,7 @@ async fn t29_a_request_is_taken_up_to_the_limit_and_refused_above_it() {
         ..Limits::default()
     })
     .await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     let mut request = subscribe(ResourceType::Endpoints, &["writer"]);
@@ -94,7 +94,7 @@ async fn a_stream_subscribes_to_so_many_names_and_no_more() {
         ..Limits::default()
     })
     .await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     wire.message(1, &subscribe(ResourceType::Endpoints, &["writer", "other"]))
@@ -118,7 +118,7 @@ async fn a_client_with_the_maximal_number_of_names_can_reconnect() {
         ..subscribe(ResourceType::Endpoints, &[])
     };
     let server = started(limits).await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut client = server.client().await;
     let requests = tokio_stream::iter([request]).chain(tokio_stream::pending());
     let answer = soon(client.delta_aggregated_resources(requests)).await;
@@ -141,7 +141,7 @@ async fn a_head_that_is_too_long_ends_the_connection() {
 #[tokio::test]
 async fn garbage_for_a_request_ends_its_stream_alone() {
     let server = started(Limits::default()).await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut wire = Wire::greet(&server).await;
     wire.open(1).await;
     wire.open(3).await;

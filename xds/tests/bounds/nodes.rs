@@ -39,7 +39,7 @@ fn list() -> Vec<u8> {
 async fn a_node_costs_a_small_multiple_of_its_bytes() {
     let _alone = ALONE.lock().await;
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    server.publish(0);
+    server.publish_writer(0);
     let mut wire = Wire::greet(&server).await;
     let metadata = message(3, list());
     let build = message(8, message(2, list()));

@@ -45,7 +45,7 @@ async fn come_and_go(server: &TestControlPlane, node: u32, count: u32) {
 async fn t28_streams_that_come_and_go_leave_nothing_behind() {
     let _alone = ALONE.lock().await;
     let server = Arc::new(TestControlPlane::open(Arc::new(NoTelemetry)).await);
-    server.publish(0);
+    server.publish_writer(0);
     let rounds = async |connections: u32, streams: u32| {
         let mut clients = JoinSet::new();
         for node in 0..connections {

@@ -39,7 +39,7 @@ pub(crate) struct Frame {
 
 impl Wire {
     pub(crate) async fn connect(server: &TestControlPlane) -> Self {
-        let socket = soon(TcpStream::connect(server.address)).await.unwrap();
+        let socket = soon(TcpStream::connect(server.address())).await.unwrap();
         // Small frames must not wait for the acknowledgement of others.
         socket.set_nodelay(true).unwrap();
         Self(BufReader::new(socket))

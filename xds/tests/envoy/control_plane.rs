@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 use pointsman_lab::{patience::DEADLINE, ports::free_port};
 use pointsman_xds::{
     Convergence, Fleet, Group, Limits, NoTelemetry, NodeId, NodeStatus, OneGroup, Policy, Resource,
-    Sequence, Snapshot, SnapshotCache, XdsServer,
+    Sequence, ServeError, Snapshot, SnapshotCache, XdsServer,
 };
 use tokio::{
     net::TcpListener,
@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 /// A server with one group.
 pub(crate) struct ControlPlane {
     pub(crate) port: u16,
-    cache: Arc<SnapshotCache>,
-    fleet: Arc<Fleet>,
-    stop: CancellationToken,
-    serving: JoinSet<()>,
+    pub(crate) cache: Arc<SnapshotCache>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) serving: JoinSet<Result<(), ServeError>>,
 }
 
 impl ControlPlane {
@@ -34,23 +34,31 @@ impl ControlPlane {
     }
 
     pub(crate) async fn expecting(nodes: impl IntoIterator<Item = &str>, port: u16) -> Self {
+        let served = Self::over(port, |cache, fleet| {
+            let directory = Arc::new(OneGroup(group()));
+            let limits = Limits::default();
+            XdsServer::new(cache, fleet, directory, Arc::new(NoTelemetry), limits)
+        });
+        let served = served.await;
+        let nodes = nodes.into_iter().map(NodeId::from);
+        served.fleet.set_registered(nodes);
+        served
+    }
+
+    /// Serves with what `server` makes of a cache and a fleet.
+    pub(crate) async fn over(
+        port: u16,
+        server: impl FnOnce(Arc<SnapshotCache>, Arc<Fleet>) -> XdsServer,
+    ) -> Self {
         let cache = Arc::new(SnapshotCache::new());
         let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
-        fleet.set_registered(nodes.into_iter().map(NodeId::from));
-        let stop = CancellationToken::new();
-        let server = XdsServer::new(
-            Arc::clone(&cache),
-            Arc::clone(&fleet),
-            Arc::new(OneGroup(group())),
-            Arc::new(NoTelemetry),
-            Limits::default(),
-        );
+        let server = server(Arc::clone(&cache), Arc::clone(&fleet));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .await
             .unwrap();
+        let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
-        let stopping = stop.clone();
-        serving.spawn(async move { server.serve(listener, stopping).await.unwrap() });
+        serving.spawn(server.serve(listener, stop.clone()));
         Self {
             port,
             cache,
@@ -107,11 +115,11 @@ impl ControlPlane {
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         let stopped = timeout(DEADLINE, self.serving.join_next()).await;
-        stopped.unwrap().unwrap().unwrap();
+        stopped.unwrap().unwrap().unwrap().unwrap();
     }
 }
 
-fn group() -> Group {
+pub(crate) fn group() -> Group {
     Group::new("all")
 }
 

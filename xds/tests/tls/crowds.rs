@@ -44,7 +44,7 @@ fn hello(servers: &Authority) -> Vec<u8> {
 async fn served_beside(request: impl FnOnce(&Authority) -> Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::open(folder.path()).await;
-    let _crowd = crowd(served.port, &request(&served.servers)).await;
+    let _crowd = crowd(served.control_plane.port, &request(&served.servers)).await;
     let app = served.clients.client(APP);
     assert_eq!(served.ask(Some(&app)).await.unwrap(), "writer");
     assert_eq!(served.tls.refused(), 0, "it had to wait for their end");

@@ -1,8 +1,6 @@
 //! Discovery over TLS.
 
 use std::{
-    collections::BTreeMap,
-    net::Ipv4Addr,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -16,16 +14,12 @@ use envoy_types::pb::envoy::{
         aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
     },
 };
+use pointsman_lab::ports::free_port;
 use pointsman_xds::{
-    Fleet, Group, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer,
-    PermissionDenied, Resource, ResourceType, ServerTls, Snapshot, SnapshotCache, XdsServer,
+    Group, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, PermissionDenied,
+    Resource, ResourceType, ServerTls, XdsServer,
 };
-use tokio::{
-    net::TcpListener,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{sleep, timeout};
 use tonic::{
     Code, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Identity as Shown},
@@ -34,6 +28,7 @@ use tonic::{
 use crate::{
     APP,
     authority::{Authority, Issued, write},
+    control_plane::{ControlPlane, group},
 };
 
 /// Serves `app` alone, and remembers who came.
@@ -46,7 +41,7 @@ impl NodeDirectory for Doorman {
         let identity = peer.identity.clone().unwrap();
         self.0.lock().unwrap().push(identity.clone());
         match identity.path() {
-            "/app" => Ok(Group::new("app")),
+            "/app" => Ok(group()),
             _ => Err(PermissionDenied(format!("{identity} is not served"))),
         }
     }
@@ -55,10 +50,9 @@ impl NodeDirectory for Doorman {
 pub(crate) struct Served {
     doorman: Arc<Doorman>,
     pub(crate) tls: Arc<ServerTls>,
-    pub(crate) port: u16,
+    pub(crate) control_plane: ControlPlane,
     pub(crate) servers: Authority,
     pub(crate) clients: Authority,
-    _tasks: JoinSet<()>,
 }
 
 impl Served {
@@ -66,36 +60,22 @@ impl Served {
         let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
         let files = write(folder, &servers.server(), &clients);
         let tls = Arc::new(ServerTls::load(files).await.unwrap());
-        let cache = Arc::new(SnapshotCache::new());
-        let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
-        let cluster = Resource::new(ResourceType::Cluster, "writer", vec![1].into());
-        let snapshot = Snapshot::builder().insert(cluster).build().unwrap();
-        cache.publish(BTreeMap::from([(Group::new("app"), snapshot)]));
         let doorman = Arc::new(Doorman::default());
-        let server = XdsServer::new(
-            cache,
-            fleet,
-            Arc::clone(&doorman) as _,
-            Arc::new(NoTelemetry),
-            Limits::default(),
-        )
-        .with_tls(Arc::clone(&tls));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            server
-                .serve(listener, CancellationToken::new())
-                .await
-                .unwrap();
+        let control_plane = ControlPlane::over(free_port(), |cache, fleet| {
+            let directory = Arc::clone(&doorman) as _;
+            let limits = Limits::default();
+            XdsServer::new(cache, fleet, directory, Arc::new(NoTelemetry), limits)
+                .with_tls(Arc::clone(&tls))
         });
+        let control_plane = control_plane.await;
+        let cluster = Resource::new(ResourceType::Cluster, "writer", vec![1].into());
+        control_plane.publish(vec![cluster]);
         Self {
             doorman,
             tls,
-            port,
+            control_plane,
             servers,
             clients,
-            _tasks: tasks,
         }
     }
 
@@ -106,11 +86,12 @@ impl Served {
         if let Some(shown) = certificate {
             tls = tls.identity(Shown::from_pem(&shown.certificate, &shown.key));
         }
-        let channel = Channel::from_shared(format!("https://127.0.0.1:{}", self.port))
-            .unwrap()
-            .tls_config(tls)
-            .unwrap()
-            .connect_lazy();
+        let channel =
+            Channel::from_shared(format!("https://127.0.0.1:{}", self.control_plane.port))
+                .unwrap()
+                .tls_config(tls)
+                .unwrap()
+                .connect_lazy();
         let request = DeltaDiscoveryRequest {
             node: Some(Node {
                 id: "sidecar".to_owned(),
