@@ -16,12 +16,12 @@ pub struct Settings {
     pub quiet: Duration,
     /// How long a barrier waits for the fleet.
     pub barrier_deadline: Duration,
-    /// How long sessions may take to end once they were told to.
-    pub end_sessions: Duration,
-    /// How long the new writer may take to receive what the old one had.
-    pub catch_up: Duration,
-    /// How long a promotion may be under way, on the target's own clock.
-    pub promote: Duration,
+    /// How long the new writer may take to receive what the old one had, where it is not to be
+    /// as long as its provider says.
+    pub catch_up: Option<Duration>,
+    /// How long a guarded promotion may be under way, on the target's own clock, where it is not
+    /// to be as long as the target's provider says.
+    pub promote: Option<Duration>,
     /// How long an undo tries to reach the source before it calls an operator.
     pub undo: Duration,
     /// The interval between looks at the reverse stream during a bake.
@@ -39,9 +39,8 @@ impl Default for Settings {
             settle: Duration::from_millis(60),
             quiet: Duration::from_millis(500),
             barrier_deadline: Duration::from_secs(2),
-            end_sessions: Duration::from_secs(2),
-            catch_up: Duration::from_secs(3),
-            promote: Duration::from_secs(5),
+            catch_up: None,
+            promote: None,
             undo: Duration::from_secs(30),
             watch_interval: Duration::from_millis(250),
             bake: Duration::from_secs(24 * 60 * 60),

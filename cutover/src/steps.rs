@@ -2,6 +2,7 @@
 //! and returns its proof; running it twice equals running it once.
 
 mod arm;
+mod budgets;
 mod catch_up;
 mod end;
 mod fence;
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub(crate) use arm::{StreamHealth, stream_health};
+pub(crate) use budgets::BudgetsOfPair;
 pub(crate) use outcome::{Failure, Problem, Proof};
 pub(crate) use prepare::writes_at_risk;
 pub(crate) use sessions::Sessions;
@@ -41,6 +43,7 @@ use routes::RoutePublisher;
 pub(crate) struct Run<'a> {
     pub(crate) ports: &'a Ports,
     pub(crate) settings: &'a Settings,
+    pub(crate) budgets: BudgetsOfPair,
     pub(crate) migration: &'a Migration,
     pub(crate) sessions: &'a mut Sessions,
 }

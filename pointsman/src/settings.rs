@@ -186,14 +186,14 @@ const FIELDS: &[Field] = &[
         name: "catch_up_ms",
         about: "how long the new writer may take to receive the last write, in milliseconds",
         range: 50..=30_000,
-        apply: |settings, number| settings.engine.catch_up = ms(number),
+        apply: |settings, number| settings.engine.catch_up = Some(ms(number)),
     },
     Field {
         section: "switch",
         name: "promote_ms",
         about: "how long a promotion may take, in milliseconds",
         range: 100..=60_000,
-        apply: |settings, number| settings.engine.promote = ms(number),
+        apply: |settings, number| settings.engine.promote = Some(ms(number)),
     },
     Field {
         section: "alarm",
@@ -247,6 +247,8 @@ const FIELDS: &[Field] = &[
 
 #[cfg(test)]
 mod tests {
+    use pointsman_cutover::ports::Budgets;
+
     use super::*;
 
     fn faults(text: &str) -> Vec<String> {
@@ -271,8 +273,8 @@ mod tests {
         assert_eq!(settings.engine.settle, ms(50));
         assert_eq!(settings.engine.quiet, ms(200));
         assert_eq!(settings.engine.barrier_deadline, ms(1500));
-        assert_eq!(settings.engine.catch_up, ms(2500));
-        assert_eq!(settings.engine.promote, ms(4000));
+        assert_eq!(settings.engine.catch_up, Some(ms(2500)));
+        assert_eq!(settings.engine.promote, Some(ms(4000)));
         assert_eq!(settings.probe.interval, ms(100));
         assert_eq!(settings.probe.failures, 5);
         assert_eq!(settings.probe.timeout, ms(700));
@@ -326,6 +328,21 @@ mod tests {
         assert!(found[0].starts_with("2: this is not TOML: "), "{found:?}");
     }
 
+    /// With what a server that is reached by SQL may take where nothing is set.
+    fn for_sql(settings: Settings) -> Settings {
+        let Budgets {
+            catch_up, promote, ..
+        } = Budgets::BY_SQL.or_as_set(&settings.engine);
+        Settings {
+            engine: pointsman_cutover::Settings {
+                catch_up: Some(catch_up),
+                promote: Some(promote),
+                ..settings.engine
+            },
+            ..settings
+        }
+    }
+
     #[test]
     fn the_operators_page_lists_every_field_with_its_default_and_its_range() {
         let page = include_str!("../../docs/operations.md");
@@ -348,8 +365,8 @@ mod tests {
             let mut settings = Settings::default();
             (field.apply)(&mut settings, default);
             assert_eq!(
-                settings,
-                Settings::default(),
+                for_sql(settings),
+                for_sql(Settings::default()),
                 "{name} is not {default} by default"
             );
         }

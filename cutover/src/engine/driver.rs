@@ -163,7 +163,12 @@ impl Driver {
     /// over.
     async fn execute(&mut self, command: Command) -> Result<(), DriveError> {
         let clock = self.leader.commands().clock();
-        let try_until = clock.deadline(self.leader.commands().settings().promote);
+        let patience = self
+            .leader
+            .commands()
+            .patience(self.leader.migration())
+            .await;
+        let try_until = clock.deadline(patience);
         while self.leader.run(command, try_until).await? == Next::TryAgain {
             clock.sleep(RETRY).await;
         }

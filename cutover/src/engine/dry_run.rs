@@ -15,7 +15,7 @@ use crate::{
         Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Recorder,
         Rehearsal,
     },
-    steps::{self, Run, Sessions},
+    steps::{self, BudgetsOfPair, Failure, Run, Sessions},
 };
 
 pub(super) async fn run(
@@ -38,12 +38,17 @@ pub(super) async fn run(
         settle: Duration::ZERO,
         ..*settings
     };
+    let would_stop_early = |failure: Failure| EngineError::Refused(failure.message);
+    let budgets = BudgetsOfPair::of(&paper, &hurried, &migration)
+        .await
+        .map_err(would_stop_early)?;
     let mut sessions = Sessions::default();
     for step in Step::ALL {
         recorder.note(format!("-- {} {}", direction.label(), step.label()));
         let mut run = Run {
             ports: &paper,
             settings: &hurried,
+            budgets,
             migration: &migration,
             sessions: &mut sessions,
         };

@@ -69,13 +69,19 @@ impl Command {
 
 impl Budget {
     /// The time that is left, where `hold_left` is what is left of the hold, if there is one.
-    pub fn length(self, settings: &Settings, hold_left: Option<Duration>) -> Duration {
+    /// `promote` is how long a guarded promotion of the target may take.
+    pub fn length(
+        self,
+        settings: &Settings,
+        promote: Duration,
+        hold_left: Option<Duration>,
+    ) -> Duration {
         match self {
             Self::InsideHold => hold_left
                 .unwrap_or(settings.hold_budget)
                 .saturating_sub(settings.hold_budget / 4)
                 .max(SHORTEST_STEP),
-            Self::Step => settings.promote + settings.hold_budget,
+            Self::Step => promote + settings.hold_budget,
             Self::Unhurried => LONGEST_COMMAND,
         }
     }

@@ -1,5 +1,6 @@
 //! Database servers, by role: what a server can do for a switch, and who reaches it.
 
+mod budgets;
 mod error;
 mod fence;
 mod missing;
@@ -17,6 +18,7 @@ mod server;
 mod sessions;
 mod wal_proof;
 
+pub use budgets::Budgets;
 pub use error::ProviderError;
 pub use fence::{AccessRules, Breach, Fence, FenceRecord, FormerSettings};
 pub use missing::{MissingRole, NotOffered, Role};

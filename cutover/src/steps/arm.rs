@@ -25,7 +25,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
              those writes",
         ));
     }
-    let wait = run.settings.end_sessions;
+    let wait = run.budgets.source.end_sessions;
     let record = fence::record(run.migration, Side::Source)?;
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
     let both = run.both().await?;

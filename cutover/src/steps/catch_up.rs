@@ -9,12 +9,16 @@ use crate::{
     Lsn,
     machine::{Assertion, Direction},
     migration::{Coverage, Promotion, ReverseStream},
-    ports::{Clock, ControlledServer, SlotProgress},
+    ports::{Budgets, Clock, ControlledServer, SlotProgress},
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let marker = run.migration.facts.marker(Direction::Forward)?;
-    let (wait, end) = (run.settings.catch_up, run.settings.end_sessions);
+    let Budgets {
+        catch_up: wait,
+        end_sessions: end,
+        ..
+    } = run.budgets.target;
     let target = run.target().await?;
     let replayed = replayed(run.clock(), &target, marker.lsn, wait).await?;
     let ended = target.sessions()?.end_sessions(&[], end).await?;
@@ -111,7 +115,7 @@ async fn await_delivery(
     marker: Lsn,
 ) -> Result<Vec<SlotProgress>, Failure> {
     let publisher = target.reverse_publisher()?;
-    let deadline = run.clock().deadline(run.settings.catch_up);
+    let deadline = run.clock().deadline(run.budgets.source.catch_up);
     loop {
         let progress = publisher.slot_progress(&stream.slots).await?;
         let hopeless =

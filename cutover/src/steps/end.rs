@@ -50,7 +50,7 @@ async fn close_source_for_good(
     run: &mut Run<'_>,
     moving: &[String],
 ) -> Result<(String, u64), Failure> {
-    let end = run.settings.end_sessions;
+    let end = run.budgets.source.end_sessions;
     let record = fence::record(run.migration, Side::Source)?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let source = match run.source().await {

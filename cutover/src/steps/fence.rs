@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::{join, try_join, try_join3};
 use serde_json::json;
 
-use super::{Failure, Proof, Run, answered};
+use super::{BudgetsOfPair, Failure, Proof, Run, answered};
 use crate::{
     machine::{Direction, Side},
     migration::{FencedTarget, Learned, Migration, MissingFact},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let deadline = run.settings.end_sessions;
+    let BudgetsOfPair { source, target } = run.budgets;
     let record = record(run.migration, Side::Source)?;
     let system_identifier = run.migration.facts.system_identifier()?.to_owned();
     let databases = run.migration.moving();
@@ -25,13 +25,15 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     // Sessions on the standby survive a promotion and could write after it, so they end
     // now, while the source's do; new readers are held already.
     let (source, ended_on_target) = join(
-        close_and_empty(&both.source, &record, &[], &databases, deadline),
+        close_and_empty(&both.source, &record, &[], &databases, source.end_sessions),
         answered(
             run.clock(),
             &both.target,
-            deadline,
+            target.end_sessions,
             "end its sessions",
-            both.target.sessions()?.end_sessions(&[], deadline),
+            both.target
+                .sessions()?
+                .end_sessions(&[], target.end_sessions),
         ),
     )
     .await;
@@ -71,7 +73,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let deadline = run.settings.end_sessions;
+    let deadline = run.budgets.target.end_sessions;
     let record = record(run.migration, Side::Target)?;
     let databases = run.migration.moving();
     let reported = run.routes().reported(Direction::Reverse);

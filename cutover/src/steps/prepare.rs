@@ -150,7 +150,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 /// What the source has yet to apply must fit into the wait behind the hold, or clients would
 /// be parked for a switch that cannot end well. The target serves meanwhile.
 async fn await_small_lag(run: &mut Run<'_>) -> Result<(), Failure> {
-    let wait = run.settings.catch_up;
+    let wait = run.budgets.source.catch_up;
     let deadline = run.clock().deadline(wait);
     loop {
         let health = stream_health(run).await?;

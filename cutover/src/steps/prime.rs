@@ -46,7 +46,7 @@ async fn judge(run: &mut Run<'_>, failure: Failure) -> Result<Failure, Failure> 
 
 async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
-    let end = run.settings.end_sessions;
+    let end = run.budgets.target.end_sessions;
     let fork = run.migration.facts.promotion()?.fork;
     let target = run.target().await?;
     // Without sessions into the closed databases no slot can be made there.
@@ -122,7 +122,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let facts = &run.migration.facts;
     let former = facts.former_settings(Side::Source)?;
     let armed = &facts.stream()?.armed;
-    let wait = run.settings.end_sessions;
+    let wait = run.budgets.source.end_sessions;
     let source = run.source().await?;
     source.fence()?.restore_access_rules(former).await?;
     // The reload is asynchronous: a client that a sidecar lets out before the reload is

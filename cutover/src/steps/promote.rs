@@ -26,7 +26,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             expected.marker.lsn
         )));
     }
-    let observed = promoting.await_primary(run.settings.promote).await?;
+    let observed = promoting.await_primary(run.budgets.target.promote).await?;
     let promotion = follows_from(&expected, &observed, &target)?;
     let proof = Proof::new(
         format!(
@@ -44,7 +44,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 
 /// The journalled deadline while it serves, by the engine's clock: the server's decides.
 async fn deadline(run: &Run<'_>, target: &ControlledServer) -> Result<PromotionDeadline, Failure> {
-    let promote = run.settings.promote;
+    let promote = run.budgets.target.promote;
     let now = run.clock().now();
     let known = run.migration.facts.promotion_deadline();
     match known.filter(|known| known.serves(now, promote)) {

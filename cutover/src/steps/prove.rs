@@ -3,7 +3,7 @@
 use futures_util::future::{join3, try_join};
 use serde_json::json;
 
-use super::{Failure, Proof, Run, catch_up, fence};
+use super::{BudgetsOfPair, Failure, Proof, Run, catch_up, fence};
 use crate::{
     Lsn,
     machine::{Assertion, Direction, FenceProof, PromotionDeadline, Side},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let (wait, end) = (run.settings.catch_up, run.settings.end_sessions);
+    let BudgetsOfPair { source, target } = run.budgets;
     let facts = &run.migration.facts;
     let mut token = facts.token()?.clone();
     let id = fence::marker_id(run.migration);
@@ -22,7 +22,9 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let (ended, observed, proved_through) = loop {
         let (fence, ended, observed) = join3(
             check(&both.source, &record, &[], token.marker, facts.exempt()),
-            both.target.sessions()?.end_sessions(&[], end),
+            both.target
+                .sessions()?
+                .end_sessions(&[], target.end_sessions),
             both.target.observe(),
         )
         .await;
@@ -35,13 +37,17 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             }
             FenceCheck::Broken(_) => {
                 tries += 1;
-                both.source.sessions()?.end_sessions(&[], end).await?;
+                both.source
+                    .sessions()?
+                    .end_sessions(&[], source.end_sessions)
+                    .await?;
                 token.marker = both.source.wal_proof()?.marker(&id, &[]).await?;
-                catch_up::replayed(run.clock(), &both.target, token.marker.lsn, wait).await?;
+                catch_up::replayed(run.clock(), &both.target, token.marker.lsn, target.catch_up)
+                    .await?;
             }
         }
     };
-    let deadline = PromotionDeadline::from_target_clock(observed.clock, run.settings.promote);
+    let deadline = PromotionDeadline::from_target_clock(observed.clock, target.promote);
     let proof = Proof::new(
         format!(
             "nobody has written on {} since the marker",
@@ -59,7 +65,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let end = run.settings.end_sessions;
+    let end = run.budgets.target.end_sessions;
     let facts = &run.migration.facts;
     let marker = facts.marker(Direction::Reverse)?;
     let slots = &facts.stream()?.slots;

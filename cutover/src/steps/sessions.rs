@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::join;
 use pointsman_catalog::ServerName;
@@ -7,7 +7,7 @@ use super::{Failure, Run};
 use crate::{
     Ports,
     migration::Migration,
-    ports::{ControlledServer, ProviderError},
+    ports::{Budgets, ControlledServer, ProviderError},
 };
 
 /// The control sessions of a migration's two servers, opened when first needed.
@@ -35,11 +35,21 @@ impl Sessions {
 impl Run<'_> {
     /// Both servers, in parallel where they must be reached first.
     pub(super) async fn both(&mut self) -> Result<Both, Failure> {
-        let (ports, migration) = (self.ports, self.migration);
+        let (ports, migration, budgets) = (self.ports, self.migration, self.budgets);
         let Sessions { source, target } = &mut *self.sessions;
         let (source, target) = join(
-            ensure(source, ports, &migration.source, migration),
-            ensure(target, ports, &migration.target, migration),
+            ensure(
+                source,
+                ports,
+                (&migration.source, budgets.source),
+                migration,
+            ),
+            ensure(
+                target,
+                ports,
+                (&migration.target, budgets.target),
+                migration,
+            ),
         )
         .await;
         Ok(Both {
@@ -50,14 +60,26 @@ impl Run<'_> {
 
     /// The source alone: an undo must not wait for a target that is gone.
     pub(super) async fn source(&mut self) -> Result<Arc<ControlledServer>, Failure> {
-        let name = &self.migration.source;
-        ensure(&mut self.sessions.source, self.ports, name, self.migration).await
+        let source = (&self.migration.source, self.budgets.source);
+        ensure(
+            &mut self.sessions.source,
+            self.ports,
+            source,
+            self.migration,
+        )
+        .await
     }
 
     /// The target alone.
     pub(super) async fn target(&mut self) -> Result<Arc<ControlledServer>, Failure> {
-        let name = &self.migration.target;
-        ensure(&mut self.sessions.target, self.ports, name, self.migration).await
+        let target = (&self.migration.target, self.budgets.target);
+        ensure(
+            &mut self.sessions.target,
+            self.ports,
+            target,
+            self.migration,
+        )
+        .await
     }
 }
 
@@ -79,7 +101,7 @@ pub(super) async fn enter(
 async fn ensure(
     slot: &mut Option<Arc<ControlledServer>>,
     ports: &Ports,
-    name: &ServerName,
+    (name, budgets): (&ServerName, Budgets),
     migration: &Migration,
 ) -> Result<Arc<ControlledServer>, Failure> {
     if let Some(server) = slot {
@@ -89,14 +111,10 @@ async fn ensure(
     let control = migration.control();
     let provider = ports.providers.of(&server)?;
     let attaching = provider.attach(&server, &control);
-    let attached = ports.clock.timeout(ATTACH, attaching).await;
+    let attached = ports.clock.timeout(budgets.attach, attaching).await;
     let attached = attached.map_err(|_elapsed| ProviderError::Unreachable {
         server: name.clone(),
-        reason: format!("no session within {ATTACH:?}"),
+        reason: format!("no session within {:?}", budgets.attach),
     })??;
     Ok(Arc::clone(slot.insert(Arc::new(attached))))
 }
-
-/// A server in the same region answers within milliseconds; one that needs longer cannot
-/// be part of a switch.
-const ATTACH: Duration = Duration::from_secs(2);

@@ -150,7 +150,7 @@ async fn s2_no_session_on_the_standby_writes_what_a_rollback_would_lose() -> Res
 /// A switch whose promotion was sent and has not arrived, stopped for an operator.
 async fn promotion_under_way() -> Result<TestEnvironment> {
     let settings = Settings {
-        promote: Duration::from_secs(1),
+        promote: Some(Duration::from_secs(1)),
         ..Settings::default()
     };
     let env = TestEnvironment::new(settings).await?;

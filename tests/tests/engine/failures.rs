@@ -80,7 +80,7 @@ async fn replicated(target: &PostgresServer, written: i64) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn stuck_replay_undoes_the_switch_and_readers_return() -> Result<()> {
     let env = TestEnvironment::new(Settings {
-        catch_up: Duration::from_secs(1),
+        catch_up: Some(Duration::from_secs(1)),
         ..Settings::default()
     })
     .await?;
@@ -216,7 +216,7 @@ fn waits_for_an_operator(status: &Status) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_lost_behind_its_opening_is_never_taken_for_unwritten() -> Result<()> {
     let env = TestEnvironment::new(Settings {
-        promote: Duration::from_secs(1),
+        promote: Some(Duration::from_secs(1)),
         ..Settings::default()
     })
     .await?;
@@ -248,7 +248,7 @@ async fn a_target_lost_behind_its_opening_is_never_taken_for_unwritten() -> Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_lost_before_it_opens_again_is_tried_again_by_an_operator() -> Result<()> {
     let env = TestEnvironment::new(Settings {
-        promote: Duration::from_secs(1),
+        promote: Some(Duration::from_secs(1)),
         ..Settings::default()
     })
     .await?;

@@ -179,7 +179,7 @@ async fn a_rollback_waits_for_a_stream_that_can_come_back() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_far_behind_is_waited_for_while_the_target_serves() -> Result<()> {
     let env = TestEnvironment::new(Settings {
-        catch_up: Duration::from_millis(500),
+        catch_up: Some(Duration::from_millis(500)),
         ..Settings::default()
     })
     .await?;

@@ -1,11 +1,11 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     Settings,
     machine::Command,
     migration::Migration,
     ports::{Clock, Ports},
-    steps::{self, Failure, Problem, Proof, Run, Sessions, StreamHealth},
+    steps::{self, BudgetsOfPair, Failure, Problem, Proof, Run, Sessions, StreamHealth},
 };
 
 /// Runs commands on the servers, each inside its budget.
@@ -53,8 +53,10 @@ impl CommandRunner {
             .facts
             .hold_until()
             .map(|until| until.since(clock.now()));
-        let budget = command.budget().length(&self.settings, hold_left);
-        let mut run = self.step_run(migration);
+        let budgets = self.budgets(migration).await?;
+        let promote = budgets.target.promote;
+        let budget = command.budget().length(&self.settings, promote, hold_left);
+        let mut run = self.step_run(migration, budgets);
         let outcome = clock.timeout(budget, steps::perform(&mut run, command));
         outcome.await.unwrap_or_else(|_elapsed| {
             Err(Failure::new(
@@ -69,19 +71,34 @@ impl CommandRunner {
         &mut self,
         migration: &Migration,
     ) -> Result<StreamHealth, Failure> {
-        steps::stream_health(&mut self.step_run(migration)).await
+        let budgets = self.budgets(migration).await?;
+        steps::stream_health(&mut self.step_run(migration, budgets)).await
     }
 
     /// What going back would lose now, as far as it can be counted.
     pub(super) async fn writes_at_risk(&mut self, migration: &Migration) -> Option<u64> {
-        let counted = steps::writes_at_risk(&mut self.step_run(migration)).await;
+        let budgets = self.budgets(migration).await.ok()?;
+        let counted = steps::writes_at_risk(&mut self.step_run(migration, budgets)).await;
         counted.ok()
     }
 
-    fn step_run<'a>(&'a mut self, migration: &'a Migration) -> Run<'a> {
+    /// How long a server that does not answer past the point of no return is tried again.
+    pub(super) async fn patience(&self, migration: &Migration) -> Duration {
+        let budgets = self.budgets(migration).await;
+        // Without the catalogue every try fails as well.
+        budgets.map_or(Duration::ZERO, |budgets| budgets.target.promote)
+    }
+
+    /// How long the migration's servers may take for what they are asked.
+    async fn budgets(&self, migration: &Migration) -> Result<BudgetsOfPair, Failure> {
+        BudgetsOfPair::of(&self.ports, &self.settings, migration).await
+    }
+
+    fn step_run<'a>(&'a mut self, migration: &'a Migration, budgets: BudgetsOfPair) -> Run<'a> {
         Run {
             ports: &self.ports,
             settings: &self.settings,
+            budgets,
             migration,
             sessions: &mut self.sessions,
         }

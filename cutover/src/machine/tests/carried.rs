@@ -241,7 +241,7 @@ fn only_steps_behind_a_hold_that_can_be_undone_must_fit_into_it() {
     }
     let settings = crate::Settings::default();
     let left = |millis| Some(Duration::from_millis(millis));
-    let length = |left| Budget::InsideHold.length(&settings, left);
+    let length = |left| Budget::InsideHold.length(&settings, Duration::from_secs(5), left);
     assert_eq!(length(left(10_000)), Duration::from_millis(7_500));
     assert_eq!(length(left(2_600)), Duration::from_millis(200));
     assert_eq!(length(None), Duration::from_millis(7_500));

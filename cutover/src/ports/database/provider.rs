@@ -5,8 +5,8 @@ use pointsman_catalog::Server;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    error::ProviderError, fence::FenceRecord, observe::Observation, probe_sessions::ProbeSessions,
-    recorder::Recorder, server::ControlledServer,
+    budgets::Budgets, error::ProviderError, fence::FenceRecord, observe::Observation,
+    probe_sessions::ProbeSessions, recorder::Recorder, server::ControlledServer,
 };
 
 /// Reaches PostgreSQL servers in one particular way (SQL, a cloud's API, on paper).
@@ -22,6 +22,12 @@ pub trait DatabaseProvider: fmt::Debug + Send + Sync {
     /// [`ProviderError::Unfit`] says what is not.
     fn examine(&self, _server: &Server) -> Result<(), ProviderError> {
         Ok(())
+    }
+
+    /// How long `server` may take for what it is asked. A server that is reached by SQL answers
+    /// within milliseconds.
+    fn budgets(&self, _server: &Server) -> Budgets {
+        Budgets::BY_SQL
     }
 
     /// Takes control of `server`: the roles that it can play.

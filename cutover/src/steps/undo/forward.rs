@@ -203,7 +203,7 @@ async fn unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
 }
 
 async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
-    let wait = run.settings.end_sessions;
+    let wait = run.budgets.source.end_sessions;
     // Attaching ends the former session first: what it still had under way is decided when
     // the record is read.
     run.source().await?;

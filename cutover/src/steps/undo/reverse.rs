@@ -53,7 +53,7 @@ async fn serve_target(run: &Run<'_>, left_open: Option<String>) -> Result<Proof,
 
 async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
     let record = fence::record(run.migration, Side::Source)?;
-    let wait = run.settings.end_sessions;
+    let wait = run.budgets.source.end_sessions;
     let source = run.source().await?;
     source.fence()?.close(&record).await?;
     source.sessions()?.await_starting_backends().await?;
@@ -80,7 +80,7 @@ async fn try_reopen_target(run: &mut Run<'_>) -> Result<Vec<u64>, Failure> {
     run.target().await?;
     let closed = recorded(run, Side::Target).await?;
     let staying = run.migration.staying_closed();
-    let wait = run.settings.end_sessions;
+    let wait = run.budgets.target.end_sessions;
     let target = run.target().await?;
     let Some(closed) = closed else {
         return Ok(Vec::new());
