@@ -60,6 +60,16 @@ pub(crate) async fn acquire(
         Err(StoreError::Conflict { .. }) => {}
         Err(error) => return Err(error.into()),
     }
+    confirm(catalog, system_identifier, migration).await
+}
+
+/// Reads again that `migration` holds the lease.
+pub(crate) async fn confirm(
+    catalog: &Catalog,
+    system_identifier: &str,
+    migration: &str,
+) -> Result<(), LeaseError> {
+    let key = key(system_identifier);
     let stored = catalog.store().get(&key).await?;
     let stored = stored.ok_or(LeaseError::Released)?;
     let held: Lease = decode(&key, &stored.value)?;

@@ -26,7 +26,7 @@ pub use deadline::PromotionDeadline;
 pub use direction::{Direction, Side};
 pub use effect::{Durability, Effect, Remark};
 pub use event::Event;
-pub use state::{State, StreamState};
+pub use state::{PromotionStage, State, StreamState};
 pub use step::Step;
 pub use stream::StreamWatch;
 pub use table::NotPossible;

@@ -21,7 +21,7 @@ use crate::{
 pub use facts::{Facts, MissingFact};
 pub(crate) use learned::Learned;
 pub use plan::{PlannedDatabase, UnlistedDatabasePolicy};
-pub use target::{Coverage, FencedTarget, Promotion, ReverseStream};
+pub use target::{AskedPromotion, Coverage, FencedTarget, Promotion, ReverseStream};
 
 /// One migration: the plan, where its machine stands, and the facts that its steps
 /// gathered. Written whole with every journal entry.

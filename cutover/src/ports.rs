@@ -21,11 +21,12 @@ pub use data_plane::{
 pub use database::{
     AccessRules, Armed, Breach, Budgets, ConnectionAttempt, ControlId, ControlledServer,
     DatabaseProvider, DatabaseSettings, Exempt, Fence, FenceRecord, FenceToken, FormerSettings,
-    GuardedPromotion, Inspector, Marker, MissingRole, NotOffered, Observation, Observe, Offer,
-    Preparation, ProbeError, ProbeSessions, ProbeTable, PromoteAnswer, PromotionMethod,
-    ProviderError, Providers, ReadOnlyDefault, Recorder, Replay, Replication, ReversePublisher,
-    ReverseSlot, ReverseSubscriber, Role, Roles, SequenceValue, SessionControl, SlotProgress,
-    StandbyLink, SubscriptionSpec, UserCommits, WalProof, WriteAttempt,
+    GuardedPromotion, Inspector, ManagedPromotion, Marker, MissingRole, NotOffered, Observation,
+    Observe, Offer, Preparation, ProbeError, ProbeSessions, ProbeTable, PromoteAnswer,
+    PromotionOutlook, PromotionProgress, ProviderError, Providers, ReadOnlyDefault, Recorder,
+    Replay, Replication, RequestAnswer, ReversePublisher, ReverseSlot, ReverseSubscriber, Role,
+    Roles, SequenceValue, SessionControl, SlotProgress, StandbyLink, SubscriptionSpec, UserCommits,
+    WalProof, WriteAttempt,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 pub use manual_clock::ManualClock;

@@ -8,12 +8,14 @@ mod end;
 mod fence;
 mod flip;
 mod hold;
+mod managed;
 mod outcome;
 mod prepare;
 mod prime;
 mod promote;
 mod prove;
 mod readers;
+mod readiness;
 mod routes;
 mod sessions;
 mod undo;
@@ -92,6 +94,8 @@ async fn dispatch(run: &mut Run<'_>, command: Command) -> Result<Proof, Failure>
         Command::Step(direction, step) => perform_step(run, direction, step).await,
         Command::Undo(Direction::Forward, step) => undo::forward(run, step).await,
         Command::Undo(Direction::Reverse, step) => undo::reverse(run, step).await,
+        Command::RequestPromotion => managed::request(run).await,
+        Command::AwaitPromotion => managed::observe(run).await,
         Command::Arm => arm::run(run).await,
         Command::Complete => end::complete(run).await,
         Command::Cancel => end::cancel(run).await,

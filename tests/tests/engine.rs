@@ -2,10 +2,18 @@
 
 #[path = "engine/adversaries.rs"]
 mod adversaries;
+#[path = "engine/api.rs"]
+mod api;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/failures.rs"]
 mod failures;
+#[path = "engine/managed.rs"]
+mod managed;
+#[path = "engine/managed_stalls.rs"]
+mod managed_stalls;
+#[path = "engine/paper.rs"]
+mod paper;
 #[path = "engine/process.rs"]
 mod process;
 #[path = "engine/requests.rs"]

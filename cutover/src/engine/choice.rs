@@ -5,11 +5,11 @@ use std::{fmt, str::FromStr};
 use serde::Serialize;
 
 use crate::{
-    machine::{Direction, State, Step},
+    machine::{Direction, PromotionStage, State, Step},
     migration::Migration,
 };
 
-/// One decision that an operator can take in `needs_operator`.
+/// One decision that an operator can take.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Choice {
     pub name: ChoiceName,
@@ -27,13 +27,56 @@ pub enum ChoiceName {
     OpenSourceUnproven,
     /// By the operator's word that the source is down.
     OpenTargetUnproven,
+    /// A managed promotion gets more time.
+    Wait,
 }
 
 /// The decisions that are open to an operator now.
 pub(super) fn choices(migration: &Migration) -> Vec<Choice> {
-    let State::NeedsOperator { direction, step } = migration.state() else {
-        return Vec::new();
+    match migration.state() {
+        State::NeedsOperator { direction, step } => unproven(migration, direction, step),
+        State::Promoting { stage } => promoting(migration, stage),
+        State::Planned
+        | State::SettingUp
+        | State::Prepared
+        | State::Switching { .. }
+        | State::Undoing { .. }
+        | State::Undone
+        | State::Baking { .. }
+        | State::RolledBack
+        | State::Completing
+        | State::Completed
+        | State::Cancelling
+        | State::Cancelled => Vec::new(),
+    }
+}
+
+/// While an API promotes the target, the source is opened by no choice but this assertion.
+fn promoting(migration: &Migration, stage: PromotionStage) -> Vec<Choice> {
+    let (source, target) = (&migration.source, &migration.target);
+    let assert = Choice {
+        name: ChoiceName::OpenSourceUnproven,
+        message: format!(
+            "open {source} without waiting for {target}: you assert that {target} is down for good \
+             (deleted, or cut off from every client) and will never be promoted; if that is wrong, \
+             both accept writes"
+        ),
     };
+    let wait = Choice {
+        name: ChoiceName::Wait,
+        message: format!(
+            "wait for {target} as long again; nothing is sent, unless the API says that it never \
+             received the request and every proof holds; both stay closed meanwhile"
+        ),
+    };
+    match stage {
+        PromotionStage::Requesting => Vec::new(),
+        PromotionStage::UnderWay => vec![assert],
+        PromotionStage::Stalled => vec![wait, assert],
+    }
+}
+
+fn unproven(migration: &Migration, direction: Direction, step: Step) -> Vec<Choice> {
     let (source, target) = (&migration.source, &migration.target);
     let mut choices = vec![Choice {
         name: ChoiceName::Retry,
@@ -70,11 +113,12 @@ pub(super) fn choices(migration: &Migration) -> Vec<Choice> {
 
 impl ChoiceName {
     /// Every choice.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Retry,
         Self::OpenSource,
         Self::OpenSourceUnproven,
         Self::OpenTargetUnproven,
+        Self::Wait,
     ];
 
     /// The name that an operator types.
@@ -84,6 +128,7 @@ impl ChoiceName {
             Self::OpenSource => "open-source",
             Self::OpenSourceUnproven => "open-source-target-is-down",
             Self::OpenTargetUnproven => "open-target-source-is-down",
+            Self::Wait => "wait",
         }
     }
 }

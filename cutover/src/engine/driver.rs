@@ -113,6 +113,7 @@ impl Driver {
             match self.leader.owes() {
                 None => self.idle().await?,
                 Some(Command::RestoreReaders) => self.look_after_readers().await?,
+                Some(Command::AwaitPromotion) => self.await_promotion().await?,
                 Some(Command::Watch | Command::Arm) => {
                     let watcher = BakeWatcher::begin(&self.leader);
                     Box::pin(watcher.watch(&mut self.leader, &mut self.inbox, &self.stop)).await?;
@@ -121,6 +122,7 @@ impl Driver {
                     command @ (Command::SetUp
                     | Command::Step(..)
                     | Command::Undo(..)
+                    | Command::RequestPromotion
                     | Command::Complete
                     | Command::Cancel),
                 ) => {
@@ -153,6 +155,24 @@ impl Driver {
             () = clock.sleep(READERS_POLL) => {
                 let no_second_try = clock.deadline(Duration::ZERO);
                 self.leader.run(Command::RestoreReaders, no_second_try).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks how far a managed promotion is; meanwhile hears requests. A stop does not wait for
+    /// it: the next process goes on looking.
+    async fn await_promotion(&mut self) -> Result<(), DriveError> {
+        let clock = self.leader.commands().clock();
+        let outlook = self.leader.migration().facts.promotion_outlook();
+        let look_every = outlook.map_or(READERS_POLL, |outlook| outlook.look_every);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Ok(()),
+            Some(request) = self.inbox.next() => hear(&mut self.leader, request).await,
+            () = clock.sleep(look_every) => {
+                let whenever_it_answers = clock.deadline(Duration::MAX);
+                self.leader.run(Command::AwaitPromotion, whenever_it_answers).await?;
                 Ok(())
             }
         }

@@ -9,7 +9,7 @@ use pointsman_catalog::{DatabaseName, Route, RouteChange};
 use super::{EngineError, Ports};
 use crate::{
     Settings,
-    machine::{Command, Direction, Step},
+    machine::{Command, Direction, Event, Step},
     migration::Migration,
     ports::{
         Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Recorder,
@@ -43,28 +43,40 @@ pub(super) async fn run(
         .await
         .map_err(would_stop_early)?;
     let mut sessions = Sessions::default();
+    let guarded = [Command::Step(direction, Step::Promote)];
+    let mut promotion = &guarded[..];
     for step in Step::ALL {
         recorder.note(format!("-- {} {}", direction.label(), step.label()));
-        let mut run = Run {
-            ports: &paper,
-            settings: &hurried,
-            budgets,
-            migration: &migration,
-            sessions: &mut sessions,
-        };
         let would_stop = |reason: String| {
             EngineError::Refused(format!(
                 "the switch would stop at {}: {reason}",
                 step.label()
             ))
         };
-        let command = Command::Step(direction, step);
-        let proof = steps::perform(&mut run, command)
-            .await
-            .map_err(|failure| would_stop(failure.message))?;
-        for learned in proof.learned {
-            let taken_over = migration.facts.learn(learned);
-            taken_over.map_err(|missing| would_stop(missing.to_string()))?;
+        let own = [Command::Step(direction, step)];
+        let commands = if step == Step::Promote {
+            promotion
+        } else {
+            &own
+        };
+        for &command in commands {
+            let mut run = Run {
+                ports: &paper,
+                settings: &hurried,
+                budgets,
+                migration: &migration,
+                sessions: &mut sessions,
+            };
+            let proof = steps::perform(&mut run, command)
+                .await
+                .map_err(|failure| would_stop(failure.message))?;
+            if proof.event == Event::DoneManaged {
+                promotion = &[Command::RequestPromotion, Command::AwaitPromotion];
+            }
+            for learned in proof.learned {
+                let taken_over = migration.facts.learn(learned);
+                taken_over.map_err(|missing| would_stop(missing.to_string()))?;
+            }
         }
         if step == Step::Hold {
             recorder.note(format!("settle for {:?}", settings.settle));

@@ -2,7 +2,7 @@ use pointsman_catalog::{CatalogError, ServerName, store::StoreError};
 
 use crate::{
     journal::JournalError,
-    machine::{NotPossible, State},
+    machine::{NotPossible, PromotionStage, State},
     ports::{DataPlaneError, ProviderError},
     preflight::PreflightError,
 };
@@ -103,6 +103,10 @@ impl EngineError {
             State::Planned => "run `migration preflight` and `migration start` first",
             State::Prepared | State::Undone => "it can be switched or cancelled",
             State::Baking { .. } => "it can be rolled back or completed",
+            State::Promoting { stage } => match stage {
+                PromotionStage::Requesting | PromotionStage::UnderWay => PROMOTING,
+                PromotionStage::Stalled => STALLED,
+            },
             State::NeedsOperator { .. } => {
                 "it waits for a decision: see `migration status` and `migration resolve`"
             }
@@ -128,6 +132,15 @@ pub(super) fn describe(state: State) -> String {
         let (direction, step) = (direction.label(), step.label());
         return format!("undoing its {direction} switch (from step {step})");
     }
+    if let State::Promoting { stage } = state {
+        return match stage {
+            PromotionStage::Requesting | PromotionStage::UnderWay => "being promoted by an API",
+            PromotionStage::Stalled => {
+                "waiting for a promotion by an API that did not come through"
+            }
+        }
+        .to_owned();
+    }
     if let State::NeedsOperator { step, .. } = state {
         return format!("waiting for an operator (at step {})", step.label());
     }
@@ -148,4 +161,11 @@ fn list(names: &[String]) -> String {
     }
 }
 
+const PROMOTING: &str = "an API was asked for the promotion, which cannot be called back: nothing is \
+     aborted, cancelled or completed before it is through. Then the target serves, and `migration \
+     rollback` goes back; a target that is proven to exist no more opens the source by itself; what \
+     else can be decided is in `migration status`";
+const STALLED: &str = "an API was asked for the promotion, which cannot be called back, and it may come \
+     through at any time: nothing is aborted; decide with `migration resolve` (the choices are in \
+     `migration status`)";
 const STOPPED: &str = "this control plane is stopping, or its journal failed; see its log";

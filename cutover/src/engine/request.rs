@@ -74,10 +74,11 @@ impl OperatorRequest {
 fn rollback(state: State, accept_loss: bool) -> (Event, &'static str) {
     let aborts = matches!(
         state,
-        State::Switching {
-            direction: Direction::Forward,
-            ..
-        }
+        State::Promoting { .. }
+            | State::Switching {
+                direction: Direction::Forward,
+                ..
+            }
     );
     if aborts {
         (Event::AbortRequested, "an operator aborted the switch")
@@ -94,6 +95,10 @@ fn rollback(state: State, accept_loss: bool) -> (Event, &'static str) {
 fn choose(choice: ChoiceName) -> (Event, &'static str) {
     match choice {
         ChoiceName::Retry => (Event::RetryChosen, "an operator chose to try again"),
+        ChoiceName::Wait => (
+            Event::WaitChosen,
+            "an operator chose to wait longer for the promotion",
+        ),
         ChoiceName::OpenSource => (
             Event::OpenSourceChosen,
             "an operator chose to open the source",

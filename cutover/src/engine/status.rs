@@ -1,3 +1,5 @@
+mod promotion;
+
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -101,6 +103,7 @@ impl Status {
             | State::SettingUp
             | State::Prepared
             | State::Switching { .. }
+            | State::Promoting { .. }
             | State::Undoing { .. }
             | State::Undone
             | State::RolledBack
@@ -119,7 +122,11 @@ fn headline(migration: &Migration) -> String {
     match migration.state() {
         State::Planned => format!("{source} → {target} is planned; no server was touched"),
         State::SettingUp => format!("{source} is being prepared"),
-        State::Prepared => format!("ready to switch from {source} to {target}"),
+        State::Prepared => promotion::announced(
+            migration,
+            &format!("ready to switch from {source} to {target}"),
+        ),
+        State::Promoting { stage } => promotion::headline(migration, stage),
         State::Switching { .. } | State::Undoing { .. } => describe(migration.state()),
         State::Undone => format!("{source} serves; the switch was undone: {cause}"),
         State::Baking { stream } => {
@@ -165,6 +172,12 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
             WayBackKind::CloseAndReopen,
             true,
             "only once the target is proven to be closed and unwritten",
+        ),
+        State::Promoting { .. } => way(
+            WayBackKind::CloseAndReopen,
+            true,
+            "none while the promotion is under way: it cannot be called back; the source is opened \
+             only if the target is proven to exist no more, or promoted, closed and unwritten",
         ),
         State::Baking { stream } => way_back_of_bake(migration, stream, view),
         State::NeedsOperator { .. } => way(

@@ -64,6 +64,7 @@ impl Machine {
             | State::SettingUp
             | State::Prepared
             | State::Switching { .. }
+            | State::Promoting { .. }
             | State::Undoing { .. }
             | State::Undone
             | State::RolledBack
@@ -88,12 +89,29 @@ impl Machine {
                 Command::Step(..) | Command::Undo(..) => {
                     Some(vec![Effect::ForgetSessions, Effect::TryAgain])
                 }
+                Command::AwaitPromotion => Some(vec![
+                    Effect::ForgetSessions,
+                    Effect::Remark(Remark::PromotionObserved),
+                ]),
                 Command::SetUp
+                | Command::RequestPromotion
                 | Command::Watch
                 | Command::Complete
                 | Command::Cancel
                 | Command::RestoreReaders => None,
             },
+            Event::NotYet | Event::NotReceived => {
+                Some(vec![Effect::Remark(Remark::PromotionObserved)])
+            }
+            Event::FailedTargetUnwritten | Event::Unprovable | Event::ReverseStreamBroke => {
+                let awaits = self.state.command() == Some(Command::AwaitPromotion);
+                awaits.then(|| {
+                    vec![
+                        Effect::ForgetSessions,
+                        Effect::Remark(Remark::PromotionObserved),
+                    ]
+                })
+            }
             Event::AlarmFired => Some(vec![Effect::Remark(Remark::AlarmWouldLose)]),
             // A crash may have come between the last entry and the lease's release.
             Event::Restarted if self.state.is_over() => Some(vec![Effect::ReleaseLease]),
@@ -110,12 +128,11 @@ impl Machine {
             | Event::RetryWithoutSourceChosen
             | Event::OpenSourceChosen
             | Event::OpenSourceWithoutTargetChosen
+            | Event::WaitChosen
             | Event::Done
             | Event::DoneReadersMoved
-            | Event::NotYet
-            | Event::FailedTargetUnwritten
-            | Event::Unprovable
-            | Event::ReverseStreamBroke
+            | Event::DoneManaged
+            | Event::TargetGone
             | Event::ReverseStreamLapsed => None,
         }
     }
@@ -151,7 +168,11 @@ impl Machine {
             | Event::RetryWithoutSourceChosen
             | Event::OpenSourceChosen
             | Event::OpenSourceWithoutTargetChosen
+            | Event::WaitChosen
             | Event::DoneReadersMoved
+            | Event::DoneManaged
+            | Event::NotReceived
+            | Event::TargetGone
             | Event::FailedTargetUnwritten
             | Event::Unprovable
             | Event::ReverseStreamBroke

@@ -7,7 +7,7 @@ use super::{
     direction::Direction,
     effect::{Durability, Effect},
     event::Event,
-    state::State,
+    state::{PromotionStage, State},
     step::Step,
 };
 
@@ -32,6 +32,7 @@ impl Change {
             alarm_backoff: self.alarm_backoff(),
             readers: self.readers(),
             fence_proof: self.fence_proof(),
+            promotion_awaited_since: self.promotion_awaited_since(),
         }
     }
 
@@ -47,6 +48,9 @@ impl Change {
         if self.gives_a_cause() {
             effects.push(Effect::RememberCause);
         }
+        if self.goes_on_after_a_stall() {
+            effects.push(Effect::ForgetCause);
+        }
         effects.push(Effect::Journal {
             durability: self.durability(),
             intent: self.machine().command().filter(|_| self.moves()),
@@ -58,6 +62,18 @@ impl Change {
             effects.push(Effect::ReleaseLease);
         }
         effects
+    }
+
+    /// From the intent, or from an operator's choice to wait longer.
+    fn promotion_awaited_since(self) -> Option<UnixMillis> {
+        let promotes = |state| matches!(state, State::Promoting { .. });
+        if !promotes(self.state) {
+            return None;
+        }
+        if promotes(self.before.state) && self.event != Event::WaitChosen {
+            return self.before.promotion_awaited_since;
+        }
+        Some(self.at)
     }
 
     fn moves(self) -> bool {
@@ -79,8 +95,9 @@ impl Change {
     fn takes_a_new_epoch(self) -> bool {
         let turns_back = matches!(self.state, State::Undoing { .. }) && self.moves();
         let decided = matches!(self.before.state, State::NeedsOperator { .. }) && self.moves();
+        let waits_longer = self.event == Event::WaitChosen;
         let new_leader = self.event == Event::Restarted && !self.state.is_over();
-        self.begins().is_some() || turns_back || decided || new_leader
+        self.begins().is_some() || turns_back || decided || waits_longer || new_leader
     }
 
     /// It holds until the attempt that it was made for has ended: in a bake, or with an
@@ -97,13 +114,17 @@ impl Change {
             | Event::AlarmFired
             | Event::CompleteRequested
             | Event::RetryChosen
-            | Event::OpenSourceChosen => None,
+            | Event::OpenSourceChosen
+            | Event::WaitChosen => None,
             Event::StartRequested
             | Event::AbortRequested
             | Event::CancelRequested
             | Event::Done
             | Event::DoneReadersMoved
+            | Event::DoneManaged
             | Event::NotYet
+            | Event::NotReceived
+            | Event::TargetGone
             | Event::Failed
             | Event::Unanswered
             | Event::FailedTargetUnwritten
@@ -113,7 +134,11 @@ impl Change {
             | Event::Restarted => {
                 let waits = matches!(
                     self.state,
-                    State::Baking { .. } | State::NeedsOperator { .. }
+                    State::Baking { .. }
+                        | State::NeedsOperator { .. }
+                        | State::Promoting {
+                            stage: PromotionStage::Stalled
+                        }
                 );
                 self.before.assertion.filter(|_| !(waits && self.moves()))
             }
@@ -159,6 +184,7 @@ impl Change {
             | State::SettingUp
             | State::Prepared
             | State::Switching { .. }
+            | State::Promoting { .. }
             | State::Undone
             | State::Baking { .. }
             | State::RolledBack
@@ -171,9 +197,11 @@ impl Change {
     }
 
     /// The steps `Prove` and `Promote` prove the fence, unless an operator asserted that the
-    /// source is down: then nobody was asked. A new epoch has proved nothing.
+    /// source is down: then nobody was asked. A new epoch has proved nothing, and behind a
+    /// managed promotion the proof is minutes old.
     fn fence_proof(self) -> FenceProof {
-        if self.takes_a_new_epoch() {
+        let promoting = matches!(self.state, State::Promoting { .. });
+        if self.takes_a_new_epoch() || promoting {
             return FenceProof::Owed;
         }
         let proves = matches!(
@@ -193,7 +221,21 @@ impl Change {
     /// After a failed command nobody knows what became of its sessions. The bake goes on with
     /// the ones it has.
     fn loses_its_sessions(self) -> bool {
-        self.failed() && !self.was_baking()
+        let asked_for_a_promotion = self.was_requesting() && self.moves();
+        (self.failed() && !self.was_baking()) || asked_for_a_promotion
+    }
+
+    /// A promotion that was asked for ends every session on its server.
+    fn was_requesting(self) -> bool {
+        let stage = PromotionStage::Requesting;
+        self.before.state == State::Promoting { stage }
+    }
+
+    /// A managed promotion that had stalled came through, or has more time now.
+    fn goes_on_after_a_stall(self) -> bool {
+        let stage = PromotionStage::Stalled;
+        let stalled = self.before.state == State::Promoting { stage };
+        stalled && self.moves() && !matches!(self.state, State::Undoing { .. })
     }
 
     /// Whether the event's reason says why the migration will stand where it does.
@@ -204,8 +246,10 @@ impl Change {
                 | Event::RollbackRequested
                 | Event::LossyRollbackRequested
                 | Event::AlarmFired
+                | Event::TargetGone
         );
-        asked_or_fired || (self.failed() && !self.was_baking())
+        let may_have_been_sent = self.was_requesting() && self.event == Event::Unanswered;
+        asked_or_fired || (self.failed() && !self.was_baking() && !may_have_been_sent)
     }
 
     fn failed(self) -> bool {
@@ -225,7 +269,8 @@ impl Change {
             self.state,
             State::Switching { step, .. } if !step.intent_is_durable()
         );
-        if self.event == Event::Done && deferrable {
+        let in_a_switch = matches!(self.before.state, State::Switching { .. });
+        if self.event == Event::Done && in_a_switch && deferrable {
             Durability::WithTheNext
         } else {
             Durability::Now

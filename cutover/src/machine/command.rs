@@ -10,6 +10,10 @@ pub enum Command {
     SetUp,
     Step(Direction, Step),
     Undo(Direction, Step),
+    /// Ask the API to promote the target.
+    RequestPromotion,
+    /// Look how far a managed promotion is; send nothing.
+    AwaitPromotion,
     /// Make and prove the reverse stream.
     Arm,
     /// Watch alarms and the reverse stream.
@@ -44,6 +48,8 @@ impl Command {
             }
             Self::SetUp
             | Self::Undo(..)
+            | Self::RequestPromotion
+            | Self::AwaitPromotion
             | Self::Arm
             | Self::Watch
             | Self::Complete
@@ -58,6 +64,8 @@ impl Command {
             Self::SetUp => "start",
             Self::Step(_, step) => step.label(),
             Self::Undo(..) => "undo",
+            Self::RequestPromotion => "request_promotion",
+            Self::AwaitPromotion => "await_promotion",
             Self::Arm => "arm",
             Self::Watch => "bake",
             Self::Complete => "complete",

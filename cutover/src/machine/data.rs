@@ -1,3 +1,4 @@
+use pointsman_catalog::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use super::{alarms::AlarmBackoff, assertion::Assertion, command::Command, state::State};
@@ -12,6 +13,8 @@ pub struct Machine {
     pub(super) alarm_backoff: Option<AlarmBackoff>,
     pub(super) readers: ReaderRoutes,
     pub(super) fence_proof: FenceProof,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) promotion_awaited_since: Option<UnixMillis>,
 }
 
 /// Whether readers are served where they belong.
@@ -44,6 +47,7 @@ impl Machine {
             alarm_backoff: None,
             readers: ReaderRoutes::Settled,
             fence_proof: FenceProof::Owed,
+            promotion_awaited_since: None,
         }
     }
 
@@ -80,6 +84,12 @@ impl Machine {
     /// Whether readers are served where they belong.
     pub fn readers(self) -> ReaderRoutes {
         self.readers
+    }
+
+    /// Since when a managed promotion has been waited for: its intent, or an operator's choice
+    /// to wait longer. `None` when none is.
+    pub fn promotion_awaited_since(self) -> Option<UnixMillis> {
+        self.promotion_awaited_since
     }
 
     /// Whether this leader has proved the source's fence.

@@ -10,6 +10,8 @@ pub enum Effect {
     ForgetSessions,
     /// Keep the event's reason; `status` shows it as the cause of the state.
     RememberCause,
+    /// What made the migration stand still is over.
+    ForgetCause,
     /// Record the event and the intent of the command that it leads to.
     Journal {
         durability: Durability,
@@ -44,4 +46,6 @@ pub enum Remark {
     AlarmTooEarly,
     /// An alarm fires and does not go back by itself: that would lose writes.
     AlarmWouldLose,
+    /// How far a managed promotion is.
+    PromotionObserved,
 }

@@ -20,6 +20,8 @@ pub enum Event {
     OpenSourceChosen,
     /// The same, by an operator who asserts that the target is down for good.
     OpenSourceWithoutTargetChosen,
+    /// Wait longer for a managed promotion that did not come through in its time.
+    WaitChosen,
 
     // What came of the command that was owed.
     /// It succeeded, with its proof.
@@ -27,8 +29,15 @@ pub enum Event {
     /// The undo succeeded, and readers of the target are served elsewhere until the target
     /// lets connections in again.
     DoneReadersMoved,
+    /// It succeeded, and it is an API that promotes the target: a managed promotion follows.
+    DoneManaged,
     /// What it waits for has not happened, and nothing was done.
     NotYet,
+    /// The API proves that it never received the request to promote, and everything that has
+    /// to hold before one holds again.
+    NotReceived,
+    /// The target is proven to exist no more.
+    TargetGone,
     /// It failed, and what it did can be taken back.
     Failed,
     /// A server or the store did not answer, and the command has time for another try.
@@ -51,7 +60,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::StartRequested,
         Self::SwitchRequested,
         Self::AbortRequested,
@@ -64,9 +73,13 @@ impl Event {
         Self::RetryWithoutSourceChosen,
         Self::OpenSourceChosen,
         Self::OpenSourceWithoutTargetChosen,
+        Self::WaitChosen,
         Self::Done,
         Self::DoneReadersMoved,
+        Self::DoneManaged,
         Self::NotYet,
+        Self::NotReceived,
+        Self::TargetGone,
         Self::Failed,
         Self::Unanswered,
         Self::FailedTargetUnwritten,

@@ -14,6 +14,9 @@ pub enum State {
     Prepared,
     /// In a switch, owing `step`.
     Switching { direction: Direction, step: Step },
+    /// Behind a forward switch's `Prove`, an API promotes the target. It was asked once, and
+    /// cannot be called back.
+    Promoting { stage: PromotionStage },
     /// Going back to where the switch began, after `step` failed or was aborted.
     Undoing { direction: Direction, step: Step },
     /// A forward switch was undone before promotion; it may be tried again.
@@ -48,12 +51,30 @@ pub enum StreamState {
     Broken,
 }
 
+/// How far a managed promotion is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromotionStage {
+    /// The intent is on record and the request is sent. Whatever becomes of the sending, this
+    /// stage ends.
+    Requesting,
+    /// The request was sent, or may have been. The target is observed, and nothing is sent.
+    UnderWay,
+    /// It has not come through in its time, or the API says that it failed. The target is
+    /// observed all the same, and an operator decides.
+    Stalled,
+}
+
 impl State {
     /// The one command that this state owes.
     pub fn command(self) -> Option<Command> {
         match self {
             Self::SettingUp => Some(Command::SetUp),
             Self::Switching { direction, step } => Some(Command::Step(direction, step)),
+            Self::Promoting { stage } => Some(match stage {
+                PromotionStage::Requesting => Command::RequestPromotion,
+                PromotionStage::UnderWay | PromotionStage::Stalled => Command::AwaitPromotion,
+            }),
             Self::Undoing { direction, step } => Some(Command::Undo(direction, step)),
             Self::Baking { stream } => Some(match stream {
                 StreamState::Arming | StreamState::ArmingForRollback => Command::Arm,
@@ -84,6 +105,7 @@ impl State {
             | Self::Undoing { .. }
             | Self::Completing
             | Self::Cancelling => true,
+            Self::Promoting { stage } => stage != PromotionStage::Stalled,
             Self::Baking { stream } => stream.rollback_waits(),
             Self::Planned
             | Self::Prepared
@@ -96,9 +118,24 @@ impl State {
     }
 
     /// Whether a leader that is told to stop goes on until this state is left: nobody else
-    /// would release what a switch or its undo holds.
+    /// would release what a switch or its undo holds. A managed promotion that was asked for
+    /// needs nobody for that.
     pub fn outlasts_a_stop(self) -> bool {
-        matches!(self, Self::Switching { .. } | Self::Undoing { .. })
+        match self {
+            Self::Switching { .. } | Self::Undoing { .. } => true,
+            Self::Promoting { stage } => stage == PromotionStage::Requesting,
+            Self::Planned
+            | Self::SettingUp
+            | Self::Prepared
+            | Self::Undone
+            | Self::Baking { .. }
+            | Self::RolledBack
+            | Self::Completing
+            | Self::Completed
+            | Self::Cancelling
+            | Self::Cancelled
+            | Self::NeedsOperator { .. } => false,
+        }
     }
 
     /// The direction and step of a switch under way, being undone, or waiting for an operator.
@@ -107,6 +144,7 @@ impl State {
             Self::Switching { direction, step }
             | Self::Undoing { direction, step }
             | Self::NeedsOperator { direction, step } => Some((direction, step)),
+            Self::Promoting { .. } => Some((Direction::Forward, Step::Promote)),
             Self::Planned
             | Self::SettingUp
             | Self::Prepared
@@ -127,6 +165,7 @@ impl State {
             Self::SettingUp => "setting_up",
             Self::Prepared => "prepared",
             Self::Switching { .. } => "switching",
+            Self::Promoting { stage } => stage.label(),
             Self::Undoing { .. } => "undoing",
             Self::Undone => "undone",
             Self::Baking { .. } => "baking",
@@ -152,6 +191,16 @@ impl State {
         let (direction, step) = self.place()?;
         let begins = matches!(self, Self::Switching { .. }) && step == Step::Prepare;
         begins.then_some(direction)
+    }
+}
+
+impl PromotionStage {
+    /// The state's name, as `status` prints it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Requesting | Self::UnderWay => "promoting",
+            Self::Stalled => "promotion_stalled",
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod baking;
 mod deciding;
+mod promoting;
 mod settled;
 mod switching;
 mod undoing;
@@ -29,6 +30,7 @@ impl State {
             Self::Completing => working::completing(event),
             Self::Cancelling => working::cancelling(event),
             Self::Switching { direction, step } => switching::next(direction, step, event),
+            Self::Promoting { stage } => promoting::next(stage, event),
             Self::Undoing { direction, step } => undoing::next(direction, step, event),
             Self::Baking { stream } => baking::next(stream, event),
             Self::NeedsOperator { direction, step } => deciding::next(direction, step, event),

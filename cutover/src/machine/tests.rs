@@ -4,6 +4,7 @@ use super::*;
 
 mod carried;
 mod effects;
+mod promoting;
 mod table;
 
 const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
@@ -13,6 +14,11 @@ const STREAMS: [StreamState; 4] = [
     StreamState::Proven,
     StreamState::Broken,
 ];
+const STAGES: [PromotionStage; 3] = [
+    PromotionStage::Requesting,
+    PromotionStage::UnderWay,
+    PromotionStage::Stalled,
+];
 const NOW: UnixMillis = UnixMillis(1_000_000);
 
 fn switching(direction: Direction, step: Step) -> State {
@@ -21,6 +27,10 @@ fn switching(direction: Direction, step: Step) -> State {
 
 fn baking(stream: StreamState) -> State {
     State::Baking { stream }
+}
+
+fn promoting(stage: PromotionStage) -> State {
+    State::Promoting { stage }
 }
 
 fn every_state() -> Vec<State> {
@@ -43,6 +53,7 @@ fn every_state() -> Vec<State> {
         }
     }
     states.extend(STREAMS.map(baking));
+    states.extend(STAGES.map(promoting));
     states
 }
 
@@ -122,6 +133,7 @@ fn the_source_is_opened_after_the_intent_to_promote_only_by_proof_or_by_an_opera
                     matches!(
                         event,
                         Event::FailedTargetUnwritten
+                            | Event::TargetGone
                             | Event::OpenSourceChosen
                             | Event::OpenSourceWithoutTargetChosen
                     ),

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     machine::{Direction, PromotionDeadline, Side},
-    ports::{Exempt, FenceToken, FormerSettings, Marker},
+    ports::{Exempt, FenceToken, FormerSettings, Marker, PromotionOutlook},
 };
 
 use super::{
     learned::Learned,
-    target::{Coverage, FencedTarget, Promotion, ReverseStream},
+    target::{AskedPromotion, Coverage, FencedTarget, Promotion, ReverseStream},
 };
 
 /// What steps found out and later steps, an undo or another process need. Only
@@ -23,6 +23,8 @@ pub struct Facts {
     exempt: Exempt,
     former_readers: BTreeMap<DatabaseName, Vec<ServerName>>,
     hold_until: Option<UnixMillis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    promotion_outlook: Option<PromotionOutlook>,
     source: Option<FencedSource>,
 }
 
@@ -32,6 +34,8 @@ struct FencedSource {
     former: FormerSettings,
     token: FenceToken,
     promotion_deadline: Option<PromotionDeadline>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<AskedPromotion>,
     target: Option<PromotedTarget>,
 }
 
@@ -127,6 +131,16 @@ impl Facts {
         self.source.as_ref()?.promotion_deadline
     }
 
+    /// What is known of the target's promotion beforehand; `None` where SQL promotes it.
+    pub fn promotion_outlook(&self) -> Option<PromotionOutlook> {
+        self.promotion_outlook
+    }
+
+    /// The promotion that an API was asked for by this switch, or may have been.
+    pub fn asked_promotion(&self) -> Option<AskedPromotion> {
+        self.source.as_ref()?.asked
+    }
+
     /// How the target was promoted.
     pub fn promotion(&self) -> Result<Promotion, MissingFact> {
         let target = self.target();
@@ -165,20 +179,23 @@ impl Facts {
                     former,
                     token,
                     promotion_deadline: None,
+                    asked: None,
                     target: None,
                 });
             }
             Learned::FenceProved { token, deadline } => {
                 let source = self.source_mut()?;
                 source.token = token;
-                source.promotion_deadline = Some(deadline);
+                source.promotion_deadline = deadline;
             }
+            Learned::Outlook(outlook) => self.promotion_outlook = outlook,
+            Learned::PromotionAsked(asked) => self.source_mut()?.asked = Some(asked),
             Learned::Promoted {
                 promotion,
                 deadline,
             } => {
                 let source = self.source_mut()?;
-                source.promotion_deadline = Some(deadline);
+                source.promotion_deadline = deadline;
                 source.target = Some(PromotedTarget {
                     promotion,
                     stream: None,

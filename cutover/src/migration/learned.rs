@@ -4,10 +4,10 @@ use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
 
 use crate::{
     machine::PromotionDeadline,
-    ports::{Armed, Exempt, FenceToken, FormerSettings},
+    ports::{Armed, Exempt, FenceToken, FormerSettings, PromotionOutlook},
 };
 
-use super::target::{FencedTarget, Promotion, ReverseStream};
+use super::target::{AskedPromotion, FencedTarget, Promotion, ReverseStream};
 
 /// One thing that a step found out. The step returns it; the driver alone makes it part of the
 /// record.
@@ -31,11 +31,16 @@ pub(crate) enum Learned {
     },
     FenceProved {
         token: FenceToken,
-        deadline: PromotionDeadline,
+        /// Of a guarded promotion; a managed one has none.
+        deadline: Option<PromotionDeadline>,
     },
+    /// An API promotes the target; `None`: SQL does.
+    Outlook(Option<PromotionOutlook>),
+    /// The intent to ask an API for the promotion follows.
+    PromotionAsked(AskedPromotion),
     Promoted {
         promotion: Promotion,
-        deadline: PromotionDeadline,
+        deadline: Option<PromotionDeadline>,
     },
     Primed {
         stream: ReverseStream,

@@ -1,11 +1,20 @@
 //! What is known of the target once it is a primary.
 
+use pointsman_catalog::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Lsn,
     ports::{Armed, FormerSettings, Marker, ReverseSlot},
 };
+
+/// A promotion that an API was asked for, or is about to be.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AskedPromotion {
+    pub at: UnixMillis,
+    /// Up to where the target was seen to have replayed before: at the marker or behind it.
+    pub replayed: Lsn,
+}
 
 /// How the target left recovery.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -74,14 +74,14 @@ fn whole() -> Vec<Learned> {
         },
         Learned::FenceProved {
             token: token(),
-            deadline: PromotionDeadline(UnixMillis(8_000)),
+            deadline: Some(PromotionDeadline(UnixMillis(8_000))),
         },
         Learned::Promoted {
             promotion: Promotion {
                 timeline: 2,
                 fork: Lsn(0x200),
             },
-            deadline: PromotionDeadline(UnixMillis(8_000)),
+            deadline: Some(PromotionDeadline(UnixMillis(8_000))),
         },
         Learned::Primed { stream: stream() },
         Learned::OwnTransactions(vec![12]),
@@ -159,14 +159,14 @@ fn what_follows_from_a_fence_cannot_be_known_without_it() {
     for learned in [
         Learned::FenceProved {
             token: token(),
-            deadline: PromotionDeadline(UnixMillis(1)),
+            deadline: Some(PromotionDeadline(UnixMillis(1))),
         },
         Learned::Promoted {
             promotion: Promotion {
                 timeline: 2,
                 fork: Lsn(1),
             },
-            deadline: PromotionDeadline(UnixMillis(1)),
+            deadline: Some(PromotionDeadline(UnixMillis(1))),
         },
         Learned::Primed { stream: stream() },
         Learned::Armed(Armed::default()),

@@ -26,7 +26,10 @@ pub use observe::{DatabaseSettings, Observation, Observe};
 pub use preparation::Preparation;
 pub use probe_sessions::{ProbeError, ProbeSessions, ReadOnlyDefault, WriteAttempt};
 pub use probe_table::ProbeTable;
-pub use promotion::{FenceToken, GuardedPromotion, PromoteAnswer, PromotionMethod};
+pub use promotion::{
+    FenceToken, GuardedPromotion, ManagedPromotion, PromoteAnswer, PromotionOutlook,
+    PromotionProgress, RequestAnswer,
+};
 pub use provider::{ControlId, DatabaseProvider, Inspector};
 pub use providers::Providers;
 pub use recorder::Recorder;

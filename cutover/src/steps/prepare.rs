@@ -1,5 +1,7 @@
 //! Before anything is changed: sessions, identity, checks, fleet.
 
+mod expectations;
+
 use std::time::Duration;
 
 use futures_util::future::try_join;
@@ -18,22 +20,26 @@ use crate::{
     lease,
     machine::{Assertion, Direction},
     migration::{Coverage, Learned, Migration},
-    ports::{ControlledServer, Membership, MissingRole, Observation, Rehearsal},
+    ports::{ControlledServer, Membership, Observation, Rehearsal},
     preflight,
 };
+
+use expectations::{expect_pair, expect_promotion, expect_roles};
 
 /// `start`: the source gets what a switch needs, and the target has replayed it.
 pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let both = run.both().await?;
     expect_roles(&both)?;
+    let outlook = expect_promotion(run, &both.target).await?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Forward)?;
     let system_identifier = source.system_identifier.clone();
     let (catalog, name) = (&run.ports.catalog, &run.migration.name);
     lease::acquire(catalog, &system_identifier, name).await?;
     let made = make(&both, &moving, &source, &target).await;
-    with_learned(made, Learned::LeaseTaken { system_identifier })
+    let made = with_learned(made, Learned::LeaseTaken { system_identifier });
+    with_learned(made, Learned::Outlook(outlook))
 }
 
 /// Makes what a switch needs, and waits until the target has it too.
@@ -72,6 +78,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let both = run.both().await?;
     expect_roles(&both)?;
+    let outlook = expect_promotion(run, &both.target).await?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Forward)?;
     try_join(
@@ -109,7 +116,9 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "rehearsal": rehearsal,
         }),
     );
-    Ok(proof.learning(Learned::SourceTimeline(source.timeline)))
+    Ok(proof
+        .learning(Learned::SourceTimeline(source.timeline))
+        .learning(Learned::Outlook(outlook)))
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -194,64 +203,6 @@ async fn count_at_risk(migration: &Migration, target: &ControlledServer) -> Resu
         .user_commits(since, facts.exempt())
         .await?;
     Ok(commits.count)
-}
-
-/// Every role that a switch and its way back need: what is missing must show before anything
-/// is held.
-fn expect_roles(both: &Both) -> Result<(), MissingRole> {
-    let Both { source, target } = both;
-    for server in [source, target] {
-        server.sessions()?;
-        server.fence()?;
-        server.replication()?;
-        server.wal_proof()?;
-        server.probe_table()?;
-    }
-    source.preparation()?;
-    source.reverse_subscriber()?;
-    target.guarded_promotion()?;
-    target.reverse_publisher()?;
-    target.preparation()?;
-    Ok(())
-}
-
-/// Source and target are one system, in the roles that `direction` begins with.
-fn expect_pair(
-    migration: &Migration,
-    source: &Observation,
-    target: &Observation,
-    direction: Direction,
-) -> Result<(), Failure> {
-    let (from, to) = (&migration.source, &migration.target);
-    if source.system_identifier != target.system_identifier {
-        return Err(Failure::condition(format!(
-            "target {to} is not a replica of source {from}: system identifiers {} and {} differ; \
-             build the target as a physical standby of the source",
-            target.system_identifier, source.system_identifier
-        )));
-    }
-    let known = migration.facts.lease();
-    if known.is_some_and(|known| known != source.system_identifier) {
-        return Err(Failure::condition(format!(
-            "server {from} is another one than when this migration was started: its system \
-             identifier is {} now; cancel the migration and make a new one",
-            source.system_identifier
-        )));
-    }
-    if source.in_recovery {
-        return Err(Failure::condition(format!("source {from} is a standby")));
-    }
-    match (direction, target.in_recovery) {
-        (Direction::Forward, true) | (Direction::Reverse, false) => Ok(()),
-        (Direction::Forward, false) => Err(Failure::condition(format!(
-            "target {to} is a primary already (timeline {}); somebody promoted it: rebuild it as a \
-             standby of {from}",
-            target.timeline
-        ))),
-        (Direction::Reverse, true) => Err(Failure::condition(format!(
-            "target {to} is a standby, not the writer to go back from"
-        ))),
-    }
 }
 
 /// Who would not take a real change in time.

@@ -4,14 +4,18 @@
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Failure, Proof, Run, prove, sessions::Both};
+use super::{Failure, Proof, Run, prove, readiness, sessions::Both};
 use crate::{
+    Lsn,
     machine::PromotionDeadline,
     migration::{Learned, Promotion},
     ports::{ControlledServer, FenceToken, Observation, PromoteAnswer},
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    if run.managed_promotion().await?.is_some() {
+        return Ok(readiness::observed_from_now_on(run.migration));
+    }
     let token = prove::token_of_a_fence_that_holds(run).await?;
     let expected = token.clone();
     let target = run.target().await?;
@@ -27,7 +31,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         )));
     }
     let observed = promoting.await_primary(run.budgets.target.promote).await?;
-    let promotion = follows_from(&expected, &observed, &target)?;
+    let promotion = follows_from(&expected, &observed, observed.replayed, &target)?;
     let proof = Proof::new(
         format!(
             "{} is a primary on timeline {}",
@@ -38,7 +42,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     );
     Ok(proof.learning(Learned::Promoted {
         promotion,
-        deadline,
+        deadline: Some(deadline),
     }))
 }
 
@@ -61,12 +65,13 @@ async fn deadline(run: &Run<'_>, target: &ControlledServer) -> Result<PromotionD
 
 /// The promotion is the one that `token` allowed: its timeline forks from the token's at the
 /// marker or after it.
-fn follows_from(
+pub(super) fn follows_from(
     token: &FenceToken,
     observed: &Observation,
+    fork: Option<Lsn>,
     target: &ControlledServer,
 ) -> Result<Promotion, Failure> {
-    let Some(fork) = observed.replayed else {
+    let Some(fork) = fork else {
         return Err(Failure::unprovable(format!(
             "{} is a primary on timeline {} and does not say where its recovery ended",
             target.name(),

@@ -3,7 +3,7 @@
 use futures_util::future::{join3, try_join};
 use serde_json::json;
 
-use super::{BudgetsOfPair, Failure, Proof, Run, catch_up, fence};
+use super::{BudgetsOfPair, Failure, Proof, Run, catch_up, fence, readiness};
 use crate::{
     Lsn,
     machine::{Assertion, Direction, FenceProof, PromotionDeadline, Side},
@@ -47,7 +47,15 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             }
         }
     };
-    let deadline = PromotionDeadline::from_target_clock(observed.clock, target.promote);
+    let asked = readiness::before_the_request(run, &record, &token).await?;
+    let deadline = match asked {
+        // An API takes no deadline.
+        Some(_) => None,
+        None => Some(PromotionDeadline::from_target_clock(
+            observed.clock,
+            target.promote,
+        )),
+    };
     let proof = Proof::new(
         format!(
             "nobody has written on {} since the marker",
@@ -60,8 +68,12 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "sessions_ended_on_target": ended,
             "promote_deadline_ms": deadline,
         }),
-    );
-    Ok(proof.learning(Learned::FenceProved { token, deadline }))
+    )
+    .learning(Learned::FenceProved { token, deadline });
+    Ok(match asked {
+        Some(asked) => readiness::followed_by_a_request(proof, asked),
+        None => proof,
+    })
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {

@@ -7,7 +7,7 @@ use super::{Failure, Run};
 use crate::{
     Ports,
     migration::Migration,
-    ports::{Budgets, ControlledServer, ProviderError},
+    ports::{Budgets, ControlledServer, ManagedPromotion, ProviderError},
 };
 
 /// The control sessions of a migration's two servers, opened when first needed.
@@ -80,6 +80,15 @@ impl Run<'_> {
             self.migration,
         )
         .await
+    }
+
+    /// How an API promotes the target; `None` where it is promoted by SQL.
+    pub(super) async fn managed_promotion(
+        &self,
+    ) -> Result<Option<Arc<dyn ManagedPromotion>>, Failure> {
+        let target = self.ports.catalog.server(&self.migration.target).await?;
+        let provider = self.ports.providers.of(&target)?;
+        Ok(provider.managed_promotion(&target))
     }
 }
 

@@ -28,7 +28,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::roles::ManagedTarget;
+use super::{api::PromotionApi, roles::UnpromotableTarget};
 
 /// Records routes in the catalogue as the real one does, and has no sidecars.
 #[derive(Debug)]
@@ -137,11 +137,15 @@ pub(crate) struct Process {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) fleet: Arc<Acknowledging>,
     pub(crate) evidence: Arc<Reporting>,
-    pub(crate) managed_target: Arc<ManagedTarget>,
+    pub(crate) unpromotable_target: Arc<UnpromotableTarget>,
 }
 
 impl Process {
-    pub(crate) fn start(store: EmbeddedStore, settings: Settings) -> Result<Self> {
+    pub(crate) fn start(
+        store: EmbeddedStore,
+        settings: Settings,
+        api: PromotionApi,
+    ) -> Result<Self> {
         let catalog = Arc::new(Catalog::new(Arc::new(store)));
         let fleet = Arc::new(Acknowledging {
             catalog: Arc::clone(&catalog),
@@ -151,13 +155,14 @@ impl Process {
             contrary: AtomicBool::default(),
         });
         let evidence = Arc::new(Reporting::default());
-        let managed_target = Arc::new(ManagedTarget::default());
+        let unpromotable_target = Arc::new(UnpromotableTarget::default());
         let ports = Ports {
             catalog: Arc::clone(&catalog),
             clock: Arc::new(SystemClock::default()),
             data_plane: fleet.clone(),
             providers: Providers::new(vec![
-                managed_target.clone(),
+                unpromotable_target.clone(),
+                Arc::new(api),
                 Arc::new(PostgresProvider::default()),
             ]),
             alarms: Vec::new(),
@@ -173,7 +178,7 @@ impl Process {
             catalog,
             fleet,
             evidence,
-            managed_target,
+            unpromotable_target,
         })
     }
 }

@@ -12,23 +12,23 @@ use pointsman_cutover::{
     Settings,
     machine::State,
     ports::{
-        ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, Observation,
-        ProbeSessions, PromotionMethod, ProviderError, Recorder, Roles,
+        ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, NotOffered,
+        Observation, ProbeSessions, ProviderError, Recorder, Roles,
     },
     providers::postgres::PostgresProvider,
 };
 
 use super::support::TestEnvironment;
 
-/// Once switched on, reaches `green` by SQL and says that its promotion is a managed one.
+/// Once switched on, reaches `green` by SQL and has no way to promote it.
 #[derive(Debug, Default)]
-pub(crate) struct ManagedTarget {
+pub(crate) struct UnpromotableTarget {
     pub(crate) on: AtomicBool,
     postgres: PostgresProvider,
 }
 
 #[async_trait]
-impl DatabaseProvider for ManagedTarget {
+impl DatabaseProvider for UnpromotableTarget {
     fn reaches(&self, server: &Server) -> bool {
         self.on.load(Ordering::Relaxed) && server.name.as_str() == "green"
     }
@@ -40,7 +40,10 @@ impl DatabaseProvider for ManagedTarget {
     ) -> Result<ControlledServer, ProviderError> {
         let attached = self.postgres.attach(server, control).await?;
         let roles = Roles {
-            promotion: PromotionMethod::Managed,
+            guarded_promotion: Err(NotOffered {
+                reason: "nobody may call pg_promote there".to_owned(),
+                remedy: "grant it".to_owned(),
+            }),
             ..attached.roles().clone()
         };
         Ok(ControlledServer::new(server.name.clone(), roles))
@@ -68,10 +71,10 @@ impl DatabaseProvider for ManagedTarget {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_whose_promotion_is_managed_is_refused_before_anything_is_changed() -> Result<()> {
+async fn a_target_that_nothing_can_promote_is_refused_before_anything_is_changed() -> Result<()> {
     let environment = TestEnvironment::new(Settings::default()).await?;
     environment
-        .managed_target()
+        .unpromotable_target()
         .on
         .store(true, Ordering::Relaxed);
     environment.create("m", &[]).await?;
@@ -84,8 +87,8 @@ async fn a_target_whose_promotion_is_managed_is_refused_before_anything_is_chang
         .unwrap_err();
     for part in [
         "server green",
-        "managed",
-        "choose a target that is promoted by SQL",
+        "GuardedPromotion",
+        "nobody may call pg_promote there; grant it",
     ] {
         ensure!(refused.to_string().contains(part), "{part}: {refused}");
     }

@@ -21,8 +21,9 @@ use tokio::{
 };
 
 use super::{
+    api::PromotionApi,
     process::Process,
-    roles::ManagedTarget,
+    roles::UnpromotableTarget,
     servers::{SOON, eventually},
 };
 
@@ -37,6 +38,8 @@ pub(crate) struct TestEnvironment {
     /// Between the reverse stream's subscriber, the source, and its publisher, the target.
     pub(crate) stream_gate: Gate,
     pub(crate) pair: PostgresPair,
+    /// Of the target, once it is switched on.
+    pub(crate) api: PromotionApi,
     settings: Settings,
     scratch: Scratch,
 }
@@ -53,13 +56,15 @@ impl TestEnvironment {
         let target_gate = Gate::start(pair.target.address()).await?;
         let stream_gate = Gate::start(pair.target.address()).await?;
         let store = EmbeddedStore::create(&scratch.path().join("store"))?;
-        let process = Process::start(store, settings)?;
+        let api = PromotionApi::default();
+        let process = Process::start(store, settings, api.clone())?;
         let env = Self {
             process: Some(process),
             source_gate,
             target_gate,
             stream_gate,
             pair,
+            api,
             settings,
             scratch,
         };
@@ -76,8 +81,8 @@ impl TestEnvironment {
         &self.process().catalog
     }
 
-    pub(crate) fn managed_target(&self) -> &ManagedTarget {
-        &self.process().managed_target
+    pub(crate) fn unpromotable_target(&self) -> &UnpromotableTarget {
+        &self.process().unpromotable_target
     }
 
     pub(crate) fn folder(&self) -> &std::path::Path {
@@ -192,7 +197,7 @@ impl TestEnvironment {
     pub(crate) async fn take_over(&mut self) -> Result<()> {
         let folder = self.scratch.path().join("store");
         let store = spawn_blocking(move || EmbeddedStore::open(&folder)).await??;
-        let process = Process::start(store, self.settings)?;
+        let process = Process::start(store, self.settings, self.api.clone())?;
         let engine = Arc::clone(&process.engine);
         let resumed = process
             .runtime

@@ -133,6 +133,8 @@ impl Leader {
                     Command::SetUp
                     | Command::Step(..)
                     | Command::Undo(..)
+                    | Command::RequestPromotion
+                    | Command::AwaitPromotion
                     | Command::Watch
                     | Command::Complete
                     | Command::Cancel
@@ -203,6 +205,7 @@ impl Leader {
                 Effect::RememberCause => {
                     self.migration.cause = Some(report.line.message.clone());
                 }
+                Effect::ForgetCause => self.migration.cause = None,
                 Effect::Journal { durability, intent } => {
                     self.record(&report.line, durability, intent).await?;
                 }
@@ -247,6 +250,7 @@ impl Leader {
         let said = &report.line.message;
         let (message, about) = match remark {
             Remark::NotArmed => (format!("not armed yet: {said}"), report.about.clone()),
+            Remark::PromotionObserved => (said.clone(), report.about.clone()),
             Remark::AlarmTooEarly => (
                 "an alarm fires; the last rollback was undone, so the next one needs an operator \
                  or more time"

@@ -33,8 +33,12 @@ pub(super) fn next(stream: Stream, event: E) -> Option<S> {
         | E::RetryWithoutSourceChosen
         | E::OpenSourceChosen
         | E::OpenSourceWithoutTargetChosen
+        | E::WaitChosen
         | E::DoneReadersMoved
+        | E::DoneManaged
         | E::NotYet
+        | E::NotReceived
+        | E::TargetGone
         | E::FailedTargetUnwritten
         | E::Unprovable => None,
     }

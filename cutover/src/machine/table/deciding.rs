@@ -22,9 +22,13 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::CompleteRequested
         | E::CompleteWithoutSourceRequested
         | E::CancelRequested
+        | E::WaitChosen
         | E::Done
         | E::DoneReadersMoved
+        | E::DoneManaged
         | E::NotYet
+        | E::NotReceived
+        | E::TargetGone
         | E::Failed
         | E::Unanswered
         | E::FailedTargetUnwritten

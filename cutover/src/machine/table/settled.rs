@@ -17,9 +17,13 @@ pub(super) fn planned(event: E) -> Option<S> {
         | E::RetryWithoutSourceChosen
         | E::OpenSourceChosen
         | E::OpenSourceWithoutTargetChosen
+        | E::WaitChosen
         | E::Done
         | E::DoneReadersMoved
+        | E::DoneManaged
         | E::NotYet
+        | E::NotReceived
+        | E::TargetGone
         | E::Failed
         | E::Unanswered
         | E::FailedTargetUnwritten
@@ -46,9 +50,13 @@ pub(super) fn ready(state: S, event: E) -> Option<S> {
         | E::RetryWithoutSourceChosen
         | E::OpenSourceChosen
         | E::OpenSourceWithoutTargetChosen
+        | E::WaitChosen
         | E::Done
         | E::DoneReadersMoved
+        | E::DoneManaged
         | E::NotYet
+        | E::NotReceived
+        | E::TargetGone
         | E::Failed
         | E::Unanswered
         | E::FailedTargetUnwritten
@@ -75,9 +83,13 @@ pub(super) fn over(state: S, event: E) -> Option<S> {
         | E::RetryWithoutSourceChosen
         | E::OpenSourceChosen
         | E::OpenSourceWithoutTargetChosen
+        | E::WaitChosen
         | E::Done
         | E::DoneReadersMoved
+        | E::DoneManaged
         | E::NotYet
+        | E::NotReceived
+        | E::TargetGone
         | E::Failed
         | E::Unanswered
         | E::FailedTargetUnwritten

@@ -1,7 +1,7 @@
 use crate::machine::{
     direction::Direction,
     event::Event as E,
-    state::{State as S, StreamState},
+    state::{PromotionStage, State as S, StreamState},
     step::Step,
 };
 
@@ -12,6 +12,7 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
     let can_be_undone = step.can_be_undone(direction);
     match event {
         E::Done => Some(after(direction, step)),
+        E::DoneManaged => managed(direction, step),
         E::AbortRequested if can_be_undone => Some(undoing),
         // Past the point of no return a failure cannot be taken back.
         E::Failed => Some(if can_be_undone { undoing } else { stuck }),
@@ -39,8 +40,11 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::RetryWithoutSourceChosen
         | E::OpenSourceChosen
         | E::OpenSourceWithoutTargetChosen
+        | E::WaitChosen
         | E::DoneReadersMoved
         | E::NotYet
+        | E::NotReceived
+        | E::TargetGone
         | E::AlarmFired
         | E::ReverseStreamLapsed => None,
     }
@@ -54,6 +58,21 @@ fn after(direction: Direction, step: Step) -> S {
         },
         (None, Direction::Reverse) => S::RolledBack,
     }
+}
+
+/// The promotion's own step sends nothing: a request may have been sent before an operator chose
+/// to try again.
+fn managed(direction: Direction, step: Step) -> Option<S> {
+    let stage = match (direction, step) {
+        (Direction::Forward, Step::Prove) => PromotionStage::Requesting,
+        (Direction::Forward, Step::Promote) => PromotionStage::UnderWay,
+        (
+            Direction::Forward,
+            Step::Prepare | Step::Hold | Step::Fence | Step::CatchUp | Step::Prime | Step::Flip,
+        )
+        | (Direction::Reverse, _) => return None,
+    };
+    Some(S::Promoting { stage })
 }
 
 /// Whether the target can be a promoted server that nobody was let into: between the intent

@@ -29,7 +29,11 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::RetryWithoutSourceChosen
         | E::OpenSourceChosen
         | E::OpenSourceWithoutTargetChosen
+        | E::WaitChosen
+        | E::DoneManaged
         | E::NotYet
+        | E::NotReceived
+        | E::TargetGone
         | E::AlarmFired
         | E::ReverseStreamLapsed => None,
     }

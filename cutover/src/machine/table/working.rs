@@ -38,8 +38,12 @@ fn ended(event: E, owed: S, done: S, failed: S) -> Option<S> {
         | E::RetryWithoutSourceChosen
         | E::OpenSourceChosen
         | E::OpenSourceWithoutTargetChosen
+        | E::WaitChosen
         | E::DoneReadersMoved
+        | E::DoneManaged
         | E::NotYet
+        | E::NotReceived
+        | E::TargetGone
         | E::FailedTargetUnwritten
         | E::Unprovable
         | E::ReverseStreamBroke

@@ -35,6 +35,7 @@ fn a_new_leader_a_switch_a_turn_and_a_decision_each_take_a_new_epoch_and_nothing
                     | Event::RetryWithoutSourceChosen
                     | Event::OpenSourceChosen
                     | Event::OpenSourceWithoutTargetChosen
+                    | Event::WaitChosen
             );
             let expected = u64::from(new_leader || switch || turn || decision);
             assert_eq!(

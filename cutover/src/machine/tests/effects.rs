@@ -71,6 +71,7 @@ fn every_change_but_the_three_deferred_ones_is_durable() {
                 F::BeginSwitch(_)
                 | F::ForgetSessions
                 | F::RememberCause
+                | F::ForgetCause
                 | F::Remark(_)
                 | F::TryAgain
                 | F::CountRisk

@@ -1,7 +1,7 @@
 //! The whole table, one row a state. Every event that a row does not name is not possible.
 
 use super::*;
-use crate::machine::{Event as E, State as S, StreamState as Stream};
+use crate::machine::{Event as E, PromotionStage as Stage, State as S, StreamState as Stream};
 
 #[test]
 fn every_pair_of_state_and_event_leads_where_the_table_says() {
@@ -62,6 +62,7 @@ fn row(state: S) -> Vec<(E, S)> {
             (E::Restarted, state),
         ],
         S::Switching { direction, step } => switching_row(direction, step),
+        S::Promoting { stage } => promoting_row(stage),
         S::Undoing { direction, step } => undoing_row(direction, step),
         S::Baking { stream } => baking_row(stream),
         S::Completing => vec![
@@ -102,6 +103,12 @@ fn switching_row(direction: Direction, step: Step) -> Vec<(E, S)> {
         (E::Unprovable, stuck),
         (E::ReverseStreamBroke, stuck),
     ];
+    match (direction, step) {
+        (D::Forward, P::Prove) => row.push((E::DoneManaged, promoting(Stage::Requesting))),
+        (D::Forward, P::Promote) => row.push((E::DoneManaged, promoting(Stage::UnderWay))),
+        (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prime | P::Flip)
+        | (D::Reverse, _) => {}
+    }
     row.extend(match (direction, step) {
         (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove)
         | (
@@ -125,6 +132,48 @@ fn switching_row(direction: Direction, step: Step) -> Vec<(E, S)> {
             (E::Unanswered, here),
             (E::Restarted, here),
             (E::FailedTargetUnwritten, stuck),
+        ],
+    });
+    row
+}
+
+fn promoting_row(stage: Stage) -> Vec<(E, S)> {
+    let [requesting, under_way, stalled] = STAGES.map(promoting);
+    let opens_source = S::Undoing {
+        direction: Direction::Forward,
+        step: Step::Promote,
+    };
+    let through = switching(Direction::Forward, Step::Prime);
+    let mut row = vec![
+        (E::Failed, stalled),
+        (E::FailedTargetUnwritten, stalled),
+        (E::Unprovable, stalled),
+        (E::ReverseStreamBroke, stalled),
+    ];
+    row.extend(match stage {
+        Stage::Requesting => vec![
+            (E::Done, under_way),
+            (E::Unanswered, under_way),
+            (E::Restarted, under_way),
+        ],
+        Stage::UnderWay => vec![
+            (E::Done, through),
+            (E::NotYet, under_way),
+            (E::Unanswered, under_way),
+            (E::Restarted, under_way),
+            (E::NotReceived, requesting),
+            (E::TargetGone, opens_source),
+            (E::OpenSourceWithoutTargetChosen, opens_source),
+        ],
+        Stage::Stalled => vec![
+            (E::Done, through),
+            (E::NotYet, stalled),
+            (E::Unanswered, stalled),
+            (E::Restarted, stalled),
+            (E::NotReceived, stalled),
+            (E::TargetGone, opens_source),
+            (E::OpenSourceWithoutTargetChosen, opens_source),
+            (E::WaitChosen, under_way),
         ],
     });
     row

@@ -12,7 +12,8 @@ pub struct Budgets {
     pub end_sessions: Duration,
     /// Until it has received what the former writer had.
     pub catch_up: Duration,
-    /// Until a guarded promotion is through: past it the server itself refuses.
+    /// Until a guarded promotion is through: past it the server itself refuses. How long a
+    /// managed one may take is in its [`PromotionOutlook`](super::PromotionOutlook).
     pub promote: Duration,
 }
 

@@ -1,41 +1,12 @@
-use std::{fmt, sync::Arc, time::Duration};
+//! How a server becomes a primary: by SQL that it guards itself, or by an API.
+
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use pointsman_catalog::{ServerName, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::{error::ProviderError, missing::NotOffered, observe::Observation, wal_proof::Marker};
-
-/// How a server becomes a primary.
-#[derive(Clone, Debug)]
-pub enum PromotionMethod {
-    /// By SQL, within milliseconds. The server itself checks the conditions; sessions survive.
-    Guarded(Arc<dyn GuardedPromotion>),
-    /// By a cloud's API, within minutes. The request is sent once and carries no condition and
-    /// no deadline; every session ends; the standby cannot be cut off meanwhile.
-    Managed,
-}
-
-impl PromotionMethod {
-    /// The guarded promotion, or why there is none.
-    ///
-    /// The switch relies on it: a hold lasts seconds, and an undo must be able to outwait a
-    /// promotion that was asked for.
-    ///
-    /// # Errors
-    /// The promotion is a managed one.
-    pub fn guarded(&self) -> Result<&Arc<dyn GuardedPromotion>, NotOffered> {
-        match self {
-            Self::Guarded(promotion) => Ok(promotion),
-            Self::Managed => Err(NotOffered {
-                reason: "its promotion is a managed one: an API promotes it within minutes, \
-                         without a condition and without a deadline, and every session ends"
-                    .to_owned(),
-                remedy: "choose a target that is promoted by SQL".to_owned(),
-            }),
-        }
-    }
-}
+use super::{error::ProviderError, observe::Observation, wal_proof::Marker};
 
 /// A promotion by one statement whose conditions the server itself evaluates.
 #[async_trait]
@@ -76,4 +47,64 @@ pub enum PromoteAnswer {
     Refused,
     /// It was a primary already.
     AlreadyPrimary,
+}
+
+/// A promotion by an API. It carries no condition and no deadline, takes minutes, ends every
+/// session on its server, and can be neither called back nor cut off once it was asked for.
+///
+/// It is asked here and not through control sessions, which a server in the middle of its
+/// promotion does not have.
+#[async_trait]
+pub trait ManagedPromotion: fmt::Debug + Send + Sync {
+    /// Sends the request, once: nothing below repeats it, an SDK's retries included. It takes
+    /// the proof that the source is fenced by value.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unreachable`] when it is not known whether the request arrived.
+    async fn request(&self, token: FenceToken) -> Result<RequestAnswer, ProviderError>;
+
+    /// What the API says of the promotion now.
+    async fn progress(&self) -> Result<PromotionProgress, ProviderError>;
+
+    /// What can be said of it beforehand.
+    fn outlook(&self) -> PromotionOutlook;
+}
+
+/// The API's answer to a request to promote.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RequestAnswer {
+    Accepted,
+    /// In the API's own words. Nothing is promoted by this request.
+    Refused {
+        reason: String,
+    },
+}
+
+/// How far an API says that a promotion is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PromotionProgress {
+    /// It never received a request, and none can be on its way.
+    NotReceived,
+    /// In the API's own words.
+    UnderWay { said: String },
+    /// The server is a primary.
+    Promoted,
+    /// In the API's own words.
+    Failed { reason: String },
+    /// The server does not exist any more, in the API's own words. A server that is only down or
+    /// not reached is not gone.
+    Gone { said: String },
+    /// The API does not say; the server itself may.
+    Unknown,
+}
+
+/// What is known of a managed promotion before it begins.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PromotionOutlook {
+    /// How long one usually takes, where anybody knows.
+    pub typical: Option<Duration>,
+    /// How long one is waited for until an operator is asked. The wait itself goes on.
+    pub patience: Duration,
+    /// Between two looks at it.
+    pub look_every: Duration,
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     budgets::Budgets, error::ProviderError, fence::FenceRecord, observe::Observation,
-    probe_sessions::ProbeSessions, recorder::Recorder, server::ControlledServer,
+    probe_sessions::ProbeSessions, promotion::ManagedPromotion, recorder::Recorder,
+    server::ControlledServer,
 };
 
 /// Reaches PostgreSQL servers in one particular way (SQL, a cloud's API, on paper).
@@ -28,6 +29,11 @@ pub trait DatabaseProvider: fmt::Debug + Send + Sync {
     /// within milliseconds.
     fn budgets(&self, _server: &Server) -> Budgets {
         Budgets::BY_SQL
+    }
+
+    /// How an API promotes `server`; `None` where it is promoted by SQL.
+    fn managed_promotion(&self, _server: &Server) -> Option<Arc<dyn ManagedPromotion>> {
+        None
     }
 
     /// Takes control of `server`: the roles that it can play.

@@ -9,7 +9,7 @@ use super::{
     observe::{Observation, Observe},
     preparation::Preparation,
     probe_table::ProbeTable,
-    promotion::{GuardedPromotion, PromotionMethod},
+    promotion::GuardedPromotion,
     replication::Replication,
     reverse_stream::{ReversePublisher, ReverseSubscriber},
     sessions::SessionControl,
@@ -37,7 +37,7 @@ pub struct Roles {
     pub sessions: Offer<dyn SessionControl>,
     pub fence: Offer<dyn Fence>,
     pub replication: Offer<dyn Replication>,
-    pub promotion: PromotionMethod,
+    pub guarded_promotion: Offer<dyn GuardedPromotion>,
     pub wal_proof: Offer<dyn WalProof>,
     pub reverse_publisher: Offer<dyn ReversePublisher>,
     pub reverse_subscriber: Offer<dyn ReverseSubscriber>,
@@ -78,10 +78,7 @@ impl ControlledServer {
     }
 
     pub fn guarded_promotion(&self) -> Result<&dyn GuardedPromotion, MissingRole> {
-        let guarded = self.roles.promotion.guarded();
-        guarded
-            .map(Arc::as_ref)
-            .map_err(|why| self.missing(Role::GuardedPromotion, why))
+        self.offered(Role::GuardedPromotion, &self.roles.guarded_promotion)
     }
 
     pub fn wal_proof(&self) -> Result<&dyn WalProof, MissingRole> {

@@ -26,9 +26,9 @@ use crate::{
         AccessRules, Armed, Breach, ConnectionAttempt, ControlId, ControlledServer,
         DatabaseProvider, Exempt, Fence, FenceRecord, FenceToken, FormerSettings, GuardedPromotion,
         Inspector, Marker, Observation, Observe, Preparation, ProbeSessions, ProbeTable,
-        PromoteAnswer, PromotionMethod, ProviderError, Recorder, Replay, Replication,
-        ReversePublisher, ReverseSlot, ReverseSubscriber, Roles, SequenceValue, SessionControl,
-        SlotProgress, StandbyLink, SubscriptionSpec, UserCommits, WalProof,
+        PromoteAnswer, ProviderError, Recorder, Replay, Replication, ReversePublisher, ReverseSlot,
+        ReverseSubscriber, Roles, SequenceValue, SessionControl, SlotProgress, StandbyLink,
+        SubscriptionSpec, UserCommits, WalProof,
     },
 };
 
@@ -72,7 +72,7 @@ impl DatabaseProvider for RecordingProvider {
             sessions: Ok(Arc::clone(&recording) as _),
             fence: Ok(Arc::clone(&recording) as _),
             replication: Ok(Arc::clone(&recording) as _),
-            promotion: PromotionMethod::Guarded(Arc::clone(&recording) as _),
+            guarded_promotion: Ok(Arc::clone(&recording) as _),
             wal_proof: Ok(Arc::clone(&recording) as _),
             reverse_publisher: Ok(Arc::clone(&recording) as _),
             reverse_subscriber: Ok(Arc::clone(&recording) as _),

@@ -16,7 +16,7 @@ use super::{
     session_control::{SqlSessions, Warmed},
     wal::SqlWalProof,
 };
-use crate::ports::{PromotionMethod, Roles};
+use crate::ports::Roles;
 
 /// A server that is reached by SQL has every role.
 pub(super) fn roles(control: ControlSessions) -> Roles {
@@ -49,7 +49,7 @@ pub(super) fn roles(control: ControlSessions) -> Roles {
         sessions: Ok(Arc::clone(&sessions) as _),
         fence: Ok(fence),
         replication: Ok(Arc::clone(&replication) as _),
-        promotion: PromotionMethod::Guarded(Arc::new(SqlPromotion {
+        guarded_promotion: Ok(Arc::new(SqlPromotion {
             control: Arc::clone(&control),
             identity: identity.clone(),
             replication,

@@ -6,7 +6,7 @@ use super::{RETRY, recorded};
 use crate::{
     machine::{Assertion, Event, PromotionDeadline, Side, Step},
     migration::Migration,
-    ports::{AccessRules, Clock, ControlledServer, ProviderError},
+    ports::{AccessRules, Clock, ControlledServer, PromotionProgress, ProviderError},
     steps::{
         Failure, Proof, Run, prime, prove,
         routes::{Readers, convergence_message},
@@ -105,6 +105,13 @@ fn silent(migration: &Migration, waited: Duration) -> Failure {
 }
 
 async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String, Failure> {
+    let managed = run.managed_promotion().await?;
+    if let Some(api) = managed.as_ref().filter(|_| promote_asked)
+        && let Ok(PromotionProgress::Gone { said }) = api.progress().await
+    {
+        return Ok(format!("the target does not exist any more: {said}"));
+    }
+    let asked = run.migration.facts.asked_promotion();
     let target = run.target().await?;
     let observed = target.observe().await?;
     match (observed.in_recovery, promote_asked) {
@@ -116,7 +123,11 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
             observed.timeline
         ))),
         (false, true) => {
-            let Some(fork) = observed.replayed else {
+            // One that does not say where its recovery ended had replayed this much before.
+            let replayed = observed
+                .replayed
+                .or_else(|| asked.map(|asked| asked.replayed));
+            let Some(fork) = replayed else {
                 return Err(Failure::unprovable(format!(
                     "{} is a primary and does not say where its recovery ended",
                     target.name()
@@ -133,6 +144,11 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
                 )))
             }
         }
+        (true, true) if managed.is_some() || asked.is_some() => Err(Failure::unprovable(format!(
+            "{} is a standby whose promotion an API was asked for: it cannot be called back and \
+             not be cut off, and may come through at any time",
+            target.name()
+        ))),
         (true, true) => cut_off(run).await,
     }
 }

@@ -56,7 +56,8 @@ pub(super) fn summary(migration: &Migration) -> String {
     for trouble in &migration.alarm_troubles {
         line("alarm", trouble);
     }
-    if migration.state == "switching" && migration.hold_until_ms != 0 {
+    let holds = matches!(migration.state.as_str(), "switching" | "promoting");
+    if holds && migration.hold_until_ms != 0 {
         line("held until", &output::clock(migration.hold_until_ms));
     }
     for choice in &migration.choices {

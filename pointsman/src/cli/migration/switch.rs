@@ -75,7 +75,7 @@ pub(super) fn failure(migration: &Migration) -> anyhow::Error {
             "nothing was lost; remove the cause and try again (`migration status {}` has the record)",
             migration.name
         ),
-        "needs_operator" => format!(
+        "needs_operator" | "promotion_stalled" => format!(
             "decide with `migration resolve {} --choice …` ({})",
             migration.name,
             migration
