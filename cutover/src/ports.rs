@@ -25,8 +25,8 @@ pub use database::{
     Observe, Offer, Preparation, ProbeError, ProbeSessions, ProbeTable, PromoteAnswer,
     PromotionOutlook, PromotionProgress, ProviderError, Providers, ReadOnlyDefault, Recorder,
     Replay, Replication, RequestAnswer, ReversePublisher, ReverseSlot, ReverseSubscriber, Role,
-    Roles, SequenceValue, SessionControl, SlotProgress, StandbyLink, SubscriptionSpec, UserCommits,
-    WalProof, WriteAttempt,
+    Roles, SequenceValue, SessionControl, SlotProgress, StandbyLink, SubscriptionSpec, Tried,
+    UserCommits, WalProof, WriteAttempt,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 pub use manual_clock::ManualClock;

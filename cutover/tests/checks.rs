@@ -10,6 +10,8 @@
 mod page;
 #[path = "checks/pair.rs"]
 mod pair;
+#[path = "checks/rights.rs"]
+mod rights;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +23,7 @@ use pointsman_catalog::{DatabaseName, NodeId, Server, ServerName};
 use pointsman_cutover::{
     checks::{CheckContext, CheckSet, Finding, Moment, Outcome, Report, Verdict},
     migration::{PlannedDatabase, UnlistedDatabasePolicy},
-    ports::{DatabaseProvider, Inspector, Membership, ProviderError, Reached, SystemClock},
+    ports::{DatabaseProvider, Inspector, Membership, ProviderError, Reached, SystemClock, Tried},
     providers::postgres::{self, PostgresProvider},
 };
 use serde_json::{Map, Value};
@@ -110,7 +112,8 @@ async fn a_plain_role_cannot_fence(source: &Running, setting: &Setting) {
         .await;
     replayed(source, setting).await;
     let report = setting.run(Moment::Pre, "watcher").await;
-    assert_eq!(blocked(&report), ["C41"], "{:#?}", failing(&report));
+    let expected = ["C41", "C81", "G1", "G2"];
+    assert_eq!(blocked(&report), expected, "{:#?}", failing(&report));
     let unknown = |finding: &&Finding| finding.result == Outcome::Unknown;
     assert_eq!(report.findings.iter().find(unknown), None);
 }
@@ -403,10 +406,18 @@ impl Inspector for Silent {
         _datname: &str,
         _select: &str,
     ) -> Result<Vec<Map<String, Value>>, ProviderError> {
-        Err(ProviderError::Unreachable {
-            server: ServerName::new("silent").unwrap(),
-            reason: "connection refused".to_owned(),
-        })
+        Err(silence())
+    }
+
+    async fn try_out(&self, _datname: &str, _statements: &str) -> Result<Tried, ProviderError> {
+        Err(silence())
+    }
+}
+
+fn silence() -> ProviderError {
+    ProviderError::Unreachable {
+        server: ServerName::new("silent").unwrap(),
+        reason: "connection refused".to_owned(),
     }
 }
 

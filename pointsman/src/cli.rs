@@ -127,6 +127,8 @@ mod tests {
             "database apply dal.toml",
             "database list --output json",
             "database show orders",
+            "database grants --postgres 15 --database orders --control-role master",
+            "database grants --managed rds",
             "fleet status --watch",
             "fleet show app-1",
             "fleet register app-1 --listen 127.0.0.11 --canary",
@@ -166,6 +168,7 @@ mod tests {
             ),
             ("sidecar bootstrap a --listen somewhere", "somewhere"),
             ("database", "Usage"),
+            ("database grants --postgres 13", "14..=18"),
             ("serve --data-dir d --xds-tls-cert c", "--xds-tls-key"),
             ("serve --data-dir d --admin-tls-key k", "--admin-tls-cert"),
             (

@@ -8,6 +8,9 @@ use pointsman_cutover::{
     providers::postgres::{CHECKS, PostgresProvider, SecretSources},
 };
 
+/// What the roles of a server need, as SQL.
+pub(crate) use pointsman_cutover::providers::postgres::{Grants, Management, RoleNames};
+
 /// Every provider, the more particular ones first. Connection strings may name what `secrets` has.
 pub(crate) fn all(secrets: SecretSources) -> Providers {
     Providers::new(vec![Arc::new(PostgresProvider::new(secrets))])

@@ -8,6 +8,7 @@ mod connection;
 mod control_sessions;
 mod dry_run;
 mod fence;
+mod grants;
 mod hba;
 mod identity;
 mod inspector;
@@ -29,5 +30,6 @@ mod wal;
 
 pub use checks::CHECKS;
 pub use connection::SecretSources;
+pub use grants::{Grants, Management, RIGHTS, Right, RoleNames, Without};
 pub use hba::{UnfitHba, fenced as fenced_hba};
 pub use provider::PostgresProvider;

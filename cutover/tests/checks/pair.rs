@@ -61,6 +61,11 @@ impl Running {
         self.0.client_as(role, datname).await.unwrap()
     }
 
+    /// The superuser's way to database `postgres`.
+    pub(crate) fn conninfo(&self) -> String {
+        self.0.conninfo("postgres")
+    }
+
     /// Runs statements, each by itself, as superuser.
     pub(crate) async fn execute(&self, datname: &str, statements: &[&str]) {
         let client = self.connect("postgres", datname).await;

@@ -1,3 +1,5 @@
+mod grants;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
@@ -25,6 +27,8 @@ pub(super) enum Database {
         /// The database's name
         name: String,
     },
+    /// Print the SQL that gives a server's roles what migrations need, for psql
+    Grants(grants::PrintGrants),
 }
 
 impl Database {
@@ -33,6 +37,7 @@ impl Database {
             Self::Apply { file } => apply(global, &file).await,
             Self::List => list(global, String::new()).await,
             Self::Show { name } => list(global, name).await,
+            Self::Grants(verb) => verb.run(global).await,
         }
     }
 }
@@ -72,14 +77,18 @@ fn applied_text(applied: &v1::ApplyDatabasesResponse) -> String {
 }
 
 async fn list(global: &Global, name: String) -> anyhow::Result<ExitCode> {
-    let found = client::connect(global)
-        .await?
-        .list_databases(ListDatabasesRequest { name })
-        .await
-        .map_err(|status| client::refusal(&status))?
-        .into_inner();
+    let found = declared(global, name).await?;
     output::print(global.output, &found, || tables(&found))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the control plane knows of database `name`, or of all if that is empty.
+async fn declared(global: &Global, name: String) -> anyhow::Result<v1::ListDatabasesResponse> {
+    let mut client = client::connect(global).await?;
+    let found = client.list_databases(ListDatabasesRequest { name }).await;
+    Ok(found
+        .map_err(|status| client::refusal(&status))?
+        .into_inner())
 }
 
 fn tables(found: &v1::ListDatabasesResponse) -> String {

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use pointsman_cutover::{
     ChoiceName,
     machine::{Event, State, Step},
+    providers::postgres::RIGHTS,
 };
 
 use super::markdown::{Document, files, root};
@@ -103,6 +104,36 @@ fn the_alarm_sources_are_those_of_the_program() -> Result<()> {
     assert_eq!(
         listed.iter().map(String::as_str).collect::<BTreeSet<_>>(),
         known
+    );
+    Ok(())
+}
+
+#[test]
+fn the_rights_are_those_that_preflight_looks_for() -> Result<()> {
+    let header = ["right", "needed by", "granted by", "finding", "without it"];
+    let listed = Document::read("docs/preflight.md")?.table(&header)?;
+    let known: Vec<_> = RIGHTS
+        .iter()
+        .map(|right| {
+            let finding = format!("{}, {}", right.check, right.without.as_str());
+            [
+                right.action,
+                right.needed_by,
+                right.grant,
+                &finding,
+                right.given_up,
+            ]
+            .map(str::to_owned)
+        })
+        .collect();
+    let rows: Vec<_> = known
+        .iter()
+        .map(|row| format!("| {} |", row.join(" | ")))
+        .collect();
+    assert!(
+        listed == known,
+        "the table of rights in docs/preflight.md is to be:\n{}",
+        rows.join("\n")
     );
     Ok(())
 }

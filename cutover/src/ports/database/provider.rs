@@ -75,13 +75,28 @@ pub struct ControlId {
     pub epoch: u64,
 }
 
-/// Reads for checks. Sessions are read-only, with short statement and lock timeouts.
+/// Reads for checks, and tries. Sessions have short statement and lock timeouts.
 #[async_trait]
 pub trait Inspector: fmt::Debug + Send + Sync {
-    /// The rows of one SELECT in `datname`, each as a JSON object.
+    /// The rows of one SELECT in `datname`, each as a JSON object, on a read-only session.
     async fn rows(
         &self,
         datname: &str,
         select: &str,
     ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, ProviderError>;
+
+    /// Runs `statements`, separated by semicolons, in a transaction that is rolled back
+    /// whatever comes of it.
+    async fn try_out(&self, datname: &str, statements: &str) -> Result<Tried, ProviderError>;
+}
+
+/// What a server made of statements that were rolled back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Tried {
+    Works,
+    /// The server's own refusal.
+    Refused {
+        sqlstate: String,
+        message: String,
+    },
 }

@@ -4,6 +4,7 @@
 //! A check is added by its file, its two lines here, and its place in `docs/preflight.md`.
 
 mod control_ready;
+mod missing;
 mod place;
 mod process_way_back_ready;
 mod readers_other_standbys;
@@ -16,6 +17,9 @@ mod reverse_large_objects;
 mod reverse_partitions_due;
 mod reverse_replica_identity;
 mod reverse_wal_level;
+mod rights_no_way_back;
+mod rights_switch;
+mod rights_way_back;
 mod source_fence_covers_everyone;
 mod source_prepared_transactions;
 mod source_replication_writers;
@@ -39,6 +43,9 @@ pub const CHECKS: &[&dyn Check] = &[
     &reverse_partitions_due::PartitionsDue,
     &reverse_replica_identity::ReplicaIdentity,
     &reverse_wal_level::WalLevel,
+    &rights_no_way_back::NoWayBack,
+    &rights_switch::RightsForSwitch,
+    &rights_way_back::RightsForWayBack,
     &source_fence_covers_everyone::FenceCoversEveryone,
     &source_prepared_transactions::PreparedTransactions,
     &source_replication_writers::ReplicationWriters,

@@ -9,14 +9,17 @@ use super::{
     connection::Connector,
     session::{Purpose, Session},
 };
-use crate::ports::{Inspector, ProviderError};
+use crate::ports::{Inspector, ProviderError, Tried};
 
-/// Read-only sessions, one per database, opened when first asked for.
+/// Read-only sessions, one per database, opened when first asked for. What is tried runs on
+/// sessions of its own, one try at a time: a refusal leaves a session in an aborted
+/// transaction for a moment.
 #[derive(Debug)]
 pub(super) struct SqlInspector {
     server: Server,
     connector: Connector,
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
+    tries: Mutex<BTreeMap<String, Session>>,
 }
 
 impl SqlInspector {
@@ -28,6 +31,7 @@ impl SqlInspector {
             server: server.clone(),
             connector: connector.clone(),
             sessions: Mutex::default(),
+            tries: Mutex::default(),
         };
         inspector.session("postgres").await?;
         Ok(inspector)
@@ -67,5 +71,19 @@ impl Inspector for SqlInspector {
                 })
             })
             .collect()
+    }
+
+    /// The session is out of the map meanwhile: a try that nobody waits for any more takes its
+    /// session with it.
+    async fn try_out(&self, datname: &str, statements: &str) -> Result<Tried, ProviderError> {
+        let mut tries = self.tries.lock().await;
+        let session = match tries.remove(datname).filter(|session| !session.is_closed()) {
+            Some(session) => session,
+            None => Session::open(&self.connector, &self.server, datname, &Purpose::Trial).await?,
+        };
+        let what = "try what a switch will do";
+        let tried = session.try_out(what, statements).await?;
+        tries.insert(datname.to_owned(), session);
+        Ok(tried)
     }
 }

@@ -107,7 +107,7 @@ async fn filenodes(session: &Session) -> Result<Vec<String>, ProviderError> {
 }
 
 /// The probe table has a primary key, so that the reverse stream can carry its changes.
-const CREATE_PROBE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
+pub(super) const CREATE_PROBE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
      CREATE TABLE IF NOT EXISTS pointsman.probe (\
        id int PRIMARY KEY, \
        value bigint NOT NULL, \

@@ -21,6 +21,10 @@ pub(super) const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
        nologin text[] NOT NULL DEFAULT '{}', \
        closed_at timestamptz NOT NULL DEFAULT clock_timestamp())";
 
+/// Changes nothing, and needs the rights that keeping the record needs.
+pub(super) const TOUCH: &str = "INSERT INTO pointsman.fence SELECT * FROM pointsman.fence WHERE false; \
+     UPDATE pointsman.fence SET epoch = epoch WHERE false; DELETE FROM pointsman.fence WHERE false";
+
 /// Replaces the record of this server, if there is one, and keeps its roles that lost LOGIN. The
 /// transaction that writes it is among those that closed the server.
 pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql};
 
 use super::connection::{ConnectError, Connector, Login, Way, chain};
-use crate::ports::{ControlId, ProviderError};
+use crate::ports::{ControlId, ProviderError, Tried};
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -29,6 +29,8 @@ pub(super) enum Purpose {
     Control(ControlId),
     /// Reads for checks, and may change nothing.
     Preflight,
+    /// Tries for checks, in transactions that are rolled back.
+    Trial,
     /// Reads or takes back a fence without any store.
     Recovery,
 }
@@ -37,7 +39,7 @@ impl Purpose {
     pub(super) fn application_name(&self) -> String {
         match self {
             Self::Control(control) => format!("{}{}", control_prefix(control), control.epoch),
-            Self::Preflight => "pointsman-preflight".to_owned(),
+            Self::Preflight | Self::Trial => "pointsman-preflight".to_owned(),
             Self::Recovery => "pointsman-recover".to_owned(),
         }
     }
@@ -55,6 +57,11 @@ impl Purpose {
             Self::Preflight => {
                 "-c search_path=pg_catalog -c row_security=off -c statement_timeout=5s \
                  -c lock_timeout=100ms -c default_transaction_read_only=on"
+            }
+            // A standby takes a transaction that may write by default, and none that asks for it.
+            Self::Trial => {
+                "-c search_path=pg_catalog -c row_security=off -c statement_timeout=4s \
+                 -c lock_timeout=100ms -c default_transaction_read_only=off"
             }
         }
     }
@@ -237,6 +244,32 @@ impl Session {
         Ok(())
     }
 
+    /// `statements` in a transaction that is rolled back. Nothing else may be under way on the
+    /// session.
+    pub(super) async fn try_out(
+        &self,
+        what: &str,
+        statements: &str,
+    ) -> Result<Tried, ProviderError> {
+        let sql = format!("BEGIN; {statements}; ROLLBACK");
+        let tried = self.client.simple_query(&sql);
+        let tried = match timeout(STATEMENT, tried).await {
+            Ok(Ok(_messages)) => return Ok(Tried::Works),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => return Err(self.given_up(what)),
+        };
+        match tried.as_db_error() {
+            Some(refusal) if !self.is_closed() => {
+                self.batch("roll back", "ROLLBACK").await?;
+                Ok(Tried::Refused {
+                    sqlstate: refusal.code().code().to_owned(),
+                    message: refusal.message().to_owned(),
+                })
+            }
+            _ => Err(self.statement_error(what, &tried)),
+        }
+    }
+
     /// A session that does not answer is given up: its statement may still run, and the next
     /// `attach` ends it on the server.
     async fn bounded<T>(
@@ -247,13 +280,15 @@ impl Session {
         match timeout(STATEMENT, statement).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.statement_error(what, &error)),
-            Err(_elapsed) => {
-                self.connection.abort();
-                Err(ProviderError::Unreachable {
-                    server: self.server.clone(),
-                    reason: format!("could not {what}: no answer within {STATEMENT:?}"),
-                })
-            }
+            Err(_elapsed) => Err(self.given_up(what)),
+        }
+    }
+
+    fn given_up(&self, what: &str) -> ProviderError {
+        self.connection.abort();
+        ProviderError::Unreachable {
+            server: self.server.clone(),
+            reason: format!("could not {what}: no answer within {STATEMENT:?}"),
         }
     }
 

@@ -7,7 +7,11 @@ use async_trait::async_trait;
 use pointsman_catalog::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use super::{
+    super::{grants::READ_WAL, statements::identifier},
+    missing::{self, Missing},
+    place::Place,
+};
 use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
 
 #[derive(Debug)]
@@ -20,9 +24,16 @@ SELECT current_database()::text AS db, pg_is_in_recovery() AS in_recovery,
        round(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS db_clock_ms, pg_backend_pid() AS pid";
 
 /// The proof that nobody wrote reads the WAL by SQL, which PostgreSQL offers from 15 on.
+/// `may_read_wal` is null where the extension has yet to be made.
 const EQUIPMENT: &str = "
-SELECT current_setting('server_version_num')::int AS version,
-       EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'pg_walinspect') AS walinspect";
+SELECT current_setting('server_version_num')::int AS version, current_user::text AS role,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
+       EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'pg_walinspect') AS walinspect,
+       (SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+        WHERE e.extname = 'pg_walinspect') AS walinspect_schema,
+       (SELECT bool_and(has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(p.pronamespace, 'USAGE'))
+        FROM pg_extension e JOIN pg_proc p ON p.pronamespace = e.extnamespace
+        WHERE e.extname = 'pg_walinspect' AND p.proname = 'pg_get_wal_records_info') AS may_read_wal";
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Answer {
@@ -42,10 +53,14 @@ struct Timed {
     ahead_ms: i64,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Equipment {
     version: i64,
+    role: String,
+    superuser: bool,
     walinspect: bool,
+    walinspect_schema: Option<String>,
+    may_read_wal: Option<bool>,
 }
 
 /// What a server is in its replication.
@@ -87,7 +102,7 @@ async fn look(place: Place<'_>, moving: &[&str], expected: Role) -> Result<Judge
     let judgement = answers
         .iter()
         .find_map(|answer| unfit(name, answer, expected))
-        .or_else(|| lacking(name, equipment))
+        .or_else(|| lacking(name, &equipment))
         .unwrap_or_else(|| {
             let sessions = answers.len();
             Judgement::pass(format!(
@@ -194,7 +209,7 @@ fn unfit(server: &str, timed: &Timed, expected: Role) -> Option<Judgement> {
 }
 
 /// What `server` lacks for a switch.
-fn lacking(server: &str, equipment: Equipment) -> Option<Judgement> {
+fn lacking(server: &str, equipment: &Equipment) -> Option<Judgement> {
     if equipment.version < OLDEST {
         return Some(Judgement::fail(
             format!(
@@ -204,15 +219,34 @@ fn lacking(server: &str, equipment: Equipment) -> Option<Judgement> {
             "upgrade it",
         ));
     }
-    (!equipment.walinspect).then(|| {
-        Judgement::fail(
+    if !equipment.walinspect {
+        return Some(Judgement::fail(
             format!(
                 "{server} has no extension pg_walinspect to install; without it nobody can prove \
                  from the WAL that no write slipped through"
             ),
             format!("install PostgreSQL's contrib modules on {server}"),
-        )
-    })
+        ));
+    }
+    let role = identifier(&equipment.role);
+    let grant = match (&equipment.walinspect_schema, equipment.may_read_wal) {
+        (_, Some(true)) => return None,
+        // The start of the migration makes it.
+        (None, _) if equipment.superuser => return None,
+        (None, _) => format!(
+            "CREATE EXTENSION pg_walinspect; GRANT EXECUTE ON FUNCTION \
+             pg_get_wal_records_info(pg_lsn, pg_lsn) TO {role}"
+        ),
+        (Some(schema), _) => {
+            let schema = identifier(schema);
+            format!(
+                "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT EXECUTE ON FUNCTION \
+                 {schema}.pg_get_wal_records_info(pg_lsn, pg_lsn) TO {role}"
+            )
+        }
+    };
+    let missing = [Missing::new(READ_WAL, "", grant).granted_in("postgres")];
+    Some(missing::judge(server, &equipment.role, &missing, ""))
 }
 
 const TRIES: u32 = 3;
@@ -267,13 +301,23 @@ mod tests {
     }
 
     #[test]
-    fn an_old_server_and_one_without_the_wal_reader_are_named() {
-        let equipped = |version, walinspect| Equipment {
-            version,
-            walinspect,
-        };
-        assert_eq!(lacking("blue", equipped(150_018, true)), None);
-        assert!(lacking("blue", equipped(140_001, true)).is_some());
-        assert!(lacking("blue", equipped(150_018, false)).is_some());
+    fn an_old_server_and_a_wal_that_cannot_be_read_are_named() {
+        let equipped =
+            |version: i64, superuser, walinspect, may_read_wal: Option<bool>| Equipment {
+                version,
+                role: "pointsman".to_owned(),
+                superuser,
+                walinspect,
+                walinspect_schema: may_read_wal.map(|_| "public".to_owned()),
+                may_read_wal,
+            };
+        let lacks = |equipment| lacking("blue", &equipment).map(|judgement| judgement.grade);
+        assert_eq!(lacks(equipped(150_018, true, true, None)), None);
+        assert_eq!(lacks(equipped(150_018, false, true, Some(true))), None);
+        let fails = Some(Grade::Fail);
+        assert_eq!(lacks(equipped(140_001, true, true, None)), fails);
+        assert_eq!(lacks(equipped(150_018, true, false, None)), fails);
+        assert_eq!(lacks(equipped(150_018, false, true, None)), fails);
+        assert_eq!(lacks(equipped(150_018, false, true, Some(false))), fails);
     }
 }

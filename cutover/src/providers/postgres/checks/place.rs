@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     checks::{CheckContext, CheckSpec, Finding, Judgement},
-    ports::{Clock, Inspector, Monotonic},
+    ports::{Clock, Inspector, Monotonic, Tried},
 };
 
 /// Where a check reads: one of the two servers, or a database there.
@@ -99,6 +99,30 @@ impl<'a> Place<'a> {
             .map_err(|error| format!("server {name} answered with other rows: {error}"))
     }
 
+    /// What the server makes of `statements`, which are rolled back.
+    pub(super) async fn tried(&self, statements: &str) -> Result<Tried, String> {
+        let name = self.name();
+        let datname = self.datname.unwrap_or("postgres");
+        let tried = self.inspector.try_out(datname, statements);
+        let tried = self.clock().timeout(PATIENCE, tried);
+        tried
+            .await
+            .map_err(|_elapsed| format!("server {name} did not answer within {PATIENCE:?}"))?
+            .map_err(|error| error.to_string())
+    }
+
+    /// Why the server would not run `statements` for want of a right, in its own words; the
+    /// error is why that could not be found out.
+    pub(super) async fn refusal(&self, statements: &str) -> Result<Option<String>, String> {
+        match self.tried(statements).await? {
+            Tried::Works => Ok(None),
+            Tried::Refused { sqlstate, message } if sqlstate == INSUFFICIENT_PRIVILEGE => {
+                Ok(Some(message))
+            }
+            Tried::Refused { sqlstate, message } => Err(format!("{message} ({sqlstate})")),
+        }
+    }
+
     /// The one row of `select`.
     pub(super) async fn ask_one<R: DeserializeOwned>(&self, select: &str) -> Result<R, String> {
         let mut rows = self.ask(select).await?;
@@ -109,6 +133,8 @@ impl<'a> Place<'a> {
     }
 }
 
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+pub(super) const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// Above the sessions' statement timeout, and short enough for a switch that is waiting.
 const PATIENCE: Duration = Duration::from_secs(8);
 

@@ -4,7 +4,16 @@ use async_trait::async_trait;
 use pointsman_catalog::{FenceLevel, Server};
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use super::{
+    super::{
+        grants::{
+            CLOSE_DATABASE, CLOSE_OTHERS, END_SESSIONS, REWRITE_HBA, RUN_BARRIER, SEE_SESSIONS,
+        },
+        statements::identifier,
+    },
+    missing::{self, Missing, grant_role},
+    place::Place,
+};
 use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement, count};
 
 #[derive(Debug)]
@@ -12,16 +21,21 @@ pub(super) struct FenceCoversEveryone;
 
 const SPEC: CheckSpec = CheckSpec::block("C41", "source.fence-covers-everyone");
 
+const ROLE: &str = "
+SELECT current_user::text AS role, current_setting('server_version_num')::int AS version,
+       r.rolsuper AS superuser, r.rolcreatedb AS may_rename,
+       pg_has_role('pg_read_all_stats', 'USAGE') AS may_see,
+       pg_has_role('pg_signal_backend', 'USAGE') AS may_end
+FROM pg_roles r WHERE r.rolname = current_user";
+
 /// Every database that the fence closes or limits: all that accept connections, templates
 /// and `postgres` included.
 const CLOSABLE: &str = "
-SELECT d.datname::text AS datname, pg_get_userbyid(d.datdba)::text AS owner, d.datconnlimit AS connection_limit,
-       current_user::text AS role,
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
-       pg_has_role(current_user, d.datdba, 'USAGE') AS may_close,
-       has_tablespace_privilege(current_user, d.dattablespace, 'CREATE') AS may_run_barrier,
-       pg_has_role(current_user, 'pg_signal_backend', 'USAGE') AS may_terminate
-FROM pg_database d WHERE d.datallowconn AND d.datname <> 'rdsadmin' ORDER BY 1";
+SELECT d.datname::text AS datname, o.rolname::text AS owner, o.rolsuper AS owner_is_superuser,
+       d.datconnlimit AS connection_limit, pg_has_role(d.datdba, 'USAGE') AS may_close,
+       has_tablespace_privilege(d.dattablespace, 'CREATE') AS may_move
+FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba
+WHERE d.datallowconn ORDER BY 1";
 
 /// Who passes a softer fence (a connection limit, `NOLOGIN` of listed roles): shown only.
 const ESCAPING: &str = "
@@ -29,15 +43,23 @@ SELECT rolname::text AS rolname, rolsuper, rolreplication, rolconnlimit
 FROM pg_roles WHERE rolcanlogin AND (rolsuper OR rolreplication) ORDER BY 1";
 
 #[derive(Debug, Deserialize, Serialize)]
+struct ControlRole {
+    role: String,
+    version: i64,
+    superuser: bool,
+    may_rename: bool,
+    may_see: bool,
+    may_end: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
 struct Closable {
     datname: String,
     owner: String,
+    owner_is_superuser: bool,
     connection_limit: i64,
-    role: String,
-    superuser: bool,
     may_close: bool,
-    may_run_barrier: bool,
-    may_terminate: bool,
+    may_move: bool,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -56,72 +78,115 @@ impl Check for FenceCoversEveryone {
 
     /// The target's sessions are ended at the fence as well, and a rollback closes the target.
     async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
-        let (source, target) = (Place::source(ctx), Place::target(ctx));
-        let (source, target) =
-            futures_util::join!(covers_everyone(source), covers_everyone(target));
+        let named: Vec<_> = ctx
+            .moving()
+            .into_iter()
+            .chain(ctx.staying_closed())
+            .collect();
+        let (source, target) = futures_util::join!(
+            on_server(Place::source(ctx), &named, Closing::IsTried),
+            on_server(Place::target(ctx), &named, Closing::IsLookedUp),
+        );
         vec![source, target]
     }
 }
 
-async fn covers_everyone(place: Place<'_>) -> Finding {
+/// A standby takes no ALTER DATABASE; its roles are its primary's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Closing {
+    IsTried,
+    IsLookedUp,
+}
+
+async fn on_server(place: Place<'_>, named: &[&str], closing: Closing) -> Finding {
     let began = place.clock().monotonic();
-    let (closable, escaping) = futures_util::join!(
-        place.ask::<Closable>(CLOSABLE),
-        place.ask::<Escaping>(ESCAPING),
-    );
-    let judgement = closable.and_then(|closable| {
-        let escaping = escaping?;
-        Ok(judge(place.server, &closable).with(&escaping))
-    });
+    let judgement = look(place, named, closing).await;
     place.finding(SPEC, began, judgement)
 }
 
-fn judge(server: &Server, rows: &[Closable]) -> Judgement {
-    let name = &server.name;
-    let Some(first) = rows.first() else {
+async fn look(place: Place<'_>, named: &[&str], closing: Closing) -> Result<Judgement, String> {
+    let (role, closable, escaping) = futures_util::join!(
+        place.ask_one::<ControlRole>(ROLE),
+        place.ask::<Closable>(CLOSABLE),
+        place.ask::<Escaping>(ESCAPING),
+    );
+    let (role, mut closable, escaping) = (role?, closable?, escaping?);
+    if closing == Closing::IsTried && !role.superuser {
+        for row in closable.iter_mut().filter(|row| row.may_close) {
+            row.may_close = place.refusal(&as_it_is(row)).await?.is_none();
+        }
+    }
+    Ok(judge(place.server, &role, named, &closable).with(&escaping))
+}
+
+/// The statement that closes or limits the database, with the value that it has.
+fn as_it_is(row: &Closable) -> String {
+    let change = match row.datname.as_str() {
+        "postgres" => format!("CONNECTION LIMIT {}", row.connection_limit),
+        _ => "ALLOW_CONNECTIONS true".to_owned(),
+    };
+    format!("ALTER DATABASE {} {change}", identifier(&row.datname))
+}
+
+/// `named` are the databases of the migration.
+fn judge(server: &Server, role: &ControlRole, named: &[&str], rows: &[Closable]) -> Judgement {
+    let name = server.name.as_str();
+    let ControlRole { role: who, .. } = role;
+    if rows.is_empty() {
         return Judgement::fail(
             format!("server {name} shows no database that accepts connections"),
             "check the control role's rights",
         );
-    };
-    let role = &first.role;
-    let judgement = if !first.may_terminate {
-        Judgement::fail(
-            format!("the control role {role} may not end sessions on {name}"),
-            format!("GRANT pg_signal_backend TO {role}"),
-        )
-    } else if let Some(row) = rows.iter().find(|row| !row.may_close) {
-        Judgement::fail(
+    }
+    let mut missing = Vec::new();
+    if !role.may_see {
+        let grant = format!("GRANT pg_monitor TO {}", identifier(who));
+        missing.push(Missing::new(SEE_SESSIONS, "", grant));
+    }
+    if !role.may_end {
+        let grant = format!("GRANT pg_signal_backend TO {}", identifier(who));
+        missing.push(Missing::new(END_SESSIONS, "", grant));
+    }
+    for row in rows.iter().filter(|row| !row.may_close) {
+        let object = format!("{}, owner {}", row.datname, row.owner);
+        let right = if named.contains(&row.datname.as_str()) {
+            CLOSE_DATABASE
+        } else {
+            CLOSE_OTHERS
+        };
+        missing.push(Missing::new(right, object, row.own(role)));
+    }
+    if server.fence == FenceLevel::SqlHba && !role.superuser {
+        let remedy = format!(
+            "set the fence of server {name} to \"sql\", or make {} a superuser",
+            identifier(who)
+        );
+        missing.push(Missing::new(REWRITE_HBA, "fence level sql+hba", remedy));
+    }
+    if !role.superuser && !role.may_rename && rows.iter().any(|row| !row.may_move) {
+        let grant = format!("ALTER ROLE {} CREATEDB", identifier(who));
+        missing.push(Missing::new(RUN_BARRIER, "", grant));
+    }
+    let otherwise = format!(
+        "{who} can close all {} of {name} and end every session",
+        count(rows.len(), "database")
+    );
+    missing::judge(name, who, &missing, otherwise).with(rows)
+}
+
+impl Closable {
+    /// What lets `role` close this database. A member of a superuser could become one.
+    fn own(&self, role: &ControlRole) -> String {
+        if self.owner_is_superuser {
             format!(
-                "the control role {role} cannot close database {} of {name} (owner {})",
-                row.datname, row.owner
-            ),
-            format!("GRANT {} TO {role}", row.owner),
-        )
-    } else if server.fence == FenceLevel::SqlHba && !first.superuser {
-        Judgement::fail(
-            format!(
-                "the fence level of {name} is sql+hba, and the control role {role} is no \
-                 superuser: it cannot rewrite pg_hba.conf"
-            ),
-            "make the control role a superuser, or set the server's fence to \"sql\"",
-        )
-    } else if let Some(row) = rows.iter().find(|row| !row.may_run_barrier) {
-        Judgement::warn(
-            format!(
-                "the control role {role} may not run the barrier in {}: sessions that were being \
-                 let in at the fence are found only by polling",
-                row.datname
-            ),
-            format!("GRANT CREATE ON TABLESPACE pg_default TO {role}"),
-        )
-    } else {
-        Judgement::pass(format!(
-            "{role} can close all {} of {name} and end every session",
-            count(rows.len(), "database")
-        ))
-    };
-    judgement.with(rows)
+                "ALTER DATABASE {} OWNER TO {}",
+                identifier(&self.datname),
+                identifier(&role.role)
+            )
+        } else {
+            grant_role(&self.owner, &role.role, role.version)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -144,20 +209,29 @@ mod tests {
         }
     }
 
-    fn closable(change: Value) -> Vec<Closable> {
+    fn judged(fence: FenceLevel, change: Value) -> Judgement {
+        let mut role = json!({
+            "role": "pointsman", "version": 150_018, "superuser": false, "may_rename": true, "may_see": true, "may_end": true
+        });
         let mut row = json!({
-            "datname": "orders", "owner": "app", "connection_limit": -1, "role": "pointsman",
-            "superuser": false, "may_close": true, "may_run_barrier": true, "may_terminate": true
+            "datname": "orders", "owner": "app", "owner_is_superuser": false, "connection_limit": -1,
+            "may_close": true, "may_move": false
         });
         for (key, value) in change.as_object().unwrap() {
-            row[key] = value.clone();
+            let there = [&mut role, &mut row];
+            for object in there {
+                if object.get(key).is_some() {
+                    object[key] = value.clone();
+                }
+            }
         }
-        rows(json!([row]))
+        let role: ControlRole = serde_json::from_value(role).unwrap();
+        judge(&server(fence), &role, &["orders"], &rows(json!([row])))
     }
 
     #[test]
     fn a_role_that_may_do_everything_passes() {
-        let judgement = judge(&server(FenceLevel::Sql), &closable(json!({})));
+        let judgement = judged(FenceLevel::Sql, json!({}));
         assert_eq!(judgement.grade, Grade::Pass);
         assert_eq!(
             judgement.message,
@@ -167,35 +241,71 @@ mod tests {
 
     #[test]
     fn what_the_role_may_not_do_fails_with_the_grant_that_helps() {
-        let sql = server(FenceLevel::Sql);
         let fix = |change| {
-            let judgement = judge(&sql, &closable(change));
+            let judgement = judged(FenceLevel::Sql, change);
             assert_eq!(judgement.grade, Grade::Fail);
             judgement.remedy
         };
-        assert_eq!(fix(json!({"may_close": false})), "GRANT app TO pointsman");
         assert_eq!(
-            fix(json!({"may_terminate": false})),
-            "GRANT pg_signal_backend TO pointsman"
+            fix(json!({"may_close": false})),
+            "GRANT \"app\" TO \"pointsman\""
+        );
+        assert_eq!(
+            fix(json!({"may_close": false, "owner_is_superuser": true})),
+            "ALTER DATABASE \"orders\" OWNER TO \"pointsman\""
+        );
+        assert_eq!(
+            fix(json!({"may_end": false, "may_see": false})),
+            "GRANT pg_monitor TO \"pointsman\"; GRANT pg_signal_backend TO \"pointsman\""
         );
     }
 
     #[test]
-    fn a_barrier_that_is_refused_is_a_warning() {
-        let judgement = judge(
-            &server(FenceLevel::Sql),
-            &closable(json!({"may_run_barrier": false})),
+    fn a_database_outside_of_the_migration_may_stay_open_and_is_named() {
+        let judgement = judged(
+            FenceLevel::Sql,
+            json!({"may_close": false, "datname": "rdsadmin", "owner": "rdsadmin", "owner_is_superuser": true}),
         );
         assert_eq!(judgement.grade, Grade::Warn);
+        assert!(
+            judgement.message.contains("(rdsadmin, owner rdsadmin)"),
+            "{judgement:?}"
+        );
+    }
+
+    #[test]
+    fn the_barrier_needs_one_of_two_rights() {
+        let grade = |change| judged(FenceLevel::Sql, change).grade;
+        assert_eq!(grade(json!({"may_rename": false})), Grade::Fail);
+        assert_eq!(
+            grade(json!({"may_rename": false, "may_move": true})),
+            Grade::Pass
+        );
     }
 
     #[test]
     fn the_hba_fence_needs_a_superuser() {
-        let hba = server(FenceLevel::SqlHba);
-        assert_eq!(judge(&hba, &closable(json!({}))).grade, Grade::Fail);
+        let grade = |change| judged(FenceLevel::SqlHba, change).grade;
+        assert_eq!(grade(json!({})), Grade::Fail);
+        assert_eq!(grade(json!({"superuser": true})), Grade::Pass);
+    }
+
+    #[test]
+    fn what_is_tried_leaves_a_database_as_it_is() {
+        let row = |datname: &str| -> Closable {
+            serde_json::from_value(json!({
+                "datname": datname, "owner": "app", "owner_is_superuser": false, "connection_limit": 7,
+                "may_close": false, "may_move": true
+            }))
+            .unwrap()
+        };
         assert_eq!(
-            judge(&hba, &closable(json!({"superuser": true}))).grade,
-            Grade::Pass
+            as_it_is(&row("orders")),
+            "ALTER DATABASE \"orders\" ALLOW_CONNECTIONS true"
+        );
+        assert_eq!(
+            as_it_is(&row("postgres")),
+            "ALTER DATABASE \"postgres\" CONNECTION LIMIT 7"
         );
     }
 }

@@ -1,0 +1,239 @@
+//! The control role's rights that a switch cannot do without, those of the fence apart.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::{
+    super::{
+        grants::{CUT_OFF_STANDBY, ENTER_DATABASE, KEEP_RECORD, MAKE_PROBE_TABLE, PROMOTE},
+        preparation::CREATE_PROBE,
+        record,
+        statements::{identifier, literal},
+    },
+    missing::{self, Missing, grant_role},
+    place::Place,
+    replication::{RECEIVER, Receiver, STANDBYS, Standby, own_standby},
+};
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
+
+#[derive(Debug)]
+pub(super) struct RightsForSwitch;
+
+const SPEC: CheckSpec = CheckSpec::block("G1", "rights.switch");
+
+const ROLE: &str = "
+SELECT current_user::text AS role, current_setting('server_version_num')::int AS version,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
+       has_function_privilege('pg_catalog.pg_promote(boolean, integer)', 'EXECUTE') AS may_promote";
+
+#[derive(Debug, Deserialize)]
+struct ControlRole {
+    role: String,
+    version: i64,
+    superuser: bool,
+    may_promote: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Fact {
+    holds: bool,
+}
+
+#[async_trait]
+impl Check for RightsForSwitch {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
+
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let (source, target) = futures_util::join!(on_source(ctx), on_target(ctx));
+        vec![source, target]
+    }
+
+    async fn in_database(&self, ctx: &CheckContext<'_>, datname: &str) -> Vec<Finding> {
+        let place = Place::source(ctx).database(datname);
+        let began = ctx.clock.monotonic();
+        let judgement = make_probe_table(place, datname).await;
+        vec![place.finding(SPEC, began, judgement)]
+    }
+}
+
+async fn on_source(ctx: &CheckContext<'_>) -> Finding {
+    let place = Place::source(ctx);
+    let began = ctx.clock.monotonic();
+    let judgement = async {
+        let role = place.ask_one::<ControlRole>(ROLE).await?;
+        let mut missing = unenterable(ctx, place, &role).await?;
+        missing.extend(keep_record(place, &role).await?);
+        missing.extend(cut_off(ctx, place, &role).await?);
+        let otherwise = format!(
+            "{} may connect to every database of {} and keep the fence record",
+            role.role,
+            place.name()
+        );
+        Ok(missing::judge(
+            place.name(),
+            &role.role,
+            &missing,
+            otherwise,
+        ))
+    };
+    place.finding(SPEC, began, judgement.await)
+}
+
+async fn on_target(ctx: &CheckContext<'_>) -> Finding {
+    let place = Place::target(ctx);
+    let began = ctx.clock.monotonic();
+    let judgement = async {
+        let role = place.ask_one::<ControlRole>(ROLE).await?;
+        let on_source = Place::source(ctx).ask_one::<ControlRole>(ROLE).await?;
+        let mut missing = unenterable(ctx, place, &role).await?;
+        missing.extend(take_over_record(place, &role, &on_source.role).await?);
+        if !role.may_promote {
+            let grant = format!(
+                "GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO {}",
+                identifier(&role.role)
+            );
+            missing.push(Missing::new(PROMOTE, "", grant).granted_in("postgres"));
+        }
+        let otherwise = format!(
+            "{} may connect to every database of {} and promote it",
+            role.role,
+            place.name()
+        );
+        Ok(missing::judge(
+            place.name(),
+            &role.role,
+            &missing,
+            otherwise,
+        ))
+    };
+    place.finding(SPEC, began, judgement.await)
+}
+
+/// The databases of the migration that the control role cannot connect to.
+async fn unenterable(
+    ctx: &CheckContext<'_>,
+    place: Place<'_>,
+    role: &ControlRole,
+) -> Result<Vec<Missing>, String> {
+    let of_migration: Vec<_> = ctx
+        .moving()
+        .into_iter()
+        .chain(ctx.staying_closed())
+        .map(literal)
+        .collect();
+    if of_migration.is_empty() {
+        return Ok(Vec::new());
+    }
+    let select = format!(
+        "SELECT datname::text AS name FROM pg_database WHERE datname IN ({}) \
+         AND NOT has_database_privilege(oid, 'CONNECT') ORDER BY 1",
+        of_migration.join(", ")
+    );
+    let found = place.ask::<Named>(&select).await?;
+    let missing = found.into_iter().map(|Named { name }| {
+        let grant = format!(
+            "GRANT CONNECT ON DATABASE {} TO {}",
+            identifier(&name),
+            identifier(&role.role)
+        );
+        Missing::new(ENTER_DATABASE, name, grant)
+    });
+    Ok(missing.collect())
+}
+
+/// Makes and uses the table as a migration will.
+async fn keep_record(place: Place<'_>, role: &ControlRole) -> Result<Option<Missing>, String> {
+    let statements = format!("{}; {}", record::CREATE, record::TOUCH);
+    let refused = place.refusal(&statements).await?;
+    Ok(refused.map(|words| {
+        let grant = format!(
+            "GRANT CREATE ON DATABASE postgres TO {}",
+            identifier(&role.role)
+        );
+        Missing::new(KEEP_RECORD, words, grant)
+    }))
+}
+
+/// The record travels with its owner, the control role of the source.
+async fn take_over_record(
+    place: Place<'_>,
+    role: &ControlRole,
+    on_source: &str,
+) -> Result<Option<Missing>, String> {
+    if role.superuser || role.role == on_source {
+        return Ok(None);
+    }
+    let select = format!(
+        "SELECT pg_has_role({}, 'USAGE') AS holds",
+        literal(on_source)
+    );
+    if place.ask_one::<Fact>(&select).await?.holds {
+        return Ok(None);
+    }
+    let grant = grant_role(on_source, &role.role, role.version);
+    Ok(Some(Missing::new(
+        KEEP_RECORD,
+        format!("that of {on_source}"),
+        grant,
+    )))
+}
+
+/// A walsender is ended like any session: not where its role is a superuser.
+async fn cut_off(
+    ctx: &CheckContext<'_>,
+    place: Place<'_>,
+    role: &ControlRole,
+) -> Result<Option<Missing>, String> {
+    if role.superuser {
+        return Ok(None);
+    }
+    let standbys = place.ask::<Standby>(STANDBYS).await?;
+    let receiver = Place::target(ctx).ask_one::<Receiver>(RECEIVER).await?;
+    let Some(user) = own_standby(&receiver, &standbys).and_then(|one| one.usename.clone()) else {
+        return Ok(None);
+    };
+    let select = format!(
+        "SELECT coalesce(bool_or(rolsuper), false) AS holds FROM pg_roles WHERE rolname = {}",
+        literal(&user)
+    );
+    if !place.ask_one::<Fact>(&select).await?.holds {
+        return Ok(None);
+    }
+    let remedy =
+        "let the target stream as a role with REPLICATION and without superuser (primary_conninfo)";
+    Ok(Some(Missing::new(
+        CUT_OFF_STANDBY,
+        format!("superuser {user}"),
+        remedy,
+    )))
+}
+
+async fn make_probe_table(place: Place<'_>, datname: &str) -> Result<Judgement, String> {
+    let role = place.ask_one::<ControlRole>(ROLE).await?;
+    let refused = place.refusal(CREATE_PROBE).await?;
+    let missing: Vec<_> = refused
+        .map(|words| {
+            let grant = format!(
+                "GRANT CREATE ON DATABASE {} TO {}",
+                identifier(datname),
+                identifier(&role.role)
+            );
+            Missing::new(MAKE_PROBE_TABLE, words, grant)
+        })
+        .into_iter()
+        .collect();
+    let otherwise = format!("{} may make the probe table in {datname}", role.role);
+    Ok(missing::judge(
+        place.name(),
+        &role.role,
+        &missing,
+        otherwise,
+    ))
+}

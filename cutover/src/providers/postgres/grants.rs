@@ -1,0 +1,14 @@
+//! What roles of a server must be allowed to do: the rights, each with what needs it and
+//! what is given up without it, and the SQL that grants them.
+
+mod right;
+mod script;
+
+pub(super) use right::{
+    ACT_FOR_OWNERS, CARRY_SEQUENCES, CLOSE_DATABASE, CLOSE_OTHERS, CUT_OFF_STANDBY, END_SESSIONS,
+    ENTER_DATABASE, KEEP_RECORD, MAKE_PROBE_TABLE, MAKE_SLOTS, PROMOTE, PUBLISH_TABLES, READ_WAL,
+    REWRITE_HBA, RUN_BARRIER, SEE_SESSIONS, STREAM_CHANGES, SUBSCRIBE, SUBSCRIBE_BEFORE_16,
+    TAKE_LOGINS, WRITE_PROBE,
+};
+pub use right::{RIGHTS, Right, Without};
+pub use script::{Grants, Management, RoleNames};
