@@ -2,6 +2,7 @@
 
 mod facts;
 mod learned;
+mod not_proven;
 mod plan;
 mod target;
 
@@ -20,6 +21,7 @@ use crate::{
 
 pub use facts::{Facts, MissingFact};
 pub(crate) use learned::Learned;
+pub use not_proven::NotProven;
 pub use plan::{PlannedDatabase, UnlistedDatabasePolicy};
 pub use target::{AskedPromotion, Coverage, FencedTarget, Promotion, ReverseStream};
 
@@ -51,7 +53,7 @@ pub struct JournalHead {
 }
 
 impl Record for Migration {
-    const FORMAT: Format = Format(1);
+    const FORMAT: Format = Format(2);
 }
 
 impl Migration {

@@ -20,13 +20,13 @@ pub use data_plane::{
 };
 pub use database::{
     AccessRules, Armed, Breach, Budgets, ConnectionAttempt, ControlId, ControlledServer,
-    DatabaseProvider, DatabaseSettings, Exempt, Fence, FenceRecord, FenceToken, FormerSettings,
-    GuardedPromotion, Inspector, ManagedPromotion, Marker, MissingRole, NotOffered, Observation,
-    Observe, Offer, Preparation, ProbeError, ProbeSessions, ProbeTable, PromoteAnswer,
-    PromotionOutlook, PromotionProgress, ProviderError, Providers, ReadOnlyDefault, Recorder,
-    Replay, Replication, RequestAnswer, ReversePublisher, ReverseSlot, ReverseSubscriber, Role,
-    Roles, SequenceValue, SessionControl, SlotProgress, StandbyLink, SubscriptionSpec, Tried,
-    UserCommits, WalProof, WriteAttempt,
+    DatabaseProvider, DatabaseSettings, Exempt, Fence, FenceRecord, FenceToken, Finding,
+    FormerSettings, GuardedPromotion, Inspector, Look, ManagedPromotion, Marker, MissingRole,
+    NotOffered, Observation, Observe, Offer, Preparation, ProbeError, ProbeSessions, ProbeTable,
+    PromoteAnswer, PromotionOutlook, PromotionProgress, ProofMethod, ProviderError, Providers,
+    ReadOnlyDefault, Recorder, Replay, Replication, RequestAnswer, ReversePublisher, ReverseSlot,
+    ReverseSubscriber, Role, Roles, SequenceValue, SessionControl, SlotProgress, StandbyLink,
+    Strangers, SubscriptionSpec, Tried, WalProof, WriteAttempt, WriteProof,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 pub use manual_clock::ManualClock;

@@ -16,13 +16,19 @@ mod leaders;
 mod pair;
 #[path = "provider/promotion.rs"]
 mod promotion;
+#[path = "provider/proof.rs"]
+mod proof;
 #[path = "provider/roles.rs"]
 mod roles;
 #[path = "provider/secrets.rs"]
 mod secrets;
+#[path = "provider/strangers.rs"]
+mod strangers;
 #[path = "provider/tls_server.rs"]
 mod tls_server;
 #[path = "provider/verbs.rs"]
 mod verbs;
 #[path = "provider/way.rs"]
 mod way;
+#[path = "provider/writers.rs"]
+mod writers;

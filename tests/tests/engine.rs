@@ -24,5 +24,7 @@ mod roles;
 mod servers;
 #[path = "engine/support.rs"]
 mod support;
+#[path = "engine/transaction_ids.rs"]
+mod transaction_ids;
 #[path = "engine/way_back.rs"]
 mod way_back;

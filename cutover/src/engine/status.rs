@@ -203,19 +203,25 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
 
 fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView) -> WayBack {
     match stream {
-        StreamState::Arming | StreamState::ArmingForRollback => way(
-            WayBackKind::ArmAndSwitch,
-            has_every_write(migration),
-            "a rollback first waits until the reverse stream is proven, while the target serves; \
-             then it is a switch back",
+        StreamState::Arming | StreamState::ArmingForRollback => doubted(
+            migration,
+            way(
+                WayBackKind::ArmAndSwitch,
+                has_every_write(migration),
+                "a rollback first waits until the reverse stream is proven, while the target serves; \
+                 then it is a switch back",
+            ),
         ),
-        StreamState::Proven => way(
-            WayBackKind::Switch,
-            true,
-            format!(
-                "a switch back over the reverse stream, which is {} bytes of WAL behind; lossless as \
-                 long as the target answers",
-                view.behind_bytes
+        StreamState::Proven => doubted(
+            migration,
+            way(
+                WayBackKind::Switch,
+                true,
+                format!(
+                    "a switch back over the reverse stream, which is {} bytes of WAL behind; \
+                     lossless as long as the target answers",
+                    view.behind_bytes
+                ),
             ),
         ),
         StreamState::Broken => WayBack {
@@ -234,6 +240,25 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
                 ),
             )
         },
+    }
+}
+
+/// What is not proven is not called lossless, and not called lost either.
+fn doubted(migration: &Migration, way_back: WayBack) -> WayBack {
+    let found = migration.facts.not_proven();
+    if found.is_empty() {
+        return way_back;
+    }
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    WayBack {
+        lossless: false,
+        writes_at_risk: None,
+        message: format!(
+            "over the reverse stream, by rollback --accept-loss alone: that it loses nothing is not \
+             proven: {}",
+            found.join("; ")
+        ),
+        ..way_back
     }
 }
 

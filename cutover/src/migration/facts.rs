@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     machine::{Direction, PromotionDeadline, Side},
-    ports::{Exempt, FenceToken, FormerSettings, Marker, PromotionOutlook},
+    ports::{Exempt, FenceToken, FormerSettings, Look, Marker, PromotionOutlook, ProofMethod},
 };
 
 use super::{
     learned::Learned,
+    not_proven::NotProven,
     target::{AskedPromotion, Coverage, FencedTarget, Promotion, ReverseStream},
 };
 
@@ -33,16 +34,42 @@ pub struct Facts {
 struct FencedSource {
     former: FormerSettings,
     token: FenceToken,
+    /// By what it stands that nobody wrote behind the fence, once that is proved.
+    proved_by: Option<ProofMethod>,
     promotion_deadline: Option<PromotionDeadline>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<AskedPromotion>,
     target: Option<PromotedTarget>,
+    /// Of either server.
+    not_proven: Vec<NotProven>,
+}
+
+impl FencedSource {
+    fn new(former: FormerSettings, token: FenceToken) -> Self {
+        Self {
+            former,
+            token,
+            proved_by: None,
+            promotion_deadline: None,
+            asked: None,
+            target: None,
+            not_proven: Vec::new(),
+        }
+    }
+
+    /// A step that is tried again finds the same on the same server.
+    fn doubt(&mut self, found: NotProven) {
+        self.not_proven.retain(|known| known.server != found.server);
+        self.not_proven.push(found);
+    }
 }
 
 /// The target as a primary, and what followed from that.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct PromotedTarget {
     promotion: Promotion,
+    /// By what it stands that nobody wrote on it before its slots.
+    proved_by: Option<ProofMethod>,
     stream: Option<ReverseStream>,
     fence: Option<FencedTarget>,
 }
@@ -113,13 +140,13 @@ impl Facts {
     }
 
     /// The marker of the fence of a switch in `direction`.
-    pub fn marker(&self, direction: Direction) -> Result<Marker, MissingFact> {
+    pub fn marker(&self, direction: Direction) -> Result<&Marker, MissingFact> {
         match direction {
-            Direction::Forward => Ok(self.token()?.marker),
+            Direction::Forward => Ok(&self.token()?.marker),
             Direction::Reverse => {
                 let fence = self.target().and_then(|target| target.fence.as_ref());
                 fence
-                    .map(|fence| fence.marker)
+                    .map(|fence| &fence.marker)
                     .ok_or(MissingFact("the marker of the target's fence"))
             }
         }
@@ -157,6 +184,29 @@ impl Facts {
             .ok_or(MissingFact("the reverse stream"))
     }
 
+    /// From where on a proof counts that nobody wrote on the promoted target.
+    pub fn promoted_at(&self) -> Result<Look, MissingFact> {
+        let marker = self.marker(Direction::Forward)?;
+        Ok(marker.look.on_promoted(self.promotion()?.fork))
+    }
+
+    /// By what it stands that nobody wrote on the server on `side` behind the fence of the
+    /// forward switch.
+    pub fn proved_by(&self, side: Side) -> Option<ProofMethod> {
+        let source = self.source.as_ref()?;
+        match side {
+            Side::Source => source.proved_by,
+            Side::Target => source.target.as_ref()?.proved_by,
+        }
+    }
+
+    /// What keeps the way back from being proven, though nothing contradicts it.
+    pub fn not_proven(&self) -> &[NotProven] {
+        self.source
+            .as_ref()
+            .map_or(&[], |source| source.not_proven.as_slice())
+    }
+
     /// Takes over what a step found out.
     ///
     /// # Errors
@@ -175,17 +225,16 @@ impl Facts {
             Learned::Held { until } => self.hold_until = Some(until),
             Learned::SourceClosed { former, token } => {
                 self.exempt.xids.extend(&former.xids);
-                self.source = Some(FencedSource {
-                    former,
-                    token,
-                    promotion_deadline: None,
-                    asked: None,
-                    target: None,
-                });
+                self.source = Some(FencedSource::new(former, token));
             }
-            Learned::FenceProved { token, deadline } => {
+            Learned::FenceProved {
+                token,
+                deadline,
+                by,
+            } => {
                 let source = self.source_mut()?;
                 source.token = token;
+                source.proved_by = Some(by);
                 source.promotion_deadline = deadline;
             }
             Learned::Outlook(outlook) => self.promotion_outlook = outlook,
@@ -198,11 +247,17 @@ impl Facts {
                 source.promotion_deadline = deadline;
                 source.target = Some(PromotedTarget {
                     promotion,
+                    proved_by: None,
                     stream: None,
                     fence: None,
                 });
             }
-            Learned::Primed { stream } => self.target_mut()?.stream = Some(stream),
+            Learned::Primed { stream, by } => {
+                let target = self.target_mut()?;
+                target.stream = Some(stream);
+                target.proved_by = Some(by);
+            }
+            Learned::NotProven(found) => self.source_mut()?.doubt(found),
             Learned::Armed(armed) => {
                 // A later arming finds roles without LOGIN already: what the first one took
                 // stays on record.

@@ -4,10 +4,13 @@ use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
 
 use crate::{
     machine::PromotionDeadline,
-    ports::{Armed, Exempt, FenceToken, FormerSettings, PromotionOutlook},
+    ports::{Armed, Exempt, FenceToken, FormerSettings, PromotionOutlook, ProofMethod},
 };
 
-use super::target::{AskedPromotion, FencedTarget, Promotion, ReverseStream};
+use super::{
+    not_proven::NotProven,
+    target::{AskedPromotion, FencedTarget, Promotion, ReverseStream},
+};
 
 /// One thing that a step found out. The step returns it; the driver alone makes it part of the
 /// record.
@@ -33,6 +36,7 @@ pub(crate) enum Learned {
         token: FenceToken,
         /// Of a guarded promotion; a managed one has none.
         deadline: Option<PromotionDeadline>,
+        by: ProofMethod,
     },
     /// An API promotes the target; `None`: SQL does.
     Outlook(Option<PromotionOutlook>),
@@ -44,7 +48,9 @@ pub(crate) enum Learned {
     },
     Primed {
         stream: ReverseStream,
+        by: ProofMethod,
     },
+    NotProven(NotProven),
     Armed(Armed),
     /// The slots will be dropped: no later arming finds them.
     StreamGivenUp,

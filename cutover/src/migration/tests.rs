@@ -4,7 +4,10 @@ use super::*;
 use crate::{
     Lsn,
     machine::PromotionDeadline,
-    ports::{Armed, Exempt, FenceToken, FormerSettings, Marker, ReverseSlot},
+    ports::{
+        Armed, Exempt, FenceToken, FormerSettings, Look, Marker, ProofMethod, ReverseSlot,
+        Strangers,
+    },
 };
 
 fn server(name: &str) -> ServerName {
@@ -12,10 +15,12 @@ fn server(name: &str) -> ServerName {
 }
 
 fn marker(lsn: u64) -> Marker {
-    Marker {
+    Marker::from(Look {
         lsn: Lsn(lsn),
-        after: Lsn(lsn + 16),
-    }
+        xid: 730,
+        open: vec![728],
+        own: Vec::new(),
+    })
 }
 
 fn former(xid: u64) -> FormerSettings {
@@ -49,6 +54,18 @@ fn stream() -> ReverseStream {
     }
 }
 
+fn not_proven(xid: u64) -> NotProven {
+    NotProven {
+        server: server("green"),
+        strangers: Strangers {
+            count: 1,
+            xids: vec![xid],
+            not_closable: Vec::new(),
+            changed: Vec::new(),
+        },
+    }
+}
+
 /// Everything that a switch forward and the fence of its rollback find out.
 fn whole() -> Vec<Learned> {
     vec![
@@ -75,6 +92,7 @@ fn whole() -> Vec<Learned> {
         Learned::FenceProved {
             token: token(),
             deadline: Some(PromotionDeadline(UnixMillis(8_000))),
+            by: ProofMethod::WalRecords,
         },
         Learned::Promoted {
             promotion: Promotion {
@@ -83,7 +101,11 @@ fn whole() -> Vec<Learned> {
             },
             deadline: Some(PromotionDeadline(UnixMillis(8_000))),
         },
-        Learned::Primed { stream: stream() },
+        Learned::NotProven(not_proven(731)),
+        Learned::Primed {
+            stream: stream(),
+            by: ProofMethod::TransactionIds,
+        },
         Learned::OwnTransactions(vec![12]),
         Learned::TargetClosed(FencedTarget {
             former: former(13),
@@ -160,6 +182,7 @@ fn what_follows_from_a_fence_cannot_be_known_without_it() {
         Learned::FenceProved {
             token: token(),
             deadline: Some(PromotionDeadline(UnixMillis(1))),
+            by: ProofMethod::WalRecords,
         },
         Learned::Promoted {
             promotion: Promotion {
@@ -168,7 +191,11 @@ fn what_follows_from_a_fence_cannot_be_known_without_it() {
             },
             deadline: Some(PromotionDeadline(UnixMillis(1))),
         },
-        Learned::Primed { stream: stream() },
+        Learned::Primed {
+            stream: stream(),
+            by: ProofMethod::WalRecords,
+        },
+        Learned::NotProven(not_proven(731)),
         Learned::Armed(Armed::default()),
         Learned::StreamGivenUp,
         Learned::TargetOpened,
@@ -200,6 +227,27 @@ fn a_forward_switch_forgets_the_fence_and_a_reverse_one_only_the_targets() {
 }
 
 #[test]
+fn by_what_a_proof_stands_and_what_is_not_proven_is_on_record_by_server() {
+    let mut migration = known(whole());
+    let facts = &mut migration.facts;
+    assert_eq!(facts.proved_by(Side::Source), Some(ProofMethod::WalRecords));
+    assert_eq!(
+        facts.proved_by(Side::Target),
+        Some(ProofMethod::TransactionIds)
+    );
+    // The step was tried again.
+    facts.learn(Learned::NotProven(not_proven(732))).unwrap();
+    assert_eq!(facts.not_proven(), [not_proven(732)]);
+    assert_eq!(
+        not_proven(732).to_string(),
+        "1 transaction (732) behind the fence of green: not the engine's, and an id does not say \
+         what was written"
+    );
+    let since = facts.promoted_at().unwrap();
+    assert_eq!((since.lsn, since.xid), (Lsn(0x200), 730));
+}
+
+#[test]
 fn roles_that_a_first_arming_took_login_from_stay_on_record() {
     let armed = |roles: &[&str]| {
         Learned::Armed(Armed {
@@ -222,7 +270,7 @@ fn the_stored_form_is_pinned() {
     assert_eq!(
         String::from_utf8(stored.clone()).unwrap(),
         concat!(
-            r#"{"format":1,"record":{"name":"m","source":"blue","target":"green","#,
+            r#"{"format":2,"record":{"name":"m","source":"blue","target":"green","#,
             r#""databases":[{"name":"orders","datname":"orders"}],"#,
             r#""unlisted":{"idle":"stays-closed"},"#,
             r#""machine":{"state":{"phase":"planned"},"epoch":1,"switches":0,"assertion":null,"#,
@@ -233,12 +281,15 @@ fn the_stored_form_is_pinned() {
             r#""former_readers":{"orders":["green"]},"hold_until":9000,"#,
             r#""source":{"former":{"databases":[],"hba":null,"xids":[11]},"#,
             r#""token":{"server":"blue","system_identifier":"7","timeline":1,"#,
-            r#""marker":{"lsn":"0/100","after":"0/110"},"epoch":2},"promotion_deadline":8000,"#,
-            r#""target":{"promotion":{"timeline":2,"fork":"0/200"},"#,
+            r#""marker":{"lsn":"0/100","look":{"lsn":"0/100","xid":730,"open":[728],"own":[]}},"#,
+            r#""epoch":2},"proved_by":"wal_records","promotion_deadline":8000,"#,
+            r#""target":{"promotion":{"timeline":2,"fork":"0/200"},"proved_by":"transaction_ids","#,
             r#""stream":{"slots":[{"datname":"orders","slot":"pointsman_rb_5","lsn":"0/300"}],"#,
             r#""opened":"0/310","coverage":"complete","armed":{"nologin_roles":[]}},"#,
             r#""fence":{"former":{"databases":[],"hba":null,"xids":[13]},"#,
-            r#""marker":{"lsn":"0/400","after":"0/410"}}}}},"#,
+            r#""marker":{"lsn":"0/400","look":{"lsn":"0/400","xid":730,"open":[728],"own":[]}}}},"#,
+            r#""not_proven":[{"server":"green","strangers":{"count":1,"xids":[731],"#,
+            r#""not_closable":[],"changed":[]}}]}},"#,
             r#""cause":null,"journal":{"entries":0,"hash":""}}}"#
         )
     );

@@ -40,4 +40,4 @@ pub use reverse_stream::{
 };
 pub use server::{ControlledServer, Offer, Roles};
 pub use sessions::{ConnectionAttempt, SessionControl};
-pub use wal_proof::{Exempt, Marker, UserCommits, WalProof};
+pub use wal_proof::{Exempt, Finding, Look, Marker, ProofMethod, Strangers, WalProof, WriteProof};

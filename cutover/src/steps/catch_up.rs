@@ -75,35 +75,36 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         run.migration.name
     );
     let counting = target.wal_proof()?.user_commits(since, facts.exempt());
-    let lost = match run.clock().timeout(COUNT, counting).await {
-        Ok(counted) => counted?,
-        Err(_elapsed) if accepted => {
+    let counted = match run.clock().timeout(COUNT, counting).await {
+        Ok(counted) => counted?.ok_or_else(|| "on this server WAL cannot be read".to_owned()),
+        Err(_elapsed) => Err(format!("that took longer than {COUNT:?}")),
+    };
+    let lost = match counted {
+        Ok(lost) => lost,
+        Err(_uncounted) if accepted => {
             return Ok(Proof::new(
                 format!("what the source lacks is given up, uncounted; last confirmed {since}"),
                 json!({ "marker": marker.lsn, "slots": progress }),
             ));
         }
-        Err(_elapsed) => {
+        Err(why) => {
             return Err(Failure::condition(format!(
                 "going back now would lose writes: the source has confirmed {since}, the target is \
-                 at {}, and what lies between could not be counted within {COUNT:?}; {how_to_go_on}",
+                 at {}, and what lies between could not be counted: {why}; {how_to_go_on}",
                 marker.lsn
             )));
         }
     };
-    if lost.count > 0 && !accepted {
+    if lost > 0 && !accepted {
         return Err(Failure::condition(format!(
-            "going back now would lose {} committed transactions: the source has confirmed {since}, \
-             the target is at {}; {how_to_go_on}",
-            lost.count, marker.lsn
+            "going back now would lose {lost} committed transactions: the source has confirmed \
+             {since}, the target is at {}; {how_to_go_on}",
+            marker.lsn
         )));
     }
     Ok(Proof::new(
-        format!(
-            "{} committed transactions since {since} are given up",
-            lost.count
-        ),
-        json!({ "marker": marker.lsn, "slots": progress, "writes_lost": lost.count }),
+        format!("{lost} committed transactions since {since} are given up"),
+        json!({ "marker": marker.lsn, "slots": progress, "writes_lost": lost }),
     ))
 }
 

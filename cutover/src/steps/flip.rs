@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    prove::token_of_a_fence_that_holds(run).await?;
+    let (_, learned) = prove::token_of_a_fence_that_holds(run).await?;
     let former = run.migration.facts.former_settings(Side::Source)?;
     let staying = run.migration.staying_closed();
     let moving = run.migration.moving();
@@ -24,7 +24,8 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let xids = target.fence()?.reopen(former, &staying).await?;
     first_write(run.clock(), &target, &moving).await?;
     let served = serve_target(run).await;
-    with_learned(served, Learned::OwnTransactions(xids))
+    let learned = learned.into_iter().chain([Learned::OwnTransactions(xids)]);
+    learned.fold(served, with_learned)
 }
 
 async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {

@@ -81,14 +81,13 @@ async fn ready_again(run: &mut Run<'_>) -> Result<Proof, Failure> {
     if run.migration.state() == (State::Promoting { stage }) {
         return Ok(seen(Event::NotYet, message));
     }
-    let token = prove::token_of_a_fence_that_holds(run).await?;
+    let (token, learned) = prove::token_of_a_fence_that_holds(run).await?;
     let record = prove::full_record(run.migration, Side::Source)?;
     let asked = readiness::before_the_request(run, &record, &token).await?;
-    let proof = seen(Event::NotReceived, message);
-    Ok(match asked {
-        Some(asked) => proof.learning(Learned::PromotionAsked(asked)),
-        None => proof,
-    })
+    let learned = learned
+        .into_iter()
+        .chain(asked.map(Learned::PromotionAsked));
+    Ok(learned.fold(seen(Event::NotReceived, message), Proof::learning))
 }
 
 /// The sessions of before ended with the promotion. The server itself must show that it is the

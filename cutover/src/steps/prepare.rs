@@ -143,6 +143,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         )));
     }
     if !accepted {
+        refuse_unproven(run.migration)?;
         await_small_lag(run).await?;
     }
     let membership = run.ports.data_plane.membership().await?;
@@ -154,6 +155,21 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         ),
         json!({ "writes_at_risk": at_risk, "accept_loss": accepted }),
     ))
+}
+
+/// Somebody may have written what no slot holds: only an operator gives that up.
+fn refuse_unproven(migration: &Migration) -> Result<(), Failure> {
+    let found = migration.facts.not_proven();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    Err(Failure::condition(format!(
+        "that going back loses nothing is not proven: {}; nobody was held; find out what they wrote, \
+         or accept the loss (migration rollback {} --accept-loss)",
+        found.join("; "),
+        migration.name
+    )))
 }
 
 /// What the source has yet to apply must fit into the wait behind the hold, or clients would
@@ -202,7 +218,15 @@ async fn count_at_risk(migration: &Migration, target: &ControlledServer) -> Resu
         .wal_proof()?
         .user_commits(since, facts.exempt())
         .await?;
-    Ok(commits.count)
+    commits.ok_or_else(|| {
+        Failure::condition(format!(
+            "the reverse stream has delivered {since}, and what was written on {} since cannot be \
+             counted, because its WAL cannot be read; repair the stream, or accept the loss \
+             (migration rollback {} --accept-loss)",
+            target.name(),
+            migration.name
+        ))
+    })
 }
 
 /// Who would not take a real change in time.

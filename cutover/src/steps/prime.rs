@@ -5,10 +5,12 @@ use serde_json::json;
 
 use super::{Failure, Problem, Proof, Run, prove, sessions::enter};
 use crate::{
-    Lsn,
     machine::Side,
-    migration::{Coverage, Learned, ReverseStream},
-    ports::{AccessRules, Armed, ControlledServer, Exempt, FenceRecord, ProviderError},
+    migration::{Coverage, Learned, NotProven, ReverseStream},
+    ports::{
+        AccessRules, Armed, ControlledServer, Exempt, FenceRecord, Finding, Look, ProviderError,
+        WriteProof,
+    },
 };
 
 /// The target is still closed: late sessions end, slots are made, and its WAL proves that
@@ -26,14 +28,14 @@ async fn judge(run: &mut Run<'_>, failure: Failure) -> Result<Failure, Failure> 
     let facts = &run.migration.facts;
     let proof = match (
         prove::full_record(run.migration, Side::Source),
-        facts.promotion(),
+        facts.promoted_at(),
     ) {
-        (Ok(record), Ok(promotion)) => Some((record, promotion.fork)),
+        (Ok(record), Ok(since)) => Some((record, since)),
         (Err(_), _) | (_, Err(_)) => None,
     };
     let target = run.target().await?;
     let unwritten = match proof {
-        Some((record, fork)) => unwritten(&target, &record, fork, facts.exempt()).await,
+        Some((record, since)) => unwritten(&target, &record, &since, facts.exempt()).await,
         None => false,
     };
     let problem = if unwritten {
@@ -47,7 +49,7 @@ async fn judge(run: &mut Run<'_>, failure: Failure) -> Result<Failure, Failure> 
 async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let end = run.budgets.target.end_sessions;
-    let fork = run.migration.facts.promotion()?.fork;
+    let since = run.migration.facts.promoted_at()?;
     let target = run.target().await?;
     // Without sessions into the closed databases no slot can be made there.
     let own = enter(&target, &moving).await?;
@@ -60,46 +62,69 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let late = target.sessions()?.end_sessions(&[], end).await?;
     let mut exempt = run.migration.facts.exempt().clone();
     exempt.xids.extend(&own);
-    let commits = target.wal_proof()?.user_commits(fork, &exempt).await?;
+    let proof = target.wal_proof()?.prove_unwritten(&since, &exempt).await?;
     let opened = target.observe().await?.position;
-    let coverage = if commits.count == 0 && slots.len() == moving.len() {
+    let written = match proof.finding {
+        Finding::Written(count) => count,
+        Finding::Unwritten | Finding::Accepted(_) | Finding::Unproven(_) => 0,
+    };
+    let coverage = if written == 0 && slots.len() == moving.len() {
         Coverage::Complete
     } else {
         Coverage::Incomplete
     };
-    let message = match coverage {
-        Coverage::Complete => format!(
-            "{} reverse slots hold every write from here on",
-            slots.len()
-        ),
-        Coverage::Incomplete => format!(
-            "the way back is not lossless: {} transactions were committed on {} before its slots",
-            commits.count,
-            target.name()
-        ),
-    };
+    let mut learned = vec![Learned::OwnTransactions(own)];
+    if let Finding::Unproven(strangers) = &proof.finding {
+        learned.push(Learned::NotProven(NotProven {
+            server: target.name().clone(),
+            strangers: strangers.clone(),
+        }));
+    }
     let evidence = json!({
         "slots": slots,
         "sessions_ended": ended + late,
-        "user_commits_before_slots": commits.count,
-        "proved_through": commits.through,
+        "proof": prove::evidence(&proof),
     });
+    let message = message(&target, slots.len(), written, &proof);
     let stream = ReverseStream {
         slots,
         opened,
         coverage,
         armed: Armed::default(),
     };
-    Ok(Proof::new(message, evidence)
-        .learning(Learned::OwnTransactions(own))
-        .learning(Learned::Primed { stream }))
+    learned.push(Learned::Primed {
+        stream,
+        by: proof.method,
+    });
+    Ok(Proof {
+        learned,
+        ..Proof::new(message, evidence)
+    })
+}
+
+fn message(target: &ControlledServer, slots: usize, written: u64, proof: &WriteProof) -> String {
+    let name = target.name();
+    match &proof.finding {
+        Finding::Written(_) => format!(
+            "the way back is not lossless: {written} transactions were committed on {name} before \
+             its slots"
+        ),
+        Finding::Unproven(strangers) => format!(
+            "{slots} reverse slots hold every write from here on; that nobody wrote before is not \
+             proven: {strangers} on {name}"
+        ),
+        Finding::Unwritten | Finding::Accepted(_) => format!(
+            "{slots} reverse slots hold every write from here on; {}",
+            prove::nobody_wrote(target, proof)
+        ),
+    }
 }
 
 /// Whether the target is proven to be a closed, empty primary on which nobody has written.
 pub(super) async fn unwritten(
     target: &ControlledServer,
     record: &FenceRecord,
-    fork: Lsn,
+    since: &Look,
     exempt: &Exempt,
 ) -> bool {
     let proof = async {
@@ -109,8 +134,11 @@ pub(super) async fn unwritten(
         if !target.fence()?.breaches(record, &[]).await?.is_empty() {
             return Ok(false);
         }
-        let commits = target.wal_proof()?.user_commits(fork, exempt).await?;
-        Ok::<_, ProviderError>(commits.count == 0)
+        let proof = target.wal_proof()?.prove_unwritten(since, exempt).await?;
+        Ok::<_, ProviderError>(match proof.finding {
+            Finding::Unwritten | Finding::Accepted(_) => true,
+            Finding::Written(_) | Finding::Unproven(_) => false,
+        })
     };
     // WAL that cannot be read proves nothing.
     proof.await.unwrap_or(false)

@@ -16,7 +16,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     if run.managed_promotion().await?.is_some() {
         return Ok(readiness::observed_from_now_on(run.migration));
     }
-    let token = prove::token_of_a_fence_that_holds(run).await?;
+    let (token, learned) = prove::token_of_a_fence_that_holds(run).await?;
     let expected = token.clone();
     let target = run.target().await?;
     let deadline = deadline(run, &target).await?;
@@ -40,10 +40,11 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         ),
         json!({ "timeline": promotion.timeline, "fork": promotion.fork, "answer": answer }),
     );
-    Ok(proof.learning(Learned::Promoted {
+    let proof = proof.learning(Learned::Promoted {
         promotion,
         deadline: Some(deadline),
-    }))
+    });
+    Ok(learned.into_iter().fold(proof, Proof::learning))
 }
 
 /// The journalled deadline while it serves, by the engine's clock: the server's decides.

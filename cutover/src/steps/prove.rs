@@ -1,79 +1,115 @@
 //! The fence is proved once more, at the last moment before the intent to promote.
 
 use futures_util::future::{join3, try_join};
+use pointsman_catalog::UnixMillis;
 use serde_json::json;
 
-use super::{BudgetsOfPair, Failure, Proof, Run, catch_up, fence, readiness};
+use super::{BudgetsOfPair, Failure, Proof, Run, catch_up, fence, readiness, sessions::Both};
 use crate::{
-    Lsn,
     machine::{Assertion, Direction, FenceProof, PromotionDeadline, Side},
-    migration::{Learned, Migration, MissingFact},
-    ports::{ControlledServer, Exempt, FenceRecord, FenceToken, Marker, ReverseSlot},
+    migration::{Learned, Migration, MissingFact, NotProven},
+    ports::{
+        ControlledServer, Exempt, FenceRecord, FenceToken, Finding, Look, Marker, ProofMethod,
+        ReverseSlot, Strangers, WriteProof,
+    },
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let BudgetsOfPair { source, target } = run.budgets;
-    let facts = &run.migration.facts;
-    let mut token = facts.token()?.clone();
-    let id = fence::marker_id(run.migration);
+    let promote = run.budgets.target.promote;
+    let mut token = run.migration.facts.token()?.clone();
     let record = full_record(run.migration, Side::Source)?;
     let both = run.both().await?;
-    let mut tries = 0;
-    let (ended, observed, proved_through) = loop {
+    let proved = unwritten_source(run, &both, &record, &mut token).await?;
+    let asked = readiness::before_the_request(run, &record, &token).await?;
+    let deadline = match asked {
+        // An API takes no deadline.
+        Some(_) => None,
+        None => Some(PromotionDeadline::from_target_clock(proved.clock, promote)),
+    };
+    let evidence = json!({
+        "marker": token.marker.lsn,
+        "proof": evidence(&proved.proof),
+        "new_markers": proved.new_markers,
+        "sessions_ended_on_target": proved.ended_on_target,
+        "promote_deadline_ms": deadline,
+    });
+    let by = proved.proof.method;
+    let proof = Proof::new(nobody_wrote(&both.source, &proved.proof), evidence);
+    let proof = proof.learning(Learned::FenceProved {
+        token,
+        deadline,
+        by,
+    });
+    Ok(match asked {
+        Some(asked) => readiness::followed_by_a_request(proof, asked),
+        None => proof,
+    })
+}
+
+/// What is known once nobody has written on the source since the marker.
+#[derive(Debug)]
+struct Proved {
+    proof: WriteProof,
+    new_markers: u32,
+    ended_on_target: u64,
+    /// The target's.
+    clock: UnixMillis,
+}
+
+/// Gives `token` the marker that stands at last.
+async fn unwritten_source(
+    run: &Run<'_>,
+    both: &Both,
+    record: &FenceRecord,
+    token: &mut FenceToken,
+) -> Result<Proved, Failure> {
+    let BudgetsOfPair { source, target } = run.budgets;
+    let (exempt, id) = (
+        run.migration.facts.exempt(),
+        fence::marker_id(run.migration),
+    );
+    let replayed = async |marker: &Marker| {
+        catch_up::replayed(run.clock(), &both.target, marker.lsn, target.catch_up).await
+    };
+    let mut new_markers = 0;
+    loop {
         let (fence, ended, observed) = join3(
-            check(&both.source, &record, &[], token.marker, facts.exempt()),
+            check(&both.source, record, &[], &token.marker.look, exempt),
             both.target
                 .sessions()?
                 .end_sessions(&[], target.end_sessions),
             both.target.observe(),
         )
         .await;
-        match fence? {
-            FenceCheck::Holds { through } => break (ended?, observed?, through),
-            // A writer slipped past the fence before the proof: end it, take a new marker
-            // and wait for that one instead.
-            FenceCheck::Broken(breach) if tries >= MAX_TRIES => {
-                return Err(Failure::condition(breach));
+        let broken = match fence?.proof() {
+            Err(broken) => broken,
+            Ok(proof) => {
+                if proof.method == ProofMethod::TransactionIds {
+                    // The target then goes on with the very next id.
+                    token.marker = Marker::from(proof.through.clone());
+                    replayed(&token.marker).await?;
+                }
+                return Ok(Proved {
+                    proof,
+                    new_markers,
+                    ended_on_target: ended?,
+                    clock: observed?.clock,
+                });
             }
-            FenceCheck::Broken(_) => {
-                tries += 1;
-                both.source
-                    .sessions()?
-                    .end_sessions(&[], source.end_sessions)
-                    .await?;
-                token.marker = both.source.wal_proof()?.marker(&id, &[]).await?;
-                catch_up::replayed(run.clock(), &both.target, token.marker.lsn, target.catch_up)
-                    .await?;
-            }
+        };
+        if new_markers >= MAX_TRIES {
+            return Err(Failure::condition(broken));
         }
-    };
-    let asked = readiness::before_the_request(run, &record, &token).await?;
-    let deadline = match asked {
-        // An API takes no deadline.
-        Some(_) => None,
-        None => Some(PromotionDeadline::from_target_clock(
-            observed.clock,
-            target.promote,
-        )),
-    };
-    let proof = Proof::new(
-        format!(
-            "nobody has written on {} since the marker",
-            both.source.name()
-        ),
-        json!({
-            "marker": token.marker.lsn,
-            "proved_through": proved_through,
-            "new_markers": tries,
-            "sessions_ended_on_target": ended,
-            "promote_deadline_ms": deadline,
-        }),
-    )
-    .learning(Learned::FenceProved { token, deadline });
-    Ok(match asked {
-        Some(asked) => readiness::followed_by_a_request(proof, asked),
-        None => proof,
-    })
+        // A writer slipped past the fence before the proof: end it, take a new marker and wait
+        // for that one instead.
+        new_markers += 1;
+        both.source
+            .sessions()?
+            .end_sessions(&[], source.end_sessions)
+            .await?;
+        token.marker = both.source.wal_proof()?.marker(&id, &[]).await?;
+        replayed(&token.marker).await?;
+    }
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -83,78 +119,130 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let slots = &facts.stream()?.slots;
     let record = full_record(run.migration, Side::Target)?;
     let target = run.target().await?;
-    match check(&target, &record, slots, marker, facts.exempt()).await? {
-        FenceCheck::Holds { through } => Ok(Proof::new(
-            format!("nobody has written on {} since the marker", target.name()),
-            json!({ "marker": marker.lsn, "proved_through": through }),
+    let checked = check(&target, &record, slots, &marker.look, facts.exempt()).await?;
+    match checked.proof() {
+        Ok(proof) => Ok(Proof::new(
+            nobody_wrote(&target, &proof),
+            json!({ "marker": marker.lsn, "proof": evidence(&proof) }),
         )),
-        FenceCheck::Broken(breach) => {
+        Err(broken) => {
             target.sessions()?.end_sessions(slots, end).await?;
-            Err(Failure::condition(breach))
+            Err(Failure::condition(broken))
         }
     }
 }
 
-/// The fence token, for a leader that promotes or opens the target. One that has not proved
-/// the source's fence itself proves it first: somebody may have opened the source since, and it
-/// must not get a second writer beside it.
-pub(super) async fn token_of_a_fence_that_holds(run: &mut Run<'_>) -> Result<FenceToken, Failure> {
+/// The fence token, for a leader that promotes or opens the target, and what was found out on
+/// the way. One that has not proved the source's fence itself proves it first: whatever
+/// happened since, a source that somebody opened must not get a second writer beside it.
+pub(super) async fn token_of_a_fence_that_holds(
+    run: &mut Run<'_>,
+) -> Result<(FenceToken, Vec<Learned>), Failure> {
     let facts = &run.migration.facts;
     let token = facts.token()?.clone();
     match run.migration.machine.fence_proof() {
-        FenceProof::Given => return Ok(token),
+        FenceProof::Given => return Ok((token, Vec::new())),
         FenceProof::Owed => {}
     }
     let record = full_record(run.migration, Side::Source)?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let source = match run.source().await {
-        Err(failure) if failure.is_unanswered() && asserted_down => return Ok(token),
+        Err(failure) if failure.is_unanswered() && asserted_down => {
+            return Ok((token, Vec::new()));
+        }
         outcome => outcome?,
     };
-    match check(&source, &record, &[], token.marker, facts.exempt()).await? {
-        FenceCheck::Holds { .. } => Ok(token),
+    match check(&source, &record, &[], &token.marker.look, facts.exempt()).await? {
+        FenceCheck::Holds(_) => Ok((token, Vec::new())),
+        // The source stays closed, so there is one writer in any case.
+        FenceCheck::Unproven(found) => Ok((token, vec![Learned::NotProven(found)])),
         FenceCheck::Broken(breach) => Err(Failure::unprovable(breach)),
     }
 }
 
-/// Whether a server is closed, empty, and without a user commit after the marker.
+/// Whether a server is closed, empty, and unwritten since a look.
 #[derive(Debug)]
 enum FenceCheck {
-    /// Its WAL shows so up to here.
-    Holds {
-        through: Lsn,
-    },
+    Holds(WriteProof),
+    /// It is closed and empty, and somebody took ids that do not say what was written.
+    Unproven(NotProven),
     Broken(String),
+}
+
+impl FenceCheck {
+    /// For a step that can still be taken back: the proof, or why there is none.
+    fn proof(self) -> Result<WriteProof, String> {
+        match self {
+            Self::Holds(proof) => Ok(proof),
+            Self::Unproven(found) => Err(found.to_string()),
+            Self::Broken(breach) => Err(breach),
+        }
+    }
 }
 
 async fn check(
     server: &ControlledServer,
     record: &FenceRecord,
     spare: &[ReverseSlot],
-    marker: Marker,
+    since: &Look,
     exempt: &Exempt,
 ) -> Result<FenceCheck, Failure> {
-    let (breaches, commits) = try_join(
+    let (breaches, proof) = try_join(
         server.fence()?.breaches(record, spare),
-        server.wal_proof()?.user_commits(marker.after, exempt),
+        server.wal_proof()?.prove_unwritten(since, exempt),
     )
     .await?;
+    let name = server.name();
     if let Some(breach) = breaches.first() {
-        return Ok(FenceCheck::Broken(format!(
-            "the fence of {} does not hold: {}",
-            server.name(),
-            breach.message
-        )));
+        let breach = format!("the fence of {name} does not hold: {}", breach.message);
+        return Ok(FenceCheck::Broken(breach));
     }
-    if commits.count > 0 {
-        return Ok(FenceCheck::Broken(format!(
-            "{} transactions were committed on {} behind the fence",
-            commits.count,
-            server.name()
-        )));
-    }
-    Ok(FenceCheck::Holds {
-        through: commits.through,
+    Ok(match proof.finding {
+        Finding::Unwritten | Finding::Accepted(_) => FenceCheck::Holds(proof),
+        // Somebody may have been let in and shut out again.
+        Finding::Unproven(strangers) if !strangers.changed.is_empty() => {
+            FenceCheck::Broken(format!(
+                "{strangers} behind the fence of {name} changed {}",
+                strangers.changed.join(", ")
+            ))
+        }
+        Finding::Unproven(strangers) => FenceCheck::Unproven(NotProven {
+            server: name.clone(),
+            strangers,
+        }),
+        Finding::Written(count) => FenceCheck::Broken(format!(
+            "{count} transactions were committed on {name} behind the fence"
+        )),
+    })
+}
+
+/// Says by what the proof stands, and whose ids were accepted.
+pub(super) fn nobody_wrote(server: &ControlledServer, proof: &WriteProof) -> String {
+    let accepted = match &proof.finding {
+        Finding::Accepted(Strangers {
+            count,
+            not_closable,
+            ..
+        }) => format!(
+            "; {count} by the owners of {}, which cannot be closed",
+            not_closable.join(", ")
+        ),
+        Finding::Unwritten | Finding::Written(_) | Finding::Unproven(_) => String::new(),
+    };
+    format!(
+        "nobody has written on {} since the marker, {}{accepted}",
+        server.name(),
+        proof.method
+    )
+}
+
+/// A proof for the journal.
+pub(super) fn evidence(proof: &WriteProof) -> serde_json::Value {
+    json!({
+        "method": proof.method,
+        "through": proof.through.lsn,
+        "xid": proof.through.xid,
+        "finding": proof.finding,
     })
 }
 

@@ -146,6 +146,12 @@ impl Running {
         self.postgres.walsender(role, datname).await.unwrap()
     }
 
+    /// Loses its power and comes back.
+    pub(crate) async fn crash(&mut self) {
+        self.postgres.crash().await.unwrap();
+        self.postgres.start().await.unwrap();
+    }
+
     pub(crate) fn hba(&self) -> Vec<u8> {
         std::fs::read(self.postgres.data_folder().join("pg_hba.conf")).unwrap()
     }

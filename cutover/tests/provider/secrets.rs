@@ -36,8 +36,8 @@ async fn the_password_of_the_reverse_stream_is_in_no_log_and_no_statistics() {
     let pair = Pair::start_with(FenceLevel::Sql, LOGGED, HBA).await;
     set_password(&pair).await;
     let (source, target, exempt) = prepared(&pair).await;
-    let record = moved_forward(&source, &target, &exempt).await;
-    let slots = primed_and_opened(&target, &record, &exempt).await;
+    let (record, since) = moved_forward(&source, &target, &exempt).await;
+    let slots = primed_and_opened(&target, &record, &since, &exempt).await;
     let file = pair.scratch.path().join("password");
     fs::write(&file, PASSWORD).unwrap();
     fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use pointsman_catalog::ServerName;
 use pointsman_cutover::ports::{
-    ControlledServer, Exempt, FenceRecord, FenceToken, FormerSettings, Marker, PromoteAnswer,
-    ReverseSlot, SubscriptionSpec,
+    ControlledServer, Exempt, FenceRecord, FenceToken, Finding, FormerSettings, Look, Marker,
+    PromoteAnswer, ReverseSlot, SubscriptionSpec,
 };
 
 use crate::{
     pair::{MOVING, Pair},
-    roles::{fence, guarded_promotion, preparation, replication, sessions},
+    roles::{fence, guarded_promotion, preparation, replication, sessions, wal_proof},
 };
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -68,19 +68,25 @@ pub(crate) async fn breaches(
     breaches.into_iter().map(|breach| breach.message).collect()
 }
 
+/// Who wrote since a look.
+pub(crate) async fn found(server: &ControlledServer, since: &Look, exempt: &Exempt) -> Finding {
+    let proof = wal_proof(server).prove_unwritten(since, exempt).await;
+    proof.unwrap().finding
+}
+
 /// The token of a source that was closed at `marker`.
-pub(crate) fn token(marker: Marker) -> FenceToken {
+pub(crate) fn token(marker: &Marker) -> FenceToken {
     FenceToken {
         server: ServerName::new("blue").unwrap(),
         system_identifier: "1".to_owned(),
         timeline: 1,
-        marker,
+        marker: marker.clone(),
         epoch: 2,
     }
 }
 
 /// Promotes a target that has replayed the marker of a closed source.
-pub(crate) async fn promote(target: &ControlledServer, marker: Marker) {
+pub(crate) async fn promote(target: &ControlledServer, marker: &Marker) {
     replication(target)
         .await_replay(marker.lsn, SOON)
         .await

@@ -2,7 +2,8 @@
 
 use pointsman_catalog::FenceLevel;
 use pointsman_cutover::ports::{
-    AccessRules, Armed, ConnectionAttempt, ControlledServer, Exempt, FenceRecord, ReverseSlot,
+    AccessRules, Armed, ConnectionAttempt, ControlledServer, Exempt, FenceRecord, Finding, Look,
+    ReverseSlot,
 };
 
 use crate::{
@@ -11,7 +12,9 @@ use crate::{
         fence, guarded_promotion, preparation, probe_table, replication, reverse_publisher,
         reverse_subscriber, sessions, wal_proof,
     },
-    verbs::{SOON, breaches, close, moving, prepared, promote, request, subscriptions, token},
+    verbs::{
+        SOON, breaches, close, found, moving, prepared, promote, request, subscriptions, token,
+    },
 };
 
 #[tokio::test]
@@ -23,8 +26,8 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
         insert(&pair.source.connect("app", datname).await.unwrap(), 3).await;
     }
 
-    let record = moved_forward(&source, &target, &exempt).await;
-    let slots = primed_and_opened(&target, &record, &exempt).await;
+    let (record, since) = moved_forward(&source, &target, &exempt).await;
+    let slots = primed_and_opened(&target, &record, &since, &exempt).await;
     assert_eq!(pair.target.fence_record().await, None);
     let idle = pair.target.connect("app", "idle").await.err().unwrap();
     assert!(
@@ -62,12 +65,13 @@ async fn a_pair_moves_forward_and_back_without_losing_a_row() {
     assert_eq!(rest.ask(left).await, "0");
 }
 
-/// From the closing of the source to a promoted, closed target.
+/// From the closing of the source to a promoted, closed target, and from where on proofs on
+/// that one count.
 pub(crate) async fn moved_forward(
     source: &ControlledServer,
     target: &ControlledServer,
     exempt: &Exempt,
-) -> FenceRecord {
+) -> (FenceRecord, Look) {
     let record = close(source, 2, &[]).await;
     assert_eq!(breaches(source, &record, &[]).await, [""; 0]);
     let refusal = sessions(source).try_connect("orders").await.unwrap();
@@ -76,24 +80,22 @@ pub(crate) async fn moved_forward(
         "{refusal:?}"
     );
     let marker = wal_proof(source).marker("m/2", &[]).await.unwrap();
-    promote(target, marker).await;
-    let proof = wal_proof(source)
-        .user_commits(marker.after, exempt)
-        .await
-        .unwrap();
-    assert_eq!(proof.count, 0);
+    promote(target, &marker).await;
+    let finding = found(source, &marker.look, exempt).await;
+    assert_eq!(finding, Finding::Unwritten);
     let observed = target.observe().await.unwrap();
     assert!(!observed.in_recovery && observed.timeline == 2);
-    assert!(observed.replayed.unwrap() >= marker.lsn);
-    record
+    let fork = observed.replayed.unwrap();
+    assert!(fork >= marker.lsn);
+    (record, marker.look.on_promoted(fork))
 }
 
 pub(crate) async fn primed_and_opened(
     target: &ControlledServer,
     record: &FenceRecord,
+    since: &Look,
     exempt: &Exempt,
 ) -> Vec<ReverseSlot> {
-    let fork = target.observe().await.unwrap().replayed.unwrap();
     sessions(target).await_starting_backends().await.unwrap();
     sessions(target).end_sessions(&[], SOON).await.unwrap();
     let slots = reverse_publisher(target)
@@ -107,14 +109,7 @@ pub(crate) async fn primed_and_opened(
             .await
             .unwrap()
     );
-    assert_eq!(
-        wal_proof(target)
-            .user_commits(fork, exempt)
-            .await
-            .unwrap()
-            .count,
-        0
-    );
+    assert_eq!(found(target, since, exempt).await, Finding::Unwritten);
     let idle = ["idle".to_owned()];
     fence(target).reopen(&record.former, &idle).await.unwrap();
     slots
@@ -244,7 +239,7 @@ async fn a_dry_run_shows_the_statements_and_changes_nothing() {
     let marker = wal_proof(&source).marker("m/2", &[]).await.unwrap();
     let deadline = standby.observe().await.unwrap().clock.plus(SOON);
     guarded_promotion(&standby)
-        .promote(token(marker), deadline)
+        .promote(token(&marker), deadline)
         .await
         .unwrap();
     reverse_publisher(&standby)

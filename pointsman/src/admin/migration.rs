@@ -7,7 +7,8 @@ use pointsman_cutover::{
     NewMigration, Status as MigrationStatus, WayBack,
     checks::{Finding, Report},
     journal::Entry,
-    migration::UnlistedDatabasePolicy,
+    machine::Side,
+    migration::{Migration, UnlistedDatabasePolicy},
 };
 use pointsman_proto::v1;
 use serde::Serialize;
@@ -72,7 +73,18 @@ pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
         }),
         alarm_troubles: status.alarm_troubles.clone(),
         timeline: status.entries.iter().map(entry).collect(),
+        proofs: [Side::Source, Side::Target]
+            .into_iter()
+            .filter_map(|side| proof(migration, side))
+            .collect(),
     }
+}
+
+fn proof(migration: &Migration, side: Side) -> Option<v1::WriteProof> {
+    Some(v1::WriteProof {
+        server: migration.server(side).to_string(),
+        method: variant_name(&migration.facts.proved_by(side)?),
+    })
 }
 
 fn way_back(way_back: &WayBack) -> v1::WayBack {

@@ -6,29 +6,71 @@ use serde::{Deserialize, Serialize};
 use super::error::ProviderError;
 use crate::Lsn;
 
-/// Final positions, and proof from WAL that nobody wrote after them.
+/// Final positions, and proof that nobody wrote after them.
 #[async_trait]
 pub trait WalProof: fmt::Debug + Send + Sync {
-    /// Writes a marker (`pg_logical_emit_message(true, 'pointsman.fence', …)`) in each of
-    /// `datnames` and returns the end of the highest; every commit that was acknowledged
-    /// before lies below it.
+    /// Looks at the server, then writes a marker (`pg_logical_emit_message(true,
+    /// 'pointsman.fence', …)`) in each of `datnames`. Every commit that was acknowledged before
+    /// the look lies below the marker; every later one is found by a proof since the look.
     async fn marker(&self, id: &str, datnames: &[String]) -> Result<Marker, ProviderError>;
 
-    /// Counts user commits in this server's WAL from `since` to what is flushed now.
+    /// Who wrote on this server since the look `since`, apart from the engine itself.
+    async fn prove_unwritten(
+        &self,
+        since: &Look,
+        exempt: &Exempt,
+    ) -> Result<WriteProof, ProviderError>;
+
+    /// Counts user commits in this server's WAL from `since` to what is flushed now; `None`
+    /// where its WAL cannot be read.
     async fn user_commits(&self, since: Lsn, exempt: &Exempt)
-    -> Result<UserCommits, ProviderError>;
+    -> Result<Option<u64>, ProviderError>;
 }
 
 /// A fence marker.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Marker {
-    /// The end of the marker's record: the last LSN that must arrive.
+    /// The last LSN that must arrive.
     pub lsn: Lsn,
-    /// The insert position after the marker's commit, from which proofs count.
-    pub after: Lsn,
+    /// From which proofs count.
+    pub look: Look,
 }
 
-/// What a WAL proof does not count: relations by `tablespace/database/filenode`, and the
+/// One look at a primary, by a transaction of its own.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Look {
+    /// The end of its record in WAL.
+    pub lsn: Lsn,
+    /// Its transaction id, with the epoch (`xid8`).
+    pub xid: u64,
+    /// The lower ids whose transactions had not ended, prepared ones among them.
+    pub open: Vec<u64>,
+    /// The ids of markers that the engine wrote in other databases right after it.
+    pub own: Vec<u64>,
+}
+
+/// The engine's look is its marker where one marker is enough.
+impl From<Look> for Marker {
+    fn from(look: Look) -> Self {
+        Self {
+            lsn: look.lsn,
+            look,
+        }
+    }
+}
+
+impl Look {
+    /// The same look, for a proof on the standby that was promoted at `fork`: what the two
+    /// servers share ends there, and the standby goes on with the ids that follow.
+    pub fn on_promoted(&self, fork: Lsn) -> Self {
+        Self {
+            lsn: fork,
+            ..self.clone()
+        }
+    }
+}
+
+/// What a proof from WAL does not count: relations by `tablespace/database/filenode`, and the
 /// engine's own transactions.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Exempt {
@@ -36,10 +78,99 @@ pub struct Exempt {
     pub xids: Vec<u64>,
 }
 
-/// The result of a WAL proof.
+/// By what a proof stands.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct UserCommits {
+#[serde(rename_all = "snake_case")]
+pub enum ProofMethod {
+    /// The records in WAL say what each transaction wrote.
+    WalRecords,
+    /// Every transaction that writes takes an id, and every id is accounted for. An id does not
+    /// say what was written.
+    TransactionIds,
+}
+
+/// The result of a proof.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WriteProof {
+    pub method: ProofMethod,
+    /// The look that ended it.
+    pub through: Look,
+    pub finding: Finding,
+}
+
+/// What a proof found between two looks.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    Unwritten,
+    /// So many user commits.
+    Written(u64),
+    /// Ids that only the owners of databases which cannot be closed can have taken: all others
+    /// stayed closed, and autovacuum does not run.
+    Accepted(Strangers),
+    /// Ids whose transactions may have written anything.
+    Unproven(Strangers),
+}
+
+/// Transactions of others.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Strangers {
     pub count: u64,
-    /// The flush position up to which was counted.
-    pub through: Lsn,
+    /// The first few ids.
+    pub xids: Vec<u64>,
+    /// Databases that were open because the control role does not own them.
+    pub not_closable: Vec<String>,
+    /// Databases that one of them made or changed: it may have let somebody in.
+    pub changed: Vec<String>,
+}
+
+impl ProofMethod {
+    /// Every method.
+    pub const ALL: [Self; 2] = [Self::WalRecords, Self::TransactionIds];
+
+    /// In a sentence: proved …
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::WalRecords => "by WAL records",
+            Self::TransactionIds => "by transaction ids",
+        }
+    }
+}
+
+impl fmt::Display for ProofMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// `3 transactions (731, 732, 733)`
+impl fmt::Display for Strangers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<_> = self.xids.iter().map(u64::to_string).collect();
+        let more = self.count.saturating_sub(self.xids.len() as u64);
+        let s = if self.count == 1 { "" } else { "s" };
+        write!(f, "{} transaction{s} ({}", self.count, ids.join(", "))?;
+        if more > 0 {
+            write!(f, " and {more} more")?;
+        }
+        f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_named_by_their_ids_and_many_are_counted() {
+        let mut strangers = Strangers {
+            count: 1,
+            xids: vec![731],
+            not_closable: Vec::new(),
+            changed: Vec::new(),
+        };
+        assert_eq!(strangers.to_string(), "1 transaction (731)");
+        strangers.count = 12;
+        assert_eq!(strangers.to_string(), "12 transactions (731 and 11 more)");
+    }
 }

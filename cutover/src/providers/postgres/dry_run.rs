@@ -24,11 +24,11 @@ use crate::{
     Lsn,
     ports::{
         AccessRules, Armed, Breach, ConnectionAttempt, ControlId, ControlledServer,
-        DatabaseProvider, Exempt, Fence, FenceRecord, FenceToken, FormerSettings, GuardedPromotion,
-        Inspector, Marker, Observation, Observe, Preparation, ProbeSessions, ProbeTable,
-        PromoteAnswer, ProviderError, Recorder, Replay, Replication, ReversePublisher, ReverseSlot,
-        ReverseSubscriber, Roles, SequenceValue, SessionControl, SlotProgress, StandbyLink,
-        SubscriptionSpec, UserCommits, WalProof,
+        DatabaseProvider, Exempt, Fence, FenceRecord, FenceToken, Finding, FormerSettings,
+        GuardedPromotion, Inspector, Look, Marker, Observation, Observe, Preparation,
+        ProbeSessions, ProbeTable, PromoteAnswer, ProofMethod, ProviderError, Recorder, Replay,
+        Replication, ReversePublisher, ReverseSlot, ReverseSubscriber, Roles, SequenceValue,
+        SessionControl, SlotProgress, StandbyLink, SubscriptionSpec, WalProof, WriteProof,
     },
 };
 
@@ -120,6 +120,16 @@ impl RecordingServer {
 
     fn note_all(&self, statements: &[String]) {
         self.note(format!("BEGIN; {}; COMMIT", statements.join("; ")));
+    }
+
+    /// As if a look were taken: no id is.
+    fn look(&self) -> Look {
+        Look {
+            lsn: self.observed.position,
+            xid: 0,
+            open: Vec::new(),
+            own: Vec::new(),
+        }
     }
 
     fn oid(&self, datname: &str) -> u32 {
@@ -315,16 +325,25 @@ impl WalProof for RecordingServer {
         self.note(format!(
             "SELECT pg_logical_emit_message(true, 'pointsman.fence', '{id}')"
         ));
-        let at = self.observed.position;
-        Ok(Marker { lsn: at, after: at })
+        Ok(Marker::from(self.look()))
     }
 
-    async fn user_commits(&self, since: Lsn, _: &Exempt) -> Result<UserCommits, ProviderError> {
-        self.note(format!("prove from WAL that nobody wrote since {since}"));
-        Ok(UserCommits {
-            count: 0,
-            through: since,
+    async fn prove_unwritten(
+        &self,
+        since: &Look,
+        _exempt: &Exempt,
+    ) -> Result<WriteProof, ProviderError> {
+        self.note(format!("prove that nobody wrote since {}", since.lsn));
+        Ok(WriteProof {
+            method: ProofMethod::WalRecords,
+            through: self.look(),
+            finding: Finding::Unwritten,
         })
+    }
+
+    async fn user_commits(&self, since: Lsn, _: &Exempt) -> Result<Option<u64>, ProviderError> {
+        self.note(format!("count user commits in WAL since {since}"));
+        Ok(Some(0))
     }
 }
 

@@ -10,7 +10,9 @@ use super::{
 };
 use crate::ports::{FenceRecord, ProviderError};
 
-/// Made when a migration is started, so that closing needs no DDL.
+/// Made when a migration is started, so that closing needs no DDL. A row of
+/// `pointsman.transactions` is written by each transaction of the engine's that a proof must not
+/// count: its `xmin` is the id, and nobody can write another one.
 pub(super) const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
      CREATE TABLE IF NOT EXISTS pointsman.fence (\
        server text PRIMARY KEY, \
@@ -19,7 +21,10 @@ pub(super) const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
        timeline bigint NOT NULL, \
        former jsonb NOT NULL, \
        nologin text[] NOT NULL DEFAULT '{}', \
-       closed_at timestamptz NOT NULL DEFAULT clock_timestamp())";
+       closed_at timestamptz NOT NULL DEFAULT clock_timestamp()); \
+     CREATE TABLE IF NOT EXISTS pointsman.transactions (\
+       what text NOT NULL, \
+       at timestamptz NOT NULL DEFAULT clock_timestamp())";
 
 /// Changes nothing, and needs the rights that keeping the record needs.
 pub(super) const TOUCH: &str = "INSERT INTO pointsman.fence SELECT * FROM pointsman.fence WHERE false; \

@@ -16,7 +16,10 @@ use tokio::{
 };
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql};
 
-use super::connection::{ConnectError, Connector, Login, Way, chain};
+use super::{
+    connection::{ConnectError, Connector, Login, Way, chain},
+    statements::own_transaction,
+};
 use crate::ports::{ControlId, ProviderError, Tried};
 
 /// Parameters of a statement.
@@ -193,27 +196,19 @@ impl Session {
             .collect())
     }
 
-    /// `statements` in one transaction and one round trip. Returns its transaction id as WAL
-    /// records carry it.
+    /// `statements` in one transaction and one round trip, which notes that it is the engine's
+    /// own. Returns its transaction id as WAL records carry it.
     pub(super) async fn transaction(
         &self,
         what: &str,
         statements: &[String],
     ) -> Result<u64, ProviderError> {
-        let sql = format!(
-            "BEGIN; SELECT pg_current_xact_id()::xid::text; {}; COMMIT",
-            statements.join("; ")
-        );
-        let rows = match self.batch(what, &sql).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                // A failed statement leaves the session inside the aborted transaction.
-                if matches!(error, ProviderError::Failed { .. }) {
-                    self.batch("roll back", "ROLLBACK").await?;
-                }
-                return Err(error);
-            }
-        };
+        let mut noted = vec![
+            own_transaction(what),
+            "SELECT pg_current_xact_id()::xid::text".to_owned(),
+        ];
+        noted.extend_from_slice(statements);
+        let rows = self.block(what, &noted).await?;
         let xid = rows.first().and_then(|xid| xid.parse().ok());
         xid.ok_or_else(|| ProviderError::Failed {
             server: self.server.clone(),
@@ -268,6 +263,23 @@ impl Session {
             }
             _ => Err(self.statement_error(what, &tried)),
         }
+    }
+
+    /// `statements` in one transaction block and one round trip, each with a snapshot of its
+    /// own; the first column of every row they return.
+    pub(super) async fn block(
+        &self,
+        what: &str,
+        statements: &[String],
+    ) -> Result<Vec<String>, ProviderError> {
+        let statements = statements.join("; ");
+        let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {statements}; COMMIT");
+        let outcome = self.batch(what, &sql).await;
+        if let Err(ProviderError::Failed { .. }) = outcome {
+            // A failed statement leaves the session inside the aborted transaction.
+            self.batch("roll back", "ROLLBACK").await?;
+        }
+        outcome
     }
 
     /// A session that does not answer is given up: its statement may still run, and the next

@@ -106,6 +106,15 @@ fn subscription_options(slot: &str) -> String {
     )
 }
 
+/// Makes the transaction that it stands in known as the engine's own, on this server and on
+/// those that replay it. Proofs that nobody wrote do not count it.
+pub(super) fn own_transaction(what: &str) -> String {
+    format!(
+        "INSERT INTO pointsman.transactions (what) VALUES ({})",
+        literal(what)
+    )
+}
+
 /// A quoted identifier.
 pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

@@ -134,8 +134,9 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
                 )));
             };
             let record = prove::full_record(run.migration, Side::Source)?;
-            let exempt = run.migration.facts.exempt();
-            if prime::unwritten(&target, &record, fork, exempt).await {
+            let facts = &run.migration.facts;
+            let since = facts.token()?.marker.look.on_promoted(fork);
+            if prime::unwritten(&target, &record, &since, facts.exempt()).await {
                 Ok("the target is a closed primary that nobody wrote to".to_owned())
             } else {
                 Err(Failure::unprovable(format!(

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use pointsman_proto::v1::{Migration, TimelineEntry};
+use pointsman_proto::v1::{Migration, TimelineEntry, WriteProof};
 use serde_json::Value;
 
 use crate::cli::output::{self, Table};
@@ -52,6 +52,9 @@ pub(super) fn summary(migration: &Migration) -> String {
     if let Some(way_back) = &migration.way_back {
         line("way back", &way_back.message);
     }
+    for proof in &migration.proofs {
+        line("unwritten", &unwritten(proof));
+    }
     line("old writer", &migration.old_writer);
     for trouble in &migration.alarm_troubles {
         line("alarm", trouble);
@@ -64,6 +67,11 @@ pub(super) fn summary(migration: &Migration) -> String {
         line("choice", &format!("{}: {}", choice.name, choice.message));
     }
     lines.trim_end().to_owned()
+}
+
+fn unwritten(proof: &WriteProof) -> String {
+    let method = proof.method.replace('_', " ");
+    format!("{} behind its fence, by {method}", proof.server)
 }
 
 fn state(migration: &Migration) -> String {
@@ -157,6 +165,10 @@ mod tests {
                 writes_at_risk: None,
                 message: "not before green answers".to_owned(),
             }),
+            proofs: vec![WriteProof {
+                server: "blue".to_owned(),
+                method: "transaction_ids".to_owned(),
+            }],
             choices: vec![Choice {
                 name: "retry".to_owned(),
                 message: "try the step again".to_owned(),

@@ -1,0 +1,174 @@
+//! A look: one transaction that takes an id, sees whose transactions have not ended, and leaves
+//! a message in WAL whose commit flushes everything before it.
+
+use super::super::{
+    control_sessions::ControlSessions,
+    statements::{literal, own_transaction},
+};
+use crate::{
+    Lsn,
+    ports::{Look, ProviderError},
+};
+
+/// Takes a look, in one round trip. `question` is asked in the same transaction; its first row
+/// is returned beside the look.
+pub(super) async fn take(
+    control: &ControlSessions,
+    what: &str,
+    (prefix, content): (&str, &str),
+    question: Option<String>,
+) -> Result<(Look, Option<String>), ProviderError> {
+    let mut statements = vec![
+        own_transaction(what),
+        format!(
+            "SELECT concat_ws(' ', pg_current_xact_id(), pg_current_snapshot(), \
+             pg_logical_emit_message(true, {}, {}))",
+            literal(prefix),
+            literal(content)
+        ),
+        LOCKED.to_owned(),
+    ];
+    statements.extend(question);
+    let rows = control.postgres.block(what, &statements).await?;
+    let look = match rows.as_slice() {
+        [seen, locked, ..] => parsed(seen, locked),
+        [] | [_] => None,
+    };
+    let look = look.ok_or_else(|| failed(control, what, "the look cannot be read"))?;
+    if look.open.len() > MOST_OPEN {
+        let many = format!("{} transactions had not ended", look.open.len());
+        return Err(failed(control, what, many));
+    }
+    Ok((look, rows.into_iter().nth(2)))
+}
+
+/// `ID XMIN:XMAX:XIP,… LSN`, and the low 32 bits of the ids that others hold locks on.
+///
+/// The insert before has taken the id, so the snapshot is younger than the id. A transaction
+/// with a lower id that the snapshot does not show as ended has not ended: an id is in the
+/// process array before the next one is given out. The lock on an id is taken later, and says
+/// more in one case: a snapshot leaves out the id of a lazy VACUUM.
+/// <https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT>
+fn parsed(seen: &str, locked: &str) -> Option<Look> {
+    let [xid, snapshot, lsn] = seen.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    let xid: u64 = xid.parse().ok()?;
+    let [_, xmax, running] = snapshot.split(':').collect::<Vec<_>>().try_into().ok()?;
+    let xmax: u64 = xmax.parse().ok()?;
+    let locked = ids(locked)?.into_iter().map(|low| widened(low, xid));
+    // So many that it is an error, and no more.
+    let later = (xmax..xid).take(MOST_OPEN + 1);
+    let mut open: Vec<u64> = ids(running)?
+        .into_iter()
+        .chain(later)
+        .chain(locked)
+        .collect();
+    open.retain(|&id| id < xid);
+    open.sort_unstable();
+    open.dedup();
+    Some(Look {
+        lsn: lsn.parse().ok()?,
+        xid,
+        open,
+        own: Vec::new(),
+    })
+}
+
+/// The id with these low 32 bits that is nearest to `near`.
+fn widened(low: u64, near: u64) -> u64 {
+    const EPOCH: u64 = 1 << 32;
+    let behind = near.wrapping_sub(low) % EPOCH;
+    if behind < EPOCH / 2 {
+        near - behind
+    } else {
+        near + (EPOCH - behind)
+    }
+}
+
+/// Numbers with commas between them.
+pub(super) fn ids(list: &str) -> Option<Vec<u64>> {
+    let numbers = list.split(',').filter(|number| !number.is_empty());
+    numbers.map(|number| number.parse().ok()).collect()
+}
+
+/// A transactional message, as a statement of its own. Returns its id and its end.
+pub(super) fn emit(prefix: &str, content: &str) -> String {
+    format!(
+        "SELECT concat_ws(' ', pg_current_xact_id(), pg_logical_emit_message(true, {}, {}))",
+        literal(prefix),
+        literal(content)
+    )
+}
+
+/// What [`emit`] returned.
+pub(super) fn written(
+    control: &ControlSessions,
+    what: &str,
+    rows: &[String],
+) -> Result<(u64, Lsn), ProviderError> {
+    let words = rows.first().and_then(|row| row.split_once(' '));
+    words
+        .and_then(|(xid, lsn)| Some((xid.parse().ok()?, lsn.parse().ok()?)))
+        .ok_or_else(|| failed(control, what, "the server returned no position"))
+}
+
+/// Loads what a look uses; a standby can do that, too.
+pub(super) async fn warm_up(control: &ControlSessions) -> Result<(), ProviderError> {
+    let look = format!("SELECT pg_current_snapshot(); {LOCKED}");
+    control.postgres.batch("warm up", &look).await?;
+    Ok(())
+}
+
+pub(super) fn failed(
+    control: &ControlSessions,
+    what: &str,
+    reason: impl Into<String>,
+) -> ProviderError {
+    ProviderError::Failed {
+        server: control.server.name.clone(),
+        what: what.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+const LOCKED: &str = "SELECT coalesce(string_agg(transactionid::text, ','), '') FROM pg_locks \
+     WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' \
+       AND pid IS DISTINCT FROM pg_backend_pid()";
+
+/// Behind a fence there are none; a look is to stay small in any case.
+const MOST_OPEN: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(seen: &str, locked: &str) -> Vec<u64> {
+        parsed(seen, locked).unwrap().open
+    }
+
+    #[test]
+    fn what_is_not_seen_to_have_ended_has_not() {
+        assert_eq!(open("731 731:731: 0/10", ""), [0_u64; 0]);
+        // Given out before the look's own id, and not ended.
+        assert_eq!(open("731 729:729: 0/10", ""), [729, 730]);
+        // A younger one has ended meanwhile.
+        assert_eq!(open("731 725:733:725,732 0/10", ""), [725]);
+        assert_eq!(open("731 731:731: 0/10", "728,735"), [728]);
+    }
+
+    #[test]
+    fn locks_are_on_ids_without_their_epoch() {
+        let epoch = 1 << 32;
+        let seen = format!("{} {}:{0}: 0/10", epoch + 5, epoch + 5);
+        assert_eq!(open(&seen, "4,4294967290"), [4_294_967_290, epoch + 4]);
+        assert_eq!(widened(7, epoch + 5), epoch + 7);
+        assert_eq!(widened(7, 5), 7);
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_no_look() {
+        for seen in ["", "731", "731 731:731 0/10", "x 731:731: 0/10"] {
+            assert_eq!(parsed(seen, ""), None, "{seen}");
+        }
+        assert_eq!(parsed("731 731:731: 0/10", "x"), None);
+    }
+}

@@ -1,0 +1,254 @@
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tokio_postgres::types::PgLsn;
+
+use super::{
+    super::{control_sessions::ControlSessions, statements::identifier},
+    look::{emit, failed, ids, take, written},
+    transactions::{Commit, Found},
+};
+use crate::{
+    Lsn,
+    ports::{Exempt, Finding, Look, ProofMethod, ProviderError, WriteProof},
+};
+
+/// Reads WAL by `pg_walinspect`.
+#[derive(Debug)]
+pub(super) struct ByWalRecords {
+    control: Arc<ControlSessions>,
+    /// The statement that reads WAL, once it has worked.
+    reader: Mutex<Option<String>>,
+}
+
+impl ByWalRecords {
+    pub(super) fn new(control: Arc<ControlSessions>) -> Self {
+        Self {
+            control,
+            reader: Mutex::default(),
+        }
+    }
+
+    /// Whether the extension is there, may be used, and reads: its library can be missing on
+    /// one of two servers. On a standby WAL can be read as well.
+    pub(super) async fn can_read(&self) -> Result<bool, ProviderError> {
+        let what = "look for pg_walinspect";
+        let rows = self.control.postgres.rows(what, WALINSPECT, &[]).await?;
+        let schema: Option<String> = rows.first().map(|row| row.get(0));
+        let reader = schema.map(|schema| READ_WAL.replace("SCHEMA", &identifier(&schema)));
+        let reader = match reader {
+            Some(reader) if self.reads(what, &reader).await? => Some(reader),
+            Some(_) | None => None,
+        };
+        let found = reader.is_some();
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
+        Ok(found)
+    }
+
+    /// Reads from the last checkpoint, whose WAL every server keeps.
+    async fn reads(&self, what: &str, reader: &str) -> Result<bool, ProviderError> {
+        let row = self.control.postgres.row(what, KEPT_WAL, &[]).await?;
+        let (begin, end): (PgLsn, PgLsn) = (row.get(0), row.get(1));
+        let (begin, end) = (lsn_of(begin), lsn_of(end));
+        let end = end.min(Lsn(begin.0.saturating_add(WARM_UP)));
+        let nothing = Exempt::default();
+        match self.read_wal(what, reader, begin, end, &nothing).await {
+            Ok(_) => Ok(true),
+            Err(ProviderError::Failed { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn prove(
+        &self,
+        since: &Look,
+        exempt: &Exempt,
+    ) -> Result<WriteProof, ProviderError> {
+        // Only what is flushed can be read, and a commit without `synchronous_commit` may be
+        // acknowledged and not flushed: the look flushes everything before it.
+        let message = ("pointsman.proof", "");
+        let question = Some(OWN.to_owned());
+        let (through, answer) = take(&self.control, PROVE, message, question).await?;
+        let own = self.own(answer.as_ref(), &since.own)?;
+        let count = self.read(since.lsn, through.lsn, exempt, &own).await?;
+        Ok(WriteProof {
+            method: ProofMethod::WalRecords,
+            through,
+            finding: if count == 0 {
+                Finding::Unwritten
+            } else {
+                Finding::Written(count)
+            },
+        })
+    }
+
+    pub(super) async fn count(&self, since: Lsn, exempt: &Exempt) -> Result<u64, ProviderError> {
+        let flush = format!("{}; {OWN}", emit("pointsman.proof", ""));
+        let flushed = self.control.postgres.batch(PROVE, &flush).await?;
+        let (xid, through) = written(&self.control, PROVE, &flushed)?;
+        let own = self.own(flushed.get(1), &[xid])?;
+        self.read(since, through, exempt, &own).await
+    }
+
+    /// The engine's own transactions as WAL records name them: those that [`OWN`] returned, and
+    /// `more`.
+    fn own(&self, row: Option<&String>, more: &[u64]) -> Result<BTreeSet<String>, ProviderError> {
+        let own = row.and_then(|row| ids(row));
+        let own = own.ok_or_else(|| failed(&self.control, PROVE, "its own ids cannot be read"))?;
+        let low = |xid: &u64| (xid & u64::from(u32::MAX)).to_string();
+        Ok(own.iter().chain(more).map(low).collect())
+    }
+
+    /// The user commits in `since..through`: commits of a transaction, or of a subtransaction,
+    /// that wrote rows or a sequence of any relation that is not exempt; commits that carry an
+    /// origin are the reverse stream's. Every commit of a transaction that was prepared counts:
+    /// its writes may lie anywhere before.
+    async fn read(
+        &self,
+        since: Lsn,
+        through: Lsn,
+        exempt: &Exempt,
+        own: &BTreeSet<String>,
+    ) -> Result<u64, ProviderError> {
+        let reader = self.reader()?;
+        let mut found = Found::default();
+        let mut next = since;
+        let mut chunk = CHUNK;
+        let deadline = Instant::now() + PROOF;
+        while next < through {
+            if Instant::now() >= deadline {
+                let found = format!("{next} is reached");
+                let reading = format!("reading WAL to {through}");
+                return Err(self.control.timed_out(&reading, PROOF, found));
+            }
+            let end = through.min(Lsn(next.0.saturating_add(chunk)));
+            let read = self.read_wal(PROVE, &reader, next, end, exempt).await?;
+            // A record that is longer than the chunk shows only in a longer one, and the next
+            // chunk begins where the last record ended, not in the middle of one.
+            match read {
+                Some((reached, more)) => {
+                    found.extend(more);
+                    (next, chunk) = (reached, CHUNK);
+                }
+                None if end == through => break,
+                None => chunk = chunk.saturating_mul(2),
+            }
+        }
+        let (sure, unclear) = found.judge(own);
+        let before = self.wrote_before(&reader, since, &unclear, exempt).await;
+        Ok(sure + before)
+    }
+
+    /// How many of the transactions whose commit was read, but no write, wrote shortly before
+    /// `since`. Where that WAL cannot be read any more each of them counts.
+    async fn wrote_before(
+        &self,
+        reader: &str,
+        since: Lsn,
+        unclear: &[Commit],
+        exempt: &Exempt,
+    ) -> u64 {
+        if unclear.is_empty() {
+            return 0;
+        }
+        // The segment before may be recycled; the one that `since` lies in cannot be.
+        let far = Lsn(since.0.saturating_sub(CHUNK));
+        let near = Lsn(since.0 - since.0 % SMALLEST_SEGMENT);
+        let mut earlier = self.read_wal(PROVE, reader, far, since, exempt).await;
+        if earlier.is_err() {
+            earlier = self.read_wal(PROVE, reader, near, since, exempt).await;
+        }
+        let wrote = |commit: &&Commit| match &earlier {
+            Ok(Some((_, found))) => found.wrote(commit),
+            Ok(None) => false,
+            Err(_) => true,
+        };
+        let count = unclear.iter().filter(wrote).count();
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
+    /// What stands in `begin..end`, and where its last record ends; `None` when no record
+    /// ends there.
+    async fn read_wal(
+        &self,
+        what: &str,
+        reader: &str,
+        begin: Lsn,
+        end: Lsn,
+        exempt: &Exempt,
+    ) -> Result<Option<(Lsn, Found)>, ProviderError> {
+        let (begin, end) = (PgLsn::from(begin.0), PgLsn::from(end.0));
+        let row = self
+            .control
+            .postgres
+            .row(what, reader, &[&begin, &end, &exempt.filenodes])
+            .await?;
+        let reached: Option<PgLsn> = row.get(0);
+        Ok(reached.map(|reached| {
+            let found = Found {
+                writers: row.get::<_, Vec<String>>(1).into_iter().collect(),
+                own: row.get::<_, Vec<String>>(2).into_iter().collect(),
+                commits: row
+                    .get::<_, Vec<String>>(3)
+                    .iter()
+                    .map(|commit| Commit::parse(commit))
+                    .collect(),
+            };
+            (lsn_of(reached), found)
+        }))
+    }
+
+    fn reader(&self) -> Result<String, ProviderError> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.clone().ok_or_else(|| {
+            self.control
+                .unfit("extension pg_walinspect does not read its WAL")
+        })
+    }
+}
+
+fn lsn_of(lsn: PgLsn) -> Lsn {
+    Lsn(lsn.into())
+}
+
+const PROVE: &str = "prove from WAL that nobody wrote";
+
+const WALINSPECT: &str = "SELECT n.nspname::text FROM pg_extension e \
+     JOIN pg_namespace n ON n.oid = e.extnamespace \
+     JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = 'pg_get_wal_records_info' \
+     WHERE e.extname = 'pg_walinspect' AND has_function_privilege(p.oid, 'EXECUTE') \
+       AND has_schema_privilege(n.oid, 'USAGE')";
+
+const KEPT_WAL: &str = "SELECT redo_lsn, CASE WHEN pg_is_in_recovery() \
+     THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END FROM pg_control_checkpoint()";
+
+const OWN: &str = "SELECT coalesce(string_agg(xmin::text, ','), '') FROM pointsman.transactions";
+
+/// `block_ref` names the relation as `rel tablespace/database/filenode`; TRUNCATE has none.
+/// The description of a prepared transaction's commit begins with its transaction id.
+/// <https://www.postgresql.org/docs/current/pgwalinspect.html>
+const READ_WAL: &str = "SELECT max(end_lsn), \
+       coalesce(array_agg(DISTINCT xid::text) FILTER ( \
+         WHERE (resource_manager = 'Sequence' OR (resource_manager IN ('Heap', 'Heap2') \
+             AND record_type ~ '^(INSERT|MULTI_INSERT|UPDATE|HOT_UPDATE|DELETE|TRUNCATE)')) \
+           AND coalesce(substring(block_ref FROM 'rel (\\d+/\\d+/\\d+)'), '') <> ALL ($3)), '{}'), \
+       coalesce(array_agg(DISTINCT xid::text) FILTER ( \
+         WHERE resource_manager = 'LogicalMessage' \
+           AND description LIKE '%prefix \"pointsman.%'), '{}'), \
+       coalesce(array_agg(concat_ws(' ', record_type, xid, \
+           substring(description FROM '^(\\d+): '), \
+           substring(description FROM 'subxacts:([ 0-9]*)'))) FILTER ( \
+         WHERE resource_manager = 'Transaction' AND record_type LIKE 'COMMIT%' \
+           AND description !~ 'origin: node'), '{}') \
+     FROM SCHEMA.pg_get_wal_records_info($1, $2)";
+
+/// A statement that reads as much ends within its timeout, on a busy machine too.
+const CHUNK: u64 = 4 * 1024 * 1024;
+/// More WAL than can be read in this time cannot be counted while somebody waits.
+const PROOF: Duration = Duration::from_secs(10);
+const WARM_UP: u64 = 64 * 1024;
+const SMALLEST_SEGMENT: u64 = 1024 * 1024;

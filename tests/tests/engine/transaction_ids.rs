@@ -1,0 +1,183 @@
+//! Servers whose WAL cannot be read: every proof stands by transaction ids.
+
+use anyhow::{Result, ensure};
+use pointsman_cutover::{
+    EngineError, Settings, Status,
+    machine::{Side, State},
+    ports::ProofMethod,
+};
+use pointsman_lab::{
+    gate::{Caught, Gate},
+    postgres::PostgresServer,
+};
+
+use super::{
+    servers::{SOON, eventually, is_standby, rows, write},
+    support::{TestEnvironment, is_in, story},
+};
+
+/// Checks ask about the function as well.
+const PROMOTION: &str = "THEN pg_promote(false)";
+const PROOF: &str = "pg_logical_emit_message(true, 'pointsman.proof'";
+
+/// Migration `m`, started, on servers that have no `pg_walinspect` any more.
+async fn started() -> Result<TestEnvironment> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let source = env.pair.source.client("postgres").await?;
+    source.batch_execute("DROP EXTENSION pg_walinspect").await?;
+    let target = env.pair.target.client("postgres").await?;
+    let there = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_walinspect'";
+    eventually("the extension is gone from the target", async || {
+        Ok(target.query_one(there, &[]).await?.get::<_, i64>(0) == 0)
+    })
+    .await?;
+    Ok(env)
+}
+
+/// A transaction of somebody who passes every fence. Returns its id.
+async fn stranger(server: &PostgresServer) -> Result<String> {
+    let session = server.client("postgres").await?;
+    let sql = "SELECT pg_current_xact_id()::text, pg_backend_pid()";
+    let row = session.query_one(sql, &[]).await?;
+    let pid: i32 = row.get(1);
+    drop(session);
+    let looking = server.client("postgres").await?;
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1";
+    eventually("the stranger has left", async || {
+        Ok(looking.query_one(left, &[&pid]).await?.get::<_, i64>(0) == 0)
+    })
+    .await?;
+    drop(looking);
+    Ok(row.get(0))
+}
+
+/// Switches, with a stranger's transaction on `server` while `gate` holds what it caught.
+async fn with_stranger(
+    env: &TestEnvironment,
+    server: &PostgresServer,
+    gate: &Gate,
+    caught: Caught,
+) -> Result<(String, Status)> {
+    let switch = env.begin_switch();
+    caught.within(SOON).await?;
+    let xid = stranger(server).await?;
+    gate.release();
+    Ok((xid, switch.await??))
+}
+
+fn stands_by_ids(status: &Status) -> Result<()> {
+    for side in [Side::Source, Side::Target] {
+        let by = status.migration.facts.proved_by(side);
+        ensure!(
+            by == Some(ProofMethod::TransactionIds),
+            "{side:?} by {by:?}\n{}",
+            story(status)
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_moves_forward_and_back_by_transaction_ids() -> Result<()> {
+    let env = started().await?;
+    write(&env.pair.source, 1, 1).await?;
+    env.engine().switch("m").await?;
+    let status = env.proven().await?;
+    println!("{}", story(&status));
+    stands_by_ids(&status)?;
+    ensure!(status.way_back.lossless, "{:?}", status.way_back);
+    write(&env.pair.target, 1, 2).await?;
+    let status = env.engine().rollback("m", false).await?;
+    is_in(&status, &State::RolledBack)?;
+    ensure!(rows(&env.pair.source, 1).await? == 2);
+    write(&env.pair.source, 1, 3).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_id_before_the_intent_is_looked_at_again() -> Result<()> {
+    let env = started().await?;
+    let gate = &env.source_gate;
+    let (xid, status) = with_stranger(&env, &env.pair.source, gate, gate.hold_at(PROOF)).await?;
+    ensure!(
+        matches!(status.migration.state(), State::Baking { .. }),
+        "{}",
+        story(&status)
+    );
+    let proof = status
+        .entries
+        .iter()
+        .find(|entry| entry.evidence["new_markers"] == 1);
+    ensure!(proof.is_some(), "{xid} was not seen\n{}", story(&status));
+    ensure!(status.migration.facts.not_proven().is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_id_after_the_promotion_leaves_the_way_back_unproven() -> Result<()> {
+    let env = started().await?;
+    let gate = &env.target_gate;
+    let making_slots = gate.hold_at("pointsman_rb_1");
+    let (xid, _) = with_stranger(&env, &env.pair.target, gate, making_slots).await?;
+    let status = env.proven().await?;
+    println!("{}", story(&status));
+    stands_by_ids(&status)?;
+    let way_back = &status.way_back;
+    ensure!(!way_back.lossless && way_back.writes_at_risk.is_none());
+    ensure!(way_back.message.contains(&xid), "{way_back:?}");
+
+    write(&env.pair.target, 1, 1).await?;
+    let Err(EngineError::Refused(refusal)) = env.engine().rollback("m", false).await else {
+        anyhow::bail!("going back was not refused");
+    };
+    for part in [xid.as_str(), "not proven", "--accept-loss"] {
+        ensure!(refusal.contains(part), "{part}: {refusal}");
+    }
+    let status = env.engine().rollback("m", true).await?;
+    is_in(&status, &State::RolledBack)?;
+    ensure!(rows(&env.pair.source, 1).await? == 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_id_that_a_successor_finds_is_no_reason_to_stop() -> Result<()> {
+    let mut env = started().await?;
+    let caught = env.target_gate.hold_at(PROMOTION);
+    let _switch = env.begin_switch();
+    env.kill_at(caught).await?;
+    env.lose_requests_to_target().await?;
+    let xid = stranger(&env.pair.source).await?;
+    env.take_over().await?;
+    let status = env.proven().await?;
+    // The target has replayed it, and it is on record by server.
+    let found = status.migration.facts.not_proven();
+    let servers: Vec<_> = found.iter().map(|found| found.server.as_str()).collect();
+    ensure!(servers == ["blue", "green"], "{found:?}");
+    ensure!(!status.way_back.lossless);
+    ensure!(status.way_back.message.contains(&xid));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opened_the_source_while_nobody_drove_stops_the_successor() -> Result<()> {
+    let mut env = started().await?;
+    let caught = env.target_gate.hold_at(PROMOTION);
+    let _switch = env.begin_switch();
+    env.kill_at(caught).await?;
+    env.lose_requests_to_target().await?;
+    let superuser = env.pair.source.client("postgres").await?;
+    for allowed in ["true", "false"] {
+        let sql = format!("ALTER DATABASE orders ALLOW_CONNECTIONS {allowed}");
+        superuser.batch_execute(&sql).await?;
+    }
+    drop(superuser);
+    env.take_over().await?;
+    let status = env.settled().await?;
+    ensure!(
+        matches!(status.migration.state(), State::NeedsOperator { .. }),
+        "{}",
+        story(&status)
+    );
+    ensure!(is_standby(&env.pair.target).await?);
+    Ok(())
+}
