@@ -68,9 +68,7 @@ impl Authority {
     ) -> Result<Issued> {
         let mut params = for_database(common, names)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        write(folder, common, &key, &certificate.pem())
+        self.sign(folder, common, &params)
     }
 
     /// A certificate below `folder`, valid for localhost, too. A file that is there is replaced by
@@ -85,13 +83,6 @@ impl Authority {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2020, 1, 2);
         }
-        self.sign(folder, name, &params)
-    }
-
-    /// A certificate for a server that is known by `names`, below `folder`.
-    pub fn issue_for_names(&self, folder: &Path, name: &str, names: Vec<String>) -> Result<Issued> {
-        let mut params = CertificateParams::new(names)?;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         self.sign(folder, name, &params)
     }
 

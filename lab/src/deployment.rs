@@ -8,7 +8,6 @@ use std::{
     fmt::Write as _,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::fs::PermissionsExt as _,
     time::Duration,
 };
 
@@ -26,7 +25,7 @@ use crate::{
     envoy::Envoy,
     gate::Gate,
     ports::Port,
-    postgres::{Hosting, PairOptions, PostgresPair},
+    postgres::{Hosting, PairOptions, PostgresPair, Ways},
     scratch::{Scratch, Storage},
 };
 
@@ -161,23 +160,20 @@ impl Lab {
         let source = (&pair.source, &gates.source_control, &None);
         let target = (&pair.target, &gates.target_control, &gates.reverse_stream);
         for (server, control, replication) in [source, target] {
-            let (name, endpoint) = (server.name(), server.address());
             let through = |gate: &Option<Gate>| {
                 gate.as_ref()
                     .map_or_else(|| server.address(), Gate::address)
             };
-            let control = server.control(through(control));
-            writeln!(text, "[servers.{name}]\nendpoint = \"{endpoint}\"")?;
-            writeln!(text, "fence = \"{}\"", self.fence)?;
-            self.declare_login(&mut text, name, "control", &control)?;
             // A cloud's control role does not stream, and certificates are each machine's own.
-            if server.hosting() == Hosting::Managed
+            let separate = server.hosting() == Hosting::Managed
                 || replication.is_some()
-                || server.root_certificate().is_some()
-            {
-                let replication = server.replication(through(replication));
-                self.declare_login(&mut text, name, "replication", &replication)?;
-            }
+                || server.root_certificate().is_some();
+            let ways = Ways {
+                fence: &self.fence,
+                control: through(control),
+                replication: separate.then(|| through(replication)),
+            };
+            text.push_str(&server.declaration(ways, self.scratch.path())?);
         }
         let (writer, reader) = (pair.source.name(), pair.target.name());
         for database in &self.databases {
@@ -192,31 +188,6 @@ impl Lab {
             )?;
         }
         Ok(text)
-    }
-
-    /// Adds a connection string, and a file with its password, which may not stand in it.
-    fn declare_login(
-        &self,
-        text: &mut String,
-        server: &str,
-        field: &str,
-        conninfo: &str,
-    ) -> Result<()> {
-        let (conninfo, password) = match conninfo.split_once(" password=") {
-            Some((conninfo, password)) => (conninfo, Some(password)),
-            None => (conninfo, None),
-        };
-        writeln!(text, "{field} = \"{conninfo}\"")?;
-        if let Some(password) = password {
-            let file = self
-                .scratch
-                .path()
-                .join(format!("{server}-{field}-password"));
-            fs::write(&file, password)?;
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
-            writeln!(text, "{field}_password = {{ file = {file:?} }}")?;
-        }
-        Ok(())
     }
 
     /// Registers a sidecar and starts its Envoy.

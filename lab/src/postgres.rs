@@ -3,6 +3,7 @@
 mod access;
 mod contents;
 mod data_directory;
+mod declaration;
 mod heartbeat;
 mod hosting;
 mod lifetime;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep};
 use self::{access::Access, server::Parts, template::Template, tls::Tls};
 pub use self::{
     contents::Contents,
+    declaration::Ways,
     hosting::Hosting,
     promotion_api::{
         PromotionApi, PromotionEndpoint, PromotionStage, promotion_stage, request_promotion,
@@ -29,6 +31,7 @@ pub use self::{
     server::PostgresServer,
     session::{Session, connect},
     template::STANDBY_SLOT,
+    tls::ClientTls,
     walsender::Walsender,
 };
 use crate::{gate::Gate, tools};

@@ -38,7 +38,7 @@ pub use record::{
 pub use route::Route;
 pub use session::{ConnectError, Login, Session, error_message};
 
-use crate::Lab;
+use crate::{Lab, postgres::ClientTls};
 use client::Client;
 use reader::Reader;
 use record::Log;
@@ -53,6 +53,8 @@ pub struct WorkloadOptions {
     pub user: String,
     /// Its password, if the servers ask for one.
     pub password: Option<String>,
+    /// Without it sessions are not encrypted.
+    pub tls: Option<ClientTls>,
     /// How many clients write.
     pub writers: usize,
     /// How many clients read.
@@ -116,6 +118,7 @@ impl WorkloadOptions {
             databases,
             user: "app".to_owned(),
             password: None,
+            tls: None,
             writers: 24,
             readers: 4,
             write_every: Duration::from_millis(28),
@@ -126,11 +129,17 @@ impl WorkloadOptions {
     }
 
     /// The same through the sidecars of `lab`, as its servers want clients to log in.
-    #[must_use]
-    pub fn through_sidecars(lab: &Lab) -> Self {
-        let mut options = Self::over(Access::through_sidecars(lab));
-        options.password = lab.pair.source.hosting().password(&options.user);
-        options
+    ///
+    /// # Errors
+    /// The certificate of the servers' authority cannot be used.
+    pub fn through_sidecars(lab: &Lab) -> anyhow::Result<Self> {
+        let server = &lab.pair.source;
+        let options = Self::over(Access::through_sidecars(lab));
+        Ok(Self {
+            password: server.hosting().password(&options.user),
+            tls: server.client_tls()?,
+            ..options
+        })
     }
 
     /// Who the client at `place` among those of its role is, and which way it takes.
@@ -330,6 +339,7 @@ impl Workload {
         let login = Login {
             user: options.user.clone(),
             password: options.password.clone(),
+            tls: options.tls.clone(),
             datname: identity.datname.clone(),
             application_name: format!("client-{}", identity.client),
         };

@@ -21,6 +21,8 @@ use clap::{Parser, Subcommand};
 use exit::{FAILED, USAGE};
 use global::Global;
 
+use crate::providers::{MoreProviders, no_more};
+
 /// The control plane of a PostgreSQL data-access layer.
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version, about, max_term_width = 100)]
@@ -55,6 +57,11 @@ enum Verb {
 
 /// Parses `args`, runs the verb, and says how it ended.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    main_with(args, no_more)
+}
+
+/// The same for a program that has more providers than this one.
+pub fn main_with(args: impl IntoIterator<Item = OsString>, more: MoreProviders) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -70,7 +77,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    let outcome = runtime.block_on(run(cli));
+    let outcome = runtime.block_on(run(cli, more));
     // A verb that was aborted may have left blocking work behind; nobody waits for it.
     runtime.shutdown_background();
     match outcome {
@@ -80,10 +87,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+async fn run(cli: Cli, more: MoreProviders) -> anyhow::Result<ExitCode> {
     let Cli { global, verb } = cli;
     match verb {
-        Verb::Serve(verb) => verb.run().await,
+        Verb::Serve(verb) => verb.run(more).await,
         Verb::Sidecar(verb) => verb.run(&global).await,
         Verb::Database(verb) => verb.run(&global).await,
         Verb::Fleet(verb) => verb.run(&global).await,

@@ -13,3 +13,5 @@ mod server_status;
 mod settings;
 mod spiffe;
 mod telemetry;
+
+pub use providers::MoreProviders;

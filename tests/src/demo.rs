@@ -84,7 +84,7 @@ impl Stage {
         ));
         story.show(&lab.control_plane.cli_ok(&["fleet", "status"]).await?);
 
-        let workload_options = WorkloadOptions::through_sidecars(&lab);
+        let workload_options = WorkloadOptions::through_sidecars(&lab)?;
         let workload = Workload::start(&workload_options)?;
         let (writers, readers) = (workload_options.writers, workload_options.readers);
         story.tell(&format!(

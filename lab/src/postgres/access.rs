@@ -1,6 +1,6 @@
 //! How a server lets people in: its roles, TLS and `pg_hba.conf`, and the connection strings for them.
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 
 use super::{hosting::Hosting, tls::Tls};
 
@@ -20,20 +20,24 @@ impl Access {
     /// Connection string of `role` for a person or program outside of the lab, who reaches
     /// `server` at `at`.
     pub(super) fn login(&self, server: &str, role: &str, at: SocketAddr) -> String {
+        let mut conninfo = self.address(server, role, at);
+        if let Some(password) = self.hosting.password(role) {
+            conninfo.extend([" password=", &password]);
+        }
+        conninfo
+    }
+
+    /// The same without the password.
+    pub(super) fn address(&self, server: &str, role: &str, at: SocketAddr) -> String {
         let (ip, port) = (at.ip(), at.port());
-        let mut conninfo = match &self.tls {
+        match &self.tls {
             None => format!("host={ip} port={port} user={role}"),
             Some(tls) => format!(
                 "host={} hostaddr={ip} port={port} user={role} sslmode=verify-full sslrootcert={}",
                 Tls::name_of(server),
                 tls.root().display()
             ),
-        };
-        if let Some(password) = self.hosting.password(role) {
-            // Writing to a string never fails.
-            let _ = write!(conninfo, " password={password}");
         }
-        conninfo
     }
 
     /// Connection string of `role` for the lab itself. Where strangers need TLS or a password,

@@ -13,7 +13,7 @@ use super::{
     access::Access,
     hosting::Hosting,
     session::{Session, connect},
-    tls::Tls,
+    tls::{ClientTls, Tls},
     walsender::Walsender,
 };
 use crate::{
@@ -89,6 +89,11 @@ impl PostgresServer {
     #[must_use]
     pub fn root_certificate(&self) -> Option<&Path> {
         self.0.access.tls.as_ref().map(Tls::root)
+    }
+
+    /// How applications verify it, where it has a certificate.
+    pub fn client_tls(&self) -> Result<Option<ClientTls>> {
+        self.0.access.tls.as_ref().map(Tls::client).transpose()
     }
 
     /// Connection string of the control role, as an operator writes it, with `at` as the

@@ -1,13 +1,19 @@
 //! The certificates of a pair's servers.
 
 use std::{
-    fs,
+    fmt, fs,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context, Result};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
     authority::{Authority, TRUST_DOMAIN},
@@ -51,9 +57,9 @@ impl Tls {
         data: &Path,
         user: Option<ServerUser>,
     ) -> Result<String> {
-        let issued = self
-            .authority
-            .issue_for_names(data, "server", vec![Self::name_of(server)])?;
+        let name = Self::name_of(server);
+        let names = [name.as_str(), NAME_OF_ALL];
+        let issued = self.authority.issue_for_database(data, &name, &names)?;
         // PostgreSQL refuses a key that others could read.
         fs::set_permissions(&issued.key, fs::Permissions::from_mode(0o600))?;
         if let Some(user) = user {
@@ -62,6 +68,45 @@ impl Tls {
                     .with_context(|| format!("giving {} to its server", file.display()))?;
             }
         }
-        Ok("ssl = on\nssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'\n".to_owned())
+        Ok(format!(
+            "ssl = on\nssl_cert_file = '{name}.pem'\nssl_key_file = '{name}.key'\n"
+        ))
+    }
+
+    /// For applications, which do not know beforehand which server a sidecar takes them to.
+    pub(super) fn client(&self) -> Result<ClientTls> {
+        let mut roots = RootCertStore::empty();
+        let pem = self.authority.pem();
+        roots.add(CertificateDer::from_pem_slice(pem.as_bytes())?)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(ClientTls(MakeRustlsConnect::new(config)))
     }
 }
+
+/// How an application verifies the servers of a pair.
+#[derive(Clone)]
+pub struct ClientTls(MakeRustlsConnect);
+
+impl ClientTls {
+    /// A name that every server's certificate has.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        NAME_OF_ALL
+    }
+
+    #[must_use]
+    pub fn connector(&self) -> MakeRustlsConnect {
+        self.0.clone()
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").finish_non_exhaustive()
+    }
+}
+
+const NAME_OF_ALL: &str = "databases.lab.example";

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, config::SslMode};
+
+use crate::postgres::ClientTls;
 
 /// A session; dropping it cuts the connection.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Login {
     pub user: String,
     /// Its password, if the server asks for one.
     pub password: Option<String>,
+    /// Without it the session is not encrypted.
+    pub tls: Option<ClientTls>,
     /// The database.
     pub datname: String,
     /// Shown in `pg_stat_activity`.
@@ -51,12 +55,19 @@ impl Session {
         let Login {
             user,
             password,
+            tls,
             datname,
             application_name,
         } = login;
         let mut config = Config::new();
+        match tls {
+            None => config.host(address.ip().to_string()),
+            Some(tls) => config
+                .host(tls.name())
+                .hostaddr(address.ip())
+                .ssl_mode(SslMode::Require),
+        };
         config
-            .host(address.ip().to_string())
             .port(address.port())
             .user(user)
             .dbname(datname)
@@ -65,15 +76,26 @@ impl Session {
             config.password(password);
         }
         let place = format!("connecting to {address}, database {datname}");
-        let connecting = timeout(patience, config.connect(NoTls)).await;
-        let (client, connection) = match connecting {
-            Ok(Ok(pair)) => pair,
-            Ok(Err(error)) => return Err(ConnectError::refused(&place, &error)),
-            Err(_) => return Err(ConnectError::silent(&place, patience)),
-        };
         let mut driver = JoinSet::new();
-        driver.spawn(connection);
-        Ok(Self { client, driver })
+        let connecting = async {
+            match tls {
+                None => {
+                    let (client, connection) = config.connect(NoTls).await?;
+                    driver.spawn(connection);
+                    Ok(client)
+                }
+                Some(tls) => {
+                    let (client, connection) = config.connect(tls.connector()).await?;
+                    driver.spawn(connection);
+                    Ok(client)
+                }
+            }
+        };
+        match timeout(patience, connecting).await {
+            Ok(Ok(client)) => Ok(Self { client, driver }),
+            Ok(Err(error)) => Err(ConnectError::refused(&place, &error)),
+            Err(_) => Err(ConnectError::silent(&place, patience)),
+        }
     }
 
     /// The client's side of the session.

@@ -38,7 +38,7 @@ pub(super) struct Recover {
 impl Recover {
     pub(super) async fn run(self, format: Format) -> anyhow::Result<ExitCode> {
         // The caller reads with their own rights, and not with those of a control plane.
-        let providers = providers::all(SecretSources::unrestricted());
+        let providers = providers::all(SecretSources::unrestricted(), providers::no_more)?;
         let server = server("fenced", &self.control)?;
         let record = providers.of(&server)?.fence_record(&server).await?;
         if format == Format::Table {

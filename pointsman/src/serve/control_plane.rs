@@ -17,7 +17,7 @@ use crate::{
     admin::{AdminContext, AdminService},
     alarms::{self, AlarmContext},
     flip::Flip,
-    providers,
+    providers::{self, MoreProviders},
     publish::{self, Background, Publishing},
     settings::Settings,
     telemetry::{SessionTracker, TelemetryEvidence},
@@ -40,13 +40,17 @@ pub(super) struct ControlPlane {
 
 impl ControlPlane {
     /// Restores the state: when this returns, every snapshot is published.
-    pub(super) async fn build(store: Arc<dyn Store>, settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) async fn build(
+        store: Arc<dyn Store>,
+        settings: &Settings,
+        more: MoreProviders,
+    ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let catalog = Arc::new(Catalog::new(store));
         let (publishing, background) = publish::restore(Arc::clone(&catalog), Arc::clone(&clock))
             .await
             .context("the fleet's configuration could not be restored")?;
-        let providers = providers::all(settings.secrets.clone());
+        let providers = providers::all(settings.secrets.clone(), more)?;
         let holds = Arc::clone(&publishing.holds);
         let tracker = Arc::new(SessionTracker::new(Arc::clone(&clock), holds));
         let view = || Arc::clone(&publishing.view);

@@ -45,6 +45,7 @@ impl Server {
         let login = |datname: &str| Login {
             user: superuser.to_owned(),
             password: None,
+            tls: None,
             datname: datname.to_owned(),
             application_name: "bare cutover".to_owned(),
         };

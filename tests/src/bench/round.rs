@@ -92,7 +92,7 @@ pub(super) async fn pointsman() -> anyhow::Result<Round> {
     let lab = Lab::start(options).await?;
     let (source, target) = (&lab.pair.source, &lab.pair.target);
     let cli = &lab.control_plane;
-    let workload = Workload::start(&WorkloadOptions::through_sidecars(&lab))?;
+    let workload = Workload::start(&WorkloadOptions::through_sidecars(&lab)?)?;
     let create = [
         "migration",
         "create",

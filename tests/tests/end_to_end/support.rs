@@ -240,6 +240,7 @@ pub(crate) async fn connect(address: SocketAddr, datname: &str) -> Result<Sessio
     let login = Login {
         user: "app".to_owned(),
         password: None,
+        tls: None,
         datname: datname.to_owned(),
         application_name: "newcomer".to_owned(),
     };

@@ -12,7 +12,7 @@ use pointsman_cutover::{
 };
 use pointsman_lab::{
     gate::{Caught, Gate},
-    postgres::{Hosting, PairOptions, PostgresPair, PostgresServer},
+    postgres::{Hosting, PairOptions, PostgresPair, PostgresServer, Ways},
     scratch::Scratch,
 };
 use tokio::{
@@ -223,18 +223,15 @@ impl TestEnvironment {
     /// From now on new control sessions to the target are tried at `control`.
     pub(crate) async fn move_control_of_target(&self, control: SocketAddr) -> Result<()> {
         let server = |server: &PostgresServer, control: SocketAddr, stream: SocketAddr| {
-            let fence = match server.hosting() {
-                Hosting::SelfManaged => "sql+hba",
-                Hosting::Managed => "sql",
+            let ways = Ways {
+                fence: match server.hosting() {
+                    Hosting::SelfManaged => "sql+hba",
+                    Hosting::Managed => "sql",
+                },
+                control,
+                replication: Some(stream),
             };
-            format!(
-                "[servers.{}]\nendpoint = \"{}\"\ncontrol = \"{}\"\nreplication = \"{}\"\n\
-                 fence = \"{fence}\"\n",
-                server.name(),
-                server.address(),
-                server.control(control),
-                server.replication(stream),
-            )
+            server.declaration(ways, self.folder())
         };
         let (blue, green) = (&self.pair.source, &self.pair.target);
         let text = format!(
@@ -242,8 +239,8 @@ impl TestEnvironment {
              listen = {{ writer = 6432, reader = 6433 }}\n\
              [databases.billing]\nwriter = \"blue\"\nreaders = [\"green\"]\n\
              listen = {{ writer = 6434, reader = 6435 }}\n",
-            server(blue, self.source_gate.address(), blue.address()),
-            server(green, control, self.stream_gate.address()),
+            server(blue, self.source_gate.address(), blue.address())?,
+            server(green, control, self.stream_gate.address())?,
         );
         let declared = Declaration::parse(&text, "lab")?;
         self.catalog().apply(&declared).await?;
