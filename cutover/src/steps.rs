@@ -31,7 +31,7 @@ use crate::{
     ports::{Clock, ControlledServer, ProviderError},
 };
 
-pub(crate) use arm::{StreamHealth, stream_health};
+pub(crate) use arm::{StreamHealth, still_admitted, stream_health};
 pub(crate) use budgets::BudgetsOfPair;
 pub(crate) use outcome::{Failure, Problem, Proof};
 pub(crate) use prepare::writes_at_risk;

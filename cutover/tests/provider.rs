@@ -30,5 +30,7 @@ mod tls_server;
 mod verbs;
 #[path = "provider/way.rs"]
 mod way;
+#[path = "provider/without_superuser.rs"]
+mod without_superuser;
 #[path = "provider/writers.rs"]
 mod writers;

@@ -13,6 +13,7 @@ use crate::{
     machine::{Direction, State, Step, StreamState},
     migration::{Coverage, Migration},
     ports::SessionsOn,
+    steps::still_admitted,
 };
 
 /// Where a migration stands, for operators.
@@ -64,6 +65,8 @@ pub enum WayBackKind {
 pub(super) struct BakeView {
     pub(super) behind_bytes: u64,
     pub(super) writes_at_risk: Option<u64>,
+    /// What the reverse stream leaves out, in words.
+    pub(super) gap: Option<String>,
     pub(super) old_writer: Option<SessionsOn>,
     pub(super) alarm_troubles: Vec<String>,
 }
@@ -219,8 +222,9 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
                 true,
                 format!(
                     "a switch back over the reverse stream, which is {} bytes of WAL behind; \
-                     lossless as long as the target answers",
-                    view.behind_bytes
+                     lossless as long as the target answers{}",
+                    view.behind_bytes,
+                    admitted(migration)
                 ),
             ),
         ),
@@ -229,18 +233,16 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
             ..way(
                 WayBackKind::AcceptLoss,
                 false,
-                view.writes_at_risk.map_or_else(
-                    || "the reverse stream is broken; what it lacks is not countable".to_owned(),
-                    |count| {
-                        format!(
-                            "the reverse stream is broken: going back loses at least {count} \
-                             committed transactions (rollback --accept-loss)"
-                        )
-                    },
-                ),
+                lossy_way_back(migration, view),
             )
         },
     }
+}
+
+/// Who can log in to the closed source all the same.
+fn admitted(migration: &Migration) -> String {
+    let stream = migration.facts.stream();
+    stream.map_or_else(|_| String::new(), |stream| still_admitted(&stream.armed))
 }
 
 /// What is not proven is not called lossless, and not called lost either.
@@ -262,11 +264,27 @@ fn doubted(migration: &Migration, way_back: WayBack) -> WayBack {
     }
 }
 
+fn lossy_way_back(migration: &Migration, view: &BakeView) -> String {
+    let known = migration.facts.stream().ok();
+    let known = known.and_then(|stream| stream.gap.as_deref());
+    let gap = view.gap.as_deref().or(known);
+    let gap = gap.unwrap_or("the reverse stream is broken");
+    view.writes_at_risk.map_or_else(
+        || format!("{gap}; what is lacking is not countable (rollback --accept-loss)"),
+        |count| {
+            format!(
+                "{gap}: going back loses at least {count} committed transactions (rollback \
+                 --accept-loss)"
+            )
+        },
+    )
+}
+
 /// Whether the reverse stream holds every write of the target. A fact that is not on record is not
 /// claimed.
 fn has_every_write(migration: &Migration) -> bool {
     let stream = migration.facts.stream();
-    stream.is_ok_and(|stream| stream.coverage == Coverage::Complete)
+    stream.is_ok_and(|stream| stream.coverage == Coverage::Complete && stream.gap.is_none())
 }
 
 fn way(kind: WayBackKind, lossless: bool, message: impl Into<String>) -> WayBack {

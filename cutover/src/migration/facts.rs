@@ -27,6 +27,9 @@ pub struct Facts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     promotion_outlook: Option<PromotionOutlook>,
     source: Option<FencedSource>,
+    /// Why the source can be no subscriber of a reverse stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    no_way_back: Option<String>,
 }
 
 /// The source behind the fence of a forward switch, and what followed from that.
@@ -207,6 +210,12 @@ impl Facts {
             .map_or(&[], |source| source.not_proven.as_slice())
     }
 
+    /// Why there will be no reverse stream: once the target was written to, there is no way
+    /// back without loss.
+    pub fn no_way_back(&self) -> Option<&str> {
+        self.no_way_back.as_deref()
+    }
+
     /// Takes over what a step found out.
     ///
     /// # Errors
@@ -221,6 +230,7 @@ impl Facts {
                 self.exempt = exempt;
             }
             Learned::SourceTimeline(timeline) => self.source_timeline = Some(timeline),
+            Learned::WayBack(offered) => self.no_way_back = offered.err(),
             Learned::FormerReaders(readers) => self.former_readers = readers,
             Learned::Held { until } => self.hold_until = Some(until),
             Learned::SourceClosed { former, token } => {
@@ -261,12 +271,13 @@ impl Facts {
             Learned::Armed(armed) => {
                 // A later arming finds roles without LOGIN already: what the first one took
                 // stays on record.
-                let known = &mut self.stream_mut()?.armed.nologin_roles;
+                let known = &mut self.stream_mut()?.armed;
                 for role in armed.nologin_roles {
-                    if !known.contains(&role) {
-                        known.push(role);
+                    if !known.nologin_roles.contains(&role) {
+                        known.nologin_roles.push(role);
                     }
                 }
+                known.still_admitted = armed.still_admitted;
             }
             Learned::StreamGivenUp => self.stream_mut()?.coverage = Coverage::Incomplete,
             Learned::TargetClosed(fence) => {

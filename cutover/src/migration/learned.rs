@@ -24,6 +24,8 @@ pub(crate) enum Learned {
         exempt: Exempt,
     },
     SourceTimeline(u32),
+    /// Whether the source can be the subscriber of a reverse stream, or why not.
+    WayBack(Result<(), String>),
     FormerReaders(BTreeMap<DatabaseName, Vec<ServerName>>),
     Held {
         until: UnixMillis,

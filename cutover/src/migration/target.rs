@@ -34,6 +34,9 @@ pub struct ReverseStream {
     pub coverage: Coverage,
     /// What arming took from the source's roles.
     pub armed: Armed,
+    /// Why it carries less than everything, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
 }
 
 /// Which writes of the target the slots hold.
@@ -42,7 +45,7 @@ pub struct ReverseStream {
 pub enum Coverage {
     /// Every write since the promotion.
     Complete,
-    /// Somebody wrote before the slots were made, or they were given up.
+    /// Somebody wrote before the slots were made, they were given up, or there are none.
     Incomplete,
 }
 

@@ -25,9 +25,8 @@ fn marker(lsn: u64) -> Marker {
 
 fn former(xid: u64) -> FormerSettings {
     FormerSettings {
-        databases: Vec::new(),
-        hba: None,
         xids: vec![xid],
+        ..FormerSettings::default()
     }
 }
 
@@ -51,6 +50,7 @@ fn stream() -> ReverseStream {
         opened: Lsn(0x310),
         coverage: Coverage::Complete,
         armed: Armed::default(),
+        gap: None,
     }
 }
 
@@ -252,6 +252,7 @@ fn roles_that_a_first_arming_took_login_from_stay_on_record() {
     let armed = |roles: &[&str]| {
         Learned::Armed(Armed {
             nologin_roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            ..Armed::default()
         })
     };
     let mut migration = known(whole());

@@ -2,6 +2,8 @@
 //!
 //! Does not: reach a cloud's API, or read WAL by the replication protocol.
 
+mod acl;
+mod admission;
 mod checks;
 mod client_sessions;
 mod connection;
@@ -13,11 +15,14 @@ mod hba;
 mod identity;
 mod inspector;
 mod leadership;
+mod own_transaction;
+mod powers;
 mod preparation;
 mod probe_sessions;
 mod probe_table;
 mod promotion;
 mod provider;
+mod publication;
 mod record;
 mod replication;
 mod reverse;
@@ -26,6 +31,7 @@ mod session;
 mod session_control;
 mod slots;
 mod statements;
+mod text;
 mod wal;
 
 pub use checks::CHECKS;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Failure, Problem, Proof, Run, fence, outcome::with_learned, sessions::Both};
 use crate::{
     machine::Side,
-    migration::{Coverage, Learned},
+    migration::{Coverage, Learned, Migration},
     ports::{
         AccessRules, Armed, Clock, ControlledServer, FenceRecord, ProviderError, ReverseSlot,
         SlotProgress, SubscriptionSpec,
@@ -20,10 +20,9 @@ use crate::{
 pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let stream = run.migration.facts.stream()?;
     if stream.coverage == Coverage::Incomplete {
-        return Err(broken(
-            "the target was written before its slots were made: the reverse stream would miss \
-             those writes",
-        ));
+        let written = "the target was written before its slots were made: the reverse stream \
+                       would miss those writes";
+        return Err(broken(stream.gap.as_deref().unwrap_or(written)));
     }
     let wait = run.budgets.source.end_sessions;
     let record = fence::record(run.migration, Side::Source)?;
@@ -87,19 +86,63 @@ async fn prove(
         .slot_progress(slots)
         .await?;
     let round_trip = run.clock().elapsed(began);
+    if let Some(gap) = not_carried(&left_out(run.migration, &both.target).await?) {
+        return Err(broken(&gap));
+    }
     Ok(Proof::new(
         format!(
-            "a row written on {} arrived on {} in each of {} databases",
+            "a row written on {} arrived on {} in each of {} databases{}",
             both.target.name(),
             both.source.name(),
-            moving.len()
+            moving.len(),
+            still_admitted(armed)
         ),
         json!({
             "slots": progress,
             "nologin_roles": armed.nologin_roles,
+            "still_admitted": armed.still_admitted,
             "round_trip_us": u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX),
         }),
     ))
+}
+
+/// Who can log in to the closed source although nobody should.
+pub(crate) fn still_admitted(armed: &Armed) -> String {
+    let roles = &armed.still_admitted;
+    if roles.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; the control role may not keep out {}, whose writes on the source nothing stops",
+        roles.join(", ")
+    )
+}
+
+/// The tables that the reverse stream leaves out, as `datname.schema.table`.
+pub(super) async fn left_out(
+    migration: &Migration,
+    target: &ControlledServer,
+) -> Result<Vec<String>, ProviderError> {
+    if migration.facts.no_way_back().is_some() {
+        return Ok(Vec::new());
+    }
+    let moving = migration.moving();
+    target.reverse_publisher()?.left_out(&moving).await
+}
+
+/// Says what is left out, if anything is.
+pub(super) fn not_carried(tables: &[String]) -> Option<String> {
+    let first = tables.get(..tables.len().min(SHOWN)).unwrap_or_default();
+    let more = match tables.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!tables.is_empty()).then(|| {
+        format!(
+            "the reverse stream does not carry {}{more}",
+            first.join(", ")
+        )
+    })
 }
 
 /// No attempt can make this stream whole again.
@@ -160,19 +203,31 @@ async fn prove_one(
 #[derive(Clone, Debug)]
 pub(crate) struct StreamHealth {
     pub(crate) streaming: bool,
+    /// Every slot is there and streams, and no write was missed so far.
+    pub(crate) whole: bool,
     /// Bytes of WAL that the subscriber has not confirmed.
     pub(crate) behind_bytes: u64,
+    /// What it leaves out, in words.
+    pub(crate) gap: Option<String>,
 }
 
 /// Looks at the reverse stream.
 pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Failure> {
-    let slots = &run.migration.facts.stream()?.slots;
+    let stream = run.migration.facts.stream()?;
+    let slots = &stream.slots;
     let target = run.target().await?;
     let progress = target.reverse_publisher()?.slot_progress(slots).await?;
+    let gap = match stream.coverage {
+        Coverage::Complete => not_carried(&left_out(run.migration, &target).await?),
+        Coverage::Incomplete => stream.gap.clone(),
+    };
+    let streaming = progress.len() == slots.len() && progress.iter().all(|slot| slot.streaming);
     let behind = |slot: &SlotProgress| slot.position.0.saturating_sub(slot.confirmed.0);
     Ok(StreamHealth {
-        streaming: progress.len() == slots.len() && progress.iter().all(|slot| slot.streaming),
+        streaming,
+        whole: streaming && stream.coverage == Coverage::Complete,
         behind_bytes: progress.iter().map(behind).max().unwrap_or_default(),
+        gap,
     })
 }
 
@@ -180,3 +235,5 @@ pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Fai
 /// `wal_retrieve_retry_interval`, 5 s by default.
 const ARRIVAL: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_millis(5);
+/// More names make no message clearer.
+const SHOWN: usize = 3;

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Failure, Proof, Run, answered};
+use super::{
+    Failure, Proof, Run, answered,
+    arm::{left_out, not_carried},
+};
 use crate::{
     Lsn,
     machine::{Assertion, Direction},
-    migration::{Coverage, Promotion, ReverseStream},
+    migration::{Coverage, Migration, Promotion, ReverseStream},
     ports::{Budgets, Clock, ControlledServer, SlotProgress},
 };
 
@@ -60,16 +63,14 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let marker = facts.marker(Direction::Reverse)?;
     let (stream, promotion) = (facts.stream()?, facts.promotion()?);
     let target = run.target().await?;
+    let accepted = run.migration.machine.holds(Assertion::LossAccepted);
+    let left_out = tables_given_up(run.migration, &target).await?;
     let progress = await_delivery(run, &target, stream, marker.lsn).await?;
     if delivered(stream, &progress, marker.lsn) {
-        return Ok(Proof::new(
-            format!("the source has applied everything up to {}", marker.lsn),
-            json!({ "marker": marker.lsn, "slots": progress, "writes_lost": 0 }),
-        ));
+        return Ok(applied(marker.lsn, &progress, &left_out));
     }
     // The target is closed: now "nobody wrote" can be said of it, and counted.
     let since = delivered_up_to(promotion, stream, &progress);
-    let accepted = run.migration.machine.holds(Assertion::LossAccepted);
     let how_to_go_on = format!(
         "repair the reverse stream, or accept the loss (migration rollback {} --accept-loss)",
         run.migration.name
@@ -106,6 +107,42 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         format!("{lost} committed transactions since {since} are given up"),
         json!({ "marker": marker.lsn, "slots": progress, "writes_lost": lost }),
     ))
+}
+
+/// The tables that the stream leaves out, where an operator has accepted that their rows are lost.
+async fn tables_given_up(
+    migration: &Migration,
+    target: &ControlledServer,
+) -> Result<Vec<String>, Failure> {
+    let accepted = migration.machine.holds(Assertion::LossAccepted);
+    let left_out = match left_out(migration, target).await {
+        Err(_unknown) if accepted => Vec::new(),
+        found => found?,
+    };
+    match not_carried(&left_out) {
+        Some(gap) if !accepted => Err(Failure::condition(format!(
+            "going back now may lose writes: {gap}; accept the loss (migration rollback {} \
+             --accept-loss)",
+            migration.name
+        ))),
+        _ => Ok(left_out),
+    }
+}
+
+fn applied(marker: Lsn, progress: &[SlotProgress], left_out: &[String]) -> Proof {
+    match not_carried(left_out) {
+        None => Proof::new(
+            format!("the source has applied everything up to {marker}"),
+            json!({ "marker": marker, "slots": progress, "writes_lost": 0 }),
+        ),
+        Some(gap) => Proof::new(
+            format!(
+                "the source has applied everything up to {marker} that it was sent; {gap}, whose \
+                 new rows are given up"
+            ),
+            json!({ "marker": marker, "slots": progress, "tables_left_out": left_out }),
+        ),
+    }
 }
 
 /// Waits until every slot has delivered up to `marker`, as long as that can still happen.

@@ -63,15 +63,11 @@ async fn close_source_for_good(
         }
         found => found?,
     };
-    enter(&source, moving).await?;
-    source
-        .reverse_subscriber()?
-        .disable_subscriptions(moving)
-        .await?;
-    source
-        .reverse_subscriber()?
-        .drop_subscriptions(moving)
-        .await?;
+    if let Ok(subscriber) = source.reverse_subscriber() {
+        enter(&source, moving).await?;
+        subscriber.disable_subscriptions(moving).await?;
+        subscriber.drop_subscriptions(moving).await?;
+    }
     source.fence()?.close(&record).await?;
     source.sessions()?.await_starting_backends().await?;
     let ended = source.sessions()?.end_sessions(&[], end).await?;

@@ -103,10 +103,9 @@ async fn write_probes(
 async fn take_down_stream(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> {
     let slots = &run.migration.facts.stream()?.slots;
     let both = run.both().await?;
-    both.source
-        .reverse_subscriber()?
-        .drop_subscriptions(moving)
-        .await?;
+    if let Ok(subscriber) = both.source.reverse_subscriber() {
+        subscriber.drop_subscriptions(moving).await?;
+    }
     both.target.reverse_publisher()?.drop_slots(slots).await?;
     Ok(())
 }

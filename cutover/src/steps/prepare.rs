@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Failure, Proof, Run,
-    arm::stream_health,
+    arm::{left_out, not_carried, stream_health},
     catch_up,
     outcome::with_learned,
     routes::convergence_message,
@@ -86,6 +86,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         both.target.sessions()?.open_databases(&moving),
     )
     .await?;
+    both.source.preparation()?.complete(&moving).await?;
     let report = preflight::run(run.ports, run.settings, run.migration, Moment::Switch)
         .await
         .map_err(|error| Failure::condition(error.to_string()))?;
@@ -116,9 +117,12 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "rehearsal": rehearsal,
         }),
     );
+    let way_back = both.source.reverse_subscriber();
+    let way_back = way_back.map(|_| ()).map_err(|missing| missing.to_string());
     Ok(proof
         .learning(Learned::SourceTimeline(source.timeline))
-        .learning(Learned::Outlook(outlook)))
+        .learning(Learned::Outlook(outlook))
+        .learning(Learned::WayBack(way_back)))
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -127,7 +131,9 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Reverse)?;
     both.target.sessions()?.open_databases(&moving).await?;
-    enter(&both.source, &moving).await?;
+    if both.source.reverse_subscriber().is_ok() {
+        enter(&both.source, &moving).await?;
+    }
     let accepted = run.migration.machine.holds(Assertion::LossAccepted);
     let at_risk = match count_at_risk(run.migration, &both.target).await {
         // The operator accepted the loss, also if it cannot be counted.
@@ -204,6 +210,14 @@ pub(crate) async fn writes_at_risk(run: &mut Run<'_>) -> Result<u64, Failure> {
 async fn count_at_risk(migration: &Migration, target: &ControlledServer) -> Result<u64, Failure> {
     let facts = &migration.facts;
     let stream = facts.stream()?;
+    let left_out = left_out(migration, target).await?;
+    if let Some(gap) = not_carried(&left_out) {
+        return Err(Failure::condition(format!(
+            "going back now may lose writes: {gap}; what was written there cannot be counted; \
+             accept the loss (migration rollback {} --accept-loss)",
+            migration.name
+        )));
+    }
     let progress = target
         .reverse_publisher()?
         .slot_progress(&stream.slots)

@@ -3,7 +3,12 @@
 use futures_util::future::try_join3;
 use serde_json::json;
 
-use super::{Failure, Problem, Proof, Run, prove, sessions::enter};
+use super::{
+    Failure, Problem, Proof, Run,
+    arm::{left_out, not_carried},
+    prove,
+    sessions::enter,
+};
 use crate::{
     machine::Side,
     migration::{Coverage, Learned, NotProven, ReverseStream},
@@ -53,10 +58,17 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let target = run.target().await?;
     // Without sessions into the closed databases no slot can be made there.
     let own = enter(&target, &moving).await?;
+    // A slot that nobody will read would keep WAL until the target's disk is full.
+    let no_way_back = run.migration.facts.no_way_back();
+    let read = if no_way_back.is_none() {
+        moving.as_slice()
+    } else {
+        &[]
+    };
     let ((), ended, slots) = try_join3(
         target.sessions()?.await_starting_backends(),
         target.sessions()?.end_sessions(&[], end),
-        target.reverse_publisher()?.create_slots(&moving),
+        target.reverse_publisher()?.create_slots(read),
     )
     .await?;
     let late = target.sessions()?.end_sessions(&[], end).await?;
@@ -80,17 +92,26 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
             strangers: strangers.clone(),
         }));
     }
+    let left_out = left_out(run.migration, &target).await?;
+    let gap = no_way_back
+        .map(str::to_owned)
+        .or_else(|| not_carried(&left_out));
     let evidence = json!({
         "slots": slots,
         "sessions_ended": ended + late,
         "proof": prove::evidence(&proof),
+        "tables_left_out": left_out,
     });
-    let message = message(&target, slots.len(), written, &proof);
+    let message = match &gap {
+        Some(gap) => format!("the way back is not lossless: {gap}"),
+        None => message(&target, slots.len(), written, &proof),
+    };
     let stream = ReverseStream {
         slots,
         opened,
         coverage,
         armed: Armed::default(),
+        gap,
     };
     learned.push(Learned::Primed {
         stream,
@@ -159,7 +180,9 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .fence()?
         .await_access_rules(AccessRules::Former, wait)
         .await?;
-    source.reverse_subscriber()?.restore_logins(armed).await?;
+    if let Ok(subscriber) = source.reverse_subscriber() {
+        subscriber.restore_logins(armed).await?;
+    }
     Ok(Proof::new(
         format!("{} has its former pg_hba.conf and logins", source.name()),
         json!({ "logins": armed.nologin_roles, "hba": former.hba.is_some() }),

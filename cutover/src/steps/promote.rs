@@ -98,6 +98,12 @@ pub(super) fn follows_from(
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let both = run.both().await?;
+    if let Err(missing) = both.source.reverse_subscriber() {
+        return Ok(Proof::new(
+            "there is no reverse stream to stop; sequences stay as they were at the switch",
+            json!({ "sequences": 0, "missing": missing.to_string() }),
+        ));
+    }
     let mut copies = Vec::with_capacity(moving.len());
     for datname in &moving {
         copies.push(carry_sequences(&both, datname));

@@ -42,6 +42,11 @@ const SCHEMA: &str = "DO $$ BEGIN \
      GRANT CREATE ON SCHEMA public TO app; SET ROLE app; \
      CREATE TABLE items (id bigserial PRIMARY KEY, words text)";
 
+/// What a DBA grants for a role without superuser where no cloud's API promotes.
+const GRANTS: &str = "GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO master; \
+     CREATE EXTENSION pg_walinspect; \
+     GRANT EXECUTE ON FUNCTION pg_get_wal_records_info(pg_lsn, pg_lsn) TO master";
+
 /// Both servers end when dropped.
 pub(crate) struct Pair {
     pub(crate) source: Running,
@@ -53,11 +58,22 @@ impl Pair {
     /// Databases `orders`, `billing` and `idle`, each with a table `items` of role `app`;
     /// superusers `postgres` (where a cloud runs the servers: `rdsadmin`) and `boss`.
     pub(crate) async fn start(fence: FenceLevel) -> Self {
-        Self::start_with(fence, "", HBA).await
+        Self::start_at(fence, Hosting::from_environment().unwrap(), "", HBA).await
     }
 
     /// The same, with more settings and with another `pg_hba.conf`.
     pub(crate) async fn start_with(fence: FenceLevel, settings: &str, hba: &str) -> Self {
+        let hosting = Hosting::from_environment().unwrap();
+        Self::start_at(fence, hosting, settings, hba).await
+    }
+
+    /// The same where a cloud runs the servers. The control role is `master`, which is no
+    /// superuser and does not own database `rdsadmin`.
+    pub(crate) async fn start_without_superuser() -> Self {
+        Self::start_at(FenceLevel::Sql, Hosting::Managed, "", HBA).await
+    }
+
+    async fn start_at(fence: FenceLevel, hosting: Hosting, settings: &str, hba: &str) -> Self {
         let options = PairOptions {
             databases: [MOVING[0], MOVING[1], "idle"].map(str::to_owned).to_vec(),
             contents: Contents {
@@ -66,14 +82,14 @@ impl Pair {
                 roles: ROLES.to_owned(),
                 schema: SCHEMA.to_owned(),
             },
-            hosting: Hosting::from_environment().unwrap(),
+            hosting,
             fsync: false,
             ..PairOptions::default()
         };
         let scratch = Scratch::new().unwrap();
         let pair = PostgresPair::start(scratch.path(), &options).await.unwrap();
         let PostgresPair { source, target, .. } = pair;
-        Self {
+        let pair = Self {
             source: Running {
                 postgres: source,
                 fence,
@@ -83,7 +99,21 @@ impl Pair {
                 fence,
             },
             scratch,
+        };
+        if hosting == Hosting::Managed {
+            // Whether a write there is accepted is for the proof to say, whose tests have it.
+            let silent = "ALTER TABLE heartbeat RENAME TO silent";
+            pair.source.execute("rdsadmin", silent).await;
+            pair.source.execute("postgres", GRANTS).await;
+            let superuser = hosting.superuser();
+            let target = pair.target.connect(superuser, "postgres").await.unwrap();
+            let granted = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_walinspect'";
+            until("the grants on the standby", async || {
+                target.ask(granted).await == "1"
+            })
+            .await;
         }
+        pair
     }
 }
 
@@ -126,12 +156,16 @@ impl Running {
 
     /// A connection over TCP, or the server's message.
     pub(crate) async fn connect(&self, role: &str, datname: &str) -> Result<Session, String> {
-        let session = postgres::connect(&self.postgres.conninfo_as(role, datname)).await;
+        let session = postgres::connect(&self.conninfo_as(role, datname)).await;
         session.map(Session).map_err(|error| {
             error
                 .downcast_ref()
                 .map_or_else(|| format!("{error:#}"), message)
         })
+    }
+
+    pub(crate) fn conninfo_as(&self, role: &str, datname: &str) -> String {
+        self.postgres.conninfo_as(role, datname)
     }
 
     /// Runs statements in one simple query as superuser.

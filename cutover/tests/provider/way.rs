@@ -152,7 +152,7 @@ async fn proven_stream(
 }
 
 /// Closes the target and waits until the source has everything.
-async fn delivered(target: &ControlledServer, slots: &[ReverseSlot]) {
+pub(crate) async fn delivered(target: &ControlledServer, slots: &[ReverseSlot]) {
     let back = close(target, 3, slots).await;
     assert_eq!(breaches(target, &back, slots).await, [""; 0]);
     let marker = wal_proof(target).marker("m/3", &moving()).await.unwrap();
@@ -264,7 +264,7 @@ async fn a_dry_run_shows_the_statements_and_changes_nothing() {
     assert_eq!(pair.source.fence_record().await, None);
 }
 
-async fn insert(session: &Session, rows: u32) {
+pub(crate) async fn insert(session: &Session, rows: u32) {
     session
         .run(&format!(
             "INSERT INTO items (words) SELECT 'row' FROM generate_series(1, {rows})"

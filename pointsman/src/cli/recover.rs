@@ -4,7 +4,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use pointsman_catalog::{Conninfo, Endpoint, FenceLevel, Server, ServerName};
 use pointsman_cutover::{
-    ports::{ControlId, FenceRecord, Providers},
+    ports::{ControlId, FenceRecord, FormerSettings, Providers},
     providers::postgres::SecretSources,
 };
 
@@ -215,6 +215,22 @@ fn describe(record: Option<&FenceRecord>) -> String {
             "untouched"
         },
         databases.join("\n")
+    ) + &describe_access_lists(&record.former)
+}
+
+fn describe_access_lists(former: &FormerSettings) -> String {
+    if former.acls.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nCONNECT may be taken from everybody but the control role in {}; the former access \
+         lists are in the record\nnot closed, for want of ownership: {}",
+        former.acls.keys().cloned().collect::<Vec<_>>().join(", "),
+        if former.not_closable.is_empty() {
+            "none".to_owned()
+        } else {
+            former.not_closable.join(", ")
+        }
     )
 }
 
@@ -253,7 +269,7 @@ fn server(name: &str, conninfo: &str) -> anyhow::Result<Server> {
 
 #[cfg(test)]
 mod tests {
-    use pointsman_cutover::ports::{DatabaseSettings, FormerSettings};
+    use pointsman_cutover::ports::DatabaseSettings;
 
     use super::*;
 
@@ -274,6 +290,7 @@ mod tests {
                 }],
                 hba: Some("local all all trust\n".to_owned()),
                 xids: vec![731],
+                ..FormerSettings::default()
             },
         };
         insta::assert_snapshot!(describe(Some(&record)));

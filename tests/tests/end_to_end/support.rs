@@ -28,7 +28,7 @@ pub(crate) const CLOSING: &str = "ALTER DATABASE \"orders\" ALLOW_CONNECTIONS fa
 /// The last thing that the fence writes.
 pub(crate) const MARKER: &str = "pg_logical_emit_message(true, 'pointsman.fence'";
 /// The statement whose intent is the point of no return.
-pub(crate) const PROMOTION: &str = "pg_promote";
+pub(crate) const PROMOTION: &str = "THEN pg_promote";
 
 /// Making a slot of the reverse stream: its statement is prepared long before, so only the name
 /// of the slot, with the number of its database, tells when it runs.

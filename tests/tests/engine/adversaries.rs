@@ -155,7 +155,7 @@ async fn promotion_under_way() -> Result<TestEnvironment> {
     };
     let env = TestEnvironment::new(settings).await?;
     env.started().await?;
-    let caught = env.target_gate.hold_at("pg_promote");
+    let caught = env.target_gate.hold_at("THEN pg_promote");
     let status = env.engine().switch("m").await?;
     caught.within(Duration::from_secs(1)).await?;
     ensure!(matches!(

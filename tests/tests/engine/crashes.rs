@@ -87,7 +87,7 @@ async fn killed_before_the_intent_to_promote_the_source_serves_again() -> Result
 async fn a_source_that_took_writes_while_nobody_drove_gets_no_successor() -> Result<()> {
     let mut env = TestEnvironment::new(Settings::default()).await?;
     env.started().await?;
-    let caught = env.target_gate.hold_at("pg_promote");
+    let caught = env.target_gate.hold_at("THEN pg_promote");
     let _switch = env.begin_switch();
     env.kill_at(caught).await?;
     env.lose_requests_to_target().await?;
@@ -155,19 +155,19 @@ async fn goes_back(env: &TestEnvironment, written: i64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_the_promotion_left_the_next_engine_asks_for_it() -> Result<()> {
-    let asked = |w: &TestEnvironment| w.target_gate.hold_at("pg_promote");
+    let asked = |w: &TestEnvironment| w.target_gate.hold_at("THEN pg_promote");
     killed_after_the_intent(asked, UnderWay::Lost, "promote").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_the_promotion_is_under_way_the_next_engine_finishes_it() -> Result<()> {
-    let asked = |w: &TestEnvironment| w.target_gate.hold_at("pg_promote");
+    let asked = |w: &TestEnvironment| w.target_gate.hold_at("THEN pg_promote");
     killed_after_the_intent(asked, UnderWay::Arrives, "promote").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_after_promotion_and_before_the_flip() -> Result<()> {
-    let promoted = |w: &TestEnvironment| w.target_gate.hold_answer_to("pg_promote");
+    let promoted = |w: &TestEnvironment| w.target_gate.hold_answer_to("THEN pg_promote");
     killed_after_the_intent(promoted, UnderWay::Lost, "promote").await
 }
 
@@ -189,7 +189,7 @@ async fn killed_when_the_target_is_open_and_nobody_is_sent_there() -> Result<()>
 async fn killed_in_the_bake_the_way_back_stays_lossless() -> Result<()> {
     let mut env = TestEnvironment::new(Settings::default()).await?;
     env.started().await?;
-    let caught = env.source_gate.hold_at("CREATE SUBSCRIPTION");
+    let caught = env.source_gate.hold_at("CREATE SUBSCRIPTION pointsman_rb");
     let _switch = env.begin_switch();
     env.kill_at(caught).await?;
     write(&env.pair.target, 1, 1).await?;

@@ -9,7 +9,7 @@ use pointsman_cutover::{
 };
 
 use super::{
-    servers::{eventually, rows, write},
+    servers::{SOON, eventually, rows, write},
     support::{TestEnvironment, is_in, story},
 };
 
@@ -259,4 +259,90 @@ async fn a_completed_migration_has_no_way_back_and_one_writer() -> Result<()> {
         "{refusal:?}"
     );
     Ok(())
+}
+
+/// A publication that names its tables, as a control role without superuser makes it.
+async fn names_its_tables(env: &TestEnvironment) -> Result<()> {
+    for database in DATABASES {
+        let source = env.pair.source.client(database).await?;
+        let make = "CREATE PUBLICATION pointsman_rb FOR TABLE writes";
+        source.batch_execute(make).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_the_stream_leaves_out_ends_the_lossless_way_back() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    names_its_tables(&env).await?;
+    env.started().await?;
+    // Made after the start, and listed before anybody is held.
+    let source = env.pair.source.client_as("app", "orders").await?;
+    source
+        .batch_execute("CREATE TABLE early (id int PRIMARY KEY)")
+        .await?;
+    env.engine().switch("m").await?;
+    let status = env.proven().await?;
+    ensure!(status.way_back.lossless, "{}", story(&status));
+
+    let target = env.pair.target.client_as("app", "orders").await?;
+    target
+        .batch_execute("INSERT INTO early VALUES (1); CREATE TABLE late (id int PRIMARY KEY)")
+        .await?;
+    let status = broken(&env).await?;
+    let way_back = &status.way_back;
+    ensure!(!way_back.lossless && way_back.writes_at_risk.is_none());
+    ensure!(
+        way_back
+            .message
+            .contains("does not carry orders.public.late"),
+        "{way_back:?}"
+    );
+    match env.engine().rollback("m", false).await {
+        Err(EngineError::Refused(message)) => {
+            ensure!(message.contains("orders.public.late"), "{message}");
+        }
+        outcome => anyhow::bail!("not refused: {outcome:?}"),
+    }
+
+    // Without it the stream, which ran on, carries everything again.
+    target.batch_execute("DROP TABLE late").await?;
+    let status = env.proven().await?;
+    ensure!(status.way_back.lossless, "{}", story(&status));
+    let status = env.engine().rollback("m", false).await?;
+    is_in(&status, &State::RolledBack)?;
+    let source = env.pair.source.client("orders").await?;
+    let early = source.query_one("SELECT count(*) FROM early", &[]).await?;
+    ensure!(early.get::<_, i64>(0) == 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_made_while_the_rollback_begins_undoes_it() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    names_its_tables(&env).await?;
+    env.switched().await?;
+    // The rollback has looked, and the target is closed behind this table.
+    let caught = env.target_gate.hold_at("ALLOW_CONNECTIONS false");
+    let rollback = env.begin_rollback(false);
+    caught.within(SOON).await?;
+    let target = env.pair.target.client_as("app", "orders").await?;
+    target
+        .batch_execute("CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (1)")
+        .await?;
+    env.target_gate.release();
+    let refused = rollback.await?;
+    ensure!(refused.is_err(), "{refused:?}");
+    let status = env.settled().await?;
+    ensure!(
+        matches!(status.migration.state(), State::Baking { .. }),
+        "{}",
+        story(&status)
+    );
+    ensure!(
+        story(&status).contains("orders.public.late"),
+        "{}",
+        story(&status)
+    );
+    write(&env.pair.target, 1, 1).await
 }

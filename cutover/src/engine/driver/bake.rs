@@ -14,6 +14,7 @@ use crate::{
     engine::error::DriveError,
     machine::{Command, Event, State, StreamState, StreamWatch},
     ports::{Alarm, AlarmSource, AlarmSubject},
+    steps::StreamHealth,
 };
 
 /// Watches one bake: alarms, the reverse stream, and who is still on the old writer.
@@ -120,7 +121,16 @@ impl BakeWatcher {
     ) -> Result<(), DriveError> {
         let silent = match leader.stream_health().await {
             Ok(health) => {
-                leader.show_bake(|view| view.behind_bytes = health.behind_bytes);
+                leader.show_bake(|view| {
+                    view.behind_bytes = health.behind_bytes;
+                    view.gap.clone_from(&health.gap);
+                });
+                if let Some(event) = whole_or_not(&health, stream) {
+                    let now_whole = "the reverse stream carries every table again".to_owned();
+                    let reason = health.gap.unwrap_or(now_whole);
+                    leader.happened(event, reason).await?;
+                    return Ok(());
+                }
                 (!health.streaming).then(|| "the reverse stream does not stream".to_owned())
             }
             Err(failure) => Some(failure.message),
@@ -134,6 +144,17 @@ impl BakeWatcher {
             leader.happened(Event::ReverseStreamLapsed, reason).await?;
         }
         Ok(())
+    }
+}
+
+/// A proven stream that leaves something out is no lossless way back; one that ran on and carries
+/// everything again is proven anew.
+fn whole_or_not(health: &StreamHealth, stream: StreamState) -> Option<Event> {
+    match (stream, &health.gap) {
+        (StreamState::Proven, Some(_)) => Some(Event::ReverseStreamBroke),
+        (StreamState::Broken, None) if health.whole => Some(Event::ReverseStreamLapsed),
+        (StreamState::Proven | StreamState::Broken, _)
+        | (StreamState::Arming | StreamState::ArmingForRollback, _) => None,
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use pointsman_catalog::ServerName;
@@ -9,7 +9,8 @@ use super::{error::ProviderError, observe::DatabaseSettings, reverse_stream::Rev
 /// Closes a server to everybody but the control sessions, proves that, and opens it again.
 #[async_trait]
 pub trait Fence: fmt::Debug + Send + Sync {
-    /// Closes every database but `postgres`, templates included, limits `postgres`,
+    /// Closes every database but `postgres`, templates included, shuts `postgres` to all but
+    /// the control role, leaves those alone that the control role does not own,
     /// and writes `fence` and the former settings into `pointsman.fence`, in one
     /// transaction; at level `sql+hba` rewrites `pg_hba.conf` as well and reloads it.
     /// Where this migration closed the server before, returns the settings recorded then.
@@ -75,6 +76,24 @@ pub struct FormerSettings {
     pub hba: Option<String>,
     /// The ids of the transactions that closed it.
     pub xids: Vec<u64>,
+    /// The access lists of databases that are shut by them, by `datname`. Empty where the
+    /// control role is a superuser: then a connection limit shuts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub acls: BTreeMap<String, Vec<AclItem>>,
+    /// Databases that were left open, because the control role does not own them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_closable: Vec<String>,
+}
+
+/// One item of a database's access list (`aclitem`).
+/// <https://www.postgresql.org/docs/current/ddl-priv.html>
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AclItem {
+    /// `None` is PUBLIC.
+    pub grantee: Option<String>,
+    pub grantor: String,
+    /// PostgreSQL's letters: `C` create, `T` temporary, `c` connect; `*` is the grant option.
+    pub privileges: String,
 }
 
 /// One reason why a server is not closed and empty.

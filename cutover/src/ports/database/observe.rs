@@ -24,7 +24,9 @@ pub struct Observation {
     pub in_recovery: bool,
     /// Insert position on a primary, replay position on a standby.
     pub position: Lsn,
-    /// `pg_last_wal_replay_lsn()`; after a promotion it stays where recovery ended.
+    /// `pg_last_wal_replay_lsn()`; after a promotion it stays where recovery ended. A restart
+    /// forgets it: then it is read from the timeline's history, where the control role may read
+    /// files, and is unknown elsewhere.
     pub replayed: Option<Lsn>,
     /// `server_version_num`.
     pub version: u32,

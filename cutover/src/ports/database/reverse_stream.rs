@@ -25,6 +25,9 @@ pub trait ReversePublisher: fmt::Debug + Send + Sync {
         slots: &[ReverseSlot],
     ) -> Result<Vec<SlotProgress>, ProviderError>;
 
+    /// The tables in `datnames` that the stream does not carry, each as `datname.schema.table`.
+    async fn left_out(&self, datnames: &[String]) -> Result<Vec<String>, ProviderError>;
+
     /// The sequences of `datname`, which the stream does not carry.
     async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError>;
 }
@@ -33,9 +36,9 @@ pub trait ReversePublisher: fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait ReverseSubscriber: fmt::Debug + Send + Sync {
     /// Turns a closed former primary into the subscriber of its successor, keeping
-    /// everybody else out: other login superusers `NOLOGIN`, starting backends awaited,
-    /// `CONNECTION LIMIT 0` and `ALLOW_CONNECTIONS true`, everybody ended, one subscription
-    /// per database.
+    /// everybody else out: other login superusers `NOLOGIN` as far as the control role may,
+    /// starting backends awaited, strangers kept out as by `SessionControl::reenter_databases`,
+    /// everybody ended, one subscription per database.
     async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError>;
 
     /// Errors of the apply workers since they were counted first.
@@ -79,6 +82,9 @@ pub struct SubscriptionSpec {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Armed {
     pub nologin_roles: Vec<String>,
+    /// Roles that can log in all the same: the control role may not take that from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub still_admitted: Vec<String>,
 }
 
 /// How far a slot's consumer is.

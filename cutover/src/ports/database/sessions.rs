@@ -19,14 +19,15 @@ pub trait SessionControl: fmt::Debug + Send + Sync {
     async fn open_databases(&self, datnames: &[String]) -> Result<(), ProviderError>;
 
     /// Opens the control sessions of databases that are closed, on a promoted server
-    /// that nobody may enter yet: `CONNECTION LIMIT 0` and `ALLOW_CONNECTIONS true`,
-    /// sessions, closed again, everybody else ended. Needs a superuser.
+    /// that nobody may enter yet: strangers kept out (`CONNECTION LIMIT 0`; without superuser
+    /// by CONNECT, which only the control role keeps) and `ALLOW_CONNECTIONS true`, sessions,
+    /// closed again, everybody else ended.
     /// Returns the transaction ids that this took.
     async fn reenter_databases(&self, datnames: &[String]) -> Result<Vec<u64>, ProviderError>;
 
     /// Waits for every backend that passed the check of `datallowconn` before the
-    /// closing and is still starting (`ALTER DATABASE … SET TABLESPACE` to its own, which takes
-    /// the lock that a starting backend holds).
+    /// closing and is still starting (`ALTER DATABASE … SET TABLESPACE` to its own, or without
+    /// superuser `RENAME` to its own name: either takes the lock that a starting backend holds).
     async fn await_starting_backends(&self) -> Result<(), ProviderError>;
 
     /// How many client backends began after `since`, on the server's own clock, apart from

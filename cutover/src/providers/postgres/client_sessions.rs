@@ -3,8 +3,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures_util::future::try_join_all;
 use pointsman_catalog::UnixMillis;
 use tokio::time::{Instant, sleep};
+use tokio_postgres::error::SqlState;
 
-use super::{control_sessions::ControlSessions, statements::identifier};
+use super::{control_sessions::ControlSessions, powers::Barrier, text::identifier};
 use crate::ports::{ProviderError, ReverseSlot};
 
 /// Every session on a server that is not one of the control sessions.
@@ -37,9 +38,13 @@ impl ClientSessions {
             .row(
                 "count new sessions",
                 "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
-                   AND datname IS NOT NULL AND pid <> ALL ($2) \
+                   AND datname IS NOT NULL AND pid <> ALL ($2) AND datname <> ALL ($3) \
                    AND backend_start > to_timestamp($1::float8 / 1000)",
-                &[&since, &self.control.own_pids()],
+                &[
+                    &since,
+                    &self.control.own_pids(),
+                    &self.control.powers.not_closable,
+                ],
             )
             .await?;
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
@@ -57,6 +62,7 @@ impl ClientSessions {
         let slots: Vec<&str> = spare.iter().map(|slot| slot.slot.as_str()).collect();
         let own = self.control.own_pids();
         let spare_workers = workers == Workers::Spare;
+        let powers = &self.control.powers;
         let mut signalled = BTreeSet::new();
         loop {
             let known: Vec<i32> = signalled.iter().copied().collect();
@@ -66,7 +72,14 @@ impl ClientSessions {
                 .rows(
                     "end its sessions",
                     END,
-                    &[&own, &slots, &spare_workers, &known],
+                    &[
+                        &own,
+                        &slots,
+                        &spare_workers,
+                        &powers.not_closable,
+                        &known,
+                        &powers.superuser,
+                    ],
                 )
                 .await?;
             signalled.extend(left.iter().map(|row| row.get::<_, i32>("pid")));
@@ -87,8 +100,14 @@ impl ClientSessions {
 
     /// See [`SessionControl::await_starting_backends`](crate::ports::SessionControl).
     pub(super) async fn await_starting(&self) -> Result<(), ProviderError> {
-        let what = "wait out starting sessions";
-        let rows = self.control.postgres.rows(what, TABLESPACES, &[]).await?;
+        match self.control.powers.barrier() {
+            Barrier::Tablespace => self.wait_by_tablespace().await,
+            Barrier::Rename => self.wait_by_rename().await,
+        }
+    }
+
+    async fn wait_by_tablespace(&self) -> Result<(), ProviderError> {
+        let rows = self.control.postgres.rows(WAIT, TABLESPACES, &[]).await?;
         let statements: Vec<String> = rows
             .iter()
             .map(|row| {
@@ -102,7 +121,26 @@ impl ClientSessions {
         // Each must be a message of its own; sent at once they cost one round trip.
         let waits = statements
             .iter()
-            .map(|sql| self.control.postgres.batch(what, sql));
+            .map(|sql| self.control.postgres.batch(WAIT, sql));
+        try_join_all(waits).await?;
+        Ok(())
+    }
+
+    /// A database cannot get the name that it has: the server says so once it has the lock, and
+    /// takes no transaction id for that. Unlike a move it may name the session's own database.
+    async fn wait_by_rename(&self) -> Result<(), ProviderError> {
+        let rows = self.control.postgres.rows(WAIT, RENAMED, &[]).await?;
+        let statements: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                let name = identifier(row.get(0));
+                format!("ALTER DATABASE {name} RENAME TO {name}")
+            })
+            .collect();
+        let waits = statements.iter().map(|sql| {
+            let taken = &SqlState::DUPLICATE_DATABASE;
+            self.control.postgres.refused(WAIT, sql, taken)
+        });
         try_join_all(waits).await?;
         Ok(())
     }
@@ -113,9 +151,13 @@ impl ClientSessions {
             .postgres
             .prepare("end its sessions", END)
             .await?;
+        let databases = match self.control.powers.barrier() {
+            Barrier::Tablespace => TABLESPACES,
+            Barrier::Rename => RENAMED,
+        };
         self.control
             .postgres
-            .rows("read its tablespaces", TABLESPACES, &[])
+            .rows("list what is to be waited for", databases, &[])
             .await?;
         self.left(&[]).await?;
         Ok(())
@@ -130,49 +172,79 @@ impl ClientSessions {
             .rows(
                 "look for sessions",
                 LEFT,
-                &[&self.control.own_pids(), &slots, &false],
+                &[
+                    &self.control.own_pids(),
+                    &slots,
+                    &false,
+                    &self.control.powers.not_closable,
+                    &self.control.powers.superuser,
+                ],
             )
             .await?;
         Ok(rows.iter().map(|row| row.get("description")).collect())
     }
 }
 
+const WAIT: &str = "wait out starting sessions";
+
 const TABLESPACES: &str = "SELECT d.datname::text, t.spcname::text FROM pg_database d \
      JOIN pg_tablespace t ON t.oid = d.dattablespace \
      WHERE NOT d.datallowconn AND d.datname <> 'postgres'";
 
+const RENAMED: &str = "SELECT datname::text FROM pg_database \
+     WHERE (NOT datallowconn OR datname = 'postgres') AND pg_has_role(datdba, 'USAGE')";
+
 /// A walsender with a database runs plain SQL as well, so it counts as a writer; the one
 /// that serves a spared slot does not while it streams. A background worker shows its own
 /// name as `backend_type`, so no list of types is complete: everything with a database
-/// counts.
+/// counts. Sessions in databases that cannot be closed do not: nobody can keep them out.
 macro_rules! left {
-    ($columns:literal, $end:literal) => {
+    ($columns:expr) => {
         concat!(
             "SELECT ",
             $columns,
             " FROM pg_stat_activity a WHERE a.datname IS NOT NULL AND a.pid <> ALL ($1) \
-              AND a.backend_type <> 'autovacuum worker' \
+              AND a.datname <> ALL ($4) AND a.backend_type IS DISTINCT FROM 'autovacuum worker' \
               AND NOT EXISTS (SELECT FROM pg_replication_slots s \
                 JOIN pg_stat_replication r ON r.pid = s.active_pid \
                 WHERE s.active_pid = a.pid AND s.slot_name = ANY ($2) AND r.state = 'streaming') \
               AND NOT ($3 AND EXISTS (SELECT FROM pg_stat_subscription w \
-                WHERE w.pid = a.pid AND w.subname = 'pointsman_rb'))",
-            $end
+                WHERE w.pid = a.pid AND w.subname = 'pointsman_rb'))"
         )
     };
 }
 
-const LEFT: &str = left!(
-    "format('%s %s of %s in %s (pid %s)', a.backend_type, coalesce(a.application_name, ''), \
-     a.usename, a.datname, a.pid) AS description",
-    ""
-);
+/// Only a superuser ends the sessions of superusers, and those without a role.
+/// <https://www.postgresql.org/docs/current/functions-admin.html>
+macro_rules! may_end {
+    ($superuser:literal) => {
+        concat!(
+            "(",
+            $superuser,
+            " OR EXISTS (SELECT FROM pg_roles r WHERE r.oid = a.usesysid AND NOT r.rolsuper))"
+        )
+    };
+}
 
-const END: &str = left!(
-    "a.pid, format('%s %s of %s in %s (pid %s)', a.backend_type, \
-     coalesce(a.application_name, ''), a.usename, a.datname, a.pid) AS description, \
-     CASE WHEN a.pid <> ALL ($4) THEN pg_terminate_backend(a.pid) END",
-    ""
-);
+macro_rules! description {
+    ($superuser:literal) => {
+        concat!(
+            "format('%s %s of %s in %s (pid %s)%s', a.backend_type, \
+               coalesce(a.application_name, ''), a.usename, a.datname, a.pid, CASE WHEN NOT ",
+            may_end!($superuser),
+            " THEN ', which only a superuser may end' END) AS description"
+        )
+    };
+}
+
+const LEFT: &str = left!(description!("$5"));
+
+const END: &str = left!(concat!(
+    "a.pid, ",
+    description!("$6"),
+    ", CASE WHEN a.pid <> ALL ($5) AND ",
+    may_end!("$6"),
+    " THEN pg_terminate_backend(a.pid) END"
+));
 
 const POLL: Duration = Duration::from_micros(500);

@@ -9,6 +9,7 @@ use pointsman_catalog::{FenceLevel, Server};
 
 use super::{
     connection::Connector,
+    powers::Powers,
     session::{Purpose, Session},
 };
 use crate::ports::{ControlId, FenceRecord, ProviderError};
@@ -21,22 +22,25 @@ pub(super) struct ControlSessions {
     pub(super) connector: Connector,
     pub(super) leader: ControlId,
     pub(super) postgres: Session,
+    pub(super) powers: Powers,
     databases: Mutex<BTreeMap<String, Arc<Session>>>,
 }
 
 impl ControlSessions {
-    /// Opens the session to `postgres`.
+    /// Opens the session to `postgres` and reads what it may do.
     pub(super) async fn open(
         connector: &Connector,
         server: &Server,
         leader: &ControlId,
     ) -> Result<Self, ProviderError> {
         let purpose = Purpose::Control(leader.clone());
+        let postgres = Session::open(connector, server, "postgres", &purpose).await?;
         Ok(Self {
             server: server.clone(),
             connector: connector.clone(),
             leader: leader.clone(),
-            postgres: Session::open(connector, server, "postgres", &purpose).await?,
+            powers: Powers::observe(&postgres).await?,
+            postgres,
             databases: Mutex::default(),
         })
     }

@@ -2,6 +2,7 @@
 //! every statement that a switch would run, built by the functions that build the real ones.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,13 +11,16 @@ use async_trait::async_trait;
 use pointsman_catalog::{Server, UnixMillis};
 
 use super::{
+    acl::{self, Acl},
     connection::Connector,
     identity,
     inspector::SqlInspector,
+    powers::{Barrier, Door, Powers},
     probe_sessions::SqlProbeSessions,
     record,
+    session::{Purpose, Session},
     statements::{
-        PUBLICATION, SUBSCRIPTION, close_databases, create_subscription, limit_databases, promote,
+        PUBLICATION, SUBSCRIPTION, admit_control, close_databases, create_subscription, promote,
         reopen_databases,
     },
 };
@@ -61,9 +65,22 @@ impl DatabaseProvider for RecordingProvider {
         server: &Server,
         _control: &ControlId,
     ) -> Result<ControlledServer, ProviderError> {
+        let session =
+            Session::open(&self.connector, server, "postgres", &Purpose::Preflight).await?;
+        let observed = identity::read(&session).await?;
+        let databases = observed.databases.iter();
+        let datnames: Vec<_> = databases
+            .map(|database| database.datname.as_str())
+            .collect();
+        let powers = Powers::observe(&session).await?;
+        let subscribe = powers.subscribe();
+        let publish = powers.publish();
+        let promote = powers.promote();
         let recording = Arc::new(RecordingServer {
             server: server.clone(),
-            observed: self.observe(server).await?,
+            acls: acl::read(&session, &datnames).await?,
+            observed,
+            powers,
             promoted: Mutex::new(None),
             recorder: self.recorder.clone(),
         });
@@ -72,10 +89,10 @@ impl DatabaseProvider for RecordingProvider {
             sessions: Ok(Arc::clone(&recording) as _),
             fence: Ok(Arc::clone(&recording) as _),
             replication: Ok(Arc::clone(&recording) as _),
-            guarded_promotion: Ok(Arc::clone(&recording) as _),
+            guarded_promotion: promote.map(|()| Arc::clone(&recording) as _),
             wal_proof: Ok(Arc::clone(&recording) as _),
-            reverse_publisher: Ok(Arc::clone(&recording) as _),
-            reverse_subscriber: Ok(Arc::clone(&recording) as _),
+            reverse_publisher: publish.map(|()| Arc::clone(&recording) as _),
+            reverse_subscriber: subscribe.map(|()| Arc::clone(&recording) as _),
             probe_table: Ok(Arc::clone(&recording) as _),
             preparation: Ok(recording),
         };
@@ -108,6 +125,8 @@ impl DatabaseProvider for RecordingProvider {
 struct RecordingServer {
     server: Server,
     observed: Observation,
+    powers: Powers,
+    acls: BTreeMap<String, Acl>,
     promoted: Mutex<Option<Lsn>>,
     recorder: Recorder,
 }
@@ -166,12 +185,16 @@ impl SessionControl for RecordingServer {
     }
 
     async fn reenter_databases(&self, datnames: &[String]) -> Result<Vec<u64>, ProviderError> {
-        self.note_all(&limit_databases(datnames));
+        self.note_all(&admit_control(datnames, &self.powers, &self.acls));
         Ok(Vec::new())
     }
 
     async fn await_starting_backends(&self) -> Result<(), ProviderError> {
-        self.note("ALTER DATABASE … SET TABLESPACE (its own), for each closed database");
+        let same = match self.powers.barrier() {
+            Barrier::Tablespace => "SET TABLESPACE (its own)",
+            Barrier::Rename => "RENAME TO (its own name, which is refused)",
+        };
+        self.note(format!("ALTER DATABASE … {same}, for each closed database"));
         Ok(())
     }
 
@@ -211,13 +234,15 @@ impl SessionControl for RecordingServer {
 impl Fence for RecordingServer {
     async fn close(&self, _fence: &FenceRecord) -> Result<FormerSettings, ProviderError> {
         let mut statements = vec!["INSERT INTO pointsman.fence …".to_owned()];
-        statements.extend(close_databases(&self.observed.databases));
+        let databases = &self.observed.databases;
+        statements.extend(close_databases(databases, &self.powers, &self.acls));
         self.note_all(&statements);
         if self.server.fence == pointsman_catalog::FenceLevel::SqlHba {
             self.note("COPY … TO pg_hba.conf (fenced); SELECT pg_reload_conf()");
         }
         Ok(FormerSettings {
             databases: self.observed.databases.clone(),
+            not_closable: self.powers.not_closable.clone(),
             ..FormerSettings::default()
         })
     }
@@ -258,10 +283,12 @@ impl Fence for RecordingServer {
         former: &FormerSettings,
         keep_closed: &[String],
     ) -> Result<Vec<u64>, ProviderError> {
-        let kept = |datname: &String| keep_closed.contains(datname);
+        let ours = |datname: &String| self.powers.owns(datname) && !keep_closed.contains(datname);
         let databases = former.databases.iter();
-        let mut statements =
-            reopen_databases(databases.filter(|database| !kept(&database.datname)));
+        let mut statements = reopen_databases(databases.filter(|database| ours(&database.datname)));
+        if self.powers.door() == Door::AccessList {
+            statements.push("GRANT … (each access list as it was)".to_owned());
+        }
         statements.push("DELETE FROM pointsman.fence …".to_owned());
         self.note_all(&statements);
         Ok(Vec::new())
@@ -308,7 +335,7 @@ impl GuardedPromotion for RecordingServer {
         deadline: UnixMillis,
     ) -> Result<PromoteAnswer, ProviderError> {
         let marker = token.marker.lsn;
-        self.note(promote(marker, deadline));
+        self.note(promote(marker, deadline, &self.powers.not_closable));
         *self.promoted.lock().unwrap_or_else(PoisonError::into_inner) = Some(marker);
         Ok(PromoteAnswer::Asked)
     }
@@ -389,6 +416,10 @@ impl ReversePublisher for RecordingServer {
             .collect())
     }
 
+    async fn left_out(&self, _datnames: &[String]) -> Result<Vec<String>, ProviderError> {
+        Ok(Vec::new())
+    }
+
     async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError> {
         self.note(format!("SELECT … FROM pg_sequences in {datname}"));
         Ok(Vec::new())
@@ -463,6 +494,16 @@ impl Preparation for RecordingServer {
             datnames.join(", ")
         ));
         Ok(Exempt::default())
+    }
+
+    async fn complete(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        if !self.powers.superuser {
+            self.note(format!(
+                "ALTER PUBLICATION {PUBLICATION} ADD TABLE …, for tables made since the start, in {}",
+                datnames.join(", ")
+            ));
+        }
+        Ok(())
     }
 
     async fn unprepare(&self, datnames: &[String]) -> Result<(), ProviderError> {

@@ -1,18 +1,25 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::future::try_join;
 
 use super::{
+    acl::{self, Acl},
+    admission::changeable,
     client_sessions::ClientSessions,
     control_sessions::ControlSessions,
     hba::HbaFile,
     identity::SqlIdentity,
+    powers::Door,
     record,
     statements::{close_databases, reopen_databases},
 };
 use crate::ports::{
-    AccessRules, Breach, Fence, FenceRecord, FormerSettings, Observe as _, ProviderError,
+    AccessRules, AclItem, Breach, Fence, FenceRecord, FormerSettings, Observe as _, ProviderError,
     ReverseSlot,
 };
 
@@ -29,11 +36,61 @@ impl SqlFence {
     /// Parses, plans and loads what the pause will use.
     pub(super) async fn warm_up(&self) -> Result<(), ProviderError> {
         let nothing: [&str; 0] = [];
-        self.control
-            .postgres
-            .rows("read its databases", BREACHES, &[&nothing.as_slice()])
+        let nothing = nothing.as_slice();
+        let postgres = &self.control.postgres;
+        postgres
+            .rows("read its databases", BREACHES, &[&nothing, &nothing, &""])
             .await?;
+        if self.control.powers.door() == Door::AccessList {
+            acl::read(postgres, nothing).await?;
+        }
         Ok(())
+    }
+
+    /// What gives the access lists of `former` back, those of `keep_closed` apart.
+    async fn restore_acls(
+        &self,
+        former: &FormerSettings,
+        keep_closed: &[String],
+    ) -> Result<Vec<String>, ProviderError> {
+        let restored = || {
+            let lists = former.acls.iter();
+            lists.filter(|(datname, _)| !keep_closed.contains(datname))
+        };
+        let datnames: Vec<&str> = restored().map(|(datname, _)| datname.as_str()).collect();
+        if datnames.is_empty() {
+            return Ok(Vec::new());
+        }
+        let postgres = &self.control.postgres;
+        let lists = restored().map(|(_, items)| items.as_slice());
+        let (now, there) = try_join(
+            acl::read(postgres, &datnames),
+            acl::roles_left(postgres, lists),
+        )
+        .await?;
+        let statements = restored().filter_map(|(datname, items)| {
+            let now = now.get(datname)?;
+            Some(now.restore(datname, &acl::of_roles(items, &there)))
+        });
+        Ok(statements.flatten().collect())
+    }
+}
+
+fn items(acls: &BTreeMap<String, Acl>) -> BTreeMap<String, Vec<AclItem>> {
+    let lists = acls.iter();
+    lists
+        .map(|(datname, acl)| (datname.clone(), acl.items.clone()))
+        .collect()
+}
+
+/// How strangers are kept out of `postgres` by this fence.
+fn door_of_postgres(former: &FormerSettings) -> &'static str {
+    if former.acls.contains_key("postgres") {
+        "access list"
+    } else if former.not_closable.iter().any(|name| name == "postgres") {
+        ""
+    } else {
+        "limit"
     }
 }
 
@@ -45,6 +102,7 @@ impl Fence for SqlFence {
             self.identity.observe(),
         )
         .await?;
+        let acls = changeable(&self.control, &observed.databases).await?;
         let recorded = records
             .into_iter()
             .find(|found| found.server == fence.server);
@@ -63,6 +121,8 @@ impl Fence for SqlFence {
                 databases: observed.databases.clone(),
                 hba: self.hba.read().await?,
                 xids: Vec::new(),
+                acls: items(&acls),
+                not_closable: self.control.powers.not_closable.clone(),
             },
         };
         let full = FenceRecord {
@@ -70,7 +130,8 @@ impl Fence for SqlFence {
             ..fence.clone()
         };
         let mut statements = vec![record::write(&full)?];
-        statements.extend(close_databases(&observed.databases));
+        let powers = &self.control.powers;
+        statements.extend(close_databases(&observed.databases, powers, &acls));
         let xid = self
             .control
             .postgres
@@ -88,16 +149,18 @@ impl Fence for SqlFence {
         record: &FenceRecord,
         spare: &[ReverseSlot],
     ) -> Result<Vec<Breach>, ProviderError> {
-        let known: Vec<&str> = record
-            .former
+        let former = &record.former;
+        let known: Vec<&str> = former
             .databases
             .iter()
             .map(|database| database.datname.as_str())
             .collect();
         let (rows, sessions) = try_join(
-            self.control
-                .postgres
-                .rows("prove its fence", BREACHES, &[&known]),
+            self.control.postgres.rows(
+                "prove its fence",
+                BREACHES,
+                &[&known, &former.not_closable, &door_of_postgres(former)],
+            ),
             self.clients.left(spare),
         )
         .await?;
@@ -133,11 +196,15 @@ impl Fence for SqlFence {
         keep_closed: &[String],
     ) -> Result<Vec<u64>, ProviderError> {
         let there = self.identity.observe().await?.databases;
-        let exists = |datname: &String| there.iter().any(|database| database.datname == *datname);
+        let there: BTreeSet<_> = there.iter().map(|database| &database.datname).collect();
+        let powers = &self.control.powers;
         let databases = former.databases.iter().filter(|database| {
-            exists(&database.datname) && !keep_closed.contains(&database.datname)
+            let datname = &database.datname;
+            let ours = powers.owns(datname) && !former.not_closable.contains(datname);
+            ours && there.contains(datname) && !keep_closed.contains(datname)
         });
         let mut statements = reopen_databases(databases);
+        statements.extend(self.restore_acls(former, keep_closed).await?);
         statements.push(record::delete(&self.control.leader.migration));
         let xid = self
             .control
@@ -149,10 +216,15 @@ impl Fence for SqlFence {
 }
 
 const BREACHES: &str = "SELECT format('database %s is open', datname) FROM pg_database \
-       WHERE datallowconn AND datname <> 'postgres' \
+       WHERE datallowconn AND datname <> 'postgres' AND datname <> ALL ($2) \
      UNION ALL SELECT format('database %s was created after the fence', datname) \
        FROM pg_database WHERE datname <> ALL ($1) \
      UNION ALL SELECT format('database postgres has connection limit %s', datconnlimit) \
-       FROM pg_database WHERE datname = 'postgres' AND datconnlimit <> 0 \
+       FROM pg_database WHERE $3 = 'limit' AND datname = 'postgres' AND datconnlimit <> 0 \
+     UNION ALL SELECT format('%s may connect to database postgres', \
+         CASE a.grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee) END) \
+       FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a \
+       WHERE $3 = 'access list' AND d.datname = 'postgres' AND a.privilege_type = 'CONNECT' \
+         AND a.grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user) \
      UNION ALL SELECT format('prepared transaction %s of %s survives every fence', gid, owner) \
-       FROM pg_prepared_xacts";
+       FROM pg_prepared_xacts WHERE database <> ALL ($2)";

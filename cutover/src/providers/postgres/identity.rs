@@ -28,7 +28,11 @@ impl SqlIdentity {
 
     /// Where this timeline began. A primary that was restarted since its promotion has
     /// forgotten where its recovery ended; the history file has not.
+    /// A role that may not read files does not learn it.
     async fn read_fork(&self, timeline: u32) -> Result<Option<Lsn>, ProviderError> {
+        if !self.control.powers.read_files {
+            return Ok(None);
+        }
         let path = format!("pg_wal/{timeline:08X}.history");
         let row = self
             .control
@@ -66,7 +70,7 @@ pub(super) async fn look_at(
 
 /// The timeline of a primary is read from its insert position: right after a promotion
 /// `pg_control_checkpoint()` still says the former one.
-async fn read(session: &Session) -> Result<Observation, ProviderError> {
+pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError> {
     let (row, databases) = futures_util::future::try_join(
         session.row("observe it", IDENTITY, &[]),
         session.rows("list its databases", DATABASES, &[]),

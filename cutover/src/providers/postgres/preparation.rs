@@ -3,8 +3,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    control_sessions::ControlSessions, hba::HbaFile, identity::SqlIdentity, record,
-    session::Session, statements::PUBLICATION,
+    admission::rehearse, control_sessions::ControlSessions, hba::HbaFile, identity::SqlIdentity,
+    publication, record, session::Session, statements::PUBLICATION,
 };
 use crate::ports::{Exempt, Observe as _, Preparation, ProviderError};
 
@@ -21,28 +21,18 @@ impl SqlPreparation {
         self.hba.read().await?;
         let what = "make the fence table";
         self.control.postgres.batch(what, record::CREATE).await?;
-        let walinspect = "CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA pointsman";
-        self.control
-            .postgres
-            .batch("make extension pg_walinspect", walinspect)
-            .await?;
+        // Only a superuser can make it; where a DBA has, it serves all the same.
+        if self.control.powers.superuser {
+            let walinspect = "CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA pointsman";
+            self.control
+                .postgres
+                .batch("make extension pg_walinspect", walinspect)
+                .await?;
+        }
         for datname in datnames {
             let session = self.control.database(datname)?;
             session.batch("make the probe table", CREATE_PROBE).await?;
-            let there = session
-                .row(
-                    "look for the publication",
-                    "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)",
-                    &[&PUBLICATION],
-                )
-                .await?;
-            if !there.get::<_, bool>(0) {
-                let sql = format!(
-                    "CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES \
-                     WITH (publish_via_partition_root = true)"
-                );
-                session.batch("make the publication", &sql).await?;
-            }
+            publication::make(&session, &self.control.powers).await?;
         }
         Ok(())
     }
@@ -53,7 +43,8 @@ impl SqlPreparation {
         let mut filenodes = filenodes(&self.control.postgres).await?;
         for database in self.identity.observe().await?.databases {
             let datname = database.datname;
-            if !database.allow_connections || datname == "postgres" {
+            let ours = self.control.powers.owns(&datname);
+            if !ours || !database.allow_connections || datname == "postgres" {
                 continue;
             }
             if datnames.contains(&datname) {
@@ -75,8 +66,17 @@ impl SqlPreparation {
 #[async_trait]
 impl Preparation for SqlPreparation {
     async fn prepare(&self, datnames: &[String]) -> Result<Exempt, ProviderError> {
+        rehearse(&self.control, &self.identity.observe().await?.databases).await?;
         self.make_tables_and_publications(datnames).await?;
         self.exempt_filenodes(datnames).await
+    }
+
+    async fn complete(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        rehearse(&self.control, &self.identity.observe().await?.databases).await?;
+        for datname in datnames {
+            publication::complete(&*self.control.database(datname)?).await?;
+        }
+        Ok(())
     }
 
     async fn unprepare(&self, datnames: &[String]) -> Result<(), ProviderError> {

@@ -28,7 +28,8 @@ impl GuardedPromotion for SqlPromotion {
         token: FenceToken,
         deadline: UnixMillis,
     ) -> Result<PromoteAnswer, ProviderError> {
-        let statement = promote(token.marker.lsn, deadline);
+        let not_closable = &self.control.powers.not_closable;
+        let statement = promote(token.marker.lsn, deadline, not_closable);
         let answer = self
             .control
             .postgres

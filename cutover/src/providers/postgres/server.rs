@@ -16,9 +16,9 @@ use super::{
     session_control::{SqlSessions, Warmed},
     wal::SqlWalProof,
 };
-use crate::ports::Roles;
+use crate::ports::{GuardedPromotion, Offer, ReversePublisher, ReverseSubscriber, Roles};
 
-/// A server that is reached by SQL has every role.
+/// A server that is reached by SQL has every role that its control role may play.
 pub(super) fn roles(control: ControlSessions) -> Roles {
     let control = Arc::new(control);
     let clients = ClientSessions::new(Arc::clone(&control));
@@ -44,23 +44,31 @@ pub(super) fn roles(control: ControlSessions) -> Roles {
             publisher: Arc::clone(&publisher),
         },
     });
-    Roles {
-        observe: Arc::new(identity.clone()),
-        sessions: Ok(Arc::clone(&sessions) as _),
-        fence: Ok(fence),
-        replication: Ok(Arc::clone(&replication) as _),
-        guarded_promotion: Ok(Arc::new(SqlPromotion {
-            control: Arc::clone(&control),
-            identity: identity.clone(),
-            replication,
-        })),
-        wal_proof: Ok(wal),
-        reverse_publisher: Ok(publisher),
-        reverse_subscriber: Ok(Arc::new(SqlReverseSubscriber {
+    let powers = &control.powers;
+    let publisher: Offer<dyn ReversePublisher> = powers.publish().map(|()| publisher as _);
+    let subscriber: Offer<dyn ReverseSubscriber> = powers.subscribe().map(|()| {
+        Arc::new(SqlReverseSubscriber {
             control: Arc::clone(&control),
             clients,
-            sessions,
-        })),
+            sessions: Arc::clone(&sessions),
+        }) as _
+    });
+    let promotion: Offer<dyn GuardedPromotion> = powers.promote().map(|()| {
+        Arc::new(SqlPromotion {
+            control: Arc::clone(&control),
+            identity: identity.clone(),
+            replication: Arc::clone(&replication),
+        }) as _
+    });
+    Roles {
+        observe: Arc::new(identity.clone()),
+        sessions: Ok(sessions as _),
+        fence: Ok(fence),
+        replication: Ok(replication as _),
+        guarded_promotion: promotion,
+        wal_proof: Ok(wal),
+        reverse_publisher: publisher,
+        reverse_subscriber: subscriber,
         probe_table: Ok(Arc::new(SqlProbeTable::new(Arc::clone(&control)))),
         preparation: Ok(Arc::new(SqlPreparation {
             control,

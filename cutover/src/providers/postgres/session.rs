@@ -18,7 +18,7 @@ use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, error::SqlState
 
 use super::{
     connection::{ConnectError, Connector, Login, Way, chain},
-    statements::own_transaction,
+    own_transaction::own_transaction,
 };
 use crate::ports::{ControlId, ProviderError, Tried};
 
@@ -194,6 +194,30 @@ impl Session {
                 row.get(0).map(str::to_owned)
             })
             .collect())
+    }
+
+    /// One statement whose end is the server's refusal with `code`.
+    pub(super) async fn refused(
+        &self,
+        what: &str,
+        sql: &str,
+        code: &SqlState,
+    ) -> Result<(), ProviderError> {
+        let answer = async {
+            match self.client.simple_query(sql).await {
+                Ok(_) => Ok(false),
+                Err(error) if error.code() == Some(code) => Ok(true),
+                Err(error) => Err(error),
+            }
+        };
+        if self.bounded(what, answer).await? {
+            return Ok(());
+        }
+        Err(ProviderError::Failed {
+            server: self.server.clone(),
+            what: what.to_owned(),
+            reason: format!("it was not refused with {}", code.code()),
+        })
     }
 
     /// `statements` in one transaction and one round trip, which notes that it is the engine's

@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use pointsman_catalog::UnixMillis;
 
 use super::{
+    admission::admit,
     client_sessions::{ClientSessions, Workers},
     control_sessions::ControlSessions,
     fence::SqlFence,
     identity::SqlIdentity,
     replication::SqlReplication,
     reverse::SqlReversePublisher,
-    statements::{close_named, limit_databases},
+    statements::close_named,
     wal::SqlWalProof,
 };
 use crate::ports::{
@@ -54,14 +55,10 @@ impl SessionControl for SqlSessions {
         self.warmed.warm_up(datnames).await
     }
 
-    /// Sessions into closed databases of a promoted server: superusers are let in, everybody
-    /// else is kept out by the limit, and the databases are closed again behind them.
+    /// Sessions into closed databases of a promoted server: the control role and superusers are
+    /// let in, everybody else is kept out, and the databases are closed again behind them.
     async fn reenter_databases(&self, datnames: &[String]) -> Result<Vec<u64>, ProviderError> {
-        let opened = self
-            .control
-            .postgres
-            .transaction("let the control role in again", &limit_databases(datnames))
-            .await?;
+        let opened = admit(&self.control, "let the control role in again", datnames).await?;
         let entered = self.open_databases(datnames).await;
         let shut = self
             .control

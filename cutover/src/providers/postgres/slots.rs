@@ -18,19 +18,20 @@ pub(super) async fn drop_named(
     loop {
         let rows = control
             .postgres
-            .rows(
-                what,
-                "SELECT slot_name::text, active_pid, \
-                   CASE WHEN active_pid IS NOT NULL THEN pg_terminate_backend(active_pid) END \
-                 FROM pg_replication_slots WHERE slot_name = ANY ($1)",
-                &[&slots],
-            )
+            .rows(what, SLOTS, &[&slots, &control.powers.superuser])
             .await?;
         if rows.is_empty() {
             return Ok(());
         }
         for row in rows {
             let (slot, pid): (String, Option<i32>) = (row.get(0), row.get(1));
+            let may_end: bool = row.get(2);
+            if let Some(pid) = pid.filter(|_| !may_end) {
+                found = format!(
+                    "slot {slot} is used by a superuser's walsender (pid {pid}), which only a \
+                     superuser may end"
+                );
+            }
             if pid.is_none() {
                 // Its consumer may come back in between: then the next round ends it again.
                 let drop = "SELECT pg_drop_replication_slot($1)";
@@ -45,6 +46,14 @@ pub(super) async fn drop_named(
         sleep(POLL).await;
     }
 }
+
+/// Ends the walsenders too, those of superusers apart, which only superusers may end.
+const SLOTS: &str = "SELECT s.slot_name::text, s.active_pid, e.may_end, \
+       CASE WHEN e.may_end THEN pg_terminate_backend(s.active_pid) END \
+     FROM pg_replication_slots s, LATERAL (SELECT s.active_pid IS NOT NULL AND ($2 OR EXISTS ( \
+       SELECT FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid \
+       WHERE a.pid = s.active_pid AND NOT r.rolsuper))) AS e (may_end) \
+     WHERE s.slot_name = ANY ($1)";
 
 const DROP: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);

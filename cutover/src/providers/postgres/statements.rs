@@ -1,24 +1,47 @@
 //! The statements of a switch as text, one place for those that run and those that are
 //! only shown.
 
+use std::collections::BTreeMap;
+
 use pointsman_catalog::UnixMillis;
 
+use super::{
+    acl::Acl,
+    powers::{Door, Powers},
+};
 use crate::{Lsn, ports::DatabaseSettings};
 
-/// Closes every database but `postgres`, which recovery needs and which is limited instead.
-pub(super) fn close_databases(databases: &[DatabaseSettings]) -> Vec<String> {
-    databases
-        .iter()
-        .filter(|database| database.allow_connections)
-        .map(|database| {
-            let name = identifier(&database.datname);
-            if database.datname == "postgres" {
-                format!("ALTER DATABASE {name} CONNECTION LIMIT 0")
-            } else {
-                format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+pub(super) use super::text::{identifier, literal};
+
+/// Closes every database that the control role owns but `postgres`, which recovery needs and
+/// which is shut to everybody else instead.
+pub(super) fn close_databases(
+    databases: &[DatabaseSettings],
+    powers: &Powers,
+    acls: &BTreeMap<String, Acl>,
+) -> Vec<String> {
+    let mut statements = Vec::new();
+    for database in databases {
+        if !database.allow_connections || !powers.owns(&database.datname) {
+            continue;
+        }
+        let name = identifier(&database.datname);
+        if database.datname != "postgres" {
+            statements.push(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+            continue;
+        }
+        match powers.door() {
+            Door::Limit => {
+                statements.push(format!("ALTER DATABASE {name} CONNECTION LIMIT 0"));
             }
-        })
-        .collect()
+            Door::AccessList => {
+                let acl = acls.get(&database.datname);
+                let shut = acl.map(|acl| acl.shut(&database.datname, &powers.role));
+                statements.extend(shut.unwrap_or_default());
+            }
+        }
+    }
+    statements
 }
 
 /// Gives databases their former settings back.
@@ -41,17 +64,28 @@ pub(super) fn reopen_databases<'a>(
         .collect()
 }
 
-/// Lets superusers in and nobody else.
-pub(super) fn limit_databases(datnames: &[String]) -> Vec<String> {
-    datnames
-        .iter()
-        .map(|datname| {
-            format!(
-                "ALTER DATABASE {} ALLOW_CONNECTIONS true CONNECTION LIMIT 0",
-                identifier(datname)
-            )
-        })
-        .collect()
+/// Lets the control role and superusers in, and nobody else.
+pub(super) fn admit_control(
+    datnames: &[String],
+    powers: &Powers,
+    acls: &BTreeMap<String, Acl>,
+) -> Vec<String> {
+    let mut statements = Vec::new();
+    for datname in datnames {
+        let open = format!(
+            "ALTER DATABASE {} ALLOW_CONNECTIONS true",
+            identifier(datname)
+        );
+        match powers.door() {
+            Door::Limit => statements.push(format!("{open} CONNECTION LIMIT 0")),
+            Door::AccessList => {
+                let shut = acls.get(datname).map(|acl| acl.shut(datname, &powers.role));
+                statements.extend(shut.unwrap_or_default());
+                statements.push(open);
+            }
+        }
+    }
+    statements
 }
 
 /// Closes the named databases again.
@@ -106,38 +140,24 @@ fn subscription_options(slot: &str) -> String {
     )
 }
 
-/// Makes the transaction that it stands in known as the engine's own, on this server and on
-/// those that replay it. Proofs that nobody wrote do not count it.
-pub(super) fn own_transaction(what: &str) -> String {
-    format!(
-        "INSERT INTO pointsman.transactions (what) VALUES ({})",
-        literal(what)
-    )
-}
-
-/// A quoted identifier.
-pub(super) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A quoted literal. Backslashes need the `E` form, which does not depend on
-/// `standard_conforming_strings`.
-pub(super) fn literal(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    if quoted.contains('\\') {
-        format!("E'{}'", quoted.replace('\\', "\\\\"))
-    } else {
-        format!("'{quoted}'")
-    }
-}
-
 /// The statement that promotes, guarded by the server itself: a late one refuses. One
 /// message carries all of it, so it arrives whole or not at all.
-pub(super) fn promote(marker: Lsn, deadline: UnixMillis) -> String {
+///
+/// Databases that the control role cannot close (`not_closable`) are no condition.
+pub(super) fn promote(marker: Lsn, deadline: UnixMillis, not_closable: &[String]) -> String {
+    let left_open: Vec<_> = not_closable.iter().map(|name| literal(name)).collect();
+    let open = if left_open.is_empty() {
+        "datallowconn AND datname <> 'postgres'".to_owned()
+    } else {
+        format!(
+            "datallowconn AND datname NOT IN ('postgres', {})",
+            left_open.join(", ")
+        )
+    };
     format!(
         "SELECT CASE WHEN pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= '{marker}' \
          AND clock_timestamp() < to_timestamp({deadline}::numeric / 1000) \
-         AND NOT EXISTS (SELECT FROM pg_database WHERE datallowconn AND datname <> 'postgres') \
+         AND NOT EXISTS (SELECT FROM pg_database WHERE {open}) \
          THEN pg_promote(false) END"
     )
 }
@@ -154,30 +174,101 @@ pub(super) const SUBSCRIPTION: &str = "pointsman_rb";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::AclItem;
 
-    #[test]
-    fn names_and_texts_are_quoted() {
-        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
-        assert_eq!(literal("it's"), "'it''s'");
-        assert_eq!(literal("a\\b"), "E'a\\\\b'");
-    }
-
-    #[test]
-    fn postgres_is_limited_and_never_closed() {
-        let database = |datname: &str, allow_connections| DatabaseSettings {
+    fn database(datname: &str, allow_connections: bool) -> DatabaseSettings {
+        DatabaseSettings {
             datname: datname.to_owned(),
             oid: 1,
             allow_connections,
             connection_limit: -1,
             is_template: false,
+        }
+    }
+
+    fn superuser() -> Powers {
+        Powers {
+            superuser: true,
+            ..Powers::default()
+        }
+    }
+
+    /// Owns what RDS gives its master user, as a role without superuser.
+    fn master() -> Powers {
+        let owned = ["app", "postgres", "template1"].map(str::to_owned);
+        Powers {
+            role: "master".to_owned(),
+            owned: owned.into(),
+            not_closable: vec!["rdsadmin".to_owned()],
+            ..Powers::default()
+        }
+    }
+
+    fn default_acl() -> Acl {
+        let item = |grantee: Option<&str>, privileges: &str| AclItem {
+            grantee: grantee.map(str::to_owned),
+            grantor: "master".to_owned(),
+            privileges: privileges.to_owned(),
         };
+        Acl {
+            owner: "master".to_owned(),
+            items: vec![item(None, "Tc"), item(Some("master"), "CTc")],
+        }
+    }
+
+    #[test]
+    fn without_superuser_postgres_is_shut_by_its_access_list_and_strangers_are_left_alone() {
+        let databases = ["app", "postgres", "rdsadmin"].map(|name| database(name, true));
+        let acls = BTreeMap::from([("postgres".to_owned(), default_acl())]);
+        let statements = close_databases(&databases, &master(), &acls);
+        let [close, revoke, check] = statements.as_slice() else {
+            panic!("{statements:?}");
+        };
+        assert_eq!(close, "ALTER DATABASE \"app\" ALLOW_CONNECTIONS false");
+        assert_eq!(
+            revoke,
+            "REVOKE CONNECT ON DATABASE \"postgres\" FROM PUBLIC CASCADE"
+        );
+        assert!(check.starts_with("DO "), "{check}");
+    }
+
+    #[test]
+    fn without_superuser_nobody_else_is_admitted_before_the_database_opens() {
+        let acls = BTreeMap::from([("app".to_owned(), default_acl())]);
+        let statements = admit_control(&["app".to_owned()], &master(), &acls);
+        assert_eq!(
+            statements.last().unwrap(),
+            "ALTER DATABASE \"app\" ALLOW_CONNECTIONS true"
+        );
+        assert!(
+            statements[0].starts_with("REVOKE CONNECT"),
+            "{statements:?}"
+        );
+        assert_eq!(
+            admit_control(&["app".to_owned()], &superuser(), &BTreeMap::new()),
+            ["ALTER DATABASE \"app\" ALLOW_CONNECTIONS true CONNECTION LIMIT 0"]
+        );
+    }
+
+    #[test]
+    fn the_guard_of_a_promotion_names_what_cannot_be_closed_and_nothing_else() {
+        let guard = |not_closable: &[String]| promote(Lsn(1), UnixMillis(2), not_closable);
+        assert!(guard(&[]).contains("WHERE datallowconn AND datname <> 'postgres')"));
+        assert!(
+            guard(&["rdsadmin".to_owned()])
+                .contains("WHERE datallowconn AND datname NOT IN ('postgres', 'rdsadmin'))")
+        );
+    }
+
+    #[test]
+    fn postgres_is_limited_and_never_closed() {
         let databases = [
             database("app", true),
             database("postgres", true),
             database("template0", false),
         ];
         assert_eq!(
-            close_databases(&databases),
+            close_databases(&databases, &superuser(), &BTreeMap::new()),
             [
                 "ALTER DATABASE \"app\" ALLOW_CONNECTIONS false",
                 "ALTER DATABASE \"postgres\" CONNECTION LIMIT 0",

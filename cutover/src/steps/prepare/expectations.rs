@@ -8,7 +8,8 @@ use crate::{
 };
 
 /// Every role that a switch and its way back need: what is missing must show before anything
-/// is held.
+/// is held. Without a subscriber there is a switch, and no way back without loss after its first
+/// write; the record says so.
 pub(super) fn expect_roles(both: &Both) -> Result<(), MissingRole> {
     let Both { source, target } = both;
     for server in [source, target] {
@@ -19,7 +20,6 @@ pub(super) fn expect_roles(both: &Both) -> Result<(), MissingRole> {
         server.probe_table()?;
     }
     source.preparation()?;
-    source.reverse_subscriber()?;
     target.reverse_publisher()?;
     target.preparation()?;
     Ok(())

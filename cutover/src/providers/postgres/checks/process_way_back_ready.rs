@@ -4,24 +4,39 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::place::Place;
-use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement, Moment};
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement, Moment, count};
 
 #[derive(Debug)]
 pub(super) struct WayBackReady;
 
 const SPEC: CheckSpec = CheckSpec::block_for_way_back("C85", "process.way-back-ready");
 
+/// The publication, if there is one, and the tables that neither it carries nor the control role
+/// could add: only their owner may, and without a replica identity UPDATE would fail on them.
 const REVERSE_PUBLICATION: &str = "
-SELECT pubname::text AS pubname, puballtables AS all_tables, pubviaroot AS via_root,
-       pubinsert AND pubupdate AND pubdelete AND pubtruncate AS publishes_all
-FROM pg_publication WHERE pubname = 'pointsman_rb'";
+SELECT p.pubname::text AS pubname, coalesce(p.puballtables, r.rolsuper) AS all_tables, p.pubviaroot AS via_root,
+       p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AS publishes_all,
+       ARRAY(SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE NOT coalesce(p.puballtables, r.rolsuper) AND c.relkind = 'r' AND c.relpersistence = 'p'
+               AND n.nspname !~ '^(pg_|information_schema$)'
+               AND NOT EXISTS (SELECT FROM pg_publication_tables t WHERE t.pubname = 'pointsman_rb'
+                                AND t.schemaname = n.nspname AND t.tablename = c.relname)
+               AND NOT (pg_has_role(c.relowner, 'USAGE')
+                 AND (c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
+                   AND i.indimmediate AND CASE c.relreplident WHEN 'd' THEN i.indisprimary
+                     WHEN 'i' THEN i.indisreplident ELSE false END)))
+             ORDER BY 1) AS left_out
+FROM pg_roles r LEFT JOIN pg_publication p ON p.pubname = 'pointsman_rb' WHERE r.rolname = current_user";
 
 #[derive(Debug, Deserialize, Serialize)]
 struct ReversePublication {
-    pubname: String,
+    /// `None` where there is none yet.
+    pubname: Option<String>,
+    /// Of one that is still to be made: whether the control role may publish all tables.
     all_tables: bool,
-    via_root: bool,
-    publishes_all: bool,
+    via_root: Option<bool>,
+    publishes_all: Option<bool>,
+    left_out: Vec<String>,
 }
 
 #[async_trait]
@@ -44,16 +59,25 @@ impl Check for WayBackReady {
 
 /// The publication need not exist before `start`; afterwards the reverse slots need it.
 fn judge(datname: &str, rows: &[ReversePublication], moment: Moment) -> Judgement {
-    let reason = match (rows.first(), moment) {
+    let row = rows.first();
+    if let Some(left_out) = row.filter(|row| !row.left_out.is_empty()) {
+        return judge_left_out(datname, &left_out.left_out).with(rows);
+    }
+    let there = row.filter(|row| row.pubname.is_some());
+    let reason = match (there, moment) {
         (None, Moment::Pre) => {
             return Judgement::pass(format!(
                 "{datname} has no publication pointsman_rb yet; starting the migration makes it"
             ));
         }
         (None, Moment::Switch) => "is missing",
-        (Some(row), _) if !row.all_tables => "is not FOR ALL TABLES",
-        (Some(row), _) if !row.via_root => "is not made with publish_via_partition_root",
-        (Some(row), _) if !row.publishes_all => {
+        (Some(row), _) if row.all_tables && row.via_root != Some(true) => {
+            "is not made with publish_via_partition_root"
+        }
+        (Some(row), _) if !row.all_tables && row.via_root != Some(false) => {
+            "names its tables and is made with publish_via_partition_root"
+        }
+        (Some(row), _) if row.publishes_all != Some(true) => {
             "does not publish all of insert, update, delete and truncate"
         }
         (Some(_), _) => {
@@ -67,10 +91,23 @@ fn judge(datname: &str, rows: &[ReversePublication], moment: Moment) -> Judgemen
         format!(
             "publication pointsman_rb of {datname} {reason}: there would be no lossless way back"
         ),
-        "drop it, and start the migration (again), which makes it: CREATE PUBLICATION pointsman_rb \
-         FOR ALL TABLES WITH (publish_via_partition_root = true)",
+        "drop it, and start the migration (again), which makes it",
     )
     .with(rows)
+}
+
+/// The reverse stream would run and leave these out.
+fn judge_left_out(datname: &str, tables: &[String]) -> Judgement {
+    let first = tables.first().map(String::as_str).unwrap_or_default();
+    Judgement::fail(
+        format!(
+            "publication pointsman_rb cannot carry {} of {datname} (first: {first}): there would be \
+             no lossless way back",
+            count(tables.len(), "table"),
+        ),
+        "make the control role a member of the tables' owners, and give each table a primary key \
+         or another replica identity; or use a superuser as the control role",
+    )
 }
 
 #[cfg(test)]
@@ -80,19 +117,41 @@ mod tests {
     use super::*;
     use crate::{checks::Grade, providers::postgres::checks::place::rows};
 
+    fn result(rows: &[ReversePublication], moment: Moment) -> Grade {
+        judge("orders", rows, moment).grade
+    }
+
     #[test]
     fn the_publication_must_exist_from_arming_on_and_always_be_whole() {
-        let result = |rows: &[ReversePublication], moment| judge("orders", rows, moment).grade;
-        let whole = json!(
-            [{"pubname": "pointsman_rb", "all_tables": true, "via_root": true, "publishes_all": true}]
-        );
-        assert_eq!(result(&[], Moment::Pre), Grade::Pass);
-        assert_eq!(result(&[], Moment::Switch), Grade::Fail);
+        let whole = json!([{
+            "pubname": "pointsman_rb", "all_tables": true, "via_root": true,
+            "publishes_all": true, "left_out": []
+        }]);
+        let none: Vec<ReversePublication> = rows(json!([{
+            "pubname": null, "all_tables": true, "via_root": null, "publishes_all": null,
+            "left_out": []
+        }]));
+        assert_eq!(result(&none, Moment::Pre), Grade::Pass);
+        assert_eq!(result(&none, Moment::Switch), Grade::Fail);
         assert_eq!(result(&rows(whole.clone()), Moment::Switch), Grade::Pass);
         for part in ["all_tables", "via_root", "publishes_all"] {
             let mut partial = whole.clone();
             partial[0][part] = json!(false);
             assert_eq!(result(&rows(partial), Moment::Pre), Grade::Fail, "{part}");
         }
+    }
+
+    #[test]
+    fn a_list_of_tables_passes_when_nothing_is_left_out() {
+        let listed = |left_out: &[&str]| -> Vec<ReversePublication> {
+            rows(json!([{
+                "pubname": "pointsman_rb", "all_tables": false, "via_root": false,
+                "publishes_all": true, "left_out": left_out
+            }]))
+        };
+        assert_eq!(result(&listed(&[]), Moment::Switch), Grade::Pass);
+        let judgement = judge("orders", &listed(&["public.t"]), Moment::Switch);
+        assert_eq!(judgement.grade, Grade::Fail);
+        assert!(judgement.message.contains("public.t"), "{judgement:?}");
     }
 }

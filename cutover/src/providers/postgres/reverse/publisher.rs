@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use tokio_postgres::types::PgLsn;
 
-use super::super::{control_sessions::ControlSessions, session::Session, slots};
+use super::super::{control_sessions::ControlSessions, publication, session::Session, slots};
 use crate::{
     Lsn,
     ports::{ProviderError, ReversePublisher, ReverseSlot, SequenceValue, SlotProgress},
@@ -28,6 +28,7 @@ impl SqlReversePublisher {
             let session = self.control.database(datname)?;
             session.rows(what, FIND_SLOT, &[]).await?;
             session.prepare(what, CREATE_SLOT).await?;
+            publication::left_out(&session).await?;
         }
         Ok(())
     }
@@ -77,18 +78,38 @@ impl ReversePublisher for SqlReversePublisher {
             .collect())
     }
 
-    /// A sequence that was never used has no last value: its start value is next.
+    async fn left_out(&self, datnames: &[String]) -> Result<Vec<String>, ProviderError> {
+        self.control.open_databases(datnames).await?;
+        let tables = async |datname: &String| {
+            let session = self.control.database(datname)?;
+            let tables = publication::left_out(&session).await?;
+            Ok::<_, ProviderError>(
+                tables
+                    .into_iter()
+                    .map(|table| format!("{datname}.{table}"))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let found = try_join_all(datnames.iter().map(tables)).await?;
+        Ok(found.concat())
+    }
+
+    /// A sequence that was never used has no last value: its start value is next. One that the
+    /// control role may not read would look the same.
     async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError> {
         let rows = self
             .control
             .database(datname)?
-            .rows(
-                "read its sequences",
-                "SELECT format('%I.%I', schemaname, sequencename), \
-                   coalesce(last_value, start_value), last_value IS NOT NULL FROM pg_sequences",
-                &[],
-            )
+            .rows("read its sequences", SEQUENCES, &[])
             .await?;
+        if let Some(row) = rows.iter().find(|row| !row.get::<_, bool>(3)) {
+            let name: String = row.get(0);
+            return Err(self.control.unfit(format!(
+                "the control role may not read sequence {name} of database {datname}; run GRANT \
+                 SELECT ON SEQUENCE {name} TO {}",
+                self.control.powers.role
+            )));
+        }
         Ok(rows
             .iter()
             .map(|row| SequenceValue {
@@ -119,4 +140,9 @@ const FIND_SLOT: &str = "SELECT d.name, s.confirmed_flush_lsn \
      FROM (SELECT 'pointsman_rb_' || oid::text AS name FROM pg_database \
            WHERE datname = current_database()) AS d \
      LEFT JOIN pg_replication_slots s ON s.slot_name = d.name";
+const SEQUENCES: &str = "SELECT format('%I.%I', s.schemaname, s.sequencename), \
+       coalesce(s.last_value, s.start_value), s.last_value IS NOT NULL, \
+       has_sequence_privilege(c.oid, 'SELECT, USAGE') \
+     FROM pg_sequences s JOIN pg_namespace n ON n.nspname = s.schemaname \
+     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.sequencename";
 const CREATE_SLOT: &str = "SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')";

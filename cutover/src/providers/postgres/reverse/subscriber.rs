@@ -5,13 +5,12 @@ use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
 use super::super::{
+    admission::admit,
     client_sessions::{ClientSessions, Workers},
     control_sessions::ControlSessions,
     record,
     session_control::SqlSessions,
-    statements::{
-        HAND_OVER, SUBSCRIPTION, TAKE_OVER, identifier, limit_databases, subscribe_to_handed_over,
-    },
+    statements::{HAND_OVER, SUBSCRIPTION, TAKE_OVER, identifier, subscribe_to_handed_over},
 };
 use crate::ports::{
     Armed, ProviderError, ReverseSubscriber, SequenceValue, SessionControl as _, SubscriptionSpec,
@@ -29,13 +28,17 @@ impl SqlReverseSubscriber {
     /// The roles are kept in the fence record by the transaction that takes their LOGIN: a
     /// second arming would not find them any more.
     async fn take_logins(&self) -> Result<Armed, ProviderError> {
-        let what = "keep other superusers out";
-        let rows = self
-            .control
-            .postgres
-            .rows(what, OTHER_SUPERUSERS, &[])
-            .await?;
-        let roles: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let what = "keep other roles out";
+        let rows = self.control.postgres.rows(what, ADMITTED, &[]).await?;
+        let (mut roles, mut still_admitted) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let of: &mut Vec<String> = if row.get(1) {
+                &mut roles
+            } else {
+                &mut still_admitted
+            };
+            of.push(row.get(0));
+        }
         if !roles.is_empty() {
             let mut statements = vec![record::keep_logins(&self.control.server.name, &roles)];
             statements.extend(alter_roles(&roles, "NOLOGIN"));
@@ -48,6 +51,7 @@ impl SqlReverseSubscriber {
         kept.dedup();
         Ok(Armed {
             nologin_roles: kept,
+            still_admitted,
         })
     }
 
@@ -90,8 +94,8 @@ impl SqlReverseSubscriber {
 
 #[async_trait]
 impl ReverseSubscriber for SqlReverseSubscriber {
-    /// NOLOGIN comes first: the limit that follows does not stop superusers, whose
-    /// handshakes may have begun before.
+    /// NOLOGIN comes first: what follows does not stop superusers, whose handshakes may have
+    /// begun before.
     async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError> {
         let datnames: Vec<_> = subscriptions
             .iter()
@@ -99,10 +103,7 @@ impl ReverseSubscriber for SqlReverseSubscriber {
             .collect();
         let armed = self.take_logins().await?;
         self.clients.await_starting().await?;
-        self.control
-            .postgres
-            .transaction("open it for the apply workers", &limit_databases(&datnames))
-            .await?;
+        admit(&self.control, "open it for the apply workers", &datnames).await?;
         self.clients
             .end_all(&[], Workers::Spare, END_SESSIONS)
             .await?;
@@ -222,8 +223,18 @@ fn alter_roles(roles: &[String], change: &str) -> Vec<String> {
     roles.iter().map(alter).collect()
 }
 
-const OTHER_SUPERUSERS: &str = "SELECT rolname::text FROM pg_roles \
-     WHERE rolsuper AND rolcanlogin AND rolname <> current_user ORDER BY 1";
+/// The roles that enter all the same, and whether the control role may take their LOGIN: other
+/// superusers, and where CONNECT keeps strangers out, whoever has the control role's rights. A
+/// role without superuser needs CREATEROLE, from 16 on with ADMIN on the other role.
+/// <https://www.postgresql.org/docs/current/sql-alterrole.html>
+const ADMITTED: &str = "SELECT r.rolname::text, own.rolsuper OR (own.rolcreaterole \
+         AND NOT (r.rolsuper OR r.rolreplication OR r.rolbypassrls) \
+         AND (current_setting('server_version_num')::int < 160000 \
+           OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'))) \
+     FROM pg_roles r, pg_roles own WHERE own.rolname = current_user AND r.oid <> own.oid \
+       AND r.rolcanlogin \
+       AND (r.rolsuper OR NOT own.rolsuper AND pg_has_role(r.oid, own.oid, 'USAGE')) \
+     ORDER BY 1";
 
 /// A role may have been dropped since.
 const LOGIN_TAKEN: &str = "SELECT rolname::text FROM pg_roles \

@@ -2,8 +2,7 @@
 //! a message in WAL whose commit flushes everything before it.
 
 use super::super::{
-    control_sessions::ControlSessions,
-    statements::{literal, own_transaction},
+    control_sessions::ControlSessions, own_transaction::own_transaction, text::literal,
 };
 use crate::{
     Lsn,
