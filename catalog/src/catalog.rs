@@ -3,13 +3,15 @@
 mod addresses;
 mod apply;
 mod changes;
+mod groups;
+mod members;
 mod nodes;
 mod routes;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
-    Database, DatabaseName, Node, NodeId, Routes, Server, ServerName, Store,
+    Database, DatabaseName, GroupName, Node, NodeId, Routes, Server, ServerName, Store,
     store::{
         Key, Precondition, Revision, StoreError, Write,
         record::{Format, Record, decode, encode},
@@ -47,6 +49,12 @@ pub enum CatalogError {
     /// Take one of `known`.
     #[error("there is no sidecar {name}; registered: {}", list(.known))]
     UnknownNode { name: NodeId, known: Vec<String> },
+    /// Take one of `known`, or declare the group.
+    #[error("there is no sidecar group {name}; known: {}", list(.known))]
+    UnknownGroup { name: GroupName, known: Vec<String> },
+    /// Choose another name or pattern.
+    #[error("the group was not added: {0}")]
+    GroupClash(String),
     /// Add what the file leaves out, or change what clashes with it.
     #[error("nothing was applied: {}", .0.join("; "))]
     Clash(Vec<String>),
@@ -212,6 +220,8 @@ const SERVERS: &str = "servers/";
 const DATABASES: &str = "databases/";
 const ROUTES: &str = "routes/";
 const NODES: &str = "nodes/";
+const GROUPS: &str = "sidecar-groups/";
+const MEMBERS: &str = "members/";
 /// Written by each apply that changes something, so that two of them conflict.
 const APPLIED: &str = "applied";
 /// A conflict means that another commit came first. More conflicts in a row are not by chance.

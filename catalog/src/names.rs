@@ -15,7 +15,7 @@ pub struct NameError {
 
 /// Names become parts of Envoy resource names, store keys and file names. All names therefore have one
 /// narrow alphabet.
-fn check(kind: &'static str, name: &str) -> Result<(), NameError> {
+pub(crate) fn check(kind: &'static str, name: &str) -> Result<(), NameError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let valid = name.len() <= MAX_LEN
         && name.starts_with(plain)
@@ -97,9 +97,9 @@ name!(
     "database"
 );
 name!(
-    /// The name of one sidecar: Envoy's `node.id`.
-    NodeId,
-    "node"
+    /// The name of a sidecar group.
+    GroupName,
+    "group"
 );
 
 #[cfg(test)]

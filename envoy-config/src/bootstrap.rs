@@ -2,7 +2,7 @@ mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 
-use pointsman_catalog::{Endpoint, NodeId};
+use pointsman_catalog::Endpoint;
 use serde_json::{Value, json};
 
 pub use self::tls::{Secrets, TlsToControlPlane};
@@ -28,7 +28,9 @@ pub const LISTEN_METADATA: &str = "listen";
 /// What a sidecar's own configuration file says; all else comes from the control plane.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Bootstrap {
-    pub node: NodeId,
+    /// `node.id`: the name of a registered sidecar, or that of a sidecar group. Envoy's option
+    /// `--service-node` tells the members of a group apart.
+    pub node: String,
     /// The address on which its listeners listen.
     pub listen: IpAddr,
     /// Where it reaches the control plane; a name is resolved by the sidecar.
@@ -55,7 +57,7 @@ impl Bootstrap {
     pub fn render(&self) -> String {
         let mut file = json!({
             "node": {
-                "id": self.node.as_str(),
+                "id": self.node,
                 "cluster": NODE_CLUSTER,
                 "metadata": { LISTEN_METADATA: self.listen.to_string() },
             },
@@ -189,7 +191,7 @@ mod tests {
 
     fn bootstrap(xds: &str) -> Bootstrap {
         Bootstrap {
-            node: NodeId::new("app-1").unwrap(),
+            node: "app-1".to_owned(),
             listen: IpAddr::from([127, 0, 0, 11]),
             xds: xds.parse().unwrap(),
             admin: Some("127.0.0.1:9901".parse().unwrap()),

@@ -5,6 +5,7 @@
 //! end on drop, and also when this process is killed. Set
 //! `POINTSMAN_LAB_KEEP` to keep the files, logs among them.
 
+pub mod authorities;
 pub mod authority;
 pub mod control_plane;
 mod deployment;

@@ -76,11 +76,45 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::RegisterNodeRequest>,
     ) -> Answer<v1::RegisterNodeResponse> {
         let outcome = fleet::register(&self.context, &request.into_inner()).await?;
-        Ok(Response::new(v1::RegisterNodeResponse {
-            outcome,
+        Ok(Response::new(v1::RegisterNodeResponse { outcome }))
+    }
+
+    async fn describe_control_plane(
+        &self,
+        _request: Request<v1::DescribeControlPlaneRequest>,
+    ) -> Answer<v1::DescribeControlPlaneResponse> {
+        Ok(Response::new(v1::DescribeControlPlaneResponse {
             xds: self.context.xds.clone(),
             identity: self.context.xds_identity.clone(),
         }))
+    }
+
+    async fn add_group(
+        &self,
+        request: Request<v1::AddGroupRequest>,
+    ) -> Answer<v1::AddGroupResponse> {
+        let added = fleet::group::add(&self.context, request.into_inner()).await?;
+        Ok(Response::new(added))
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<v1::ListGroupsRequest>,
+    ) -> Answer<v1::ListGroupsResponse> {
+        let name = request.into_inner().name;
+        Ok(Response::new(
+            fleet::group::list(&self.context, &name).await?,
+        ))
+    }
+
+    async fn remove_group(
+        &self,
+        request: Request<v1::RemoveGroupRequest>,
+    ) -> Answer<v1::RemoveGroupResponse> {
+        let name = request.into_inner().name;
+        Ok(Response::new(
+            fleet::group::remove(&self.context, &name).await?,
+        ))
     }
 
     async fn retire_node(

@@ -20,6 +20,8 @@ mod directory;
 mod fleet_view;
 mod follower;
 mod hold_timer;
+mod leases;
+mod member_record;
 mod name_lookup;
 mod probe_schedule;
 mod registry;
@@ -50,6 +52,7 @@ pub(crate) use resolver::{ResolveError, Resolver};
 
 use directory::{Admissions, CertificateDirectory, PlaintextDirectory};
 use follower::{Follower, FollowerParts};
+use member_record::MemberRecord;
 use state::PublishedState;
 
 /// Everything between the catalogue and the sidecars' streams, joined.
@@ -75,6 +78,7 @@ pub(crate) struct Publishing {
 #[derive(Debug)]
 pub(crate) struct Background {
     follower: Follower,
+    members: MemberRecord,
     publishing: Publishing,
 }
 
@@ -110,6 +114,9 @@ pub(crate) async fn restore(
     if let Some(reason) = follower.progress().obstacle() {
         bail!("the databases of the store cannot be published: {reason}");
     }
+    let members = MemberRecord::restore(Arc::clone(&catalog), Arc::clone(&registry))
+        .await
+        .context("the members of sidecar groups cannot be read")?;
     let handle = follower.handle();
     let data_plane = SidecarDataPlane {
         catalog,
@@ -117,6 +124,7 @@ pub(crate) async fn restore(
         state: Arc::clone(&state),
         follower: handle.clone(),
         fleet: Arc::clone(&fleet),
+        cache: Arc::clone(&cache),
         view: Arc::clone(&view),
     };
     let publishing = Publishing {
@@ -125,16 +133,21 @@ pub(crate) async fn restore(
         data_plane: Arc::new(data_plane),
         follower: handle,
         resolver,
-        registry,
+        registry: Arc::clone(&registry),
         addresses,
         holds,
         probes: Arc::new(ProbeSchedule::new(Arc::clone(&state), Arc::clone(&clock))),
         denials: Arc::default(),
         view,
-        admissions: Admissions { state, clock },
+        admissions: Admissions {
+            state,
+            registry,
+            clock,
+        },
     };
     let background = Background {
         follower,
+        members,
         publishing: publishing.clone(),
     };
     Ok((publishing, background))
@@ -157,6 +170,7 @@ impl Background {
     pub(crate) fn spawn(self, tasks: &mut JoinSet<anyhow::Result<()>>, stop: &CancellationToken) {
         let Self {
             follower,
+            members,
             publishing,
         } = self;
         let Publishing {
@@ -168,6 +182,8 @@ impl Background {
         } = publishing;
         let stopped = stop.clone();
         spawn(tasks, async move { follower.run(stopped).await });
+        let stopped = stop.clone();
+        spawn(tasks, async move { members.run(stopped).await });
         let stopped = stop.clone();
         spawn(tasks, async move { resolver.run(stopped).await });
         let stopped = stop.clone();

@@ -2,6 +2,8 @@
 
 #[path = "identity/control_plane.rs"]
 mod control_plane;
+#[path = "identity/groups.rs"]
+mod groups;
 #[path = "identity/operators.rs"]
 mod operators;
 #[path = "identity/rogue.rs"]

@@ -1,6 +1,7 @@
 //! The registered and connected nodes, and what each has acknowledged.
 
 mod canary;
+mod connection;
 mod convergence;
 mod entry;
 mod ledger;
@@ -8,7 +9,6 @@ mod record;
 mod status;
 
 use std::{
-    cell::Cell,
     collections::BTreeSet,
     fmt,
     sync::{
@@ -18,10 +18,11 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
+    sync::{Notify, oneshot, watch},
+    time::{Instant, sleep_until, timeout_at},
 };
 
+pub(crate) use self::connection::Connection;
 pub use self::{
     canary::{CanaryDecision, CanaryResult, CanaryTrial},
     convergence::{Convergence, Outcome, Policy},
@@ -31,10 +32,10 @@ use self::{convergence::Barrier, ledger::Ledger};
 use crate::{
     cache::SnapshotCache,
     group::Group,
+    lease::Lease,
     node::{NodeDescription, NodeId},
     peer::Peer,
     sequence::Sequence,
-    stream::{Machine, UnconfirmedByType},
 };
 
 /// All registered and connected nodes, and what each has acknowledged.
@@ -45,6 +46,8 @@ pub struct Fleet {
     /// How many times streams were marked to reconnect. A stream asks the ledger only if this number
     /// has changed.
     reconnect_requests: AtomicU64,
+    /// A lease begins to end.
+    lease_ends: Notify,
 }
 
 impl Fleet {
@@ -56,6 +59,7 @@ impl Fleet {
             cache,
             changes: watch::Sender::default(),
             reconnect_requests: AtomicU64::default(),
+            lease_ends: Notify::new(),
         }
     }
 
@@ -67,23 +71,38 @@ impl Fleet {
         self.changed();
     }
 
-    /// Every node that is registered or connected, by id.
+    /// Awaits `node` as if it had gone silent just now, until `lease` has ended or it connects. For nodes
+    /// with a lease that were connected to a former process.
+    pub fn expect(&self, node: NodeId, lease: Lease) {
+        self.ledger().expect(node, lease, Instant::now());
+        self.lease_ends.notify_waiters();
+        self.changed();
+    }
+
+    /// Ends the lease of `node` at once.
+    pub fn withdraw_lease(&self, node: &NodeId) {
+        if self.ledger().withdraw_lease(node, Instant::now()) {
+            self.changed();
+        }
+    }
+
+    /// Every node that is registered or connected, or has a lease, by id.
     #[must_use]
     pub fn status(&self) -> Vec<NodeStatus> {
         self.status_of(|_| true)
     }
 
-    /// The registered or connected nodes that are `wanted`, by id.
+    /// Those of these nodes that are `wanted`, by id.
     #[must_use]
     pub fn status_of(&self, wanted: impl Fn(&NodeId) -> bool) -> Vec<NodeStatus> {
-        self.ledger().status(wanted)
+        self.unexpired().status(wanted)
     }
 
     /// Everything that is recorded about one node. The record of an unregistered node is kept for
     /// about an hour after it has disconnected.
     #[must_use]
     pub fn record(&self, node: &NodeId) -> Option<NodeRecord> {
-        self.ledger().record(node)
+        self.unexpired().record(node)
     }
 
     /// A number that grows with every change of [`Fleet::status`] after this call.
@@ -94,8 +113,9 @@ impl Fleet {
 
     /// Waits until the fleet has converged on `sequence` or a newer snapshot according to `policy`,
     /// until a NACK has made that impossible, or until `deadline`. The wait includes the nodes that
-    /// are registered when it begins; other connected nodes are only reported. Dropping the future
-    /// ends the wait.
+    /// are registered or have a lease ([`crate::Admission::lease`]) when it begins; other connected
+    /// nodes are only reported, and so is one whose lease ends meanwhile. Dropping the future ends the
+    /// wait.
     ///
     /// A node has converged on a snapshot if, for each type that it subscribes to, it has
     /// acknowledged equal content and nothing is in flight. It does not matter whether anything had
@@ -138,7 +158,19 @@ impl Fleet {
         self.converge_among(None, sequence, policy, deadline).await
     }
 
-    /// Waits for `nodes`; for the registered nodes if it is `None`.
+    /// Like [`Fleet::converge`], for these nodes alone.
+    pub async fn converge_on(
+        &self,
+        nodes: &BTreeSet<NodeId>,
+        sequence: Sequence,
+        policy: Policy,
+        deadline: Instant,
+    ) -> Convergence {
+        self.converge_among(Some(nodes), sequence, policy, deadline)
+            .await
+    }
+
+    /// Waits for `nodes`; for those that are registered or have a lease if it is `None`.
     async fn converge_among(
         &self,
         nodes: Option<&BTreeSet<NodeId>>,
@@ -152,8 +184,28 @@ impl Fleet {
             barrier: self.ledger().begin(barrier, nodes),
         };
         // After the deadline the result is the state of that moment.
-        let _ = timeout_at(deadline, decision).await;
+        let _ = timeout_at(deadline, self.decided(decision)).await;
         wait.fleet.ledger().conclude(wait.barrier, Instant::now())
+    }
+
+    /// Waits for a barrier's decision, and ends leases meanwhile.
+    async fn decided(&self, mut decision: oneshot::Receiver<()>) {
+        loop {
+            let begins = self.lease_ends.notified();
+            let next = self.ledger().end_leases(Instant::now());
+            let ends = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // An error means that the barrier is gone.
+                _ = &mut decision => return,
+                () = ends => {}
+                () = begins => {}
+            }
+        }
     }
 
     pub(crate) fn connect(
@@ -161,20 +213,20 @@ impl Fleet {
         node: NodeDescription,
         group: Group,
         peer: Peer,
+        lease: Option<Lease>,
     ) -> Connection {
         let id = node.id.clone();
         let now = Instant::now();
         let reconnect_requests = self.reconnect_requests.load(Ordering::Acquire);
-        let (stream, unconfirmed) = self.ledger().connect(node, group, peer, now);
+        let (stream, unconfirmed) = self.ledger().connect(node, group, peer, lease, now);
         self.changed();
-        Connection {
-            fleet: Arc::clone(self),
-            node: id,
+        Connection::new(
+            Arc::clone(self),
+            id,
             stream,
-            reconnect_requests: Cell::new(reconnect_requests),
-            must_reconnect: Cell::new(false),
+            reconnect_requests,
             unconfirmed,
-        }
+        )
     }
 
     /// Notifies watchers. Called after the ledger is unlocked: a watcher that is not counted yet reads
@@ -183,6 +235,13 @@ impl Fleet {
         if self.changes.receiver_count() > 0 {
             self.changes.send_modify(|number| *number += 1);
         }
+    }
+
+    /// The ledger, without the leases whose time is over.
+    fn unexpired(&self) -> MutexGuard<'_, Ledger> {
+        let mut ledger = self.ledger();
+        ledger.end_leases(Instant::now());
+        ledger
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -194,80 +253,6 @@ impl Fleet {
 impl fmt::Debug for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet").finish_non_exhaustive()
-    }
-}
-
-/// One open stream's entry in the ledger. Dropping it removes the entry.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    fleet: Arc<Fleet>,
-    node: NodeId,
-    /// The index of the stream's entry.
-    stream: usize,
-    /// The fleet's number of reconnect requests when the ledger was last asked.
-    reconnect_requests: Cell<u64>,
-    must_reconnect: Cell<bool>,
-    /// What the client may have without having acknowledged it: from former streams when the stream
-    /// begins, from this one when it ends.
-    unconfirmed: Option<Box<UnconfirmedByType>>,
-}
-
-impl Connection {
-    /// Enters the client's current status.
-    pub(crate) fn report(&self, machine: &mut Machine) {
-        // Computed before the ledger is locked for all others.
-        let (newest, synced_to) = (machine.newest(), machine.synced_to());
-        self.fleet
-            .ledger()
-            .report(self.stream, newest, synced_to, machine.changes());
-        self.fleet.changed();
-    }
-
-    /// What the client may have from former streams without reporting it.
-    pub(crate) fn take_unconfirmed(&mut self) -> Option<Box<UnconfirmedByType>> {
-        self.unconfirmed.take()
-    }
-
-    /// Keeps what the client may have, for its next stream. Called when this one ends.
-    pub(crate) fn keep_unconfirmed(&mut self, machine: &Machine) {
-        for (kind, resources) in machine.unconfirmed() {
-            if !resources.is_empty() {
-                self.unconfirmed
-                    .get_or_insert_default()
-                    .set(kind, resources);
-            }
-        }
-    }
-
-    /// Whether the client must open its stream again, because what it may have was not known when
-    /// this stream began. No task is woken for it: streams check it on each publish and each
-    /// keep-alive.
-    pub(crate) fn must_reconnect(&self) -> bool {
-        let requests = self.fleet.reconnect_requests.load(Ordering::Acquire);
-        if self.reconnect_requests.replace(requests) != requests {
-            self.must_reconnect
-                .set(self.fleet.ledger().must_reconnect(self.stream));
-        }
-        self.must_reconnect.get()
-    }
-
-    pub(crate) fn node(&self) -> &NodeId {
-        &self.node
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let unconfirmed = self.unconfirmed.take();
-        let mut ledger = self.fleet.ledger();
-        let others_must_reconnect = ledger.disconnect(self.stream, unconfirmed, Instant::now());
-        drop(ledger);
-        if others_must_reconnect {
-            self.fleet
-                .reconnect_requests
-                .fetch_add(1, Ordering::Release);
-        }
-        self.fleet.changed();
     }
 }
 

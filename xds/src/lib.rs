@@ -39,6 +39,7 @@ mod encoded_fields;
 mod fleet;
 mod group;
 mod http2;
+mod lease;
 mod node;
 mod nonce;
 mod peer;
@@ -77,7 +78,8 @@ pub use fleet::{
     NodeStatus, Outcome, Policy, time_of_day,
 };
 pub use group::Group;
-pub use node::{NodeDescription, NodeDirectory, NodeId, OneGroup, PermissionDenied};
+pub use lease::{Lease, LeaseStatus};
+pub use node::{Admission, NodeDescription, NodeDirectory, NodeId, OneGroup, PermissionDenied};
 pub use peer::{Identity, IdentityError, Peer, TrustDomain};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
 pub use sequence::Sequence;

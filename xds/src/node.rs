@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use async_trait::async_trait;
 use prost::DecodeError;
 
-use crate::{group::Group, peer::Peer, resource::ResourceType};
+use crate::{group::Group, lease::Lease, peer::Peer, resource::ResourceType};
 
 /// What a client calls itself: `node.id`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -103,20 +103,48 @@ pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`PermissionDenied`] ends the stream with PERMISSION_DENIED.
-    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Group, PermissionDenied>;
+    async fn admit(
+        &self,
+        node: &NodeDescription,
+        peer: &Peer,
+    ) -> Result<Admission, PermissionDenied>;
 
-    /// Decides whether `peer` may send telemetry as `node`.
+    /// The node whose telemetry `peer` sends, as it says, under the name `claimed`. It must be the id
+    /// of the node's [`Admission`].
     ///
     /// # Errors
     /// [`PermissionDenied`] ends the stream with PERMISSION_DENIED.
-    fn may_report(&self, _node: &NodeId, _peer: &Peer) -> Result<(), PermissionDenied> {
-        Ok(())
+    fn reporter(&self, claimed: &NodeId, _peer: &Peer) -> Result<NodeId, PermissionDenied> {
+        Ok(claimed.clone())
     }
 
     /// Called when an admitted node subscribes to a name that its group does not have. The client is
     /// told in any case that the resource does not exist. The call must not block. A name can be as
     /// long as a request.
     fn on_missing_resource(&self, _node: &NodeId, _kind: ResourceType, _name: &str) {}
+}
+
+/// How a node is served.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The id under which the fleet counts and reports the node. A directory that does not believe
+    /// what clients call themselves makes it from the peer's identity.
+    pub node: NodeId,
+    pub group: Group,
+    /// Makes barriers await a node that nobody registered.
+    pub lease: Option<Lease>,
+}
+
+impl Admission {
+    /// Serves the node under the name that it has given.
+    #[must_use]
+    pub fn as_claimed(node: &NodeDescription, group: Group) -> Self {
+        Self {
+            node: node.id.clone(),
+            group,
+            lease: None,
+        }
+    }
 }
 
 /// Admits every node to one group.
@@ -127,10 +155,10 @@ pub struct OneGroup(pub Group);
 impl NodeDirectory for OneGroup {
     async fn admit(
         &self,
-        _node: &NodeDescription,
+        node: &NodeDescription,
         _peer: &Peer,
-    ) -> Result<Group, PermissionDenied> {
-        Ok(self.0.clone())
+    ) -> Result<Admission, PermissionDenied> {
+        Ok(Admission::as_claimed(node, self.0.clone()))
     }
 }
 

@@ -47,8 +47,8 @@ use crate::{
 /// ```
 /// # use std::sync::Arc;
 /// use pointsman_xds::{
-///     Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, PermissionDenied,
-///     SnapshotCache, XdsServer,
+///     Admission, Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer,
+///     PermissionDenied, SnapshotCache, XdsServer,
 /// };
 /// use tokio::net::TcpListener;
 /// use tokio_util::sync::CancellationToken;
@@ -59,9 +59,13 @@ use crate::{
 ///
 /// #[async_trait::async_trait]
 /// impl NodeDirectory for Edge {
-///     async fn admit(&self, node: &NodeDescription, _: &Peer) -> Result<Group, PermissionDenied> {
+///     async fn admit(
+///         &self,
+///         node: &NodeDescription,
+///         _: &Peer,
+///     ) -> Result<Admission, PermissionDenied> {
 ///         match &*node.cluster {
-///             "edge" => Ok(Group::new("edge")),
+///             "edge" => Ok(Admission::as_claimed(node, Group::new("edge"))),
 ///             other => Err(PermissionDenied(format!("{other} is served elsewhere"))),
 ///         }
 ///     }

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
-use super::{ADDRESSES, Catalog, CatalogError, DATABASES, NODES, ROUTES, SERVERS, name};
+use super::{ADDRESSES, Catalog, CatalogError, DATABASES, GROUPS, NODES, ROUTES, SERVERS, name};
 use crate::{
-    Database, DatabaseName, Endpoint, Node, NodeId, Routes, Server, ServerName,
+    Database, DatabaseName, Endpoint, GroupName, Node, NodeId, Routes, Server, ServerName,
+    SidecarGroup,
     store::{
         self, Key, Revision, StoreError, Versioned,
         record::{Record, decode},
@@ -22,6 +23,7 @@ pub struct CatalogChanges {
     pub databases: BTreeMap<DatabaseName, Option<Database>>,
     pub routes: BTreeMap<DatabaseName, Option<Routes>>,
     pub nodes: BTreeMap<NodeId, Option<Node>>,
+    pub groups: BTreeMap<GroupName, Option<SidecarGroup>>,
     pub addresses: BTreeMap<Endpoint, Option<Vec<SocketAddr>>>,
 }
 
@@ -29,7 +31,7 @@ impl Catalog {
     /// What was written by the commits after `after`; the whole catalogue without it, and when
     /// the store no longer knows what was written since. No commit is seen in part.
     pub async fn changes(&self, after: Option<Revision>) -> Result<CatalogChanges, CatalogError> {
-        let prefixes = [ADDRESSES, DATABASES, NODES, ROUTES, SERVERS];
+        let prefixes = [ADDRESSES, DATABASES, GROUPS, NODES, ROUTES, SERVERS];
         let store::Changes {
             revision,
             complete,
@@ -55,6 +57,7 @@ impl CatalogChanges {
         match &key.as_str()[..=slash] {
             ADDRESSES => insert(&mut self.addresses, ADDRESSES, key, value),
             DATABASES => insert(&mut self.databases, DATABASES, key, value),
+            GROUPS => insert(&mut self.groups, GROUPS, key, value),
             NODES => insert(&mut self.nodes, NODES, key, value),
             ROUTES => insert(&mut self.routes, ROUTES, key, value),
             SERVERS => insert(&mut self.servers, SERVERS, key, value),

@@ -7,5 +7,6 @@
 
 mod catalog;
 mod embedded;
+mod groups;
 mod second_process;
 mod store_suite;

@@ -41,7 +41,13 @@ fn judge(membership: &Membership) -> Judgement {
                 absent.len(),
                 list(absent)
             ),
-            format!("restart them, or retire them: pointsman fleet retire {first}"),
+            if first.is_member() {
+                "look at them: a member of a sidecar group that has gone silent is awaited until its \
+                 lease is over (pointsman fleet status)"
+                    .to_owned()
+            } else {
+                format!("restart them, or retire them: pointsman fleet retire {first}")
+            },
         )
     } else if let Some(first) = unregistered.first() {
         Judgement::fail(

@@ -87,8 +87,11 @@ impl EngineError {
             Self::Catalog(error) => match error {
                 CatalogError::UnknownServer { .. }
                 | CatalogError::UnknownDatabase { .. }
-                | CatalogError::UnknownNode { .. } => ErrorKind::NotFound,
-                CatalogError::Clash(_) | CatalogError::Store(_) => ErrorKind::Unavailable,
+                | CatalogError::UnknownNode { .. }
+                | CatalogError::UnknownGroup { .. } => ErrorKind::NotFound,
+                CatalogError::Clash(_) | CatalogError::GroupClash(_) | CatalogError::Store(_) => {
+                    ErrorKind::Unavailable
+                }
             },
             Self::Stopped { .. } | Self::Journal(_) | Self::Provider(_) | Self::DataPlane(_) => {
                 ErrorKind::Unavailable

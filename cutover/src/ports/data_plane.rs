@@ -31,7 +31,8 @@ pub trait DataPlane: fmt::Debug + Send + Sync {
     /// Who would refuse or miss a real change shows it here.
     async fn rehearse(&self, deadline: Duration) -> Result<Rehearsal, DataPlaneError>;
 
-    /// The registered fleet against the connected one.
+    /// The registered fleet against the connected one. Members of sidecar groups that are just coming
+    /// or going are waited for, some seconds at most.
     async fn membership(&self) -> Result<Membership, DataPlaneError>;
 }
 
@@ -46,9 +47,10 @@ pub struct Publication {
 /// Whose acknowledgement a barrier waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Barrier {
-    /// Every registered node, connected or not; a NACK ends it.
+    /// Every registered node, connected or not, and every member of a sidecar group whose lease runs; a
+    /// NACK ends it.
     AllRegistered,
-    /// Every registered node that is connected; a NACK is named and no veto.
+    /// Those of them that are connected; a NACK is named and no veto.
     AllConnected,
 }
 
@@ -66,6 +68,14 @@ pub struct Convergence {
     pub absent: Vec<NodeId>,
     /// Not waited for: connected nodes that nobody registered.
     pub unregistered: Vec<NodeId>,
+    /// Members of sidecar groups that went before they had acknowledged, and whose lease has ended:
+    /// the wait went on without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<NodeId>,
+    /// Not waited for: members that came after the wait had begun. What was published is the first
+    /// that they were sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<NodeId>,
 }
 
 /// What became of a change that moves nothing.
@@ -80,8 +90,9 @@ pub struct Rehearsal {
 /// Who should be there, and who is.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Membership {
+    /// Registered sidecars, and the members of sidecar groups that barriers await.
     pub registered: Vec<NodeId>,
-    /// Registered and not connected.
+    /// Of these, not connected.
     pub absent: Vec<NodeId>,
     /// Connected and not registered.
     pub unregistered: Vec<NodeId>,

@@ -269,7 +269,8 @@ fn incomplete(membership: &Membership) -> Option<String> {
     if !membership.absent.is_empty() {
         return Some(format!(
             "registered sidecars are missing: {}; nobody can say whether they still send writes to \
-             the old server; restart them or retire them (fleet retire NODE)",
+             the old server; restart them or retire them (fleet retire NODE); a member of a sidecar group \
+             is awaited until its lease is over (fleet status)",
             list(&membership.absent)
         ));
     }

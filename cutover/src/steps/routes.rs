@@ -199,5 +199,9 @@ pub(super) fn convergence_message(convergence: &Convergence) -> String {
     name("silent", names(&convergence.lagging));
     name("not connected", names(&convergence.absent));
     name("unregistered", names(&convergence.unregistered));
+    name("gone meanwhile", names(&convergence.left));
+    let joined = convergence.joined.len();
+    let joined = (joined > 0).then(|| joined.to_string());
+    name("come meanwhile", joined.into_iter().collect());
     parts.join("; ")
 }

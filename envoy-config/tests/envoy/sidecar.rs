@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use pointsman_catalog::NodeId;
 use pointsman_envoy_config::{ARGUMENTS, Bootstrap, Transport};
 use pointsman_lab::{envoy::Envoy, ports::Port};
 use tempfile::TempDir;
@@ -24,7 +23,7 @@ impl Sidecar {
         let folder = tempfile::tempdir().unwrap();
         let admin = Port::reserve().unwrap();
         let bootstrap = Bootstrap {
-            node: NodeId::new(NODE).unwrap(),
+            node: NODE.to_owned(),
             listen: LISTEN,
             xds: xds.to_string().parse().unwrap(),
             admin: Some(admin.on_loopback()),

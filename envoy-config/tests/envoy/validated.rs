@@ -24,7 +24,7 @@ use envoy_types::pb::envoy::config::{
     endpoint::v3::ClusterLoadAssignment,
     listener::v3::Listener,
 };
-use pointsman_catalog::{NodeId, UnixMillis};
+use pointsman_catalog::UnixMillis;
 use pointsman_envoy_config::{Bootstrap, CONTROL_PLANE_CLUSTER, Rendered, Transport};
 use pointsman_lab::envoy::Envoy;
 use pointsman_xds::ResourceType;
@@ -43,7 +43,7 @@ async fn the_bootstrap_is_accepted() {
         .zip(["[::1]:18000", "localhost:18000"])
     {
         let bootstrap = Bootstrap {
-            node: NodeId::new(NODE).unwrap(),
+            node: NODE.to_owned(),
             listen: LISTEN,
             xds: xds.parse().unwrap(),
             admin: Some("127.0.0.1:9901".parse().unwrap()),

@@ -146,7 +146,8 @@ mod tests {
     }
 
     /// Written down a second time, so that an option in the wrong place lets none of them through.
-    const COMMANDING: [&str; 12] = [
+    const COMMANDING: [&str; 14] = [
+        "AddGroup",
         "ApplyDatabases",
         "CancelMigration",
         "CompleteMigration",
@@ -154,6 +155,7 @@ mod tests {
         "Flip",
         "PreflightMigration",
         "RegisterNode",
+        "RemoveGroup",
         "ResolveMigration",
         "RetireNode",
         "RollbackMigration",

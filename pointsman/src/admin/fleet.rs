@@ -1,3 +1,4 @@
+pub(super) mod group;
 mod watch;
 
 use std::{collections::BTreeSet, time::UNIX_EPOCH};
@@ -65,7 +66,7 @@ pub(super) async fn register(
     admin: &AdminContext,
     request: &v1::RegisterNodeRequest,
 ) -> Result<String, Status> {
-    let id = NodeId::new(request.node.as_str()).map_err(invalid)?;
+    let id = NodeId::registered(request.node.as_str()).map_err(invalid)?;
     let listen = request.listen.parse().map_err(|_error| {
         invalid(format_args!(
             "the listen address of {id} is {:?}; allowed: an IP address",
@@ -140,6 +141,12 @@ async fn entitlement(
 
 pub(super) async fn retire(admin: &AdminContext, node: &str) -> Result<(), Status> {
     let id = NodeId::new(node).map_err(invalid)?;
+    if id.is_member() {
+        return Err(Status::failed_precondition(format!(
+            "{id} is a member of a sidecar group, and nobody registered it: stop it, and its lease ends by \
+             itself; or remove its group (fleet group remove)"
+        )));
+    }
     let revision = admin.catalog.retire(&id).await.map_err(refuse)?;
     published(admin, Some(revision)).await
 }
@@ -164,6 +171,8 @@ pub(super) fn convergence(convergence: Convergence) -> v1::Convergence {
         lagging: names(convergence.lagging),
         absent: names(convergence.absent),
         unregistered: names(convergence.unregistered),
+        left: names(convergence.left),
+        joined: u32::try_from(convergence.joined.len()).unwrap_or(u32::MAX),
     }
 }
 
@@ -184,9 +193,16 @@ fn row(node: NodeView) -> v1::Node {
         nacks: node.nacks,
         canary: node.canary,
         usage: None,
-        databases: node.databases.map(|names| v1::Databases {
-            names: names.into_iter().map(String::from).collect(),
-        }),
+        databases: node.databases.map(databases),
+        group: node.group.map_or_else(String::new, String::from),
+        identity: node.identity.unwrap_or_default(),
+        lease: node.lease.unwrap_or_default(),
+    }
+}
+
+fn databases(names: BTreeSet<DatabaseName>) -> v1::Databases {
+    v1::Databases {
+        names: names.into_iter().map(String::from).collect(),
     }
 }
 

@@ -44,8 +44,9 @@ impl GrpcCode for CatalogError {
         match self {
             Self::UnknownServer { .. }
             | Self::UnknownDatabase { .. }
-            | Self::UnknownNode { .. } => Code::NotFound,
-            Self::Clash(_) => Code::FailedPrecondition,
+            | Self::UnknownNode { .. }
+            | Self::UnknownGroup { .. } => Code::NotFound,
+            Self::Clash(_) | Self::GroupClash(_) => Code::FailedPrecondition,
             Self::Store(error) => error.code(),
         }
     }

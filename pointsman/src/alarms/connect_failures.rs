@@ -48,8 +48,8 @@ impl ConnectFailures {
 
     /// Failed attempts at the writer of `database` so far, by each sidecar that reports.
     fn counts(&self, database: &DatabaseName) -> BTreeMap<NodeId, u64> {
-        let registered = self.view.registered().into_keys();
-        registered
+        let awaited = self.view.awaited().into_keys();
+        awaited
             .filter_map(|node| {
                 let usage = self
                     .tracker

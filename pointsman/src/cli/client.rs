@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use pointsman_proto::v1::admin_client::AdminClient;
+use pointsman_proto::v1::{ListGroupsRequest, ListGroupsResponse, admin_client::AdminClient};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -39,6 +39,18 @@ pub(super) async fn connect(global: &Global) -> anyhow::Result<AdminClient<Chann
         )
     })?;
     Ok(AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER))
+}
+
+/// The sidecar group `name`, or all of them if it is empty.
+pub(super) async fn groups(global: &Global, name: &str) -> anyhow::Result<ListGroupsResponse> {
+    let found = connect(global)
+        .await?
+        .list_groups(ListGroupsRequest {
+            name: name.to_owned(),
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    Ok(found.into_inner())
 }
 
 /// The error that a person reads. The gRPC code stays behind: the message says what to do.

@@ -1,3 +1,4 @@
+mod group;
 mod show;
 mod table;
 
@@ -6,7 +7,7 @@ use std::{net::IpAddr, process::ExitCode};
 use clap::Subcommand;
 use pointsman_catalog::NodeId;
 use pointsman_proto::v1::{
-    FleetStatusRequest, RegisterNodeRequest, RetireNodeRequest, ShowNodeRequest,
+    Databases, FleetStatusRequest, RegisterNodeRequest, RetireNodeRequest, ShowNodeRequest,
 };
 
 use super::{
@@ -46,6 +47,9 @@ pub(super) enum Fleet {
         #[command(flatten)]
         entitlement: Entitlement,
     },
+    /// Sidecars that are served by their certificate, without registering each
+    #[command(subcommand)]
+    Group(group::Group),
     /// Count a sidecar no longer; it is served on as UNREGISTERED while it is connected
     Retire {
         /// The sidecar's name
@@ -69,10 +73,16 @@ impl Fleet {
                 let canary = (canary || no_canary).then_some(canary);
                 register(global, &node, listen, canary, entitlement).await?;
             }
+            Self::Group(verb) => verb.run(global).await?,
             Self::Retire { node } => retire(global, &node).await?,
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The databases that exist for a sidecar.
+fn listed(databases: Option<&Databases>) -> String {
+    databases.map_or_else(|| "all".to_owned(), |databases| databases.names.join(", "))
 }
 
 async fn status(global: &Global) -> anyhow::Result<()> {

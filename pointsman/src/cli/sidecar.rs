@@ -6,28 +6,33 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use pointsman_catalog::{Endpoint, NodeId};
+use pointsman_catalog::{Endpoint, GroupName, NodeId};
 use pointsman_envoy_config::{Bootstrap, Transport};
-use pointsman_proto::v1::RegisterNodeRequest;
+use pointsman_proto::v1::{DescribeControlPlaneRequest, RegisterNodeRequest};
 
 use super::{client, entitlement::Entitlement, global::Global};
 
 /// Sidecars' own configuration
 #[derive(Debug, Subcommand)]
 pub(super) enum Sidecar {
-    /// Register a sidecar and print its Envoy bootstrap
+    /// Register a sidecar and print its Envoy bootstrap; with --group, print that of a group's members
     Bootstrap(Bootstrapping),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct Bootstrapping {
     /// The sidecar's name (Envoy's node.id)
-    node: NodeId,
-    /// The address on which it listens for applications
-    #[arg(long, value_name = "IP")]
-    listen: IpAddr,
+    #[arg(required_unless_present = "group", conflicts_with = "group")]
+    node: Option<NodeId>,
+    /// One bootstrap for every member of this sidecar group; nobody is registered
+    #[arg(long, value_name = "GROUP", conflicts_with_all = ["databases", "all_databases"])]
+    group: Option<GroupName>,
+    /// The address on which it listens for applications; of a group's members 127.0.0.1, unless the
+    /// group or this says another
+    #[arg(long, value_name = "IP", required_unless_present = "group")]
+    listen: Option<IpAddr>,
     /// Where it reaches the control plane; asked of the control plane when absent
     #[arg(long, value_name = "HOST:PORT")]
     xds: Option<Endpoint>,
@@ -46,6 +51,24 @@ pub(super) struct Bootstrapping {
     certificate: tls::Certificate,
 }
 
+/// Whose bootstrap it is.
+struct Subject {
+    /// Envoy's node.id.
+    name: String,
+    listen: IpAddr,
+    is_group: bool,
+}
+
+impl Subject {
+    /// What its files are called by. The members of a group share theirs.
+    fn files(&self) -> tls::FileName {
+        match self.is_group {
+            true => tls::FileName::Shared(format!("group-{}", self.name)),
+            false => tls::FileName::Own(format!("sidecar-{}", self.name)),
+        }
+    }
+}
+
 impl Sidecar {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let Self::Bootstrap(verb) = self;
@@ -55,31 +78,80 @@ impl Sidecar {
 
 impl Bootstrapping {
     async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        let mut admin = client::connect(global).await?;
-        // Registered before anything is printed: a sidecar that starts at once must find
-        // itself in the denominator of every barrier.
-        let registered = admin
-            .register_node(RegisterNodeRequest {
-                node: self.node.to_string(),
-                listen: self.listen.to_string(),
+        let subject = self.subject(global).await?;
+        let (databases, all_databases) = (self.entitlement.names(), self.entitlement.all_databases);
+        let bootstrap = self.bootstrap(global, &subject).await?;
+        // Registered before anything is printed: a sidecar that starts at once must find itself in
+        // the denominator of every barrier. And after everything that can fail: whoever has no
+        // bootstrap must not be waited for.
+        if !subject.is_group {
+            let register = RegisterNodeRequest {
+                node: subject.name,
+                listen: subject.listen.to_string(),
                 canary: None,
-                databases: self.entitlement.names(),
-                all_databases: self.entitlement.all_databases,
-            })
+                databases,
+                all_databases,
+            };
+            client::connect(global)
+                .await?
+                .register_node(register)
+                .await
+                .map_err(|status| client::refusal(&status))?;
+        }
+        writeln!(std::io::stdout(), "{}", bootstrap.render())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn subject(&self, global: &Global) -> anyhow::Result<Subject> {
+        let Some(group) = &self.group else {
+            let (Some(node), Some(listen)) = (&self.node, self.listen) else {
+                bail!("name the sidecar and its --listen address, or its --group");
+            };
+            return Ok(Subject {
+                name: node.to_string(),
+                listen,
+                is_group: false,
+            });
+        };
+        let found = client::groups(global, group.as_str()).await?;
+        let declared = found.groups.first().map(|group| group.listen.as_str());
+        let declared = declared.and_then(|address| address.parse().ok());
+        let listen = match (declared, self.listen) {
+            (Some(declared), Some(wanted)) if declared != wanted => bail!(
+                "the members of group {group} listen on {declared}, as it was declared: leave --listen \
+                 out, or declare the group without it"
+            ),
+            (Some(address), _) | (None, Some(address)) => address,
+            (None, None) => IpAddr::from([127, 0, 0, 1]),
+        };
+        Ok(Subject {
+            name: group.to_string(),
+            listen,
+            is_group: true,
+        })
+    }
+
+    /// Writes what leads Envoy to its certificate, and makes the bootstrap.
+    async fn bootstrap(self, global: &Global, subject: &Subject) -> anyhow::Result<Bootstrap> {
+        let control_plane = client::connect(global)
+            .await?
+            .describe_control_plane(DescribeControlPlaneRequest {})
             .await
             .map_err(|status| client::refusal(&status))?
             .into_inner();
         let xds = match self.xds {
             Some(xds) => xds,
-            None => registered.xds.parse().context(
+            None => control_plane.xds.parse().context(
                 "the control plane listens on every address of its machine: say with --xds by \
                  which one this sidecar reaches it",
             )?,
         };
-        let tls = self.certificate.into_bootstrap(registered.identity)?;
-        let bootstrap = Bootstrap {
-            node: self.node,
-            listen: self.listen,
+        let tls = self
+            .certificate
+            .into_bootstrap(&subject.files(), control_plane.identity)?;
+        Ok(Bootstrap {
+            node: subject.name.clone(),
+            listen: subject.listen,
             xds,
             admin: self.envoy_admin,
             transport: if self.state_of_the_world {
@@ -89,9 +161,7 @@ impl Bootstrapping {
             },
             tls,
             max_downstream_connections: self.max_connections,
-        };
-        writeln!(std::io::stdout(), "{}", bootstrap.render())?;
-        Ok(ExitCode::SUCCESS)
+        })
     }
 }
 

@@ -21,6 +21,11 @@ impl Audience {
         }
     }
 
+    /// A sidecar on `listen` for which `databases` exist; `None` is all.
+    pub(super) const fn new(listen: IpAddr, databases: Option<BTreeSet<DatabaseName>>) -> Self {
+        Self { listen, databases }
+    }
+
     pub(super) const fn databases(&self) -> Option<&BTreeSet<DatabaseName>> {
         self.databases.as_ref()
     }
@@ -54,10 +59,7 @@ impl Audience {
 
 impl From<&Node> for Audience {
     fn from(node: &Node) -> Self {
-        Self {
-            listen: node.listen,
-            databases: node.databases.clone(),
-        }
+        Self::new(node.listen, node.databases.clone())
     }
 }
 

@@ -4,7 +4,8 @@ use std::{
 };
 
 use pointsman_catalog::{
-    CatalogChanges, Database, DatabaseName, Endpoint, Node, NodeId, Routes, Server, ServerName,
+    CatalogChanges, Database, DatabaseName, Endpoint, GroupName, Node, NodeId, Routes, Server,
+    ServerName, SidecarGroup,
 };
 
 /// The catalogue as the follower last read it.
@@ -13,6 +14,7 @@ pub(super) struct CatalogCopy {
     pub(super) databases: BTreeMap<DatabaseName, Database>,
     pub(super) routes: BTreeMap<DatabaseName, Routes>,
     pub(super) nodes: BTreeMap<NodeId, Node>,
+    pub(super) groups: BTreeMap<GroupName, SidecarGroup>,
     /// The addresses of each server whose endpoint was ever resolved.
     pub(super) addresses: BTreeMap<ServerName, Vec<SocketAddr>>,
     servers: BTreeMap<ServerName, Server>,
@@ -30,7 +32,7 @@ pub(super) struct Affected {
     pub(super) databases: BTreeSet<DatabaseName>,
     /// The declaration of one of `databases` was written.
     pub(super) declarations: bool,
-    /// Sidecars were registered, changed or retired.
+    /// Sidecars or sidecar groups were registered, changed or removed.
     pub(super) nodes: bool,
 }
 
@@ -44,6 +46,7 @@ impl CatalogCopy {
             databases,
             routes,
             nodes,
+            groups,
             addresses,
         } = changes;
         if complete {
@@ -54,12 +57,13 @@ impl CatalogCopy {
             addresses: complete || !servers.is_empty() || !addresses.is_empty(),
             databases: databases.keys().chain(routes.keys()).cloned().collect(),
             declarations: complete || !databases.is_empty(),
-            nodes: complete || !nodes.is_empty(),
+            nodes: complete || !nodes.is_empty() || !groups.is_empty(),
         };
         merge(&mut self.servers, servers);
         merge(&mut self.databases, databases);
         merge(&mut self.routes, routes);
         merge(&mut self.nodes, nodes);
+        merge(&mut self.groups, groups);
         merge(&mut self.resolved, addresses);
         if affected.addresses {
             self.addresses = self.resolve();

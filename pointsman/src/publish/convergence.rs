@@ -22,10 +22,10 @@ pub(super) fn convergence(found: pointsman_xds::Convergence) -> Convergence {
             Outcome::Absent => convergence.absent.push(node),
         }
     }
-    convergence.unregistered = found
-        .others
-        .into_iter()
-        .filter_map(|(node, _outcome)| NodeId::new(node.as_str()).ok())
-        .collect();
+    let valid = |node: pointsman_xds::NodeId| NodeId::new(node.as_str()).ok();
+    convergence.left = found.left.into_iter().filter_map(valid).collect();
+    let others = found.others.into_iter();
+    let others = others.filter_map(|(node, _outcome)| valid(node));
+    (convergence.joined, convergence.unregistered) = others.partition(NodeId::is_member);
     convergence
 }

@@ -5,7 +5,7 @@ use pointsman_catalog::{Catalog, DatabaseName, NodeId, RouteChange};
 use pointsman_cutover::ports::{
     Barrier, Clock, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
 };
-use pointsman_xds::{Fleet, Policy, Sequence};
+use pointsman_xds::{Fleet, Policy, Sequence, SnapshotCache};
 use tokio::{sync::Mutex, time::Instant};
 use tracing::info;
 
@@ -13,6 +13,7 @@ use super::{
     convergence::convergence,
     fleet_view::{FleetView, SyncState},
     follower::FollowerHandle,
+    leases,
     rehearsal::rehearse,
     state::PublishedState,
 };
@@ -26,6 +27,7 @@ pub(crate) struct SidecarDataPlane {
     pub(super) state: Arc<Mutex<PublishedState>>,
     pub(super) follower: FollowerHandle,
     pub(super) fleet: Arc<Fleet>,
+    pub(super) cache: Arc<SnapshotCache>,
     pub(super) view: Arc<FleetView>,
 }
 
@@ -89,7 +91,9 @@ impl DataPlane for SidecarDataPlane {
             unregistered: self.view.unregistered(),
             ..Membership::default()
         };
-        for view in self.view.nodes().into_iter().filter(|view| view.registered) {
+        self.await_members(&mut membership).await;
+        let registered = self.view.nodes().into_iter().filter(|view| view.registered);
+        for view in registered {
             let Ok(node) = NodeId::new(view.id.as_str()) else {
                 continue;
             };
@@ -105,3 +109,37 @@ impl DataPlane for SidecarDataPlane {
         Ok(membership)
     }
 }
+
+impl SidecarDataPlane {
+    /// Adds the members of sidecar groups. At any moment some of them may be coming or going, so each
+    /// of those of now gets the time to come in step, or to end its lease.
+    async fn await_members(&self, membership: &mut Membership) {
+        let members = self.view.members();
+        let found = self
+            .fleet
+            .converge_on(
+                &members,
+                self.cache.newest(),
+                Policy::AllRegistered,
+                Instant::now() + MEMBERS_SETTLE,
+            )
+            .await;
+        let Convergence {
+            acknowledged,
+            refused,
+            lagging,
+            absent,
+            ..
+        } = convergence(found);
+        let silent = "it has not acknowledged what it was sent".to_owned();
+        let lagging = lagging.into_iter().map(|node| (node, silent.clone()));
+        membership.stale.extend(refused.into_iter().chain(lagging));
+        membership.registered.extend(acknowledged);
+        let stale = membership.stale.iter().map(|(node, _)| node);
+        membership.registered.extend(stale.chain(&absent).cloned());
+        membership.absent = absent;
+    }
+}
+
+/// A member that goes is awaited for half of this time; one that comes needs less.
+const MEMBERS_SETTLE: Duration = leases::OF_MEMBERS.closed.saturating_mul(2);

@@ -7,12 +7,19 @@ use pointsman_catalog::NodeId;
 use pointsman_cutover::ports::Clock;
 use pointsman_envoy_config::LISTEN_METADATA;
 use pointsman_xds::{
-    Group, Identity, NodeDescription, NodeDirectory, Peer, PermissionDenied, ResourceType,
+    Admission, Group, Identity, NodeDescription, NodeDirectory, Peer, PermissionDenied,
+    ResourceType,
 };
 use tokio::sync::Mutex;
 use tracing::info;
 
-use super::{access_denials::AccessDenials, audience::Audience, state::PublishedState};
+use super::{
+    access_denials::AccessDenials,
+    audience::Audience,
+    leases,
+    registry::{Candidate, Registry},
+    state::PublishedState,
+};
 use crate::spiffe;
 
 /// Sidecars over plain text: each is who it says it is.
@@ -22,18 +29,26 @@ pub(super) struct PlaintextDirectory {
     denials: Arc<AccessDenials>,
 }
 
-/// Sidecars with a certificate: each is who that says it is, and only those that are
-/// registered are served.
+/// Sidecars with a certificate: each is who that says it is, and only those are served that are
+/// registered, or whose identity a sidecar group admits.
 #[derive(Debug)]
 pub(super) struct CertificateDirectory {
     admissions: Admissions,
     denials: Arc<AccessDenials>,
 }
 
+/// Whom a certificate names.
+enum Proven<'a> {
+    /// A sidecar that may be registered.
+    Registered(NodeId, &'a Identity),
+    Member(Candidate),
+}
+
 /// Gives the sidecars that are let in their group.
 #[derive(Clone, Debug)]
 pub(super) struct Admissions {
     pub(super) state: Arc<Mutex<PublishedState>>,
+    pub(super) registry: Arc<Registry>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -50,10 +65,14 @@ impl PlaintextDirectory {
 impl NodeDirectory for PlaintextDirectory {
     /// A registered node is served where the registry says that it listens; another one
     /// where it says so itself, and is shown as unregistered.
-    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, PermissionDenied> {
+    async fn admit(
+        &self,
+        node: &NodeDescription,
+        _peer: &Peer,
+    ) -> Result<Admission, PermissionDenied> {
         // A node whose name cannot be registered could not be counted by a barrier.
-        let id =
-            NodeId::new(node.id.as_str()).map_err(|error| PermissionDenied(error.to_string()))?;
+        let id = NodeId::registered(node.id.as_str())
+            .map_err(|error| PermissionDenied(error.to_string()))?;
         let mut state = self.admissions.state.lock().await;
         let registered = state.audience(&id);
         let is_registered = registered.is_some();
@@ -68,7 +87,7 @@ impl NodeDirectory for PlaintextDirectory {
             })?;
         let group = self.admissions.group(&mut state, node, &audience)?;
         info!(node = %node.id, %group, registered = is_registered, "sidecar connected");
-        Ok(group)
+        Ok(Admission::as_claimed(node, group))
     }
 
     fn on_missing_resource(&self, node: &pointsman_xds::NodeId, kind: ResourceType, name: &str) {
@@ -84,12 +103,8 @@ impl CertificateDirectory {
         }
     }
 
-    /// The node that `peer`'s certificate names, if it is the one that it says it is.
-    fn prove<'a>(
-        &self,
-        claimed: &pointsman_xds::NodeId,
-        peer: &'a Peer,
-    ) -> Result<(NodeId, &'a Identity), PermissionDenied> {
+    /// Whom `peer`'s certificate names.
+    fn prove<'a>(&self, claimed: &str, peer: &'a Peer) -> Result<Proven<'a>, PermissionDenied> {
         // The TLS listener requires a client certificate.
         let Some(identity) = &peer.identity else {
             return Err(PermissionDenied(
@@ -97,51 +112,104 @@ impl CertificateDirectory {
             ));
         };
         let Some(id) = spiffe::sidecar(identity) else {
-            self.denials
-                .deny(identity.as_str(), "its certificate is not a sidecar's");
-            return Err(PermissionDenied(format!(
-                "{identity} is not served: a sidecar's SPIFFE ID is spiffe://<trust \
-                 domain>/pointsman/sidecar/<node>"
-            )));
+            return self.candidate(claimed, identity).map(Proven::Member);
         };
-        if id.as_str() != claimed.as_str() {
+        if id.as_str() != claimed {
             self.denials.deny(
                 identity.as_str(),
-                &format!("it said that it is {:?}", claimed.as_str()),
+                &format!("it said that it is {claimed:?}"),
             );
             return Err(PermissionDenied(format!(
                 "{identity} is not served as {claimed}: node.id must be {id}, as the certificate \
                  says"
             )));
         }
-        Ok((id, identity))
+        Ok(Proven::Registered(id, identity))
+    }
+
+    /// The member that `identity` makes of whoever calls itself `claimed`.
+    fn candidate(&self, claimed: &str, identity: &Identity) -> Result<Candidate, PermissionDenied> {
+        let Some((group, path)) = self.admissions.registry.group_of(identity) else {
+            self.denials.deny(
+                identity.as_str(),
+                "its certificate is neither a sidecar's nor that of a sidecar group's member",
+            );
+            return Err(PermissionDenied(format!(
+                "{identity} is not served: a sidecar's SPIFFE ID is spiffe://<trust \
+                 domain>/pointsman/sidecar/<node>, or one that a sidecar group admits (`pointsman fleet \
+                 group list`)"
+            )));
+        };
+        let id = NodeId::member(&group, path, claimed).map_err(|error| {
+            self.denials.deny(identity.as_str(), &error.to_string());
+            PermissionDenied(format!("{identity} is not served: {error}"))
+        })?;
+        Ok(Candidate {
+            id,
+            group,
+            identity: identity.clone(),
+            listen: None,
+        })
     }
 }
 
 #[async_trait]
 impl NodeDirectory for CertificateDirectory {
-    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Group, PermissionDenied> {
-        let (id, identity) = self.prove(&node.id, peer)?;
+    async fn admit(
+        &self,
+        node: &NodeDescription,
+        peer: &Peer,
+    ) -> Result<Admission, PermissionDenied> {
+        let proven = self.prove(node.id.as_str(), peer)?;
         let mut state = self.admissions.state.lock().await;
-        let Some(audience) = state.audience(&id) else {
-            self.denials.deny(identity.as_str(), "nobody registered it");
-            return Err(not_served(
-                node,
-                "nobody registered it: `pointsman fleet register` says which databases it may \
-                 see",
-            ));
+        let (id, identity, audience, lease) = match proven {
+            Proven::Registered(id, identity) => {
+                let Some(audience) = state.audience(&id) else {
+                    self.denials.deny(identity.as_str(), "nobody registered it");
+                    return Err(not_served(
+                        node,
+                        "nobody registered it: `pointsman fleet register` says which databases it \
+                         may see",
+                    ));
+                };
+                (id, identity.clone(), audience, None)
+            }
+            Proven::Member(mut candidate) => {
+                candidate.listen = listen_address(node);
+                let (id, identity) = (candidate.id.clone(), candidate.identity.clone());
+                let joined = self.admissions.registry.join(candidate);
+                let audience = joined.map_err(|reason| {
+                    self.denials.deny(identity.as_str(), &reason);
+                    PermissionDenied(format!("{identity} is not served: {reason}"))
+                })?;
+                (id, identity, audience, Some(leases::OF_MEMBERS))
+            }
         };
         let group = self.admissions.group(&mut state, node, &audience)?;
-        info!(node = %node.id, %identity, %group, "sidecar connected");
-        Ok(group)
+        info!(node = %id, %identity, %group, "sidecar connected");
+        Ok(Admission {
+            node: id.as_str().into(),
+            group,
+            lease,
+        })
     }
 
-    fn may_report(
+    fn reporter(
         &self,
-        node: &pointsman_xds::NodeId,
+        claimed: &pointsman_xds::NodeId,
         peer: &Peer,
-    ) -> Result<(), PermissionDenied> {
-        self.prove(node, peer).map(|_| ())
+    ) -> Result<pointsman_xds::NodeId, PermissionDenied> {
+        let id = match self.prove(claimed.as_str(), peer)? {
+            Proven::Registered(id, _) => id,
+            Proven::Member(Candidate { id, .. }) => {
+                // It reports in the first second, perhaps before it was admitted, and tries again.
+                if self.admissions.registry.get(&id).is_none() {
+                    return Err(PermissionDenied(format!("{id} is not connected yet")));
+                }
+                id
+            }
+        };
+        Ok(id.as_str().into())
     }
 
     fn on_missing_resource(&self, node: &pointsman_xds::NodeId, kind: ResourceType, name: &str) {

@@ -1,7 +1,11 @@
 mod row;
 mod sync_state;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use pointsman_catalog::NodeId;
 use pointsman_envoy_config::LISTEN_METADATA;
@@ -14,7 +18,7 @@ use super::{
 };
 pub(crate) use row::{NodeView, SyncState, TypeView, micros};
 
-/// The registered sidecars beside the connected ones.
+/// The registered sidecars and the members of sidecar groups, beside the connected ones.
 #[derive(Debug)]
 pub(crate) struct FleetView {
     fleet: Arc<Fleet>,
@@ -27,7 +31,7 @@ impl FleetView {
         Self { fleet, registry }
     }
 
-    /// A row per sidecar, registered or connected.
+    /// A row per sidecar that is registered, connected, or a member of a group.
     pub(crate) fn nodes(&self) -> Vec<NodeView> {
         let status = self.fleet.status();
         status.iter().map(|status| self.view(status)).collect()
@@ -39,16 +43,23 @@ impl FleetView {
         Some((self.view(&record.status), record))
     }
 
-    /// The registered sidecars, and whether each is connected.
-    pub(crate) fn registered(&self) -> BTreeMap<NodeId, bool> {
+    /// The sidecars that barriers await, and whether each is connected.
+    pub(crate) fn awaited(&self) -> BTreeMap<NodeId, bool> {
         let status = self.fleet.status().into_iter();
-        let registered = status.filter(|node| node.registered);
-        registered
+        let awaited = status.filter(NodeStatus::is_awaited);
+        awaited
             .filter_map(|node| Some((NodeId::new(node.id.as_str()).ok()?, node.connected())))
             .collect()
     }
 
-    /// The sidecars that are registered and connected, and where they listen.
+    /// The members of sidecar groups that barriers await.
+    pub(super) fn members(&self) -> BTreeSet<pointsman_xds::NodeId> {
+        let status = self.fleet.status().into_iter();
+        let members = status.filter(|node| node.lease.is_some());
+        members.map(|node| node.id).collect()
+    }
+
+    /// The sidecars that are awaited and connected, and where they listen.
     pub(crate) fn connected(&self) -> Vec<(NodeId, IpAddr)> {
         let status = self.fleet.status().into_iter();
         status
@@ -65,7 +76,7 @@ impl FleetView {
     pub(super) fn unregistered(&self) -> Vec<NodeId> {
         let status = self.fleet.status().into_iter();
         status
-            .filter(|status| status.connected() && !status.registered)
+            .filter(|status| status.connected() && !status.is_awaited())
             .filter_map(|status| NodeId::new(status.id.as_str()).ok())
             .collect()
     }
@@ -84,6 +95,7 @@ impl FleetView {
 
 fn view(status: &NodeStatus, registered: Option<&RegisteredNode>) -> NodeView {
     let audience = registered.map(|node| &node.audience);
+    let membership = registered.and_then(|node| node.membership.as_ref());
     let (state, message) = sync_state::of_node(status, audience);
     NodeView {
         databases: audience.and_then(Audience::databases).cloned(),
@@ -93,6 +105,9 @@ fn view(status: &NodeStatus, registered: Option<&RegisteredNode>) -> NodeView {
             .or_else(|| claimed_listen(status)),
         registered: status.registered,
         canary: registered.is_some_and(|node| node.canary),
+        group: membership.map(|(group, _)| group.clone()),
+        identity: membership.map(|(_, identity)| identity.to_string()),
+        lease: status.lease.map(sync_state::lease),
         state,
         message,
         types: status.types.iter().map(type_view).collect(),

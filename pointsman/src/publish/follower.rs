@@ -125,7 +125,7 @@ impl Follower {
         let affected = state.take(changes);
         let catalog = state.catalog();
         if affected.nodes {
-            registry.replace(catalog.nodes.values());
+            registry.replace(catalog.nodes.values(), &catalog.groups);
         }
         if affected.addresses {
             addresses.replace(catalog.addresses.clone());

@@ -1,31 +1,45 @@
+mod members;
+
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
-use pointsman_catalog::{DatabaseName, Node, NodeId};
-use pointsman_xds::{Fleet, SnapshotCache};
+use pointsman_catalog::{DatabaseName, GroupMember, GroupName, Node, NodeId, SidecarGroup};
+use pointsman_xds::{Fleet, Identity, SnapshotCache};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::audience::Audience;
+pub(super) use self::members::Candidate;
+use self::members::Members;
+use super::{audience::Audience, leases};
 
-/// The registered sidecars, as last published. It can be asked without waiting for a publish.
+/// The registered sidecars and the members of sidecar groups, as last published. It can be asked
+/// without waiting for a publish.
 #[derive(Debug)]
 pub(crate) struct Registry {
     fleet: Arc<Fleet>,
     cache: Arc<SnapshotCache>,
-    nodes: RwLock<BTreeMap<NodeId, RegisteredNode>>,
+    entries: RwLock<Entries>,
 }
 
-/// What the registry says of one sidecar.
+#[derive(Debug, Default)]
+struct Entries {
+    nodes: BTreeMap<NodeId, RegisteredNode>,
+    groups: BTreeMap<GroupName, SidecarGroup>,
+    members: Members,
+}
+
+/// What is known of one sidecar that barriers await.
 #[derive(Clone, Debug)]
 pub(super) struct RegisteredNode {
     pub(super) audience: Audience,
     /// It tries a change before the others.
     pub(super) canary: bool,
+    /// The group that it is a member of, and the identity that it has proven.
+    pub(super) membership: Option<(GroupName, Identity)>,
 }
 
 impl Registry {
@@ -34,18 +48,23 @@ impl Registry {
         Self {
             fleet,
             cache,
-            nodes: RwLock::default(),
+            entries: RwLock::default(),
         }
     }
 
-    /// From now on these are registered, and nobody else.
-    pub(super) fn replace<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) {
+    /// From now on these are registered, and nobody else, and these groups have members.
+    pub(super) fn replace<'a>(
+        &self,
+        nodes: impl IntoIterator<Item = &'a Node>,
+        groups: &BTreeMap<GroupName, SidecarGroup>,
+    ) {
         let nodes: BTreeMap<_, _> = nodes
             .into_iter()
             .map(|node| {
                 let registered = RegisteredNode {
                     audience: Audience::from(node),
                     canary: node.canary,
+                    membership: None,
                 };
                 (node.id.clone(), registered)
             })
@@ -53,21 +72,85 @@ impl Registry {
         let ids = nodes.keys();
         self.fleet
             .set_registered(ids.map(|id| pointsman_xds::NodeId::new(id.as_str())));
-        *self.nodes.write().unwrap_or_else(PoisonError::into_inner) = nodes;
+        let mut entries = self.write();
+        entries.nodes = nodes;
+        entries.groups.clone_from(groups);
+        let without_group = entries.members.retain_of(groups);
+        drop(entries);
+        for id in without_group {
+            self.fleet.withdraw_lease(&id.as_str().into());
+        }
+    }
+
+    /// The group that admits `identity`, and the path by which it is told from other members.
+    pub(super) fn group_of<'a>(&self, identity: &'a Identity) -> Option<(GroupName, &'a str)> {
+        let entries = self.read();
+        let mut groups = entries.groups.values();
+        groups.find_map(|group| {
+            let path = group.pattern.admits(identity.as_str())?;
+            Some((group.name.clone(), path))
+        })
+    }
+
+    /// Makes whoever has proven `candidate`'s identity a member of its group. Returns what it is sent.
+    ///
+    /// # Errors
+    /// Why it cannot be a member, for itself and for the record.
+    pub(super) fn join(&self, candidate: Candidate) -> Result<Audience, String> {
+        let mut entries = self.write();
+        let Entries {
+            groups, members, ..
+        } = &mut *entries;
+        let Some(group) = groups.get(&candidate.group) else {
+            return Err(format!("group {} was removed", candidate.group));
+        };
+        let listen = group.listen.or(candidate.listen).ok_or(
+            "neither its group nor its metadata says on which IP address it listens: make its bootstrap \
+             with `pointsman sidecar bootstrap --group`",
+        )?;
+        members.add(candidate, listen)?;
+        Ok(Audience::new(listen, group.databases.clone()))
+    }
+
+    /// Awaits the members of a former process that are of a group still.
+    pub(super) fn expect(&self, members: &[GroupMember]) {
+        for member in members {
+            let Ok(identity) = Identity::new(&member.identity) else {
+                continue;
+            };
+            let candidate = Candidate {
+                id: member.id.clone(),
+                group: member.group.clone(),
+                identity,
+                listen: Some(member.listen),
+            };
+            if self.join(candidate).is_ok() {
+                self.fleet
+                    .expect(member.id.as_str().into(), leases::OF_MEMBERS);
+            }
+        }
+    }
+
+    /// The members of sidecar groups, by name.
+    pub(super) fn members(&self) -> BTreeMap<NodeId, GroupMember> {
+        self.read().members.all()
     }
 
     /// Ends the streams of nodes for which something else exists now. They come again at once
-    /// and are told of that. One that is retired is not served again, if it has a certificate.
+    /// and are told of that. One that is retired, or whose group is gone, is not served again if it has
+    /// a certificate. Forgets members whose lease is over.
     pub(super) fn dismiss_changed(&self) {
-        let nodes = self.read();
-        for status in self.fleet.status() {
+        let statuses = self.fleet.status();
+        self.write().members.retain_known(&statuses);
+        let entries = self.read();
+        for status in statuses {
             let Some(served) = &status.group else {
                 continue;
             };
             let id = NodeId::new(status.id.as_str()).ok();
-            let registered = id.as_ref().and_then(|id| nodes.get(id));
+            let registered = id.as_ref().and_then(|id| entries.get(id));
             let is_proven = status.peers.iter().any(|peer| peer.identity.is_some());
-            let has_changed = match registered.map(|node| &node.audience) {
+            let has_changed = match registered.map(|node| node.audience) {
                 None => is_proven,
                 // Over plain text a sidecar that moves is restarted with its new bootstrap.
                 Some(audience) => {
@@ -92,22 +175,42 @@ impl Registry {
         }
     }
 
-    /// Whether `database` exists for a registered sidecar.
+    /// Whether `database` exists for a sidecar that is registered or a member of a group.
     pub(crate) fn sees(&self, node: &NodeId, database: &DatabaseName) -> bool {
-        let nodes = self.read();
-        let registered = nodes.get(node);
-        registered.is_some_and(|node| node.audience.includes(database))
+        let found = self.read().get(node);
+        found.is_some_and(|node| node.audience.includes(database))
     }
 
-    /// What the registry says of `node`, if it is registered.
+    /// What is known of `node`, if it is registered or a member of a group.
     pub(super) fn get(&self, node: &NodeId) -> Option<RegisteredNode> {
-        self.read().get(node).cloned()
+        self.read().get(node)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<NodeId, RegisteredNode>> {
-        self.nodes.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A sidecar that missed its dismissal waits so long for its new entitlement.
-const RECHECK: Duration = Duration::from_secs(5);
+impl Entries {
+    fn get(&self, id: &NodeId) -> Option<RegisteredNode> {
+        if let Some(node) = self.nodes.get(id) {
+            return Some(node.clone());
+        }
+        let member = self.members.get(id)?;
+        let group = self.groups.get(&member.group)?;
+        let listen = group.listen.unwrap_or(member.listen);
+        Some(RegisteredNode {
+            audience: Audience::new(listen, group.databases.clone()),
+            canary: false,
+            membership: Some((member.group.clone(), member.identity.clone())),
+        })
+    }
+}
+
+/// A sidecar that missed its dismissal waits so long for its new entitlement, and a member whose lease
+/// is over is on record so long at most.
+const RECHECK: Duration = Duration::from_secs(1);

@@ -32,6 +32,7 @@ pub(super) async fn rehearse(
         // The others are not unregistered: they were not asked.
         let canaries = tried.then(|| Convergence {
             unregistered: Vec::new(),
+            joined: Vec::new(),
             ..convergence(canary.convergence)
         });
         match canary.decision {

@@ -1,5 +1,6 @@
 mod entitled;
 mod following;
+mod grouped;
 
 use std::{
     collections::BTreeMap,
@@ -299,7 +300,8 @@ async fn a_stranger_is_served_where_it_says_that_it_listens() {
         .directory(false)
         .admit(&node("stray", Some("127.0.0.99")), &peer())
         .await
-        .unwrap();
+        .unwrap()
+        .group;
     assert_eq!(group, Group::new("127.0.0.99"));
     let snapshot = running.cache.snapshot(&group).unwrap();
     assert_eq!(snapshot.set(ResourceType::Listener).len(), 4);
@@ -348,7 +350,8 @@ async fn the_registry_outweighs_what_a_node_says_of_itself() {
             .directory(false)
             .admit(&said, &peer())
             .await
-            .unwrap(),
+            .unwrap()
+            .group,
         group_on(11)
     );
 }

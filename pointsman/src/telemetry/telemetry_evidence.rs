@@ -42,7 +42,7 @@ impl TelemetryEvidence {
     ) -> BTreeMap<NodeId, Asked> {
         let mut since: BTreeMap<&DatabaseName, Result<Monotonic, String>> = BTreeMap::new();
         let mut asked = BTreeMap::new();
-        for node in self.view.registered().into_keys() {
+        for node in self.view.awaited().into_keys() {
             let mut seen = databases.iter();
             let Some(database) = seen.find(|database| self.registry.sees(&node, database)) else {
                 continue;
@@ -58,20 +58,20 @@ impl TelemetryEvidence {
         asked
     }
 
-    /// What each sidecar has said of its tries.
+    /// What each sidecar has said of its tries. A member of a group that is not connected is left out:
+    /// whether it is gone or must be waited for is a matter of its lease, and of the fleet's membership.
     fn answers(&self, asked: &BTreeMap<NodeId, Asked>) -> BTreeMap<NodeId, Answer> {
-        let connected = self.view.registered();
+        let connected = self.view.awaited();
         let answer = |(node, asked): (&NodeId, &Asked)| {
-            let answer = match &asked.since {
-                Err(reason) => Answer::Final(Reached::Unknown(reason.clone())),
-                Ok(since) if connected.get(node) == Some(&true) => {
-                    self.answer(node, &asked.database, *since)
-                }
-                Ok(_) => Answer::Final(Reached::Unknown(ABSENT.to_owned())),
+            let answer = match (&asked.since, connected.get(node)) {
+                (_, None | Some(false)) if node.is_member() => return None,
+                (Err(reason), _) => Answer::Final(Reached::Unknown(reason.clone())),
+                (Ok(since), Some(true)) => self.answer(node, &asked.database, *since),
+                (Ok(_), Some(false) | None) => Answer::Final(Reached::Unknown(ABSENT.to_owned())),
             };
-            (node.clone(), answer)
+            Some((node.clone(), answer))
         };
-        asked.iter().map(answer).collect()
+        asked.iter().filter_map(answer).collect()
     }
 
     /// A silent sidecar's former result does not count: the server may be out of its reach by now.
@@ -96,7 +96,7 @@ impl Evidence for TelemetryEvidence {
     fn sessions(&self, databases: &[DatabaseName], server: &ServerName) -> SessionsOn {
         let addresses = self.addresses.addresses(server);
         let mut found = SessionsOn::default();
-        for (node, connected) in self.view.registered() {
+        for (node, connected) in self.view.awaited() {
             let mut seen = databases.iter();
             if !seen.any(|database| self.registry.sees(&node, database)) {
                 continue;

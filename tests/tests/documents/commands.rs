@@ -178,4 +178,4 @@ fn leaves(command: &Command, path: &str, rows: &mut Vec<String>) {
 }
 
 /// Flags of other programs.
-const OTHERS: [&str; 1] = ["concurrency"];
+const OTHERS: [&str; 2] = ["concurrency", "service-node"];

@@ -1,17 +1,12 @@
 //! A control plane with certificates on both sides, and two databases.
 
-use std::{
-    ffi::OsString,
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use pointsman_lab::{
-    authority::{Authority, Claims, Issued, TRUST_DOMAIN},
-    control_plane::{ControlPlane, Output, Security},
+    authorities::Authorities,
+    authority::{Authority, Claims, Issued},
+    control_plane::{ControlPlane, Output},
     ports::Port,
     scratch::Scratch,
 };
@@ -34,10 +29,13 @@ impl SecureControlPlane {
     pub(crate) async fn open() -> Result<Self> {
         let scratch = Scratch::new()?;
         let folder = scratch.path();
-        let servers = Authority::new("servers")?;
-        let sidecars = Authority::new("sidecars")?;
-        let operators = Authority::new("operators")?;
-        let security = security(folder, &servers, &sidecars, &operators)?;
+        let authorities = Authorities::new()?;
+        let security = authorities.security(folder)?;
+        let Authorities {
+            servers,
+            sidecars,
+            operators,
+        } = authorities;
         let server = Self {
             control_plane: ControlPlane::start_with(folder, "", security).await?,
             servers,
@@ -143,41 +141,6 @@ impl SecureControlPlane {
         self.ok(&["database", "apply", &path]).await?;
         Ok(())
     }
-}
-
-fn security(
-    folder: &Path,
-    servers: &Authority,
-    sidecars: &Authority,
-    operators: &Authority,
-) -> Result<Security> {
-    let server = servers.issue(folder, "server", Claims::of("/pointsman/control-plane"))?;
-    let ann = operators.issue(folder, "ann", Claims::of("/pointsman/operator/ann"))?;
-    let of_servers = servers.write(folder.join("servers.pem"))?;
-    let of_sidecars = sidecars.write(folder.join("sidecars.pem"))?;
-    let of_operators = operators.write(folder.join("operators.pem"))?;
-    let pair = |flag: &str, value: &PathBuf| [OsString::from(flag), value.into()];
-    let mut serve = vec!["--trust-domain".into(), TRUST_DOMAIN.into()];
-    for (flag, file) in [
-        ("--xds-tls-cert", &server.certificate),
-        ("--xds-tls-key", &server.key),
-        ("--xds-tls-client-ca", &of_sidecars),
-        ("--admin-tls-cert", &server.certificate),
-        ("--admin-tls-key", &server.key),
-        ("--admin-tls-client-ca", &of_operators),
-    ] {
-        serve.extend(pair(flag, file));
-    }
-    let verbs = [
-        pair("--admin-cert", &ann.certificate),
-        pair("--admin-key", &ann.key),
-        pair("--admin-ca", &of_servers),
-    ];
-    Ok(Security {
-        serve,
-        verbs: verbs.into_iter().flatten().collect(),
-        ..Security::default()
-    })
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -9,13 +9,14 @@ use crate::{node::NodeId, resource::ResourceType, sequence::Sequence};
 /// When a convergence is reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Policy {
-    /// Every registered node has converged, whether it is connected now or not. One NACK makes this
-    /// impossible. An empty registry has converged; the caller must know whether it may be empty.
+    /// Every node that is registered or has a lease has converged, whether it is connected now or not.
+    /// One NACK makes this impossible. A node whose lease ends meanwhile is no longer waited for. An
+    /// empty fleet has converged; the caller must know whether it may be empty.
     AllRegistered,
-    /// Every registered node that is connected has answered. A NACK is an answer: it is reported and
+    /// Every one of these nodes that is connected has answered. A NACK is an answer: it is reported and
     /// does not prevent convergence. A node that disconnects is no longer waited for.
     AllConnected,
-    /// This percentage of the registered nodes, rounded up, has converged. Values above 100 mean all.
+    /// This percentage of these nodes, rounded up, has converged. Values above 100 mean all.
     Percent(u8),
 }
 
@@ -27,6 +28,8 @@ pub struct Convergence {
     pub nodes: Vec<(NodeId, Outcome)>,
     /// Other connected nodes, by id.
     pub others: Vec<(NodeId, Outcome)>,
+    /// The nodes that were waited for until their lease ended, by id.
+    pub left: Vec<NodeId>,
     pub took: Duration,
 }
 
@@ -75,6 +78,8 @@ pub(super) enum Mark {
         after_us: u32,
     },
     Now(NodeConvergence),
+    /// It was awaited until its lease ended.
+    Released,
 }
 
 /// The current state of a node, relative to a sequence.
@@ -138,6 +143,16 @@ impl Barrier {
         }
     }
 
+    /// The node's lease has ended before it had the content: the wait goes on without it.
+    pub(super) fn release(&mut self, index: usize) {
+        if let Mark::Now(former) = self.mark_of(index) {
+            self.tally.each_of(former, |count| *count -= 1);
+            self.awaited -= 1;
+            self.marks[index] = Mark::Released;
+            self.decide();
+        }
+    }
+
     /// Whether the node is awaited and its mark is not final.
     pub(super) fn is_open_for(&self, index: usize) -> bool {
         matches!(self.mark_of(index), Mark::Now(_))
@@ -161,14 +176,17 @@ impl Barrier {
         &self,
         mut nodes: Vec<(NodeId, Outcome)>,
         mut others: Vec<(NodeId, Outcome)>,
+        mut left: Vec<NodeId>,
         now: Instant,
     ) -> Convergence {
         nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         others.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        left.sort_unstable();
         Convergence {
             reached: self.is_reached(),
             nodes,
             others,
+            left,
             took: now.saturating_duration_since(self.began),
         }
     }

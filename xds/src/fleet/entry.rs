@@ -14,6 +14,7 @@ use super::{
 use crate::{
     cache::RequiredSequence,
     group::Group,
+    lease::GivenLease,
     node::NodeId,
     peer::Peer,
     sequence::Sequence,
@@ -25,6 +26,8 @@ pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) registered: bool,
     pub(super) retired: Option<Instant>,
+    /// Barriers await the node for as long as it has one.
+    pub(super) lease: Option<GivenLease>,
     /// The indexes of its open streams, the newest last.
     pub(super) streams: SmallVec<[usize; 2]>,
     /// What it may have from streams that have ended.
@@ -47,6 +50,13 @@ pub(super) struct Stream {
     /// An older stream has ended since and left something unconfirmed that was not known when this
     /// stream began. The client must reconnect; until then its ACKs do not count.
     pub(super) must_reconnect: bool,
+}
+
+impl Node {
+    /// Whether barriers that begin now wait for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.registered || self.lease.is_some()
+    }
 }
 
 /// The state of a node, relative to `sequence`. If the last publish of the node's group is older, the

@@ -2,6 +2,8 @@
 //! entry by index and changes one mark and two numbers per barrier, so its cost does not depend on
 //! the size of the fleet.
 
+mod leases;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -21,6 +23,7 @@ use super::{
 use crate::{
     cache::SnapshotCache,
     group::Group,
+    lease::{GivenLease, Lease},
     node::{NodeDescription, NodeId},
     peer::Peer,
     sequence::Sequence,
@@ -36,6 +39,8 @@ pub(super) struct Ledger {
     barriers: Slab<Barrier>,
     /// Unregistered nodes that have disconnected, the oldest first. They are removed after a time.
     departed: VecDeque<(usize, Instant)>,
+    /// When the leases of nodes without a stream end, by the node's index.
+    lease_ends: BTreeSet<(Instant, usize)>,
     /// The description of the newest stream. Most clients of a fleet share it.
     about: Option<Arc<About>>,
 }
@@ -49,6 +54,7 @@ impl Ledger {
             streams: Slab::new(),
             barriers: Slab::new(),
             departed: VecDeque::new(),
+            lease_ends: BTreeSet::new(),
             about: None,
         }
     }
@@ -58,7 +64,7 @@ impl Ledger {
             let was = std::mem::replace(&mut node.registered, registered.contains(&node.id));
             if was && !node.registered {
                 node.retired = Some(now);
-                if node.streams.is_empty() {
+                if node.streams.is_empty() && node.lease.is_none() {
                     let gone = *node.record.gone.get_or_insert(now);
                     self.departed.push_back((index, gone));
                 }
@@ -79,6 +85,7 @@ impl Ledger {
         description: NodeDescription,
         group: Group,
         peer: Peer,
+        lease: Option<Lease>,
         now: Instant,
     ) -> (usize, Option<Box<UnconfirmedByType>>) {
         let node = self.get_or_insert(description.id.clone());
@@ -97,6 +104,7 @@ impl Ledger {
             must_reconnect: false,
         });
         let unconfirmed = self.unconfirmed(node);
+        self.nodes[node].lease = lease.map(GivenLease::held);
         self.nodes[node].streams.push(stream);
         self.update_barriers(node);
         (stream, unconfirmed)
@@ -116,11 +124,13 @@ impl Ledger {
         unconfirmed
     }
 
-    /// Removes a stream. Returns whether other streams of the node must reconnect.
+    /// Removes a stream, of a client that has gone `silent` or of one that has closed it. Returns
+    /// whether other streams of the node must reconnect.
     pub(super) fn disconnect(
         &mut self,
         stream: usize,
         unconfirmed: Option<Box<UnconfirmedByType>>,
+        silent: bool,
         now: Instant,
     ) -> bool {
         let Some(ended) = self.streams.try_remove(stream) else {
@@ -136,8 +146,11 @@ impl Ledger {
         node.unconfirmed =
             UnconfirmedByType::after(node.unconfirmed.take(), &ended.types, unconfirmed, informed);
         node.record.absorb(&ended.types, ended.peer, now);
-        if node.streams.is_empty() && !node.registered {
-            self.departed.push_back((ended.node, now));
+        if node.streams.is_empty() {
+            let leased = self.begin_to_end(ended.node, silent, now);
+            if !leased && !self.nodes[ended.node].registered {
+                self.departed.push_back((ended.node, now));
+            }
         }
         self.update_barriers(ended.node);
         self.remove_departed(now);
@@ -194,12 +207,14 @@ impl Ledger {
         self.update_barriers(node);
     }
 
-    /// Begins a wait for `nodes`, or for the registered nodes if it is `None`. Returns its index.
+    /// Begins a wait for `nodes`, or for those that are registered or have a lease if it is `None`.
+    /// Returns its index.
     pub(super) fn begin(
         &mut self,
         mut barrier: Barrier,
         nodes: Option<&BTreeSet<NodeId>>,
     ) -> usize {
+        self.end_leases(barrier.began);
         // A sequence that this process has not assigned.
         barrier.sequence = barrier.sequence.filter(|own| *own <= self.cache.newest());
         let indexes: Vec<_> = match nodes {
@@ -208,8 +223,8 @@ impl Ledger {
                 .map(|id| self.index_of(id, barrier.began))
                 .collect(),
             None => {
-                let registered = self.nodes.iter().filter(|(_, node)| node.registered);
-                registered.map(|(index, _)| index).collect()
+                let awaited = self.nodes.iter().filter(|(_, node)| node.is_awaited());
+                awaited.map(|(index, _)| index).collect()
             }
         };
         for index in indexes {
@@ -222,22 +237,25 @@ impl Ledger {
 
     pub(super) fn conclude(&self, barrier: usize, now: Instant) -> Convergence {
         let barrier = &self.barriers[barrier];
-        let (mut nodes, mut others) = (Vec::new(), Vec::new());
+        let (mut nodes, mut others, mut left) = (Vec::new(), Vec::new(), Vec::new());
         for (index, node) in &self.nodes {
             let mark = barrier.mark_of(index);
             let outcome = match mark {
                 Mark::Synced { after_us } => Outcome::Synced {
                     after: Duration::from_micros(after_us.into()),
                 },
-                Mark::Now(_) | Mark::NotAwaited => self.outcome(node, barrier.sequence),
+                Mark::Now(_) | Mark::NotAwaited | Mark::Released => {
+                    self.outcome(node, barrier.sequence)
+                }
             };
-            if mark != Mark::NotAwaited {
-                nodes.push((node.id.clone(), outcome));
-            } else if !node.streams.is_empty() {
-                others.push((node.id.clone(), outcome));
+            match mark {
+                Mark::Synced { .. } | Mark::Now(_) => nodes.push((node.id.clone(), outcome)),
+                Mark::Released => left.push(node.id.clone()),
+                Mark::NotAwaited if node.streams.is_empty() => {}
+                Mark::NotAwaited => others.push((node.id.clone(), outcome)),
             }
         }
-        barrier.conclude(nodes, others, now)
+        barrier.conclude(nodes, others, left, now)
     }
 
     pub(super) fn end(&mut self, barrier: usize, now: Instant) {
@@ -245,11 +263,11 @@ impl Ledger {
         self.remove_departed(now);
     }
 
-    /// Every node that is registered or connected, by id.
+    /// Every node that is registered or connected, or has a lease, by id.
     pub(super) fn status(&self, wanted: impl Fn(&NodeId) -> bool) -> Vec<NodeStatus> {
         let nodes = self.nodes.iter().map(|(_, node)| node);
         let mut status: Vec<_> = nodes
-            .filter(|node| node.registered || !node.streams.is_empty())
+            .filter(|node| node.is_awaited() || !node.streams.is_empty())
             .filter(|node| wanted(&node.id))
             .map(|node| self.node_status(node))
             .collect();
@@ -299,6 +317,7 @@ impl Ledger {
             id: id.clone(),
             registered: false,
             retired: None,
+            lease: None,
             streams: SmallVec::new(),
             unconfirmed: None,
             record: Record::default(),
@@ -345,6 +364,7 @@ impl Ledger {
             id: node.id.clone(),
             registered: node.registered,
             retired: node.retired,
+            lease: node.lease.map(|lease| lease.status),
             streams: node.streams.len(),
             peers: if node.streams.is_empty() {
                 node.record.peer.iter().cloned().collect()
@@ -371,7 +391,7 @@ impl Ledger {
             self.departed.pop_front();
             let node = self.nodes.get(index);
             let is_departed = node.is_some_and(|node| {
-                !node.registered && node.streams.is_empty() && node.record.gone == Some(gone)
+                !node.is_awaited() && node.streams.is_empty() && node.record.gone == Some(gone)
             });
             if is_departed {
                 let node = self.nodes.remove(index);

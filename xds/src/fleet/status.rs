@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     group::Group,
+    lease::LeaseStatus,
     node::{NodeDescription, NodeId},
     peer::Peer,
     resource::ResourceType,
@@ -24,6 +25,8 @@ pub struct NodeStatus {
     pub registered: bool,
     /// When it was unregistered, if it was registered before.
     pub retired: Option<Instant>,
+    /// Of a node that is awaited without being registered.
+    pub lease: Option<LeaseStatus>,
     /// Number of open streams. If there are several, the node is reconnecting, or two clients use one
     /// id.
     pub streams: usize,
@@ -50,6 +53,12 @@ impl NodeStatus {
     #[must_use]
     pub fn connected(&self) -> bool {
         self.streams > 0
+    }
+
+    /// Whether barriers that begin now wait for it.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.registered || self.lease.is_some()
     }
 
     /// Whether the open streams come from more than one IP address. Two clients then share the id,

@@ -1,5 +1,6 @@
 mod canary;
 mod cost;
+mod leases;
 mod record;
 mod unconfirmed;
 
@@ -8,9 +9,10 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::{
     fixture::{TERMS, assignment, opaque},
+    lease::LeaseStatus,
     resource::ResourceType::{self, Endpoints, Route},
     snapshot::Snapshot,
-    stream::{DeltaRequest, Reply, Response, Transport, TypeState},
+    stream::{DeltaRequest, Machine, Reply, Response, Transport, TypeState},
 };
 
 struct TestControlPlane {
@@ -50,6 +52,10 @@ impl TestControlPlane {
     }
 
     fn sidecar_at(&self, id: &str, address: [u8; 4]) -> Sidecar {
+        self.sidecar_with(id, address, None)
+    }
+
+    fn sidecar_with(&self, id: &str, address: [u8; 4], lease: Option<Lease>) -> Sidecar {
         let group = Group::new("group");
         let peer = Peer {
             address: (address, 1).into(),
@@ -58,7 +64,7 @@ impl TestControlPlane {
         let mut sidecar = Sidecar {
             machine: Machine::new(Transport::Delta, "server".into(), TERMS),
             watch: self.cache.subscribe(&group, &id.into()),
-            connection: self.fleet.connect(description(id), group, peer),
+            connection: self.fleet.connect(description(id), group, peer, lease),
             open: Vec::new(),
         };
         sidecar.request(Endpoints, Reply::default(), &["a".to_owned()]);

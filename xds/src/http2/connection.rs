@@ -161,6 +161,13 @@ impl<S: Service> Connection<S> {
         self.streams.clear();
     }
 
+    /// Tells every open request that the client has gone silent.
+    pub(super) fn lost(&mut self) {
+        for stream in &mut self.streams {
+            stream.exchange.lost();
+        }
+    }
+
     /// The memory of frames and header sections that are not complete, in bytes.
     #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {

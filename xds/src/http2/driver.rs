@@ -4,6 +4,7 @@ mod scratch;
 
 use std::{
     future::Future,
+    io::{self, ErrorKind},
     ops::ControlFlow,
     pin::Pin,
     sync::{
@@ -176,7 +177,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
             let mut buffer = ReadBuf::new(&mut scratch.input[..*turn]);
             match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                Poll::Ready(_) => return ControlFlow::Break(()),
+                Poll::Ready(Ok(())) => return ControlFlow::Break(()),
+                Poll::Ready(Err(error)) => return self.broken(&error),
                 Poll::Pending => break,
             }
             *turn -= buffer.filled().len();
@@ -200,7 +202,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
                 }
                 ControlFlow::Continue(Poll::Ready(()))
             }
-            Poll::Ready(Err(_)) => ControlFlow::Break(()),
+            Poll::Ready(Err(error)) => {
+                let _ = self.broken(&error);
+                ControlFlow::Break(())
+            }
             Poll::Pending => {
                 if written || self.blocked_since.is_none() {
                     self.blocked_since = Some(now);
@@ -243,10 +248,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
             drain: _,
         } = self.timeouts;
         let passed = |since: Option<Instant>, time| since.is_some_and(|since| since + time <= now);
-        if passed(self.blocked_since, write)
-            || (self.blocked_since.is_none() && passed(self.ping_sent_at, keepalive_timeout))
-            || self.closes_at.is_some_and(|end| end <= now)
-        {
+        let silent = passed(self.blocked_since, write)
+            || (self.blocked_since.is_none() && passed(self.ping_sent_at, keepalive_timeout));
+        if silent {
+            self.connection.lost();
+        }
+        if silent || self.closes_at.is_some_and(|end| end <= now) {
             debug!("a connection is given up: its client does not answer");
             return ControlFlow::Break(());
         }
@@ -264,6 +271,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Driver<IO, S> {
             self.ping_sent_at = Some(now);
         }
         ControlFlow::Continue(())
+    }
+
+    /// The socket has failed: because the client has closed it, or because nothing is heard of the
+    /// client's machine.
+    fn broken(&mut self, error: &io::Error) -> ControlFlow<()> {
+        if matches!(
+            error.kind(),
+            ErrorKind::TimedOut
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NetworkDown
+        ) {
+            self.connection.lost();
+        }
+        ControlFlow::Break(())
     }
 
     fn leave(&mut self, now: Instant) {

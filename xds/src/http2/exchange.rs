@@ -43,6 +43,10 @@ pub trait Exchange: Send {
         false
     }
 
+    /// Called before it is dropped, if that is because the client has gone silent: nobody knows
+    /// whether the client still runs. A connection that the client closes makes no such call.
+    fn lost(&mut self) {}
+
     /// When to call [`Exchange::poll`] or [`Exchange::rest`] although nothing has happened.
     fn deadline(&self) -> Option<Instant>;
 }

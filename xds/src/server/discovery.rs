@@ -16,9 +16,8 @@ use tonic::Status;
 
 use super::{ads::Ads, grpc, session::Session, wire::Form};
 use crate::{
-    group::Group,
     http2::{Exchange, Part},
-    node::{NodeDescription, NodeError},
+    node::{Admission, NodeDescription, NodeError},
     peer::Peer,
     resource::ResourceType,
 };
@@ -65,7 +64,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Admitted, Status>> + Send>>;
 struct Admitted {
     node: NodeDescription,
     peer: Peer,
-    group: Group,
+    admission: Admission,
 }
 
 impl<F: Form> Discovery<F> {
@@ -133,8 +132,12 @@ impl<F: Form> Discovery<F> {
         let State::Admitting(admitting) = std::mem::replace(&mut self.state, State::Ended) else {
             return Poll::Ready(Ok(()));
         };
-        let Admitted { node, peer, group } = admitted;
-        let mut session = Session::new(&self.ads, self.kind, node, peer, group);
+        let Admitted {
+            node,
+            peer,
+            admission,
+        } = admitted;
+        let mut session = Session::new(&self.ads, self.kind, node, peer, admission);
         session.enter(admitting.first, self.kind, now)?;
         for message in admitting.backlog {
             session.enter(decoded::<F>(&message)?, self.kind, now)?;
@@ -229,6 +232,12 @@ impl<F: Form> Exchange for Discovery<F> {
         }
     }
 
+    fn lost(&mut self) {
+        if let State::Open(session) = &mut self.state {
+            session.lost();
+        }
+    }
+
     fn is_over(&self, now: Instant) -> bool {
         let dismissed = match &self.state {
             State::Open(session) => session.is_dismissed(),
@@ -247,11 +256,15 @@ impl<F: Form> Exchange for Discovery<F> {
 }
 
 async fn admit(ads: Arc<Ads>, node: NodeDescription, peer: Peer) -> Result<Admitted, Status> {
-    let group = timeout(ads.limits.admission, ads.directory.admit(&node, &peer))
+    let admission = timeout(ads.limits.admission, ads.directory.admit(&node, &peer))
         .await
         .map_err(|_| Status::unavailable("the node could not be admitted in time"))?
         .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
-    Ok(Admitted { node, peer, group })
+    Ok(Admitted {
+        node,
+        peer,
+        admission,
+    })
 }
 
 fn decoded<F: Form>(message: &[u8]) -> Result<F::Request, Status> {

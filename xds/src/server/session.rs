@@ -16,9 +16,8 @@ use super::{ads::Ads, missing_resources::MissingResourceLog, wire::Form};
 use crate::{
     cache::GroupSubscription,
     fleet::Connection,
-    group::Group,
     http2::Chunks,
-    node::NodeDescription,
+    node::{Admission, NodeDescription},
     peer::Peer,
     resource::ResourceType,
     stream::{Bounds, Machine, Response, Terms},
@@ -45,10 +44,16 @@ impl<F: Form> Session<F> {
     pub(super) fn new(
         ads: &Arc<Ads>,
         own: Option<ResourceType>,
-        node: NodeDescription,
+        mut node: NodeDescription,
         peer: Peer,
-        group: Group,
+        admission: Admission,
     ) -> Self {
+        let Admission {
+            node: id,
+            group,
+            lease,
+        } = admission;
+        node.id = id;
         debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
         let limits = &ads.limits;
         let bounds = Bounds {
@@ -62,7 +67,7 @@ impl<F: Form> Session<F> {
             ..Terms::new(&node, F::TRANSPORT, bounds)
         };
         let subscription = ads.cache.subscribe(&group, &node.id);
-        let mut connection = ads.fleet.connect(node, group, peer);
+        let mut connection = ads.fleet.connect(node, group, peer, lease);
         let mut machine = Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms);
         machine.set_unconfirmed(connection.take_unconfirmed());
         let mut session = Self {
@@ -160,6 +165,11 @@ impl<F: Form> Session<F> {
             self.due = self.machine.deadline(now);
         }
         self.report();
+    }
+
+    /// The connection is given up, because the client has gone silent.
+    pub(super) fn lost(&mut self) {
+        self.connection.lost();
     }
 
     /// Reports the client's status to the fleet.

@@ -180,8 +180,9 @@ impl Telemetry {
         let id = node_id(message).map_err(unreadable)?;
         let node =
             NodeId::from_client(id).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        self.directory
-            .may_report(&node, peer)
+        let node = self
+            .directory
+            .reporter(&node, peer)
             .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         Ok(Reporter {
             node,

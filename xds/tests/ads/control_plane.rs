@@ -21,7 +21,7 @@ use envoy_types::pb::envoy::{
 };
 use pointsman_lab::ports::free_port;
 use pointsman_xds::{
-    Group, Limits, NodeDescription, NodeDirectory, NodeId, Peer, PermissionDenied, Resource,
+    Admission, Limits, NodeDescription, NodeDirectory, NodeId, Peer, PermissionDenied, Resource,
     Sequence, TelemetrySink, XdsServer,
 };
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
@@ -108,14 +108,18 @@ struct Directory;
 
 #[async_trait]
 impl NodeDirectory for Directory {
-    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Group, PermissionDenied> {
+    async fn admit(
+        &self,
+        node: &NodeDescription,
+        _peer: &Peer,
+    ) -> Result<Admission, PermissionDenied> {
         if node.cluster == "unwanted" {
             return Err(PermissionDenied(format!("{} is not wanted here", node.id)));
         }
         if node.cluster == "undecided" {
             std::future::pending::<()>().await;
         }
-        Ok(served::group())
+        Ok(Admission::as_claimed(node, served::group()))
     }
 }
 

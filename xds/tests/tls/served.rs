@@ -16,8 +16,8 @@ use envoy_types::pb::envoy::{
 };
 use pointsman_lab::ports::free_port;
 use pointsman_xds::{
-    Group, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, PermissionDenied,
-    Resource, ResourceType, ServerTls, XdsServer,
+    Admission, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer,
+    PermissionDenied, Resource, ResourceType, ServerTls, XdsServer,
 };
 use tokio::time::{sleep, timeout};
 use tonic::{
@@ -37,11 +37,15 @@ struct Doorman(Mutex<Vec<Identity>>);
 
 #[async_trait]
 impl NodeDirectory for Doorman {
-    async fn admit(&self, _node: &NodeDescription, peer: &Peer) -> Result<Group, PermissionDenied> {
+    async fn admit(
+        &self,
+        node: &NodeDescription,
+        peer: &Peer,
+    ) -> Result<Admission, PermissionDenied> {
         let identity = peer.identity.clone().unwrap();
         self.0.lock().unwrap().push(identity.clone());
         match identity.path() {
-            "/app" => Ok(group()),
+            "/app" => Ok(Admission::as_claimed(node, group())),
             _ => Err(PermissionDenied(format!("{identity} is not served"))),
         }
     }

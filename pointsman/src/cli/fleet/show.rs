@@ -1,5 +1,6 @@
 use pointsman_proto::v1::{Delivery, Node, NodeNack, NodeRecord};
 
+use super::listed;
 use crate::cli::output::{Columns, clock, ms};
 
 /// Everything about one sidecar.
@@ -28,16 +29,17 @@ fn facts(record: &NodeRecord, node: &Node) -> String {
     let registered = match (node.registered, record.retired_ms) {
         (true, _) if node.canary => "yes, as a canary".to_owned(),
         (true, _) => "yes".to_owned(),
+        (false, _) if !node.group.is_empty() => String::new(),
         (false, Some(at)) => format!("no, retired {}", clock(at)),
         (false, None) => "no".to_owned(),
     };
     fact("registered", registered);
+    fact("group", node.group.clone());
+    fact("identity", node.identity.clone());
+    fact("lease", node.lease.clone());
     fact("listen", node.listen.clone());
     let databases = node.databases.as_ref();
-    fact(
-        "databases",
-        databases.map_or_else(|| "all".to_owned(), |databases| databases.names.join(", ")),
-    );
+    fact("databases", listed(databases));
     let connected = record.connected_ms.map_or_else(String::new, |since| {
         let from = node.peers.join(", ");
         format!("since {}, from {from}", clock(since))

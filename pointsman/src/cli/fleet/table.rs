@@ -6,13 +6,22 @@ use crate::cli::output::{Columns, ms, number};
 /// A row per sidecar, and a column per type that any of them subscribes to.
 pub(super) fn of(status: &FleetStatusResponse) -> String {
     let types = types(status);
-    let mut header = vec!["NODE", "LISTEN", "STATE"];
+    let has_members = status.nodes.iter().any(|node| !node.group.is_empty());
+    let mut header = vec!["NODE", "LISTEN"];
+    if has_members {
+        header.extend(["GROUP", "LEASE"]);
+    }
+    header.push("STATE");
     header.extend(&types);
     header.extend(["ACK", "LAST", "SESSIONS", "PARKED", "FAILURES", "MESSAGE"]);
     let mut table = Columns::new(header);
     for node in &status.nodes {
         let usage = node.usage.clone().unwrap_or_default();
-        let mut row = vec![node.node.clone(), node.listen.clone(), node.state.clone()];
+        let mut row = vec![node.node.clone(), node.listen.clone()];
+        if has_members {
+            row.extend([&node.group, &node.lease].map(|text| dashed(text)));
+        }
+        row.push(node.state.clone());
         row.extend(types.iter().map(|of_type| state(node, of_type)));
         row.extend([
             node.ack_us.map_or_else(dash, |us| format!("{} ms", ms(us))),
@@ -85,13 +94,20 @@ fn state(node: &Node, of_type: &str) -> String {
 }
 
 fn summary(status: &FleetStatusResponse) -> String {
-    let registered = status.nodes.iter().filter(|node| node.registered);
-    let (mut all, mut synced) = (0_usize, 0_usize);
-    for node in registered {
-        all += 1;
-        synced += usize::from(node.state == "SYNCED");
+    let awaited = |node: &&Node| node.registered || !node.lease.is_empty();
+    let awaited = status.nodes.iter().filter(awaited);
+    let all = awaited.clone().count();
+    let synced = awaited
+        .clone()
+        .filter(|node| node.state == "SYNCED")
+        .count();
+    match awaited.filter(|node| !node.registered).count() {
+        0 => format!("{synced} of {all} registered sidecars SYNCED"),
+        members => format!(
+            "{synced} of {all} sidecars SYNCED ({} registered, {members} members of groups)",
+            all - members
+        ),
     }
-    format!("{synced} of {all} registered sidecars SYNCED")
 }
 
 /// The beginning of the first line; `fleet show` and JSON have the whole message.
@@ -101,6 +117,13 @@ fn shortened(message: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None if line.len() < message.len() => format!("{line}…"),
         None => line.to_owned(),
+    }
+}
+
+fn dashed(text: &str) -> String {
+    match text {
+        "" => dash(),
+        text => text.to_owned(),
     }
 }
 
@@ -198,6 +221,25 @@ mod tests {
                 count: 2,
                 ..AccessDenial::default()
             }],
+        };
+        insta::assert_snapshot!(of(&status));
+    }
+
+    #[test]
+    fn members_are_shown_with_their_group_and_their_lease() {
+        let member = |name: &str, state: &str, lease: &str| Node {
+            registered: false,
+            group: "orders".to_owned(),
+            lease: lease.to_owned(),
+            ..node(name, state, "", &[])
+        };
+        let status = FleetStatusResponse {
+            nodes: vec![
+                node("app-1", "SYNCED", "", &[]),
+                member("orders/web@pod-1", "SYNCED", "held"),
+                member("orders/web@pod-2", "ABSENT", "ends in 900 ms"),
+            ],
+            access_denials: Vec::new(),
         };
         insta::assert_snapshot!(of(&status));
     }

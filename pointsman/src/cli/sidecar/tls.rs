@@ -20,17 +20,18 @@ pub(super) struct Certificate {
     /// The authorities that may sign the control plane's certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_ca: Option<PathBuf>,
-    /// The folder for two files that lead Envoy to the others, and that are written here; that
-    /// of the certificate when absent
+    /// The folder for two files that lead Envoy to the others, and that are written here under the
+    /// sidecar's name; that of the certificate when absent
     #[arg(long, value_name = "DIR", requires = "tls_cert")]
     tls_sds_dir: Option<PathBuf>,
 }
 
 impl Certificate {
-    /// What the bootstrap says; `server` is the control plane's SPIFFE ID, empty where it
+    /// What the bootstrap says, whose files have `name`; `server` is the control plane's SPIFFE ID, empty where it
     /// speaks plain text to sidecars.
     pub(super) fn into_bootstrap(
         self,
+        name: &FileName,
         server: String,
     ) -> anyhow::Result<Option<TlsToControlPlane>> {
         let (Some(certificate), Some(key), Some(authorities)) =
@@ -60,10 +61,35 @@ impl Certificate {
             authorities,
         };
         Ok(Some(TlsToControlPlane {
-            certificate: write(folder.join("sds-certificate.json"), &secrets.certificate())?,
-            authorities: write(folder.join("sds-authorities.json"), &secrets.authorities())?,
+            certificate: name.write(&folder, "certificate", &secrets.certificate())?,
+            authorities: name.write(&folder, "authorities", &secrets.authorities())?,
             server,
         }))
+    }
+}
+
+/// The name of the files that lead one sidecar to its certificate. Sidecars may share a folder.
+pub(super) enum FileName {
+    Own(String),
+    /// The members of a group have one name.
+    Shared(String),
+}
+
+impl FileName {
+    /// Writes a file to `folder`. What leads another member to its certificate stays.
+    fn write(&self, folder: &Path, what: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let (Self::Own(name) | Self::Shared(name)) = self;
+        let path = folder.join(format!("sds-{what}-{name}.json"));
+        if matches!(self, Self::Shared(_))
+            && std::fs::read_to_string(&path).is_ok_and(|former| former != text)
+        {
+            bail!(
+                "{} is there already and leads a member to other files: name another folder with \
+                 --tls-sds-dir, or remove it if no member uses it",
+                path.display()
+            );
+        }
+        write(path, text)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pointsman_catalog::DatabaseName;
+use pointsman_catalog::{DatabaseName, GroupName};
 
 /// The row of one sidecar.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +15,10 @@ pub(crate) struct NodeView {
     pub(crate) listen: Option<IpAddr>,
     pub(crate) registered: bool,
     pub(crate) canary: bool,
+    /// Of a member of a sidecar group: its group, the identity that it has proven, and its lease.
+    pub(crate) group: Option<GroupName>,
+    pub(crate) identity: Option<String>,
+    pub(crate) lease: Option<String>,
     /// Those that exist for it; `None` is all.
     pub(crate) databases: Option<BTreeSet<DatabaseName>>,
     pub(crate) state: SyncState,
@@ -55,7 +59,7 @@ pub(crate) enum SyncState {
     Nacked,
     /// There is something that it was not sent yet.
     NotSent,
-    /// Registered and not connected.
+    /// Registered, or a member whose lease runs, and not connected.
     Absent,
     /// Connected, and nobody registered it.
     Unregistered,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_xds::{NodeStatus, TypeState, TypeStatus};
+use pointsman_xds::{LeaseStatus, NodeStatus, TypeState, TypeStatus};
 use tokio::time::Instant;
 
 use super::row::SyncState;
@@ -14,13 +14,24 @@ pub(super) fn of_node(status: &NodeStatus, registered: Option<&Audience>) -> (Sy
         return (SyncState::Absent, away(status));
     }
     let (state, message) = connected(status, registered);
-    if status.registered {
+    if status.is_awaited() {
         let parts = Some(message).filter(|message| !message.is_empty());
         return (state, join(parts.into_iter().chain(shared(status))));
     }
     let labelled = (state != SyncState::Synced).then(|| format!("{}: {message}", state.label()));
     let parts = [Some(unregistered(status)), labelled, shared(status)];
     (SyncState::Unregistered, join(parts.into_iter().flatten()))
+}
+
+/// The lease of a member, in words.
+pub(super) fn lease(lease: LeaseStatus) -> String {
+    match lease.ends {
+        None => "held".to_owned(),
+        Some(ends) => {
+            let left = ends.saturating_duration_since(Instant::now());
+            format!("ends in {}", age(left))
+        }
+    }
 }
 
 pub(super) fn of_type(status: &TypeStatus) -> SyncState {
@@ -114,10 +125,17 @@ fn connected(status: &NodeStatus, registered: Option<&Audience>) -> (SyncState, 
 }
 
 fn away(status: &NodeStatus) -> String {
-    let what = if status.registered {
-        "registered and not connected"
-    } else {
-        "not connected, and not registered"
+    let what = match status.lease {
+        Some(LeaseStatus { silent: true, .. }) => {
+            "a member that has gone silent: it is unknown whether it still has connections, so \
+             barriers await it until its lease is over"
+        }
+        Some(_) => {
+            "a member whose connection was closed: barriers await it until its lease is over, in case \
+             it comes back"
+        }
+        None if status.registered => "registered and not connected",
+        None => "not connected, and not registered",
     };
     match (status.gone, status.peers.last()) {
         (Some(gone), Some(peer)) => format!(

@@ -53,10 +53,11 @@ async fn admitted(
     id: &str,
     path: &str,
 ) -> Result<Group, PermissionDenied> {
-    publishing
+    let admitted = publishing
         .directory(true)
         .admit(&node(id, Some("127.0.0.11")), &peer(path))
-        .await
+        .await;
+    admitted.map(|admission| admission.group)
 }
 
 #[tokio::test]
@@ -106,8 +107,8 @@ async fn a_sidecar_is_who_its_certificate_says_and_nobody_else() {
             "/pointsman/sidecar/app-2",
             "it said that it is \"app-1\"",
         ),
-        ("app-1", "/pointsman/operator/app-1", "not a sidecar's"),
-        ("app-1", "/app-1", "not a sidecar's"),
+        ("app-1", "/pointsman/operator/app-1", "neither a sidecar's"),
+        ("app-1", "/app-1", "neither a sidecar's"),
         ("stray", "/pointsman/sidecar/stray", "nobody registered it"),
     ] {
         admitted(&running, id, path).await.unwrap_err();
@@ -120,8 +121,9 @@ async fn a_sidecar_is_who_its_certificate_says_and_nobody_else() {
     }
     let directory = running.directory(true);
     let app = peer("/pointsman/sidecar/app-2");
-    assert!(directory.may_report(&"app-2".into(), &app).is_ok());
-    assert!(directory.may_report(&"app-1".into(), &app).is_err());
+    let reporter = directory.reporter(&"app-2".into(), &app);
+    assert_eq!(reporter.unwrap().as_str(), "app-2");
+    assert!(directory.reporter(&"app-1".into(), &app).is_err());
 }
 
 #[tokio::test]

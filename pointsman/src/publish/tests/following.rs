@@ -81,7 +81,7 @@ async fn two_replicas_on_one_store_publish_the_same() {
     for (last, name) in [(11, "writer.orders"), (12, "writer.billing")] {
         assert_eq!(assignment(&one, last, name), assignment(&other, last, name));
     }
-    let registered = |replica: &Running| replica.view.registered().len();
+    let registered = |replica: &Running| replica.view.awaited().len();
     assert_eq!((registered(&one), registered(&other)), (2, 2));
 }
 

@@ -24,7 +24,7 @@ impl TestControlPlane {
             identity: None,
         };
         let mut watch = self.cache.subscribe(&group, &"n".into());
-        let mut connection = self.fleet.connect(description("n"), group, peer);
+        let mut connection = self.fleet.connect(description("n"), group, peer, None);
         let mut machine = Machine::new(Transport::Delta, "server".into(), TERMS);
         machine.set_unconfirmed(connection.take_unconfirmed());
         machine.publish(watch.load().unwrap());

@@ -6,7 +6,7 @@ use envoy_types::pb::{
         config::core::v3::{Node, node::UserAgentVersionType},
         service::status::v3::{ClientConfig, ConfigStatus, client_config::GenericXdsConfig},
     },
-    google::protobuf::{Any, Timestamp},
+    google::protobuf::{Any, Struct, Timestamp, Value, value::Kind},
 };
 use tokio::time::Instant;
 
@@ -51,6 +51,7 @@ pub(super) fn of(
 fn node(status: &NodeStatus) -> Node {
     let mut node = Node {
         id: status.id.to_string(),
+        metadata: Some(standing(status)),
         ..Node::default()
     };
     if let Some(about) = &status.about {
@@ -60,6 +61,32 @@ fn node(status: &NodeStatus) -> Node {
         node.user_agent_version_type = Some(UserAgentVersionType::UserAgentVersion(version));
     }
     node
+}
+
+/// What makes barriers await the node: a registration, or a lease and the milliseconds that are left
+/// of it.
+fn standing(status: &NodeStatus) -> Struct {
+    let mut fields = vec![("registered", Kind::BoolValue(status.registered))];
+    if let Some(lease) = status.lease {
+        let state = match lease.ends {
+            None => "held",
+            Some(_) if lease.silent => "silent",
+            Some(_) => "closed",
+        };
+        fields.push(("lease", Kind::StringValue(state.to_owned())));
+        let left = lease.ends.map(|ends| ends - Instant::now());
+        if let Some(left) = left {
+            let ms = left.as_secs_f64() * 1000.0;
+            fields.push(("lease_left_ms", Kind::NumberValue(ms.round())));
+        }
+    }
+    let fields = fields.into_iter().map(|(name, kind)| {
+        let value = Value { kind: Some(kind) };
+        (name.to_owned(), value)
+    });
+    Struct {
+        fields: fields.collect(),
+    }
 }
 
 fn type_entry(status: &TypeStatus) -> GenericXdsConfig {

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     cache::SnapshotCache,
     fleet::Fleet,
-    node::{NodeDirectory, PermissionDenied},
+    node::{Admission, NodeDirectory, PermissionDenied},
     server::{Limits, wire::Delta},
 };
 
@@ -26,7 +26,7 @@ impl NodeDirectory for Undecided {
         &self,
         _node: &NodeDescription,
         _peer: &Peer,
-    ) -> Result<Group, PermissionDenied> {
+    ) -> Result<Admission, PermissionDenied> {
         pending().await
     }
 }
