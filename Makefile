@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-switch bench-envoys bench-fanout property fuzz
+.PHONY: help setup demo test lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -54,6 +54,10 @@ bench-fanout: ## One change to 10,000 streams, against go-control-plane and a fl
 	else echo 'Go is not installed: go-control-plane is left out'; fi
 	$(CARGO) build --release --workspace --bin bench_fanout
 	@target/release/bench_fanout
+
+fleet-turmoil: setup ## 200 sidecars, 5 of which go each second, through 20 switches there and back; ends in target/fleet-turmoil/report.json
+	$(CARGO) build $(PROGRAMS)
+	@POINTSMAN_BIN=$(CURDIR)/target/debug/pointsman $(CARGO) test --package pointsman-tests --test turmoil -- --ignored --nocapture
 
 property: ## A million random steps of discovery streams against a reference model
 	XDS_PROPERTY_STEPS=1000000 $(CARGO) test --package pointsman-xds --lib property

@@ -1,0 +1,71 @@
+//! A fleet that comes and goes while a server moves there and back under load.
+
+#[path = "turmoil/churn.rs"]
+mod churn;
+#[path = "turmoil/envoys.rs"]
+mod envoys;
+#[path = "turmoil/judge.rs"]
+mod judge;
+#[path = "turmoil/rounds.rs"]
+mod rounds;
+#[path = "turmoil/stage.rs"]
+mod stage;
+#[path = "turmoil/streams.rs"]
+mod streams;
+
+use anyhow::{Result, ensure};
+use pointsman_lab::result_file::ResultFile;
+
+use self::judge::Report;
+
+/// How large the turmoil is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Members that are real Envoys.
+    pub(crate) envoys: usize,
+    /// Members that are streams of the protocol without an Envoy.
+    pub(crate) streams: usize,
+    /// Members that go each second, each replaced by another.
+    pub(crate) each_second: u32,
+    /// Switches, each there and back.
+    pub(crate) rounds: usize,
+}
+
+const SAMPLE: Size = Size {
+    envoys: 4,
+    streams: 12,
+    each_second: 2,
+    rounds: 1,
+};
+
+const WHOLE: Size = Size {
+    envoys: 40,
+    streams: 160,
+    each_second: 5,
+    rounds: 20,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_come_and_go_through_a_switch_and_are_neither_a_veto_nor_a_hole() -> Result<()> {
+    let report = rounds::run(SAMPLE).await?;
+    ensure!(report.kept(), "{report:#?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a quarter of an hour: make fleet-turmoil"]
+async fn two_hundred_members_come_and_go_through_twenty_switches() -> Result<()> {
+    let file = ResultFile::fresh("../target/fleet-turmoil/report.json")?;
+    let report: Report = rounds::run(WHOLE).await?;
+    file.write(&report)?;
+    ensure!(report.kept(), "{report:#?}");
+    Ok(())
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what a person reads of a run, with `--nocapture` or when it fails"
+)]
+pub(crate) fn tell(text: &str) {
+    println!("{text}");
+}
