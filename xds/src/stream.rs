@@ -304,21 +304,13 @@ impl Machine {
         if let Some(substream) = self.substreams[kind.index()].as_deref_mut() {
             substream.apply(first, change);
         }
-        match kind {
-            ResourceType::Endpoints if !change.drops() => {
-                if let Some(endpoints) = &self.substreams[kind.index()] {
-                    self.completeness
-                        .on_endpoints_subscribed(endpoints.client());
-                }
+        if kind == ResourceType::Endpoints && !change.drops() {
+            if let Some(endpoints) = &self.substreams[kind.index()] {
+                let endpoints = endpoints.client();
+                self.completeness.on_endpoints_subscribed(endpoints);
             }
-            ResourceType::Cluster | ResourceType::Endpoints => self.completeness.reset(),
-            ResourceType::Extension
-            | ResourceType::Listener
-            | ResourceType::ScopedRoute
-            | ResourceType::Route
-            | ResourceType::VirtualHost
-            | ResourceType::Secret
-            | ResourceType::Runtime => {}
+        } else if matches!(kind, ResourceType::Cluster | ResourceType::Endpoints) {
+            self.completeness.reset();
         }
         Ok(())
     }
