@@ -28,3 +28,5 @@ mod support;
 mod transaction_ids;
 #[path = "engine/way_back.rs"]
 mod way_back;
+#[path = "engine/without_superuser.rs"]
+mod without_superuser;

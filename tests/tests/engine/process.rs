@@ -21,7 +21,7 @@ use pointsman_cutover::{
         Barrier, Convergence, DataPlane, DataPlaneError, Evidence, Membership, Providers,
         Publication, Reached, Rehearsal, SessionsOn, SystemClock,
     },
-    providers::postgres::{self, PostgresProvider},
+    providers::postgres::{self, PostgresProvider, SecretSources},
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -163,7 +163,7 @@ impl Process {
             providers: Providers::new(vec![
                 unpromotable_target.clone(),
                 Arc::new(api),
-                Arc::new(PostgresProvider::default()),
+                Arc::new(PostgresProvider::new(SecretSources::unrestricted())),
             ]),
             alarms: Vec::new(),
             evidence: evidence.clone(),

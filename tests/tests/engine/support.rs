@@ -46,9 +46,31 @@ pub(crate) struct TestEnvironment {
 
 impl TestEnvironment {
     pub(crate) async fn new(settings: Settings) -> Result<Self> {
+        Self::at(Hosting::from_environment()?, settings).await
+    }
+
+    /// On servers like a cloud's, whose control role is no superuser. A DBA has granted it the
+    /// promotion and the reading of WAL, and the cloud's own role writes nothing.
+    pub(crate) async fn without_superuser(settings: Settings) -> Result<Self> {
+        let env = Self::at(Hosting::Managed, settings).await?;
+        let dba = env.pair.source.client("rdsadmin").await?;
+        dba.batch_execute("ALTER TABLE heartbeat RENAME TO silent")
+            .await?;
+        let dba = env.pair.source.client("postgres").await?;
+        dba.batch_execute(GRANTS).await?;
+        let target = env.pair.target.client("postgres").await?;
+        eventually("the grants are on the target", async || {
+            let there = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_walinspect'";
+            Ok(target.query_one(there, &[]).await?.get::<_, i64>(0) == 1)
+        })
+        .await?;
+        Ok(env)
+    }
+
+    async fn at(hosting: Hosting, settings: Settings) -> Result<Self> {
         let scratch = Scratch::new()?;
         let options = PairOptions {
-            hosting: Hosting::from_environment()?,
+            hosting,
             ..PairOptions::default()
         };
         let pair = PostgresPair::start(scratch.path(), &options).await?;
@@ -306,6 +328,10 @@ impl Drop for TestEnvironment {
         }
     }
 }
+
+const GRANTS: &str = "GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO master; \
+     CREATE EXTENSION pg_walinspect; \
+     GRANT EXECUTE ON FUNCTION pg_get_wal_records_info(pg_lsn, pg_lsn) TO master";
 
 pub(crate) fn is_in(status: &Status, state: &State) -> Result<()> {
     ensure!(status.migration.state() == *state, "{}", story(status));
