@@ -281,4 +281,19 @@ async fn a_password_goes_through_a_sidecar_to_a_verified_server_only() {
         write(&declared).await,
         "its password is not sent through a sidecar",
     );
+
+    // One that leads elsewhere is told nothing.
+    let scratch = Scratch::new().unwrap();
+    let elsewhere = start_stranger("elsewhere", scratch.path(), &[])
+        .await
+        .unwrap();
+    let rogue = Gate::start(elsewhere.address()).await.unwrap();
+    let lured = server.declared(&verified("user=postgres"));
+    let lured = provider
+        .probes()
+        .write_row(&lured, "postgres", rogue.address(), 7);
+    refused(
+        lured.await.map_err(|error| error.to_string()),
+        "server does not support TLS",
+    );
 }

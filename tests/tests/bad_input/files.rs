@@ -7,7 +7,7 @@ use pointsman_lab::{control_plane::ControlPlane, ports::Port, scratch::Scratch};
 
 use super::table::{Case, check_all};
 
-/// Six faults, each of another kind.
+/// Seven faults, each of another kind.
 const DECLARATION: &str = r#"[servers.blue]
 endpoint = "127.0.0.1"
 control = "host=127.0.0.1 user=postgres password=hunter2 dbname=orders"
@@ -41,6 +41,10 @@ fn broken_files<'a>(folder: &Path, data: &Path) -> Result<Vec<Case<'a>>> {
             .says(at(
                 &declaration,
                 "3: servers.blue.control: dbname=orders; allowed: dbname=postgres, or none",
+            ))
+            .says(at(
+                &declaration,
+                "3: servers.blue.control: password=: a password would stand in the store",
             ))
             .says(at(
                 &declaration,

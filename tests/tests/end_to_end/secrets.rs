@@ -99,7 +99,7 @@ fn command_lines() -> Result<Vec<PathBuf>> {
 }
 
 fn logs_statements(server: &PostgresServer) -> Result<bool> {
-    Ok(server.log()?.contains("COPY pg_temp.pointsman_publisher"))
+    Ok(server.log()?.contains("CREATE SUBSCRIPTION pointsman_rb"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
