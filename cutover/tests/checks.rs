@@ -112,7 +112,7 @@ async fn a_plain_role_cannot_fence(source: &Running, setting: &Setting) {
         .await;
     replayed(source, setting).await;
     let report = setting.run(Moment::Pre, "watcher").await;
-    let expected = ["C41", "C81", "G1", "G2"];
+    let expected = ["C41", "C81", "C85", "G1", "G2"];
     assert_eq!(blocked(&report), expected, "{:#?}", failing(&report));
     let unknown = |finding: &&Finding| finding.result == Outcome::Unknown;
     assert_eq!(report.findings.iter().find(unknown), None);
