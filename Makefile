@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz
+.PHONY: help setup demo demo-managed test lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -19,6 +19,11 @@ setup: ## Finds or installs PostgreSQL and Envoy
 demo: setup ## Moves a writer under load and back again, on real servers; ends in target/demo/report.json
 	$(CARGO) build $(PROGRAMS)
 	@POINTSMAN_BIN=target/debug/pointsman target/debug/demo
+
+demo-managed: setup ## The same on servers like Amazon RDS's: no superuser, TLS, promotion by an API; ends in target/demo-managed/report.json
+	@printf 'PostgreSQL: '; lab/setup/versions.sh 17
+	$(CARGO) build $(PROGRAMS)
+	@POINTSMAN_BIN=target/debug/pointsman target/debug/demo_managed
 
 # Cargo closes on the doc tests; the last line adds up all of them.
 test: setup ## Runs every test: unit, integration, end to end

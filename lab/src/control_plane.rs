@@ -61,6 +61,8 @@ pub struct Security {
     pub verbs: Vec<OsString>,
     /// Environment variables of `serve`.
     pub environment: Vec<(OsString, OsString)>,
+    /// A program that lies beside `pointsman` and has its command line, instead of it.
+    pub program: Option<&'static str>,
 }
 
 /// A server that said it is ready.
@@ -84,8 +86,12 @@ impl ControlPlane {
         // Connection strings name certificates and passwords of this lab, and none but those.
         let secrets = format!("[secrets]\nfolders = [{folder:?}]\n");
         fs::write(&config, format!("{settings}\n{secrets}"))?;
+        let pointsman = tools::pointsman().await?;
         let mut control_plane = Self {
-            binary: tools::pointsman().await?.to_path_buf(),
+            binary: match security.program {
+                Some(program) => pointsman.with_file_name(program),
+                None => pointsman.to_path_buf(),
+            },
             data: folder.join("store"),
             config,
             log: folder.join("pointsman.log"),

@@ -25,7 +25,7 @@ use crate::{
     envoy::Envoy,
     gate::Gate,
     ports::Port,
-    postgres::{Hosting, PairOptions, PostgresPair, Ways},
+    postgres::{Contents, Hosting, PairOptions, PostgresPair, Ways},
     scratch::{Scratch, Storage},
 };
 
@@ -44,6 +44,8 @@ pub struct LabOptions {
     pub major: Option<u32>,
     /// See [`PairOptions::tls`].
     pub tls: bool,
+    /// Lines for `postgresql.conf` of both servers.
+    pub server_settings: String,
     /// How long the promotion of a managed pair takes.
     pub promotion_takes: Duration,
     /// The fence level declared for both servers: `sql+hba` or `sql`.
@@ -63,6 +65,7 @@ impl Default for LabOptions {
             hosting: Hosting::default(),
             major: None,
             tls: false,
+            server_settings: String::new(),
             promotion_takes: Duration::from_secs(1),
             fence: "sql+hba".to_owned(),
             settings: String::new(),
@@ -106,12 +109,17 @@ impl Lab {
             major: options.major,
             tls: options.tls,
             gate_replication: options.gates.replication,
+            contents: Contents {
+                settings: options.server_settings,
+                ..Contents::default()
+            },
             ..PairOptions::default()
         };
         let pair = PostgresPair::start(scratch.path(), &pair_options).await?;
         let cloud = Cloud::start(&pair, options.promotion_takes).await?;
         let security = Security {
             environment: cloud.iter().map(Cloud::environment).collect(),
+            program: cloud.is_some().then_some(Cloud::PROGRAM),
             ..Security::default()
         };
         let control_plane =

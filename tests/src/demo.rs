@@ -1,20 +1,25 @@
 //! The main job from end to end, told as it goes: a server moves under load, and comes back by itself.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
 mod report;
+mod security;
+mod setting;
 mod story;
 
 pub use report::{Rates, Report, RollbackReport, SwitchReport};
+pub use security::Security;
+pub use setting::{NO_AUTOVACUUM, Setting};
 pub use story::Story;
 
 use crate::migration::{Follower, MigrationStatus};
-use pointsman_lab::scratch::Storage;
+use pointsman_lab::Lab;
+use pointsman_lab::result_file::ResultFile;
 use pointsman_lab::workload::verify::{self, WriteAudit};
 use pointsman_lab::workload::{Figures, Moment, Record, Switch, Workload, WorkloadOptions};
-use pointsman_lab::{Lab, LabOptions};
 
 /// Acknowledged writes per second that the clients must reach before the switch.
 pub const RATE: f64 = 300.0;
@@ -26,6 +31,8 @@ struct Stage {
     workload_options: WorkloadOptions,
     workload: Workload,
     follower: Follower,
+    /// On managed servers.
+    security: Option<Security>,
 }
 
 /// When things happened that only the lab knows.
@@ -42,19 +49,46 @@ struct Marks {
     end: Moment,
 }
 
+/// Runs the demo, leaves its report behind, and says which promises were broken.
+pub async fn main(setting: Setting) -> ExitCode {
+    let story = Story::begin();
+    let broken = match reported(story, setting).await {
+        Ok(report) => report.broken_promises,
+        Err(error) => vec![format!("the story did not come to its end: {error:#}")],
+    };
+    if broken.is_empty() {
+        story.tell(&format!("every promise was kept: {}", setting.report()));
+        return ExitCode::SUCCESS;
+    }
+    for promise in broken {
+        story.tell(&format!("BROKEN PROMISE: {promise}"));
+    }
+    ExitCode::FAILURE
+}
+
+async fn reported(story: Story, setting: Setting) -> anyhow::Result<Report> {
+    let file = ResultFile::fresh(setting.report())?;
+    let report = run(story, setting).await?;
+    file.write(&report)?;
+    Ok(report)
+}
+
 /// Runs the demo and reports what it measured.
 ///
 /// # Errors
 /// Something did not happen at all; what happened, but not as promised, is in the report.
-pub async fn run(story: Story) -> anyhow::Result<Report> {
-    let (mut stage, warm) = Stage::set(story).await?;
+async fn run(story: Story, setting: Setting) -> anyhow::Result<Report> {
+    let (mut stage, warm) = Stage::set(story, setting).await?;
+    stage.look().await?;
     let settled = stage.forward().await?;
     stage.bake().await?;
+    stage.look().await?;
     let broke = stage.break_target().await?;
     let home = stage.way_back(broke).await?;
     let rate = stage.workload.steady(RATE, SECOND, SOON).await?;
     story.tell(&format!("the source acknowledges {rate:.0} writes/s again"));
     stage.workload.steady(RATE, CALM, SOON).await?;
+    stage.look().await?;
     let end = stage.workload.clock().now();
     let marks = Marks {
         warm,
@@ -68,13 +102,11 @@ pub async fn run(story: Story) -> anyhow::Result<Report> {
 
 impl Stage {
     /// Lab up, clients at work, migration ready.
-    async fn set(story: Story) -> anyhow::Result<(Self, Moment)> {
+    async fn set(story: Story, setting: Setting) -> anyhow::Result<(Self, Moment)> {
         story.chapter("The lab: two PostgreSQL servers, three Envoy sidecars, Pointsman");
-        let options = LabOptions {
-            storage: Storage::Disk,
-            ..LabOptions::default()
-        };
-        let lab = Lab::start(options).await.context("starting the lab")?;
+        let lab = Lab::start(setting.options())
+            .await
+            .context("starting the lab")?;
         let (source, target) = (&lab.pair.source, &lab.pair.target);
         story.tell(&format!("{} serves at {}", source.name(), source.address()));
         story.tell(&format!(
@@ -82,6 +114,13 @@ impl Stage {
             target.name(),
             target.address()
         ));
+        let security = match setting.introduce(&lab) {
+            None => None,
+            Some(introduction) => {
+                story.tell(&introduction);
+                Some(Security::tried(&lab, story).await?)
+            }
+        };
         story.show(&lab.control_plane.cli_ok(&["fleet", "status"]).await?);
 
         let workload_options = WorkloadOptions::through_sidecars(&lab)?;
@@ -128,6 +167,7 @@ impl Stage {
                 workload_options,
                 workload,
                 follower,
+                security,
             },
             warm,
         ))
@@ -210,6 +250,14 @@ impl Stage {
         Ok(home)
     }
 
+    /// Counts the sessions on managed servers.
+    async fn look(&mut self) -> anyhow::Result<()> {
+        match &mut self.security {
+            Some(security) => security.look(&self.lab).await,
+            None => Ok(()),
+        }
+    }
+
     /// Stops the clients, compares, and draws up the report.
     async fn verdict(self, marks: &Marks) -> anyhow::Result<Report> {
         let Self {
@@ -218,6 +266,7 @@ impl Stage {
             workload_options,
             workload,
             follower,
+            mut security,
         } = self;
         story.chapter("The verdict");
         let record = workload.stop(SOON).await?;
@@ -230,9 +279,18 @@ impl Stage {
         ));
         story.tell(&format!("{}: {audit}", lab.pair.source.name()));
         let switches = Switches::of(&status, &record, &lab, marks)?;
-        Ok(switches
-            .report(&lab, &workload_options, &record, &audit)
-            .judged())
+        if let (Some(security), Some(cloud)) = (&mut security, &lab.cloud) {
+            security.promotion_requests = cloud.promotion.requests();
+            story.tell(&format!(
+                "{} sessions over TCP were looked at, {} of them Pointsman's: {} without TLS, {} of superusers",
+                security.sessions,
+                security.control_sessions,
+                security.unencrypted_sessions,
+                security.superuser_sessions
+            ));
+        }
+        let report = switches.report(&lab, &workload_options, &record, &audit);
+        Ok(Report { security, ..report }.judged())
     }
 
     fn tell_pause(
@@ -364,6 +422,7 @@ impl Switches {
                 worst_client_after_hold_ms: rollback.worst_client_after_hold_ms,
                 lost_writes,
             },
+            security: None,
             verdict: "",
             broken_promises: Vec::new(),
         }

@@ -2,6 +2,7 @@
 
 pub mod bare;
 pub mod bench;
+pub mod cloud;
 pub mod demo;
 pub mod fanout;
 pub mod migration;

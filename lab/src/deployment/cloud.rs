@@ -35,6 +35,9 @@ impl Cloud {
         (Self::VARIABLE.into(), place.into())
     }
 
+    /// `pointsman` with a provider that asks the API.
+    pub(super) const PROGRAM: &str = "managed_pointsman";
+
     /// `SERVER=IP:PORT`: that server is promoted by the API at this address.
     pub const VARIABLE: &str = "POINTSMAN_LAB_PROMOTION";
 }

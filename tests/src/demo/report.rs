@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::RATE;
+use super::{RATE, Security};
 use pointsman_lab::workload::Figures;
 
-/// The content of `target/demo/report.json`.
+/// The content of `target/demo/report.json` and of `target/demo-managed/report.json`.
 ///
 /// All error fields count from a hold to the first acknowledged write after it, client by client (see [`Figures`]).
 #[derive(Debug, Clone, Serialize)]
@@ -50,6 +50,9 @@ pub struct Report {
     pub forward: SwitchReport,
     /// The switch back.
     pub rollback: RollbackReport,
+    /// On managed servers: who had which sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security: Option<Security>,
     /// `pass` or `fail`.
     pub verdict: &'static str,
     /// Each promise that was broken.
@@ -124,7 +127,7 @@ impl Report {
     }
 
     fn broken(&self) -> Vec<String> {
-        let mut broken = Vec::new();
+        let mut broken: Vec<_> = self.security.iter().flat_map(Security::broken).collect();
         for (promise, count) in self.zeros() {
             if count > 0 {
                 broken.push(format!("{promise}, but {count} times it was otherwise"));
@@ -244,6 +247,7 @@ mod tests {
                 worst_client_after_hold_ms: 300.0,
                 lost_writes: 0,
             },
+            security: None,
             verdict: "",
             broken_promises: Vec::new(),
         }
@@ -286,6 +290,39 @@ mod tests {
                 broken_promises.iter().all(|message| message.contains(word)),
                 "{broken_promises:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_managed_servers_promise_is_judged_too() {
+        let secure = Security {
+            sessions: 40,
+            control_sessions: 6,
+            promotion_requests: 1,
+            ..Security::default()
+        };
+        let judged = |security: Security| {
+            let security = Some(security);
+            Report {
+                security,
+                ..good_report()
+            }
+            .judged()
+            .broken_promises
+        };
+        assert_eq!(judged(secure.clone()), Vec::<String>::new());
+        type Spoil = fn(&mut Security);
+        let spoil: [(&str, Spoil); 4] = [
+            ("encrypted", |s| s.unencrypted_sessions += 1),
+            ("superuser", |s| s.superuser_sessions += 1),
+            ("none was seen", |s| s.control_sessions = 0),
+            ("asked for once", |s| s.promotion_requests += 1),
+        ];
+        for (word, spoil) in spoil {
+            let mut security = secure.clone();
+            spoil(&mut security);
+            let broken = judged(security);
+            assert!(broken.len() == 1 && broken[0].contains(word), "{broken:?}");
         }
     }
 

@@ -1,0 +1,10 @@
+//! `make demo-managed`.
+
+use std::process::ExitCode;
+
+use pointsman_tests::demo::{self, Setting};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    demo::main(Setting::Managed).await
+}
