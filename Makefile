@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-managed test lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz
+.PHONY: help setup demo demo-managed test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -35,6 +35,10 @@ test: setup ## Runs every test: unit, integration, end to end
 		END { if (passed + failed == 0) exit 1; \
 		      printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' target/test.log; \
 	exit $$ended
+
+test-versions: setup ## A switch there and back, and the suites on servers, on PostgreSQL 14 to 18, as superuser and without; prints what differs
+	$(CARGO) build $(PROGRAMS)
+	@POINTSMAN_BIN=$(CURDIR)/target/debug/pointsman CARGO=$(CARGO) tests/versions.sh
 
 lint: ## Formatting, clippy, documentation, dependency rules
 	$(CARGO) fmt --all --check

@@ -6,3 +6,4 @@ pub mod cloud;
 pub mod demo;
 pub mod fanout;
 pub mod migration;
+pub mod versions;
