@@ -129,3 +129,33 @@ async fn over_plain_text_nobody_is_a_member() {
     let refused = running.directory(false).admit(&claimed, &peer()).await;
     assert!(refused.is_err(), "{refused:?}");
 }
+
+#[tokio::test]
+async fn the_members_of_a_former_process_are_awaited_until_their_group_is_removed() {
+    let stored = TestCatalog::new().await;
+    stored.group(None).await;
+    let former = stored.follow().await;
+    let local = Some("127.0.0.12");
+    admit(&former, "pod-1", local, "/web/blue").await.unwrap();
+    let recorded = async {
+        while stored.catalog.members().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let soon = Duration::from_secs(20);
+    tokio::time::timeout(soon, recorded).await.unwrap();
+    drop(former);
+
+    let running = stored.follow().await;
+    let member = NodeId::new("web/blue@pod-1").unwrap();
+    assert_eq!(running.view.awaited().get(&member), Some(&false));
+    let rows = running.view.nodes();
+    let row = rows.iter().find(|row| row.id == member.as_str()).unwrap();
+    assert_eq!(row.state.label(), "ABSENT");
+    assert!(row.message.contains("it is unknown whether"), "{row:?}");
+
+    let group = GroupName::new("web").unwrap();
+    stored.catalog.remove_group(&group).await.unwrap();
+    running.catch_up(&stored).await;
+    assert_eq!(running.view.awaited().get(&member), None);
+}
