@@ -368,3 +368,28 @@ async fn a_list_that_could_not_be_put_back_is_named_before_anything_is_closed() 
     assert_eq!(boss.ask(made).await, "0");
     source.observe().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_written_where_nothing_can_be_closed_is_accepted_by_name() {
+    let pair = Pair::start_without_superuser().await;
+    let rdsadmin = heartbeat(&pair.source).await;
+    let (source, _target, exempt) = prepared(&pair).await;
+    close(&source, 2, &[]).await;
+    let wal = source.wal_proof().unwrap();
+    let marker = wal.marker("m/2", &[]).await.unwrap();
+    let since = &marker.look;
+    assert_eq!(found(&source, since, &exempt).await, Finding::Unwritten);
+    rdsadmin.run(BEAT).await;
+    rdsadmin
+        .run("BEGIN; SAVEPOINT s; DELETE FROM beats; RELEASE s; COMMIT")
+        .await;
+    let accepted = found(&source, since, &exempt).await;
+    let Finding::Accepted(strangers) = accepted else {
+        panic!("{accepted:?}");
+    };
+    assert!(strangers.count >= 2, "{strangers:?}");
+    assert_eq!(strangers.not_closable, ["rdsadmin"]);
+    // From there one reaches what all databases share.
+    rdsadmin.run("ALTER ROLE app CONNECTION LIMIT 9").await;
+    assert_eq!(found(&source, since, &exempt).await, Finding::Written(1));
+}

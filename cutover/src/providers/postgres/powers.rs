@@ -27,6 +27,8 @@ pub(super) struct Powers {
     pub(super) owned: BTreeSet<String>,
     /// Databases that accepted connections and whose owner it is not.
     pub(super) not_closable: Vec<String>,
+    /// Their oids, as WAL records name databases.
+    pub(super) not_closable_oids: Vec<String>,
 }
 
 /// How strangers are kept out of a database that the control role itself must enter.
@@ -64,6 +66,7 @@ impl Powers {
             read_files: row.get("read_files"),
             owned: owned.into_iter().collect(),
             not_closable: row.get("not_closable"),
+            not_closable_oids: row.get("not_closable_oids"),
         })
     }
 
@@ -159,7 +162,9 @@ const POWERS: &str = "SELECT current_user::text AS role, r.rolsuper AS superuser
          AS read_files, \
        ARRAY(SELECT datname::text FROM pg_database WHERE pg_has_role(datdba, 'USAGE')) AS owned, \
        ARRAY(SELECT datname::text FROM pg_database \
-         WHERE datallowconn AND NOT pg_has_role(datdba, 'USAGE') ORDER BY 1) AS not_closable \
+         WHERE datallowconn AND NOT pg_has_role(datdba, 'USAGE') ORDER BY 1) AS not_closable, \
+       ARRAY(SELECT oid::text FROM pg_database \
+         WHERE datallowconn AND NOT pg_has_role(datdba, 'USAGE')) AS not_closable_oids \
      FROM pg_roles r WHERE r.rolname = current_user";
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Lsn,
-    ports::{Exempt, Finding, Look, ProofMethod, ProviderError, WriteProof},
+    ports::{Exempt, Finding, Look, ProofMethod, ProviderError, Strangers, WriteProof},
 };
 
 /// Reads WAL by `pg_walinspect`.
@@ -74,15 +74,21 @@ impl ByWalRecords {
         let question = Some(OWN.to_owned());
         let (through, answer) = take(&self.control, PROVE, message, question).await?;
         let own = self.own(answer.as_ref(), &since.own)?;
-        let count = self.read(since.lsn, through.lsn, exempt, &own).await?;
+        let (count, elsewhere) = self.read(since.lsn, through.lsn, exempt, &own).await?;
+        let finding = match (count, elsewhere.is_empty()) {
+            (0, true) => Finding::Unwritten,
+            (0, false) => Finding::Accepted(Strangers {
+                count: u64::try_from(elsewhere.len()).unwrap_or(u64::MAX),
+                xids: elsewhere.into_iter().take(SHOWN).collect(),
+                not_closable: self.control.powers.not_closable.clone(),
+                changed: Vec::new(),
+            }),
+            (count, _) => Finding::Written(count),
+        };
         Ok(WriteProof {
             method: ProofMethod::WalRecords,
             through,
-            finding: if count == 0 {
-                Finding::Unwritten
-            } else {
-                Finding::Written(count)
-            },
+            finding,
         })
     }
 
@@ -91,7 +97,8 @@ impl ByWalRecords {
         let flushed = self.control.postgres.batch(PROVE, &flush).await?;
         let (xid, through) = written(&self.control, PROVE, &flushed)?;
         let own = self.own(flushed.get(1), &[xid])?;
-        self.read(since, through, exempt, &own).await
+        let (count, _) = self.read(since, through, exempt, &own).await?;
+        Ok(count)
     }
 
     /// The engine's own transactions as WAL records name them: those that [`OWN`] returned, and
@@ -107,13 +114,16 @@ impl ByWalRecords {
     /// that wrote rows or a sequence of any relation that is not exempt; commits that carry an
     /// origin are the reverse stream's. Every commit of a transaction that was prepared counts:
     /// its writes may lie anywhere before.
+    ///
+    /// Beside their number, the transactions that wrote in databases that cannot be closed,
+    /// which nothing moves and nothing takes back.
     async fn read(
         &self,
         since: Lsn,
         through: Lsn,
         exempt: &Exempt,
         own: &BTreeSet<String>,
-    ) -> Result<u64, ProviderError> {
+    ) -> Result<(u64, BTreeSet<u64>), ProviderError> {
         let reader = self.reader()?;
         let mut found = Found::default();
         let mut next = since;
@@ -138,9 +148,11 @@ impl ByWalRecords {
                 None => chunk = chunk.saturating_mul(2),
             }
         }
+        let elsewhere = found.elsewhere.iter().filter_map(|xid| xid.parse().ok());
+        let elsewhere = elsewhere.collect();
         let (sure, unclear) = found.judge(own);
         let before = self.wrote_before(&reader, since, &unclear, exempt).await;
-        Ok(sure + before)
+        Ok((sure + before, elsewhere))
     }
 
     /// How many of the transactions whose commit was read, but no write, wrote shortly before
@@ -185,7 +197,16 @@ impl ByWalRecords {
         let row = self
             .control
             .postgres
-            .row(what, reader, &[&begin, &end, &exempt.filenodes])
+            .row(
+                what,
+                reader,
+                &[
+                    &begin,
+                    &end,
+                    &exempt.filenodes,
+                    &self.control.powers.not_closable_oids,
+                ],
+            )
             .await?;
         let reached: Option<PgLsn> = row.get(0);
         Ok(reached.map(|reached| {
@@ -197,6 +218,7 @@ impl ByWalRecords {
                     .iter()
                     .map(|commit| Commit::parse(commit))
                     .collect(),
+                elsewhere: row.get::<_, Vec<String>>(4).into_iter().collect(),
             };
             (lsn_of(reached), found)
         }))
@@ -235,7 +257,9 @@ const READ_WAL: &str = "SELECT max(end_lsn), \
        coalesce(array_agg(DISTINCT xid::text) FILTER ( \
          WHERE (resource_manager = 'Sequence' OR (resource_manager IN ('Heap', 'Heap2') \
              AND record_type ~ '^(INSERT|MULTI_INSERT|UPDATE|HOT_UPDATE|DELETE|TRUNCATE)')) \
-           AND coalesce(substring(block_ref FROM 'rel (\\d+/\\d+/\\d+)'), '') <> ALL ($3)), '{}'), \
+           AND coalesce(substring(block_ref FROM 'rel (\\d+/\\d+/\\d+)'), '') <> ALL ($3) \
+           AND (cardinality($4::text[]) = 0 \
+             OR coalesce(substring(block_ref FROM 'rel \\d+/(\\d+)/'), '') <> ALL ($4))), '{}'), \
        coalesce(array_agg(DISTINCT xid::text) FILTER ( \
          WHERE resource_manager = 'LogicalMessage' \
            AND description LIKE '%prefix \"pointsman.%'), '{}'), \
@@ -243,7 +267,11 @@ const READ_WAL: &str = "SELECT max(end_lsn), \
            substring(description FROM '^(\\d+): '), \
            substring(description FROM 'subxacts:([ 0-9]*)'))) FILTER ( \
          WHERE resource_manager = 'Transaction' AND record_type LIKE 'COMMIT%' \
-           AND description !~ 'origin: node'), '{}') \
+           AND description !~ 'origin: node'), '{}'), \
+       coalesce(array_agg(DISTINCT xid::text) FILTER ( \
+         WHERE cardinality($4::text[]) > 0 \
+           AND resource_manager IN ('Heap', 'Heap2', 'Sequence') AND xid::text <> '0' \
+           AND substring(block_ref FROM 'rel \\d+/(\\d+)/') = ANY ($4)), '{}') \
      FROM SCHEMA.pg_get_wal_records_info($1, $2)";
 
 /// A statement that reads as much ends within its timeout, on a busy machine too.
@@ -251,4 +279,6 @@ const CHUNK: u64 = 4 * 1024 * 1024;
 /// More WAL than can be read in this time cannot be counted while somebody waits.
 const PROOF: Duration = Duration::from_secs(10);
 const WARM_UP: u64 = 64 * 1024;
+/// More ids make no message clearer.
+const SHOWN: usize = 8;
 const SMALLEST_SEGMENT: u64 = 1024 * 1024;

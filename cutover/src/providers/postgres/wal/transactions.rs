@@ -8,6 +8,8 @@ pub(super) struct Found {
     /// Transactions with a message of the engine's.
     pub(super) own: BTreeSet<String>,
     pub(super) commits: Vec<Commit>,
+    /// Transactions that wrote in a database that cannot be closed.
+    pub(super) elsewhere: BTreeSet<String>,
 }
 
 /// A COMMIT record without origin.
@@ -33,6 +35,7 @@ impl Found {
         self.writers.extend(more.writers);
         self.own.extend(more.own);
         self.commits.extend(more.commits);
+        self.elsewhere.extend(more.elsewhere);
     }
 
     pub(super) fn wrote(&self, commit: &Commit) -> bool {
