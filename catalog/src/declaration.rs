@@ -7,8 +7,8 @@ mod reader;
 use std::fmt;
 
 use crate::{
-    Conninfo, Database, DatabaseName, Endpoint, FenceLevel, ListenPorts, Server, ServerName,
-    conninfo::Purpose,
+    Conninfo, Database, DatabaseName, Endpoint, FenceLevel, ListenPorts, PasswordSource, Server,
+    ServerName, conninfo::Purpose,
 };
 use reader::{Field, Fields, Reader, Unique};
 
@@ -80,8 +80,10 @@ fn server<'a>(
     }
     let control = reader.required(&mut fields, "control", Conninfo::FORM);
     let replication = reader.optional(&mut fields, "replication", Conninfo::FORM);
+    let probe = reader.optional(&mut fields, "probe", Conninfo::FORM);
     for (text, purpose) in control
         .iter()
+        .chain(&probe)
         .map(|text| (text, Purpose::Control))
         .chain(replication.iter().map(|text| (text, Purpose::Replication)))
     {
@@ -93,12 +95,9 @@ fn server<'a>(
         report_local_only(reader, control);
     }
     let control_password = password::source(reader, &mut fields, "control_password");
-    let replication_password = password::source(reader, &mut fields, "replication_password");
-    if let (None, Some((_, at))) = (&replication, &replication_password) {
-        let message = "a password without `replication`; allowed: with a `replication` string, since the \
-                       default is `control` with its password";
-        reader.fault(at, message);
-    }
+    let replication_password =
+        password_for(reader, &mut fields, "replication", replication.is_some());
+    let probe_password = password_for(reader, &mut fields, "probe", probe.is_some());
     let fence = match reader.optional(&mut fields, "fence", "a string") {
         Some(text) => reader.parsed::<FenceLevel>(text).map(|fence| fence.value),
         None => Some(FenceLevel::default()),
@@ -110,9 +109,29 @@ fn server<'a>(
         control: control?.value,
         control_password: control_password.map(|(source, _)| source),
         replication: replication.map(|text| text.value),
-        replication_password: replication_password.map(|(source, _)| source),
+        replication_password,
+        probe: probe.map(|text| text.value),
+        probe_password,
         fence: fence?,
     })
+}
+
+/// The password for the string in field `name`, whose default is `control`.
+fn password_for<'a>(
+    reader: &mut Reader<'a>,
+    fields: &mut Fields<'a>,
+    name: &str,
+    is_there: bool,
+) -> Option<PasswordSource> {
+    let (source, at) = password::source(reader, fields, &format!("{name}_password"))?;
+    if !is_there {
+        let message = format!(
+            "a password without `{name}`; allowed: with a `{name}` string, since the default is \
+             `control` with its password"
+        );
+        reader.fault(&at, &message);
+    }
+    Some(source)
 }
 
 /// The other server of a migration connects by `control` where there is no `replication`.
@@ -218,6 +237,8 @@ const SERVER_FIELDS: &[&str] = &[
     "control_password",
     "replication",
     "replication_password",
+    "probe",
+    "probe_password",
     "fence",
 ];
 

@@ -29,6 +29,13 @@ pub struct Server {
     /// Where the password for `replication` is; the control plane reads it and hands it over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_password: Option<PasswordSource>,
+    /// libpq string or URI with which the write probe connects by way of the sidecars, as a role that
+    /// can write the probe table and nothing else. The default is `control`, with its password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+    /// Where the password for `probe` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_password: Option<PasswordSource>,
     /// How this server can be fenced.
     #[serde(default)]
     pub fence: FenceLevel,
@@ -73,6 +80,21 @@ impl fmt::Debug for Server {
             .field("endpoint", &self.endpoint)
             .field("fence", &self.fence)
             .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// The same server as the write probe reaches it.
+    #[must_use]
+    pub fn as_probed(&self) -> Self {
+        match &self.probe {
+            None => self.clone(),
+            Some(probe) => Self {
+                control: probe.clone(),
+                control_password: self.probe_password.clone(),
+                ..self.clone()
+            },
+        }
     }
 }
 

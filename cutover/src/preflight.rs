@@ -66,6 +66,11 @@ pub(crate) async fn run(
         readers: &readers,
         membership: &membership.map_err(|error| error.to_string()),
         reached: &reached,
+        managed_promotion: ports
+            .providers
+            .of(&target)?
+            .managed_promotion(&target)
+            .is_some(),
         accept_loss: migration.machine.holds(Assertion::LossAccepted),
         moment,
         bake: settings.bake,

@@ -109,7 +109,7 @@ dal.toml:3: servers.Blue.endpoint: endpoint "db1.example.com" is not HOST:PORT w
 dal.toml:4: servers.Blue.control: dbname=orders; allowed: dbname=postgres, or none: control sessions begin there
 dal.toml:8: servers.green.control: empty; allowed: "host=HOST port=PORT user=ROLE …"
 dal.toml:9: servers.green.fence: "hba" is not known; allowed: "sql+hba", "sql"
-dal.toml:10: servers.green.colour: not known; allowed: endpoint, control, control_password, replication, replication_password, fence
+dal.toml:10: servers.green.colour: not known; allowed: endpoint, control, control_password, replication, replication_password, probe, probe_password, fence
 dal.toml:12: servers.grey.control: missing; allowed: "host=HOST port=PORT user=ROLE …"
 dal.toml:13: servers.grey.endpoint: db2.example.com:5432 is servers.green.endpoint too; allowed: each server its own
 dal.toml:14: servers.grey.replication: no host=; allowed: "host=HOST port=PORT user=ROLE …"
@@ -200,6 +200,11 @@ fn a_password_has_one_source_and_a_control_string_that_others_cannot_use_needs_a
     ));
     assert!(
         alone.contains("replication_password: a password without"),
+        "{alone}"
+    );
+    let alone = server(&format!("{plain}\nprobe_password = {{ file = \"/a\" }}"));
+    assert!(
+        alone.contains("probe_password: a password without"),
         "{alone}"
     );
 }

@@ -28,6 +28,8 @@ pub struct CheckContext<'a> {
     pub membership: &'a Result<Membership, String>,
     /// What each registered sidecar says of trying the target.
     pub reached: &'a BTreeMap<NodeId, Reached>,
+    /// An API promotes the target, and not SQL.
+    pub managed_promotion: bool,
     /// The operator gives up the lossless way back.
     pub accept_loss: bool,
     pub moment: Moment,

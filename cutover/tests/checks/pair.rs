@@ -53,6 +53,8 @@ impl Running {
             control_password: None,
             replication: None,
             replication_password: None,
+            probe: None,
+            probe_password: None,
             fence: FenceLevel::SqlHba,
         }
     }

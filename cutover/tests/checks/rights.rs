@@ -3,10 +3,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
 
-use pointsman_catalog::FenceLevel;
+use pointsman_catalog::{FenceLevel, PasswordSource};
 use pointsman_cutover::{
     checks::{Finding, Moment, Outcome, Report},
-    providers::postgres::{Grants, Management, RIGHTS, Right, RoleNames, Without},
+    ports::{ControlId, DatabaseProvider as _},
+    providers::postgres::{
+        Grants, Management, PostgresProvider, RIGHTS, Right, RoleNames, Without,
+    },
 };
 use pointsman_lab::tools;
 use serde_json::Value;
@@ -35,6 +38,8 @@ struct Taken {
     /// On the source, in `datname`.
     datname: &'static str,
     statements: &'static [&'static str],
+    /// What cannot be done without it either, where a subscription can be made.
+    with_it: &'static [&'static str],
 }
 
 const TAKEN: &[Taken] = &[
@@ -75,10 +80,13 @@ const TAKEN: &[Taken] = &[
         "keep the fence record",
         &["REVOKE CREATE ON DATABASE postgres FROM \"points man\""],
     ),
-    taken(
-        "make the probe table",
-        &["REVOKE CREATE ON DATABASE billing FROM \"points man\""],
-    ),
+    Taken {
+        with_it: &["make a subscription"],
+        ..taken(
+            "make the probe table",
+            &["REVOKE CREATE ON DATABASE billing FROM \"points man\""],
+        )
+    },
     taken(
         "promote the standby",
         &["REVOKE EXECUTE ON FUNCTION pg_promote(boolean, integer) FROM \"points man\""],
@@ -139,6 +147,7 @@ const fn taken(right: &'static str, statements: &'static [&'static str]) -> Take
         from: 0,
         datname: "postgres",
         statements,
+        with_it: &[],
     }
 }
 
@@ -159,17 +168,23 @@ async fn each_right_that_is_taken_away_is_named_with_the_statement_that_gives_it
     for taken in TAKEN.iter().filter(|taken| taken.from <= version) {
         let source = &subject.pair.source;
         source.execute(taken.datname, taken.statements).await;
-        rows.push(subject.misses(taken.right).await);
+        rows.push(subject.misses(taken.right, taken.with_it).await);
         subject.give_back(taken.right).await;
         let left = subject.lacking().await;
         assert_eq!(left, expected, "{} is not given back", taken.right);
     }
     subject.setting.source.fence = FenceLevel::SqlHba;
-    rows.push(subject.misses("rewrite pg_hba.conf").await);
+    rows.push(subject.misses("rewrite pg_hba.conf", &[]).await);
     subject.setting.source.fence = FenceLevel::Sql;
     stream_as("postgres", &subject.pair).await;
-    rows.push(subject.misses("end the walsender of the target").await);
+    rows.push(subject.misses("end the walsender of the target", &[]).await);
     stream_as("streamer", &subject.pair).await;
+    if version >= 160_000 {
+        let password = subject.setting.target.replication_password.take();
+        rows.push(subject.misses("subscribe without a password", &[]).await);
+        subject.setting.target.replication_password = password;
+    }
+    rows.push(subject.writes_the_probe_table_and_nothing_else().await);
     assert_eq!(subject.lacking().await, expected, "at the end");
     println!(
         "| right | finding | do |\n|---|---|---|\n{}",
@@ -193,6 +208,9 @@ impl Subject {
         let port = setting.target.endpoint.port();
         setting.target.replication =
             Some(format!("host=127.0.0.1 port={port} user='{REPLICATION}'"));
+        // Read when the subscription is made, and not before.
+        let password = PasswordSource::File("/nowhere".into());
+        setting.target.replication_password = Some(password);
         for server in [&mut setting.source, &mut setting.target] {
             server.fence = FenceLevel::Sql;
         }
@@ -209,40 +227,62 @@ impl Subject {
         self.setting.run(Moment::Pre, &role).await
     }
 
-    /// Nothing may be left unknown.
+    /// What is missing, once a preflight has left nothing unknown: a machine that is busy may
+    /// not answer in time.
     async fn lacking(&self) -> Lacking {
-        let report = self.preflight().await;
-        let unknown = |finding: &&Finding| finding.result == Outcome::Unknown;
-        assert_eq!(report.findings.iter().find(unknown), None);
-        missing(&report)
-            .map(|(_, right, _)| (right.action, right.without))
-            .collect()
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let report = self.preflight().await;
+            let unknown = |finding: &&Finding| finding.result == Outcome::Unknown;
+            match report.findings.iter().find(unknown) {
+                None => return missing(&report).map(named).collect(),
+                Some(finding) => assert!(Instant::now() < deadline, "{finding:#?}"),
+            }
+        }
     }
 
     /// What no GRANT gives a role without superuser on this version.
     fn lacks_by_version(&self) -> Lacking {
-        let right = if self.version < 160_000 {
+        let mut lacking = vec![if self.version < 160_000 {
             "make a subscription"
         } else {
             "take LOGIN from a role that passes the fence of the bake"
-        };
-        BTreeMap::from([(right, Without::Warns)])
+        }];
+        if self.version < 150_000 {
+            lacking.push("read the WAL");
+        }
+        lacking
+            .into_iter()
+            .map(|right| (right, Without::Warns))
+            .collect()
     }
 
-    /// A row about `right`, which is missing now; the preflight that finds it touches nothing.
-    async fn misses(&self, right: &str) -> String {
-        let before = catalogs(&self.pair.source).await;
-        let report = self.preflight().await;
-        assert_eq!(catalogs(&self.pair.source).await, before, "{right}");
+    /// A row about `right`, which is missing now, with nothing else but `with_it`. The preflight
+    /// that finds it touches nothing.
+    async fn misses(&self, right: &str, with_it: &[&str]) -> String {
         let known = self.lacks_by_version();
-        let found: Vec<_> = missing(&report)
-            .filter(|(_, right, _)| !known.contains_key(right.action))
-            .collect();
-        let only = |found: &(&Finding, &Right, &Value)| found.1.action == right;
-        assert!(found.iter().all(only), "{right}: {:#?}", failing(&report));
-        let Some((finding, missed, _)) = found.first() else {
-            panic!("{right} is not missed: {report:#?}");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let report = loop {
+            let before = catalogs(&self.pair.source).await;
+            let report = self.preflight().await;
+            assert_eq!(catalogs(&self.pair.source).await, before, "{right}");
+            if missing(&report).any(|(_, found, _)| found.action == right) {
+                break report;
+            }
+            assert!(
+                Instant::now() < deadline && unanswered(&report),
+                "{right} is not missed: {report:#?}"
+            );
         };
+        let other = missing(&report)
+            .map(|(_, right, _)| right.action)
+            .find(|other| {
+                *other != right && !with_it.contains(other) && !known.contains_key(other)
+            });
+        assert_eq!(other, None, "{right}: {:#?}", failing(&report));
+        let (finding, missed, _) = missing(&report)
+            .find(|(_, found, _)| found.action == right)
+            .unwrap();
         let outcome = match missed.without {
             Without::Blocks | Without::BlocksForWayBack => Outcome::Block,
             Without::Warns => Outcome::Warn,
@@ -256,6 +296,73 @@ impl Subject {
             missed.without.as_str(),
             finding.remedy
         )
+    }
+
+    /// The engine makes the probe table and grants it; without that grant it is missed.
+    async fn writes_the_probe_table_and_nothing_else(&mut self) -> String {
+        let port = self.pair.source.server().endpoint.port();
+        let probe = format!("host=127.0.0.1 port={port} user={}", quoted(PROBE));
+        for server in [&mut self.setting.source, &mut self.setting.target] {
+            server.probe = Some(probe.clone());
+        }
+        self.prepare().await;
+        let session = self.pair.source.connect(&quoted(PROBE), "orders").await;
+        let write = "INSERT INTO pointsman.probe (id, value) VALUES (2, 7) \
+                     ON CONFLICT (id) DO UPDATE SET value = excluded.value";
+        session.batch_execute(write).await.unwrap();
+        session.batch_execute(write).await.unwrap();
+        for refused in [
+            "SELECT * FROM plain",
+            "INSERT INTO plain VALUES (1)",
+            "SELECT nextval('numbers')",
+            "DELETE FROM pointsman.probe",
+            "TRUNCATE pointsman.probe",
+            "CREATE TABLE pointsman.other (id int)",
+            "CREATE SCHEMA other",
+            "CREATE ROLE other",
+            "SELECT pg_drop_replication_slot('none')",
+        ] {
+            let error = session.batch_execute(refused).await.unwrap_err();
+            let code = error.code().map(|code| code.code());
+            assert_eq!(code, Some("42501"), "{refused}: {error:?}");
+        }
+        let revoke = format!("REVOKE INSERT ON pointsman.probe FROM \"{PROBE}\"");
+        self.pair.source.execute("orders", &[&revoke]).await;
+        let row = self.misses("write the probe table", &[]).await;
+        self.give_back("write the probe table").await;
+        assert_eq!(self.lacking().await, self.lacks_by_version());
+        row
+    }
+
+    /// What the start of a migration makes, as if the control role had made it.
+    async fn prepare(&self) {
+        let mut server = self.setting.source.clone();
+        let port = server.endpoint.port();
+        server.control = format!("host=127.0.0.1 port={port} user=postgres");
+        let control = ControlId {
+            migration: "m".to_owned(),
+            epoch: 1,
+        };
+        let provider = PostgresProvider::default();
+        let attached = provider.attach(&server, &control).await.unwrap();
+        let datnames = ["orders", "billing"].map(str::to_owned);
+        let sessions = attached.sessions().unwrap();
+        sessions.open_databases(&datnames).await.unwrap();
+        let preparation = attached.preparation().unwrap();
+        preparation.prepare(&datnames).await.unwrap();
+        for (datname, table) in [
+            ("postgres", "fence"),
+            ("postgres", "transactions"),
+            ("orders", "probe"),
+            ("billing", "probe"),
+        ] {
+            let owner = [
+                format!("ALTER SCHEMA pointsman OWNER TO \"{CONTROL}\""),
+                format!("ALTER TABLE pointsman.{table} OWNER TO \"{CONTROL}\""),
+            ];
+            let owner = [owner[0].as_str(), owner[1].as_str()];
+            self.pair.source.execute(datname, &owner).await;
+        }
     }
 
     /// Runs the statements of the findings about `right`.
@@ -285,6 +392,21 @@ fn missing(report: &Report) -> impl Iterator<Item = (&Finding, &'static Right, &
                 Some((finding, right, evidence))
             })
         })
+}
+
+fn named((_, right, _): (&Finding, &Right, &Value)) -> (&'static str, Without) {
+    (right.action, right.without)
+}
+
+/// Whether a server did not answer in time.
+fn unanswered(report: &Report) -> bool {
+    let mut findings = report.findings.iter();
+    findings.any(|finding| finding.message.contains("no answer within"))
+}
+
+/// A value of a connection string.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "\\'"))
 }
 
 async fn version(source: &Running) -> i32 {

@@ -133,6 +133,8 @@ impl Running {
             control_password: None,
             replication: Some(self.postgres.replication(endpoint)),
             replication_password: None,
+            probe: None,
+            probe_password: None,
             fence: self.fence,
         }
     }

@@ -135,6 +135,8 @@ impl TlsServer {
             control_password: None,
             replication: None,
             replication_password: None,
+            probe: None,
+            probe_password: None,
             fence: FenceLevel::Sql,
         }
     }

@@ -263,6 +263,8 @@ fn server(name: &str, conninfo: &str) -> anyhow::Result<Server> {
         control_password: None,
         replication: None,
         replication_password: None,
+        probe: None,
+        probe_password: None,
         fence: FenceLevel::Sql,
     })
 }

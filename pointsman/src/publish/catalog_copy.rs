@@ -113,6 +113,8 @@ mod tests {
             control_password: None,
             replication: None,
             replication_password: None,
+            probe: None,
+            probe_password: None,
             fence: FenceLevel::Sql,
         };
         CatalogChanges {

@@ -15,7 +15,8 @@ pub trait ProbeSessions: fmt::Debug + Send + Sync {
         default: ReadOnlyDefault,
     ) -> WriteAttempt;
 
-    /// Commits `value` into the probe table of `datname`, through the listener at `through`.
+    /// Commits `value` into the probe table of `datname`, through the listener at `through`, as the
+    /// probe role.
     async fn write_row(
         &self,
         server: &Server,

@@ -18,6 +18,7 @@ mod reverse_partitions_due;
 mod reverse_replica_identity;
 mod reverse_wal_level;
 mod rights_no_way_back;
+mod rights_probe_role;
 mod rights_switch;
 mod rights_way_back;
 mod source_fence_covers_everyone;
@@ -44,6 +45,7 @@ pub const CHECKS: &[&dyn Check] = &[
     &reverse_replica_identity::ReplicaIdentity,
     &reverse_wal_level::WalLevel,
     &rights_no_way_back::NoWayBack,
+    &rights_probe_role::ProbeRole,
     &rights_switch::RightsForSwitch,
     &rights_way_back::RightsForWayBack,
     &source_fence_covers_everyone::FenceCoversEveryone,

@@ -78,14 +78,16 @@ impl Connector {
 
     /// Reads what `server`'s declaration names on this machine, and connects to nothing.
     pub(super) fn examine(&self, server: &Server) -> Result<(), ProviderError> {
-        let access = Access::of(server, &self.sources).and_then(|access| {
-            access.first_password("postgres")?;
-            for host in &access.spec.hosts {
-                tls::connector(&access.spec.tls, host, &self.sources)?;
-            }
-            Ok(())
-        });
-        access.map_err(|reason| unfit(server, reason))?;
+        for server in [server, &server.as_probed()] {
+            let access = Access::of(server, &self.sources).and_then(|access| {
+                access.first_password("postgres")?;
+                for host in &access.spec.hosts {
+                    tls::connector(&access.spec.tls, host, &self.sources)?;
+                }
+                Ok(())
+            });
+            access.map_err(|reason| unfit(server, reason))?;
+        }
         self.replication(server, "postgres", "pointsman")?;
         Ok(())
     }

@@ -3,8 +3,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    admission::rehearse, control_sessions::ControlSessions, hba::HbaFile, identity::SqlIdentity,
-    publication, record, session::Session, statements::PUBLICATION,
+    admission::rehearse,
+    connection::user_in,
+    control_sessions::ControlSessions,
+    hba::HbaFile,
+    identity::SqlIdentity,
+    publication, record,
+    session::Session,
+    statements::{PUBLICATION, identifier},
 };
 use crate::ports::{Exempt, Observe as _, Preparation, ProviderError};
 
@@ -23,17 +29,27 @@ impl SqlPreparation {
         self.control.postgres.batch(what, record::CREATE).await?;
         // Only a superuser can make it; where a DBA has, it serves all the same.
         if self.control.powers.superuser {
-            let walinspect = "CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA pointsman";
             self.control
                 .postgres
-                .batch("make extension pg_walinspect", walinspect)
+                .batch("make extension pg_walinspect", MAKE_WALINSPECT)
                 .await?;
         }
         for datname in datnames {
             let session = self.control.database(datname)?;
             session.batch("make the probe table", CREATE_PROBE).await?;
+            self.admit_probe_role(&session).await?;
             publication::make(&session, &self.control.powers).await?;
         }
+        Ok(())
+    }
+
+    /// Lets the probe role, where one is declared, write the probe table.
+    async fn admit_probe_role(&self, session: &Session) -> Result<(), ProviderError> {
+        let Some(role) = self.control.server.probe.as_deref().and_then(user_in) else {
+            return Ok(());
+        };
+        let what = "let the probe role write the probe table";
+        session.batch(what, &grant_probe(&role)).await?;
         Ok(())
     }
 
@@ -106,12 +122,28 @@ async fn filenodes(session: &Session) -> Result<Vec<String>, ProviderError> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// PostgreSQL 14 has none, and some servers lack the contrib modules: there the proof that
+/// nobody wrote counts transaction ids.
+const MAKE_WALINSPECT: &str = "DO $$ BEGIN \
+       IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_walinspect') THEN \
+         CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA pointsman; \
+       END IF; END $$";
+
 /// The probe table has a primary key, so that the reverse stream can carry its changes.
 pub(super) const CREATE_PROBE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
      CREATE TABLE IF NOT EXISTS pointsman.probe (\
        id int PRIMARY KEY, \
        value bigint NOT NULL, \
        at timestamptz NOT NULL DEFAULT clock_timestamp())";
+
+/// ON CONFLICT reads the row that is there.
+pub(super) fn grant_probe(role: &str) -> String {
+    let role = identifier(role);
+    format!(
+        "GRANT USAGE ON SCHEMA pointsman TO {role}; \
+         GRANT SELECT, INSERT, UPDATE ON pointsman.probe TO {role}"
+    )
+}
 
 /// What ANALYZE and VACUUM write, and the probe table, as WAL records name them.
 const FILENODES: &str = "WITH listed AS ( \

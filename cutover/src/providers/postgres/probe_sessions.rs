@@ -7,7 +7,7 @@ use tokio_postgres::{Client, error::SqlState};
 use super::connection::{ConnectError, Connected, Connector, Login, Way, chain};
 use crate::ports::{ProbeError, ProbeSessions, ReadOnlyDefault, WriteAttempt};
 
-/// Sessions of a server's control role, for probes outside a migration.
+/// Sessions of a server's control role, or of its probe role, outside of any migration.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SqlProbeSessions {
     connector: Connector,
@@ -70,7 +70,8 @@ impl ProbeSessions for SqlProbeSessions {
     ) -> Result<(), ProbeError> {
         let written = async {
             let way = Way::Through(through);
-            let connected = self.connect(server, datname, "", way).await?;
+            let probed = server.as_probed();
+            let connected = self.connect(&probed, datname, "", way).await?;
             run(connected, async |client| {
                 client.execute(WRITE_ROW, &[&value]).await.map(|_rows| ())
             })

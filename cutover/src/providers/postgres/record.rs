@@ -28,7 +28,9 @@ pub(super) const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
 
 /// Changes nothing, and needs the rights that keeping the record needs.
 pub(super) const TOUCH: &str = "INSERT INTO pointsman.fence SELECT * FROM pointsman.fence WHERE false; \
-     UPDATE pointsman.fence SET epoch = epoch WHERE false; DELETE FROM pointsman.fence WHERE false";
+     UPDATE pointsman.fence SET epoch = epoch WHERE false; DELETE FROM pointsman.fence WHERE false; \
+     INSERT INTO pointsman.transactions SELECT * FROM pointsman.transactions WHERE false; \
+     DELETE FROM pointsman.transactions WHERE false";
 
 /// Replaces the record of this server, if there is one, and keeps its roles that lost LOGIN. The
 /// transaction that writes it is among those that closed the server.

@@ -23,8 +23,9 @@ const ANSWER: &str = "
 SELECT current_database()::text AS db, pg_is_in_recovery() AS in_recovery,
        round(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS db_clock_ms, pg_backend_pid() AS pid";
 
-/// The proof that nobody wrote reads the WAL by SQL, which PostgreSQL offers from 15 on.
-/// `may_read_wal` is null where the extension has yet to be made.
+/// That nobody wrote is proved from WAL records where `pg_walinspect` reads them, which
+/// PostgreSQL has from 15 on; elsewhere by transaction ids. `may_read_wal` is null where the
+/// extension has yet to be made.
 const EQUIPMENT: &str = "
 SELECT current_setting('server_version_num')::int AS version, current_user::text AS role,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
@@ -106,7 +107,7 @@ async fn look(place: Place<'_>, moving: &[&str], expected: Role) -> Result<Judge
         .unwrap_or_else(|| {
             let sessions = answers.len();
             Judgement::pass(format!(
-                "{name} answers in all {sessions} sessions, its clock agrees with ours"
+                "{name} answers in all {sessions} sessions, its clock agrees with ours, and its WAL can be read"
             ))
         });
     Ok(judgement.with(&answers).with(&[equipment]))
@@ -213,39 +214,40 @@ fn lacking(server: &str, equipment: &Equipment) -> Option<Judgement> {
     if equipment.version < OLDEST {
         return Some(Judgement::fail(
             format!(
-                "{server} is PostgreSQL {}; a switch needs 15 or later",
+                "{server} is PostgreSQL {}; a switch needs 14 or later",
                 equipment.version / 10_000
             ),
             "upgrade it",
         ));
     }
-    if !equipment.walinspect {
-        return Some(Judgement::fail(
-            format!(
-                "{server} has no extension pg_walinspect to install; without it nobody can prove \
-                 from the WAL that no write slipped through"
-            ),
-            format!("install PostgreSQL's contrib modules on {server}"),
-        ));
-    }
     let role = identifier(&equipment.role);
-    let grant = match (&equipment.walinspect_schema, equipment.may_read_wal) {
+    let (why, grant) = match (&equipment.walinspect_schema, equipment.may_read_wal) {
         (_, Some(true)) => return None,
         // The start of the migration makes it.
-        (None, _) if equipment.superuser => return None,
-        (None, _) => format!(
-            "CREATE EXTENSION pg_walinspect; GRANT EXECUTE ON FUNCTION \
-             pg_get_wal_records_info(pg_lsn, pg_lsn) TO {role}"
+        (None, _) if equipment.superuser && equipment.walinspect => return None,
+        (None, _) if !equipment.walinspect => (
+            "no extension pg_walinspect to install",
+            format!("install PostgreSQL's contrib modules on {server}, if it is 15 or later"),
+        ),
+        (None, _) => (
+            "no extension pg_walinspect in database postgres",
+            format!(
+                "CREATE EXTENSION pg_walinspect; GRANT EXECUTE ON FUNCTION \
+                 pg_get_wal_records_info(pg_lsn, pg_lsn) TO {role}"
+            ),
         ),
         (Some(schema), _) => {
             let schema = identifier(schema);
-            format!(
-                "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT EXECUTE ON FUNCTION \
-                 {schema}.pg_get_wal_records_info(pg_lsn, pg_lsn) TO {role}"
+            (
+                "its function is not granted",
+                format!(
+                    "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT EXECUTE ON FUNCTION \
+                     {schema}.pg_get_wal_records_info(pg_lsn, pg_lsn) TO {role}"
+                ),
             )
         }
     };
-    let missing = [Missing::new(READ_WAL, "", grant).granted_in("postgres")];
+    let missing = [Missing::new(READ_WAL, why, grant).granted_in("postgres")];
     Some(missing::judge(server, &equipment.role, &missing, ""))
 }
 
@@ -253,7 +255,7 @@ const TRIES: u32 = 3;
 const SLOW_MS: u64 = 500;
 const CLOCK_MS: u64 = 1000;
 /// `server_version_num` of the oldest supported release.
-const OLDEST: i64 = 150_000;
+const OLDEST: i64 = 140_000;
 
 #[cfg(test)]
 mod tests {
@@ -314,10 +316,17 @@ mod tests {
         let lacks = |equipment| lacking("blue", &equipment).map(|judgement| judgement.grade);
         assert_eq!(lacks(equipped(150_018, true, true, None)), None);
         assert_eq!(lacks(equipped(150_018, false, true, Some(true))), None);
-        let fails = Some(Grade::Fail);
-        assert_eq!(lacks(equipped(140_001, true, true, None)), fails);
-        assert_eq!(lacks(equipped(150_018, true, false, None)), fails);
-        assert_eq!(lacks(equipped(150_018, false, true, None)), fails);
-        assert_eq!(lacks(equipped(150_018, false, true, Some(false))), fails);
+        assert_eq!(
+            lacks(equipped(130_001, true, true, None)),
+            Some(Grade::Fail)
+        );
+        let ids_alone = Some(Grade::Warn);
+        assert_eq!(lacks(equipped(140_001, true, false, None)), ids_alone);
+        assert_eq!(lacks(equipped(150_018, true, false, None)), ids_alone);
+        assert_eq!(lacks(equipped(150_018, false, true, None)), ids_alone);
+        assert_eq!(
+            lacks(equipped(150_018, false, true, Some(false))),
+            ids_alone
+        );
     }
 }

@@ -94,7 +94,7 @@ async fn on_target(ctx: &CheckContext<'_>) -> Finding {
         let on_source = Place::source(ctx).ask_one::<ControlRole>(ROLE).await?;
         let mut missing = unenterable(ctx, place, &role).await?;
         missing.extend(take_over_record(place, &role, &on_source.role).await?);
-        if !role.may_promote {
+        if !role.may_promote && !ctx.managed_promotion {
             let grant = format!(
                 "GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO {}",
                 identifier(&role.role)

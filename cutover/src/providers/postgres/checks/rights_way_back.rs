@@ -1,7 +1,7 @@
 //! The rights that the reverse stream rests on.
 
 use async_trait::async_trait;
-use pointsman_catalog::Server;
+use pointsman_catalog::{Conninfo, Server};
 use serde::Deserialize;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
         connection::user_in,
         grants::{
             ACT_FOR_OWNERS, CARRY_SEQUENCES, MAKE_SLOTS, PUBLISH_TABLES, STREAM_CHANGES, SUBSCRIBE,
-            TAKE_LOGINS,
+            SUBSCRIBE_WITHOUT_PASSWORD, TAKE_LOGINS,
         },
         statements::{PUBLICATION, identifier, literal},
     },
@@ -123,6 +123,7 @@ async fn look_at_source(ctx: &CheckContext<'_>, place: Place<'_>) -> Result<Judg
     let mut missing: Vec<_> = make_slots(place, &role).await?.into_iter().collect();
     if role.makes_subscriptions() {
         missing.extend(stream_changes(place, &role, ctx.target).await?);
+        missing.extend(without_password(&role, ctx.target));
         missing.extend(take_logins(place, &role).await?);
     }
     let otherwise = format!(
@@ -208,6 +209,21 @@ async fn stream_changes(
         format!("role {user}"),
         grant,
     )))
+}
+
+/// A superuser may subscribe by whatever lets it in. A password may stand in a service file.
+/// <https://www.postgresql.org/docs/current/sql-createsubscription.html>
+fn without_password(role: &ControlRole, target: &Server) -> Option<Missing> {
+    let string = target.replication.as_deref()?;
+    let named = Conninfo::parse(string).is_ok_and(|info| info.get("service").is_some());
+    if role.superuser || target.replication_password.is_some() || named {
+        return None;
+    }
+    let remedy = format!(
+        "declare replication_password for server {}, and let its pg_hba.conf ask for it",
+        target.name
+    );
+    Some(Missing::new(SUBSCRIBE_WITHOUT_PASSWORD, "", remedy))
 }
 
 /// In the bake the source is open for its apply workers, and for whoever passes its limits.

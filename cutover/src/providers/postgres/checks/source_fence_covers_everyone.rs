@@ -205,6 +205,8 @@ mod tests {
             control_password: None,
             replication: None,
             replication_password: None,
+            probe: None,
+            probe_password: None,
             fence,
         }
     }

@@ -143,8 +143,8 @@ pub(in super::super) const READ_WAL: Right = Right {
     needed_by: "`pg_get_wal_records_info` of extension `pg_walinspect` in `postgres`, from 15 on",
     grant: "`CREATE EXTENSION pg_walinspect`, `GRANT EXECUTE ON FUNCTION`",
     check: "C81",
-    without: Without::Blocks,
-    given_up: "the proof from the WAL that nobody wrote",
+    without: Without::Warns,
+    given_up: "that nobody wrote is proved by transaction ids, to which the id of a stranger is a write; writes at risk have no number",
 };
 
 pub(in super::super) const MAKE_SLOTS: Right = Right {
@@ -169,6 +169,15 @@ pub(in super::super) const SUBSCRIBE: Right = Right {
     action: "make a subscription",
     needed_by: "`CREATE SUBSCRIPTION`, on the source",
     grant: "`GRANT pg_create_subscription`, `GRANT CREATE ON DATABASE`; from 16 on",
+    check: "G2",
+    without: Without::BlocksForWayBack,
+    given_up: "there is no reverse stream",
+};
+
+pub(in super::super) const SUBSCRIBE_WITHOUT_PASSWORD: Right = Right {
+    action: "subscribe without a password",
+    needed_by: "`CREATE SUBSCRIPTION` by a role without superuser, from 16 on",
+    grant: "a `replication_password` of the target, which its server asks for",
     check: "G2",
     without: Without::BlocksForWayBack,
     given_up: "there is no reverse stream",
@@ -245,9 +254,11 @@ pub const RIGHTS: &[Right] = &[
     MAKE_SLOTS,
     PUBLISH_TABLES,
     SUBSCRIBE,
+    SUBSCRIBE_WITHOUT_PASSWORD,
     ACT_FOR_OWNERS,
     CARRY_SEQUENCES,
     STREAM_CHANGES,
     TAKE_LOGINS,
     SUBSCRIBE_BEFORE_16,
+    WRITE_PROBE,
 ];

@@ -1,0 +1,135 @@
+//! The role of the write probe.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::{
+    super::{
+        connection::user_in,
+        grants::WRITE_PROBE,
+        preparation::grant_probe,
+        statements::{identifier, literal},
+    },
+    missing::{self, Missing},
+    place::Place,
+};
+use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
+
+#[derive(Debug)]
+pub(super) struct ProbeRole;
+
+const SPEC: CheckSpec = CheckSpec::block("G4", "rights.probe-role");
+
+/// `may_write` is null where the table has yet to be made.
+const ROLE: &str = "
+SELECT r.rolcanlogin AS may_log_in, has_database_privilege(r.oid, current_database(), 'CONNECT') AS may_connect,
+       CASE WHEN to_regclass('pointsman.probe') IS NOT NULL
+         THEN has_schema_privilege(r.oid, 'pointsman', 'USAGE')
+           AND has_table_privilege(r.oid, 'pointsman.probe', 'SELECT')
+           AND has_table_privilege(r.oid, 'pointsman.probe', 'INSERT')
+           AND has_table_privilege(r.oid, 'pointsman.probe', 'UPDATE') END AS may_write
+FROM pg_roles r WHERE r.rolname = ";
+
+#[derive(Debug, Deserialize)]
+struct Probing {
+    may_log_in: bool,
+    may_connect: bool,
+    may_write: Option<bool>,
+}
+
+#[async_trait]
+impl Check for ProbeRole {
+    fn spec(&self) -> CheckSpec {
+        SPEC
+    }
+
+    /// The role of the target, which probes after the switch, is looked for on the source: roles
+    /// and their rights come from there.
+    async fn in_database(&self, ctx: &CheckContext<'_>, datname: &str) -> Vec<Finding> {
+        let place = Place::source(ctx).database(datname);
+        let began = ctx.clock.monotonic();
+        let role = |string: &Option<String>| string.as_deref().and_then(user_in);
+        let (granted, probing) = (role(&ctx.source.probe), role(&ctx.target.probe));
+        let judgement = look(place, datname, granted, probing).await;
+        vec![place.finding(SPEC, began, judgement)]
+    }
+}
+
+async fn look(
+    place: Place<'_>,
+    datname: &str,
+    granted: Option<String>,
+    probing: Option<String>,
+) -> Result<Judgement, String> {
+    let select = format!("{ROLE}{}", literal(probing.as_deref().unwrap_or_default()));
+    let found = place.ask::<Probing>(&select).await?;
+    let Some(role) = probing else {
+        return Ok(Judgement::pass(
+            "the write probe logs in as the control role: no `probe` is declared for the target",
+        ));
+    };
+    let is_granted = granted.as_ref() == Some(&role);
+    let missing = lacks(found.first(), &role, datname, is_granted)
+        .map(|(why, grant)| Missing::new(WRITE_PROBE, why, grant).granted_in(datname));
+    let otherwise = format!("{role} may write the probe table of {datname}");
+    Ok(missing::judge(
+        place.name(),
+        &role,
+        missing.as_slice(),
+        otherwise,
+    ))
+}
+
+/// Why `role` may not probe, and what mends that. A table that is not there yet is granted to
+/// the source's probe role when it is made.
+fn lacks(
+    found: Option<&Probing>,
+    role: &str,
+    datname: &str,
+    is_granted: bool,
+) -> Option<(&'static str, String)> {
+    let name = identifier(role);
+    Some(match found {
+        None => ("there is no such role", format!("CREATE ROLE {name} LOGIN")),
+        Some(found) if !found.may_log_in => {
+            ("it may not log in", format!("ALTER ROLE {name} LOGIN"))
+        }
+        Some(found) if !found.may_connect => (
+            "it may not connect",
+            format!(
+                "GRANT CONNECT ON DATABASE {} TO {name}",
+                identifier(datname)
+            ),
+        ),
+        Some(found) if found.may_write == Some(false) => ("it is not granted", grant_probe(role)),
+        Some(found) if found.may_write.is_none() && !is_granted => (
+            "the probe role of the source is another one",
+            "declare the same role in `probe` of both servers".to_owned(),
+        ),
+        Some(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_not_there_yet_is_granted_to_the_probe_role_of_the_source() {
+        let found = |may_write| Probing {
+            may_log_in: true,
+            may_connect: true,
+            may_write,
+        };
+        let lacks = |may_write, is_granted| {
+            lacks(Some(&found(may_write)), "p", "orders", is_granted).map(|(why, _)| why)
+        };
+        assert_eq!(lacks(Some(true), false), None);
+        assert_eq!(lacks(None, true), None);
+        assert_eq!(
+            lacks(None, false),
+            Some("the probe role of the source is another one")
+        );
+        assert_eq!(lacks(Some(false), true), Some("it is not granted"));
+    }
+}
