@@ -18,6 +18,7 @@ use tokio::{
     process::Command,
     time::{Instant, sleep},
 };
+use tokio_postgres::error::SqlState;
 
 use super::{
     Setting, failing,
@@ -323,7 +324,7 @@ impl Subject {
             "SELECT pg_drop_replication_slot('none')",
         ] {
             let error = session.batch_execute(refused).await.unwrap_err();
-            let code = error.code().map(|code| code.code());
+            let code = error.code().map(SqlState::code);
             assert_eq!(code, Some("42501"), "{refused}: {error:?}");
         }
         let revoke = format!("REVOKE INSERT ON pointsman.probe FROM \"{PROBE}\"");
