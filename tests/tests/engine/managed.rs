@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use pointsman_catalog::UnixMillis;
 use pointsman_cutover::{
     Settings, Status,
     machine::{Direction, PromotionStage, State},
 };
 use pointsman_lab::postgres::PostgresServer;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     api::Reception,
-    servers::{eventually, rows, write},
+    servers::{SOON, eventually, rows, write},
     support::{TestEnvironment, is_in, story},
 };
 
@@ -48,6 +48,11 @@ pub(super) async fn in_state(env: &TestEnvironment, state: State) -> Result<Stat
     let what = format!("it is {state:?}");
     env.until(&what, |status| status.migration.state() == state)
         .await
+}
+
+/// What became of a switch.
+pub(super) async fn ended(switch: JoinHandle<Result<Status>>) -> Result<Status> {
+    timeout(SOON, switch).await.context("it does not end")??
 }
 
 /// The API is asked how far it is, again and again, and the state is the same.
@@ -134,7 +139,7 @@ async fn a_switch_outlives_its_hold_and_serves_once_the_api_has_promoted() -> Re
     source_is_closed(&env).await?;
 
     env.api.promote(&env.pair.target).await?;
-    let status = switch.await??;
+    let status = ended(switch).await?;
     baking(&status)?;
     ensure!(status.migration.cause.is_none(), "{}", story(&status));
     ensure!(env.api.tokens() == [status.migration.facts.token()?.clone()]);

@@ -4,15 +4,16 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use pointsman_catalog::store::{Key, Precondition, Write};
 use pointsman_cutover::{Status, machine::State, ports::PromotionProgress};
 
 use super::{
     api::Reception,
     managed::{
-        STALLED, UNDER_WAY, as_superuser, asked, baking, cause, in_state, managed, needs_operator,
-        source_is_closed, stays_in, there_and_back,
+        STALLED, UNDER_WAY, as_superuser, asked, baking, cause, ended, in_state, managed,
+        needs_operator, source_is_closed, stays_in, there_and_back,
     },
-    servers::{eventually, is_standby, rows, write},
+    servers::{SOON, eventually, is_standby, rows, write},
     support::{is_in, story},
 };
 
@@ -23,7 +24,7 @@ async fn an_answer_that_is_lost_makes_nobody_ask_again() -> Result<()> {
     let switch = asked(&env).await?;
     stays_in(&env, UNDER_WAY).await?;
     env.api.promote(&env.pair.target).await?;
-    let status = switch.await??;
+    let status = ended(switch).await?;
     baking(&status)?;
     ensure!(env.api.received() == 1, "asked twice:\n{}", story(&status));
     Ok(())
@@ -38,7 +39,7 @@ async fn a_request_that_the_api_never_received_is_sent_again() -> Result<()> {
     env.api.receive(Reception::Accepted);
     eventually("the API is asked", async || Ok(env.api.received() == 1)).await?;
     env.api.promote(&env.pair.target).await?;
-    baking(&switch.await??)
+    baking(&ended(switch).await?)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,17 +53,39 @@ async fn a_request_is_not_sent_again_once_somebody_has_opened_the_source() -> Re
     as_superuser(&env.pair.source, "postgres", open).await?;
     env.api.receive(Reception::Accepted);
     env.api.say(PromotionProgress::NotReceived);
-    let status = switch.await??;
+    let status = ended(switch).await?;
     is_in(&status, &STALLED)?;
     ensure!(env.api.received() == 0, "{}", story(&status));
     cause(&status, "orders is open")
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_api_is_not_asked_for_servers_whose_lease_is_gone() -> Result<()> {
+    let env = managed().await?;
+    let caught = env.source_gate.hold_at("'pointsman.fence'");
+    let switch = env.begin_switch();
+    caught.within(SOON).await?;
+    let migration = env.engine().status("m")?.migration;
+    let lease = format!("leases/{}", migration.facts.system_identifier()?);
+    let gone = Write {
+        key: Key::new(lease),
+        value: None,
+        when: Precondition::Any,
+    };
+    env.catalog().store().commit(vec![gone]).await?;
+    env.source_gate.release();
+    let status = ended(switch).await?;
+    is_in(&status, &State::Undone)?;
+    cause(&status, "the lease was released")?;
+    ensure!(env.api.received() == 0, "{}", story(&status));
+    write(&env.pair.source, 1, 2).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_promotion_that_does_not_come_opens_nothing_and_asks_an_operator() -> Result<()> {
     let mut env = managed().await?;
     env.api.be_patient(Duration::from_secs(2));
-    let status = asked(&env).await?.await??;
+    let status = ended(asked(&env).await?).await?;
     is_in(&status, &STALLED)?;
     cause(&status, "green was not promoted within 2s")?;
     let choices = status.choices.iter().map(|choice| choice.name.as_str());
@@ -133,7 +156,7 @@ async fn a_target_that_is_down_opens_nothing_and_one_that_is_gone_opens_the_sour
     env.api.say(PromotionProgress::Gone {
         said: "DBClusterNotFoundFault".to_owned(),
     });
-    let status = switch.await??;
+    let status = ended(switch).await?;
     is_in(&status, &State::RolledBack)?;
     cause(
         &status,
@@ -153,7 +176,7 @@ async fn an_operator_opens_the_source_beside_a_target_that_does_not_answer() -> 
     env.pair.target.crash().await?;
     let asserted = env.engine().resolve("m", "open-source-target-is-down");
     is_in(&asserted.await?, &State::RolledBack)?;
-    is_in(&switch.await??, &State::RolledBack)?;
+    is_in(&ended(switch).await?, &State::RolledBack)?;
     write(&env.pair.source, 1, 2).await
 }
 
@@ -168,7 +191,7 @@ async fn a_target_that_comes_up_open_serves_nobody_until_it_is_closed() -> Resul
     as_superuser(target, "postgres", open).await?;
     write(target, 1, 2).await?;
     env.api.say(PromotionProgress::Promoted);
-    let status = switch.await??;
+    let status = ended(switch).await?;
     is_in(&status, &STALLED)?;
     cause(&status, "is not closed: database orders is open")?;
     ensure!(env.routes().await?.0 != "served by green");
@@ -199,7 +222,7 @@ async fn a_source_that_is_opened_meanwhile_gets_no_second_writer() -> Result<()>
          WHERE datname = 'orders'); END $$";
     as_superuser(&env.pair.target, "postgres", replayed).await?;
     env.api.promote(&env.pair.target).await?;
-    let status = switch.await??;
+    let status = ended(switch).await?;
     is_in(&status, &STALLED)?;
     cause(&status, "is not closed: database orders is open")?;
     ensure!(env.routes().await?.0 != "served by green");
@@ -216,7 +239,7 @@ async fn the_fence_is_looked_at_again_before_a_target_that_took_minutes_is_opene
     let insert = "INSERT INTO writes (client, number) VALUES (1, 2)";
     as_superuser(&env.pair.source, "orders", insert).await?;
     env.api.say(PromotionProgress::Promoted);
-    needs_operator(&switch.await??)?;
+    needs_operator(&ended(switch).await?)?;
     let refused = write(&env.pair.target, 1, 3).await;
     ensure!(refused.is_err(), "two writers");
     Ok(())
