@@ -41,7 +41,9 @@ async fn a_rollback_arms_first_and_holds_after() -> Result<()> {
         ..GateOptions::default()
     };
     let env = TestEnvironment::ready(options(gates)).await?;
-    let caught = env.source_gate()?.hold_at("CREATE SUBSCRIPTION pointsman_rb");
+    let caught = env
+        .source_gate()?
+        .hold_at("CREATE SUBSCRIPTION pointsman_rb");
     env.switch().await?;
     caught.within(SOON).await?;
     let asked = env.now();
