@@ -63,7 +63,10 @@ impl Run {
         let ways = (0..size.envoys).map(|slot| Ok(Route::Fixed(deployment.writer(slot)?)));
         let options = WorkloadOptions {
             readers: 0,
-            write_every: Duration::from_millis(60),
+            // The machine is busy with the fleet: enough to see a loss, and no storm.
+            writers: 16,
+            write_every: Duration::from_millis(80),
+            reconnect_every: Duration::from_millis(800),
             ..WorkloadOptions::over(vec![Access {
                 datname: GROUP.to_owned(),
                 writer: ways.collect::<Result<_>>()?,
@@ -239,4 +242,5 @@ const THERE: u32 = 1;
 const BACK: u32 = 2;
 /// No wait may last longer; none says anything about speed.
 const SOON: Duration = Duration::from_secs(120);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Each look is a program that starts.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);

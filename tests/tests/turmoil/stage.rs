@@ -128,6 +128,6 @@ impl Stage {
 }
 
 /// Two cores carry servers, sidecars, clients and control plane together.
-const SETTINGS: &str = "[hold]\nbudget_ms = 20000\n[barrier]\ndeadline_ms = 8000\n\
+const SETTINGS: &str = "[hold]\nbudget_ms = 30000\n[barrier]\ndeadline_ms = 8000\n\
                         [switch]\ncatch_up_ms = 10000\npromote_ms = 20000\n\
                         [alarm]\nfailures = 20\n";

@@ -200,7 +200,10 @@ async fn report(channel: Channel, node: Node, tries: watch::Receiver<Tried>) -> 
                 _ended = &mut reporting => break,
                 _ = beats.tick() => {
                     uptime += 0.5;
-                    messages.send(flush(node.clone(), uptime, *tries.borrow()))?;
+                    let flush = flush(node.clone(), uptime, *tries.borrow());
+                    if messages.send(flush).is_err() {
+                        break;
+                    }
                 }
             }
         }
