@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use pointsman_catalog::{Catalog, DatabaseName, NodeId, RouteChange};
@@ -114,30 +118,38 @@ impl SidecarDataPlane {
     /// Adds the members of sidecar groups. At any moment some of them may be coming or going, so each
     /// of those of now gets the time to come in step, or to end its lease.
     async fn await_members(&self, membership: &mut Membership) {
+        let mut found = self.settled(&self.view.members()).await;
+        // Who went meanwhile has a lease that ends later.
         let members = self.view.members();
-        let found = self
-            .fleet
-            .converge_on(
-                &members,
-                self.cache.newest(),
-                Policy::AllRegistered,
-                Instant::now() + MEMBERS_SETTLE,
-            )
-            .await;
-        let Convergence {
+        let went = found.absent.drain(..).map(|id| id.as_str().into());
+        let went: BTreeSet<_> = went.filter(|id| members.contains(id)).collect();
+        let later = self.settled(&went).await;
+        let silent = "it has not acknowledged what it was sent".to_owned();
+        for Convergence {
             acknowledged,
             refused,
             lagging,
             absent,
             ..
-        } = convergence(found);
-        let silent = "it has not acknowledged what it was sent".to_owned();
-        let lagging = lagging.into_iter().map(|node| (node, silent.clone()));
-        membership.stale.extend(refused.into_iter().chain(lagging));
-        membership.registered.extend(acknowledged);
-        let stale = membership.stale.iter().map(|(node, _)| node);
-        membership.registered.extend(stale.chain(&absent).cloned());
-        membership.absent = absent;
+        } in [found, later]
+        {
+            let lagging = lagging.into_iter().map(|node| (node, silent.clone()));
+            membership.registered.extend(acknowledged);
+            for stale in refused.into_iter().chain(lagging) {
+                membership.registered.push(stale.0.clone());
+                membership.stale.push(stale);
+            }
+            membership.registered.extend(absent.iter().cloned());
+            membership.absent.extend(absent);
+        }
+    }
+
+    /// Waits until each of `members` is in step, or its lease has ended.
+    async fn settled(&self, members: &BTreeSet<pointsman_xds::NodeId>) -> Convergence {
+        let (newest, deadline) = (self.cache.newest(), Instant::now() + MEMBERS_SETTLE);
+        let policy = Policy::AllRegistered;
+        let found = self.fleet.converge_on(members, newest, policy, deadline);
+        convergence(found.await)
     }
 }
 
