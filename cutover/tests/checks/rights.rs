@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
 use pointsman_catalog::{FenceLevel, PasswordSource};
 use pointsman_cutover::{
     checks::{Finding, Moment, Outcome, Report},
-    ports::{ControlId, DatabaseProvider as _},
+    ports::{ControlId, DatabaseProvider as _, FenceRecord, FormerSettings},
     providers::postgres::{
         Grants, Management, PostgresProvider, RIGHTS, Right, RoleNames, Without,
     },
@@ -306,7 +306,7 @@ impl Subject {
         for server in [&mut self.setting.source, &mut self.setting.target] {
             server.probe = Some(probe.clone());
         }
-        self.prepare().await;
+        self.drive().await;
         let session = self.pair.source.connect(&quoted(PROBE), "orders").await;
         let write = "INSERT INTO pointsman.probe (id, value) VALUES (2, 7) \
                      ON CONFLICT (id) DO UPDATE SET value = excluded.value";
@@ -335,35 +335,38 @@ impl Subject {
         row
     }
 
-    /// What the start of a migration makes, as if the control role had made it.
-    async fn prepare(&self) {
+    /// The control role starts a migration, fences the source with nothing left open, and opens
+    /// it again.
+    async fn drive(&self) {
         let mut server = self.setting.source.clone();
         let port = server.endpoint.port();
-        server.control = format!("host=127.0.0.1 port={port} user=postgres");
+        server.control = format!("host=127.0.0.1 port={port} user={}", quoted(CONTROL));
         let control = ControlId {
             migration: "m".to_owned(),
             epoch: 1,
         };
         let provider = PostgresProvider::default();
-        let attached = provider.attach(&server, &control).await.unwrap();
+        let source = provider.attach(&server, &control).await.unwrap();
         let datnames = ["orders", "billing"].map(str::to_owned);
-        let sessions = attached.sessions().unwrap();
+        let sessions = source.sessions().unwrap();
         sessions.open_databases(&datnames).await.unwrap();
-        let preparation = attached.preparation().unwrap();
+        let preparation = source.preparation().unwrap();
         preparation.prepare(&datnames).await.unwrap();
-        for (datname, table) in [
-            ("postgres", "fence"),
-            ("postgres", "transactions"),
-            ("orders", "probe"),
-            ("billing", "probe"),
-        ] {
-            let owner = [
-                format!("ALTER SCHEMA pointsman OWNER TO \"{CONTROL}\""),
-                format!("ALTER TABLE pointsman.{table} OWNER TO \"{CONTROL}\""),
-            ];
-            let owner = [owner[0].as_str(), owner[1].as_str()];
-            self.pair.source.execute(datname, &owner).await;
-        }
+
+        let fence = source.fence().unwrap();
+        let mut record = FenceRecord {
+            migration: control.migration,
+            epoch: control.epoch,
+            server: server.name,
+            timeline: source.observe().await.unwrap().timeline,
+            former: FormerSettings::default(),
+        };
+        record.former = fence.close(&record).await.unwrap();
+        sessions.await_starting_backends().await.unwrap();
+        let soon = Duration::from_secs(20);
+        sessions.end_sessions(&[], soon).await.unwrap();
+        assert_eq!(fence.breaches(&record, &[]).await.unwrap(), []);
+        fence.reopen(&record.former, &[]).await.unwrap();
     }
 
     /// Runs the statements of the findings about `right`.
