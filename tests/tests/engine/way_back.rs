@@ -213,6 +213,9 @@ async fn a_source_that_is_far_behind_is_waited_for_while_the_target_serves() -> 
         Ok(rows.is_ok_and(|rows| rows == 20_001))
     };
     eventually("the source has caught up", caught_up).await?;
+    // The source confirms what it has applied a moment after the rows are there.
+    let confirmed = async || Ok(env.engine().status("m")?.way_back.lossless);
+    eventually("the way back is lossless", confirmed).await?;
     let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
     write(&env.pair.source, 1, 20_002).await
