@@ -1,6 +1,7 @@
 //! Before anything is changed: sessions, identity, checks, fleet.
 
 mod expectations;
+mod lag;
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use super::{
     Failure, Proof, Run,
-    arm::{left_out, not_carried, stream_health},
+    arm::{left_out, not_carried},
     catch_up,
     outcome::with_learned,
     routes::convergence_message,
@@ -25,6 +26,7 @@ use crate::{
 };
 
 use expectations::{expect_pair, expect_promotion, expect_roles};
+use lag::await_small_lag;
 
 /// `start`: the source gets what a switch needs, and the target has replayed it.
 pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -178,27 +180,6 @@ fn refuse_unproven(migration: &Migration) -> Result<(), Failure> {
     )))
 }
 
-/// What the source has yet to apply must fit into the wait behind the hold, or clients would
-/// be parked for a switch that cannot end well. The target serves meanwhile.
-async fn await_small_lag(run: &mut Run<'_>) -> Result<(), Failure> {
-    let wait = run.budgets.source.catch_up;
-    let deadline = run.clock().deadline(wait);
-    loop {
-        let health = stream_health(run).await?;
-        if !health.streaming || health.behind_bytes <= SMALL_LAG {
-            return Ok(());
-        }
-        if deadline.has_passed() {
-            return Err(Failure::condition(format!(
-                "the source {} is {} bytes of WAL behind, and did not come closer than \
-                 {SMALL_LAG} within {wait:?}: nobody was held; ask again when it has caught up",
-                run.migration.source, health.behind_bytes
-            )));
-        }
-        run.clock().sleep(POLL).await;
-    }
-}
-
 /// Committed transactions on the serving target that going back would lose, as far as
 /// they can be seen while it serves: 0 with a proven stream, whose rest is waited for
 /// behind the fence.
@@ -285,9 +266,6 @@ fn incomplete(membership: &Membership) -> Option<String> {
     Some(format!("sidecar {node} is not in step: {reason}"))
 }
 
-/// A lag in bytes of WAL that is applied within tens of milliseconds.
-const SMALL_LAG: u64 = 1 << 20;
-const POLL: Duration = Duration::from_millis(20);
 /// A standby that has not replayed some kilobytes within this time is not close enough
 /// to switch to.
 const SET_UP_REPLAY: Duration = Duration::from_secs(10);

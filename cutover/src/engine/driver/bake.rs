@@ -13,6 +13,7 @@ use super::{
 use crate::{
     engine::error::DriveError,
     machine::{Command, Event, State, StreamState, StreamWatch},
+    migration::Migration,
     ports::{Alarm, AlarmSource, AlarmSubject},
     steps::StreamHealth,
 };
@@ -34,7 +35,7 @@ impl BakeWatcher {
         let migration = leader.migration();
         let subject = AlarmSubject {
             databases: migration.catalogued(),
-            bake: format!("{}/{}", migration.name, migration.machine.switches()),
+            bake: name_of_bake(migration),
         };
         let quiet = CancellationToken::new();
         let mut sources = JoinSet::new();
@@ -145,6 +146,14 @@ impl BakeWatcher {
         }
         Ok(())
     }
+}
+
+/// The promotion began the bake. A rollback that was undone goes on with the same one: an alarm
+/// that has seen the target well does not forget it.
+fn name_of_bake(migration: &Migration) -> String {
+    let promotion = migration.facts.promotion();
+    let timeline = promotion.map_or(0, |promotion| promotion.timeline);
+    format!("{}/{timeline}", migration.name)
 }
 
 /// A proven stream that leaves something out is no lossless way back; one that ran on and carries

@@ -1,0 +1,91 @@
+//! How far the source is behind the target that serves, in time.
+
+use std::time::Duration;
+
+use crate::{
+    Lsn,
+    ports::{Clock, Deadline, ReversePublisher, ReverseSlot, SlotProgress},
+    steps::{Failure, Run},
+};
+
+/// What the source has yet to apply must fit into the wait behind the hold, or clients would
+/// be parked for a switch that cannot end well. How long that takes is measured, because bytes
+/// say little of it: a busy machine needs a hundred times as long for the same bytes. The
+/// target serves meanwhile.
+pub(super) async fn await_small_lag(run: &mut Run<'_>) -> Result<(), Failure> {
+    let wait = run.budgets.source.catch_up;
+    let small = wait / 2;
+    let target = run.target().await?;
+    let slots = &run.migration.facts.stream()?.slots;
+    let lag = Lag {
+        clock: run.clock(),
+        publisher: target.reverse_publisher()?,
+        slots,
+    };
+    let deadline = run.clock().deadline(wait);
+    while let Applied::After { took, behind } = lag.measure(&deadline).await? {
+        if took <= small {
+            break;
+        }
+        if deadline.has_passed() {
+            return Err(Failure::condition(format!(
+                "the source {} is {behind} bytes of WAL behind, and for {wait:?} it needed longer \
+                 than {small:?} to apply what {} wrote: nobody was held; ask again when it has \
+                 caught up",
+                run.migration.source,
+                target.name()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Measures how long the subscriber needs.
+struct Lag<'a> {
+    clock: &'a dyn Clock,
+    publisher: &'a dyn ReversePublisher,
+    slots: &'a [ReverseSlot],
+}
+
+enum Applied {
+    /// What had been written when the measurement began was confirmed after `took`, or has not
+    /// been until then; `behind` bytes of WAL were not at its end.
+    After { took: Duration, behind: u64 },
+    /// Nothing is streamed now.
+    NotStreaming,
+}
+
+impl Lag<'_> {
+    /// Ends at `deadline` at the latest.
+    async fn measure(&self, deadline: &Deadline<'_>) -> Result<Applied, Failure> {
+        let began = self.clock.monotonic();
+        let mut written = None;
+        loop {
+            let progress = self.publisher.slot_progress(self.slots).await?;
+            if progress.len() < self.slots.len() || progress.iter().any(|slot| !slot.streaming) {
+                return Ok(Applied::NotStreaming);
+            }
+            let written = *written.get_or_insert_with(|| latest(&progress));
+            let confirmed = progress.iter().all(|slot| slot.confirmed >= written);
+            if confirmed || deadline.has_passed() {
+                return Ok(Applied::After {
+                    took: self.clock.elapsed(began),
+                    behind: behind(&progress),
+                });
+            }
+            self.clock.sleep(POLL).await;
+        }
+    }
+}
+
+fn latest(progress: &[SlotProgress]) -> Lsn {
+    let positions = progress.iter().map(|slot| slot.position);
+    positions.max().unwrap_or_default()
+}
+
+fn behind(progress: &[SlotProgress]) -> u64 {
+    let behind = |slot: &SlotProgress| slot.position.0.saturating_sub(slot.confirmed.0);
+    progress.iter().map(behind).max().unwrap_or_default()
+}
+
+const POLL: Duration = Duration::from_millis(20);
