@@ -220,6 +220,8 @@ impl Leader {
                 }
                 Effect::ReleaseLease => {
                     lease::release(&self.commands.ports().catalog, &self.migration).await;
+                    // The next fence would take them for strangers'.
+                    self.commands.forget_sessions();
                 }
             }
         }
