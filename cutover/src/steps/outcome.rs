@@ -190,12 +190,25 @@ impl From<DataPlaneError> for Failure {
 
 impl From<CatalogError> for Failure {
     fn from(error: CatalogError) -> Self {
-        Self::new(Problem::Rejected, error.to_string())
+        let problem = match error {
+            CatalogError::Store(_) => Problem::Unanswered,
+            CatalogError::UnknownServer { .. }
+            | CatalogError::UnknownDatabase { .. }
+            | CatalogError::UnknownNode { .. }
+            | CatalogError::UnknownGroup { .. }
+            | CatalogError::GroupClash(_)
+            | CatalogError::Clash(_) => Problem::Rejected,
+        };
+        Self::new(problem, error.to_string())
     }
 }
 
 impl From<LeaseError> for Failure {
     fn from(error: LeaseError) -> Self {
-        Self::condition(error.to_string())
+        let problem = match error {
+            LeaseError::Store(_) => Problem::Unanswered,
+            LeaseError::Taken { .. } | LeaseError::Released => Problem::ConditionNotMet,
+        };
+        Self::new(problem, error.to_string())
     }
 }
