@@ -18,6 +18,7 @@ mod readers;
 mod readiness;
 mod routes;
 mod sessions;
+mod taken_down;
 mod undo;
 
 use std::time::Duration;

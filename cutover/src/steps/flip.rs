@@ -8,6 +8,7 @@ use super::{
     outcome::with_learned,
     prove,
     routes::{Readers, convergence_message},
+    taken_down,
 };
 use crate::{
     machine::Side,
@@ -46,12 +47,15 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let former = run.migration.facts.former_settings(Side::Source)?;
     let moving = run.migration.moving();
     let source = run.source().await?;
-    source.fence()?.reopen(former, &[]).await?;
-    first_write(run.clock(), &source, &moving).await?;
+    taken_down::reopen(&source, former, &moving).await?;
+    if first_write(run.clock(), &source, &moving).await.is_err() {
+        taken_down::prepare_again(&source, &moving).await?;
+        first_write(run.clock(), &source, &moving).await?;
+    }
     let writer = run.migration.source.clone();
     let publication = run.routes().serve(&writer, Readers::WithoutTarget).await?;
     let convergence = run.routes().converge(&publication).await;
-    let left_behind = take_down_stream(run, &moving).await.err();
+    let left_behind = take_down(run, &moving).await.err();
     let message = match &left_behind {
         None => format!("{writer} serves; {}", convergence_message(&convergence)),
         Some(failure) => format!(
@@ -98,14 +102,16 @@ async fn write_probes(
     Ok(())
 }
 
-/// The reverse stream has done its work. Clients are served already, so what fails here
-/// is named and nothing more.
-async fn take_down_stream(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> {
+/// The reverse stream has done its work. Clients are served already, so what fails here is
+/// named and nothing more.
+async fn take_down(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> {
     let slots = &run.migration.facts.stream()?.slots;
-    let both = run.both().await?;
-    if let Ok(subscriber) = both.source.reverse_subscriber() {
+    let source = run.source().await?;
+    if let Ok(subscriber) = source.reverse_subscriber() {
         subscriber.drop_subscriptions(moving).await?;
     }
-    both.target.reverse_publisher()?.drop_slots(slots).await?;
+    taken_down::take_down(&source, moving).await?;
+    let target = run.target().await?;
+    target.reverse_publisher()?.drop_slots(slots).await?;
     Ok(())
 }

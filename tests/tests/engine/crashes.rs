@@ -5,7 +5,7 @@ use pointsman_cutover::{Settings, Status, journal::Entry, machine::State};
 use pointsman_lab::gate::Caught;
 
 use super::{
-    servers::{eventually, is_standby, rows, write},
+    servers::{eventually, is_standby, nothing_is_left, rows, write},
     support::{TestEnvironment, is_in, story},
 };
 
@@ -262,4 +262,21 @@ async fn killed_in_a_rollback_the_target_serves_on_until_the_source_is_open() ->
     ensure!(rows(&env.pair.source, 1).await? == 3);
     ensure!(env.routes().await?.0 == "served by blue");
     write(&env.pair.source, 1, 4).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_a_rollback_takes_everything_down_the_next_engine_ends_it() -> Result<()> {
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    write(&env.pair.target, 1, 1).await?;
+    let caught = env.source_gate.hold_answer_to("DROP SCHEMA IF EXISTS");
+    let _rollback = env.begin_rollback(false);
+    env.kill_at(caught).await?;
+    env.source_gate.release();
+    env.take_over().await?;
+    let status = env.settled().await?;
+    is_in(&status, &State::RolledBack)?;
+    ensure!(env.routes().await?.0 == "served by blue");
+    nothing_is_left(&env.pair.source).await?;
+    write(&env.pair.source, 1, 2).await
 }

@@ -21,6 +21,23 @@ pub(crate) async fn rows(server: &PostgresServer, client: i32) -> Result<i64> {
     Ok(session.query_one(sql, &[&client]).await?.get(0))
 }
 
+/// The server serves, and keeps nothing of a migration that has ended.
+pub(crate) async fn nothing_is_left(server: &PostgresServer) -> Result<()> {
+    let sql = "SELECT pubname::text FROM pg_publication \
+               UNION ALL SELECT subname::text FROM pg_subscription \
+               UNION ALL SELECT nspname::text FROM pg_namespace WHERE nspname = 'pointsman' \
+               UNION ALL SELECT format('session %s', application_name) FROM pg_stat_activity \
+                 WHERE application_name LIKE 'pointsman%'";
+    for datname in ["postgres", "orders", "billing"] {
+        let session = server.client(datname).await?;
+        eventually("nothing is left of the migration", async || {
+            Ok(session.query(sql, &[]).await?.is_empty())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn is_standby(server: &PostgresServer) -> Result<bool> {
     let session = server.client("postgres").await?;
     let row = session.query_one("SELECT pg_is_in_recovery()", &[]).await?;

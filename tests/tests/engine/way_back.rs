@@ -9,7 +9,7 @@ use pointsman_cutover::{
 };
 
 use super::{
-    servers::{SOON, eventually, rows, write},
+    servers::{SOON, eventually, nothing_is_left, rows, write},
     support::{TestEnvironment, is_in, story},
 };
 
@@ -52,6 +52,7 @@ async fn a_server_moves_forward_and_back() -> Result<()> {
     let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
     ensure!(rows(&env.pair.source, 1).await? == 1);
+    nothing_is_left(&env.pair.source).await?;
     write(&env.pair.source, 1, 2).await
 }
 

@@ -11,6 +11,9 @@ pub trait ProbeTable: fmt::Debug + Send + Sync {
     /// Writes `value` into the probe table of `datname`.
     async fn write_probe(&self, datname: &str, value: i64) -> Result<(), ProviderError>;
 
+    /// Whether `datname` has the probe table.
+    async fn is_there(&self, datname: &str) -> Result<bool, ProviderError>;
+
     /// The newest value in the probe table of `datname`.
     async fn read_probe(&self, datname: &str) -> Result<Option<i64>, ProviderError>;
 }

@@ -481,6 +481,10 @@ impl ProbeTable for RecordingServer {
         Ok(())
     }
 
+    async fn is_there(&self, _datname: &str) -> Result<bool, ProviderError> {
+        Ok(true)
+    }
+
     async fn read_probe(&self, _datname: &str) -> Result<Option<i64>, ProviderError> {
         Ok(None)
     }

@@ -32,6 +32,19 @@ impl ProbeTable for SqlProbeTable {
         Ok(())
     }
 
+    async fn is_there(&self, datname: &str) -> Result<bool, ProviderError> {
+        let row = self
+            .control
+            .database(datname)?
+            .row(
+                "look for the probe table",
+                "SELECT to_regclass('pointsman.probe') IS NOT NULL",
+                &[],
+            )
+            .await?;
+        Ok(row.get(0))
+    }
+
     async fn read_probe(&self, datname: &str) -> Result<Option<i64>, ProviderError> {
         let rows = self
             .control

@@ -4,12 +4,13 @@ use serde_json::json;
 
 use super::{RETRY, recorded};
 use crate::{
-    machine::{Assertion, Event, PromotionDeadline, Side, Step},
+    machine::{Assertion, Direction, Event, PromotionDeadline, Side, Step},
     migration::Migration,
     ports::{AccessRules, Clock, ControlledServer, PromotionProgress, ProviderError},
     steps::{
         Failure, Proof, Run, prime, prove,
         routes::{Readers, convergence_message},
+        taken_down,
     },
 };
 
@@ -32,11 +33,21 @@ pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof
     };
     let publication = run.routes().serve(source, readers).await?;
     let convergence = run.routes().converge(&publication).await;
+    let mut message = format!(
+        "{source} serves; {seen}; {}",
+        convergence_message(&convergence)
+    );
+    // The target must be rebuilt: no other switch of this migration follows.
+    if !step.can_be_undone(Direction::Forward)
+        && let Err(failure) = forget_preparation(run).await
+    {
+        message = format!(
+            "{message}; left behind, to be dropped by hand: {}",
+            failure.message
+        );
+    }
     let proof = Proof::new(
-        format!(
-            "{source} serves; {seen}; {}",
-            convergence_message(&convergence)
-        ),
+        message,
         json!({
             "sequence": publication.sequence,
             "epochs": publication.epochs,
@@ -53,6 +64,12 @@ pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof
         },
         ..proof
     })
+}
+
+async fn forget_preparation(run: &mut Run<'_>) -> Result<(), Failure> {
+    let moving = run.migration.moving();
+    let source = run.source().await?;
+    taken_down::take_down(&source, &moving).await
 }
 
 /// Opening the source needs proof that the target is no second writer. Before the intent
@@ -232,7 +249,7 @@ async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
         .fence()?
         .await_access_rules(AccessRules::Former, wait)
         .await?;
-    source.fence()?.reopen(&closed, &[]).await?;
+    taken_down::reopen(&source, &closed, &run.migration.moving()).await?;
     Ok(())
 }
 
