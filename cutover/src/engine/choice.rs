@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::Serialize;
 
 use crate::{
-    machine::{Direction, PromotionStage, State, Step},
+    machine::{Event, State},
     migration::Migration,
 };
 
@@ -31,95 +31,73 @@ pub enum ChoiceName {
     Wait,
 }
 
-/// The decisions that are open to an operator now.
+/// The decisions that are open to an operator now: those that the machine takes.
 pub(super) fn choices(migration: &Migration) -> Vec<Choice> {
-    match migration.state() {
-        State::NeedsOperator { direction, step } => unproven(migration, direction, step),
-        State::Promoting { stage } => promoting(migration, stage),
-        State::Planned
-        | State::SettingUp
-        | State::Prepared
-        | State::Switching { .. }
-        | State::Undoing { .. }
-        | State::Undone
-        | State::Baking { .. }
-        | State::RolledBack
-        | State::Completing
-        | State::Completed
-        | State::Cancelling
-        | State::Cancelled => Vec::new(),
-    }
+    let state = migration.state();
+    ChoiceName::ALL
+        .into_iter()
+        .filter(|name| state.apply(name.event()).is_ok())
+        .map(|name| Choice {
+            name,
+            message: message(migration, name),
+        })
+        .collect()
 }
 
-/// While an API promotes the target, the source is opened by no choice but this assertion.
-fn promoting(migration: &Migration, stage: PromotionStage) -> Vec<Choice> {
+fn message(migration: &Migration, name: ChoiceName) -> String {
     let (source, target) = (&migration.source, &migration.target);
-    let assert = Choice {
-        name: ChoiceName::OpenSourceUnproven,
-        message: format!(
+    let promoting = matches!(migration.state(), State::Promoting { .. });
+    let place = migration.state().place();
+    match name {
+        ChoiceName::Retry => {
+            let step = place.map_or("", |(_, step)| step.label());
+            format!("try {step} again, with every proof taken anew")
+        }
+        ChoiceName::Wait => format!(
+            "wait for {target} as long again; nothing is sent, unless the API says that it never \
+             received the request and every proof holds; both stay closed meanwhile"
+        ),
+        ChoiceName::OpenTargetUnproven => format!(
+            "go on towards {target} without asking {source}: you assert that {source} is down for \
+             good; if it is not, and its fence does not hold, both accept writes"
+        ),
+        ChoiceName::OpenSource => format!(
+            "open {source} again, if {target} can be proven to be closed and unwritten, or a \
+             standby that can be cut off"
+        ),
+        ChoiceName::OpenSourceUnproven if promoting => format!(
             "open {source} without waiting for {target}: you assert that {target} is down for good \
              (deleted, or cut off from every client) and will never be promoted; if that is wrong, \
              both accept writes"
         ),
-    };
-    let wait = Choice {
-        name: ChoiceName::Wait,
-        message: format!(
-            "wait for {target} as long again; nothing is sent, unless the API says that it never \
-             received the request and every proof holds; both stay closed meanwhile"
+        ChoiceName::OpenSourceUnproven => format!(
+            "open {source} without asking {target}: you assert that {target} is down for good \
+             (powered off or cut off from every client); if it is not, both accept writes; \
+             what was acknowledged on {target} is lost"
         ),
-    };
-    match stage {
-        PromotionStage::Requesting => Vec::new(),
-        PromotionStage::UnderWay => vec![assert],
-        PromotionStage::Stalled => vec![wait, assert],
     }
-}
-
-fn unproven(migration: &Migration, direction: Direction, step: Step) -> Vec<Choice> {
-    let (source, target) = (&migration.source, &migration.target);
-    let mut choices = vec![Choice {
-        name: ChoiceName::Retry,
-        message: format!("try {} again, with every proof taken anew", step.label()),
-    }];
-    if direction == Direction::Forward && step >= Step::Promote {
-        choices.push(Choice {
-            name: ChoiceName::OpenTargetUnproven,
-            message: format!(
-                "go on towards {target} without asking {source}: you assert that {source} is down for \
-                 good; if it is not, and its fence does not hold, both accept writes"
-            ),
-        });
-    }
-    if direction == Direction::Forward {
-        choices.push(Choice {
-            name: ChoiceName::OpenSource,
-            message: format!(
-                "open {source} again, if {target} can be proven to be closed and unwritten, or a \
-                 standby that can be cut off"
-            ),
-        });
-        choices.push(Choice {
-            name: ChoiceName::OpenSourceUnproven,
-            message: format!(
-                "open {source} without asking {target}: you assert that {target} is down for good \
-                 (powered off or cut off from every client); if it is not, both accept writes; \
-                 what was acknowledged on {target} is lost"
-            ),
-        });
-    }
-    choices
 }
 
 impl ChoiceName {
     /// Every choice.
     pub const ALL: [Self; 5] = [
         Self::Retry,
+        Self::Wait,
+        Self::OpenTargetUnproven,
         Self::OpenSource,
         Self::OpenSourceUnproven,
-        Self::OpenTargetUnproven,
-        Self::Wait,
     ];
+
+    /// What the machine hears of it.
+    pub(super) fn event(self) -> Event {
+        match self {
+            Self::Retry => Event::RetryChosen,
+            Self::Wait => Event::WaitChosen,
+            Self::OpenTargetUnproven => Event::RetryWithoutSourceChosen,
+            Self::OpenSource => Event::OpenSourceChosen,
+            Self::OpenSourceUnproven => Event::OpenSourceWithoutTargetChosen,
+        }
+    }
 
     /// The name that an operator types.
     pub fn as_str(self) -> &'static str {

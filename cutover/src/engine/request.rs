@@ -93,25 +93,18 @@ fn rollback(state: State, accept_loss: bool) -> (Event, &'static str) {
 }
 
 fn choose(choice: ChoiceName) -> (Event, &'static str) {
-    match choice {
-        ChoiceName::Retry => (Event::RetryChosen, "an operator chose to try again"),
-        ChoiceName::Wait => (
-            Event::WaitChosen,
-            "an operator chose to wait longer for the promotion",
-        ),
-        ChoiceName::OpenSource => (
-            Event::OpenSourceChosen,
-            "an operator chose to open the source",
-        ),
-        ChoiceName::OpenTargetUnproven => (
-            Event::RetryWithoutSourceChosen,
-            "an operator chose to go on, asserting that the source is down",
-        ),
-        ChoiceName::OpenSourceUnproven => (
-            Event::OpenSourceWithoutTargetChosen,
-            "an operator chose to open the source, asserting that the target is down",
-        ),
-    }
+    let reason = match choice {
+        ChoiceName::Retry => "an operator chose to try again",
+        ChoiceName::Wait => "an operator chose to wait longer for the promotion",
+        ChoiceName::OpenSource => "an operator chose to open the source",
+        ChoiceName::OpenTargetUnproven => {
+            "an operator chose to go on, asserting that the source is down"
+        }
+        ChoiceName::OpenSourceUnproven => {
+            "an operator chose to open the source, asserting that the target is down"
+        }
+    };
+    (choice.event(), reason)
 }
 
 fn require_preflight(

@@ -4,11 +4,18 @@ use crate::machine::{direction::Direction, event::Event as E, state::State as S,
 
 pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
     match event {
-        E::RetryChosen | E::RetryWithoutSourceChosen => Some(if step.can_be_undone(direction) {
+        E::RetryChosen => Some(if step.can_be_undone(direction) {
             S::Undoing { direction, step }
         } else {
             S::Switching { direction, step }
         }),
+        // Only a switch that goes on towards the target can do without the source.
+        E::RetryWithoutSourceChosen => match direction {
+            Direction::Forward if !step.can_be_undone(direction) => {
+                Some(S::Switching { direction, step })
+            }
+            Direction::Forward | Direction::Reverse => None,
+        },
         E::OpenSourceChosen | E::OpenSourceWithoutTargetChosen => match direction {
             Direction::Forward => Some(S::Undoing { direction, step }),
             Direction::Reverse => None,

@@ -253,7 +253,6 @@ fn needs_operator_row(direction: Direction, step: Step) -> Vec<(E, S)> {
     row.extend(match (direction, step) {
         (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove) => vec![
             (E::RetryChosen, undoing),
-            (E::RetryWithoutSourceChosen, undoing),
             (E::OpenSourceChosen, undoing),
             (E::OpenSourceWithoutTargetChosen, undoing),
         ],
@@ -266,14 +265,8 @@ fn needs_operator_row(direction: Direction, step: Step) -> Vec<(E, S)> {
         (
             D::Reverse,
             P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove | P::Promote | P::Prime,
-        ) => vec![
-            (E::RetryChosen, undoing),
-            (E::RetryWithoutSourceChosen, undoing),
-        ],
-        (D::Reverse, P::Flip) => vec![
-            (E::RetryChosen, again),
-            (E::RetryWithoutSourceChosen, again),
-        ],
+        ) => vec![(E::RetryChosen, undoing)],
+        (D::Reverse, P::Flip) => vec![(E::RetryChosen, again)],
     });
     row
 }
