@@ -102,6 +102,35 @@ async fn a_crash_between_record_and_file_leaves_the_former_file_in_the_record() 
     pair.source.connect("boss", "idle").await.unwrap();
 }
 
+/// Messages are translated; a server without translations is fenced in English.
+#[tokio::test]
+async fn the_rules_of_a_fence_are_seen_in_another_language() {
+    let pair = Pair::start(FenceLevel::SqlHba).await;
+    for sql in [
+        "ALTER SYSTEM SET lc_messages = 'C.UTF-8'",
+        "SELECT pg_reload_conf()",
+    ] {
+        pair.source.execute("postgres", sql).await;
+    }
+    let (source, _target, _) = prepared(&pair).await;
+    let closed = close(&source, 2, &[]).await;
+    fence(&source)
+        .await_access_rules(AccessRules::Fenced, SOON)
+        .await
+        .unwrap();
+    let refusal = sessions(&source).try_connect("orders").await.unwrap();
+    println!("{refusal:?}");
+    fence(&source)
+        .restore_access_rules(&closed.former)
+        .await
+        .unwrap();
+    fence(&source)
+        .await_access_rules(AccessRules::Former, SOON)
+        .await
+        .unwrap();
+    fence(&source).reopen(&closed.former, &[]).await.unwrap();
+}
+
 #[tokio::test]
 async fn whatever_breaks_a_fence_is_named() {
     let pair = Pair::start(FenceLevel::Sql).await;

@@ -22,6 +22,10 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// How often a server that is coming up or going down is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// The language of the messages once `lc_messages` is another than `C`: nothing may depend on
+/// English ones.
+const OTHER_LANGUAGE: &str = "de";
+
 impl PostgresServer {
     /// Starts the server and waits until it accepts connections.
     pub async fn start(&self) -> Result<()> {
@@ -39,6 +43,7 @@ impl PostgresServer {
         let process = Launch::new(name, bin.join("postgres"), log.clone())
             .args(["-D".as_ref(), data.as_os_str()])
             .user(*user)
+            .environment(&[("LANGUAGE".into(), OTHER_LANGUAGE.into())])
             .end_signal(Signal::Quit)
             .start()?;
         let process = Arc::new(process);

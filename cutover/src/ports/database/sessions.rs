@@ -55,7 +55,13 @@ pub enum ConnectionAttempt {
     /// It let the connection in.
     Accepted,
     /// It answered and refused, with this message.
-    Refused { sqlstate: String, message: String },
+    Refused {
+        sqlstate: String,
+        message: String,
+        /// Its rules of who may come from where refused, before it looked at role or database.
+        #[serde(default)]
+        by_access_rules: bool,
+    },
     /// It did not answer.
     Unreachable { reason: String },
 }

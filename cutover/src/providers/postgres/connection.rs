@@ -65,6 +65,8 @@ pub(super) enum ConnectError {
     Refused {
         code: SqlState,
         message: String,
+        /// `pg_hba.conf` refused.
+        by_access_rules: bool,
     },
     Unreachable(String),
 }
@@ -170,9 +172,14 @@ impl Connector {
         };
         match self.connect(server, &login).await {
             Ok(_connected) => Ok(ConnectionAttempt::Accepted),
-            Err(ConnectError::Refused { code, message }) => Ok(ConnectionAttempt::Refused {
+            Err(ConnectError::Refused {
+                code,
+                message,
+                by_access_rules,
+            }) => Ok(ConnectionAttempt::Refused {
                 sqlstate: code.code().to_owned(),
                 message,
+                by_access_rules,
             }),
             Err(ConnectError::Unreachable(reason)) => Ok(ConnectionAttempt::Unreachable { reason }),
             Err(ConnectError::Unfit(reason)) => Err(unfit(server, reason)),
@@ -259,6 +266,7 @@ impl From<tokio_postgres::Error> for ConnectError {
             Some(said) => Self::Refused {
                 code: said.code().clone(),
                 message: said.message().to_owned(),
+                by_access_rules: said.routine() == Some(ACCESS_RULES),
             },
             None => Self::Unreachable(tls::words(&error).unwrap_or_else(|| chain(&error))),
         }
@@ -288,5 +296,9 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     message
 }
 
+/// The routine that reads the rules names itself in the error, in every language; the message
+/// is translated.
+/// <https://www.postgresql.org/docs/current/protocol-error-fields.html>
+const ACCESS_RULES: &str = "ClientAuthentication";
 /// A server in the same region accepts within milliseconds.
 const CONNECT: Duration = Duration::from_secs(2);

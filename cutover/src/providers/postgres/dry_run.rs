@@ -226,6 +226,7 @@ impl SessionControl for RecordingServer {
         Ok(ConnectionAttempt::Refused {
             sqlstate: "55000".to_owned(),
             message: "dry run".to_owned(),
+            by_access_rules: false,
         })
     }
 }

@@ -94,7 +94,7 @@ struct Failed {
 impl From<ConnectError> for Failed {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Refused { code, message } => Self::said(code, &message),
+            ConnectError::Refused { code, message, .. } => Self::said(code, &message),
             ConnectError::Unfit(message) | ConnectError::Unreachable(message) => Self {
                 code: None,
                 message,

@@ -365,13 +365,13 @@ fn connect_error(server: &ServerName, datname: &str, error: ConnectError) -> Pro
     let server = server.clone();
     match error {
         ConnectError::Unfit(reason) => ProviderError::Unfit { server, reason },
-        ConnectError::Refused { code, message } if code == SqlState::CANNOT_CONNECT_NOW => {
+        ConnectError::Refused { code, message, .. } if code == SqlState::CANNOT_CONNECT_NOW => {
             ProviderError::Unreachable {
                 server,
                 reason: format!("cannot connect to {datname}: {message}"),
             }
         }
-        ConnectError::Refused { code, message } => ProviderError::Failed {
+        ConnectError::Refused { code, message, .. } => ProviderError::Failed {
             server,
             what: format!("connecting to {datname}"),
             reason: format!("{message} ({})", code.code()),

@@ -111,7 +111,8 @@ impl HbaFile {
     }
 
     /// The reload is asynchronous. A session that began after it tells when the rules it was
-    /// let in by were loaded; and rules that refuse do so by a message of their own.
+    /// let in by were loaded; and rules that refuse do so themselves, before the role or the
+    /// database is looked at.
     pub(in crate::providers::postgres) async fn await_loaded(
         &self,
         rules: AccessRules,
@@ -170,7 +171,13 @@ impl HbaFile {
         let answer = connector
             .try_connect(server, "postgres", Some(STRANGER))
             .await?;
-        let rejected = matches!(&answer, ConnectionAttempt::Refused { message, .. } if message.contains(REJECTED));
+        let rejected = matches!(
+            answer,
+            ConnectionAttempt::Refused {
+                by_access_rules: true,
+                ..
+            }
+        );
         Ok((!rejected).then(|| format!("a stranger's answer is {answer:?}")))
     }
 
@@ -206,9 +213,6 @@ impl HbaFile {
     }
 }
 
-/// PostgreSQL's message for a rule that rejects. A closed database and a missing rule refuse
-/// by other messages, which prove nothing about the reload.
-const REJECTED: &str = "pg_hba.conf rejects connection";
 /// A role that no rule is kept for. It need not exist.
 const STRANGER: &str = "pointsman_knock";
 const POLL: Duration = Duration::from_millis(1);
