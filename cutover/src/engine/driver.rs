@@ -1,5 +1,6 @@
 //! One migration's task: requests and alarms in, commands out, every change journalled.
 
+mod alarm_watch;
 mod bake;
 mod board;
 mod commands;
@@ -101,6 +102,7 @@ impl Driver {
             let cause = std::error::Error::source(&error)
                 .map_or_else(String::new, |source| format!(": {source}"));
             error!(migration = %self.name(), "no longer driven: {error}{cause}");
+            self.leader.show_abandoned(&format!("{error}{cause}"));
         }
     }
 
@@ -153,8 +155,8 @@ impl Driver {
             () = self.stop.cancelled() => Ok(()),
             Some(request) = self.inbox.next() => hear(&mut self.leader, request).await,
             () = clock.sleep(READERS_POLL) => {
-                let no_second_try = clock.deadline(Duration::ZERO);
-                self.leader.run(Command::RestoreReaders, no_second_try).await?;
+                let whenever_it_answers = clock.deadline(Duration::MAX);
+                self.leader.run(Command::RestoreReaders, whenever_it_answers).await?;
                 Ok(())
             }
         }

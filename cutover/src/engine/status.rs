@@ -78,11 +78,30 @@ impl Status {
         Self {
             old_writer: seen.and_then(|view| view.old_writer.clone()),
             alarm_troubles: seen.map_or_else(Vec::new, |view| view.alarm_troubles.clone()),
-            headline: headline(migration),
+            headline: headline(migration, seen),
             way_back: way_back(migration, view),
             choices: choices(migration),
             migration: migration.clone(),
             entries,
+        }
+    }
+
+    /// The same, of a migration that nobody drives any more: nothing of it is known to be still
+    /// so.
+    pub(super) fn abandoned(self, cause: &str) -> Self {
+        Self {
+            headline: format!(
+                "not driven: {cause}; no alarm is listened to and nothing goes on by itself; restart \
+                 the control plane; it stood at: {}",
+                self.headline
+            ),
+            way_back: way(
+                WayBackKind::None,
+                false,
+                "none as long as nobody drives the migration",
+            ),
+            choices: Vec::new(),
+            ..self
         }
     }
 
@@ -119,10 +138,14 @@ impl Status {
     }
 }
 
-fn headline(migration: &Migration) -> String {
+fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
     let (source, target) = (&migration.source, &migration.target);
     let cause = migration.cause.as_deref().unwrap_or("no cause on record");
     match migration.state() {
+        State::Planned if migration.facts.lease().is_some() => format!(
+            "{source} → {target} is planned; what an attempt to start or to cancel left on {source} \
+             is taken down by `migration cancel`: {cause}"
+        ),
         State::Planned => format!("{source} → {target} is planned; no server was touched"),
         State::SettingUp => format!("{source} is being prepared"),
         State::Prepared => promotion::announced(
@@ -141,7 +164,13 @@ fn headline(migration: &Migration) -> String {
                 StreamState::Proven => "the reverse stream is proven",
                 StreamState::Broken => "the reverse stream is broken",
             };
-            format!("{target} serves and is watched; {stream}")
+            let blind = seen.is_some_and(|view| !view.alarm_troubles.is_empty());
+            let watched = if blind {
+                "not every alarm watches it, see `alarm`"
+            } else {
+                "is watched"
+            };
+            format!("{target} serves and {watched}; {stream}")
         }
         State::RolledBack => {
             format!("{source} serves again; {target} is closed until it is rebuilt: {cause}")

@@ -22,6 +22,9 @@ pub struct Alarm {
 /// Watches the health of databases during a bake.
 #[async_trait]
 pub trait AlarmSource: fmt::Debug + Send + Sync {
+    /// What operators call it.
+    fn name(&self) -> &'static str;
+
     /// Resolves when the alarm fires, or with `None` once `stop` is cancelled.
     async fn watch(&self, subject: &AlarmSubject, stop: CancellationToken) -> Option<Alarm>;
 

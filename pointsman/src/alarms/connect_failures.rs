@@ -78,7 +78,7 @@ impl ConnectFailures {
             },
         );
         Alarm {
-            source: "the sidecars".to_owned(),
+            source: NAME.to_owned(),
             reason: format!(
                 "connections to the writer of {database} fail for {:?} on {} of {reporting} \
                  sidecars ({}){last}",
@@ -99,6 +99,10 @@ impl ConnectFailures {
 
 #[async_trait]
 impl AlarmSource for ConnectFailures {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     async fn watch(&self, subject: &AlarmSubject, stop: CancellationToken) -> Option<Alarm> {
         tokio::select! {
             () = stop.cancelled() => None,
@@ -110,6 +114,7 @@ impl AlarmSource for ConnectFailures {
 /// The interval between two looks. Sidecars report twice as often.
 const LOOK: Duration = Duration::from_secs(1);
 
+const NAME: &str = "the sidecars";
 const NAMED: usize = 8;
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl WriteProbe {
 
     fn alarm(&self, database: &DatabaseName, node: &NodeId, error: &anyhow::Error) -> Alarm {
         Alarm {
-            source: "write probe".to_owned(),
+            source: NAME.to_owned(),
             reason: format!(
                 "{} writes to {database} failed one after the other, the last through sidecar \
                  {node}: {error:#}",
@@ -194,6 +194,10 @@ impl ProbeRecord {
 
 #[async_trait]
 impl AlarmSource for WriteProbe {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     async fn watch(&self, subject: &AlarmSubject, stop: CancellationToken) -> Option<Alarm> {
         let mut probes: FuturesUnordered<_> = subject
             .databases
@@ -229,6 +233,8 @@ impl AlarmSource for WriteProbe {
         unarmed.collect()
     }
 }
+
+const NAME: &str = "write probe";
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,12 @@
 //! The watched time after a switch.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::{sync::mpsc, task::JoinSet};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
+    alarm_watch::AlarmWatch,
     inbox::{Inbox, hear},
     leader::{Leader, Next},
 };
@@ -14,19 +14,17 @@ use crate::{
     engine::error::DriveError,
     machine::{Command, Event, State, StreamState, StreamWatch},
     migration::Migration,
-    ports::{Alarm, AlarmSource, AlarmSubject},
+    ports::{Alarm, AlarmSubject},
     steps::StreamHealth,
 };
 
 /// Watches one bake: alarms, the reverse stream, and who is still on the old writer.
 #[derive(Debug)]
 pub(super) struct BakeWatcher {
-    subject: AlarmSubject,
-    alarms: mpsc::Receiver<Alarm>,
+    alarms: AlarmWatch,
+    /// Why alarms could not fire, as it was last logged.
+    troubles: Vec<String>,
     stream: StreamWatch,
-    /// The tasks that wait for alarms; they end with this object.
-    _sources: JoinSet<()>,
-    _quiet_at_end: DropGuard,
 }
 
 impl BakeWatcher {
@@ -37,24 +35,10 @@ impl BakeWatcher {
             databases: migration.catalogued(),
             bake: name_of_bake(migration),
         };
-        let quiet = CancellationToken::new();
-        let mut sources = JoinSet::new();
-        let (fired, alarms) = mpsc::channel(1);
-        for source in &leader.commands().ports().alarms {
-            let watched = watch_source(
-                Arc::clone(source),
-                subject.clone(),
-                quiet.clone(),
-                fired.clone(),
-            );
-            sources.spawn(watched);
-        }
         Self {
-            subject,
-            alarms,
+            alarms: AlarmWatch::begin(&leader.commands().ports().alarms, subject),
+            troubles: Vec::new(),
             stream: StreamWatch::default(),
-            _sources: sources,
-            _quiet_at_end: quiet.drop_guard(),
         }
     }
 
@@ -91,7 +75,7 @@ impl BakeWatcher {
                 biased;
                 () = stop.cancelled() => {}
                 Some(request) = inbox.next() => hear(leader, request).await?,
-                Some(alarm) = self.alarms.recv(), if !stream.rollback_waits() => {
+                Some(alarm) = self.alarms.next(), if !stream.rollback_waits() => {
                     hear_alarm(leader, alarm).await?;
                 }
                 () = clock.sleep(wait) => {}
@@ -101,14 +85,21 @@ impl BakeWatcher {
     }
 
     /// What the sidecars still have on the old writer, and what keeps alarms from firing.
-    fn look_around(&self, leader: &mut Leader) {
-        let ports = leader.commands().ports();
+    fn look_around(&mut self, leader: &mut Leader) {
+        let troubles = self.alarms.look();
+        if troubles != self.troubles {
+            for trouble in &troubles {
+                warn!(migration = %leader.migration().name, "{trouble}");
+            }
+            self.troubles.clone_from(&troubles);
+        }
+        let databases = &self.alarms.subject().databases;
         let source = &leader.migration().source;
-        let left = ports.evidence.sessions(&self.subject.databases, source);
-        let alarms = ports.alarms.iter();
-        let troubles = alarms
-            .flat_map(|alarm| alarm.troubles(&self.subject))
-            .collect();
+        let left = leader
+            .commands()
+            .ports()
+            .evidence
+            .sessions(databases, source);
         leader.show_bake(|view| {
             view.old_writer = Some(left);
             view.alarm_troubles = troubles;
@@ -164,19 +155,6 @@ fn whole_or_not(health: &StreamHealth, stream: StreamState) -> Option<Event> {
         (StreamState::Broken, None) if health.whole => Some(Event::ReverseStreamLapsed),
         (StreamState::Proven | StreamState::Broken, _)
         | (StreamState::Arming | StreamState::ArmingForRollback, _) => None,
-    }
-}
-
-async fn watch_source(
-    source: Arc<dyn AlarmSource>,
-    subject: AlarmSubject,
-    quiet: CancellationToken,
-    fired: mpsc::Sender<Alarm>,
-) {
-    while let Some(alarm) = source.watch(&subject, quiet.clone()).await {
-        if fired.send(alarm).await.is_err() {
-            return;
-        }
     }
 }
 

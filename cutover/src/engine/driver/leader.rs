@@ -31,6 +31,8 @@ pub(super) struct Leader {
     commands: CommandRunner,
     journal: JournalWriter,
     board: StatusBoard,
+    /// Why readers were not restored, as it was last logged.
+    last_warning: String,
 }
 
 /// What is to be done after an event.
@@ -65,6 +67,7 @@ impl Leader {
             migration,
             commands,
             journal,
+            last_warning: String::new(),
         }
     }
 
@@ -283,13 +286,14 @@ impl Leader {
     }
 
     /// Logs why a command runs again. The readers' restoration runs many times a second, so it is
-    /// logged only when a person must act.
-    fn log_retry(&self, report: &Report) {
+    /// logged only when a person must act, and once for each reason.
+    fn log_retry(&mut self, report: &Report) {
         let (migration, reason) = (&self.migration.name, &report.line.message);
         if self.owes() != Some(Command::RestoreReaders) {
             info!(%migration, "trying again: {reason}");
-        } else if report.event == Event::Failed {
+        } else if report.event == Event::Failed && self.last_warning != *reason {
             warn!(%migration, "readers not restored: {reason}");
+            self.last_warning.clone_from(reason);
         }
     }
 
@@ -301,6 +305,13 @@ impl Leader {
         self.journal.write(&mut self.migration, lines).await?;
         self.show();
         Ok(())
+    }
+
+    /// Nobody drives this migration any more.
+    pub(super) fn show_abandoned(&self, cause: &str) {
+        let view = BakeView::default();
+        let status = Status::new(&self.migration, self.journal.entries(), &view);
+        self.board.show(Arc::new(status.abandoned(cause)));
     }
 
     fn show(&self) {
