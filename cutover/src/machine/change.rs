@@ -48,7 +48,7 @@ impl Change {
         if self.gives_a_cause() {
             effects.push(Effect::RememberCause);
         }
-        if self.goes_on_after_a_stall() {
+        if self.goes_on_after_a_stall() || self.completes() {
             effects.push(Effect::ForgetCause);
         }
         effects.push(Effect::Journal {
@@ -236,6 +236,11 @@ impl Change {
         let stage = PromotionStage::Stalled;
         let stalled = self.before.state == State::Promoting { stage };
         stalled && self.moves() && !matches!(self.state, State::Undoing { .. })
+    }
+
+    /// What an earlier attempt failed for is mended.
+    fn completes(self) -> bool {
+        self.moves() && matches!(self.state, State::Completed | State::Cancelled)
     }
 
     /// Whether the event's reason says why the migration will stand where it does.

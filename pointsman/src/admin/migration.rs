@@ -7,7 +7,7 @@ use pointsman_cutover::{
     NewMigration, Status as MigrationStatus, WayBack,
     checks::{Finding, Report},
     journal::Entry,
-    machine::Side,
+    machine::{Side, State},
     migration::{Migration, UnlistedDatabasePolicy},
 };
 use pointsman_proto::v1;
@@ -76,8 +76,21 @@ pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
         proofs: [Side::Source, Side::Target]
             .into_iter()
             .filter_map(|side| proof(migration, side))
+            .filter(|_| stands_on_proofs(migration.state()))
             .collect(),
     }
+}
+
+/// Elsewhere the servers are open again, and what was proved is history.
+fn stands_on_proofs(state: State) -> bool {
+    matches!(
+        state,
+        State::Switching { .. }
+            | State::Promoting { .. }
+            | State::Undoing { .. }
+            | State::Baking { .. }
+            | State::NeedsOperator { .. }
+    )
 }
 
 fn proof(migration: &Migration, side: Side) -> Option<v1::WriteProof> {

@@ -18,7 +18,8 @@ pub(super) fn completing(event: E) -> Option<S> {
 }
 
 pub(super) fn cancelling(event: E) -> Option<S> {
-    ended(event, S::Cancelling, S::Cancelled, S::Prepared)
+    // Some of what `start` made may be gone: a switch needs another start.
+    ended(event, S::Cancelling, S::Cancelled, S::Planned)
 }
 
 fn ended(event: E, owed: S, done: S, failed: S) -> Option<S> {

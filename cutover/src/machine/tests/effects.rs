@@ -150,16 +150,24 @@ fn an_alarm_that_would_lose_writes_is_remarked() {
 #[test]
 fn the_lease_is_released_with_the_end_and_after_a_crash_behind_it() {
     let ends = [
-        (switching(Direction::Reverse, Step::Flip), State::RolledBack),
-        (State::Completing, State::Completed),
-        (State::Cancelling, State::Cancelled),
+        (
+            switching(Direction::Reverse, Step::Flip),
+            State::RolledBack,
+            vec![journal(None), F::ReleaseLease],
+        ),
+        (
+            State::Completing,
+            State::Completed,
+            vec![F::ForgetCause, journal(None), F::ReleaseLease],
+        ),
+        (
+            State::Cancelling,
+            State::Cancelled,
+            vec![F::ForgetCause, journal(None), F::ReleaseLease],
+        ),
     ];
-    for (last, over) in ends {
-        assert_eq!(
-            effects(last, Event::Done),
-            [journal(None), F::ReleaseLease],
-            "{over:?}"
-        );
+    for (last, over, expected) in ends {
+        assert_eq!(effects(last, Event::Done), expected, "{over:?}");
         assert_eq!(effects(over, Event::Restarted), [F::ReleaseLease]);
     }
 }

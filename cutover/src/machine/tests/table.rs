@@ -73,8 +73,8 @@ fn row(state: S) -> Vec<(E, S)> {
         ],
         S::Cancelling => vec![
             (E::Done, S::Cancelled),
-            (E::Failed, S::Prepared),
-            (E::Unanswered, S::Prepared),
+            (E::Failed, S::Planned),
+            (E::Unanswered, S::Planned),
             (E::Restarted, S::Cancelling),
         ],
         S::RolledBack | S::Completed | S::Cancelled => vec![(E::Restarted, state)],

@@ -53,7 +53,7 @@ pub(super) fn summary(migration: &Migration) -> String {
         line("way back", &way_back.message);
     }
     for proof in &migration.proofs {
-        line("unwritten", &unwritten(proof));
+        line("proof", &unwritten(proof));
     }
     line("old writer", &migration.old_writer);
     for trouble in &migration.alarm_troubles {
@@ -70,8 +70,11 @@ pub(super) fn summary(migration: &Migration) -> String {
 }
 
 fn unwritten(proof: &WriteProof) -> String {
-    let method = proof.method.replace('_', " ");
-    format!("{} behind its fence, by {method}", proof.server)
+    let method = proof.method.replace('_', " ").replace("wal", "WAL");
+    format!(
+        "nobody wrote on {} behind its fence, by {method}",
+        proof.server
+    )
 }
 
 fn state(migration: &Migration) -> String {
