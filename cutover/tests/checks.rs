@@ -52,6 +52,7 @@ async fn checks_are_silent_on_a_clean_pair_and_fire_on_their_fixtures() {
     another_target_is_no_replica(&setting).await;
     a_silent_server_is_unknown(&setting).await;
     a_plain_role_cannot_fence(&pair.source, &setting).await;
+    a_probe_whose_password_a_sidecar_could_read_is_blind(&mut setting).await;
     replay_that_is_paused_blocks(&pair.target, &setting).await;
     every_database_needs_a_decision(&pair.source, &mut setting).await;
     a_replication_session_is_listed(&pair.source, &setting).await;
@@ -101,6 +102,15 @@ async fn a_silent_server_is_unknown(setting: &Setting) {
         "all but the fleet, what it reaches and its reader routes: {report:#?}"
     );
     assert_eq!(report.verdict(), Verdict::Blocked);
+}
+
+async fn a_probe_whose_password_a_sidecar_could_read_is_blind(setting: &mut Setting) {
+    setting.target.probe = Some("host=127.0.0.1 user=app password=known".to_owned());
+    let report = setting.preflight().await;
+    let finding = find(&report, "G4", "source/orders");
+    assert_eq!(finding.result, Outcome::Warn, "{finding:#?}");
+    assert!(finding.remedy.contains("sslmode=verify-ca"), "{finding:#?}");
+    setting.target.probe = None;
 }
 
 async fn a_plain_role_cannot_fence(source: &Running, setting: &Setting) {
@@ -414,6 +424,10 @@ impl Inspector for Silent {
 
     async fn try_out(&self, _datname: &str, _statements: &str) -> Result<Tried, ProviderError> {
         Err(silence())
+    }
+
+    fn probe_login(&self, _datname: &str) -> Result<(), String> {
+        Ok(())
     }
 }
 

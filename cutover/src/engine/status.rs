@@ -235,15 +235,17 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
 
 fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView) -> WayBack {
     match stream {
-        StreamState::Arming | StreamState::ArmingForRollback => doubted(
-            migration,
-            way(
-                WayBackKind::ArmAndSwitch,
-                has_every_write(migration),
-                "a rollback first waits until the reverse stream is proven, while the target serves; \
+        StreamState::Arming | StreamState::ArmingForRollback if has_every_write(migration) => {
+            doubted(
+                migration,
+                way(
+                    WayBackKind::ArmAndSwitch,
+                    true,
+                    "a rollback first waits until the reverse stream is proven, while the target serves; \
                  then it is a switch back",
-            ),
-        ),
+                ),
+            )
+        }
         StreamState::Proven => doubted(
             migration,
             way(
@@ -257,7 +259,8 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
                 ),
             ),
         ),
-        StreamState::Broken => WayBack {
+        // No proof can make a stream whole that misses writes from its beginning.
+        StreamState::Arming | StreamState::ArmingForRollback | StreamState::Broken => WayBack {
             writes_at_risk: view.writes_at_risk,
             ..way(
                 WayBackKind::AcceptLoss,

@@ -213,11 +213,15 @@ async fn count_at_risk(migration: &Migration, target: &ControlledServer) -> Resu
         .wal_proof()?
         .user_commits(since, facts.exempt())
         .await?;
+    let repair = match facts.no_way_back() {
+        None => "repair the stream, or accept the loss",
+        Some(_) => "there is no stream to repair; accept the loss",
+    };
     commits.ok_or_else(|| {
         Failure::condition(format!(
             "the reverse stream has delivered {since}, and what was written on {} since cannot be \
-             counted, because its WAL cannot be read; repair the stream, or accept the loss \
-             (migration rollback {} --accept-loss)",
+             counted, because its WAL cannot be read; {repair} (migration rollback {} \
+             --accept-loss)",
             target.name(),
             migration.name
         ))

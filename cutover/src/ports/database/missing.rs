@@ -4,7 +4,7 @@ use pointsman_catalog::ServerName;
 
 /// A role that a provider does not give a server, and what a person can do about that.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("server {server} has no role {role:?}, which {role}: {reason}; {remedy}")]
+#[error("server {server} has nothing that {role}: {reason}; {remedy}")]
 pub struct MissingRole {
     pub server: ServerName,
     pub role: Role,
@@ -67,8 +67,8 @@ mod tests {
         };
         assert_eq!(
             missing.to_string(),
-            "server green has no role WalProof, which proves from WAL that nobody wrote: its WAL \
-             cannot be read; move the databases by dump and restore"
+            "server green has nothing that proves from WAL that nobody wrote: its WAL cannot be read; \
+             move the databases by dump and restore"
         );
     }
 }

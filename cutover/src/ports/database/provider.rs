@@ -88,6 +88,10 @@ pub trait Inspector: fmt::Debug + Send + Sync {
     /// Runs `statements`, separated by semicolons, in a transaction that is rolled back
     /// whatever comes of it.
     async fn try_out(&self, datname: &str, statements: &str) -> Result<Tried, ProviderError>;
+
+    /// Why the write probe could not log in to `datname` through a sidecar, as far as that is
+    /// known beforehand. Connects to nothing.
+    fn probe_login(&self, datname: &str) -> Result<(), String>;
 }
 
 /// What a server made of statements that were rolled back.

@@ -94,6 +94,22 @@ impl Connector {
         Ok(())
     }
 
+    /// Whether a login to `server` through a sidecar has what it needs; connects to nothing.
+    pub(super) fn login_through(&self, server: &Server, datname: &str) -> Result<(), String> {
+        let access = Access::of(server, &self.sources)?;
+        let login = Login {
+            datname,
+            application_name: "",
+            options: "",
+            stranger: None,
+            way: Way::Through(SocketAddr::from(([127, 0, 0, 1], 0))),
+        };
+        for host in access.hosts(server, login.way) {
+            access.password(&host, &login)?;
+        }
+        Ok(())
+    }
+
     /// The string by which another server subscribes to `server`, with its password.
     pub(super) fn replication(
         &self,

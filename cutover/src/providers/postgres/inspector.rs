@@ -86,4 +86,9 @@ impl Inspector for SqlInspector {
         tries.insert(datname.to_owned(), session);
         Ok(tried)
     }
+
+    fn probe_login(&self, datname: &str) -> Result<(), String> {
+        self.connector
+            .login_through(&self.server.as_probed(), datname)
+    }
 }

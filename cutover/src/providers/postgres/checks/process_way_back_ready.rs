@@ -15,6 +15,7 @@ const SPEC: CheckSpec = CheckSpec::block_for_way_back("C85", "process.way-back-r
 /// could add: only their owner may, and without a replica identity UPDATE would fail on them.
 const REVERSE_PUBLICATION: &str = "
 SELECT p.pubname::text AS pubname, coalesce(p.puballtables, r.rolsuper) AS all_tables, p.pubviaroot AS via_root,
+       pg_get_userbyid(p.pubowner)::text AS owner, pg_has_role(p.pubowner, 'USAGE') AS owned,
        p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AS publishes_all,
        ARRAY(SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE NOT coalesce(p.puballtables, r.rolsuper) AND c.relkind = 'r' AND c.relpersistence = 'p'
@@ -35,6 +36,8 @@ struct ReversePublication {
     /// Of one that is still to be made: whether the control role may publish all tables.
     all_tables: bool,
     via_root: Option<bool>,
+    owner: Option<String>,
+    owned: Option<bool>,
     publishes_all: Option<bool>,
     left_out: Vec<String>,
 }
@@ -71,6 +74,9 @@ fn judge(datname: &str, rows: &[ReversePublication], moment: Moment) -> Judgemen
             ));
         }
         (None, Moment::Switch) => "is missing",
+        (Some(row), _) if row.owned == Some(false) => {
+            return belongs_to_another(datname, row).with(rows);
+        }
         (Some(row), _) if row.all_tables && row.via_root != Some(true) => {
             "is not made with publish_via_partition_root"
         }
@@ -94,6 +100,21 @@ fn judge(datname: &str, rows: &[ReversePublication], moment: Moment) -> Judgemen
         "drop it, and start the migration (again), which makes it",
     )
     .with(rows)
+}
+
+/// Only its owner may complete it, and take it down.
+fn belongs_to_another(datname: &str, row: &ReversePublication) -> Judgement {
+    Judgement::fail(
+        format!(
+            "publication pointsman_rb of {datname} belongs to {}, and the control role can neither \
+             complete it nor take it down",
+            row.owner.as_deref().unwrap_or_default()
+        ),
+        format!(
+            "in database {datname}, as its owner or a superuser: DROP PUBLICATION pointsman_rb; then \
+             start the migration, which makes it"
+        ),
+    )
 }
 
 /// The reverse stream would run and leave these out.

@@ -50,9 +50,22 @@ impl Check for ProbeRole {
         let began = ctx.clock.monotonic();
         let role = |string: &Option<String>| string.as_deref().and_then(user_in);
         let (granted, probing) = (role(&ctx.source.probe), role(&ctx.target.probe));
-        let judgement = look(place, datname, granted, probing).await;
+        let judgement = match ctx.on_target.probe_login(datname) {
+            Ok(()) => look(place, datname, granted, probing).await,
+            Err(why) => Ok(blind(datname, &why)),
+        };
         vec![place.finding(SPEC, began, judgement)]
     }
+}
+
+/// The probe would be refused from the beginning, and then it never fires.
+fn blind(datname: &str, why: &str) -> Judgement {
+    Judgement::warn(
+        format!("the write probe will not watch {datname} after the switch: {why}"),
+        "declare `probe` of the target with sslmode=verify-ca or verify-full, for a role that \
+         `pointsman database grants` makes; until then a target that takes no writes sends nobody \
+         back by itself",
+    )
 }
 
 async fn look(

@@ -39,6 +39,10 @@ struct Named {
     name: String,
 }
 
+/// A migration that another control role ran, and that could not take it down.
+const SCHEMA_OF_ANOTHER_ROLE: &str = "SELECT pg_get_userbyid(nspowner)::text AS name FROM pg_namespace \
+     WHERE nspname = 'pointsman' AND NOT pg_has_role(nspowner, 'USAGE')";
+
 #[derive(Debug, Deserialize)]
 struct Fact {
     holds: bool,
@@ -151,14 +155,30 @@ async fn unenterable(
 /// Makes and uses the table as a migration will.
 async fn keep_record(place: Place<'_>, role: &ControlRole) -> Result<Option<Missing>, String> {
     let statements = format!("{}; {}", record::CREATE, record::TOUCH);
-    let refused = place.refusal(&statements).await?;
-    Ok(refused.map(|words| {
-        let grant = format!(
-            "GRANT CREATE ON DATABASE postgres TO {}",
+    let Some(refusal) = place.refusal(&statements).await? else {
+        return Ok(None);
+    };
+    let grant = making_the_schema(place, "postgres", role).await?;
+    Ok(Some(
+        Missing::new(KEEP_RECORD, refusal, grant).granted_in("postgres"),
+    ))
+}
+
+/// What lets the control role make schema `pointsman` in `datname`, or have it.
+async fn making_the_schema(
+    place: Place<'_>,
+    datname: &str,
+    role: &ControlRole,
+) -> Result<String, String> {
+    let others = place.ask::<Named>(SCHEMA_OF_ANOTHER_ROLE).await?;
+    Ok(match others.first() {
+        Some(_) => "DROP SCHEMA pointsman CASCADE".to_owned(),
+        None => format!(
+            "GRANT CREATE ON DATABASE {} TO {}",
+            identifier(datname),
             identifier(&role.role)
-        );
-        Missing::new(KEEP_RECORD, words, grant)
-    }))
+        ),
+    })
 }
 
 /// The record travels with its owner, the control role of the source.
@@ -217,18 +237,11 @@ async fn cut_off(
 
 async fn make_probe_table(place: Place<'_>, datname: &str) -> Result<Judgement, String> {
     let role = place.ask_one::<ControlRole>(ROLE).await?;
-    let refused = place.refusal(CREATE_PROBE).await?;
-    let missing: Vec<_> = refused
-        .map(|words| {
-            let grant = format!(
-                "GRANT CREATE ON DATABASE {} TO {}",
-                identifier(datname),
-                identifier(&role.role)
-            );
-            Missing::new(MAKE_PROBE_TABLE, words, grant)
-        })
-        .into_iter()
-        .collect();
+    let mut missing = Vec::new();
+    if let Some(refusal) = place.refusal(CREATE_PROBE).await? {
+        let grant = making_the_schema(place, datname, &role).await?;
+        missing.push(Missing::new(MAKE_PROBE_TABLE, refusal, grant).granted_in(datname));
+    }
     let otherwise = format!("{} may make the probe table in {datname}", role.role);
     Ok(missing::judge(
         place.name(),

@@ -91,7 +91,7 @@ impl Access {
         if found.is_some() && matches!(login.way, Way::Through(_)) && !verified {
             return Err(
                 "its password is not sent through a sidecar, which could read it; allowed: with \
-                 sslmode=verify-full"
+                 sslmode=verify-ca or verify-full, in `probe` or in `control`"
                     .to_owned(),
             );
         }
