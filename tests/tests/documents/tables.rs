@@ -99,7 +99,7 @@ fn the_alarm_sources_are_those_of_the_program() -> Result<()> {
     let sources = sources("pointsman/src/alarms")?;
     let known: BTreeSet<_> = sources
         .iter()
-        .flat_map(|source| literals(source, "source: "))
+        .flat_map(|source| literals(source, "NAME: &str = "))
         .collect();
     assert_eq!(
         listed.iter().map(String::as_str).collect::<BTreeSet<_>>(),

@@ -87,7 +87,7 @@ async fn a_target_that_nothing_can_promote_is_refused_before_anything_is_changed
         .unwrap_err();
     for part in [
         "server green",
-        "GuardedPromotion",
+        "promotes by one statement",
         "nobody may call pg_promote there; grant it",
     ] {
         ensure!(refused.to_string().contains(part), "{part}: {refused}");
