@@ -1,3 +1,4 @@
+mod cache;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -5,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use pointsman_catalog::Endpoint;
 use serde_json::{Value, json};
 
+pub use self::cache::{CacheSocket, CacheSocketError};
 pub use self::tls::{Secrets, TlsToControlPlane};
-use crate::names::{CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER};
+use crate::names::{CACHE_CLUSTER, CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER};
 
 /// How a sidecar is started, besides `-c <bootstrap>`. Without drain time a listener that
 /// changes closes its connections at once, which is the last resort against a server that
@@ -42,6 +44,8 @@ pub struct Bootstrap {
     pub tls: Option<TlsToControlPlane>,
     /// Connections from applications, parked ones included, above which it refuses.
     pub max_downstream_connections: u32,
+    /// Where it asks when it starts and the control plane does not answer.
+    pub cache: Option<CacheSocket>,
 }
 
 /// The variant of the xDS protocol.
@@ -66,9 +70,9 @@ impl Bootstrap {
                 "cds_config": over_ads(),
                 "lds_config": over_ads(),
             },
-            "static_resources": { "clusters": [self.control_plane()] },
+            "static_resources": { "clusters": self.clusters() },
             "layered_runtime": { "layers": [
-                { "name": "static", "static_layer": {} },
+                { "name": "static", "static_layer": self.static_layer() },
                 { "name": "rtds", "rtds_layer": {
                     "name": RUNTIME_LAYER,
                     "rtds_config": over_ads(),
@@ -94,7 +98,23 @@ impl Bootstrap {
         format!("{file:#}\n")
     }
 
+    /// The cluster of each server that configuration may come from, in the order in which they are asked.
+    fn clusters(&self) -> Vec<Value> {
+        let cache = self.cache.as_ref().map(CacheSocket::cluster);
+        [self.control_plane()].into_iter().chain(cache).collect()
+    }
+
+    fn static_layer(&self) -> Value {
+        match &self.cache {
+            Some(_) => cache::static_layer(),
+            None => json!({}),
+        }
+    }
+
     fn ads(&self) -> Value {
+        let cache = self.cache.as_ref().map(|_| CACHE_CLUSTER);
+        let services = [CONTROL_PLANE_CLUSTER].into_iter().chain(cache);
+        let services: Vec<_> = services.map(grpc_service).collect();
         json!({
             "api_type": match self.transport {
                 Transport::Delta => "DELTA_GRPC",
@@ -103,14 +123,7 @@ impl Bootstrap {
             "transport_api_version": "V3",
             // The node is 61 KB; sent with every message it triples the time of an ACK.
             "set_node_on_first_message_only": true,
-            "grpc_services": [{ "envoy_grpc": {
-                "cluster_name": CONTROL_PLANE_CLUSTER,
-                // By default a sidecar may take 20 s to come back to its control plane.
-                "retry_policy": { "retry_back_off": {
-                    "base_interval": "0.05s",
-                    "max_interval": "0.5s",
-                } },
-            } }],
+            "grpc_services": services,
         })
     }
 
@@ -120,14 +133,7 @@ impl Bootstrap {
             "name": CONTROL_PLANE_CLUSTER,
             "type": "STATIC",
             "connect_timeout": "1s",
-            "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": { "http2_protocol_options": {
-                        "connection_keepalive": { "interval": "5s", "timeout": "2s" },
-                    } },
-                },
-            },
+            "typed_extension_protocol_options": http2(),
             "load_assignment": {
                 "cluster_name": CONTROL_PLANE_CLUSTER,
                 "endpoints": [{ "lb_endpoints": [{ "endpoint": {
@@ -151,7 +157,7 @@ impl Bootstrap {
 /// much, and it grows with the number of databases.
 const STATISTICS: [&str; 6] = [
     r"cluster\.(writer|reader|probe)/[^.]+\.(upstream_(cx|rq)_.*|health_check\..*|update_.*|membership_(total|healthy)|warming_state)",
-    r"cluster\.xds\..*",
+    r"cluster\.(xds|cache)\..*",
     r"tcp\..*",
     r"listener\.[^.]+\.downstream_.*",
     r"(listener_manager|cluster_manager)\..*",
@@ -177,6 +183,26 @@ fn metrics() -> Value {
     })
 }
 
+fn grpc_service(cluster: &str) -> Value {
+    json!({ "envoy_grpc": {
+        "cluster_name": cluster,
+        // By default a sidecar may take 20 s to come back to its control plane.
+        "retry_policy": { "retry_back_off": {
+            "base_interval": "0.05s",
+            "max_interval": "0.5s",
+        } },
+    } })
+}
+
+fn http2() -> Value {
+    json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": { "http2_protocol_options": {
+            "connection_keepalive": { "interval": "5s", "timeout": "2s" },
+        } },
+    } })
+}
+
 fn over_ads() -> Value {
     json!({ "ads": {}, "resource_api_version": "V3" })
 }
@@ -198,6 +224,7 @@ mod tests {
             transport: Transport::Delta,
             tls: None,
             max_downstream_connections: 10_000,
+            cache: None,
         }
     }
 
@@ -242,6 +269,27 @@ mod tests {
         let socket = cluster.remove("transport_socket").unwrap();
         insta::assert_snapshot!(format!("{socket:#}"));
         assert_eq!(proven, plain);
+    }
+
+    #[test]
+    fn with_a_cache_there_is_a_second_server_to_ask_and_nothing_else_changes() {
+        let plain = bootstrap("127.0.0.1:18000");
+        let cached = Bootstrap {
+            cache: Some("unix:/run/pointsman/app-1.sock".parse().unwrap()),
+            ..plain.clone()
+        };
+        let [mut cached, plain] = [cached, plain].map(|bootstrap| {
+            let file: Value = serde_json::from_str(&bootstrap.render()).unwrap();
+            file
+        });
+        let clusters = cached["static_resources"]["clusters"].as_array_mut();
+        let cluster = clusters.unwrap().pop().unwrap();
+        let services = cached["dynamic_resources"]["ads_config"]["grpc_services"].as_array_mut();
+        let service = services.unwrap().pop().unwrap();
+        let layer = cached["layered_runtime"]["layers"][0]["static_layer"].take();
+        insta::assert_snapshot!(format!("{cluster:#}\n{service:#}\n{layer:#}"));
+        cached["layered_runtime"]["layers"][0]["static_layer"] = json!({});
+        assert_eq!(cached, plain);
     }
 
     #[test]

@@ -4,6 +4,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, cluster_load_assignment::Policy,
+};
+use prost::{DecodeError, Message as _};
+
 /// The longest hold that a sidecar sustains; past it parked connections run out of
 /// attempts. A hold's own end comes from its route and is to be earlier.
 pub const MAX_HOLD: Duration = Duration::from_millis(MAX_HOLD_MILLIS as u64);
@@ -17,6 +23,25 @@ pub(crate) const UNREACHABLE_PIPE: &str = "/dev/null/pointsman-hold";
 /// in a hold every attempt fails.
 pub fn is_parked(failure: &str) -> bool {
     failure.contains(UNREACHABLE_PIPE)
+}
+
+/// The encoded load assignment as it is once its time is over. One that goes stale, as that of a hold
+/// does, has no endpoints then: it refuses. Every other one stays as it is. For whoever keeps
+/// assignments: what is left of a hold is counted from when it was sent.
+///
+/// # Errors
+/// If `assignment` is none.
+pub fn outlasting(assignment: Bytes) -> Result<Bytes, DecodeError> {
+    let decoded = ClusterLoadAssignment::decode(assignment.clone())?;
+    let goes_stale = |policy: &Policy| policy.endpoint_stale_after.is_some();
+    if !decoded.policy.as_ref().is_some_and(goes_stale) {
+        return Ok(assignment);
+    }
+    let refusing = ClusterLoadAssignment {
+        cluster_name: decoded.cluster_name,
+        ..ClusterLoadAssignment::default()
+    };
+    Ok(refusing.encode_to_vec().into())
 }
 
 pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(10);

@@ -10,10 +10,13 @@ mod hold;
 mod names;
 pub mod resources;
 
-pub use bootstrap::{ARGUMENTS, Bootstrap, LISTEN_METADATA, Secrets, TlsToControlPlane, Transport};
-pub use hold::{MAX_HOLD, is_parked};
+pub use bootstrap::{
+    ARGUMENTS, Bootstrap, CacheSocket, CacheSocketError, LISTEN_METADATA, Secrets,
+    TlsToControlPlane, Transport,
+};
+pub use hold::{MAX_HOLD, is_parked, outlasting};
 pub use names::{
-    ACCESS_LOG_NAME, CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER, cluster_of_stat_name,
-    probe_name, probed_database, route_name, route_of_name, stat_name,
+    ACCESS_LOG_NAME, CACHE_USER_AGENT, CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER,
+    cluster_of_stat_name, probe_name, probed_database, route_name, route_of_name, stat_name,
 };
 pub use resources::{BuildError, Rendered, ServedDatabase};

@@ -7,6 +7,14 @@ pub const NODE_CLUSTER: &str = "pointsman";
 /// and metrics.
 pub const CONTROL_PLANE_CLUSTER: &str = "xds";
 
+/// The static cluster through which a sidecar reaches the cache beside it.
+pub(crate) const CACHE_CLUSTER: &str = "cache";
+
+/// `node.user_agent_name` of the cache beside a sidecar, which asks for the sidecar's configuration
+/// without being one. Envoy always calls itself `envoy` there, so that no sidecar can pass for a cache by
+/// its bootstrap.
+pub const CACHE_USER_AGENT: &str = "pointsman-sidecar-cache";
+
 /// The runtime layer that each sidecar asks for (RTDS).
 pub const RUNTIME_LAYER: &str = "pointsman";
 

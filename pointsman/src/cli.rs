@@ -131,6 +131,10 @@ mod tests {
             "serve --data-dir d --trust-domain example.org --xds-tls-cert c --xds-tls-key k \
              --xds-tls-client-ca a --admin-tls-cert c --admin-tls-key k --admin-tls-client-ca a",
             "sidecar bootstrap app-1 --listen 127.0.0.11 --xds cp:18000 --envoy-admin 127.0.0.1:9",
+            "sidecar bootstrap app-1 --listen 127.0.0.11 --cache unix:/run/app-1.sock",
+            "sidecar cache app-1 --xds cp:18000 --file /var/lib/app-1 --socket unix:/run/app-1.sock",
+            "sidecar cache app-1 --listen 127.0.0.11 --xds cp:18000 --file f --socket unix:/s \
+             --max-age 30m --tls-cert c --tls-key k --tls-ca a --tls-server spiffe://example.org/cp",
             "database apply dal.toml",
             "database list --output json",
             "database show orders",
@@ -190,6 +194,27 @@ mod tests {
             (
                 "fleet group add a --spiffe spiffe://example.org/a*b --all-databases",
                 "a segment of its path",
+            ),
+            (
+                "sidecar bootstrap a --listen 127.0.0.1 --cache /run/a.sock",
+                "unix:",
+            ),
+            (
+                "sidecar bootstrap a --listen 127.0.0.1 --cache unix:/s --state-of-the-world",
+                "--state-of-the-world",
+            ),
+            ("sidecar cache a --file f --socket unix:/s", "--xds"),
+            (
+                "sidecar cache a --xds cp:1 --file f --socket unix:s",
+                "must begin with /",
+            ),
+            (
+                "sidecar cache a --xds cp:1 --file f --socket unix:/s --max-age 1",
+                "30m",
+            ),
+            (
+                "sidecar cache a --xds cp:1 --file f --socket unix:/s --tls-cert c --tls-key k --tls-ca a",
+                "--tls-server",
             ),
             ("database", "Usage"),
             ("database grants --postgres 13", "14..=18"),

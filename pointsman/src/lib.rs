@@ -11,6 +11,7 @@ mod publish;
 mod serve;
 mod server_status;
 mod settings;
+mod sidecar_cache;
 mod spiffe;
 mod telemetry;
 

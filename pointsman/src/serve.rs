@@ -2,7 +2,7 @@
 
 mod control_plane;
 mod listeners;
-mod log;
+pub(crate) mod log;
 mod operators;
 mod signals;
 mod tls;
@@ -17,7 +17,7 @@ use tracing::info;
 use crate::{providers::MoreProviders, settings::Settings};
 use control_plane::ControlPlane;
 use listeners::Exposure;
-use signals::Signals;
+pub(crate) use signals::Signals;
 use tls::LoadedTls;
 pub(crate) use tls::Tls;
 

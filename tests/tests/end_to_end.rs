@@ -1,6 +1,8 @@
 //! The whole system: the real program, real Envoys, real PostgreSQL, clients that verify every
 //! write, and what can happen to them.
 
+#[path = "end_to_end/cache_process.rs"]
+mod cache_process;
 #[path = "end_to_end/crashes.rs"]
 mod crashes;
 #[path = "end_to_end/cut_off.rs"]
@@ -21,6 +23,8 @@ mod refusing;
 mod secrets;
 #[path = "end_to_end/seen.rs"]
 mod seen;
+#[path = "end_to_end/sidecar_cache.rs"]
+mod sidecar_cache;
 #[path = "end_to_end/support.rs"]
 mod support;
 #[path = "end_to_end/undone.rs"]

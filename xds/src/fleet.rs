@@ -5,6 +5,7 @@ mod connection;
 mod convergence;
 mod entry;
 mod ledger;
+mod observers;
 mod record;
 mod status;
 
@@ -26,9 +27,10 @@ pub(crate) use self::connection::Connection;
 pub use self::{
     canary::{CanaryDecision, CanaryResult, CanaryTrial},
     convergence::{Convergence, Outcome, Policy},
+    observers::Observer,
     status::{About, Delivery, NodeRecord, NodeStatus, time_of_day},
 };
-use self::{convergence::Barrier, ledger::Ledger};
+use self::{connection::Entry, convergence::Barrier, ledger::Ledger, observers::Observers};
 use crate::{
     cache::SnapshotCache,
     group::Group,
@@ -42,6 +44,7 @@ use crate::{
 pub struct Fleet {
     cache: Arc<SnapshotCache>,
     ledger: Mutex<Ledger>,
+    observers: Observers,
     changes: watch::Sender<u64>,
     /// How many times streams were marked to reconnect. A stream asks the ledger only if this number
     /// has changed.
@@ -56,6 +59,7 @@ impl Fleet {
     pub fn new(cache: Arc<SnapshotCache>) -> Self {
         Self {
             ledger: Mutex::new(Ledger::new(Arc::clone(&cache))),
+            observers: Observers::default(),
             cache,
             changes: watch::Sender::default(),
             reconnect_requests: AtomicU64::default(),
@@ -103,6 +107,13 @@ impl Fleet {
     #[must_use]
     pub fn record(&self, node: &NodeId) -> Option<NodeRecord> {
         self.unexpired().record(node)
+    }
+
+    /// The open streams of clients that are served and not counted ([`crate::Admission::observer`]), by
+    /// node.
+    #[must_use]
+    pub fn observers(&self) -> Vec<Observer> {
+        self.observers.all()
     }
 
     /// A number that grows with every change of [`Fleet::status`] after this call.
@@ -220,13 +231,25 @@ impl Fleet {
         let reconnect_requests = self.reconnect_requests.load(Ordering::Acquire);
         let (stream, unconfirmed) = self.ledger().connect(node, group, peer, lease, now);
         self.changed();
-        Connection::new(
-            Arc::clone(self),
-            id,
-            stream,
-            reconnect_requests,
-            unconfirmed,
-        )
+        let entry = Entry::Stream(stream);
+        Connection::new(Arc::clone(self), id, entry, reconnect_requests, unconfirmed)
+    }
+
+    /// Adds a stream that is served what `node` is served, and not counted.
+    pub(crate) fn observe(
+        self: &Arc<Self>,
+        node: NodeDescription,
+        group: Group,
+        peer: Peer,
+    ) -> Connection {
+        let id = node.id;
+        let number = self.observers.add(Observer {
+            node: id.clone(),
+            group,
+            peer,
+            since: Instant::now(),
+        });
+        Connection::new(Arc::clone(self), id, Entry::Observer(number), 0, None)
     }
 
     /// Notifies watchers. Called after the ledger is unlocked: a watcher that is not counted yet reads

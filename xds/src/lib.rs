@@ -75,7 +75,7 @@ struct Readme;
 pub use cache::SnapshotCache;
 pub use fleet::{
     About, CanaryDecision, CanaryResult, CanaryTrial, Convergence, Delivery, Fleet, NodeRecord,
-    NodeStatus, Outcome, Policy, time_of_day,
+    NodeStatus, Observer, Outcome, Policy, time_of_day,
 };
 pub use group::Group;
 pub use lease::{Lease, LeaseStatus};
@@ -93,5 +93,6 @@ pub use telemetry::{
 };
 #[cfg(feature = "tls")]
 pub use tls::{
-    HandshakeError, ServerTls, SvidError, TlsConnection, TlsError, TlsFiles, TlsIncoming,
+    ClientTls, ConnectError, HandshakeError, ServerTls, SvidError, TlsConnection, TlsError,
+    TlsFiles, TlsIncoming,
 };

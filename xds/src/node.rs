@@ -133,6 +133,10 @@ pub struct Admission {
     pub group: Group,
     /// Makes barriers await a node that nobody registered.
     pub lease: Option<Lease>,
+    /// Serves the client as an observer: it is sent what the node is sent, and stands for it nowhere. No
+    /// barrier and no status counts it, it has no lease, and its answers say nothing about the node.
+    /// [`crate::Fleet::observers`] lists it.
+    pub observer: bool,
 }
 
 impl Admission {
@@ -143,6 +147,7 @@ impl Admission {
             node: node.id.clone(),
             group,
             lease: None,
+            observer: false,
         }
     }
 }

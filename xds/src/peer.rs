@@ -1,12 +1,23 @@
-use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+};
 
 /// The other end of a connection, as the transport proves it. A client's own claims are in
 /// [`crate::NodeDescription`].
 #[derive(Clone, Debug)]
 pub struct Peer {
+    /// [`Peer::LOCAL`] for a client on a Unix socket.
     pub address: SocketAddr,
     /// The identity in the client's certificate; `None` on a connection without TLS.
     pub identity: Option<Identity>,
+}
+
+impl Peer {
+    /// The unspecified address: a client on a Unix socket has none.
+    pub const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 }
 
 /// A SPIFFE ID, `spiffe://trust-domain/path`.

@@ -23,7 +23,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{debug, info};
@@ -31,7 +36,11 @@ use tracing::{debug, info};
 #[cfg(feature = "csds")]
 pub use self::csds::ClientStatus;
 pub use self::limits::Limits;
-use self::{accept::Front, ads::Ads, telemetry::Telemetry};
+use self::{
+    accept::{Front, Listener},
+    ads::Ads,
+    telemetry::Telemetry,
+};
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 use crate::{
@@ -166,6 +175,27 @@ impl XdsServer {
     pub async fn serve(
         self,
         listener: TcpListener,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        self.serve_on(listener, stop).await
+    }
+
+    /// Like [`XdsServer::serve`], for clients of this machine. TLS is not used: the permissions of the
+    /// socket's file and its folder decide who may connect.
+    ///
+    /// # Errors
+    /// As of [`XdsServer::serve`].
+    pub async fn serve_unix(
+        self,
+        listener: UnixListener,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        self.serve_on(listener, stop).await
+    }
+
+    async fn serve_on(
+        self,
+        listener: impl Listener,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         let drain = self.limits.drain;

@@ -1,5 +1,6 @@
 //! Mutual TLS: clients authenticate by certificates. The files can be renewed while streams are open.
 
+mod client;
 mod connection;
 mod credentials;
 mod failed_handshakes;
@@ -20,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{error, info};
 
 pub use self::{
+    client::{ClientTls, ConnectError},
     connection::TlsConnection,
     credentials::{TlsError, TlsFiles},
     handshake_error::HandshakeError,

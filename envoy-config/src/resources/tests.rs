@@ -21,6 +21,7 @@ use pointsman_xds::Version;
 use prost::Message;
 
 use super::*;
+use crate::hold::outlasting;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 const UNTIL: UnixMillis = UnixMillis(NOW.0 + 10_000);
@@ -344,4 +345,16 @@ fn attempts_outlast_the_longest_hold() {
         Duration::from_secs_f64(least) > crate::MAX_HOLD,
         "{least} s"
     );
+}
+
+#[test]
+fn of_a_hold_nothing_lasts_but_refusing() {
+    let held = assigned(hold(&["blue"]), NOW);
+    let refusing = assigned(Route::Refuse, NOW);
+    assert_ne!(held.body, refusing.body);
+    assert_eq!(outlasting(held.body), Ok(refusing.body.clone()));
+    for lasting in [refusing, assigned(serve(&["green"], &["blue"]), NOW)] {
+        assert_eq!(outlasting(lasting.body.clone()), Ok(lasting.body));
+    }
+    assert!(outlasting(Bytes::from_static(b"\xff")).is_err());
 }

@@ -30,6 +30,7 @@ impl Sidecar {
             transport,
             tls: None,
             max_downstream_connections: 1000,
+            cache: None,
         };
         let bootstrap = bootstrap.render();
         let envoy = Envoy::start_with(ARGUMENTS, NODE, folder.path(), &bootstrap, admin).await;

@@ -37,11 +37,15 @@ use super::{
 
 #[tokio::test]
 async fn the_bootstrap_is_accepted() {
-    let transports = [Transport::Delta, Transport::StateOfTheWorld];
-    for (transport, xds) in transports
-        .into_iter()
-        .zip(["[::1]:18000", "localhost:18000"])
-    {
+    for (transport, xds, cache) in [
+        (Transport::Delta, "[::1]:18000", None),
+        (
+            Transport::Delta,
+            "[::1]:18000",
+            Some("unix:/run/cache.sock"),
+        ),
+        (Transport::StateOfTheWorld, "localhost:18000", None),
+    ] {
         let bootstrap = Bootstrap {
             node: NODE.to_owned(),
             listen: LISTEN,
@@ -50,6 +54,7 @@ async fn the_bootstrap_is_accepted() {
             transport,
             tls: None,
             max_downstream_connections: 10_000,
+            cache: cache.map(|socket| socket.parse().unwrap()),
         };
         let verdict = validate("bootstrap.json", bootstrap.render().as_bytes()).await;
         verdict.unwrap_or_else(|message| panic!("{transport:?}: {message}"));

@@ -1,3 +1,4 @@
+mod cache;
 mod tls;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use pointsman_catalog::{Endpoint, GroupName, NodeId};
-use pointsman_envoy_config::{Bootstrap, Transport};
+use pointsman_envoy_config::{Bootstrap, CacheSocket, Transport};
 use pointsman_proto::v1::{DescribeControlPlaneRequest, RegisterNodeRequest};
 
 use super::{client, entitlement::Entitlement, global::Global};
@@ -19,6 +20,8 @@ use super::{client, entitlement::Entitlement, global::Global};
 pub(super) enum Sidecar {
     /// Register a sidecar and print its Envoy bootstrap; with --group, print that of a group's members
     Bootstrap(Bootstrapping),
+    /// Keep a sidecar's configuration beside it, for a start while the control plane is down
+    Cache(cache::Cache),
 }
 
 #[derive(Args, Debug)]
@@ -39,8 +42,12 @@ pub(super) struct Bootstrapping {
     /// Envoy's own admin interface; none when absent
     #[arg(long, value_name = "IP:PORT")]
     envoy_admin: Option<SocketAddr>,
+    /// Where it asks when it starts while the control plane is down: --socket of `sidecar cache`.
+    /// Experimental in Envoy
+    #[arg(long, value_name = "unix:/PATH")]
+    cache: Option<CacheSocket>,
     /// State-of-the-world xDS instead of delta
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cache")]
     state_of_the_world: bool,
     /// Client connections that the sidecar accepts at most
     #[arg(long, value_name = "N", default_value_t = MAX_CONNECTIONS)]
@@ -71,8 +78,10 @@ impl Subject {
 
 impl Sidecar {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        let Self::Bootstrap(verb) = self;
-        verb.run(global).await
+        match self {
+            Self::Bootstrap(verb) => verb.run(global).await,
+            Self::Cache(verb) => verb.run().await,
+        }
     }
 }
 
@@ -161,6 +170,7 @@ impl Bootstrapping {
             },
             tls,
             max_downstream_connections: self.max_connections,
+            cache: self.cache,
         })
     }
 }

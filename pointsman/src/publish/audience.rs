@@ -38,8 +38,12 @@ impl Audience {
 
     /// Whether the sidecars of `group` listen on the same address.
     pub(super) fn listens_as(&self, group: &Group) -> bool {
-        let name = group.to_string();
-        name.split(' ').next() == Some(&self.listen.to_string())
+        Self::listen_of(group) == Some(self.listen)
+    }
+
+    /// Where the sidecars of `group` listen.
+    pub(super) fn listen_of(group: &Group) -> Option<IpAddr> {
+        group.to_string().split(' ').next()?.parse().ok()
     }
 
     pub(super) fn group(&self) -> Group {

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use async_trait::async_trait;
 use pointsman_catalog::NodeId;
 use pointsman_cutover::ports::Clock;
-use pointsman_envoy_config::LISTEN_METADATA;
+use pointsman_envoy_config::{CACHE_USER_AGENT, LISTEN_METADATA};
 use pointsman_xds::{
     Admission, Group, Identity, NodeDescription, NodeDirectory, Peer, PermissionDenied,
     ResourceType,
@@ -86,8 +86,12 @@ impl NodeDirectory for PlaintextDirectory {
                 )
             })?;
         let group = self.admissions.group(&mut state, node, &audience)?;
-        info!(node = %node.id, %group, registered = is_registered, "sidecar connected");
-        Ok(Admission::as_claimed(node, group))
+        let cache = is_cache(node);
+        info!(node = %node.id, %group, registered = is_registered, cache, "sidecar connected");
+        Ok(Admission {
+            observer: cache,
+            ..Admission::as_claimed(node, group)
+        })
     }
 
     fn on_missing_resource(&self, node: &pointsman_xds::NodeId, kind: ResourceType, name: &str) {
@@ -161,6 +165,7 @@ impl NodeDirectory for CertificateDirectory {
         peer: &Peer,
     ) -> Result<Admission, PermissionDenied> {
         let proven = self.prove(node.id.as_str(), peer)?;
+        let cache = is_cache(node);
         let mut state = self.admissions.state.lock().await;
         let (id, identity, audience, lease) = match proven {
             Proven::Registered(id, identity) => {
@@ -177,20 +182,26 @@ impl NodeDirectory for CertificateDirectory {
             Proven::Member(mut candidate) => {
                 candidate.listen = listen_address(node);
                 let (id, identity) = (candidate.id.clone(), candidate.identity.clone());
-                let joined = self.admissions.registry.join(candidate);
+                let registry = &self.admissions.registry;
+                let joined = match cache {
+                    true => registry.audience_of(&candidate),
+                    false => registry.join(candidate),
+                };
                 let audience = joined.map_err(|reason| {
                     self.denials.deny(identity.as_str(), &reason);
                     PermissionDenied(format!("{identity} is not served: {reason}"))
                 })?;
-                (id, identity, audience, Some(leases::OF_MEMBERS))
+                let lease = (!cache).then_some(leases::OF_MEMBERS);
+                (id, identity, audience, lease)
             }
         };
         let group = self.admissions.group(&mut state, node, &audience)?;
-        info!(node = %id, %identity, %group, "sidecar connected");
+        info!(node = %id, %identity, %group, cache, "sidecar connected");
         Ok(Admission {
             node: id.as_str().into(),
             group,
             lease,
+            observer: cache,
         })
     }
 
@@ -230,6 +241,11 @@ impl Admissions {
             .map_err(|error| not_served(node, &error.to_string()))?;
         Ok(audience.group())
     }
+}
+
+/// Whether it is the cache beside a sidecar: it is sent what the sidecar is sent, and counts for nobody.
+fn is_cache(node: &NodeDescription) -> bool {
+    node.user_agent == CACHE_USER_AGENT
 }
 
 /// Where a node says that it listens.

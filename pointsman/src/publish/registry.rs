@@ -2,12 +2,13 @@ mod members;
 
 use std::{
     collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
 use pointsman_catalog::{DatabaseName, GroupMember, GroupName, Node, NodeId, SidecarGroup};
-use pointsman_xds::{Fleet, Identity, SnapshotCache};
+use pointsman_xds::{Fleet, Group, Identity, Observer, SnapshotCache};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -92,6 +93,32 @@ impl Registry {
         })
     }
 
+    /// What the cache beside the member `candidate` is sent. It makes nobody a member, so it listens where a
+    /// member does, or where members do that say nothing.
+    ///
+    /// # Errors
+    /// Why it is not served.
+    pub(super) fn audience_of(&self, candidate: &Candidate) -> Result<Audience, String> {
+        let entries = self.read();
+        let Some(group) = entries.groups.get(&candidate.group) else {
+            return Err(format!("group {} was removed", candidate.group));
+        };
+        let listen = group
+            .listen
+            .or(candidate.listen)
+            .unwrap_or(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let is_known = listen == Ipv4Addr::LOCALHOST
+            || group.listen.is_some()
+            || entries.members.listen_on(&group.name, listen);
+        if !is_known {
+            return Err(format!(
+                "no member of group {} has listened on {listen} yet: start the sidecar before its cache",
+                group.name
+            ));
+        }
+        Ok(Audience::new(listen, group.databases.clone()))
+    }
+
     /// Makes whoever has proven `candidate`'s identity a member of its group. Returns what it is sent.
     ///
     /// # Errors
@@ -148,18 +175,19 @@ impl Registry {
                 continue;
             };
             let id = NodeId::new(status.id.as_str()).ok();
-            let registered = id.as_ref().and_then(|id| entries.get(id));
+            let audience = id.and_then(|id| entries.get(&id)).map(|node| node.audience);
             let is_proven = status.peers.iter().any(|peer| peer.identity.is_some());
-            let has_changed = match registered.map(|node| node.audience) {
-                None => is_proven,
-                // Over plain text a sidecar that moves is restarted with its new bootstrap.
-                Some(audience) => {
-                    *served != audience.group() && (is_proven || audience.listens_as(served))
-                }
-            };
-            if status.connected() && has_changed {
+            if status.connected() && has_changed(served, audience, is_proven) {
                 info!(node = %status.id, %served, "what exists for it has changed: it is to come again");
                 self.cache.dismiss(served, &status.id);
+            }
+        }
+        for observer in self.fleet.observers() {
+            let Observer { node, group, .. } = &observer;
+            let is_proven = observer.peer.identity.is_some();
+            if has_changed(group, entries.observed(&observer), is_proven) {
+                info!(%node, %group, "what exists for it has changed: its cache is to come again");
+                self.cache.dismiss(group, node);
             }
         }
     }
@@ -195,7 +223,32 @@ impl Registry {
     }
 }
 
+/// Whether a sidecar that is sent what `served` is sent is to be sent something else; without an `audience`
+/// nothing exists for it.
+fn has_changed(served: &Group, audience: Option<Audience>, is_proven: bool) -> bool {
+    match audience {
+        None => is_proven,
+        // Over plain text a sidecar that moves is restarted with its new bootstrap.
+        Some(audience) => *served != audience.group() && (is_proven || audience.listens_as(served)),
+    }
+}
+
 impl Entries {
+    /// What the cache of a sidecar is sent now, if that is registered or a group admits its identity.
+    fn observed(&self, observer: &Observer) -> Option<Audience> {
+        let id = NodeId::new(observer.node.as_str()).ok()?;
+        if let Some(node) = self.nodes.get(&id) {
+            return Some(node.audience.clone());
+        }
+        let identity = observer.peer.identity.as_ref()?;
+        let mut groups = self.groups.values();
+        let group = groups.find(|group| group.pattern.admits(identity.as_str()).is_some())?;
+        let listen = group
+            .listen
+            .or_else(|| Audience::listen_of(&observer.group))?;
+        Some(Audience::new(listen, group.databases.clone()))
+    }
+
     fn get(&self, id: &NodeId) -> Option<RegisteredNode> {
         if let Some(node) = self.nodes.get(id) {
             return Some(node.clone());

@@ -1,3 +1,4 @@
+mod caches;
 mod entitled;
 mod following;
 mod grouped;

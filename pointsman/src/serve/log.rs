@@ -3,7 +3,7 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 /// Logs to stderr; `POINTSMAN_LOG` filters as `RUST_LOG` does elsewhere.
-pub(super) fn init() {
+pub(crate) fn init() {
     let filter = EnvFilter::try_from_env("POINTSMAN_LOG").unwrap_or_else(|_unset| {
         // hyper and h2 speak of every connection.
         EnvFilter::new("info")

@@ -24,7 +24,7 @@ async fn writes(server: &PostgresServer, datname: &str) -> Result<BTreeSet<(i32,
 }
 
 /// Nothing was written on the source that the target, which was promoted, does not have.
-async fn nothing_is_left_behind(pair: &PostgresPair, datname: &str) -> Result<()> {
+pub(crate) async fn nothing_is_left_behind(pair: &PostgresPair, datname: &str) -> Result<()> {
     let (source, target) = (&pair.source, &pair.target);
     let (left, moved) = (
         writes(source, datname).await?,

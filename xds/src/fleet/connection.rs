@@ -11,13 +11,12 @@ use crate::{
     stream::{Machine, UnconfirmedByType},
 };
 
-/// One open stream's entry in the ledger. Dropping it removes the entry.
+/// One open stream's entry in the fleet. Dropping it removes the entry.
 #[derive(Debug)]
 pub(crate) struct Connection {
     fleet: Arc<Fleet>,
     node: NodeId,
-    /// The index of the stream's entry.
-    stream: usize,
+    entry: Entry,
     /// The fleet's number of reconnect requests when the ledger was last asked.
     reconnect_requests: Cell<u64>,
     must_reconnect: Cell<bool>,
@@ -28,19 +27,28 @@ pub(crate) struct Connection {
     silent: bool,
 }
 
+/// Where a stream is entered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entry {
+    /// In the ledger, under this index.
+    Stream(usize),
+    /// Among the observers, under this number.
+    Observer(usize),
+}
+
 impl Connection {
-    /// The entry `stream` of `node`.
+    /// The stream of `node` at `entry`.
     pub(super) fn new(
         fleet: Arc<Fleet>,
         node: NodeId,
-        stream: usize,
+        entry: Entry,
         reconnect_requests: u64,
         unconfirmed: Option<Box<UnconfirmedByType>>,
     ) -> Self {
         Self {
             fleet,
             node,
-            stream,
+            entry,
             reconnect_requests: Cell::new(reconnect_requests),
             must_reconnect: Cell::new(false),
             unconfirmed,
@@ -50,11 +58,14 @@ impl Connection {
 
     /// Enters the client's current status.
     pub(crate) fn report(&self, machine: &mut Machine) {
+        let Entry::Stream(stream) = self.entry else {
+            return;
+        };
         // Computed before the ledger is locked for all others.
         let (newest, synced_to) = (machine.newest(), machine.synced_to());
         self.fleet
             .ledger()
-            .report(self.stream, newest, synced_to, machine.changes());
+            .report(stream, newest, synced_to, machine.changes());
         self.fleet.changed();
     }
 
@@ -78,10 +89,13 @@ impl Connection {
     /// this stream began. No task is woken for it: streams check it on each publish and each
     /// keep-alive.
     pub(crate) fn must_reconnect(&self) -> bool {
+        let Entry::Stream(stream) = self.entry else {
+            return false;
+        };
         let requests = self.fleet.reconnect_requests.load(Ordering::Acquire);
         if self.reconnect_requests.replace(requests) != requests {
             self.must_reconnect
-                .set(self.fleet.ledger().must_reconnect(self.stream));
+                .set(self.fleet.ledger().must_reconnect(stream));
         }
         self.must_reconnect.get()
     }
@@ -98,10 +112,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let stream = match self.entry {
+            Entry::Stream(stream) => stream,
+            Entry::Observer(number) => return self.fleet.observers.remove(number),
+        };
         let unconfirmed = self.unconfirmed.take();
         let mut ledger = self.fleet.ledger();
         let others_must_reconnect =
-            ledger.disconnect(self.stream, unconfirmed, self.silent, Instant::now());
+            ledger.disconnect(stream, unconfirmed, self.silent, Instant::now());
         drop(ledger);
         self.fleet.lease_ends.notify_waiters();
         if others_must_reconnect {

@@ -1,6 +1,7 @@
 mod canary;
 mod cost;
 mod leases;
+mod observers;
 mod record;
 mod unconfirmed;
 
@@ -61,10 +62,14 @@ impl TestControlPlane {
             address: (address, 1).into(),
             identity: None,
         };
+        self.sidecar_over(id, self.fleet.connect(description(id), group, peer, lease))
+    }
+
+    fn sidecar_over(&self, id: &str, connection: Connection) -> Sidecar {
         let mut sidecar = Sidecar {
             machine: Machine::new(Transport::Delta, "server".into(), TERMS),
-            watch: self.cache.subscribe(&group, &id.into()),
-            connection: self.fleet.connect(description(id), group, peer, lease),
+            watch: self.cache.subscribe(&Group::new("group"), &id.into()),
+            connection,
             open: Vec::new(),
         };
         sidecar.request(Endpoints, Reply::default(), &["a".to_owned()]);

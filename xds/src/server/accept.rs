@@ -14,7 +14,7 @@ use std::{
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep},
 };
@@ -71,7 +71,7 @@ impl Front {
 
     /// Accepts connections as the limits allow. Returns only an error that has lasted and that is not
     /// a lack of file handles or memory.
-    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) -> io::Error {
+    pub(super) async fn accept(self: Arc<Self>, listener: impl Listener) -> io::Error {
         let mut limiter = RateLimiter::new(self.ads.limits.connections_per_second, Instant::now());
         let mut errors = AcceptErrors::default();
         loop {
@@ -80,9 +80,14 @@ impl Front {
             };
             limiter.wait().await;
             match listener.accept().await {
-                Ok((socket, address)) => {
+                Ok(accepted) => {
                     errors = AcceptErrors::default();
-                    Arc::clone(&self).take(socket, address, permit);
+                    match accepted {
+                        Accepted::Tcp(socket, address) => {
+                            Arc::clone(&self).take(socket, address, permit);
+                        }
+                        Accepted::Unix(socket) => self.take_local(socket, permit),
+                    }
                 }
                 Err(error) if of_one_connection(&error) => {
                     debug!(%error, "a connection went before it was accepted");
@@ -141,6 +146,15 @@ impl Front {
         self.tasks.spawn(self.connection(socket, peer, permit));
     }
 
+    /// Serves a client of this machine. The socket's file permissions have decided who that may be.
+    fn take_local(&self, socket: UnixStream, permit: OwnedSemaphorePermit) {
+        let peer = Peer {
+            address: Peer::LOCAL,
+            identity: None,
+        };
+        self.tasks.spawn(self.connection(socket, peer, permit));
+    }
+
     /// The task of one connection.
     fn connection<IO>(
         &self,
@@ -184,6 +198,31 @@ impl Front {
             drain: limits.drain,
         };
         (bounds, timeouts)
+    }
+}
+
+/// What connections come from.
+pub(super) trait Listener: Send {
+    fn accept(&self) -> impl Future<Output = io::Result<Accepted>> + Send;
+}
+
+/// A connection that has come.
+pub(super) enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Listener for TcpListener {
+    async fn accept(&self) -> io::Result<Accepted> {
+        let (socket, address) = Self::accept(self).await?;
+        Ok(Accepted::Tcp(socket, address))
+    }
+}
+
+impl Listener for UnixListener {
+    async fn accept(&self) -> io::Result<Accepted> {
+        let (socket, _unnamed) = Self::accept(self).await?;
+        Ok(Accepted::Unix(socket))
     }
 }
 

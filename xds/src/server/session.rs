@@ -52,6 +52,7 @@ impl<F: Form> Session<F> {
             node: id,
             group,
             lease,
+            observer,
         } = admission;
         node.id = id;
         debug!(node = %node.id, %group, transport = ?F::TRANSPORT, "discovery stream opened");
@@ -67,7 +68,10 @@ impl<F: Form> Session<F> {
             ..Terms::new(&node, F::TRANSPORT, bounds)
         };
         let subscription = ads.cache.subscribe(&group, &node.id);
-        let mut connection = ads.fleet.connect(node, group, peer, lease);
+        let mut connection = match observer {
+            true => ads.fleet.observe(node, group, peer),
+            false => ads.fleet.connect(node, group, peer, lease),
+        };
         let mut machine = Machine::new(F::TRANSPORT, Arc::clone(&ads.instance), terms);
         machine.set_unconfirmed(connection.take_unconfirmed());
         let mut session = Self {

@@ -98,6 +98,12 @@ impl Members {
         });
     }
 
+    /// Whether a member of `group` listens on `address`.
+    pub(super) fn listen_on(&self, group: &GroupName, address: IpAddr) -> bool {
+        let mut members = self.by_id.values();
+        members.any(|member| member.group == *group && member.listen == address)
+    }
+
     fn check_room(&self, id: &NodeId) -> Result<(), String> {
         if self.by_id.len() >= MAX_MEMBERS {
             return Err(format!(

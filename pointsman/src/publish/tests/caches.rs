@@ -1,0 +1,79 @@
+//! Caches beside sidecars: served, and counted nowhere.
+
+use pointsman_catalog::{GroupName, SidecarGroup};
+use pointsman_envoy_config::CACHE_USER_AGENT;
+use pointsman_xds::{Admission, Identity};
+
+use super::*;
+
+fn cache(id: &str, listen: &str) -> NodeDescription {
+    NodeDescription {
+        user_agent: CACHE_USER_AGENT.to_owned(),
+        ..node(id, Some(listen))
+    }
+}
+
+fn proven(path: &str) -> Peer {
+    let identity = Identity::new(&format!("spiffe://example.org{path}")).unwrap();
+    Peer {
+        identity: Some(identity),
+        ..peer()
+    }
+}
+
+async fn group(stored: &TestCatalog) {
+    let group = SidecarGroup {
+        name: GroupName::new("web").unwrap(),
+        pattern: "spiffe://example.org/web/*".parse().unwrap(),
+        databases: Some([orders()].into()),
+        listen: None,
+        declared_at: UnixMillis(0),
+    };
+    stored.catalog.add_group(group).await.unwrap();
+}
+
+async fn admit(
+    running: &Running,
+    node: &NodeDescription,
+    peer: &Peer,
+) -> Result<Admission, String> {
+    let directory = running.directory(peer.identity.is_some());
+    let admitted = directory.admit(node, peer).await;
+    admitted.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_cache_is_an_observer_of_its_sidecar_with_the_same_resources() {
+    let stored = TestCatalog::new().await;
+    let running = stored.follow().await;
+    let sidecar = node("app-1", Some("127.0.0.11"));
+    let beside = cache("app-1", "127.0.0.11");
+    for peer in [peer(), proven("/pointsman/sidecar/app-1")] {
+        let own = admit(&running, &sidecar, &peer).await.unwrap();
+        let observed = admit(&running, &beside, &peer).await.unwrap();
+        assert!(!own.observer && observed.observer);
+        assert_eq!((observed.node, observed.group), (own.node, own.group));
+    }
+    let stranger = admit(&running, &beside, &proven("/pointsman/sidecar/app-2")).await;
+    assert!(stranger.unwrap_err().contains("node.id must be app-2"));
+}
+
+#[tokio::test]
+async fn the_cache_of_a_member_makes_nobody_a_member() {
+    let stored = TestCatalog::new().await;
+    group(&stored).await;
+    let running = stored.follow().await;
+    let (web, beside) = (proven("/web/blue"), cache("pod-1", "127.0.0.1"));
+    let admitted = admit(&running, &beside, &web).await.unwrap();
+    assert!(admitted.observer && admitted.lease.is_none());
+    assert_eq!(admitted.group, Group::new("127.0.0.1 orders"));
+    assert!(running.registry.members().is_empty());
+    // Addresses are the members': a cache makes up none.
+    let elsewhere = cache("pod-1", "127.0.0.12");
+    let refused = admit(&running, &elsewhere, &web).await.unwrap_err();
+    assert!(refused.contains("start the sidecar before"), "{refused}");
+    let member = node("pod-1", Some("127.0.0.12"));
+    admit(&running, &member, &web).await.unwrap();
+    let admitted = admit(&running, &elsewhere, &web).await.unwrap();
+    assert_eq!(admitted.group, Group::new("127.0.0.12 orders"));
+}

@@ -1,0 +1,37 @@
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use pointsman_envoy_config::LISTEN_METADATA;
+use pointsman_xds::{Admission, Group, NodeDescription, NodeDirectory, Peer, PermissionDenied};
+use tracing::{info, warn};
+
+/// Serves whoever may connect to the socket, and nothing but what one sidecar is to have.
+#[derive(Debug)]
+pub(super) struct CacheDirectory {
+    pub(super) listen: IpAddr,
+    pub(super) group: Group,
+}
+
+#[async_trait]
+impl NodeDirectory for CacheDirectory {
+    async fn admit(
+        &self,
+        node: &NodeDescription,
+        _peer: &Peer,
+    ) -> Result<Admission, PermissionDenied> {
+        let said = node.metadata.get(LISTEN_METADATA);
+        let said = said.and_then(|address| address.parse::<IpAddr>().ok());
+        if said != Some(self.listen) {
+            let says = said.map_or("nothing".to_owned(), |address| address.to_string());
+            let refusal = format!(
+                "the sidecar {} is not served: what is kept listens on {}, and its bootstrap says {says} \
+                 (--listen of `sidecar bootstrap` and of `sidecar cache`)",
+                node.id, self.listen
+            );
+            warn!("{refusal}");
+            return Err(PermissionDenied(refusal));
+        }
+        info!(node = %node.id, "a sidecar starts from what is kept");
+        Ok(Admission::as_claimed(node, self.group.clone()))
+    }
+}

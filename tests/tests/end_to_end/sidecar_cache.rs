@@ -1,0 +1,176 @@
+//! Sidecars that start while the control plane cannot be reached.
+
+use anyhow::{Context, Result, ensure};
+use pointsman_lab::{
+    GateOptions, Lab, LabOptions,
+    envoy::Envoy,
+    gate::Gate,
+    workload::{ConnectError, Session},
+};
+use tokio::time::Instant;
+
+use super::{
+    cache_process::{Beside, Cache},
+    cut_off::nothing_is_left_behind,
+    support::{SOON, TestEnvironment, connect, options, tell},
+};
+
+/// The sidecar that has a cache.
+const NUMBER: u8 = 1;
+
+impl TestEnvironment {
+    /// A new connection to the writer of orders through the sidecar with the cache.
+    async fn newcomer(&self) -> Result<Result<Session, ConnectError>> {
+        let orders = self.lab.databases.first().context("a database")?;
+        Ok(connect(self.lab.writer(NUMBER, orders), "orders").await)
+    }
+
+    /// The server that serves that connection, by its port.
+    async fn served_through_cache(&self) -> Result<i32> {
+        let session = self.newcomer().await??;
+        let query = "SELECT inet_server_port(), pg_is_in_recovery()";
+        let row = session.client().query_one(query, &[]).await?;
+        session.close().await;
+        ensure!(!row.get::<_, bool>(1), "it is a standby");
+        Ok(row.get(0))
+    }
+
+    fn source_port(&self) -> i32 {
+        self.lab.pair.source.address().port().into()
+    }
+
+    fn target_port(&self) -> i32 {
+        self.lab.pair.target.address().port().into()
+    }
+}
+
+/// Waits until the sidecar has its listeners.
+async fn is_up(lab: &Lab, sidecar: &Envoy) -> Result<()> {
+    let orders = lab.databases.first().context("a database")?;
+    sidecar.listening(lab.writer(NUMBER, orders)).await
+}
+
+/// The cache follows a switch that neither waits for it nor counts it, and a sidecar that starts when
+/// the control plane is gone sends applications to the server that serves since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_starts_without_a_control_plane_serves_the_last_writer_and_goes_back()
+-> Result<()> {
+    let mut env = TestEnvironment::ready(options(GateOptions::default())).await?;
+    let beside = Beside::of(&env.lab, NUMBER, env.lab.control_plane.xds()).await?;
+    let cache = Cache::start(&env.lab, &beside, "1h").await?;
+    cache.keeps(env.source_port()).await?;
+
+    // Nobody waits for a cache that is stuck, and nobody lists it.
+    cache.freeze().await?;
+    env.switch().await?;
+    let fleet = env.lab.control_plane.cli_json(&["fleet", "status"]).await?;
+    let nodes = fleet["nodes"].as_array().context("nodes")?;
+    let nodes: Vec<_> = nodes
+        .iter()
+        .filter_map(|node| node["node"].as_str())
+        .collect();
+    ensure!(nodes == ["sc0", "sc1"], "{fleet:#}");
+    cache.thaw().await?;
+    cache.keeps(env.target_port()).await?;
+
+    env.lab.control_plane.kill9().await?;
+    env.lab.sidecars[usize::from(NUMBER)].kill().await?;
+    let sidecar = beside.start(&env.lab).await?;
+    is_up(&env.lab, &sidecar).await?;
+    ensure!(env.served_through_cache().await? == env.target_port());
+    let lost = env.now();
+    env.served_by(&env.lab.pair.target, lost).await?;
+
+    // It goes back by itself, and hears of the way back.
+    env.lab.control_plane.restart().await?;
+    env.lab.synced().await?;
+    env.proven().await?;
+    env.roll_back().await?;
+    ensure!(env.served_through_cache().await? == env.source_port());
+    cache.keeps(env.source_port()).await?;
+    tell(&cache.log()?);
+    env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    Ok(())
+}
+
+/// What the cache cannot know: the writer was left. The fence does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_starts_from_a_cache_that_was_cut_off_writes_nothing_on_a_fenced_server()
+-> Result<()> {
+    let mut env = TestEnvironment::ready(options(GateOptions::default())).await?;
+    let gate = Gate::start(env.lab.control_plane.xds()).await?;
+    let beside = Beside::of(&env.lab, NUMBER, gate.address()).await?;
+    let cache = Cache::start(&env.lab, &beside, "1h").await?;
+    cache.keeps(env.source_port()).await?;
+    gate.sever();
+    env.switch().await?;
+
+    env.lab.sidecars[usize::from(NUMBER)].kill().await?;
+    let sidecar = beside.start(&env.lab).await?;
+    is_up(&env.lab, &sidecar).await?;
+    // Its clients try all the time; each try ends at the server's own refusal.
+    for _ in 0..20 {
+        let refusal = env.newcomer().await?.err().context("somebody was let in")?;
+        ensure!(refusal.sqlstate.is_some(), "no server was asked: {refusal}");
+        tell(&format!(
+            "through the sidecar that started from the cache: {refusal}"
+        ));
+    }
+    for database in &env.lab.databases {
+        nothing_is_left_behind(&env.lab.pair, &database.name).await?;
+    }
+
+    // It hears of the new writer when the control plane can be reached again.
+    gate.restore();
+    let back = env.now();
+    env.served_by(&env.lab.pair.target, back).await?;
+    ensure!(env.served_through_cache().await? == env.target_port());
+    let (lab, _record) = env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    for database in &lab.databases {
+        nothing_is_left_behind(&lab.pair, &database.name).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_its_age_a_cache_serves_nobody() -> Result<()> {
+    let lab = LabOptions {
+        databases: vec!["orders".to_owned()],
+        ..options(GateOptions::default())
+    };
+    let mut lab = Lab::start(lab).await?;
+    let beside = Beside::of(&lab, NUMBER, lab.control_plane.xds()).await?;
+    let cache = Cache::start(&lab, &beside, "1h").await?;
+    cache.keeps(lab.pair.source.address().port().into()).await?;
+    lab.control_plane.kill9().await?;
+    lab.sidecars[usize::from(NUMBER)].kill().await?;
+
+    // Within its age, so that what comes says something.
+    let mut sidecar = beside.start(&lab).await?;
+    is_up(&lab, &sidecar).await?;
+    sidecar.kill().await?;
+
+    // The age is that of what is kept, and not that of the process.
+    cache.kill().await?;
+    let cache = Cache::start(&lab, &beside, "5s").await?;
+    cache.says("longer than --max-age").await?;
+    let late = beside.start(&lab).await?;
+    let deadline = Instant::now() + SOON;
+    let tried = "cluster.cache.upstream_cx_connect_fail";
+    while late.stat(tried).await?.is_none_or(|tries| tries < 3) {
+        ensure!(Instant::now() < deadline, "it does not ask the cache");
+    }
+    ensure!(
+        late.stats("listener_manager.total_listeners_active")
+            .await?
+            == 0
+    );
+    let orders = lab.databases.first().context("a database")?;
+    let refused = connect(lab.writer(NUMBER, orders), "orders").await;
+    ensure!(refused.is_err(), "somebody was let in");
+
+    lab.control_plane.restart().await?;
+    is_up(&lab, &late).await?;
+    cache.says("the control plane serves").await?;
+    Ok(())
+}
