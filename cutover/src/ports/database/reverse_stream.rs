@@ -41,9 +41,6 @@ pub trait ReverseSubscriber: fmt::Debug + Send + Sync {
     /// everybody ended, one subscription per database.
     async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError>;
 
-    /// Errors of the apply workers since they were counted first.
-    async fn apply_errors(&self) -> Result<u64, ProviderError>;
-
     /// Sets sequences in one statement. Missing ones are an error that names them.
     async fn set_sequences(
         &self,

@@ -436,10 +436,6 @@ impl ReverseSubscriber for RecordingServer {
         Ok(Armed::default())
     }
 
-    async fn apply_errors(&self) -> Result<u64, ProviderError> {
-        Ok(0)
-    }
-
     async fn set_sequences(
         &self,
         datname: &str,

@@ -130,20 +130,6 @@ impl ReverseSubscriber for SqlReverseSubscriber {
         Ok(())
     }
 
-    async fn apply_errors(&self) -> Result<u64, ProviderError> {
-        let row = self
-            .control
-            .postgres
-            .row(
-                "read the apply workers' errors",
-                "SELECT coalesce(sum(apply_error_count), 0)::bigint \
-                 FROM pg_stat_subscription_stats WHERE subname = $1",
-                &[&SUBSCRIPTION],
-            )
-            .await?;
-        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
-    }
-
     async fn disable_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError> {
         for datname in datnames {
             if self.has_subscription(datname).await? {
