@@ -85,6 +85,14 @@ pub enum JournalError {
     Exists(String),
     #[error("the journal could not be written")]
     Store(#[from] StoreError),
+    /// Nothing was written.
+    #[error("entry {number} of migration {name} has no JSON, which its hash is taken of")]
+    NoHash {
+        name: String,
+        number: u64,
+        #[source]
+        source: serde_json::Error,
+    },
     /// A person must look: the record was altered or damaged.
     #[error("entry {number} of migration {name} does not match its hash")]
     Broken { name: String, number: u64 },
@@ -121,7 +129,7 @@ impl Journal {
         let mut writes = Vec::with_capacity(lines.len() + 1);
         let mut entries = Vec::with_capacity(lines.len());
         for line in lines {
-            let entry = chain(migration, line);
+            let entry = chain(migration, line)?;
             let key = entry_key(&migration.name, entry.number);
             writes.push(Write {
                 value: Some(encode(&key, &entry)?),
@@ -194,7 +202,8 @@ impl Journal {
         for (key, versioned) in self.store.range(&format!("{ENTRIES}{name}/")).await? {
             let entry: Entry = decode(&key, &versioned.value)?;
             let previous = entries.last().map_or("", |last| last.hash.as_str());
-            if entry.previous != previous || entry.hash != hash(&entry) {
+            let hash = hash(name, &entry)?;
+            if entry.previous != previous || entry.hash != hash {
                 return Err(JournalError::Broken {
                     name: name.to_owned(),
                     number: entry.number,
@@ -206,8 +215,8 @@ impl Journal {
     }
 }
 
-fn chain(migration: &mut Migration, line: Line) -> Entry {
-    let head = &mut migration.journal;
+fn chain(migration: &mut Migration, line: Line) -> Result<Entry, JournalError> {
+    let head = &migration.journal;
     let mut entry = Entry {
         number: head.entries + 1,
         switch: migration.machine.switches(),
@@ -219,25 +228,33 @@ fn chain(migration: &mut Migration, line: Line) -> Entry {
         kind: line.kind,
         message: line.message,
         evidence: line.evidence,
-        previous: std::mem::take(&mut head.hash),
+        previous: head.hash.clone(),
         hash: String::new(),
     };
-    entry.hash = hash(&entry);
+    entry.hash = hash(&migration.name, &entry)?;
+    let head = &mut migration.journal;
     head.entries = entry.number;
     head.hash.clone_from(&entry.hash);
-    entry
+    Ok(entry)
 }
 
-fn hash(entry: &Entry) -> String {
+fn hash(name: &str, entry: &Entry) -> Result<String, JournalError> {
     let bare = Entry {
         hash: String::new(),
         ..entry.clone()
     };
-    let text = serde_json::to_vec(&bare).unwrap_or_default();
-    Sha256::digest(&text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest(&bare).map_err(|source| JournalError::NoHash {
+        name: name.to_owned(),
+        number: entry.number,
+        source,
+    })
+}
+
+/// SHA-256 of the JSON of `record`, in hexadecimal.
+fn digest(record: &impl Serialize) -> Result<String, serde_json::Error> {
+    let text = serde_json::to_vec(record)?;
+    let bytes = Sha256::digest(&text);
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn record_key(name: &str) -> Key {
@@ -310,9 +327,19 @@ mod tests {
     #[test]
     fn an_entry_that_was_altered_does_not_match_its_hash() {
         let mut altered = entry();
-        altered.hash = hash(&altered);
-        assert_eq!(hash(&altered), altered.hash);
+        altered.hash = hash("m", &altered).unwrap();
+        assert_eq!(hash("m", &altered).unwrap(), altered.hash);
         altered.message.push('!');
-        assert_ne!(hash(&altered), altered.hash);
+        assert_ne!(hash("m", &altered).unwrap(), altered.hash);
+    }
+
+    #[test]
+    fn what_has_no_json_has_no_hash() {
+        let unwritable = std::collections::BTreeMap::from([((1, 2), 3)]);
+        let error = digest(&unwritable).unwrap_err();
+        assert!(
+            error.to_string().contains("key must be a string"),
+            "{error}"
+        );
     }
 }

@@ -50,6 +50,18 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
         "the record alone must stop an older engine: {refused}"
     );
 
+    // A record that cannot be read may be a newer leader's.
+    let damage = "UPDATE pointsman.fence SET epoch = -1";
+    pair.source.execute("postgres", damage).await;
+    let refused = pair.source.try_attach(3).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("server blue: read the fence record failed")
+            && refused.contains("in pointsman.fence is damaged: epoch is -1"),
+        "{refused}"
+    );
+    let mend = "UPDATE pointsman.fence SET epoch = 2";
+    pair.source.execute("postgres", mend).await;
+
     let next = pair.source.attach(3).await;
     let closed = sessions(&next).open_databases(&moving()).await.unwrap_err();
     assert!(

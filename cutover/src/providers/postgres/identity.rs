@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pointsman_catalog::{Server, UnixMillis};
+use tokio_postgres::types::PgLsn;
 
 use super::{
     connection::Connector,
     control_sessions::ControlSessions,
     session::{Purpose, Session},
+    text::number,
 };
 use crate::{
     Lsn,
@@ -76,17 +78,23 @@ pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError
         session.rows("list its databases", DATABASES, &[]),
     )
     .await?;
+    let unread = |reason: String| ProviderError::Failed {
+        server: session.server().clone(),
+        what: "observe it".to_owned(),
+        reason,
+    };
     let timeline: String = row.get("timeline");
-    let position: Option<tokio_postgres::types::PgLsn> = row.get("position");
-    let replayed: Option<tokio_postgres::types::PgLsn> = row.get("replayed");
+    let position: Option<PgLsn> = row.get("position");
+    let replayed: Option<PgLsn> = row.get("replayed");
+    let version = row.get::<_, i32>("version").into();
     Ok(Observation {
         system_identifier: row.get("system_identifier"),
-        timeline: u32::from_str_radix(&timeline, 16).unwrap_or_default(),
+        timeline: timeline_in(&timeline).map_err(unread)?,
         in_recovery: row.get("in_recovery"),
-        position: position.map(|lsn| Lsn(lsn.into())).unwrap_or_default(),
+        position: position_in(position).map_err(unread)?,
         replayed: replayed.map(|lsn| Lsn(lsn.into())),
-        version: u32::try_from(row.get::<_, i32>("version")).unwrap_or_default(),
-        clock: UnixMillis(u64::try_from(row.get::<_, i64>("clock_ms")).unwrap_or_default()),
+        version: number("version", version).map_err(unread)?,
+        clock: UnixMillis(number("clock", row.get("clock_ms")).map_err(unread)?),
         databases: databases
             .iter()
             .map(|row| DatabaseSettings {
@@ -98,6 +106,19 @@ pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError
             })
             .collect(),
     })
+}
+
+/// The timeline in the first eight digits of a WAL file's name. The first timeline is 1.
+fn timeline_in(digits: &str) -> Result<u32, String> {
+    match u32::from_str_radix(digits, 16) {
+        Ok(timeline) if timeline > 0 => Ok(timeline),
+        Ok(_) | Err(_) => Err(format!("{digits:?} is no timeline")),
+    }
+}
+
+fn position_in(lsn: Option<PgLsn>) -> Result<Lsn, String> {
+    let lsn = lsn.ok_or("it does not say its position in the WAL")?;
+    Ok(Lsn(lsn.into()))
 }
 
 /// The switch point in the last line of a history file: `TIMELINE LSN REASON`.
@@ -134,5 +155,21 @@ mod tests {
         let history = "1\t0/3000000\tno recovery target specified\n\n2\t0/3097A90\tbefore x\n";
         assert_eq!(fork_in(history), "0/3097A90".parse().ok());
         assert_eq!(fork_in(""), None);
+    }
+
+    #[test]
+    fn a_timeline_that_cannot_be_read_is_an_error_and_not_zero() {
+        assert_eq!(timeline_in("0000001A"), Ok(26));
+        for damaged in ["", "0000000G", "00000000", "100000000"] {
+            let error = timeline_in(damaged).unwrap_err();
+            assert_eq!(error, format!("{damaged:?} is no timeline"));
+        }
+    }
+
+    #[test]
+    fn a_position_that_is_not_said_is_an_error_and_not_the_beginning() {
+        assert_eq!(position_in(Some(7.into())), Ok(Lsn(7)));
+        let error = position_in(None).unwrap_err();
+        assert_eq!(error, "it does not say its position in the WAL");
     }
 }

@@ -2,11 +2,13 @@
 //! migration closed the server and what to restore, also if the store is lost.
 
 use pointsman_catalog::{Server, ServerName};
+use tokio_postgres::Row;
 
 use super::{
     connection::Connector,
     session::{Purpose, Session},
     statements::literal,
+    text::number,
 };
 use crate::ports::{FenceRecord, ProviderError};
 
@@ -121,21 +123,29 @@ pub(super) async fn read_all(session: &Session) -> Result<Vec<FenceRecord>, Prov
             &[],
         )
         .await?;
-    let damaged = |reason: String| ProviderError::Failed {
+    let records = rows.iter().map(in_row).collect::<Result<_, String>>();
+    records.map_err(|reason| ProviderError::Failed {
         server: session.server().clone(),
         what: what.to_owned(),
         reason,
+    })
+}
+
+/// A record that cannot be read is no older one: whether its fence is a newer leader's is not
+/// known then.
+fn in_row(row: &Row) -> Result<FenceRecord, String> {
+    let (server, migration): (String, String) = (row.get(0), row.get(1));
+    let damaged = |reason: String| {
+        format!(
+            "the row of server {server} and migration {migration} in pointsman.fence is damaged: \
+             {reason}; a person must look"
+        )
     };
-    let record = |row: &tokio_postgres::Row| {
-        let number = |column: usize| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
-        Ok(FenceRecord {
-            migration: row.get(1),
-            epoch: number(2),
-            server: ServerName::new(row.get::<_, String>(0))
-                .map_err(|error| damaged(error.to_string()))?,
-            timeline: u32::try_from(number(3)).unwrap_or_default(),
-            former: serde_json::from_str(row.get(4)).map_err(|error| damaged(error.to_string()))?,
-        })
-    };
-    rows.iter().map(record).collect()
+    Ok(FenceRecord {
+        epoch: number("epoch", row.get(2)).map_err(damaged)?,
+        timeline: number("timeline", row.get(3)).map_err(damaged)?,
+        former: serde_json::from_str(row.get(4)).map_err(|error| damaged(error.to_string()))?,
+        server: ServerName::new(server.as_str()).map_err(|error| damaged(error.to_string()))?,
+        migration: migration.clone(),
+    })
 }
