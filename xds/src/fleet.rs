@@ -20,7 +20,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, oneshot, watch},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until},
 };
 
 pub(crate) use self::connection::Connection;
@@ -123,7 +123,8 @@ impl Fleet {
     }
 
     /// Waits until the fleet has converged on `sequence` or a newer snapshot according to `policy`,
-    /// until a NACK has made that impossible, or until `deadline`. The wait includes the nodes that
+    /// until a NACK has made that impossible, or until `deadline` is over, by whichever clock the
+    /// caller has. The wait includes the nodes that
     /// are registered or have a lease ([`crate::Admission::lease`]) when it begins; other connected
     /// nodes are only reported, and so is one whose lease ends meanwhile. Dropping the future ends the
     /// wait.
@@ -144,7 +145,7 @@ impl Fleet {
     /// ```
     /// # use std::sync::Arc;
     /// use pointsman_xds::{Fleet, Group, NodeId, Outcome, Policy, Snapshot, SnapshotCache};
-    /// use tokio::time::{Duration, Instant};
+    /// use tokio::time::{Duration, sleep};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), pointsman_xds::SnapshotError> {
@@ -153,7 +154,7 @@ impl Fleet {
     /// fleet.set_registered([NodeId::from("sidecar-1")]);
     /// let sequence = cache.publish([(Group::new("edge"), Snapshot::builder().build()?)].into());
     ///
-    /// let deadline = Instant::now() + Duration::from_millis(20);
+    /// let deadline = sleep(Duration::from_millis(20));
     /// let convergence = fleet.converge(sequence, Policy::AllRegistered, deadline).await;
     /// assert!(!convergence.reached);
     /// assert_eq!(convergence.nodes, [(NodeId::from("sidecar-1"), Outcome::Absent)]);
@@ -164,7 +165,7 @@ impl Fleet {
         &self,
         sequence: Sequence,
         policy: Policy,
-        deadline: Instant,
+        deadline: impl Future<Output = ()>,
     ) -> Convergence {
         self.converge_among(None, sequence, policy, deadline).await
     }
@@ -175,7 +176,7 @@ impl Fleet {
         nodes: &BTreeSet<NodeId>,
         sequence: Sequence,
         policy: Policy,
-        deadline: Instant,
+        deadline: impl Future<Output = ()>,
     ) -> Convergence {
         self.converge_among(Some(nodes), sequence, policy, deadline)
             .await
@@ -187,7 +188,7 @@ impl Fleet {
         nodes: Option<&BTreeSet<NodeId>>,
         sequence: Sequence,
         policy: Policy,
-        deadline: Instant,
+        deadline: impl Future<Output = ()>,
     ) -> Convergence {
         let (barrier, decision) = Barrier::new(sequence, policy, Instant::now());
         let wait = Waiting {
@@ -195,7 +196,11 @@ impl Fleet {
             barrier: self.ledger().begin(barrier, nodes),
         };
         // After the deadline the result is the state of that moment.
-        let _ = timeout_at(deadline, self.decided(decision)).await;
+        tokio::select! {
+            biased;
+            () = self.decided(decision) => {}
+            () = deadline => {}
+        }
         wait.fleet.ledger().conclude(wait.barrier, Instant::now())
     }
 

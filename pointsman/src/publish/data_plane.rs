@@ -10,7 +10,7 @@ use pointsman_cutover::ports::{
     Barrier, Clock, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
 };
 use pointsman_xds::{Fleet, Policy, Sequence, SnapshotCache};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::sync::Mutex;
 use tracing::info;
 
 use super::{
@@ -81,7 +81,7 @@ impl DataPlane for SidecarDataPlane {
         let sequence = Sequence::from(publication.sequence);
         let found = self
             .fleet
-            .converge(sequence, policy, Instant::now() + deadline)
+            .converge(sequence, policy, self.clock.sleep(deadline))
             .await;
         convergence(found)
     }
@@ -146,7 +146,7 @@ impl SidecarDataPlane {
 
     /// Waits until each of `members` is in step, or its lease has ended.
     async fn settled(&self, members: &BTreeSet<pointsman_xds::NodeId>) -> Convergence {
-        let (newest, deadline) = (self.cache.newest(), Instant::now() + MEMBERS_SETTLE);
+        let (newest, deadline) = (self.cache.newest(), self.clock.sleep(MEMBERS_SETTLE));
         let policy = Policy::AllRegistered;
         let found = self.fleet.converge_on(members, newest, policy, deadline);
         convergence(found.await)

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use pointsman_cutover::ports::{Clock, Convergence, DataPlaneError, Rehearsal};
 use pointsman_xds::{CanaryDecision, Fleet, NodeId, Policy};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::{convergence::convergence, state::PublishedState};
@@ -28,7 +28,7 @@ pub(super) async fn rehearse(
         // Staged before anybody else can publish: what comes after it is newer, and ends it.
         let trial = fleet.stage(snapshots, canaries);
         drop(published);
-        let canary = trial.decide(Instant::now() + deadline).await;
+        let canary = trial.decide(clock.sleep(deadline)).await;
         // The others are not unregistered: they were not asked.
         let canaries = tried.then(|| Convergence {
             unregistered: Vec::new(),
@@ -49,7 +49,7 @@ pub(super) async fn rehearse(
             }
             CanaryDecision::Promoted(sequence) => {
                 state.lock().await.keep_rehearsal(now);
-                let (policy, deadline) = (Policy::AllRegistered, Instant::now() + deadline);
+                let (policy, deadline) = (Policy::AllRegistered, clock.sleep(deadline));
                 let found = fleet.converge(sequence, policy, deadline).await;
                 let fleet = Some(convergence(found));
                 return Ok(Rehearsal { canaries, fleet });

@@ -21,7 +21,7 @@ use prost::Message;
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::certificates;
@@ -136,7 +136,7 @@ impl Ours {
 
     async fn acked(&self) -> anyhow::Result<()> {
         let newest = self.newest.context("nothing is published")?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = sleep(PATIENCE);
         let waiting = self.fleet.converge(newest, Policy::AllRegistered, deadline);
         let convergence = waiting.await;
         let at = now();

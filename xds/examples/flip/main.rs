@@ -27,7 +27,11 @@ use pointsman_xds::{
     Fleet, Group, Limits, NoTelemetry, OneGroup, Outcome, Policy, Snapshot, SnapshotCache,
     SnapshotError, XdsServer,
 };
-use tokio::{net::TcpListener, sync::mpsc, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use resources::{cluster, endpoints, listener, runtime};
@@ -87,7 +91,7 @@ async fn flip(
         let began = Instant::now();
         let snapshot = snapshot(listen, backend)?;
         let sequence = cache.publish(BTreeMap::from([(group(), snapshot)]));
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = sleep(Duration::from_secs(5));
         // The connected clients are the fleet.
         fleet.set_registered(fleet.status().into_iter().map(|node| node.id));
         let convergence = fleet

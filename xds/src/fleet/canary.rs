@@ -5,8 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use tokio::time::Instant;
-
 use super::{Convergence, Fleet, Policy};
 use crate::{cache::Stage, group::Group, node::NodeId, sequence::Sequence, snapshot::Snapshot};
 
@@ -62,8 +60,8 @@ impl Fleet {
 
 impl CanaryTrial<'_> {
     /// Publishes to all nodes once each canary has acknowledged, immediately if there are none. On
-    /// the first NACK, or at the deadline, the canaries get the former content back.
-    pub async fn decide(self, deadline: Instant) -> CanaryResult {
+    /// the first NACK, or once `deadline` is over, the canaries get the former content back.
+    pub async fn decide(self, deadline: impl Future<Output = ()>) -> CanaryResult {
         let Self {
             fleet,
             stage,

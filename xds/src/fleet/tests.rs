@@ -5,7 +5,9 @@ mod observers;
 mod record;
 mod unconfirmed;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, future::ready, time::Duration};
+
+use tokio::time::{Sleep, sleep};
 
 use super::*;
 use crate::{
@@ -78,7 +80,7 @@ impl TestControlPlane {
 
     /// What there is to say without waiting.
     async fn now(&self, sequence: Sequence, policy: Policy) -> Convergence {
-        self.fleet.converge(sequence, policy, Instant::now()).await
+        self.fleet.converge(sequence, policy, ready(())).await
     }
 }
 
@@ -144,8 +146,8 @@ fn description(id: &str) -> NodeDescription {
     }
 }
 
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
+fn soon() -> Sleep {
+    sleep(Duration::from_secs(20))
 }
 
 fn outcomes(convergence: &Convergence) -> Vec<(&str, &'static str)> {

@@ -10,7 +10,7 @@ use pointsman_xds::{
 use tokio::{
     net::TcpListener,
     task::JoinSet,
-    time::{Instant, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -83,9 +83,9 @@ impl ControlPlane {
         sequence: Sequence,
         patience: Duration,
     ) -> Convergence {
-        let deadline = Instant::now() + patience;
         let everybody = Policy::AllRegistered;
-        self.fleet.converge(sequence, everybody, deadline).await
+        let converging = self.fleet.converge(sequence, everybody, sleep(patience));
+        converging.await
     }
 
     /// Publishes, and waits until all nodes have acknowledged it, promptly.

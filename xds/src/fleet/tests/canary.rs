@@ -18,7 +18,12 @@ impl TestControlPlane {
         BTreeMap::from([(Group::new("group"), snapshot.unwrap())])
     }
 
-    async fn canary(&self, port: u32, canaries: &[&str], deadline: Instant) -> CanaryResult {
+    async fn canary(
+        &self,
+        port: u32,
+        canaries: &[&str],
+        deadline: impl Future<Output = ()>,
+    ) -> CanaryResult {
         let canaries = canaries.iter().map(|id| NodeId::from(*id)).collect();
         let snapshots = Self::snapshots(port);
         self.fleet.stage(snapshots, canaries).decide(deadline).await
@@ -112,7 +117,7 @@ async fn a_second_trial_withdraws_the_first_under_a_newer_sequence() {
     a.see();
     assert!(a.machine.newest() > tried);
     assert_eq!(a.offered(), None, "it has the former content");
-    let canary = first.decide(Instant::now()).await;
+    let canary = first.decide(ready(())).await;
     assert_eq!(canary.decision, CanaryDecision::Superseded);
 }
 
@@ -124,7 +129,7 @@ async fn a_withdrawn_trial_of_an_empty_group_leaves_an_empty_snapshot() {
     let trial = server.fleet.stage(TestControlPlane::snapshots(2), canaries);
     assert_eq!(a.offered(), Some(version(2)));
     a.answer(None);
-    let canary = trial.decide(Instant::now()).await;
+    let canary = trial.decide(ready(())).await;
     let CanaryDecision::Withdrawn(sequence) = canary.decision else {
         panic!("{canary:?}");
     };
@@ -143,7 +148,7 @@ async fn a_withdrawn_trial_of_an_empty_group_leaves_an_empty_snapshot() {
 async fn silence_and_absence_end_at_the_deadline() {
     let server = TestControlPlane::new(&["a", "b"]);
     let _a = server.served(["a"]);
-    let canary = server.canary(2, &["a", "b"], Instant::now()).await;
+    let canary = server.canary(2, &["a", "b"], ready(())).await;
     assert!(matches!(canary.decision, CanaryDecision::Withdrawn(_)));
     let outcomes = outcomes(&canary.convergence);
     assert_eq!(outcomes, [("a", "lagging"), ("b", "absent")]);

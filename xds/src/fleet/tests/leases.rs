@@ -84,7 +84,7 @@ async fn a_node_that_has_gone_silent_is_awaited_until_its_longer_lease_ends() {
     let deadline = Instant::now() + 3 * TERMS_OF_LEASE.closed;
     let found = server
         .fleet
-        .converge(sequence, Policy::AllRegistered, deadline);
+        .converge(sequence, Policy::AllRegistered, sleep_until(deadline));
     let found = found.await;
     assert!(!found.reached);
     assert_eq!(outcomes(&found), [("m", "absent")]);
