@@ -5,11 +5,13 @@ use std::sync::Arc;
 use pointsman_cutover::{
     checks::CheckSet,
     ports::{DatabaseProvider, Providers},
-    providers::postgres::{CHECKS, PostgresProvider, SecretSources},
+    providers::postgres::{CHECKS, PostgresProvider},
 };
 
-/// What the roles of a server need, as SQL.
-pub(crate) use pointsman_cutover::providers::postgres::{Grants, Management, RoleNames};
+/// What connection strings may name, and what the roles of a server need, as SQL.
+pub(crate) use pointsman_cutover::providers::postgres::{
+    Grants, Management, RoleNames, SecretSources,
+};
 
 /// Makes the providers of a program that has more of them; each may reach servers through the
 /// one that speaks SQL.

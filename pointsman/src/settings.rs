@@ -5,10 +5,12 @@ mod secrets;
 use std::{fmt, ops::RangeInclusive, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use pointsman_cutover::providers::postgres::SecretSources;
 use toml::de::{DeTable, DeValue};
 
-use crate::alarms::{ConnectFailureSettings, ProbeSettings};
+use crate::{
+    alarms::{ConnectFailureSettings, ProbeSettings},
+    providers::SecretSources,
+};
 
 /// What an operator can set.
 #[derive(Clone, Debug, Default, PartialEq)]

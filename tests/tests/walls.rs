@@ -7,6 +7,8 @@ mod arrows;
 mod rules;
 #[path = "walls/source.rs"]
 mod source;
+#[path = "walls/sql.rs"]
+mod sql;
 
 use std::{
     fs,
@@ -16,7 +18,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use arrows::{Arrows, circles};
-use rules::{clocks, drivers, providers, statements};
+use rules::{clocks, drivers, providers, providers_of, statements, system_clocks};
 use source::Source;
 
 fn sources_of(package: &str) -> PathBuf {
@@ -96,8 +98,12 @@ fn no_files_of_the_rendering_form_a_circle() -> Result<()> {
 }
 
 #[test]
-fn engine_steps_and_checks_import_no_provider() -> Result<()> {
-    let found = providers(&load("cutover")?, &["engine", "steps", "checks", "machine"]);
+fn no_provider_is_named_outside_of_the_providers_and_the_two_compositions() -> Result<()> {
+    let cutover = load("cutover")?;
+    let mut found = providers(&cutover);
+    let program = load("pointsman")?;
+    let of = ("pointsman_cutover", &cutover);
+    found.extend(providers_of(of, &program, "providers"));
     expect_none(&found, "a provider is named where only ports may be")
 }
 
@@ -113,18 +119,52 @@ fn no_sql_stands_outside_of_the_providers() -> Result<()> {
 fn no_postgresql_driver_is_named_outside_of_the_providers() -> Result<()> {
     let mut found = drivers(&load("cutover")?, &["providers"]);
     found.extend(drivers(&load("pointsman")?, &[]));
+    found.extend(drivers(&load("catalog")?, &[]));
     expect_none(&found, "a PostgreSQL driver outside of cutover's providers")
 }
 
 #[test]
-fn engine_steps_holds_and_alarms_ask_no_clock_but_the_port() -> Result<()> {
-    let mut found = clocks(&load("cutover")?, &["engine", "steps", "machine", "checks"]);
-    found.extend(clocks(&load("pointsman")?, CLOCKED));
+fn what_decides_by_time_asks_no_clock_but_the_port() -> Result<()> {
+    let mut found = clocks(&load("cutover")?, CLOCKED_OF_THE_SWITCH);
+    found.extend(clocks(&load("pointsman")?, CLOCKED_OF_THE_PROGRAM));
     expect_none(&found, "a clock other than the port")
 }
 
-/// The parts of the program that time holds, probes and alarms.
-const CLOCKED: &[&str] = &["alarms", "publish/hold_timer", "publish/probe_schedule"];
+#[test]
+fn only_the_composition_makes_the_systems_clock() -> Result<()> {
+    let mut found = system_clocks(&load("cutover")?, &["ports", "ports/clock"]);
+    found.extend(system_clocks(&load("pointsman")?, &["serve/control_plane"]));
+    expect_none(
+        &found,
+        "the system's clock is named where only the port may be",
+    )
+}
+
+/// All but the providers, whose servers have clocks of their own.
+const CLOCKED_OF_THE_SWITCH: &[&str] = &[
+    "checks",
+    "engine",
+    "journal",
+    "lease",
+    "machine",
+    "migration",
+    "ports/alarm",
+    "ports/data_plane",
+    "ports/database",
+    "ports/evidence",
+    "preflight",
+    "steps",
+];
+
+/// The parts of the program that time holds, barriers, probes and alarms.
+const CLOCKED_OF_THE_PROGRAM: &[&str] = &[
+    "alarms",
+    "publish/data_plane",
+    "publish/hold_timer",
+    "publish/probe_schedule",
+    "publish/rehearsal",
+    "telemetry",
+];
 
 #[test]
 fn two_files_that_use_each_other_are_a_circle() -> Result<()> {
@@ -164,25 +204,168 @@ fn tests_may_reach_for_anything() -> Result<()> {
     Ok(())
 }
 
+/// `code` in a step of a crate whose root and providers pass names on.
+fn step(code: &str) -> Result<Source> {
+    small(&[
+        (
+            "lib.rs",
+            "mod engine; mod ports; mod providers; mod steps; pub use providers::sql::Passed;",
+        ),
+        ("engine.rs", "pub use crate::providers as doors;"),
+        ("ports.rs", "pub struct SystemClock; pub trait Clock {}"),
+        ("providers.rs", "pub mod sql;"),
+        ("providers/sql.rs", "pub struct Sql; pub struct Passed;"),
+        ("steps.rs", code),
+    ])
+}
+
+/// What a rule finds in [`step`], without what it finds elsewhere.
+fn in_step(code: &str, rule: impl Fn(&Source) -> Vec<String>) -> Result<usize> {
+    let found = rule(&step(code)?);
+    Ok(found
+        .iter()
+        .filter(|line| line.starts_with("steps.rs:"))
+        .count())
+}
+
 #[test]
-fn each_rule_finds_what_it_forbids() -> Result<()> {
-    let source = small(&[
-        ("lib.rs", "mod engine; mod providers;"),
-        (
-            "engine.rs",
-            "use crate::providers::Sql; use tokio::time::Instant;
-             fn f() { run(\"SELECT 1\"); g!(\"ALTER DATABASE {name}\"); UnixMillis::now();
-                 tokio::time::sleep(d); tokio_postgres::connect(); say(\"select a server\"); }",
-        ),
-        (
-            "providers.rs",
-            "pub struct Sql; const Q: &str = \"SELECT 1\";",
-        ),
-    ])?;
-    let only = &["engine"];
-    assert_eq!(providers(&source, only).len(), 1);
-    assert_eq!(statements(&source, &["providers"]).len(), 2);
-    assert_eq!(drivers(&source, &["providers"]).len(), 1);
-    assert_eq!(clocks(&source, only).len(), 3);
+fn a_provider_is_found_by_whatever_name_it_is_taken() -> Result<()> {
+    for code in [
+        "use crate::providers::sql::Sql;",
+        "use crate::providers::sql::*;",
+        "use crate::{engine, providers::{self}};",
+        "use crate::Passed;",
+        "fn f() { crate::Passed; }",
+        "use crate::engine::doors::sql::Sql as Other;",
+        "fn f() { m!(crate::providers::sql::Sql::new()); }",
+    ] {
+        assert_eq!(in_step(code, providers)?, 1, "{code}");
+    }
+    for code in [
+        "use crate::ports::Clock;",
+        "fn f(ports: P) { ports.providers.of(server) }",
+        "fn f() { other::providers::Sql; }",
+    ] {
+        assert_eq!(in_step(code, providers)?, 0, "{code}");
+    }
+    let passed_on = providers(&step("")?);
+    assert_eq!(passed_on.len(), 2, "{passed_on:?}");
+    Ok(())
+}
+
+#[test]
+fn a_provider_is_found_in_the_program_too() -> Result<()> {
+    let of = step("")?;
+    for (code, expected) in [
+        ("use switch::providers::sql::Sql;", 1),
+        ("use switch::{ports::Clock, providers::sql};", 1),
+        ("use switch::Passed;", 1),
+        ("use switch as s; fn f() { s::providers::sql::Sql; }", 1),
+        ("use switch::ports::Clock;", 0),
+        ("use crate::providers::{Named, all};", 0),
+    ] {
+        let program = small(&[
+            ("lib.rs", "mod cli; mod providers;"),
+            ("cli.rs", code),
+            (
+                "providers.rs",
+                "use switch::providers::sql::Sql; pub fn all() {} pub use switch::providers::Named;",
+            ),
+        ])?;
+        let found = providers_of(("switch", &of), &program, "providers");
+        assert_eq!(found.len(), expected, "{code}: {found:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_driver_is_found_by_each_of_its_crates() -> Result<()> {
+    for code in [
+        "use tokio_postgres::Client;",
+        "use tokio_postgres as other;",
+        "fn f() { tokio_postgres_rustls::MakeRustlsConnect::new(config); }",
+        "fn f() { m!(postgres_types::Type::INT4); }",
+    ] {
+        let rule = |source: &Source| drivers(source, &["providers"]);
+        assert_eq!(in_step(code, rule)?, 1, "{code}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_clock_is_found_however_it_is_asked() -> Result<()> {
+    for code in [
+        "use tokio::time::Instant;",
+        "use std::time::{Duration, SystemTime};",
+        "fn f() { UnixMillis::now(); }",
+        "fn f() { jiff::Timestamp::now(); }",
+        "fn f() { tokio::time::sleep(d); }",
+        "use tokio as runtime; fn f() { runtime::time::sleep(d); }",
+        "fn f() { select!(() = tokio::time::sleep(d) => {}); }",
+    ] {
+        let rule = |source: &Source| clocks(source, &["steps"]);
+        assert_eq!(in_step(code, rule)?, 1, "{code}");
+    }
+    for code in [
+        "use crate::ports::SystemClock;",
+        "use crate::ports::SystemClock as Other;",
+        "fn f() { crate::ports::SystemClock::default().now(); }",
+        "fn f() { m!(crate::ports::SystemClock::default().now()); }",
+    ] {
+        let rule = |source: &Source| system_clocks(source, &["ports"]);
+        assert_eq!(in_step(code, rule)?, 1, "{code}");
+    }
+    let rule = |source: &Source| clocks(source, &["steps"]);
+    assert_eq!(in_step("use std::time::Duration;", rule)?, 0);
+    Ok(())
+}
+
+#[test]
+fn sql_is_found_in_capitals_and_in_small_letters() -> Result<()> {
+    let rule = |source: &Source| statements(source, &["providers"]);
+    for text in [
+        "SELECT 1",
+        "SELECT\\n  datname FROM pg_database",
+        "\\t ALTER DATABASE {name}",
+        "select datname from pg_database",
+        "select pg_promote()",
+        "update t set a = 1",
+        "drop table t",
+        "VACUUM",
+        "DO $$ BEGIN END $$",
+        "CHECKPOINT",
+        "EXPLAIN ANALYZE SELECT 1",
+        "{prefix} SELECT 1 FROM t",
+    ] {
+        assert_eq!(
+            in_step(&format!("const Q: &str = \"{text}\";"), rule)?,
+            1,
+            "{text}"
+        );
+        assert_eq!(
+            in_step(&format!("fn f() {{ g!(\"{text}\"); }}"), rule)?,
+            1,
+            "{text}"
+        );
+    }
+    for code in [
+        "const Q: &str = include_str!(\"q.sql\");",
+        "const Q: &str = concat!(include_str!(\"q.sql\"), \"\");",
+    ] {
+        assert_eq!(in_step(code, rule)?, 1, "{code}");
+    }
+    for text in [
+        "select a server",
+        "set by the operator",
+        "",
+        "Selected from",
+        "with a lease",
+    ] {
+        assert_eq!(
+            in_step(&format!("const T: &str = \"{text}\";"), rule)?,
+            0,
+            "{text}"
+        );
+    }
     Ok(())
 }

@@ -3,14 +3,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use pointsman_catalog::{Conninfo, Endpoint, FenceLevel, Server, ServerName};
-use pointsman_cutover::{
-    ports::{ControlId, FenceRecord, FormerSettings, Providers},
-    providers::postgres::SecretSources,
-};
+use pointsman_cutover::ports::{ControlId, FenceRecord, FormerSettings, Providers};
 
 use super::{global::Format, output};
 use crate::{
-    providers,
+    providers::{self, SecretSources},
     server_status::{self, ServerStatus},
 };
 

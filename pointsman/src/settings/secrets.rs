@@ -1,7 +1,8 @@
 //! Section `[secrets]`: which files and variables of this machine a connection string may name.
 
-use pointsman_cutover::providers::postgres::SecretSources;
 use toml::de::DeValue;
+
+use crate::providers::SecretSources;
 
 /// Sets one field.
 ///

@@ -9,11 +9,13 @@ pub(crate) type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 /// Where a path ends.
 #[derive(Debug, Eq, PartialEq)]
-enum End {
+pub(crate) enum End {
     /// At an item of the module with this path.
     Item(Vec<String>),
     /// At a module itself.
     Module(Vec<String>),
+    /// In another crate, by this path; or at a name that is no item, such as `Self`.
+    Outside(Vec<String>),
 }
 
 impl Source {
@@ -47,7 +49,8 @@ impl Source {
             .iter()
             .filter(|(name, _)| !module.exported.contains(*name) || uses(module, name))
             .map(|(_, path)| path.clone());
-        let globs = module.globs.iter().flat_map(|glob| self.all_of(at, glob));
+        let globs = module.globs.iter();
+        let globs = globs.flat_map(|glob| self.all_of(at, &glob.path));
         let placed = module.references.iter().map(|found| found.path.clone());
         taken.chain(globs).chain(placed).collect()
     }
@@ -61,6 +64,11 @@ impl Source {
         items
             .map(|item| [glob, std::slice::from_ref(item)].concat())
             .collect()
+    }
+
+    /// Where `path` ends, as written in the module `at`, however many modules pass it on.
+    pub(crate) fn end_of(&self, at: &[String], path: &[String]) -> Option<End> {
+        self.resolve(at, path, 0)
     }
 
     fn resolve(&self, at: &[String], path: &[String], depth: usize) -> Option<End> {
@@ -84,20 +92,20 @@ impl Source {
                     } else if module.items.contains(name) {
                         return Some(End::Item(here));
                     } else if let Some(target) = module.imports.get(name) {
-                        // A name of another crate stays outside.
                         if target == path {
-                            return None;
+                            return Some(End::Outside(path.to_vec()));
                         }
                         let whole = [target, after].concat();
                         return self.resolve(&here, &whole, depth + 1);
                     } else {
-                        return module.globs.iter().find_map(|glob| {
-                            let whole = [glob, rest].concat();
+                        let found = module.globs.iter().find_map(|glob| {
+                            let whole = [&glob.path, rest].concat();
                             match self.resolve(&here, &whole, depth + 1) {
                                 Some(End::Item(module)) => Some(End::Item(module)),
-                                Some(End::Module(_)) | None => None,
+                                Some(End::Module(_) | End::Outside(_)) | None => None,
                             }
                         });
+                        return found.or_else(|| first.then(|| End::Outside(path.to_vec())));
                     }
                 }
             }

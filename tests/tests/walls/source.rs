@@ -24,7 +24,7 @@ pub(crate) struct Text {
 }
 
 /// One module; several inline modules may share a file.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Module {
     /// Relative to the folder of the crate's sources, such as `steps/fence.rs`.
     pub(crate) file: String,
@@ -36,7 +36,7 @@ pub(crate) struct Module {
     /// The names of `imports` that other modules can reach through this one.
     pub(crate) exported: BTreeSet<String>,
     /// The paths that `use …::*` brings in.
-    pub(crate) globs: Vec<Vec<String>>,
+    pub(crate) globs: Vec<Reference>,
     /// Every path of two names or more outside of `use`.
     pub(crate) references: Vec<Reference>,
     /// Every path of one name.
@@ -44,10 +44,12 @@ pub(crate) struct Module {
     /// The lines of the imports, by name.
     pub(crate) import_lines: BTreeMap<String, usize>,
     pub(crate) texts: Vec<Text>,
+    /// The lines on which a macro takes another file's text.
+    pub(crate) includes: Vec<usize>,
 }
 
 /// A crate's modules by their path; the root has the empty one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
     pub(crate) modules: BTreeMap<Vec<String>, Module>,
 }
@@ -59,6 +61,16 @@ impl Source {
         let mut source = Self::default();
         source.load_file(Vec::new(), root, "", read)?;
         Ok(source)
+    }
+
+    /// The same crate, in which what `file` passes on counts as defined by it.
+    pub(crate) fn with_own(&self, file: &str) -> Self {
+        let mut source = self.clone();
+        let modules = source.modules.values_mut();
+        for module in modules.filter(|module| module.file == format!("{file}.rs")) {
+            module.items.extend(module.exported.iter().cloned());
+        }
+        source
     }
 
     fn load_file(
@@ -130,7 +142,7 @@ impl Collector<'_> {
         flatten(&item.tree, &mut Vec::new(), &mut found);
         for (name, path, line) in found {
             if name == "*" {
-                self.0.globs.push(path);
+                self.0.globs.push(Reference { path, line });
                 continue;
             }
             if public {
@@ -188,6 +200,9 @@ impl Collector<'_> {
         if path.len() > 1 {
             self.0.references.push(Reference { path, line });
         } else if let Some(name) = path.into_iter().next() {
+            if INCLUDES.contains(&name.as_str()) {
+                self.0.includes.push(line);
+            }
             self.0.single_names.insert(name);
         }
     }
@@ -224,6 +239,7 @@ impl<'ast> Visit<'ast> for Collector<'_> {
     }
 
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
+        self.visit_path(&item.path);
         self.search(item.tokens.clone());
     }
 
@@ -270,7 +286,10 @@ fn flatten(
             };
             found.push((name, path, line));
         }
-        UseTree::Glob(_) => found.push(("*".to_owned(), before.clone(), 0)),
+        UseTree::Glob(glob) => {
+            let line = glob.star_token.spans[0].start().line;
+            found.push(("*".to_owned(), before.clone(), line));
+        }
         UseTree::Group(group) => {
             for tree in &group.items {
                 flatten(tree, before, found);
@@ -336,3 +355,5 @@ fn name_of(item: &Item) -> Option<String> {
     };
     Some(ident.to_string())
 }
+
+const INCLUDES: &[&str] = &["include", "include_bytes", "include_str"];
