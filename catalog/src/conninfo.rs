@@ -61,7 +61,7 @@ impl Conninfo {
     /// The keywords that this program does not take, each with the reason.
     #[must_use]
     pub fn unsupported(&self) -> Vec<String> {
-        refused(self, Purpose::Control)
+        refused(self.keywords(), Purpose::Control)
     }
 
     /// The keywords, in the order of the string.

@@ -1,6 +1,7 @@
 //! The port for all durable state, and its embedded implementation.
 
 mod embedded;
+mod format;
 pub mod record;
 
 use std::{collections::BTreeMap, fmt};
@@ -9,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 pub use embedded::EmbeddedStore;
-use record::{Format, FoundFormat};
+use format::{Format, FoundFormat};
 
 /// A slash-separated path, for example `routes/orders`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -13,7 +13,6 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use pointsman_catalog::ServerName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -22,7 +21,7 @@ use crate::{
     checks::{Moment, Report},
     journal::Journal,
     machine::{Direction, State},
-    migration::{Migration, UnlistedDatabasePolicy},
+    migration::Migration,
     ports::Ports,
     preflight,
 };
@@ -31,19 +30,10 @@ use driver::{Driver, Handle, Origin, Recorded, Request};
 use request::OperatorRequest;
 
 pub use choice::{Choice, ChoiceName};
+pub use create::NewMigration;
 use error::describe;
 pub use error::{EngineError, ErrorKind};
 pub use status::{Status, WayBack, WayBackKind};
-
-/// What `migration create` asks for.
-#[derive(Clone, Debug)]
-pub struct NewMigration {
-    pub name: String,
-    pub source: ServerName,
-    pub target: ServerName,
-    /// Policies of the databases on the source that the catalogue does not list, by `datname`.
-    pub unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
-}
 
 /// All migrations of this control plane, each driven by a task of its own.
 #[derive(Debug)]
@@ -90,7 +80,7 @@ impl Engine {
     /// Records a new migration; touches no server.
     pub async fn create(&self, wanted: NewMigration) -> Result<Status, EngineError> {
         let _one_at_a_time = self.creating.lock().await;
-        let migration = create::plan(self, wanted).await?;
+        let migration = create::plan(&self.ports.catalog, &self.list(), wanted).await?;
         let revision = self.journal.create(&migration).await?;
         let name = migration.name.clone();
         let recorded = Recorded {

@@ -17,69 +17,23 @@ mod prove;
 mod readers;
 mod readiness;
 mod routes;
+mod run;
 mod sessions;
 mod taken_down;
 mod undo;
 
-use std::time::Duration;
-
 use futures_util::future::BoxFuture;
 
-use crate::{
-    Ports, Settings,
-    machine::{Command, Direction, Step},
-    migration::Migration,
-    ports::{Clock, ControlledServer, ProviderError},
-};
+use crate::machine::{Command, Direction, Step};
 
 pub(crate) use arm::{StreamHealth, still_admitted, stream_health};
 pub(crate) use budgets::BudgetsOfPair;
 pub(crate) use outcome::{Failure, Problem, Proof};
 pub(crate) use prepare::writes_at_risk;
+pub(crate) use run::Run;
 pub(crate) use sessions::Sessions;
 
-use routes::RoutePublisher;
-
-/// What a step works with. It reads the record and returns what it found out; the driver
-/// alone changes the record.
-#[derive(Debug)]
-pub(crate) struct Run<'a> {
-    pub(crate) ports: &'a Ports,
-    pub(crate) settings: &'a Settings,
-    pub(crate) budgets: BudgetsOfPair,
-    pub(crate) migration: &'a Migration,
-    pub(crate) sessions: &'a mut Sessions,
-}
-
-impl<'a> Run<'a> {
-    fn clock(&self) -> &'a dyn Clock {
-        &*self.ports.clock
-    }
-
-    fn routes(&self) -> RoutePublisher<'a> {
-        RoutePublisher::of(self)
-    }
-}
-
-/// Bounds what a server is asked to do within `wait`: by itself a statement may take longer
-/// than the clients that are parked meanwhile can wait.
-async fn answered<T>(
-    clock: &dyn Clock,
-    server: &ControlledServer,
-    wait: Duration,
-    what: &str,
-    asking: impl Future<Output = Result<T, ProviderError>>,
-) -> Result<T, ProviderError> {
-    clock
-        .timeout(wait + LAST_LOOK, asking)
-        .await
-        .unwrap_or_else(|_elapsed| {
-            Err(ProviderError::Unreachable {
-                server: server.name().clone(),
-                reason: format!("no answer for {wait:?} to: {what}"),
-            })
-        })
-}
+use run::answered;
 
 /// Runs the one command that a state owes. `Watch` is the driver's own.
 pub(crate) fn perform<'a>(
@@ -129,6 +83,3 @@ async fn perform_step(
         (D::Reverse, S::Flip) => flip::reverse(run).await,
     }
 }
-
-/// A server that answers says at the end of a wait how far it is.
-const LAST_LOOK: Duration = Duration::from_millis(250);

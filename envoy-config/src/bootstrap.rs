@@ -1,4 +1,5 @@
 mod cache;
+mod http2;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -7,6 +8,7 @@ use pointsman_catalog::Endpoint;
 use serde_json::{Value, json};
 
 pub use self::cache::{CacheSocket, CacheSocketError};
+use self::http2::http2;
 pub use self::tls::{Secrets, TlsToControlPlane};
 use crate::names::{CACHE_CLUSTER, CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER};
 
@@ -190,15 +192,6 @@ fn grpc_service(cluster: &str) -> Value {
         "retry_policy": { "retry_back_off": {
             "base_interval": "0.05s",
             "max_interval": "0.5s",
-        } },
-    } })
-}
-
-fn http2() -> Value {
-    json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": { "http2_protocol_options": {
-            "connection_keepalive": { "interval": "5s", "timeout": "2s" },
         } },
     } })
 }

@@ -6,10 +6,12 @@
 //! is load assignments alone, because a sidecar without drain time closes every
 //! connection of a listener that changes.
 
+mod build_error;
 mod cluster;
 mod endpoints;
 mod listener;
 mod message;
+mod rendered;
 mod runtime;
 #[cfg(test)]
 mod tests;
@@ -19,27 +21,13 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use bytes::Bytes;
 use pointsman_catalog::{Database, Role, Routes, ServerName, UnixMillis};
-use pointsman_xds::{Resource, ResourceType};
+
+pub use build_error::BuildError;
+pub use endpoints::Addresses;
+pub use rendered::Rendered;
 
 use crate::names::{probe_name, route_name};
-
-/// What each server's endpoint resolves to now; EDS takes IP addresses only.
-pub type Addresses = BTreeMap<ServerName, Vec<SocketAddr>>;
-
-/// One Envoy resource, ready to be sent.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Rendered {
-    pub kind: ResourceType,
-    pub name: String,
-    /// The encoded message.
-    pub body: Bytes,
-    /// What the resource's version is the hash of: the body, except for a held route. Its
-    /// body tells how much of the hold is left and so differs from one rendering to the
-    /// next; its version must not, because Envoy restarts the time at each resend.
-    pub version_seed: Bytes,
-}
 
 /// A database and what its routes are now.
 #[derive(Clone, Copy, Debug)]
@@ -48,25 +36,6 @@ pub struct ServedDatabase<'a> {
     pub routes: &'a Routes,
     /// Servers that sidecars shall try through `probe.<database>`; may be none.
     pub probe_targets: &'a [ServerName],
-}
-
-/// Why nothing was built: a snapshot is whole, or it is not.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum BuildError {
-    #[error(
-        "{cluster} needs server {server}, whose endpoint has no resolved address: sidecars take \
-         IP addresses only; check that the endpoint's name resolves here"
-    )]
-    Unresolved { cluster: String, server: ServerName },
-    #[error(
-        "{first} and {second} both listen on port {port}: give one of the databases another \
-         listen port"
-    )]
-    SharedPort {
-        port: u16,
-        first: String,
-        second: String,
-    },
 }
 
 /// The clusters and load assignments of `databases`, and the runtime layer.
@@ -138,28 +107,4 @@ pub fn listeners<'a>(
         }
     }
     Ok(resources)
-}
-
-impl Rendered {
-    fn new(kind: ResourceType, name: &str, body: Vec<u8>) -> Self {
-        let body = Bytes::from(body);
-        Self {
-            kind,
-            name: name.to_owned(),
-            version_seed: body.clone(),
-            body,
-        }
-    }
-}
-
-impl From<Rendered> for Resource {
-    fn from(rendered: Rendered) -> Self {
-        let Rendered {
-            kind,
-            name,
-            body,
-            version_seed,
-        } = rendered;
-        Self::with_version_of(kind, name, body, &version_seed)
-    }
 }

@@ -62,9 +62,44 @@ fn describe(circle: &[String], arrows: &Arrows) -> String {
     lines.join("\n")
 }
 
+/// A part that takes its whole from the file above it, and is used by that file. The rest of the
+/// wall looks past this arrow. See `docs/decisions/0024-no-circle-through-a-root.md`.
+struct Part {
+    package: &'static str,
+    part: &'static str,
+    whole: &'static str,
+}
+
+const PARTS: &[Part] = &[
+    Part {
+        package: "xds",
+        part: "fleet/connection.rs",
+        whole: "fleet.rs",
+    },
+    Part {
+        package: "xds",
+        part: "resource/encoded.rs",
+        whole: "resource.rs",
+    },
+    Part {
+        package: "xds",
+        part: "snapshot/completion.rs",
+        whole: "snapshot.rs",
+    },
+];
+
 fn no_circles(package: &str) -> Result<()> {
-    let arrows = load(package)?.arrows();
+    let mut arrows = load(package)?.arrows();
     ensure!(!arrows.is_empty(), "{package} has no arrows");
+    for Part { part, whole, .. } in PARTS.iter().filter(|part| part.package == package) {
+        let known =
+            |from: &str, to: &str| arrows.get(from).is_some_and(|known| known.contains_key(to));
+        ensure!(
+            known(part, whole) && known(whole, part),
+            "{part} and {whole} of {package} use each other no longer: take them off the list"
+        );
+        arrows.entry((*part).to_owned()).or_default().remove(*whole);
+    }
     let circles: Vec<_> = circles(&arrows)
         .iter()
         .map(|circle| describe(circle, &arrows))
@@ -174,6 +209,40 @@ fn two_files_that_use_each_other_are_a_circle() -> Result<()> {
         ("b.rs", "pub struct B; fn f() { super::a::A; }"),
     ])?;
     assert_eq!(circles(&source.arrows()), [["a.rs", "b.rs"]]);
+    Ok(())
+}
+
+#[test]
+fn a_file_and_its_root_are_a_circle_and_so_is_a_longer_one() -> Result<()> {
+    let source = small(&[
+        ("lib.rs", "mod a; mod b; fn f() { a::f(); }"),
+        ("a.rs", "mod part; pub fn f() { part::g(); } pub struct A;"),
+        ("a/part.rs", "use super::A; pub fn g() { crate::b::h(); }"),
+        ("b.rs", "pub fn h() { crate::f(); }"),
+    ])?;
+    let whole = [["a.rs", "a/part.rs", "b.rs", "lib.rs"]];
+    assert_eq!(circles(&source.arrows()), whole);
+    let source = small(&[
+        ("lib.rs", "mod a;"),
+        ("a.rs", "mod part; fn f() { part::g(); } pub struct A;"),
+        ("a/part.rs", "use super::A; pub fn g() {}"),
+    ])?;
+    assert_eq!(circles(&source.arrows()), [["a.rs", "a/part.rs"]]);
+    Ok(())
+}
+
+#[test]
+fn a_function_is_found_behind_a_module_of_its_name() -> Result<()> {
+    let source = small(&[
+        ("lib.rs", "mod a;"),
+        ("a.rs", "mod b; fn f() { b::forward(); } pub struct A;"),
+        (
+            "a/b.rs",
+            "mod forward; pub(super) use forward::run as forward;",
+        ),
+        ("a/b/forward.rs", "use crate::a::A; pub(crate) fn run() {}"),
+    ])?;
+    assert_eq!(circles(&source.arrows()), [["a.rs", "a/b/forward.rs"]]);
     Ok(())
 }
 

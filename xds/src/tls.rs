@@ -64,7 +64,7 @@ impl Current {
 
 impl ServerTls {
     /// How long a client may take for its handshake.
-    pub const HANDSHAKE: Duration = Duration::from_secs(5);
+    pub const HANDSHAKE: Duration = handshake_error::HANDSHAKE;
     /// How often [`crate::XdsServer`] checks whether the files have changed.
     pub const WATCH: Duration = Duration::from_secs(2);
 

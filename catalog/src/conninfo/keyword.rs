@@ -1,8 +1,6 @@
 //! Which of libpq's keywords are taken, and why the others are refused.
 //! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>
 
-use super::Conninfo;
-
 /// What a connection string is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Purpose {
@@ -12,12 +10,15 @@ pub(crate) enum Purpose {
     Replication,
 }
 
-/// The keywords of `info` that `purpose` does not take, each with the reason. A word that is no
+/// Those of `keywords` that `purpose` does not take, each with the reason. A word that is no
 /// keyword of libpq may be a part of a password and is not repeated after one.
-pub(crate) fn refused(info: &Conninfo, purpose: Purpose) -> Vec<String> {
+pub(crate) fn refused<'a>(
+    keywords: impl Iterator<Item = &'a str>,
+    purpose: Purpose,
+) -> Vec<String> {
     let mut faults = Vec::new();
     let mut last = None;
-    for key in info.keywords() {
+    for key in keywords {
         match KEYWORDS.iter().find(|keyword| keyword.name == key) {
             Some(keyword) => {
                 let refused = match purpose {
@@ -201,10 +202,10 @@ const SERVICE: &str =
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Conninfo, *};
 
     fn of(text: &str, purpose: Purpose) -> String {
-        refused(&Conninfo::parse(text).unwrap(), purpose).join("; ")
+        refused(Conninfo::parse(text).unwrap().keywords(), purpose).join("; ")
     }
 
     #[test]

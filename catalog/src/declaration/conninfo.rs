@@ -11,7 +11,7 @@ pub(super) fn faults(text: &str, purpose: Purpose) -> Vec<String> {
         Ok(info) => info,
         Err(message) => return vec![message],
     };
-    let mut faults = refused(&info, purpose);
+    let mut faults = refused(info.keywords(), purpose);
     match purpose {
         Purpose::Control => faults.extend(of_control(&info)),
         Purpose::Replication => faults.extend(of_replication(&info)),

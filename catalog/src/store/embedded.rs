@@ -4,12 +4,12 @@ mod file;
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{Changes, Key, Precondition, Revision, Store, StoreError, Versioned, Write};
 use change_log::ChangeLog;
-use file::{StoreFile, unavailable};
+use file::{META, REVISION, StoreFile, VALUES, unavailable};
 
 /// A store in one file, for a control plane that runs as one process.
 ///
@@ -230,8 +230,3 @@ fn versioned((revision, value): (u64, &[u8])) -> Versioned {
         revision: Revision(revision),
     }
 }
-
-/// Key to (revision that wrote it, value).
-const VALUES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("values");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const REVISION: &str = "revision";

@@ -1,10 +1,9 @@
 //! The form of a stored value: it is stored with the number of its format. A program that does not know
 //! the format refuses the value.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use super::format::{Format, FoundFormat};
 use super::{Key, StoreError};
 
 /// A value that is kept in the store.
@@ -13,15 +12,6 @@ pub trait Record: Serialize + DeserializeOwned {
     /// serialised form.
     const FORMAT: Format;
 }
-
-/// The number of a stored form.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Format(pub u32);
-
-/// The format of a stored value, where it names one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct FoundFormat(pub Option<Format>);
 
 /// The bytes of `record` at `key`.
 ///
@@ -73,21 +63,6 @@ fn corrupt(key: &Key, source: serde_json::Error) -> StoreError {
     StoreError::Corrupt {
         key: key.clone(),
         source,
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for FoundFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(format) => write!(f, "in format {format}"),
-            None => f.write_str("without a format number"),
-        }
     }
 }
 

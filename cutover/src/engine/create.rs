@@ -1,12 +1,31 @@
 //! From a request to a plan that leaves nothing to choose.
 
-use super::{Engine, EngineError, NewMigration, status::Status};
+use std::collections::BTreeMap;
+
+use pointsman_catalog::{Catalog, ServerName};
+
+use super::{EngineError, status::Status};
 use crate::{
     machine::Machine,
-    migration::{Facts, JournalHead, Migration, PlannedDatabase},
+    migration::{Facts, JournalHead, Migration, PlannedDatabase, UnlistedDatabasePolicy},
 };
 
-pub(super) async fn plan(engine: &Engine, wanted: NewMigration) -> Result<Migration, EngineError> {
+/// What `migration create` asks for.
+#[derive(Clone, Debug)]
+pub struct NewMigration {
+    pub name: String,
+    pub source: ServerName,
+    pub target: ServerName,
+    /// Policies of the databases on the source that the catalogue does not list, by `datname`.
+    pub unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
+}
+
+/// `others` are all migrations that there are.
+pub(super) async fn plan(
+    catalog: &Catalog,
+    others: &[Status],
+    wanted: NewMigration,
+) -> Result<Migration, EngineError> {
     let NewMigration {
         name,
         source,
@@ -19,11 +38,10 @@ pub(super) async fn plan(engine: &Engine, wanted: NewMigration) -> Result<Migrat
             "source and target are both {source}; a migration moves databases between two servers"
         )));
     }
-    let catalog = &engine.ports.catalog;
     catalog.server(&source).await?;
     catalog.server(&target).await?;
-    for status in engine.list() {
-        refuse_taken(&status, &name, &[&source, &target])?;
+    for status in others {
+        refuse_taken(status, &name, &[&source, &target])?;
     }
     let mut databases = Vec::new();
     for name in catalog.databases_served_by(&source).await? {
@@ -77,11 +95,7 @@ fn check_name(name: &str) -> Result<(), EngineError> {
     }
 }
 
-fn refuse_taken(
-    status: &Status,
-    name: &str,
-    servers: &[&pointsman_catalog::ServerName],
-) -> Result<(), EngineError> {
+fn refuse_taken(status: &Status, name: &str, servers: &[&ServerName]) -> Result<(), EngineError> {
     let other = &status.migration;
     if other.name == name {
         return Err(EngineError::Exists(name.to_owned()));

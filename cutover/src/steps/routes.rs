@@ -2,7 +2,7 @@
 
 use pointsman_catalog::{DatabaseName, Role, Route, RouteChange, Routes, ServerName, UnixMillis};
 
-use super::{Failure, Run};
+use super::Failure;
 use crate::{
     Ports, Settings,
     machine::Direction,
@@ -20,20 +20,12 @@ pub(super) struct HoldWindow {
 /// Publishes the routes of every database that a migration moves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RoutePublisher<'a> {
-    ports: &'a Ports,
-    settings: &'a Settings,
-    migration: &'a Migration,
+    pub(super) ports: &'a Ports,
+    pub(super) settings: &'a Settings,
+    pub(super) migration: &'a Migration,
 }
 
 impl<'a> RoutePublisher<'a> {
-    pub(super) fn of(run: &Run<'a>) -> Self {
-        Self {
-            ports: run.ports,
-            settings: run.settings,
-            migration: run.migration,
-        }
-    }
-
     /// The server that a switch in `direction` takes writers away from.
     pub(super) fn leaving(self, direction: Direction) -> &'a ServerName {
         self.migration.server(direction.leaves())

@@ -1,20 +1,19 @@
 use std::sync::Arc;
 
-use futures_util::future::join;
 use pointsman_catalog::ServerName;
 
-use super::{Failure, Run};
+use super::Failure;
 use crate::{
     Ports,
     migration::Migration,
-    ports::{Budgets, ControlledServer, ManagedPromotion, ProviderError},
+    ports::{Budgets, ControlledServer, ProviderError},
 };
 
 /// The control sessions of a migration's two servers, opened when first needed.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    source: Option<Arc<ControlledServer>>,
-    target: Option<Arc<ControlledServer>>,
+    pub(super) source: Option<Arc<ControlledServer>>,
+    pub(super) target: Option<Arc<ControlledServer>>,
 }
 
 /// Both servers of a switch, under control.
@@ -29,66 +28,6 @@ impl Sessions {
     /// server when the epoch has grown.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
-    }
-}
-
-impl Run<'_> {
-    /// Both servers, in parallel where they must be reached first.
-    pub(super) async fn both(&mut self) -> Result<Both, Failure> {
-        let (ports, migration, budgets) = (self.ports, self.migration, self.budgets);
-        let Sessions { source, target } = &mut *self.sessions;
-        let (source, target) = join(
-            ensure(
-                source,
-                ports,
-                (&migration.source, budgets.source),
-                migration,
-            ),
-            ensure(
-                target,
-                ports,
-                (&migration.target, budgets.target),
-                migration,
-            ),
-        )
-        .await;
-        Ok(Both {
-            source: source?,
-            target: target?,
-        })
-    }
-
-    /// The source alone: an undo must not wait for a target that is gone.
-    pub(super) async fn source(&mut self) -> Result<Arc<ControlledServer>, Failure> {
-        let source = (&self.migration.source, self.budgets.source);
-        ensure(
-            &mut self.sessions.source,
-            self.ports,
-            source,
-            self.migration,
-        )
-        .await
-    }
-
-    /// The target alone.
-    pub(super) async fn target(&mut self) -> Result<Arc<ControlledServer>, Failure> {
-        let target = (&self.migration.target, self.budgets.target);
-        ensure(
-            &mut self.sessions.target,
-            self.ports,
-            target,
-            self.migration,
-        )
-        .await
-    }
-
-    /// How an API promotes the target; `None` where it is promoted by SQL.
-    pub(super) async fn managed_promotion(
-        &self,
-    ) -> Result<Option<Arc<dyn ManagedPromotion>>, Failure> {
-        let target = self.ports.catalog.server(&self.migration.target).await?;
-        let provider = self.ports.providers.of(&target)?;
-        Ok(provider.managed_promotion(&target))
     }
 }
 
@@ -107,7 +46,8 @@ pub(super) async fn enter(
     }
 }
 
-async fn ensure(
+/// The session in `slot`, opened where there is none.
+pub(super) async fn ensure(
     slot: &mut Option<Arc<ControlledServer>>,
     ports: &Ports,
     (name, budgets): (&ServerName, Budgets),

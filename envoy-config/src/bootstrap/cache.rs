@@ -2,7 +2,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use serde_json::{Value, json};
 
-use super::http2;
+use super::http2::http2;
 use crate::names::CACHE_CLUSTER;
 
 /// The Unix socket of the cache beside a sidecar, `unix:/path`.

@@ -1,4 +1,8 @@
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::{
@@ -13,10 +17,13 @@ use pointsman_xds::ResourceType;
 use prost::Message as _;
 
 use super::{
-    Addresses, BuildError, Rendered,
+    BuildError, Rendered,
     message::{duration, socket_address},
 };
 use crate::hold::UNREACHABLE_PIPE;
+
+/// What each server's endpoint resolves to now; EDS takes IP addresses only.
+pub type Addresses = BTreeMap<ServerName, Vec<SocketAddr>>;
 
 /// The load assignment of `cluster` while its route is `route`.
 pub(super) fn of_route(

@@ -1,5 +1,6 @@
 use std::{fmt, mem, time::Duration};
 
+use bytes::Bytes;
 use envoy_types::pb::{
     envoy::{
         config::{
@@ -17,7 +18,7 @@ use envoy_types::pb::{
     google::protobuf::Any,
 };
 use pointsman_catalog::{DatabaseName, Epoch, ListenPorts, Route};
-use pointsman_xds::Version;
+use pointsman_xds::{Resource, ResourceType, Version};
 use prost::Message;
 
 use super::*;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use pointsman_proto::v1::{ListGroupsRequest, ListGroupsResponse, admin_client::AdminClient};
+use pointsman_proto::v1::{
+    ListDatabasesRequest, ListDatabasesResponse, ListGroupsRequest, ListGroupsResponse,
+    admin_client::AdminClient,
+};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -39,6 +42,16 @@ pub(super) async fn connect(global: &Global) -> anyhow::Result<AdminClient<Chann
         )
     })?;
     Ok(AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER))
+}
+
+/// What the control plane knows of database `name`, or of all if it is empty.
+pub(super) async fn databases(
+    global: &Global,
+    name: String,
+) -> anyhow::Result<ListDatabasesResponse> {
+    let mut client = connect(global).await?;
+    let found = client.list_databases(ListDatabasesRequest { name }).await;
+    Ok(found.map_err(|status| refusal(&status))?.into_inner())
 }
 
 /// The sidecar group `name`, or all of them if it is empty.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use pointsman_proto::v1::{self, ApplyDatabasesRequest, ListDatabasesRequest};
+use pointsman_proto::v1::{self, ApplyDatabasesRequest};
 
 use super::{
     client,
@@ -77,18 +77,9 @@ fn applied_text(applied: &v1::ApplyDatabasesResponse) -> String {
 }
 
 async fn list(global: &Global, name: String) -> anyhow::Result<ExitCode> {
-    let found = declared(global, name).await?;
+    let found = client::databases(global, name).await?;
     output::print(global.output, &found, || tables(&found))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What the control plane knows of database `name`, or of all if that is empty.
-async fn declared(global: &Global, name: String) -> anyhow::Result<v1::ListDatabasesResponse> {
-    let mut client = client::connect(global).await?;
-    let found = client.list_databases(ListDatabasesRequest { name }).await;
-    Ok(found
-        .map_err(|status| client::refusal(&status))?
-        .into_inner())
 }
 
 fn tables(found: &v1::ListDatabasesResponse) -> String {

@@ -1,5 +1,6 @@
 use clap::Args;
 use pointsman_catalog::DatabaseName;
+use pointsman_proto::v1::Databases;
 
 /// Which databases exist for a sidecar
 #[derive(Args, Clone, Debug)]
@@ -20,4 +21,9 @@ impl Entitlement {
     pub(super) fn names(&self) -> Vec<String> {
         self.databases.iter().map(ToString::to_string).collect()
     }
+}
+
+/// The databases that exist for a sidecar, by name.
+pub(super) fn listed(databases: Option<&Databases>) -> String {
+    databases.map_or_else(|| "all".to_owned(), |databases| databases.names.join(", "))
 }

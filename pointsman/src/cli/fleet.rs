@@ -7,7 +7,7 @@ use std::{net::IpAddr, process::ExitCode};
 use clap::Subcommand;
 use pointsman_catalog::NodeId;
 use pointsman_proto::v1::{
-    Databases, FleetStatusRequest, RegisterNodeRequest, RetireNodeRequest, ShowNodeRequest,
+    FleetStatusRequest, RegisterNodeRequest, RetireNodeRequest, ShowNodeRequest,
 };
 
 use super::{
@@ -78,11 +78,6 @@ impl Fleet {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// The databases that exist for a sidecar.
-fn listed(databases: Option<&Databases>) -> String {
-    databases.map_or_else(|| "all".to_owned(), |databases| databases.names.join(", "))
 }
 
 async fn status(global: &Global) -> anyhow::Result<()> {

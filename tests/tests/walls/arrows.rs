@@ -20,8 +20,7 @@ pub(crate) enum End {
 
 impl Source {
     /// Who takes what from whom, by files. A path counts for the file that defines what it
-    /// names, however many modules pass it on. What `x/y.rs` takes from `x.rs` above it is no
-    /// arrow: a module is made of its root and the files below it.
+    /// names, however many modules pass it on.
     pub(crate) fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         for (at, module) in &self.modules {
@@ -30,7 +29,7 @@ impl Source {
                     continue;
                 };
                 let file = &self.modules[&target].file;
-                if *file == module.file || is_above(file, &module.file) {
+                if *file == module.file {
                     continue;
                 }
                 let name = path.last().cloned().unwrap_or_default();
@@ -87,7 +86,9 @@ impl Source {
                 }
                 name => {
                     let module = self.modules.get(&here)?;
-                    if module.children.contains(name) {
+                    // A function may have the name of the module that it comes from.
+                    let is_end = after.is_empty() && module.imports.contains_key(name);
+                    if module.children.contains(name) && !is_end {
                         here.push(name.to_owned());
                     } else if module.items.contains(name) {
                         return Some(End::Item(here));
@@ -123,15 +124,6 @@ fn uses(module: &Module, name: &str) -> bool {
             .references
             .iter()
             .any(|found| found.path.first().is_some_and(|first| first == name))
-}
-
-/// Whether `file` is `x.rs` for a `below` that is `x/…`; the crate's root is above all.
-fn is_above(file: &str, below: &str) -> bool {
-    let folder = file.trim_end_matches(".rs");
-    file == "lib.rs"
-        || below
-            .strip_prefix(folder)
-            .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Sets of files that reach each other, largest first.

@@ -1,10 +1,12 @@
 //! All resources of one type, as a persistent map. An edited copy shares what it does not change, so
 //! copying it and comparing it with its origin do not depend on the size of the set.
 
+mod change;
 mod chunks;
 
 use std::{fmt, sync::Arc};
 
+pub(crate) use self::change::ResourceChange;
 use self::chunks::Chunks;
 use super::{Resource, ResourceType, Version};
 
@@ -17,22 +19,6 @@ pub struct ResourceSet {
     version: Version,
     /// How many have a TTL.
     with_ttl: usize,
-}
-
-/// The difference of one name between two sets.
-#[derive(Clone, Debug)]
-pub(crate) struct ResourceChange {
-    pub(crate) before: Option<Resource>,
-    pub(crate) after: Option<Resource>,
-}
-
-impl ResourceChange {
-    pub(crate) fn name(&self) -> Option<&Arc<str>> {
-        self.after
-            .as_ref()
-            .or(self.before.as_ref())
-            .map(Resource::name)
-    }
 }
 
 impl ResourceSet {

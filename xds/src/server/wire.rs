@@ -4,19 +4,20 @@
 //! once per stream.
 
 mod encode;
+mod layout;
 mod request;
 
-use std::{borrow::Cow, sync::Arc};
-
-use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::ControlPlane;
 use prost::Message;
 use tokio::time::Instant;
 
-use self::request::{DeltaRequestWire, SotwRequestWire};
+use self::{
+    layout::{DELTA, SOTW},
+    request::{DeltaRequestWire, SotwRequestWire},
+};
 use crate::{
     http2::Chunks,
-    resource::{Resource, ResourceType},
+    resource::ResourceType,
     stream::{Machine, Response, Transport, Violation},
 };
 
@@ -104,26 +105,6 @@ impl Form for StateOfTheWorld {
     }
 }
 
-/// The differences between the two forms of response. Version, type and nonce have equal field numbers.
-/// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto>
-struct Layout {
-    resource: fn(&Resource, takes_ttl: bool, heartbeat: bool) -> Cow<'_, Bytes>,
-    removed: Option<u32>,
-    control_plane: u32,
-}
-
-const DELTA: Layout = Layout {
-    resource: Resource::delta_field,
-    removed: Some(6),
-    control_plane: 7,
-};
-
-const SOTW: Layout = Layout {
-    resource: Resource::sotw_field,
-    removed: None,
-    control_plane: 6,
-};
-
 /// The encoded `control_plane` of a response, which names the server instance.
 pub(super) fn control_plane(identifier: &str) -> Vec<u8> {
     let control_plane = ControlPlane {
@@ -131,18 +112,6 @@ pub(super) fn control_plane(identifier: &str) -> Vec<u8> {
     };
     control_plane.encode_length_delimited_to_vec()
 }
-
-/// A client's error message, cut to its bound.
-fn truncated(mut message: String) -> Arc<str> {
-    if message.len() > MAX_MESSAGE {
-        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-        message.push('…');
-    }
-    message.into()
-}
-
-/// In bytes. Envoy writes a line or two per NACKed resource.
-const MAX_MESSAGE: usize = 4096;
 
 #[cfg(test)]
 mod tests;

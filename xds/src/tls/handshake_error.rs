@@ -1,13 +1,13 @@
-use std::io;
+use std::{io, time::Duration};
 
 use rustls::{CertificateError, Error, OtherError};
 
-use super::{ServerTls, SvidError};
+use super::SvidError;
 
 /// Why a TLS connection is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    #[error("it did not end its handshake within {} s", ServerTls::HANDSHAKE.as_secs())]
+    #[error("it did not end its handshake within {} s", HANDSHAKE.as_secs())]
     TimedOut,
     #[error("it had not ended its handshake when {others} others came after it")]
     Crowded { others: usize },
@@ -82,3 +82,6 @@ fn of_certificate(cause: &CertificateError) -> Option<HandshakeError> {
         _ => None,
     }
 }
+
+/// How long a client may take.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);

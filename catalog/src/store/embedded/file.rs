@@ -14,11 +14,12 @@ use std::{
 };
 
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, StorageError, backends::FileBackend,
+    Builder, Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition,
+    backends::FileBackend,
 };
 use tokio::sync::watch;
 
-use super::{META, REVISION, VALUES, change_log::ChangeLog};
+use super::change_log::ChangeLog;
 use crate::store::{Revision, StoreError};
 
 /// The store's file. It is closed after a failure of the disk, until it is reopened.
@@ -240,3 +241,8 @@ const FILE: &str = "pointsman.redb";
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
 /// Several times the size of a large fleet's state. redb's default is 1 GiB.
 const CACHE_BYTES: usize = 32 << 20;
+
+/// Key to (revision that wrote it, value).
+pub(super) const VALUES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("values");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const REVISION: &str = "revision";

@@ -2,6 +2,7 @@
 //! names the driver's way of connecting.
 
 mod access;
+mod login;
 mod password_file;
 mod service_file;
 mod sources;
@@ -20,6 +21,7 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::access::Access;
+pub(super) use self::login::{Login, Way};
 pub use self::sources::SecretSources;
 use crate::ports::{ConnectionAttempt, ProviderError};
 
@@ -27,29 +29,6 @@ use crate::ports::{ConnectionAttempt, ProviderError};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connector {
     sources: Arc<SecretSources>,
-}
-
-/// What a connection is for.
-#[derive(Debug)]
-pub(super) struct Login<'a> {
-    pub(super) datname: &'a str,
-    pub(super) application_name: &'a str,
-    /// Settings of the session, behind those of the connection string.
-    pub(super) options: &'a str,
-    /// Another role than the control role, without a password.
-    pub(super) stranger: Option<&'a str>,
-    pub(super) way: Way,
-}
-
-/// Where a connection goes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Way {
-    /// To the hosts of the connection string.
-    Direct,
-    /// As applications go: over TCP. The endpoint stands in for a Unix socket.
-    Tcp,
-    /// By the listener of a sidecar, to the server behind it.
-    Through(SocketAddr),
 }
 
 /// A session that was let in, and what drives it.

@@ -3,11 +3,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::{
-    super::{global::Global, output},
-    declared,
+use crate::{
+    cli::{client, global::Global, output},
+    providers::{Grants, Management, RoleNames},
 };
-use crate::providers::{Grants, Management, RoleNames};
 
 /// Print the SQL that gives a server's roles what migrations need, for psql
 ///
@@ -72,7 +71,7 @@ impl PrintGrants {
 
 /// The PostgreSQL names of all databases in the catalogue.
 async fn known_databases(global: &Global) -> anyhow::Result<Vec<String>> {
-    let found = declared(global, String::new()).await.context(
+    let found = client::databases(global, String::new()).await.context(
         "cannot ask the control plane for its databases; name them by --database DATNAME instead",
     )?;
     let mut datnames = Vec::new();

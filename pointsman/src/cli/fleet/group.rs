@@ -4,10 +4,10 @@ use clap::Subcommand;
 use pointsman_catalog::{GroupName, IdentityPattern};
 use pointsman_proto::v1::{self, AddGroupRequest, RemoveGroupRequest};
 
-use super::{listed, table};
+use super::table;
 use crate::cli::{
     client,
-    entitlement::Entitlement,
+    entitlement::{Entitlement, listed},
     global::Global,
     output::{self, Columns},
 };

@@ -1,7 +1,9 @@
 use pointsman_proto::v1::{Delivery, Node, NodeNack, NodeRecord};
 
-use super::listed;
-use crate::cli::output::{Columns, clock, ms};
+use crate::cli::{
+    entitlement::listed,
+    output::{Columns, clock, ms},
+};
 
 /// Everything about one sidecar.
 pub(super) fn text(record: &NodeRecord) -> String {

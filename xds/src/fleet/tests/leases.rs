@@ -99,7 +99,7 @@ async fn a_node_that_comes_back_holds_its_lease_again() {
     drop(server.member("m"));
     let mut again = server.member("m");
     again.answer(None);
-    tokio::time::sleep(2 * TERMS_OF_LEASE.closed).await;
+    sleep(2 * TERMS_OF_LEASE.closed).await;
     assert_eq!(server.lease("m").unwrap().ends, None);
     let found = server.now(sequence, Policy::AllRegistered).await;
     assert_eq!(outcomes(&found), [("m", "synced")]);

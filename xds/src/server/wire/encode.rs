@@ -5,7 +5,7 @@ use std::{borrow::Cow, io::Write as _};
 use bytes::Bytes;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-use super::Layout;
+use super::layout::Layout;
 use crate::{http2::Chunks, resource::absent, server::grpc, stream::Response};
 
 pub(super) fn response(response: &Response, layout: &Layout, control_plane: &[u8]) -> Chunks {

@@ -1,9 +1,8 @@
 //! The fields of requests that are used.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto>
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use super::truncated;
 use crate::stream::{DeltaRequest, Reply, SotwRequest};
 
 /// `DeltaDiscoveryRequest` without its node.
@@ -72,3 +71,15 @@ fn reply(nonce: String, error: Option<ErrorDetail>) -> Reply {
         error: error.map(|error| truncated(error.message)),
     }
 }
+
+/// A client's error message, cut to its bound.
+fn truncated(mut message: String) -> Arc<str> {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push('…');
+    }
+    message.into()
+}
+
+/// In bytes. Envoy writes a line or two per NACKed resource.
+const MAX_MESSAGE: usize = 4096;

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     fixture::{assignment, eds_cluster, opaque},
     node::{NodeDescription, NodeId},
+    resource::Resource,
     server::grpc,
 };
 
