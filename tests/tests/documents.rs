@@ -1,4 +1,5 @@
-//! The documents against the code: links and paths exist, commands parse, tables list what the code has.
+//! The documents against the code: links and paths exist, commands parse, tables list what the code has,
+//! and the timeline says what the steps say.
 
 #[path = "documents/commands.rs"]
 mod commands;
@@ -8,3 +9,5 @@ mod links;
 mod markdown;
 #[path = "documents/tables.rs"]
 mod tables;
+#[path = "documents/timeline.rs"]
+mod timeline;
