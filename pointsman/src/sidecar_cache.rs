@@ -20,14 +20,14 @@ mod kept;
 mod socket;
 mod upstream;
 
-use std::{io::Write as _, net::IpAddr, path::PathBuf, time::Duration};
+use std::{io::Write as _, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use pointsman_catalog::Endpoint;
 use pointsman_xds::ClientTls;
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
 use tracing::{error, info, warn};
@@ -96,7 +96,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     )?;
     out.flush()?;
     let mut cache = Cache {
-        file,
+        file: Arc::new(file),
         socket,
         keeper,
         said: None,
@@ -127,7 +127,7 @@ fn load(file: &CacheFile) -> anyhow::Result<Option<(kept::Kept, Moment)>> {
 }
 
 struct Cache {
-    file: CacheFile,
+    file: Arc<CacheFile>,
     socket: Socket,
     keeper: Keeper,
     /// The last verdict that the log has, as a line.
@@ -142,11 +142,12 @@ impl Cache {
             let retry = self.obey().await;
             let expires = self.keeper.expires_in(Moment::now());
             // A moment later, so that it is too old then.
-            let wait = retry.or(expires.map(|left| left + Duration::from_millis(1)));
+            let expired = expires.map(|left| left + Duration::from_millis(1));
+            let wait = retry.or(expired);
             tokio::select! {
                 news = heard.recv() => {
                     let news = news.context("the control plane is followed no more")?;
-                    self.hear(news, &mut heard)?;
+                    self.hear(news, &mut heard).await?;
                 }
                 () = sleep(wait.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)) => {}
                 reason = failed(&mut self.serving) => bail!("serving failed: {reason}"),
@@ -155,7 +156,7 @@ impl Cache {
     }
 
     /// Takes in what has been heard, all of it, and writes once.
-    fn hear(&mut self, news: News, more: &mut mpsc::Receiver<News>) -> anyhow::Result<()> {
+    async fn hear(&mut self, news: News, more: &mut mpsc::Receiver<News>) -> anyhow::Result<()> {
         let mut change = self.keeper.hear(news);
         while let Ok(news) = more.try_recv() {
             match self.keeper.hear(news) {
@@ -163,18 +164,18 @@ impl Cache {
                 newer @ (FileChange::Write | FileChange::Remove) => change = newer,
             }
         }
-        let done = tokio::task::block_in_place(|| match change {
-            FileChange::None => Ok(()),
-            FileChange::Remove => self.file.remove(),
-            FileChange::Write => match self.keeper.kept() {
-                None => Ok(()),
-                Some((kept, contact)) => self.file.write(&Contents {
-                    owner: self.file.owner().clone(),
-                    contact: contact.wall,
-                    kept: kept.as_ref().clone(),
-                }),
-            },
+        let contents = self.keeper.kept().map(|(kept, contact)| Contents {
+            owner: self.file.owner().clone(),
+            contact: contact.wall,
+            kept: kept.as_ref().clone(),
         });
+        let (file, wanted) = (Arc::clone(&self.file), change.clone());
+        let done = spawn_blocking(move || match (wanted, contents) {
+            (FileChange::Remove, _) => file.remove(),
+            (FileChange::Write, Some(contents)) => file.write(&contents),
+            (FileChange::Write | FileChange::None, _) => Ok(()),
+        })
+        .await?;
         match (done, change) {
             // What must not be served must not come back with the next process.
             (Err(failure), FileChange::Remove) => Err(failure.into()),

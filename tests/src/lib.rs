@@ -2,6 +2,7 @@
 
 pub mod bare;
 pub mod bench;
+pub mod cache;
 pub mod cloud;
 pub mod demo;
 pub mod fanout;

@@ -6,5 +6,7 @@ mod files;
 mod migrations;
 #[path = "bad_input/serving.rs"]
 mod serving;
+#[path = "bad_input/sidecar_cache.rs"]
+mod sidecar_cache;
 #[path = "bad_input/table.rs"]
 mod table;

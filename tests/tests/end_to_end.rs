@@ -1,8 +1,8 @@
 //! The whole system: the real program, real Envoys, real PostgreSQL, clients that verify every
 //! write, and what can happen to them.
 
-#[path = "end_to_end/cache_process.rs"]
-mod cache_process;
+#[path = "end_to_end/beside.rs"]
+mod beside;
 #[path = "end_to_end/crashes.rs"]
 mod crashes;
 #[path = "end_to_end/cut_off.rs"]

@@ -1,5 +1,7 @@
 //! Certificates decide: who is served, what exists for them, who commands.
 
+#[path = "identity/cache.rs"]
+mod cache;
 #[path = "identity/control_plane.rs"]
 mod control_plane;
 #[path = "identity/groups.rs"]

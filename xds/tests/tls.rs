@@ -6,6 +6,8 @@
 
 #[path = "tls/authority.rs"]
 mod authority;
+#[path = "tls/client.rs"]
+mod client;
 #[path = "envoy/control_plane.rs"]
 #[expect(dead_code, reason = "made for Envoy's tests, too")]
 mod control_plane;

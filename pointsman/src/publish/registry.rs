@@ -106,7 +106,7 @@ impl Registry {
         let listen = group
             .listen
             .or(candidate.listen)
-            .unwrap_or(IpAddr::from(Ipv4Addr::LOCALHOST));
+            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let is_known = listen == Ipv4Addr::LOCALHOST
             || group.listen.is_some()
             || entries.members.listen_on(&group.name, listen);

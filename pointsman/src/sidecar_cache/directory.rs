@@ -22,7 +22,7 @@ impl NodeDirectory for CacheDirectory {
         let said = node.metadata.get(LISTEN_METADATA);
         let said = said.and_then(|address| address.parse::<IpAddr>().ok());
         if said != Some(self.listen) {
-            let says = said.map_or("nothing".to_owned(), |address| address.to_string());
+            let says = said.map_or_else(|| "nothing".to_owned(), |address| address.to_string());
             let refusal = format!(
                 "the sidecar {} is not served: what is kept listens on {}, and its bootstrap says {says} \
                  (--listen of `sidecar bootstrap` and of `sidecar cache`)",

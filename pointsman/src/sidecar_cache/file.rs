@@ -153,7 +153,7 @@ impl CacheFile {
 
     fn sync_folder(&self) -> io::Result<()> {
         let folder = self.path.parent().filter(|folder| *folder != Path::new(""));
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
     }
 
     pub(super) fn owner(&self) -> &Owner {

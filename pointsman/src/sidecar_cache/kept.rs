@@ -143,6 +143,14 @@ impl fmt::Debug for Kept {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use envoy_types::pb::{
+        envoy::config::endpoint::v3::{
+            ClusterLoadAssignment, LocalityLbEndpoints, cluster_load_assignment::Policy,
+        },
+        google::protobuf::Duration,
+    };
+    use prost::Message as _;
+
     use super::*;
 
     pub(in crate::sidecar_cache) fn response(
@@ -194,6 +202,29 @@ pub(super) mod tests {
         let before = kept.clone();
         kept.apply(heartbeat).unwrap();
         assert_eq!(kept, before);
+    }
+
+    #[test]
+    fn of_a_hold_the_refusal_is_kept_that_it_ends_in() {
+        let refusing = ClusterLoadAssignment {
+            cluster_name: "writer.a".to_owned(),
+            ..ClusterLoadAssignment::default()
+        };
+        let held = ClusterLoadAssignment {
+            endpoints: vec![LocalityLbEndpoints::default()],
+            policy: Some(Policy {
+                endpoint_stale_after: Some(Duration::default()),
+                ..Policy::default()
+            }),
+            ..refusing.clone()
+        };
+        let mut kept = Kept::default();
+        let kind = ResourceType::Endpoints;
+        kept.apply(response(kind, &[("writer.a", &held.encode_to_vec())], &[]))
+            .unwrap();
+        let snapshot = kept.snapshot().unwrap();
+        let served = snapshot.set(kind).get("writer.a").unwrap();
+        assert_eq!(*served.body(), refusing.encode_to_vec());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 use pointsman_xds::{
     Fleet, Group, Limits, NoTelemetry, ServeError, SnapshotCache, SnapshotError, XdsServer,
 };
-use tokio::{net::UnixListener, task::JoinHandle};
+use tokio::{net::UnixListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{directory::CacheDirectory, kept::Kept};
@@ -33,7 +33,7 @@ pub(super) struct Serving {
     kept: Arc<Kept>,
     path: PathBuf,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), ServeError>>,
+    task: JoinSet<Result<(), ServeError>>,
 }
 
 /// Why a socket cannot be listened on.
@@ -93,10 +93,12 @@ impl Socket {
         );
         let listener = self.bind()?;
         let stop = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(server.serve_unix(listener, stop.clone()));
         Ok(Serving {
             kept,
             path: self.path.clone(),
-            task: tokio::spawn(server.serve_unix(listener, stop.clone())),
+            task,
             stop,
         })
     }
@@ -143,19 +145,19 @@ impl Serving {
     }
 
     /// Ends all streams, and listens no more: a sidecar goes back to its control plane.
-    pub(super) async fn end(self) {
+    pub(super) async fn end(mut self) {
         // First, so that nobody comes any more.
         fs::remove_file(&self.path).ok();
         self.stop.cancel();
-        self.task.await.ok();
+        self.task.join_next().await;
     }
 
     /// Resolves if it ends by itself, with the reason.
     pub(super) async fn failed(&mut self) -> String {
-        match (&mut self.task).await {
-            Ok(Ok(())) => "it has ended".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic.to_string(),
+        match self.task.join_next().await {
+            Some(Ok(Ok(()))) | None => "it has ended".to_owned(),
+            Some(Ok(Err(error))) => error.to_string(),
+            Some(Err(panic)) => panic.to_string(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Sidecars that start while the control plane cannot be reached.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pointsman_lab::{
     GateOptions, Lab, LabOptions,
     envoy::Envoy,
@@ -10,9 +10,9 @@ use pointsman_lab::{
 use tokio::time::Instant;
 
 use super::{
-    cache_process::{Beside, Cache},
+    beside::Beside,
     cut_off::nothing_is_left_behind,
-    support::{SOON, TestEnvironment, connect, options, tell},
+    support::{PROMOTION, SOON, TestEnvironment, connect, has_ended, options, tell},
 };
 
 /// The sidecar that has a cache.
@@ -57,8 +57,8 @@ async fn a_sidecar_that_starts_without_a_control_plane_serves_the_last_writer_an
 -> Result<()> {
     let mut env = TestEnvironment::ready(options(GateOptions::default())).await?;
     let beside = Beside::of(&env.lab, NUMBER, env.lab.control_plane.xds()).await?;
-    let cache = Cache::start(&env.lab, &beside, "1h").await?;
-    cache.keeps(env.source_port()).await?;
+    let cache = beside.cache(&env.lab, "1h").await?;
+    cache.keeps("orders", Some(env.source_port())).await?;
 
     // Nobody waits for a cache that is stuck, and nobody lists it.
     cache.freeze().await?;
@@ -71,7 +71,7 @@ async fn a_sidecar_that_starts_without_a_control_plane_serves_the_last_writer_an
         .collect();
     ensure!(nodes == ["sc0", "sc1"], "{fleet:#}");
     cache.thaw().await?;
-    cache.keeps(env.target_port()).await?;
+    cache.keeps("orders", Some(env.target_port())).await?;
 
     env.lab.control_plane.kill9().await?;
     env.lab.sidecars[usize::from(NUMBER)].kill().await?;
@@ -87,7 +87,7 @@ async fn a_sidecar_that_starts_without_a_control_plane_serves_the_last_writer_an
     env.proven().await?;
     env.roll_back().await?;
     ensure!(env.served_through_cache().await? == env.source_port());
-    cache.keeps(env.source_port()).await?;
+    cache.keeps("orders", Some(env.source_port())).await?;
     tell(&cache.log()?);
     env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     Ok(())
@@ -100,8 +100,8 @@ async fn a_sidecar_that_starts_from_a_cache_that_was_cut_off_writes_nothing_on_a
     let mut env = TestEnvironment::ready(options(GateOptions::default())).await?;
     let gate = Gate::start(env.lab.control_plane.xds()).await?;
     let beside = Beside::of(&env.lab, NUMBER, gate.address()).await?;
-    let cache = Cache::start(&env.lab, &beside, "1h").await?;
-    cache.keeps(env.source_port()).await?;
+    let cache = beside.cache(&env.lab, "1h").await?;
+    cache.keeps("orders", Some(env.source_port())).await?;
     gate.sever();
     env.switch().await?;
 
@@ -140,8 +140,9 @@ async fn beyond_its_age_a_cache_serves_nobody() -> Result<()> {
     };
     let mut lab = Lab::start(lab).await?;
     let beside = Beside::of(&lab, NUMBER, lab.control_plane.xds()).await?;
-    let cache = Cache::start(&lab, &beside, "1h").await?;
-    cache.keeps(lab.pair.source.address().port().into()).await?;
+    let cache = beside.cache(&lab, "1h").await?;
+    let port = lab.pair.source.address().port().into();
+    cache.keeps("orders", Some(port)).await?;
     lab.control_plane.kill9().await?;
     lab.sidecars[usize::from(NUMBER)].kill().await?;
 
@@ -152,7 +153,7 @@ async fn beyond_its_age_a_cache_serves_nobody() -> Result<()> {
 
     // The age is that of what is kept, and not that of the process.
     cache.kill().await?;
-    let cache = Cache::start(&lab, &beside, "5s").await?;
+    let cache = beside.cache(&lab, "5s").await?;
     cache.says("longer than --max-age").await?;
     let late = beside.start(&lab).await?;
     let deadline = Instant::now() + SOON;
@@ -172,5 +173,61 @@ async fn beyond_its_age_a_cache_serves_nobody() -> Result<()> {
     lab.control_plane.restart().await?;
     is_up(&lab, &late).await?;
     cache.says("the control plane serves").await?;
+    Ok(())
+}
+
+/// What is kept of a hold is a refusal: nobody is parked whom nobody would release.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_starts_from_a_cache_after_a_hold_began_refuses_and_parks_nobody()
+-> Result<()> {
+    let patient = LabOptions {
+        settings: "[hold]\nbudget_ms = 20000\n[switch]\npromote_ms = 20000\n".to_owned(),
+        ..options(GateOptions {
+            target_control: true,
+            ..GateOptions::default()
+        })
+    };
+    let mut env = TestEnvironment::ready(patient).await?;
+    let beside = Beside::of(&env.lab, NUMBER, env.lab.control_plane.xds()).await?;
+    let cache = beside.cache(&env.lab, "1h").await?;
+    cache.keeps("orders", Some(env.source_port())).await?;
+    let caught = env.target_gate()?.hold_at(PROMOTION);
+    let switch = env.switch_until(caught).await?;
+    cache.keeps("orders", None).await?;
+    env.lab.control_plane.kill9().await?;
+    drop(switch);
+    env.lab.sidecars[usize::from(NUMBER)].kill().await?;
+
+    let sidecar = beside.start(&env.lab).await?;
+    is_up(&env.lab, &sidecar).await?;
+    let refusal = env.newcomer().await?.err().context("somebody was let in")?;
+    tell(&format!(
+        "through the sidecar that started in the hold: {refusal}"
+    ));
+    ensure!(refusal.sqlstate.is_none(), "a server was asked: {refusal}");
+    // Each try of a client that is parked is a failed connection.
+    let tried = "cluster.writer/orders.upstream_cx_connect_fail";
+    ensure!(
+        sidecar.stat(tried).await?.unwrap_or_default() == 0,
+        "it was parked"
+    );
+
+    // The next control plane brings the switch to its end, and the sidecar hears of it.
+    env.target_gate()?.release();
+    env.lab.control_plane.restart().await?;
+    let settled = env.until("the switch has ended", has_ended).await?;
+    let server = match settled["state"].as_str() {
+        Some("baking") => &env.lab.pair.target,
+        Some("undone") => &env.lab.pair.source,
+        other => bail!("{other:?}: {settled:#}"),
+    };
+    let ended = env.now();
+    env.served_by(server, ended).await?;
+    let baking = settled["state"] == "baking";
+    env.nothing_is_lost_on(|lab| match baking {
+        true => &lab.pair.target,
+        false => &lab.pair.source,
+    })
+    .await?;
     Ok(())
 }

@@ -4,7 +4,9 @@ mod verifier;
 
 use std::{fmt, io, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, client::Resumption, pki_types::ServerName};
+use rustls::{
+    CertificateError, ClientConfig, Error, OtherError, client::Resumption, pki_types::ServerName,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -72,7 +74,7 @@ impl ClientTls {
         timeout(Self::HANDSHAKE, connector.connect(unnamed, io))
             .await
             .map_err(|_| ConnectError::TimedOut)?
-            .map_err(ConnectError::Failed)
+            .map_err(ConnectError::from_handshake)
     }
 
     async fn config(&self) -> Result<ClientConfig, TlsError> {
@@ -116,7 +118,20 @@ pub enum ConnectError {
     Files(#[from] TlsError),
     #[error("the server did not end its handshake within {} s", ClientTls::HANDSHAKE.as_secs())]
     TimedOut,
-    /// One end did not accept the other.
+    /// It shows a certificate of somebody else.
+    #[error("the server is not the one that is expected: {0}")]
+    WrongServer(String),
+    /// The server violated TLS, disconnected, or showed a certificate that nobody trusts.
     #[error("the TLS handshake failed: {0}")]
     Failed(io::Error),
+}
+
+impl ConnectError {
+    fn from_handshake(error: io::Error) -> Self {
+        let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
+        if let Some(Error::InvalidCertificate(CertificateError::Other(OtherError(wrong)))) = cause {
+            return Self::WrongServer(wrong.to_string());
+        }
+        Self::Failed(error)
+    }
 }
