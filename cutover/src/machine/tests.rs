@@ -5,6 +5,7 @@ use super::*;
 mod carried;
 mod effects;
 mod promoting;
+mod steps;
 mod table;
 
 const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];

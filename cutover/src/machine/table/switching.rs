@@ -63,14 +63,10 @@ fn after(direction: Direction, step: Step) -> S {
 /// The promotion's own step sends nothing: a request may have been sent before an operator chose
 /// to try again.
 fn managed(direction: Direction, step: Step) -> Option<S> {
-    let stage = match (direction, step) {
-        (Direction::Forward, Step::Prove) => PromotionStage::Requesting,
-        (Direction::Forward, Step::Promote) => PromotionStage::UnderWay,
-        (
-            Direction::Forward,
-            Step::Prepare | Step::Hold | Step::Fence | Step::CatchUp | Step::Prime | Step::Flip,
-        )
-        | (Direction::Reverse, _) => return None,
+    let stage = match direction {
+        Direction::Forward if step == Step::Prove => PromotionStage::Requesting,
+        Direction::Forward if step == Step::Promote => PromotionStage::UnderWay,
+        Direction::Forward | Direction::Reverse => return None,
     };
     Some(S::Promoting { stage })
 }

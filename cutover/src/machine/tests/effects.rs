@@ -1,6 +1,6 @@
 //! What the driver is told to do about an event.
 
-use super::*;
+use super::{steps::STEPS, *};
 use crate::machine::Effect as F;
 
 fn effects(state: State, event: Event) -> Vec<F> {
@@ -38,14 +38,8 @@ fn a_switch_that_begins_forgets_the_former_attempt_and_its_sessions() {
 #[test]
 fn an_intent_on_which_recovery_does_not_depend_is_written_with_the_next_one() {
     for direction in DIRECTIONS {
-        for pair in Step::ALL.windows(2) {
-            let [done, next] = [pair[0], pair[1]];
-            let durability = match next {
-                Step::CatchUp | Step::Prove | Step::Prime => Durability::WithTheNext,
-                Step::Prepare | Step::Hold | Step::Fence | Step::Promote | Step::Flip => {
-                    Durability::Now
-                }
-            };
+        for pair in STEPS.windows(2) {
+            let [(done, ..), (next, _, durability)] = [pair[0], pair[1]];
             assert_eq!(
                 effects(switching(direction, done), Event::Done),
                 [F::Journal {
@@ -59,7 +53,7 @@ fn an_intent_on_which_recovery_does_not_depend_is_written_with_the_next_one() {
 }
 
 #[test]
-fn every_change_but_the_three_deferred_ones_is_durable() {
+fn every_change_but_the_deferred_ones_is_durable() {
     for state in every_state() {
         for event in Event::ALL {
             let Ok(transition) = machine(state).apply(event, NOW) else {
@@ -78,13 +72,10 @@ fn every_change_but_the_three_deferred_ones_is_durable() {
                 | F::ReleaseLease => None,
             });
             if durability != Some(Durability::Now) && next != state {
-                let deferred = matches!(
-                    next,
-                    State::Switching {
-                        step: Step::CatchUp | Step::Prove | Step::Prime,
-                        ..
-                    }
-                );
+                let deferred = STEPS.iter().any(|&(deferred, _, durability)| {
+                    durability == Durability::WithTheNext
+                        && matches!(next, State::Switching { step, .. } if step == deferred)
+                });
                 assert!(deferred && event == Event::Done, "{event:?} in {state:?}");
             }
         }

@@ -1,6 +1,9 @@
 //! The whole table, one row a state. Every event that a row does not name is not possible.
 
-use super::*;
+use super::{
+    steps::{Part, part},
+    *,
+};
 use crate::machine::{Event as E, PromotionStage as Stage, State as S, StreamState as Stream};
 
 #[test]
@@ -83,51 +86,41 @@ fn row(state: S) -> Vec<(E, S)> {
 }
 
 fn switching_row(direction: Direction, step: Step) -> Vec<(E, S)> {
-    use {Direction as D, Step as P};
+    use {Direction as D, Part as P};
     let here = switching(direction, step);
     let undoing = S::Undoing { direction, step };
     let stuck = S::NeedsOperator { direction, step };
-    let next = match (direction, step) {
-        (_, P::Prepare) => switching(direction, P::Hold),
-        (_, P::Hold) => switching(direction, P::Fence),
-        (_, P::Fence) => switching(direction, P::CatchUp),
-        (_, P::CatchUp) => switching(direction, P::Prove),
-        (_, P::Prove) => switching(direction, P::Promote),
-        (_, P::Promote) => switching(direction, P::Prime),
-        (_, P::Prime) => switching(direction, P::Flip),
-        (D::Forward, P::Flip) => baking(Stream::Arming),
-        (D::Reverse, P::Flip) => S::RolledBack,
+    let next = match (step.next(), direction) {
+        (Some(next), direction) => switching(direction, next),
+        (None, D::Forward) => baking(Stream::Arming),
+        (None, D::Reverse) => S::RolledBack,
     };
     let mut row = vec![
         (E::Done, next),
         (E::Unprovable, stuck),
         (E::ReverseStreamBroke, stuck),
     ];
-    match (direction, step) {
-        (D::Forward, P::Prove) => row.push((E::DoneManaged, promoting(Stage::Requesting))),
-        (D::Forward, P::Promote) => row.push((E::DoneManaged, promoting(Stage::UnderWay))),
-        (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prime | P::Flip)
-        | (D::Reverse, _) => {}
+    if (direction, step) == (D::Forward, Step::Prove) {
+        row.push((E::DoneManaged, promoting(Stage::Requesting)));
     }
-    row.extend(match (direction, step) {
-        (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove)
-        | (
-            D::Reverse,
-            P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove | P::Promote | P::Prime,
-        ) => vec![
+    if (direction, step) == (D::Forward, Step::Promote) {
+        row.push((E::DoneManaged, promoting(Stage::UnderWay)));
+    }
+    row.extend(match (direction, part(step)) {
+        (D::Forward, P::Undoable) | (D::Reverse, P::Undoable | P::Promotes) => vec![
             (E::AbortRequested, undoing),
             (E::Failed, undoing),
             (E::Unanswered, undoing),
             (E::Restarted, undoing),
             (E::FailedTargetUnwritten, stuck),
         ],
-        (D::Forward, P::Promote | P::Prime) => vec![
+        (D::Forward, P::Promotes) => vec![
             (E::Failed, stuck),
             (E::Unanswered, here),
             (E::Restarted, here),
             (E::FailedTargetUnwritten, undoing),
         ],
-        (D::Forward | D::Reverse, P::Flip) => vec![
+        (D::Forward | D::Reverse, P::Opens) => vec![
             (E::Failed, stuck),
             (E::Unanswered, here),
             (E::Restarted, here),
@@ -180,7 +173,7 @@ fn promoting_row(stage: Stage) -> Vec<(E, S)> {
 }
 
 fn undoing_row(direction: Direction, step: Step) -> Vec<(E, S)> {
-    use {Direction as D, Step as P};
+    use {Direction as D, Part as P};
     let here = S::Undoing { direction, step };
     let stuck = S::NeedsOperator { direction, step };
     let mut row = vec![
@@ -191,11 +184,11 @@ fn undoing_row(direction: Direction, step: Step) -> Vec<(E, S)> {
         (E::Unanswered, here),
         (E::Restarted, here),
     ];
-    row.extend(match (direction, step) {
-        (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove) => {
+    row.extend(match (direction, part(step)) {
+        (D::Forward, P::Undoable) => {
             vec![(E::Done, S::Undone), (E::DoneReadersMoved, S::Undone)]
         }
-        (D::Forward, P::Promote | P::Prime | P::Flip) => vec![
+        (D::Forward, P::Promotes | P::Opens) => vec![
             (E::Done, S::RolledBack),
             (E::DoneReadersMoved, S::RolledBack),
         ],
@@ -246,27 +239,24 @@ fn baking_row(stream: Stream) -> Vec<(E, S)> {
 }
 
 fn needs_operator_row(direction: Direction, step: Step) -> Vec<(E, S)> {
-    use {Direction as D, Step as P};
+    use {Direction as D, Part as P};
     let undoing = S::Undoing { direction, step };
     let again = switching(direction, step);
     let mut row = vec![(E::Restarted, S::NeedsOperator { direction, step })];
-    row.extend(match (direction, step) {
-        (D::Forward, P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove) => vec![
+    row.extend(match (direction, part(step)) {
+        (D::Forward, P::Undoable) => vec![
             (E::RetryChosen, undoing),
             (E::OpenSourceChosen, undoing),
             (E::OpenSourceWithoutTargetChosen, undoing),
         ],
-        (D::Forward, P::Promote | P::Prime | P::Flip) => vec![
+        (D::Forward, P::Promotes | P::Opens) => vec![
             (E::RetryChosen, again),
             (E::RetryWithoutSourceChosen, again),
             (E::OpenSourceChosen, undoing),
             (E::OpenSourceWithoutTargetChosen, undoing),
         ],
-        (
-            D::Reverse,
-            P::Prepare | P::Hold | P::Fence | P::CatchUp | P::Prove | P::Promote | P::Prime,
-        ) => vec![(E::RetryChosen, undoing)],
-        (D::Reverse, P::Flip) => vec![(E::RetryChosen, again)],
+        (D::Reverse, P::Undoable | P::Promotes) => vec![(E::RetryChosen, undoing)],
+        (D::Reverse, P::Opens) => vec![(E::RetryChosen, again)],
     });
     row
 }
