@@ -14,12 +14,17 @@ use crate::{
     telemetry::SessionTracker,
 };
 
-pub(crate) use connect_failures::ConnectFailureSettings;
-use connect_failures::ConnectFailures;
-pub(crate) use write_probe::ProbeSettings;
-use write_probe::WriteProbe;
+use connect_failures::{ConnectFailureSettings, ConnectFailures};
+use write_probe::{ProbeSettings, WriteProbe};
 
-/// What alarm sources may look at, and when they fire.
+/// When alarms fire: what an operator can set of each source.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct AlarmSettings {
+    pub(crate) probe: ProbeSettings,
+    pub(crate) connect_failures: ConnectFailureSettings,
+}
+
+/// What alarm sources may look at, and their settings.
 #[derive(Debug)]
 pub(crate) struct AlarmContext {
     pub(crate) catalog: Arc<Catalog>,
@@ -28,8 +33,7 @@ pub(crate) struct AlarmContext {
     pub(crate) addresses: Arc<AddressBook>,
     pub(crate) tracker: Arc<SessionTracker>,
     pub(crate) providers: Providers,
-    pub(crate) probe: ProbeSettings,
-    pub(crate) connect_failures: ConnectFailureSettings,
+    pub(crate) settings: AlarmSettings,
 }
 
 /// Every alarm source.
@@ -39,14 +43,14 @@ pub(crate) fn all(context: AlarmContext) -> Vec<Arc<dyn AlarmSource>> {
         Arc::clone(&context.clock),
         Arc::clone(&context.view),
         context.providers,
-        context.probe,
+        context.settings.probe,
     );
     let connect_failures = ConnectFailures {
         clock: context.clock,
         view: context.view,
         addresses: context.addresses,
         tracker: context.tracker,
-        settings: context.connect_failures,
+        settings: context.settings.connect_failures,
     };
     vec![Arc::new(write_probe), Arc::new(connect_failures)]
 }

@@ -7,17 +7,13 @@ use std::{fmt, ops::RangeInclusive, path::Path, time::Duration};
 use anyhow::{Context as _, anyhow};
 use toml::de::{DeTable, DeValue};
 
-use crate::{
-    alarms::{ConnectFailureSettings, ProbeSettings},
-    providers::SecretSources,
-};
+use crate::{alarms::AlarmSettings, providers::SecretSources};
 
 /// What an operator can set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) engine: pointsman_cutover::Settings,
-    pub(crate) probe: ProbeSettings,
-    pub(crate) connect_failures: ConnectFailureSettings,
+    pub(crate) alarms: AlarmSettings,
     /// What connection strings may name.
     pub(crate) secrets: SecretSources,
 }
@@ -202,7 +198,7 @@ const FIELDS: &[Field] = &[
         name: "interval_ms",
         about: "between two write probes of a database, in milliseconds",
         range: 20..=60_000,
-        apply: |settings, number| settings.probe.interval = ms(number),
+        apply: |settings, number| settings.alarms.probe.interval = ms(number),
     },
     Field {
         section: "alarm",
@@ -210,7 +206,7 @@ const FIELDS: &[Field] = &[
         about: "consecutive failed write probes that raise the alarm",
         range: 1..=1_000,
         apply: |settings, number| {
-            settings.probe.failures = u32::try_from(number).unwrap_or(u32::MAX);
+            settings.alarms.probe.failures = u32::try_from(number).unwrap_or(u32::MAX);
         },
     },
     Field {
@@ -218,7 +214,7 @@ const FIELDS: &[Field] = &[
         name: "timeout_ms",
         about: "how long one write probe may take, in milliseconds",
         range: 50..=60_000,
-        apply: |settings, number| settings.probe.timeout = ms(number),
+        apply: |settings, number| settings.alarms.probe.timeout = ms(number),
     },
     Field {
         section: "alarm",
@@ -226,7 +222,7 @@ const FIELDS: &[Field] = &[
         about: "failed connects in a second from which a sidecar counts as failing",
         range: 1..=100_000,
         apply: |settings, number| {
-            settings.connect_failures.per_second = u32::try_from(number).unwrap_or(u32::MAX);
+            settings.alarms.connect_failures.per_second = u32::try_from(number).unwrap_or(u32::MAX);
         },
     },
     Field {
@@ -235,7 +231,7 @@ const FIELDS: &[Field] = &[
         about: "how many of the sidecars must fail at once to raise the alarm, in percent",
         range: 1..=100,
         apply: |settings, number| {
-            settings.connect_failures.percent = u32::try_from(number).unwrap_or(u32::MAX);
+            settings.alarms.connect_failures.percent = u32::try_from(number).unwrap_or(u32::MAX);
         },
     },
     Field {
@@ -243,7 +239,7 @@ const FIELDS: &[Field] = &[
         name: "failing_ms",
         about: "how long they must fail without a pause, in milliseconds",
         range: 1_000..=600_000,
-        apply: |settings, number| settings.connect_failures.lasting = ms(number),
+        apply: |settings, number| settings.alarms.connect_failures.lasting = ms(number),
     },
 ];
 
@@ -277,10 +273,10 @@ mod tests {
         assert_eq!(settings.engine.barrier_deadline, ms(1500));
         assert_eq!(settings.engine.catch_up, Some(ms(2500)));
         assert_eq!(settings.engine.promote, Some(ms(4000)));
-        assert_eq!(settings.probe.interval, ms(100));
-        assert_eq!(settings.probe.failures, 5);
-        assert_eq!(settings.probe.timeout, ms(700));
-        let sidecars = settings.connect_failures;
+        assert_eq!(settings.alarms.probe.interval, ms(100));
+        assert_eq!(settings.alarms.probe.failures, 5);
+        assert_eq!(settings.alarms.probe.timeout, ms(700));
+        let sidecars = settings.alarms.connect_failures;
         assert_eq!((sidecars.per_second, sidecars.percent), (9, 50));
         assert_eq!(sidecars.lasting, ms(7000));
     }

@@ -61,8 +61,7 @@ impl ControlPlane {
             addresses: Arc::clone(&publishing.addresses),
             tracker: Arc::clone(&tracker),
             providers: providers.clone(),
-            probe: settings.probe,
-            connect_failures: settings.connect_failures,
+            settings: settings.alarms,
         });
         let evidence = TelemetryEvidence {
             clock: Arc::clone(&clock),
