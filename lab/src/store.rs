@@ -62,6 +62,8 @@ struct State {
     /// Delayed commits that were not released yet.
     held: BTreeSet<u64>,
     stopped: bool,
+    /// So many of the next reads fail.
+    failing_reads: u32,
 }
 
 impl FaultInjectingStore {
@@ -80,6 +82,31 @@ impl FaultInjectingStore {
         self.state.send_modify(|state| {
             state.faults.insert(number, fault);
         });
+    }
+
+    /// Makes the next `count` reads fail.
+    pub fn fail_reads(&self, count: u32) {
+        self.state.send_modify(|state| state.failing_reads = count);
+    }
+
+    /// How many reads are still to fail.
+    #[must_use]
+    pub fn reads_to_fail(&self) -> u32 {
+        self.state.borrow().failing_reads
+    }
+
+    /// Takes one of the failures that reads were told to have.
+    fn read_fault(&self) -> Result<(), StoreError> {
+        let mut fails = false;
+        self.state.send_if_modified(|state| {
+            fails = state.failing_reads > 0;
+            state.failing_reads = state.failing_reads.saturating_sub(1);
+            fails
+        });
+        if fails {
+            return Err(StoreError::Unavailable("injected at a read".into()));
+        }
+        Ok(())
     }
 
     /// Lets the delayed commit `number` happen.
@@ -212,10 +239,12 @@ impl State {
 #[async_trait]
 impl Store for FaultInjectingStore {
     async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
+        self.read_fault()?;
         self.unless_stopped(self.inner.get(key)).await
     }
 
     async fn range(&self, prefix: &str) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        self.read_fault()?;
         self.unless_stopped(self.inner.range(prefix)).await
     }
 

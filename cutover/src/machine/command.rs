@@ -39,6 +39,7 @@ impl Command {
     /// How long it may take.
     pub fn budget(self) -> Budget {
         match self {
+            Self::Step(_, Step::Prepare) => Budget::Unhurried,
             Self::Step(direction, step) => {
                 if step > Step::Hold && step.can_be_undone(direction) {
                     Budget::InsideHold
@@ -77,11 +78,11 @@ impl Command {
 
 impl Budget {
     /// The time that is left, where `hold_left` is what is left of the hold, if there is one.
-    /// `promote` is how long a guarded promotion of the target may take.
+    /// `waits` is how long both servers together may take for all that they are asked.
     pub fn length(
         self,
         settings: &Settings,
-        promote: Duration,
+        waits: Duration,
         hold_left: Option<Duration>,
     ) -> Duration {
         match self {
@@ -89,12 +90,13 @@ impl Budget {
                 .unwrap_or(settings.hold_budget)
                 .saturating_sub(settings.hold_budget / 4)
                 .max(SHORTEST_STEP),
-            Self::Step => promote + settings.hold_budget,
-            Self::Unhurried => LONGEST_COMMAND,
+            Self::Step => waits + settings.hold_budget,
+            Self::Unhurried => LONGEST_COMMAND.max(waits * 2),
         }
     }
 }
 
 const SHORTEST_STEP: Duration = Duration::from_millis(200);
-/// Each wait inside these commands has a deadline of its own; this one is for bugs.
+/// Each wait inside these commands has a deadline of its own; this one is for bugs, where the
+/// servers' own waits are shorter.
 const LONGEST_COMMAND: Duration = Duration::from_secs(120);

@@ -77,7 +77,8 @@ async fn prove(
     let value = i64::try_from(run.clock().now().0).unwrap_or(i64::MAX);
     let mut proofs = Vec::with_capacity(moving.len());
     for datname in &moving {
-        proofs.push(prove_one(run.clock(), both, datname, value));
+        let catch_up = run.budgets.source.catch_up;
+        proofs.push(prove_one(run.clock(), both, datname, value, catch_up));
     }
     try_join_all(proofs).await?;
     let progress = both
@@ -179,8 +180,10 @@ async fn prove_one(
     both: &Both,
     datname: &str,
     value: i64,
+    catch_up: Duration,
 ) -> Result<(), Failure> {
-    let deadline = clock.deadline(ARRIVAL);
+    let wait = RESTART + catch_up;
+    let deadline = clock.deadline(wait);
     both.target
         .probe_table()?
         .write_probe(datname, value)
@@ -190,7 +193,7 @@ async fn prove_one(
             return Err(Failure::from(ProviderError::TimedOut {
                 server: both.source.name().clone(),
                 what: format!("the reverse stream's first row in {datname}"),
-                waited: ARRIVAL,
+                waited: wait,
                 found: "it has not arrived".to_owned(),
             }));
         }
@@ -233,7 +236,7 @@ pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Fai
 
 /// An apply worker starts within milliseconds; one that failed is restarted after
 /// `wal_retrieve_retry_interval`, 5 s by default.
-const ARRIVAL: Duration = Duration::from_secs(8);
+const RESTART: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 /// More names make no message clearer.
 const SHOWN: usize = 3;

@@ -30,7 +30,6 @@ use lag::await_small_lag;
 
 /// `start`: the source gets what a switch needs, and the target has replayed it.
 pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let moving = run.migration.moving();
     let both = run.both().await?;
     expect_roles(&both)?;
     let outlook = expect_promotion(run, &both.target).await?;
@@ -39,27 +38,28 @@ pub(super) async fn set_up(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let system_identifier = source.system_identifier.clone();
     let (catalog, name) = (&run.ports.catalog, &run.migration.name);
     lease::acquire(catalog, &system_identifier, name).await?;
-    let made = make(&both, &moving, &source, &target).await;
+    let made = make(run, &both, &source, &target).await;
     let made = with_learned(made, Learned::LeaseTaken { system_identifier });
     with_learned(made, Learned::Outlook(outlook))
 }
 
 /// Makes what a switch needs, and waits until the target has it too.
 async fn make(
+    run: &Run<'_>,
     both: &Both,
-    moving: &[String],
     source: &Observation,
     target: &Observation,
 ) -> Result<Proof, Failure> {
-    both.source.sessions()?.open_databases(moving).await?;
-    let exempt = both.source.preparation()?.prepare(moving).await?;
+    let moving = run.migration.moving();
+    both.source.sessions()?.open_databases(&moving).await?;
+    let exempt = both.source.preparation()?.prepare(&moving).await?;
     let made = both.source.observe().await?.position;
     let replay = both
         .target
         .replication()?
-        .await_replay(made, SET_UP_REPLAY)
+        .await_replay(made, run.budgets.target.catch_up * SET_UP_PATIENCE)
         .await?;
-    both.target.sessions()?.open_databases(moving).await?;
+    both.target.sessions()?.open_databases(&moving).await?;
     let proof = Proof::new(
         "publication, probe table and fence table are on both servers",
         json!({
@@ -270,6 +270,5 @@ fn incomplete(membership: &Membership) -> Option<String> {
     Some(format!("sidecar {node} is not in step: {reason}"))
 }
 
-/// A standby that has not replayed some kilobytes within this time is not close enough
-/// to switch to.
-const SET_UP_REPLAY: Duration = Duration::from_secs(10);
+/// Nobody waits for the set-up: a standby gets this many times what it has in a switch.
+const SET_UP_PATIENCE: u32 = 3;

@@ -288,3 +288,26 @@ async fn a_rollback_to_a_silent_source_is_refused_and_the_target_serves_on() -> 
     ensure!(rows(&env.pair.source, 1).await? == 1);
     Ok(())
 }
+
+/// Behind the point of no return both servers are closed: a store that fails for a moment is
+/// tried again, as a server would be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_behind_the_promotion_is_tried_again() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    write(&env.pair.source, 1, 1).await?;
+    let caught = env.target_gate.hold_at("THEN pg_promote");
+    let switch = env.begin_switch();
+    caught.within(SOON).await?;
+    env.store().fail_reads(3);
+    env.target_gate.release();
+    let status = switch.await??;
+    ensure!(
+        matches!(status.migration.state(), State::Baking { .. }),
+        "{}",
+        story(&status)
+    );
+    ensure!(env.store().reads_to_fail() == 0, "too few reads failed");
+    ensure!(rows(&env.pair.target, 1).await? == 1);
+    write(&env.pair.target, 1, 2).await
+}

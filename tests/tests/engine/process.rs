@@ -23,6 +23,7 @@ use pointsman_cutover::{
     },
     providers::postgres::{self, PostgresProvider, SecretSources},
 };
+use pointsman_lab::store::FaultInjectingStore;
 use tokio::{
     runtime::{Builder, Runtime},
     time::sleep,
@@ -135,6 +136,7 @@ pub(crate) struct Process {
     pub(crate) runtime: Runtime,
     pub(crate) engine: Arc<Engine>,
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) store: Arc<FaultInjectingStore>,
     pub(crate) fleet: Arc<Acknowledging>,
     pub(crate) evidence: Arc<Reporting>,
     pub(crate) unpromotable_target: Arc<UnpromotableTarget>,
@@ -146,7 +148,8 @@ impl Process {
         settings: Settings,
         api: PromotionApi,
     ) -> Result<Self> {
-        let catalog = Arc::new(Catalog::new(Arc::new(store)));
+        let store = Arc::new(FaultInjectingStore::new(Arc::new(store)));
+        let catalog = Arc::new(Catalog::new(store.clone()));
         let fleet = Arc::new(Acknowledging {
             catalog: Arc::clone(&catalog),
             published: AtomicU64::default(),
@@ -176,6 +179,7 @@ impl Process {
                 .build()?,
             engine: Engine::new(ports, settings),
             catalog,
+            store,
             fleet,
             evidence,
             unpromotable_target,

@@ -14,6 +14,7 @@ use pointsman_lab::{
     gate::{Caught, Gate},
     postgres::{Hosting, PairOptions, PostgresPair, PostgresServer, Ways},
     scratch::Scratch,
+    store::FaultInjectingStore,
 };
 use tokio::{
     task::{JoinHandle, spawn_blocking},
@@ -98,6 +99,10 @@ impl TestEnvironment {
 
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.process().catalog
+    }
+
+    pub(crate) fn store(&self) -> &FaultInjectingStore {
+        &self.process().store
     }
 
     pub(crate) fn unpromotable_target(&self) -> &UnpromotableTarget {

@@ -4,7 +4,7 @@ use crate::{
     Settings,
     machine::Command,
     migration::Migration,
-    ports::{Clock, Ports},
+    ports::{Budgets, Clock, Ports},
     steps::{self, BudgetsOfPair, Failure, Problem, Proof, Run, Sessions, StreamHealth},
 };
 
@@ -54,8 +54,8 @@ impl CommandRunner {
             .hold_until()
             .map(|until| until.since(clock.now()));
         let budgets = self.budgets(migration).await?;
-        let promote = budgets.target.promote;
-        let budget = command.budget().length(&self.settings, promote, hold_left);
+        let waits = budgets.source.all() + budgets.target.all();
+        let budget = command.budget().length(&self.settings, waits, hold_left);
         let mut run = self.step_run(migration, budgets);
         let outcome = clock.timeout(budget, steps::perform(&mut run, command));
         outcome.await.unwrap_or_else(|_elapsed| {
@@ -84,9 +84,11 @@ impl CommandRunner {
 
     /// How long a server that does not answer past the point of no return is tried again.
     pub(super) async fn patience(&self, migration: &Migration) -> Duration {
-        let budgets = self.budgets(migration).await;
-        // Without the catalogue every try fails as well.
-        budgets.map_or(Duration::ZERO, |budgets| budgets.target.promote)
+        // A store that does not answer is tried again like a server.
+        match self.budgets(migration).await {
+            Ok(budgets) => budgets.target.promote,
+            Err(_unread) => Budgets::BY_SQL.or_as_set(&self.settings).promote,
+        }
     }
 
     /// How long the migration's servers may take for what they are asked.

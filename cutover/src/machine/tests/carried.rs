@@ -234,6 +234,8 @@ fn only_steps_behind_a_hold_that_can_be_undone_must_fit_into_it() {
             let inside = step > Step::Hold && step < Step::point_of_no_return(direction);
             let expected = if inside {
                 Budget::InsideHold
+            } else if step == Step::Prepare {
+                Budget::Unhurried
             } else {
                 Budget::Step
             };

@@ -26,6 +26,17 @@ impl Budgets {
         promote: Duration::from_secs(5),
     };
 
+    /// All of its waits, one after the other.
+    pub fn all(self) -> Duration {
+        let Self {
+            attach,
+            end_sessions,
+            catch_up,
+            promote,
+        } = self;
+        [attach, end_sessions, catch_up, promote].iter().sum()
+    }
+
     /// These, but for what an operator has set.
     #[must_use]
     pub fn or_as_set(self, settings: &Settings) -> Self {
