@@ -145,6 +145,17 @@ fn applied(marker: Lsn, progress: &[SlotProgress], left_out: &[String]) -> Proof
     }
 }
 
+/// Whether the reverse stream brings the source everything up to `marker` in time.
+pub(super) async fn delivers(
+    run: &Run<'_>,
+    target: &ControlledServer,
+    marker: Lsn,
+) -> Result<bool, Failure> {
+    let stream = run.migration.facts.stream()?;
+    let progress = await_delivery(run, target, stream, marker).await?;
+    Ok(delivered(stream, &progress, marker))
+}
+
 /// Waits until every slot has delivered up to `marker`, as long as that can still happen.
 async fn await_delivery(
     run: &Run<'_>,

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{BudgetsOfPair, Failure, Proof, Run, catch_up, fence, readiness, sessions::Both};
 use crate::{
     machine::{Assertion, Direction, FenceProof, PromotionDeadline, Side},
-    migration::{Learned, Migration, MissingFact, NotProven},
+    migration::{FencedTarget, Learned, Migration, MissingFact, NotProven},
     ports::{
         ControlledServer, Exempt, FenceRecord, FenceToken, Finding, Look, Marker, ProofMethod,
         ReverseSlot, Strangers, WriteProof,
@@ -115,21 +115,37 @@ async fn unwritten_source(
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let end = run.budgets.target.end_sessions;
     let facts = &run.migration.facts;
-    let marker = facts.marker(Direction::Reverse)?;
+    let mut marker = facts.marker(Direction::Reverse)?.clone();
     let slots = &facts.stream()?.slots;
     let record = full_record(run.migration, Side::Target)?;
     let target = run.target().await?;
-    let checked = check(&target, &record, slots, &marker.look, facts.exempt()).await?;
-    match checked.proof() {
-        Ok(proof) => Ok(Proof::new(
-            nobody_wrote(&target, &proof),
-            json!({ "marker": marker.lsn, "proof": evidence(&proof) }),
-        )),
-        Err(broken) => {
-            target.sessions()?.end_sessions(slots, end).await?;
-            Err(Failure::condition(broken))
+    let mut new_markers = 0;
+    let proof = loop {
+        let checked = check(&target, &record, slots, &marker.look, facts.exempt()).await?;
+        let broken = match checked.proof() {
+            Ok(proof) => break proof,
+            Err(broken) => broken,
+        };
+        target.sessions()?.end_sessions(slots, end).await?;
+        if new_markers >= MAX_TRIES {
+            return Err(Failure::condition(broken));
         }
-    }
+        // What a writer left here is carried like all that came before, or this is undone.
+        new_markers += 1;
+        let (id, moving) = (fence::marker_id(run.migration), run.migration.moving());
+        marker = target.wal_proof()?.marker(&id, &moving).await?;
+        if !catch_up::delivers(run, &target, marker.lsn).await? {
+            return Err(Failure::condition(broken));
+        }
+    };
+    let found = json!({
+        "marker": marker.lsn,
+        "proof": evidence(&proof),
+        "new_markers": new_markers,
+    });
+    let proved = Proof::new(nobody_wrote(&target, &proof), found);
+    let former = record.former;
+    Ok(proved.learning(Learned::TargetClosed(FencedTarget { former, marker })))
 }
 
 /// The fence token, for a leader that promotes or opens the target, and what was found out on

@@ -19,13 +19,19 @@ use super::{
 /// Checks ask about the function as well.
 const PROMOTION: &str = "THEN pg_promote(false)";
 const PROOF: &str = "pg_logical_emit_message(true, 'pointsman.proof'";
+const MARKER: &str = "pg_logical_emit_message(true, 'pointsman.fence'";
+
+/// How many new markers a proof is given. One more stranger, and the switch is undone.
+const NEW_MARKERS: usize = 3;
 
 /// Migration `m`, started, on servers that have no `pg_walinspect` any more.
 async fn started() -> Result<TestEnvironment> {
     let env = TestEnvironment::new(Settings::default()).await?;
     env.started().await?;
     let source = env.pair.source.client("postgres").await?;
-    source.batch_execute("DROP EXTENSION pg_walinspect").await?;
+    source
+        .batch_execute("DROP EXTENSION IF EXISTS pg_walinspect")
+        .await?;
     let target = env.pair.target.client("postgres").await?;
     let there = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_walinspect'";
     eventually("the extension is gone from the target", async || {
@@ -64,6 +70,36 @@ async fn with_stranger(
     let xid = stranger(server).await?;
     gate.release();
     Ok((xid, switch.await??))
+}
+
+/// Lets a stranger take an id before each of `proofs` proofs behind `gate`. Returns the ids.
+async fn strangers(
+    server: &PostgresServer,
+    gate: &Gate,
+    first: Caught,
+    proofs: usize,
+) -> Result<Vec<String>> {
+    let mut xids = Vec::new();
+    let mut caught = first;
+    loop {
+        caught.within(SOON).await?;
+        xids.push(stranger(server).await?);
+        if xids.len() == proofs {
+            gate.release();
+            return Ok(xids);
+        }
+        // The proof goes through, and the answer to the marker that follows waits.
+        let marked = gate.hold_answer_to(MARKER);
+        marked.within(SOON).await?;
+        caught = gate.hold_at(PROOF);
+    }
+}
+
+/// New markers of the last proof that succeeded.
+fn new_markers(status: &Status) -> Option<u64> {
+    let entries = status.entries.iter().rev();
+    let mut counted = entries.filter_map(|entry| entry.evidence["new_markers"].as_u64());
+    counted.next()
 }
 
 fn stands_by_ids(status: &Status) -> Result<()> {
@@ -111,6 +147,64 @@ async fn a_strangers_id_before_the_intent_is_looked_at_again() -> Result<()> {
     ensure!(proof.is_some(), "{xid} was not seen\n{}", story(&status));
     ensure!(status.migration.facts.not_proven().is_empty());
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_strangers_before_the_intent_are_looked_at_again_and_a_fourth_undoes_the_switch()
+-> Result<()> {
+    let env = started().await?;
+    let (source, gate) = (&env.pair.source, &env.source_gate);
+    for (ids, undone) in [(NEW_MARKERS + 1, true), (NEW_MARKERS, false)] {
+        let first = gate.hold_at(PROOF);
+        let switch = env.begin_switch();
+        let xids = strangers(source, gate, first, ids).await?;
+        let status = switch.await??;
+        if undone {
+            is_in(&status, &State::Undone)?;
+            let last = xids.last().map_or("", String::as_str);
+            ensure!(status.headline.contains(last), "{}", story(&status));
+            ensure!(is_standby(&env.pair.target).await?);
+            write(source, 1, 1).await?;
+        } else {
+            let switched = matches!(status.migration.state(), State::Baking { .. });
+            ensure!(switched, "{}", story(&status));
+            ensure!(new_markers(&status) == Some(3), "{}", story(&status));
+        }
+    }
+    let status = env.proven().await?;
+    ensure!(status.way_back.lossless, "{:?}", status.way_back);
+    ensure!(rows(&env.pair.target, 1).await? == 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_strangers_on_the_target_are_looked_at_again_and_a_fourth_undoes_the_rollback()
+-> Result<()> {
+    let env = started().await?;
+    env.engine().switch("m").await?;
+    env.proven().await?;
+    let (target, gate) = (&env.pair.target, &env.target_gate);
+    for (ids, undone) in [(NEW_MARKERS + 1, true), (NEW_MARKERS, false)] {
+        write(target, 1, i64::try_from(ids)?).await?;
+        let first = gate.hold_at(PROOF);
+        let rollback = env.begin_rollback(false);
+        let xids = strangers(target, gate, first, ids).await?;
+        let outcome = rollback.await?;
+        if undone {
+            let Err(refusal) = outcome else {
+                anyhow::bail!("it went back: {}", story(&outcome?));
+            };
+            let last = xids.last().map_or("", String::as_str);
+            ensure!(refusal.to_string().contains(last), "{refusal:#}");
+            env.proven().await?;
+        } else {
+            let status = outcome?;
+            is_in(&status, &State::RolledBack)?;
+            ensure!(new_markers(&status) == Some(3), "{}", story(&status));
+        }
+    }
+    ensure!(rows(&env.pair.source, 1).await? == 2);
+    write(&env.pair.source, 1, 9).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
