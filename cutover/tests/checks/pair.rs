@@ -23,7 +23,13 @@ const SETTINGS: &str = "max_connections = 100\nmax_wal_senders = 10\nmax_replica
 
 impl Pair {
     pub(crate) async fn start() -> Self {
+        Self::start_on(None).await
+    }
+
+    /// On servers of this major version, or of whichever is installed.
+    pub(crate) async fn start_on(major: Option<u32>) -> Self {
         let options = PairOptions {
+            major,
             databases: Vec::new(),
             contents: Contents {
                 settings: SETTINGS.to_owned(),

@@ -152,11 +152,32 @@ const fn taken(right: &'static str, statements: &'static [&'static str]) -> Take
     }
 }
 
-/// Each right once: named by preflight, nothing touched, and given back by the statement that
-/// the finding has.
 #[tokio::test]
 async fn each_right_that_is_taken_away_is_named_with_the_statement_that_gives_it_back() {
-    let pair = Pair::start().await;
+    each_right_is_named(None).await;
+}
+
+/// Before 16 a role without superuser has no reverse stream, and so no rights to it.
+#[tokio::test]
+async fn each_right_to_the_reverse_stream_is_named_as_well() {
+    let seen = each_right_is_named(Some(17)).await;
+    for right in RIGHTS {
+        let by_version = right.check == "G3" || right.action == BY_VERSION;
+        assert!(
+            by_version || seen.contains(&right.action),
+            "{}",
+            right.action
+        );
+    }
+}
+
+/// What no GRANT gives a role without superuser from 16 on; every preflight here misses it.
+const BY_VERSION: &str = "take LOGIN from a role that passes the fence of the bake";
+
+/// Each right once: named by preflight, nothing touched, and given back by the statement that
+/// the finding has. Returns what was named.
+async fn each_right_is_named(major: Option<u32>) -> Vec<&'static str> {
+    let pair = Pair::start_on(major).await;
     let version = version(&pair.source).await;
     make_databases(&pair.source).await;
     print_and_run(&pair.source, version).await;
@@ -187,10 +208,12 @@ async fn each_right_that_is_taken_away_is_named_with_the_statement_that_gives_it
     }
     rows.push(subject.writes_the_probe_table_and_nothing_else().await);
     assert_eq!(subject.lacking().await, expected, "at the end");
+    let (seen, rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
     println!(
         "| right | finding | do |\n|---|---|---|\n{}",
         rows.join("\n")
     );
+    seen
 }
 
 /// A pair that is driven by the control role.
@@ -247,7 +270,7 @@ impl Subject {
         let mut lacking = vec![if self.version < 160_000 {
             "make a subscription"
         } else {
-            "take LOGIN from a role that passes the fence of the bake"
+            BY_VERSION
         }];
         if self.version < 150_000 {
             lacking.push("read the WAL");
@@ -258,9 +281,9 @@ impl Subject {
             .collect()
     }
 
-    /// A row about `right`, which is missing now, with nothing else but `with_it`. The preflight
-    /// that finds it touches nothing.
-    async fn misses(&self, right: &str, with_it: &[&str]) -> String {
+    /// `right`, which is missing now, with nothing else but `with_it`, and a row about it. The
+    /// preflight that finds it touches nothing.
+    async fn misses(&self, right: &'static str, with_it: &[&str]) -> (&'static str, String) {
         let known = self.lacks_by_version();
         let deadline = Instant::now() + Duration::from_secs(60);
         let report = loop {
@@ -290,17 +313,18 @@ impl Subject {
         };
         assert_eq!(finding.result, outcome, "{finding:#?}");
         assert!(finding.message.contains(missed.given_up), "{finding:#?}");
-        format!(
+        let row = format!(
             "| {right} | {} at {}: {} | {} |",
             finding.id,
             finding.location,
             missed.without.as_str(),
             finding.remedy
-        )
+        );
+        (right, row)
     }
 
     /// The engine makes the probe table and grants it; without that grant it is missed.
-    async fn writes_the_probe_table_and_nothing_else(&mut self) -> String {
+    async fn writes_the_probe_table_and_nothing_else(&mut self) -> (&'static str, String) {
         let port = self.pair.source.server().endpoint.port();
         let probe = format!("host=127.0.0.1 port={port} user={}", quoted(PROBE));
         for server in [&mut self.setting.source, &mut self.setting.target] {
