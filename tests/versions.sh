@@ -28,17 +28,21 @@ rows=$(grep -c '^| [0-9]' "$logs/table")
 wrong=$(grep -c '^| [0-9].*\(expected:\|FAILED\)' "$logs/table")
 passed=$((rows - wrong)) failed=$wrong
 
-# Tests that need more than a cloud's control role, each with the reason behind a #.
-mapfile -t superuser_only < <(sed 's/ *#.*//; /^$/d' tests/superuser-only)
+# Sets `skips` to what keeps out the tests that case $1 cannot pass.
+choose_skips() {
+    local case=$1 cases name
+    skips=()
+    while read -r cases name; do
+        # shellcheck disable=SC2053 # the left column is a pattern
+        if [[ $case == $cases ]]; then skips+=(--skip "$name"); fi
+    done < <(sed 's/ *#.*//; /^$/d' tests/versions-skipped)
+}
 
 for major in "${majors[@]}"; do
     bin=$(lab/setup/versions.sh "$major") || exit 1
     for hosting in self-managed managed; do
         log="$logs/$major-$hosting"
-        skips=()
-        if [ "$hosting" = managed ]; then
-            for name in "${superuser_only[@]}"; do skips+=(--skip "$name"); done
-        fi
+        choose_skips "$major-$hosting"
         POINTSMAN_PG_BIN=$bin POINTSMAN_LAB_HOSTING=$hosting \
             "$cargo" test --workspace --no-fail-fast --test provider --test engine -- "${skips[@]}" >"$log" 2>&1 </dev/null
         count "$log" "PostgreSQL $major, $hosting" $?

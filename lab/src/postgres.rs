@@ -4,6 +4,7 @@ mod access;
 mod contents;
 mod data_directory;
 mod declaration;
+mod grants;
 mod heartbeat;
 mod hosting;
 mod lifetime;

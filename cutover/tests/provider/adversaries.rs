@@ -11,7 +11,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_session_of_the_replication_protocol_that_writes_is_ended_like_any_other() {
-    let pair = Pair::start(FenceLevel::SqlHba).await;
+    let pair = Pair::start_strict().await;
     pair.source
         .execute(
             "orders",

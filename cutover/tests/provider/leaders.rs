@@ -75,13 +75,14 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
 async fn errors_name_the_server_and_show_no_password() {
     let pair = Pair::start(FenceLevel::Sql).await;
     let mut server = pair.source.server();
+    let ghost = pair.source.server_as("ghost").control;
     let control = ControlId {
         migration: "m".to_owned(),
         epoch: 1,
     };
     let address = server.control.clone();
     for (changed, reason) in [
-        (address.replace("user=postgres", "user=ghost"), "ghost"),
+        (ghost, "ghost"),
         (
             "host=127.0.0.1 port=1 user=postgres".to_owned(),
             "cannot be reached",

@@ -42,15 +42,11 @@ const SCHEMA: &str = "DO $$ BEGIN \
      GRANT CREATE ON SCHEMA public TO app; SET ROLE app; \
      CREATE TABLE items (id bigserial PRIMARY KEY, words text)";
 
-/// What a DBA grants for a role without superuser where no cloud's API promotes.
-const GRANTS: &str = "GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO master; \
-     CREATE EXTENSION pg_walinspect; \
-     GRANT EXECUTE ON FUNCTION pg_get_wal_records_info(pg_lsn, pg_lsn) TO master";
-
 /// Both servers end when dropped.
 pub(crate) struct Pair {
     pub(crate) source: Running,
     pub(crate) target: Running,
+    pair: PostgresPair,
     pub(crate) scratch: Scratch,
 }
 
@@ -67,10 +63,29 @@ impl Pair {
         Self::start_at(fence, hosting, settings, hba).await
     }
 
+    /// The same, fenced as strictly as its control role can.
+    pub(crate) async fn start_strict() -> Self {
+        Self::start(match Hosting::from_environment().unwrap() {
+            Hosting::SelfManaged => FenceLevel::SqlHba,
+            Hosting::Managed => FenceLevel::Sql,
+        })
+        .await
+    }
+
     /// The same where a cloud runs the servers. The control role is `master`, which is no
     /// superuser and does not own database `rdsadmin`.
     pub(crate) async fn start_without_superuser() -> Self {
         Self::start_at(FenceLevel::Sql, Hosting::Managed, "", HBA).await
+    }
+
+    /// Lets the control role read WAL where the version offers it.
+    pub(crate) async fn let_read_wal(&self) {
+        if self.source.hosting() == Hosting::Managed {
+            self.pair.grant_promotion_and_wal().await.unwrap();
+        } else if self.source.offers_walinspect().await {
+            let create = "CREATE EXTENSION IF NOT EXISTS pg_walinspect";
+            self.source.execute("postgres", create).await;
+        }
     }
 
     async fn start_at(fence: FenceLevel, hosting: Hosting, settings: &str, hba: &str) -> Self {
@@ -88,32 +103,23 @@ impl Pair {
         };
         let scratch = Scratch::new().unwrap();
         let pair = PostgresPair::start(scratch.path(), &options).await.unwrap();
-        let PostgresPair { source, target, .. } = pair;
-        let pair = Self {
-            source: Running {
-                postgres: source,
-                fence,
-            },
-            target: Running {
-                postgres: target,
-                fence,
-            },
+        pair.grant_promotion_and_wal().await.unwrap();
+        let running = |postgres: &PostgresServer| Running {
+            postgres: postgres.clone(),
+            fence,
+        };
+        let started = Self {
+            source: running(&pair.source),
+            target: running(&pair.target),
+            pair,
             scratch,
         };
         if hosting == Hosting::Managed {
             // Whether a write there is accepted is for the proof to say, whose tests have it.
             let silent = "ALTER TABLE heartbeat RENAME TO silent";
-            pair.source.execute("rdsadmin", silent).await;
-            pair.source.execute("postgres", GRANTS).await;
-            let superuser = hosting.superuser();
-            let target = pair.target.connect(superuser, "postgres").await.unwrap();
-            let granted = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_walinspect'";
-            until("the grants on the standby", async || {
-                target.ask(granted).await == "1"
-            })
-            .await;
+            started.source.execute("rdsadmin", silent).await;
         }
-        pair
+        started
     }
 }
 
@@ -137,6 +143,37 @@ impl Running {
             probe_password: None,
             fence: self.fence,
         }
+    }
+
+    /// The same with another control role.
+    pub(crate) fn server_as(&self, role: &str) -> Server {
+        Server {
+            control: self.postgres.login(role, self.postgres.address()),
+            ..self.server()
+        }
+    }
+
+    pub(crate) fn hosting(&self) -> Hosting {
+        self.postgres.hosting()
+    }
+
+    pub(crate) fn superuser(&self) -> &'static str {
+        self.hosting().superuser()
+    }
+
+    /// Databases that accept connections and that the control role does not own.
+    pub(crate) fn not_closable(&self) -> &'static [&'static str] {
+        match self.hosting() {
+            Hosting::SelfManaged => &[],
+            Hosting::Managed => &["rdsadmin"],
+        }
+    }
+
+    /// Whether WAL can be read by SQL, which PostgreSQL 14 does not offer.
+    pub(crate) async fn offers_walinspect(&self) -> bool {
+        let session = self.connect(self.superuser(), "postgres").await.unwrap();
+        let count = "SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_walinspect'";
+        session.ask(count).await == "1"
     }
 
     /// Takes control as migration `m` at `epoch`.
@@ -172,8 +209,7 @@ impl Running {
 
     /// Runs statements in one simple query as superuser.
     pub(crate) async fn execute(&self, datname: &str, sql: &str) {
-        let superuser = self.postgres.hosting().superuser();
-        let session = self.connect(superuser, datname).await.unwrap();
+        let session = self.connect(self.superuser(), datname).await.unwrap();
         session.run(sql).await;
     }
 

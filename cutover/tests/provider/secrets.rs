@@ -4,7 +4,7 @@ use std::fs;
 
 use pointsman_catalog::{FenceLevel, PasswordSource};
 use pointsman_cutover::ports::SubscriptionSpec;
-use pointsman_lab::ports::Port;
+use pointsman_lab::{ports::Port, postgres::Hosting};
 
 use crate::{
     pair::{MOVING, Pair, until},
@@ -33,7 +33,12 @@ host all all 127.0.0.1/32 trust
 
 #[tokio::test]
 async fn the_password_of_the_reverse_stream_is_in_no_log_and_no_statistics() {
-    let pair = Pair::start_with(FenceLevel::Sql, LOGGED, HBA).await;
+    // Only a superuser may tell that module not to record statements inside of others.
+    let logged = match Hosting::from_environment().unwrap() {
+        Hosting::SelfManaged => LOGGED.to_owned(),
+        Hosting::Managed => LOGGED.replace("track = all", "track = top"),
+    };
+    let pair = Pair::start_with(FenceLevel::Sql, &logged, HBA).await;
     set_password(&pair).await;
     let (source, target, exempt) = prepared(&pair).await;
     let (record, since) = moved_forward(&source, &target, &exempt).await;
@@ -68,7 +73,7 @@ async fn the_password_of_the_reverse_stream_is_in_no_log_and_no_statistics() {
     let statements = "SELECT string_agg(query, '; ') FROM pg_stat_statements";
     let statements = pair
         .source
-        .connect("postgres", MOVING[0])
+        .connect(pair.source.superuser(), MOVING[0])
         .await
         .unwrap()
         .ask(statements)
@@ -102,7 +107,8 @@ async fn set_password(pair: &Pair) {
     pair.source
         .execute(MOVING[0], "CREATE EXTENSION pg_stat_statements")
         .await;
-    let session = pair.source.connect("postgres", "postgres").await.unwrap();
+    let superuser = pair.source.superuser();
+    let session = pair.source.connect(superuser, "postgres").await.unwrap();
     for setting in [
         "SET log_statement = none",
         "SET log_min_duration_statement = -1",

@@ -14,14 +14,14 @@ use pointsman_cutover::{
         ManagedPromotion, NotOffered, Observation, ProbeSessions, PromotionOutlook,
         PromotionProgress, ProviderError, Recorder, RequestAnswer, Roles,
     },
-    providers::postgres::PostgresProvider,
+    providers::postgres::{PostgresProvider, SecretSources},
 };
 use pointsman_lab::postgres::PostgresServer;
 
 use super::paper::PaperApi;
 
 /// The API of `green`. It is not part of any engine, and outlives them all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct PromotionApi {
     inside: Arc<Mutex<Inside>>,
     postgres: PostgresProvider,
@@ -51,6 +51,15 @@ pub(crate) enum Reception {
     /// It never arrives.
     RequestLost,
     Refused,
+}
+
+impl Default for PromotionApi {
+    fn default() -> Self {
+        Self {
+            inside: Arc::default(),
+            postgres: PostgresProvider::new(SecretSources::unrestricted()),
+        }
+    }
 }
 
 impl Default for Inside {

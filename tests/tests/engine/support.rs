@@ -53,16 +53,7 @@ impl TestEnvironment {
     /// On servers like a cloud's, whose control role is no superuser. A DBA has granted it the
     /// promotion and the reading of WAL. The cloud's own role writes in its database all the time.
     pub(crate) async fn without_superuser(settings: Settings) -> Result<Self> {
-        let env = Self::at(Hosting::Managed, settings).await?;
-        let dba = env.pair.source.client("postgres").await?;
-        dba.batch_execute(GRANTS).await?;
-        let target = env.pair.target.client("postgres").await?;
-        eventually("the grants are on the target", async || {
-            let there = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_walinspect'";
-            Ok(target.query_one(there, &[]).await?.get::<_, i64>(0) == 1)
-        })
-        .await?;
-        Ok(env)
+        Self::at(Hosting::Managed, settings).await
     }
 
     async fn at(hosting: Hosting, settings: Settings) -> Result<Self> {
@@ -72,6 +63,7 @@ impl TestEnvironment {
             ..PairOptions::default()
         };
         let pair = PostgresPair::start(scratch.path(), &options).await?;
+        pair.grant_promotion_and_wal().await?;
         let source_gate = Gate::start(pair.source.address()).await?;
         let target_gate = Gate::start(pair.target.address()).await?;
         let stream_gate = Gate::start(pair.target.address()).await?;
@@ -330,10 +322,6 @@ impl Drop for TestEnvironment {
         }
     }
 }
-
-const GRANTS: &str = "GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO master; \
-     CREATE EXTENSION pg_walinspect; \
-     GRANT EXECUTE ON FUNCTION pg_get_wal_records_info(pg_lsn, pg_lsn) TO master";
 
 pub(crate) fn is_in(status: &Status, state: &State) -> Result<()> {
     ensure!(status.migration.state() == *state, "{}", story(status));
