@@ -126,7 +126,7 @@ async fn refused_at_once(env: &TestEnvironment) -> Result<Status> {
 async fn a_check_that_fails_at_the_switch_refuses_it_before_anybody_is_held() -> Result<()> {
     let env = TestEnvironment::new(Settings::default()).await?;
     env.started().await?;
-    let source = env.pair.source.client("orders").await?;
+    let source = env.pair.source.client_as("app", "orders").await?;
     source.batch_execute("CREATE TABLE keyless (n int)").await?;
     let status = refused_at_once(&env).await?;
     for message in ["check C", "reverse.replica-identity blocks"] {

@@ -15,16 +15,25 @@ use pointsman_cutover::{
         ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, NotOffered,
         Observation, ProbeSessions, ProviderError, Recorder, Roles,
     },
-    providers::postgres::PostgresProvider,
+    providers::postgres::{PostgresProvider, SecretSources},
 };
 
 use super::support::TestEnvironment;
 
 /// Once switched on, reaches `green` by SQL and has no way to promote it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct UnpromotableTarget {
     pub(crate) on: AtomicBool,
     postgres: PostgresProvider,
+}
+
+impl Default for UnpromotableTarget {
+    fn default() -> Self {
+        Self {
+            on: AtomicBool::default(),
+            postgres: PostgresProvider::new(SecretSources::unrestricted()),
+        }
+    }
 }
 
 #[async_trait]

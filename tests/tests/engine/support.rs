@@ -12,7 +12,7 @@ use pointsman_cutover::{
 };
 use pointsman_lab::{
     gate::{Caught, Gate},
-    postgres::{Hosting, PairOptions, PostgresPair, PostgresServer, Ways},
+    postgres::{Contents, Hosting, PairOptions, PostgresPair, PostgresServer, Ways},
     scratch::Scratch,
     store::FaultInjectingStore,
 };
@@ -58,8 +58,14 @@ impl TestEnvironment {
 
     async fn at(hosting: Hosting, settings: Settings) -> Result<Self> {
         let scratch = Scratch::new()?;
+        let mut contents = Contents::default();
+        if hosting == Hosting::Managed {
+            // Where ids prove that nobody wrote, those of the cloud's role are told from others.
+            contents.settings.push_str("autovacuum = off\n");
+        }
         let options = PairOptions {
             hosting,
+            contents,
             ..PairOptions::default()
         };
         let pair = PostgresPair::start(scratch.path(), &options).await?;

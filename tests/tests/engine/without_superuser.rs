@@ -8,11 +8,16 @@ use super::{
     support::{TestEnvironment, is_in, story},
 };
 
+/// `server_version_num`.
+async fn version(env: &TestEnvironment) -> Result<i32> {
+    let source = env.pair.source.client("postgres").await?;
+    let sql = "SELECT current_setting('server_version_num')::int";
+    Ok(source.query_one(sql, &[]).await?.get(0))
+}
+
 /// Whether the control role can make a subscription on these servers.
 async fn can_subscribe(env: &TestEnvironment) -> Result<bool> {
-    let source = env.pair.source.client("postgres").await?;
-    let sql = "SELECT current_setting('server_version_num')::int >= 160000";
-    Ok(source.query_one(sql, &[]).await?.get(0))
+    Ok(version(env).await? >= 160_000)
 }
 
 async fn switched(env: &TestEnvironment) -> Result<Status> {
@@ -63,10 +68,13 @@ async fn a_server_moves_forward_and_back_as_far_as_its_version_allows() -> Resul
         Err(EngineError::Refused(message)) => message,
         outcome => anyhow::bail!("not refused: {outcome:?}"),
     };
-    ensure!(
-        refusal.contains("would lose 1 committed transaction"),
-        "{refusal}"
-    );
+    // Transaction ids tell no number.
+    let reads_wal = version(&env).await? >= 150_000;
+    let price = match reads_wal {
+        true => "would lose 1 committed transaction",
+        false => "cannot be counted",
+    };
+    ensure!(refusal.contains(price), "{refusal}");
     write(&env.pair.target, 1, 2).await?;
     let status = env.engine().complete("m", false).await?;
     is_in(&status, &State::Completed)?;
