@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::migration::Migration;
 
-/// Who holds a server.
+/// Who holds the servers of a system identifier.
 #[derive(Debug, Deserialize, Serialize)]
 struct Lease {
     migration: String,

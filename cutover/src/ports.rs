@@ -16,7 +16,7 @@ mod manual_clock;
 pub use alarm::{Alarm, AlarmSource, AlarmSubject};
 pub use clock::{Clock, Deadline, Elapsed, Monotonic, SystemClock};
 pub use data_plane::{
-    Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
+    BarrierPolicy, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
 };
 pub use database::{
     AccessRules, AclItem, Armed, Breach, Budgets, ConnectionAttempt, ControlId, ControlledServer,
@@ -25,7 +25,7 @@ pub use database::{
     NotOffered, Observation, Observe, Offer, Preparation, ProbeError, ProbeSessions, ProbeTable,
     PromoteAnswer, PromotionOutlook, PromotionProgress, ProofMethod, ProviderError, Providers,
     ReadOnlyDefault, Recorder, Replay, Replication, RequestAnswer, ReversePublisher, ReverseSlot,
-    ReverseSubscriber, Role, Roles, SequenceValue, SessionControl, SlotProgress, StandbyLink,
+    ReverseSubscriber, Roles, SequenceValue, ServerRole, SessionControl, SlotProgress, StandbyLink,
     Strangers, SubscriptionSpec, Tried, WalProof, WriteAttempt, WriteProof,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};

@@ -8,8 +8,8 @@ use pointsman_catalog::{
 use pointsman_cutover::{
     Engine, EngineError,
     ports::{
-        Barrier, Convergence, DataPlane, DataPlaneError, Providers, Publication, ReadOnlyDefault,
-        WriteAttempt,
+        BarrierPolicy, Convergence, DataPlane, DataPlaneError, Providers, Publication,
+        ReadOnlyDefault, WriteAttempt,
     },
 };
 use tokio::time::timeout;
@@ -103,7 +103,11 @@ impl Flip {
             .await?;
         let convergence = self
             .data_plane
-            .converge(&publication, Barrier::AllRegistered, self.barrier_deadline)
+            .converge(
+                &publication,
+                BarrierPolicy::AllRegistered,
+                self.barrier_deadline,
+            )
             .await;
         Ok((publication, convergence))
     }

@@ -15,14 +15,14 @@ use pointsman_xds::Identity;
 
 /// The rights of a caller of the admin API.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Role {
+pub(crate) enum AdminRole {
     /// Reads.
     Viewer,
     /// Commands the fleet.
     Operator,
 }
 
-impl Role {
+impl AdminRole {
     /// The role that a certificate gives, if any.
     pub(crate) fn of(identity: &Identity) -> Option<Self> {
         match parts(identity)? {
@@ -69,13 +69,13 @@ mod tests {
     fn a_path_names_a_sidecar_or_a_role_and_never_both() {
         let app = identity("/pointsman/sidecar/app-1");
         assert_eq!(sidecar(&app), NodeId::new("app-1").ok());
-        assert_eq!(Role::of(&app), None);
+        assert_eq!(AdminRole::of(&app), None);
         let ann = identity("/pointsman/operator/ann");
         assert_eq!(sidecar(&ann), None);
-        assert_eq!(Role::of(&ann), Some(Role::Operator));
+        assert_eq!(AdminRole::of(&ann), Some(AdminRole::Operator));
         assert_eq!(
-            Role::of(&identity("/pointsman/viewer/bob")),
-            Some(Role::Viewer)
+            AdminRole::of(&identity("/pointsman/viewer/bob")),
+            Some(AdminRole::Viewer)
         );
     }
 
@@ -91,7 +91,7 @@ mod tests {
             "/other/operator/ann",
             "/pointsman/Operator/ann",
         ] {
-            assert_eq!(Role::of(&identity(path)), None, "{path}");
+            assert_eq!(AdminRole::of(&identity(path)), None, "{path}");
             assert_eq!(sidecar(&identity(path)), None, "{path}");
         }
     }

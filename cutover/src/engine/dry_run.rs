@@ -12,7 +12,7 @@ use crate::{
     machine::{Command, Direction, Event, Step},
     migration::Migration,
     ports::{
-        Barrier, Convergence, DataPlane, DataPlaneError, Membership, Publication, Recorder,
+        BarrierPolicy, Convergence, DataPlane, DataPlaneError, Membership, Publication, Recorder,
         Rehearsal,
     },
     steps::{self, BudgetsOfPair, Failure, Run, Sessions},
@@ -113,10 +113,15 @@ impl DataPlane for PaperDataPlane {
         })
     }
 
-    async fn converge(&self, _: &Publication, barrier: Barrier, deadline: Duration) -> Convergence {
+    async fn converge(
+        &self,
+        _: &Publication,
+        barrier: BarrierPolicy,
+        deadline: Duration,
+    ) -> Convergence {
         let who = match barrier {
-            Barrier::AllRegistered => "every registered sidecar",
-            Barrier::AllConnected => "every connected sidecar",
+            BarrierPolicy::AllRegistered => "every registered sidecar",
+            BarrierPolicy::AllConnected => "every connected sidecar",
         };
         self.recorder
             .note(format!("wait for {who}, at most {deadline:?}"));

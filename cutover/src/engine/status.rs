@@ -27,7 +27,7 @@ pub struct Status {
     /// In a bake: the sessions that sidecars report on the old writer.
     pub old_writer: Option<SessionsOn>,
     /// In a bake: why an alarm could not fire now.
-    pub alarm_troubles: Vec<String>,
+    pub alarm_warnings: Vec<String>,
     /// The journal, oldest first.
     pub entries: Arc<Vec<Entry>>,
 }
@@ -68,7 +68,7 @@ pub(super) struct BakeView {
     /// What the reverse stream leaves out, in words.
     pub(super) gap: Option<String>,
     pub(super) old_writer: Option<SessionsOn>,
-    pub(super) alarm_troubles: Vec<String>,
+    pub(super) alarm_warnings: Vec<String>,
 }
 
 impl Status {
@@ -77,7 +77,7 @@ impl Status {
         let seen = Some(view).filter(|_| baking);
         Self {
             old_writer: seen.and_then(|view| view.old_writer.clone()),
-            alarm_troubles: seen.map_or_else(Vec::new, |view| view.alarm_troubles.clone()),
+            alarm_warnings: seen.map_or_else(Vec::new, |view| view.alarm_warnings.clone()),
             headline: headline(migration, seen),
             way_back: way_back(migration, view),
             choices: choices(migration),
@@ -164,7 +164,7 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
                 StreamState::Proven => "the reverse stream is proven",
                 StreamState::Broken => "the reverse stream is broken",
             };
-            let blind = seen.is_some_and(|view| !view.alarm_troubles.is_empty());
+            let blind = seen.is_some_and(|view| !view.alarm_warnings.is_empty());
             let watched = if blind {
                 "not every alarm watches it, see `alarm`"
             } else {
@@ -236,7 +236,7 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
 fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView) -> WayBack {
     match stream {
         StreamState::Arming | StreamState::ArmingForRollback if has_every_write(migration) => {
-            doubted(
+            with_not_proven(
                 migration,
                 way(
                     WayBackKind::ArmAndSwitch,
@@ -246,7 +246,7 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
                 ),
             )
         }
-        StreamState::Proven => doubted(
+        StreamState::Proven => with_not_proven(
             migration,
             way(
                 WayBackKind::Switch,
@@ -278,7 +278,7 @@ fn admitted(migration: &Migration) -> String {
 }
 
 /// What is not proven is not called lossless, and not called lost either.
-fn doubted(migration: &Migration, way_back: WayBack) -> WayBack {
+fn with_not_proven(migration: &Migration, way_back: WayBack) -> WayBack {
     let found = migration.facts.not_proven();
     if found.is_empty() {
         return way_back;

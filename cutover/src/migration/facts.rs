@@ -61,7 +61,7 @@ impl FencedSource {
     }
 
     /// A step that is tried again finds the same on the same server.
-    fn doubt(&mut self, found: NotProven) {
+    fn add_not_proven(&mut self, found: NotProven) {
         self.not_proven.retain(|known| known.server != found.server);
         self.not_proven.push(found);
     }
@@ -267,7 +267,7 @@ impl Facts {
                 target.stream = Some(stream);
                 target.proved_by = Some(by);
             }
-            Learned::NotProven(found) => self.source_mut()?.doubt(found),
+            Learned::NotProven(found) => self.source_mut()?.add_not_proven(found),
             Learned::Armed(armed) => {
                 // A later arming finds roles without LOGIN already: what the first one took
                 // stays on record.

@@ -29,7 +29,7 @@ pub trait AlarmSource: fmt::Debug + Send + Sync {
     async fn watch(&self, subject: &AlarmSubject, stop: CancellationToken) -> Option<Alarm>;
 
     /// Why it could not fire now although it watches `subject`; shown to the operator.
-    fn troubles(&self, _subject: &AlarmSubject) -> Vec<String> {
+    fn warnings(&self, _subject: &AlarmSubject) -> Vec<String> {
         Vec::new()
     }
 }

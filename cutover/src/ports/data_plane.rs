@@ -22,7 +22,7 @@ pub trait DataPlane: fmt::Debug + Send + Sync {
     async fn converge(
         &self,
         publication: &Publication,
-        barrier: Barrier,
+        barrier: BarrierPolicy,
         deadline: Duration,
     ) -> Convergence;
 
@@ -46,7 +46,7 @@ pub struct Publication {
 
 /// Whose acknowledgement a barrier waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Barrier {
+pub enum BarrierPolicy {
     /// Every registered node, connected or not, and every member of a sidecar group whose lease runs; a
     /// NACK ends it.
     AllRegistered,

@@ -21,7 +21,7 @@ mod wal_proof;
 pub use budgets::Budgets;
 pub use error::ProviderError;
 pub use fence::{AccessRules, AclItem, Breach, Fence, FenceRecord, FormerSettings};
-pub use missing::{MissingRole, NotOffered, Role};
+pub use missing::{MissingRole, NotOffered, ServerRole};
 pub use observe::{DatabaseSettings, Observation, Observe};
 pub use preparation::Preparation;
 pub use probe_sessions::{ProbeError, ProbeSessions, ReadOnlyDefault, WriteAttempt};

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     machine::{Direction, ReaderRoutes},
     migration::Learned,
-    ports::{Barrier, ControlledServer},
+    ports::{BarrierPolicy, ControlledServer},
 };
 
 pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof, Failure> {
@@ -46,10 +46,10 @@ async fn hold(
     let published = run.clock().monotonic();
     let publication = run.routes().hold(direction, window).await?;
     let barrier = match direction {
-        Direction::Forward => Barrier::AllRegistered,
+        Direction::Forward => BarrierPolicy::AllRegistered,
         // On the way back a sidecar that has not acknowledged is named, and the switch goes on:
         // its clients get errors instead of waiting, and the fence protects the data.
-        Direction::Reverse => Barrier::AllConnected,
+        Direction::Reverse => BarrierPolicy::AllConnected,
     };
     let deadline = run.settings.barrier_deadline;
     let convergence = run

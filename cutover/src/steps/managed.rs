@@ -10,7 +10,7 @@ use crate::{
     migration::Learned,
     ports::{
         ControlledServer, FenceRecord, ManagedPromotion, MissingRole, PromotionProgress,
-        RequestAnswer, Role,
+        RequestAnswer, ServerRole,
     },
 };
 
@@ -149,7 +149,7 @@ async fn api(run: &Run<'_>) -> Result<Arc<dyn ManagedPromotion>, Failure> {
     let api = run.managed_promotion().await?;
     Ok(api.ok_or_else(|| MissingRole {
         server: run.migration.target.clone(),
-        role: Role::ManagedPromotion,
+        role: ServerRole::ManagedPromotion,
         reason: "the provider that promoted it by an API does not reach it any more".to_owned(),
         remedy: "start this control plane with that provider".to_owned(),
     })?)

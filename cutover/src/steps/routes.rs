@@ -7,7 +7,7 @@ use crate::{
     Ports, Settings,
     machine::Direction,
     migration::Migration,
-    ports::{Barrier, Convergence, Publication, SessionsOn},
+    ports::{BarrierPolicy, Convergence, Publication, SessionsOn},
 };
 
 /// The absolute time in which new connections are parked.
@@ -97,7 +97,7 @@ impl<'a> RoutePublisher<'a> {
         let deadline = self.settings.barrier_deadline;
         self.ports
             .data_plane
-            .converge(publication, Barrier::AllConnected, deadline)
+            .converge(publication, BarrierPolicy::AllConnected, deadline)
             .await
     }
 

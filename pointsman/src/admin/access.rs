@@ -18,7 +18,7 @@ use tonic::{
 };
 use tracing::{info, warn};
 
-use crate::spiffe::Role;
+use crate::spiffe::AdminRole;
 
 /// How the admin listener identifies its callers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,7 +72,7 @@ fn judge(access: Access, peer: Option<&Peer>, method: &str) -> Result<(), Status
     let needed = needed(method);
     let identity = match access {
         Access::Open => {
-            if needed == Role::Operator {
+            if needed == AdminRole::Operator {
                 info!(method, "asked for over plain text");
             }
             return Ok(());
@@ -83,14 +83,14 @@ fn judge(access: Access, peer: Option<&Peer>, method: &str) -> Result<(), Status
         // The TLS listener requires a client certificate.
         return Err(Status::unauthenticated("the connection has no certificate"));
     };
-    let role = Role::of(identity);
+    let role = AdminRole::of(identity);
     if role >= Some(needed) {
-        if needed == Role::Operator {
+        if needed == AdminRole::Operator {
             info!(%identity, method, "asked for");
         }
         return Ok(());
     }
-    let has = role.map_or("no role", Role::label);
+    let has = role.map_or("no role", AdminRole::label);
     warn!(%identity, method, role = has, "refused");
     Err(Status::permission_denied(format!(
         "{identity} ({has}) may not ask for {method}, which needs the role {}: use a certificate \
@@ -101,11 +101,11 @@ fn judge(access: Access, peer: Option<&Peer>, method: &str) -> Result<(), Status
 }
 
 /// The least role that may call `method`.
-fn needed(method: &str) -> Role {
+fn needed(method: &str) -> AdminRole {
     if READ_ONLY_METHODS.contains(&method) || STATUS.contains(&method) {
-        Role::Viewer
+        AdminRole::Viewer
     } else {
-        Role::Operator
+        AdminRole::Operator
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
         old_writer: status.old_writer.as_ref().map_or_else(String::new, |left| {
             format!("{left} on {}, as the sidecars report", migration.source)
         }),
-        alarm_troubles: status.alarm_troubles.clone(),
+        alarm_warnings: status.alarm_warnings.clone(),
         timeline: status.entries.iter().map(entry).collect(),
         proofs: [Side::Source, Side::Target]
             .into_iter()

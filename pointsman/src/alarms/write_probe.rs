@@ -215,7 +215,7 @@ impl AlarmSource for WriteProbe {
         }
     }
 
-    fn troubles(&self, subject: &AlarmSubject) -> Vec<String> {
+    fn warnings(&self, subject: &AlarmSubject) -> Vec<String> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let unarmed = subject.databases.iter().filter_map(|database| {
             let record = records.get(database)?;

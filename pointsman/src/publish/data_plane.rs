@@ -7,7 +7,8 @@ use std::{
 use async_trait::async_trait;
 use pointsman_catalog::{Catalog, DatabaseName, NodeId, RouteChange};
 use pointsman_cutover::ports::{
-    Barrier, Clock, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
+    BarrierPolicy, Clock, Convergence, DataPlane, DataPlaneError, Membership, Publication,
+    Rehearsal,
 };
 use pointsman_xds::{Fleet, Policy, Sequence, SnapshotCache};
 use tokio::sync::Mutex;
@@ -71,12 +72,12 @@ impl DataPlane for SidecarDataPlane {
     async fn converge(
         &self,
         publication: &Publication,
-        barrier: Barrier,
+        barrier: BarrierPolicy,
         deadline: Duration,
     ) -> Convergence {
         let policy = match barrier {
-            Barrier::AllRegistered => Policy::AllRegistered,
-            Barrier::AllConnected => Policy::AllConnected,
+            BarrierPolicy::AllRegistered => Policy::AllRegistered,
+            BarrierPolicy::AllConnected => Policy::AllConnected,
         };
         let sequence = Sequence::from(publication.sequence);
         let found = self

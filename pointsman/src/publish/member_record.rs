@@ -40,7 +40,7 @@ impl MemberRecord {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(PACE) => {}
+                () = sleep(COMMIT_INTERVAL) => {}
             }
             if let Err(error) = self.record().await {
                 warn!(error = %Chain(&error), "the members of sidecar groups could not be recorded");
@@ -62,4 +62,4 @@ impl MemberRecord {
 }
 
 /// From one commit to the next: a deployment that rolls changes several members a second.
-const PACE: Duration = Duration::from_millis(250);
+const COMMIT_INTERVAL: Duration = Duration::from_millis(250);

@@ -15,7 +15,7 @@ use pointsman_catalog::{
     Catalog, DatabaseName, Declaration, Node, NodeId, Route, RouteChange, ServerName, Store,
     UnixMillis, store::EmbeddedStore,
 };
-use pointsman_cutover::ports::{Barrier, DataPlane as _, DataPlaneError, SystemClock};
+use pointsman_cutover::ports::{BarrierPolicy, DataPlane as _, DataPlaneError, SystemClock};
 use pointsman_xds::{Group, NodeDescription, Peer, ResourceType, Version};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -396,10 +396,10 @@ async fn a_barrier_over_all_registered_waits_for_one_that_is_away_and_names_it()
             .data_plane
             .converge(&publication, barrier, Duration::ZERO)
     };
-    let all = converge(Barrier::AllRegistered).await;
+    let all = converge(BarrierPolicy::AllRegistered).await;
     assert!(!all.reached, "{all:?}");
     assert_eq!(all.absent, [NodeId::new("app-1").unwrap()]);
-    let connected = converge(Barrier::AllConnected).await;
+    let connected = converge(BarrierPolicy::AllConnected).await;
     assert!(connected.reached, "{connected:?}");
     assert_eq!(connected.absent, all.absent);
 }

@@ -127,7 +127,7 @@ impl Evidence for TelemetryEvidence {
                 return reached(answers);
             }
             match self.clock.timeout(left, changes.changed()).await {
-                Ok(Ok(())) => self.clock.sleep(PACE).await,
+                Ok(Ok(())) => self.clock.sleep(LOOK_INTERVAL).await,
                 Ok(Err(_)) | Err(_) => return reached(answers),
             }
         }
@@ -179,7 +179,7 @@ fn count(
 }
 
 /// A fleet reports thousands of times a second; each look takes all of them.
-const PACE: Duration = Duration::from_millis(50);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 const NEVER: &str = "it has not reported yet";
 

@@ -18,7 +18,7 @@ use pointsman_cutover::{
     Engine, Ports, Settings,
     checks::CheckSet,
     ports::{
-        Barrier, Convergence, DataPlane, DataPlaneError, Evidence, Membership, Providers,
+        BarrierPolicy, Convergence, DataPlane, DataPlaneError, Evidence, Membership, Providers,
         Publication, Reached, Rehearsal, SessionsOn, SystemClock,
     },
     providers::postgres::{self, PostgresProvider, SecretSources},
@@ -105,11 +105,17 @@ impl DataPlane for Acknowledging {
         })
     }
 
-    async fn converge(&self, _: &Publication, barrier: Barrier, deadline: Duration) -> Convergence {
+    async fn converge(
+        &self,
+        _: &Publication,
+        barrier: BarrierPolicy,
+        deadline: Duration,
+    ) -> Convergence {
         if self.muted.load(Ordering::Relaxed) {
             sleep(deadline).await;
         }
-        if self.refusing.load(Ordering::Relaxed) && matches!(barrier, Barrier::AllRegistered) {
+        if self.refusing.load(Ordering::Relaxed) && matches!(barrier, BarrierPolicy::AllRegistered)
+        {
             return refused_by_one();
         }
         Convergence {

@@ -67,7 +67,7 @@ impl AlarmWatch {
             }
         }
         let sources = self.sources.values();
-        let now = sources.flat_map(|source| source.troubles(&self.subject));
+        let now = sources.flat_map(|source| source.warnings(&self.subject));
         now.chain(self.restarted.iter().cloned()).collect()
     }
 

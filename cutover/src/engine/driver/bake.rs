@@ -23,7 +23,7 @@ use crate::{
 pub(super) struct BakeWatcher {
     alarms: AlarmWatch,
     /// Why alarms could not fire, as it was last logged.
-    troubles: Vec<String>,
+    warnings: Vec<String>,
     stream: StreamWatch,
 }
 
@@ -37,7 +37,7 @@ impl BakeWatcher {
         };
         Self {
             alarms: AlarmWatch::begin(&leader.commands().ports().alarms, subject),
-            troubles: Vec::new(),
+            warnings: Vec::new(),
             stream: StreamWatch::default(),
         }
     }
@@ -86,12 +86,12 @@ impl BakeWatcher {
 
     /// What the sidecars still have on the old writer, and what keeps alarms from firing.
     fn look_around(&mut self, leader: &mut Leader) {
-        let troubles = self.alarms.look();
-        if troubles != self.troubles {
-            for trouble in &troubles {
-                warn!(migration = %leader.migration().name, "{trouble}");
+        let warnings = self.alarms.look();
+        if warnings != self.warnings {
+            for warning in &warnings {
+                warn!(migration = %leader.migration().name, "{warning}");
             }
-            self.troubles.clone_from(&troubles);
+            self.warnings.clone_from(&warnings);
         }
         let databases = &self.alarms.subject().databases;
         let source = &leader.migration().source;
@@ -102,7 +102,7 @@ impl BakeWatcher {
             .sessions(databases, source);
         leader.show_bake(|view| {
             view.old_writer = Some(left);
-            view.alarm_troubles = troubles;
+            view.alarm_warnings = warnings;
         });
     }
 

@@ -7,7 +7,7 @@ use pointsman_catalog::ServerName;
 #[error("server {server} has nothing that {role}: {reason}; {remedy}")]
 pub struct MissingRole {
     pub server: ServerName,
-    pub role: Role,
+    pub role: ServerRole,
     pub reason: String,
     pub remedy: String,
 }
@@ -22,7 +22,7 @@ pub struct NotOffered {
 
 /// The roles that a server can be without. Every server can be observed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Role {
+pub enum ServerRole {
     Sessions,
     Fence,
     Replication,
@@ -36,7 +36,7 @@ pub enum Role {
 }
 
 /// What the role does.
-impl fmt::Display for Role {
+impl fmt::Display for ServerRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sessions => "opens control sessions and ends all others",
@@ -61,7 +61,7 @@ mod tests {
     fn a_missing_role_says_what_it_is_for_why_it_is_missing_and_what_to_do() {
         let missing = MissingRole {
             server: ServerName::new("green").unwrap(),
-            role: Role::WalProof,
+            role: ServerRole::WalProof,
             reason: "its WAL cannot be read".to_owned(),
             remedy: "move the databases by dump and restore".to_owned(),
         };

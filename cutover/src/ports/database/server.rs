@@ -5,7 +5,7 @@ use pointsman_catalog::ServerName;
 use super::{
     error::ProviderError,
     fence::Fence,
-    missing::{MissingRole, NotOffered, Role},
+    missing::{MissingRole, NotOffered, ServerRole},
     observe::{Observation, Observe},
     preparation::Preparation,
     probe_table::ProbeTable,
@@ -66,44 +66,47 @@ impl ControlledServer {
     }
 
     pub fn sessions(&self) -> Result<&dyn SessionControl, MissingRole> {
-        self.offered(Role::Sessions, &self.roles.sessions)
+        self.offered(ServerRole::Sessions, &self.roles.sessions)
     }
 
     pub fn fence(&self) -> Result<&dyn Fence, MissingRole> {
-        self.offered(Role::Fence, &self.roles.fence)
+        self.offered(ServerRole::Fence, &self.roles.fence)
     }
 
     pub fn replication(&self) -> Result<&dyn Replication, MissingRole> {
-        self.offered(Role::Replication, &self.roles.replication)
+        self.offered(ServerRole::Replication, &self.roles.replication)
     }
 
     pub fn guarded_promotion(&self) -> Result<&dyn GuardedPromotion, MissingRole> {
-        self.offered(Role::GuardedPromotion, &self.roles.guarded_promotion)
+        self.offered(ServerRole::GuardedPromotion, &self.roles.guarded_promotion)
     }
 
     pub fn wal_proof(&self) -> Result<&dyn WalProof, MissingRole> {
-        self.offered(Role::WalProof, &self.roles.wal_proof)
+        self.offered(ServerRole::WalProof, &self.roles.wal_proof)
     }
 
     pub fn reverse_publisher(&self) -> Result<&dyn ReversePublisher, MissingRole> {
-        self.offered(Role::ReversePublisher, &self.roles.reverse_publisher)
+        self.offered(ServerRole::ReversePublisher, &self.roles.reverse_publisher)
     }
 
     pub fn reverse_subscriber(&self) -> Result<&dyn ReverseSubscriber, MissingRole> {
-        self.offered(Role::ReverseSubscriber, &self.roles.reverse_subscriber)
+        self.offered(
+            ServerRole::ReverseSubscriber,
+            &self.roles.reverse_subscriber,
+        )
     }
 
     pub fn probe_table(&self) -> Result<&dyn ProbeTable, MissingRole> {
-        self.offered(Role::ProbeTable, &self.roles.probe_table)
+        self.offered(ServerRole::ProbeTable, &self.roles.probe_table)
     }
 
     pub fn preparation(&self) -> Result<&dyn Preparation, MissingRole> {
-        self.offered(Role::Preparation, &self.roles.preparation)
+        self.offered(ServerRole::Preparation, &self.roles.preparation)
     }
 
     fn offered<'a, T: ?Sized>(
         &self,
-        role: Role,
+        role: ServerRole,
         offer: &'a Offer<T>,
     ) -> Result<&'a T, MissingRole> {
         offer
@@ -111,7 +114,7 @@ impl ControlledServer {
             .map_err(|why| self.missing(role, why.clone()))
     }
 
-    fn missing(&self, role: Role, why: NotOffered) -> MissingRole {
+    fn missing(&self, role: ServerRole, why: NotOffered) -> MissingRole {
         MissingRole {
             server: self.name.clone(),
             role,

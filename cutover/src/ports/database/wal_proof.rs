@@ -127,19 +127,15 @@ pub struct Strangers {
 impl ProofMethod {
     /// Every method.
     pub const ALL: [Self; 2] = [Self::WalRecords, Self::TransactionIds];
-
-    /// In a sentence: proved …
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::WalRecords => "by WAL records",
-            Self::TransactionIds => "by transaction ids",
-        }
-    }
 }
 
+/// In a sentence: proved …
 impl fmt::Display for ProofMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.words())
+        f.write_str(match self {
+            Self::WalRecords => "by WAL records",
+            Self::TransactionIds => "by transaction ids",
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use pointsman_catalog::UnixMillis;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 
-use super::{control_sessions::ControlSessions, powers::Barrier, text::identifier};
+use super::{control_sessions::ControlSessions, powers::BackendWait, text::identifier};
 use crate::ports::{ProviderError, ReverseSlot};
 
 /// Every session on a server that is not one of the control sessions.
@@ -100,9 +100,9 @@ impl ClientSessions {
 
     /// See [`SessionControl::await_starting_backends`](crate::ports::SessionControl).
     pub(super) async fn await_starting(&self) -> Result<(), ProviderError> {
-        match self.control.powers.barrier() {
-            Barrier::Tablespace => self.wait_by_tablespace().await,
-            Barrier::Rename => self.wait_by_rename().await,
+        match self.control.powers.backend_wait() {
+            BackendWait::Tablespace => self.wait_by_tablespace().await,
+            BackendWait::Rename => self.wait_by_rename().await,
         }
     }
 
@@ -151,9 +151,9 @@ impl ClientSessions {
             .postgres
             .prepare("end its sessions", END)
             .await?;
-        let databases = match self.control.powers.barrier() {
-            Barrier::Tablespace => TABLESPACES,
-            Barrier::Rename => RENAMED,
+        let databases = match self.control.powers.backend_wait() {
+            BackendWait::Tablespace => TABLESPACES,
+            BackendWait::Rename => RENAMED,
         };
         self.control
             .postgres

@@ -263,7 +263,9 @@ impl From<tokio_postgres::Error> for ConnectError {
                 message: said.message().to_owned(),
                 by_access_rules: said.routine() == Some(ACCESS_RULES),
             },
-            None => Self::Unreachable(tls::words(&error).unwrap_or_else(|| chain(&error))),
+            None => {
+                Self::Unreachable(tls::handshake_message(&error).unwrap_or_else(|| chain(&error)))
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     connection::Connector,
     identity,
     inspector::SqlInspector,
-    powers::{Barrier, Door, Powers},
+    powers::{BackendWait, Door, Powers},
     probe_sessions::SqlProbeSessions,
     record,
     session::{Purpose, Session},
@@ -190,9 +190,9 @@ impl SessionControl for RecordingServer {
     }
 
     async fn await_starting_backends(&self) -> Result<(), ProviderError> {
-        let same = match self.powers.barrier() {
-            Barrier::Tablespace => "SET TABLESPACE (its own)",
-            Barrier::Rename => "RENAME TO (its own name, which is refused)",
+        let same = match self.powers.backend_wait() {
+            BackendWait::Tablespace => "SET TABLESPACE (its own)",
+            BackendWait::Rename => "RENAME TO (its own name, which is refused)",
         };
         self.note(format!("ALTER DATABASE … {same}, for each closed database"));
         Ok(())

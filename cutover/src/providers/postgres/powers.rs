@@ -42,7 +42,7 @@ pub(super) enum Door {
 
 /// How the end of starting backends is awaited.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Barrier {
+pub(super) enum BackendWait {
     /// `SET TABLESPACE` to its own, which needs CREATE on the tablespace.
     Tablespace,
     /// `RENAME` to its own name, which takes the same lock and then is refused.
@@ -78,11 +78,11 @@ impl Powers {
         }
     }
 
-    pub(super) fn barrier(&self) -> Barrier {
+    pub(super) fn backend_wait(&self) -> BackendWait {
         if self.create_databases && !self.superuser {
-            Barrier::Rename
+            BackendWait::Rename
         } else {
-            Barrier::Tablespace
+            BackendWait::Tablespace
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
     fn a_superuser_shuts_by_the_limit_and_waits_by_the_tablespace() {
         let powers = superuser();
         assert_eq!(powers.door(), Door::Limit);
-        assert_eq!(powers.barrier(), Barrier::Tablespace);
+        assert_eq!(powers.backend_wait(), BackendWait::Tablespace);
         assert!(powers.owns("anything"));
         assert_eq!(powers.subscribe(), Ok(()));
     }
@@ -199,7 +199,7 @@ mod tests {
             ..superuser()
         };
         assert_eq!(powers.door(), Door::AccessList);
-        assert_eq!(powers.barrier(), Barrier::Rename);
+        assert_eq!(powers.backend_wait(), BackendWait::Rename);
         assert!(!powers.owns("rdsadmin"));
     }
 

@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::admin::context::AdminContext;
 
 /// Sends the fleet's status now, and again when it differs in more than ages. The stream looks
-/// at most once in [`PACE`], so that a burst of acknowledgements is one message.
+/// at most once in [`MIN_INTERVAL`], so that a burst of acknowledgements is one message.
 pub(in crate::admin) fn follow(
     admin: Arc<AdminContext>,
 ) -> impl Stream<Item = Result<v1::FleetStatusResponse, Status>> + Send {
@@ -40,7 +40,7 @@ impl Follower {
     async fn next(&mut self) -> v1::FleetStatusResponse {
         loop {
             if self.told.is_some() {
-                sleep_until(self.last_look + PACE).await;
+                sleep_until(self.last_look + MIN_INTERVAL).await;
                 // Silence becomes LAGGING without any event.
                 let _ = timeout(TICK, self.changes.changed()).await;
             }
@@ -72,5 +72,5 @@ fn ageless(status: &v1::FleetStatusResponse) -> v1::FleetStatusResponse {
 }
 
 /// The least time between two messages: people read no faster.
-const PACE: Duration = Duration::from_millis(200);
+const MIN_INTERVAL: Duration = Duration::from_millis(200);
 const TICK: Duration = Duration::from_secs(1);

@@ -56,8 +56,8 @@ pub(super) fn summary(migration: &Migration) -> String {
         line("proof", &unwritten(proof));
     }
     line("old writer", &migration.old_writer);
-    for trouble in &migration.alarm_troubles {
-        line("alarm", trouble);
+    for warning in &migration.alarm_warnings {
+        line("alarm", warning);
     }
     let holds = matches!(migration.state.as_str(), "switching" | "promoting");
     if holds && migration.hold_until_ms != 0 {

@@ -66,7 +66,7 @@ struct Equipment {
 
 /// What a server is in its replication.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Role {
+enum ReplicationRole {
     Primary,
     Standby,
 }
@@ -80,20 +80,24 @@ impl Check for ControlReady {
     async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
         let moving = ctx.moving();
         let (source, target) = futures_util::join!(
-            on_server(Place::source(ctx), &moving, Role::Primary),
-            on_server(Place::target(ctx), &moving, Role::Standby),
+            on_server(Place::source(ctx), &moving, ReplicationRole::Primary),
+            on_server(Place::target(ctx), &moving, ReplicationRole::Standby),
         );
         vec![source, target]
     }
 }
 
-async fn on_server(place: Place<'_>, moving: &[&str], expected: Role) -> Finding {
+async fn on_server(place: Place<'_>, moving: &[&str], expected: ReplicationRole) -> Finding {
     let began = place.clock().monotonic();
     let judgement = look(place, moving, expected).await;
     place.finding(SPEC, began, judgement)
 }
 
-async fn look(place: Place<'_>, moving: &[&str], expected: Role) -> Result<Judgement, String> {
+async fn look(
+    place: Place<'_>,
+    moving: &[&str],
+    expected: ReplicationRole,
+) -> Result<Judgement, String> {
     let equipment = place.ask_one::<Equipment>(EQUIPMENT).await?;
     let mut answers = vec![answer(place).await?];
     for &datname in moving {
@@ -153,7 +157,7 @@ impl Timed {
     }
 }
 
-impl Role {
+impl ReplicationRole {
     fn of(answer: &Answer) -> Self {
         if answer.in_recovery {
             Self::Standby
@@ -163,7 +167,7 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for ReplicationRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Primary => "a primary",
@@ -173,13 +177,13 @@ impl fmt::Display for Role {
 }
 
 /// Why an answer shows that `server` cannot be driven.
-fn unfit(server: &str, timed: &Timed, expected: Role) -> Option<Judgement> {
+fn unfit(server: &str, timed: &Timed, expected: ReplicationRole) -> Option<Judgement> {
     let Timed {
         answer,
         took_ms,
         ahead_ms,
     } = timed;
-    let role = Role::of(answer);
+    let role = ReplicationRole::of(answer);
     if role != expected {
         return Some(Judgement::fail(
             format!("{server} is {role}, where {expected} is expected"),
@@ -274,8 +278,14 @@ mod tests {
 
     #[test]
     fn a_server_that_answers_in_its_role_and_time_is_fit() {
-        assert_eq!(unfit("blue", &timed(false, 10_003, 5), Role::Primary), None);
-        assert_eq!(unfit("blue", &timed(false, 10_900, 5), Role::Primary), None);
+        assert_eq!(
+            unfit("blue", &timed(false, 10_003, 5), ReplicationRole::Primary),
+            None
+        );
+        assert_eq!(
+            unfit("blue", &timed(false, 10_900, 5), ReplicationRole::Primary),
+            None
+        );
     }
 
     #[test]
@@ -296,7 +306,7 @@ mod tests {
             (timed(false, 12_005, 5), "2000 ms ahead of"),
             (timed(false, 8_000, 5), "2000 ms behind"),
         ] {
-            let judgement = unfit("blue", &answer, Role::Primary).unwrap();
+            let judgement = unfit("blue", &answer, ReplicationRole::Primary).unwrap();
             assert_eq!(judgement.grade, Grade::Fail);
             assert!(judgement.message.contains(expected), "{judgement:?}");
         }

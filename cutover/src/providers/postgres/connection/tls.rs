@@ -70,8 +70,8 @@ pub(super) fn handshake_failure(error: &tokio_postgres::Error) -> Option<&Error>
     inner.downcast_ref()
 }
 
-/// A failed handshake in words.
-pub(super) fn words(error: &tokio_postgres::Error) -> Option<String> {
+/// The message for a failed handshake, if that is what `error` is about.
+pub(super) fn handshake_message(error: &tokio_postgres::Error) -> Option<String> {
     let failure = handshake_failure(error)?;
     let reason = if let Error::InvalidCertificate(CertificateError::Other(other)) = failure {
         other.0.to_string()
