@@ -1,5 +1,9 @@
 //! Certificates decide: who is served, what exists for them, who commands.
 
+#[path = "identity/admin_connection.rs"]
+mod admin_connection;
+#[path = "identity/bootstraps.rs"]
+mod bootstraps;
 #[path = "identity/cache.rs"]
 mod cache;
 #[path = "identity/control_plane.rs"]

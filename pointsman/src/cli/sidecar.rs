@@ -9,11 +9,13 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use pointsman_catalog::{Endpoint, GroupName, NodeId};
+use pointsman_catalog::{Endpoint, GroupName, IdentityPattern, NodeId};
 use pointsman_envoy_config::{Bootstrap, CacheSocket, Transport};
 use pointsman_proto::v1::{DescribeControlPlaneRequest, RegisterNodeRequest};
+use pointsman_xds::Identity;
 
 use super::{client, entitlement::Entitlement, global::Global};
+use crate::spiffe;
 
 /// Sidecars' own configuration
 #[derive(Debug, Subcommand)]
@@ -60,18 +62,45 @@ pub(super) struct Bootstrapping {
 
 /// Whose bootstrap it is.
 struct Subject {
-    /// Envoy's node.id.
-    name: String,
+    who: Who,
     listen: IpAddr,
-    is_group: bool,
+}
+
+enum Who {
+    Sidecar(NodeId),
+    /// Every member of a group, which has these identities.
+    Members(GroupName, IdentityPattern),
 }
 
 impl Subject {
+    /// Envoy's node.id.
+    fn name(&self) -> &str {
+        match &self.who {
+            Who::Sidecar(node) => node.as_str(),
+            Who::Members(group, _) => group.as_str(),
+        }
+    }
+
     /// What its files are called by. The members of a group share theirs.
     fn files(&self) -> tls::FileName {
-        match self.is_group {
-            true => tls::FileName::Shared(format!("group-{}", self.name)),
-            false => tls::FileName::Own(format!("sidecar-{}", self.name)),
+        match &self.who {
+            Who::Sidecar(node) => tls::FileName::Own(format!("sidecar-{node}")),
+            Who::Members(group, _) => tls::FileName::Shared(format!("group-{group}")),
+        }
+    }
+
+    /// Whether it is whom a certificate names; the control plane would refuse another.
+    fn accepts(&self, identity: &Identity) -> anyhow::Result<()> {
+        match &self.who {
+            Who::Sidecar(node) if spiffe::sidecar(identity).as_ref() != Some(node) => bail!(
+                "it is that of {identity}, and sidecar {node} is \
+                 spiffe://<trust domain>/pointsman/sidecar/{node}: name its own certificate"
+            ),
+            Who::Members(group, pattern) if pattern.admits(identity.as_str()).is_none() => bail!(
+                "it is that of {identity}, and the members of group {group} are {pattern}: name \
+                 the certificate of a member"
+            ),
+            Who::Sidecar(_) | Who::Members(..) => Ok(()),
         }
     }
 }
@@ -93,9 +122,9 @@ impl Bootstrapping {
         // Registered before anything is printed: a sidecar that starts at once must find itself in
         // the denominator of every barrier. And after everything that can fail: whoever has no
         // bootstrap must not be waited for.
-        if !subject.is_group {
+        if let Who::Sidecar(node) = &subject.who {
             let register = RegisterNodeRequest {
-                node: subject.name,
+                node: node.to_string(),
                 listen: subject.listen.to_string(),
                 canary: None,
                 databases,
@@ -117,14 +146,14 @@ impl Bootstrapping {
                 bail!("name the sidecar and its --listen address, or its --group");
             };
             return Ok(Subject {
-                name: node.to_string(),
+                who: Who::Sidecar(node.clone()),
                 listen,
-                is_group: false,
             });
         };
         let found = client::groups(global, group.as_str()).await?;
-        let declared = found.groups.first().map(|group| group.listen.as_str());
-        let declared = declared.and_then(|address| address.parse().ok());
+        let found = found.groups.first();
+        let found = found.with_context(|| format!("there is no sidecar group {group}"))?;
+        let declared = found.listen.parse().ok();
         let listen = match (declared, self.listen) {
             (Some(declared), Some(wanted)) if declared != wanted => bail!(
                 "the members of group {group} listen on {declared}, as it was declared: leave --listen \
@@ -134,9 +163,8 @@ impl Bootstrapping {
             (None, None) => IpAddr::from([127, 0, 0, 1]),
         };
         Ok(Subject {
-            name: group.to_string(),
+            who: Who::Members(group.clone(), found.spiffe.parse()?),
             listen,
-            is_group: true,
         })
     }
 
@@ -157,9 +185,10 @@ impl Bootstrapping {
         };
         let tls = self
             .certificate
-            .into_bootstrap(&subject.files(), control_plane.identity)?;
+            .into_bootstrap(subject, control_plane.identity)
+            .await?;
         Ok(Bootstrap {
-            node: subject.name.clone(),
+            node: subject.name().to_owned(),
             listen: subject.listen,
             xds,
             admin: self.envoy_admin,

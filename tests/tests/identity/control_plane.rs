@@ -10,7 +10,10 @@ use pointsman_lab::{
     ports::Port,
     scratch::Scratch,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    process::Command,
+    time::{Instant, sleep, timeout},
+};
 
 pub(crate) struct SecureControlPlane {
     pub(crate) control_plane: ControlPlane,
@@ -141,6 +144,16 @@ impl SecureControlPlane {
         self.ok(&["database", "apply", &path]).await?;
         Ok(())
     }
+}
+
+/// Runs a command line to its end.
+pub(crate) async fn ended(mut command: Command) -> Result<Output> {
+    let output = timeout(PATIENCE, command.kill_on_drop(true).output()).await??;
+    Ok(Output {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -14,7 +14,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use self::verifier::ServerVerifier;
-use super::credentials::{Credentials, TlsError, TlsFiles};
+use super::{
+    credentials::{Credentials, TlsError, TlsFiles},
+    svid,
+};
 use crate::peer::Identity;
 
 /// A client's certificate, and the server that it accepts.
@@ -55,6 +58,21 @@ impl ClientTls {
     /// [`TlsError`] names the file that cannot be read or is not valid.
     pub async fn check(&self) -> Result<(), TlsError> {
         self.config().await.map(|_config| ())
+    }
+
+    /// Reads the files, checks that they go together, and returns the identity in the client's
+    /// certificate. Whether a server trusts it is not checked, nor whether it has expired.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file that cannot be read or is not valid.
+    pub async fn identity(&self) -> Result<Identity, TlsError> {
+        self.check().await?;
+        let chain = Credentials::read(&self.files).await?.chain;
+        let leaf = chain.first().map_or(&[][..], |leaf| leaf.as_ref());
+        svid::identity(leaf).map_err(|reason| TlsError::NoIdentity {
+            path: self.files.certificate.clone(),
+            reason,
+        })
     }
 
     /// Authenticates both ends of `io`.

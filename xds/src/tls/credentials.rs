@@ -10,6 +10,7 @@ use rustls::{
 };
 use sha2::{Digest as _, Sha256};
 
+use super::svid::SvidError;
 use crate::peer::TrustDomain;
 
 /// The paths of a server's TLS files, in PEM form.
@@ -48,9 +49,9 @@ impl Credentials {
         for authority in certificates(&files.client_authorities, &bundle)? {
             authorities
                 .add(authority)
-                .map_err(|source| TlsError::Authority {
+                .map_err(|reason| TlsError::Authority {
                     path: files.client_authorities.clone(),
-                    source,
+                    reason,
                 })?;
         }
         Ok(Self {
@@ -73,9 +74,9 @@ impl fmt::Debug for Credentials {
 async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     tokio::fs::read(path)
         .await
-        .map_err(|source| TlsError::Unreadable {
+        .map_err(|reason| TlsError::Unreadable {
             path: path.to_owned(),
-            source,
+            reason,
         })
 }
 
@@ -89,51 +90,54 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
         })
 }
 
-/// Why TLS files are not used. The messages contain nothing of the files' contents.
+/// Why TLS files are not used. Each message is complete, so none of these errors has a source. The messages
+/// contain nothing of the files' contents.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{} cannot be read: {source}", path.display())]
+    #[error("{} cannot be read: {reason}", path.display())]
     Unreadable {
         path: PathBuf,
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     #[error("{} holds no certificate in PEM form", path.display())]
     NoCertificate { path: PathBuf },
     #[error("{} holds no private key in PEM form", path.display())]
     NoKey { path: PathBuf },
-    #[error("{} and {} do not go together: {source}", certificate.display(), key.display())]
+    #[error("{} and {} do not go together: {reason}", certificate.display(), key.display())]
     Mismatch {
         certificate: PathBuf,
         key: PathBuf,
-        source: rustls::Error,
+        reason: rustls::Error,
     },
-    #[error("{} holds a certificate that is no authority: {source}", path.display())]
+    #[error("{} holds a certificate that is no authority: {reason}", path.display())]
     Authority {
         path: PathBuf,
-        source: rustls::Error,
+        reason: rustls::Error,
     },
-    #[error("{} cannot be used to verify clients: {source}", path.display())]
+    #[error("{} cannot be used to verify clients: {reason}", path.display())]
     Verifier {
         path: PathBuf,
-        source: VerifierBuilderError,
+        reason: VerifierBuilderError,
     },
+    #[error("{}: {reason}", path.display())]
+    NoIdentity { path: PathBuf, reason: SvidError },
     #[error("the cryptography does not speak TLS 1.3: {0}")]
     Provider(rustls::Error),
 }
 
 impl TlsError {
-    pub(super) fn key(files: &TlsFiles, source: rustls::Error) -> Self {
+    pub(super) fn key(files: &TlsFiles, reason: rustls::Error) -> Self {
         Self::Mismatch {
             certificate: files.certificate.clone(),
             key: files.key.clone(),
-            source,
+            reason,
         }
     }
 
-    pub(super) fn authorities(files: &TlsFiles, source: VerifierBuilderError) -> Self {
+    pub(super) fn authorities(files: &TlsFiles, reason: VerifierBuilderError) -> Self {
         Self::Verifier {
             path: files.client_authorities.clone(),
-            source,
+            reason,
         }
     }
 }

@@ -6,9 +6,12 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 use pointsman_envoy_config::{Secrets, TlsToControlPlane};
+use pointsman_xds::{ClientTls, Identity, TlsError};
 
-/// How the sidecar proves who it is. The paths are the sidecar's own; its files, PEM, may be
-/// replaced at any time, by a rename.
+use super::Subject;
+
+/// How the sidecar proves who it is. The paths are the sidecar's own, and those that are relative count
+/// from the present folder; its files, PEM, may be replaced at any time, by a rename.
 #[derive(Args, Debug)]
 pub(super) struct Certificate {
     /// The sidecar's certificate
@@ -27,11 +30,11 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// What the bootstrap says, whose files have `name`; `server` is the control plane's SPIFFE ID, empty where it
+    /// What the bootstrap of `subject` says; `server` is the control plane's SPIFFE ID, empty where it
     /// speaks plain text to sidecars.
-    pub(super) fn into_bootstrap(
+    pub(super) async fn into_bootstrap(
         self,
-        name: &FileName,
+        subject: &Subject,
         server: String,
     ) -> anyhow::Result<Option<TlsToControlPlane>> {
         let (Some(certificate), Some(key), Some(authorities)) =
@@ -51,20 +54,67 @@ impl Certificate {
                  or leave --tls-cert out"
             );
         }
-        let folder = self.tls_sds_dir.unwrap_or_else(|| {
-            let folder = certificate.parent().map(Path::to_owned);
-            folder.unwrap_or_default()
-        });
         let secrets = Secrets {
-            certificate,
-            key,
-            authorities,
+            certificate: absolute(&certificate)?,
+            key: absolute(&key)?,
+            authorities: absolute(&authorities)?,
         };
+        let folder = match &self.tls_sds_dir {
+            Some(folder) => absolute(folder)?,
+            None => secrets
+                .certificate
+                .parent()
+                .map(Path::to_owned)
+                .unwrap_or_default(),
+        };
+        let known_as = server.parse().context("the control plane's SPIFFE ID")?;
+        check(&secrets, subject, known_as).await?;
+        let name = subject.files();
         Ok(Some(TlsToControlPlane {
             certificate: name.write(&folder, "certificate", &secrets.certificate())?,
             authorities: name.write(&folder, "authorities", &secrets.authorities())?,
             server,
         }))
+    }
+}
+
+/// Envoy is started in a folder of its own, and follows a file in a folder that its path names.
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    let absolute = std::path::absolute(path)
+        .with_context(|| format!("{} is no path of a file", path.display()))?;
+    if absolute.to_str().is_none() {
+        bail!(
+            "{} is not UTF-8, and the bootstrap cannot name it: rename it",
+            absolute.display()
+        );
+    }
+    Ok(absolute)
+}
+
+/// Refuses a certificate that `subject` could not use. Files that are not on this machine, or that only the
+/// sidecar may read, are not checked, which is said.
+async fn check(secrets: &Secrets, subject: &Subject, server: Identity) -> anyhow::Result<()> {
+    let Secrets {
+        certificate,
+        key,
+        authorities,
+    } = secrets.clone();
+    match ClientTls::new(certificate, key, authorities, server)
+        .identity()
+        .await
+    {
+        Ok(identity) => subject
+            .accepts(&identity)
+            .with_context(|| format!("{} cannot be used", secrets.certificate.display())),
+        Err(unreadable @ TlsError::Unreadable { .. }) => {
+            let warning = format!(
+                "warning: {unreadable}; so the certificate was not checked here, and the sidecar must find its \
+                 files under these paths"
+            );
+            writeln!(std::io::stderr(), "{warning}").ok();
+            Ok(())
+        }
+        Err(refused) => bail!("the sidecar cannot use its certificate: {refused}"),
     }
 }
 
