@@ -23,7 +23,7 @@ use global::Global;
 
 use crate::providers::{MoreProviders, no_more};
 
-/// The control plane of a PostgreSQL data-access layer.
+/// Moves PostgreSQL servers behind Envoy sidecars, and tells the sidecars where to go
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version, about, max_term_width = 100)]
 pub struct Cli {

@@ -4,6 +4,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tonic::transport::{ClientTlsConfig, Identity};
 
+use super::global::CONNECTION;
+
 /// Who asks, where the admin listener wants to know: PEM files.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Certificate {
@@ -13,17 +15,36 @@ pub(super) struct Certificate {
         global = true,
         env = "POINTSMAN_ADMIN_CERT",
         value_name = "FILE",
+        help_heading = CONNECTION,
         requires_all = ["admin_key", "admin_ca"]
     )]
     admin_cert: Option<PathBuf>,
     /// Its private key
-    #[arg(long, global = true, env = "POINTSMAN_ADMIN_KEY", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "POINTSMAN_ADMIN_KEY",
+        value_name = "FILE",
+        help_heading = CONNECTION
+    )]
     admin_key: Option<PathBuf>,
     /// The authorities that may sign the control plane's certificate
-    #[arg(long, global = true, env = "POINTSMAN_ADMIN_CA", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "POINTSMAN_ADMIN_CA",
+        value_name = "FILE",
+        help_heading = CONNECTION
+    )]
     admin_ca: Option<PathBuf>,
     /// The name in the control plane's certificate, if it is not the address's
-    #[arg(long, global = true, env = "POINTSMAN_ADMIN_NAME", value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        env = "POINTSMAN_ADMIN_NAME",
+        value_name = "NAME",
+        help_heading = CONNECTION
+    )]
     admin_name: Option<String>,
 }
 

@@ -1,11 +1,13 @@
 //! The connection to the admin listener.
 
+mod no_connection;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use pointsman_proto::v1::{
-    ListDatabasesRequest, ListDatabasesResponse, ListGroupsRequest, ListGroupsResponse,
-    admin_client::AdminClient,
+    DescribeControlPlaneRequest, ListDatabasesRequest, ListDatabasesResponse, ListGroupsRequest,
+    ListGroupsResponse, admin_client::AdminClient,
 };
 use tonic::{
     Code, Status,
@@ -14,7 +16,8 @@ use tonic::{
 
 use super::global::Global;
 
-/// Connects to the control plane that `global` names.
+/// Connects to the control plane that `global` names, and has a first answer from it: a listener that refuses
+/// the connection says so only then.
 pub(super) async fn connect(global: &Global) -> anyhow::Result<AdminClient<Channel>> {
     let tls = global.admin.starts_with("https://");
     if !tls && !global.admin.starts_with("http://") {
@@ -33,15 +36,16 @@ pub(super) async fn connect(global: &Global) -> anyhow::Result<AdminClient<Chann
             .tls_config(global.certificate.config()?)
             .context("the files of --admin-cert, --admin-key and --admin-ca cannot be used")?;
     }
-    let channel = endpoint.connect().await.map_err(|error| {
-        anyhow!(
-            "the control plane at {} does not answer ({}): is `pointsman serve` running there? \
-             --admin or POINTSMAN_ADMIN names another address",
-            global.admin,
-            innermost(&error),
-        )
-    })?;
-    Ok(AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER))
+    let connected = endpoint.connect().await;
+    let channel = connected.map_err(|error| no_connection::unreachable(global, &error))?;
+    let mut client = AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+    // Reads nothing that is large, and every role may ask it.
+    let first = client.describe_control_plane(DescribeControlPlaneRequest {});
+    match first.await {
+        Err(status) if is_transport(&status) => Err(no_connection::ended(global, &status).await),
+        // Whatever else is wrong, the answer to the request itself says.
+        Ok(_) | Err(_) => Ok(client),
+    }
 }
 
 /// What the control plane knows of database `name`, or of all if it is empty.

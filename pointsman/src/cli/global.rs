@@ -2,6 +2,9 @@ use clap::{Args, ValueEnum};
 
 use super::certificate::Certificate;
 
+/// Above what every verb takes, in its help.
+pub(super) const CONNECTION: &str = "Connection and output";
+
 /// What every verb but `serve` and `recover` needs to know.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Global {
@@ -11,13 +14,14 @@ pub(super) struct Global {
         global = true,
         env = "POINTSMAN_ADMIN",
         value_name = "URL",
+        help_heading = CONNECTION,
         default_value = "http://127.0.0.1:18001"
     )]
     pub(super) admin: String,
     #[command(flatten)]
     pub(super) certificate: Certificate,
     /// How results are printed
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = CONNECTION)]
     pub(super) output: Format,
 }
 
