@@ -20,7 +20,7 @@ use crate::{
     Settings,
     checks::{Moment, Report},
     journal::Journal,
-    machine::{Direction, State},
+    machine::{Direction, Event, NotPossible, State},
     migration::Migration,
     ports::Ports,
     preflight,
@@ -178,6 +178,15 @@ impl Engine {
         direction: Direction,
     ) -> Result<Vec<String>, EngineError> {
         let migration = self.migration(name)?;
+        // Before the start the checks miss what only the start makes.
+        let state = migration.state();
+        if matches!(state, State::Planned | State::SettingUp) {
+            let event = Event::SwitchRequested;
+            return Err(EngineError::not_possible(
+                name,
+                NotPossible { event, state },
+            ));
+        }
         dry_run::run(&self.ports, &self.settings, migration, direction).await
     }
 

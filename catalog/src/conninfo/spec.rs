@@ -3,7 +3,7 @@
 
 mod values;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use self::values::Values;
 use super::Conninfo;
@@ -31,6 +31,20 @@ pub struct Host {
     /// `hostaddr`: where to connect to, without a look-up of the name.
     pub address: Option<IpAddr>,
     pub port: u16,
+}
+
+/// `name:port`, or the address where there is no name.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, self.address) {
+            (Some(name), Some(address)) if *name != address.to_string() => {
+                write!(f, "{name} ({address}) port {}", self.port)
+            }
+            (Some(name), _) => write!(f, "{name} port {}", self.port),
+            (None, Some(address)) => write!(f, "{address} port {}", self.port),
+            (None, None) => write!(f, "no host, port {}", self.port),
+        }
+    }
 }
 
 /// How a session is encrypted, and what the server must prove.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     CheckContext, Judgement,
-    report::{Finding, Outcome, Severity},
+    report::{Finding, Severity},
 };
 use crate::ports::Monotonic;
 
@@ -88,15 +88,12 @@ impl CheckSpec {
         } else {
             self.severity
         };
-        let (result, judgement) = match judgement {
-            Ok(judgement) => (judgement.grade.outcome(severity), judgement),
-            Err(reason) => (Outcome::Unknown, unknown(&reason)),
-        };
+        let judgement = judgement.unwrap_or_else(|reason| Judgement::unknown(reason, UNREADABLE));
         Finding {
             id: self.id.to_owned(),
             slug: self.slug.to_owned(),
             severity,
-            result,
+            result: judgement.grade.outcome(severity),
             location: location.into(),
             evidence: bounded(judgement.evidence),
             message: judgement.message,
@@ -125,13 +122,8 @@ fn bounded(mut evidence: Vec<Value>) -> Vec<Value> {
     evidence
 }
 
-fn unknown(reason: &str) -> Judgement {
-    Judgement::fail(
-        format!("unknown: {reason}"),
-        "make it readable and run the preflight again: what is unknown does not pass",
-    )
-}
-
+const UNREADABLE: &str =
+    "make it readable and run the preflight again: what is unknown does not pass";
 const MAX_EVIDENCE: usize = 1000;
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,6 +25,8 @@ pub enum Grade {
     Warn,
     /// As grave as the check's severity.
     Fail,
+    /// It could not be judged.
+    Unknown,
 }
 
 impl Judgement {
@@ -53,6 +57,14 @@ impl Judgement {
         }
     }
 
+    /// Nothing could be judged, because of `reason`.
+    pub fn unknown(reason: impl fmt::Display, remedy: impl Into<String>) -> Self {
+        Self {
+            grade: Grade::Unknown,
+            ..Self::warn(format!("unknown: {reason}"), remedy)
+        }
+    }
+
     /// Adds one value per object to the evidence.
     #[must_use]
     pub fn with<R: Serialize>(mut self, objects: &[R]) -> Self {
@@ -65,6 +77,7 @@ impl Judgement {
 impl Grade {
     pub(super) fn outcome(self, severity: Severity) -> Outcome {
         match (self, severity) {
+            (Self::Unknown, _) => Outcome::Unknown,
             (Self::Pass, _) => Outcome::Pass,
             (Self::Warn, _) | (Self::Fail, Severity::Warn) => Outcome::Warn,
             (Self::Fail, Severity::Block) => Outcome::Block,

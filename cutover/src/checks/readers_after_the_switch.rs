@@ -82,11 +82,12 @@ fn judge(endpoints: &[ReaderEndpoint<'_>]) -> Judgement {
                 first.server,
                 first.databases.join(", ")
             ),
-            "see that the target can carry its readers, or attach a standby to the target first",
+            "see that the target can carry its readers, or attach a standby to the target first; \
+             after the migration `flip --readers` sends them to a standby of the new writer",
         ),
         None => Judgement::pass(
             "every server of the reader routes is the source or the target; after the switch \
-             readers go to the target",
+             readers go to the target, and stay there until `flip --readers` sends them elsewhere",
         ),
     };
     judgement.with(endpoints)

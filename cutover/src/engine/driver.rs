@@ -108,7 +108,9 @@ impl Driver {
 
     async fn drive(&mut self) -> Result<(), DriveError> {
         if self.origin == Origin::TakenOver {
-            let reason = "a new process took over".to_owned();
+            let step = self.leader.owes().map(Command::label);
+            let step = step.map_or_else(String::new, |step| format!(" in step {step}"));
+            let reason = format!("the control plane was restarted{step}");
             self.leader.happened(Event::Restarted, reason).await?;
         }
         while !self.stop.is_cancelled() || self.leader.migration().state().outlasts_a_stop() {

@@ -80,6 +80,11 @@ impl Change {
         self.state != self.before.state
     }
 
+    /// Whether an undo begins.
+    fn turns_back(self) -> bool {
+        matches!(self.state, State::Undoing { .. }) && self.moves()
+    }
+
     fn was_baking(self) -> bool {
         matches!(self.before.state, State::Baking { .. })
     }
@@ -93,7 +98,7 @@ impl Change {
     /// A crash, an abort, a switch and an operator's decision each take a new epoch. A
     /// migration that is over is driven by nobody.
     fn takes_a_new_epoch(self) -> bool {
-        let turns_back = matches!(self.state, State::Undoing { .. }) && self.moves();
+        let turns_back = self.turns_back();
         let decided = matches!(self.before.state, State::NeedsOperator { .. }) && self.moves();
         let waits_longer = self.event == Event::WaitChosen;
         let new_leader = self.event == Event::Restarted && !self.state.is_over();
@@ -253,8 +258,11 @@ impl Change {
                 | Event::AlarmFired
                 | Event::TargetGone
         );
+        let ended_by_restart = self.event == Event::Restarted && self.turns_back();
         let may_have_been_sent = self.was_requesting() && self.event == Event::Unanswered;
-        asked_or_fired || (self.failed() && !self.was_baking() && !may_have_been_sent)
+        asked_or_fired
+            || ended_by_restart
+            || (self.failed() && !self.was_baking() && !may_have_been_sent)
     }
 
     fn failed(self) -> bool {

@@ -47,9 +47,9 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     };
     let proof = Proof::new(
         format!(
-            "{} is closed: {} sessions ended ({} reported by sidecars), new ones refused",
+            "{} is closed: {} ({} reported by sidecars), new ones refused",
             both.source.name(),
-            source.ended,
+            ended(source.ended),
             reported.count()
         ),
         json!({
@@ -72,6 +72,13 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     }))
 }
 
+fn ended(sessions: u64) -> String {
+    match sessions {
+        1 => "1 session ended".to_owned(),
+        _ => format!("{sessions} sessions ended"),
+    }
+}
+
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.budgets.target.end_sessions;
     let record = record(run.migration, Side::Target)?;
@@ -83,9 +90,9 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let marker = fenced.marker;
     let proof = Proof::new(
         format!(
-            "{} is closed: {} sessions ended ({} reported by sidecars), new ones refused",
+            "{} is closed: {} ({} reported by sidecars), new ones refused",
             target.name(),
-            fenced.ended,
+            ended(fenced.ended),
             reported.count()
         ),
         json!({

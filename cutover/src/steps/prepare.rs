@@ -17,7 +17,7 @@ use super::{
     sessions::{Both, enter},
 };
 use crate::{
-    checks::Moment,
+    checks::{Moment, count},
     lease,
     machine::{Assertion, Direction},
     migration::{Coverage, Learned, Migration},
@@ -109,9 +109,12 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     }
     let proof = Proof::new(
         format!(
-            "{} checks pass, {} sidecars are in step and took a change that moves nothing",
-            report.findings.len(),
-            membership.registered.len()
+            "{} pass, {} in step and took a change that moves nothing",
+            count(report.findings.len(), "check"),
+            match membership.registered.len() {
+                1 => "1 sidecar is".to_owned(),
+                more => format!("{more} sidecars are"),
+            }
         ),
         json!({
             "timeline": source.timeline,

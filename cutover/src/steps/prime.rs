@@ -131,13 +131,22 @@ fn message(target: &ControlledServer, slots: usize, written: u64, proof: &WriteP
              its slots"
         ),
         Finding::Unproven(strangers) => format!(
-            "{slots} reverse slots hold every write from here on; that nobody wrote before is not \
-             proven: {strangers} on {name}"
+            "{} every write from here on; that nobody wrote before is not proven: {strangers} on \
+             {name}",
+            holding(slots)
         ),
         Finding::Unwritten | Finding::Accepted(_) => format!(
-            "{slots} reverse slots hold every write from here on; {}",
+            "{} every write from here on; {}",
+            holding(slots),
             prove::nobody_wrote(target, proof)
         ),
+    }
+}
+
+fn holding(slots: usize) -> String {
+    match slots {
+        1 => "1 reverse slot holds".to_owned(),
+        _ => format!("{slots} reverse slots hold"),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     Ports, Settings,
     machine::Direction,
     migration::Migration,
+    checks::count,
     ports::{BarrierPolicy, Convergence, Publication, SessionsOn},
 };
 
@@ -168,10 +169,8 @@ pub(super) fn known_servers(route: &Route) -> Vec<ServerName> {
 
 /// One line on who did what with a publication.
 pub(super) fn convergence_message(convergence: &Convergence) -> String {
-    let mut parts = vec![format!(
-        "{} sidecars acknowledged",
-        convergence.acknowledged.len()
-    )];
+    let acknowledged = count(convergence.acknowledged.len(), "sidecar");
+    let mut parts = vec![format!("{acknowledged} acknowledged")];
     let mut name = |what: &str, nodes: Vec<String>| {
         if !nodes.is_empty() {
             parts.push(format!("{what}: {}", nodes.join(", ")));

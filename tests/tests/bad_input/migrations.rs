@@ -95,6 +95,10 @@ fn too_early<'a>() -> Vec<Case<'a>> {
     };
     vec![
         planned("a switch before preflight passed", "migration switch m"),
+        planned(
+            "a rehearsal before the start",
+            "migration switch m --dry-run",
+        ),
         planned("a rollback of nothing", "migration rollback m"),
         planned("a completion of nothing", "migration complete m"),
         planned(

@@ -33,7 +33,7 @@ async fn source_serves_again(env: &mut TestEnvironment, died_in: &str, written: 
 /// The last engine died in step `step`, as far as the journal knows: an intent that recovery
 /// does not need is written with the next one that it needs.
 fn died(status: &Status, step: &str) -> Result<()> {
-    let took_over = |entry: &&Entry| entry.message == "a new process took over";
+    let took_over = |entry: &&Entry| entry.message.starts_with("the control plane was restarted");
     let entry = status.entries.iter().rev().find(took_over);
     ensure!(
         entry.is_some_and(|entry| entry.step == step),

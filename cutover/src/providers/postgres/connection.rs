@@ -114,9 +114,11 @@ impl Connector {
         for host in &hosts {
             match timeout(each, self.connect_to(&access, host, login)).await {
                 Ok(Ok(connected)) => return Ok(connected),
-                Ok(Err(ConnectError::Unreachable(reason))) => reasons.push(reason),
+                Ok(Err(ConnectError::Unreachable(reason))) => {
+                    reasons.push(format!("{host}: {reason}"));
+                }
                 Ok(Err(decided)) => return Err(decided),
-                Err(_elapsed) => reasons.push(format!("no answer within {each:?}")),
+                Err(_elapsed) => reasons.push(format!("{host}: no answer within {each:?}")),
             }
         }
         Err(ConnectError::Unreachable(reasons.join("; ")))
@@ -264,7 +266,8 @@ impl From<tokio_postgres::Error> for ConnectError {
                 by_access_rules: said.routine() == Some(ACCESS_RULES),
             },
             None => {
-                Self::Unreachable(tls::handshake_message(&error).unwrap_or_else(|| chain(&error)))
+                let message = tls::handshake_message(&error);
+                Self::Unreachable(message.unwrap_or_else(|| no_connection(&error)))
             }
         }
     }
@@ -283,6 +286,17 @@ pub(super) fn user_in(conninfo: &str) -> Option<String> {
     info.get("user").map(str::to_owned)
 }
 
+/// The cause alone: that there is no connection is known.
+fn no_connection(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map_or_else(|| chain(error), chain);
+    match cause.starts_with(LOOK_UP) {
+        true => format!(
+            "{cause}; correct host= in the connection string, or give the address as hostaddr="
+        ),
+        false => cause,
+    }
+}
+
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
@@ -297,5 +311,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 /// is translated.
 /// <https://www.postgresql.org/docs/current/protocol-error-fields.html>
 const ACCESS_RULES: &str = "ClientAuthentication";
+/// How the standard library begins the error of a name that does not resolve.
+const LOOK_UP: &str = "failed to lookup address information";
 /// A server in the same region accepts within milliseconds.
 const CONNECT: Duration = Duration::from_secs(2);

@@ -22,6 +22,9 @@ pub(super) struct Missing {
     #[serde(skip_serializing_if = "Option::is_none")]
     database: Option<String>,
     given_up: &'static str,
+    /// What is wrong, where it is another role that lacks the right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_role: Option<String>,
 }
 
 impl Missing {
@@ -33,6 +36,15 @@ impl Missing {
             grant: grant.into(),
             database: None,
             given_up: right.given_up,
+            other_role: None,
+        }
+    }
+
+    /// Another role than the judged one lacks it; `what` names it and says what is wrong.
+    pub(super) fn of_role(self, what: String) -> Self {
+        Self {
+            other_role: Some(what),
+            ..self
         }
     }
 
@@ -63,7 +75,16 @@ pub(super) fn judge(
     if missing.is_empty() {
         return Judgement::pass(otherwise);
     }
-    let message = format!("role {role} of {server} {}", listed(missing));
+    let (others, own): (Vec<_>, Vec<_>) = missing.iter().partition(|one| one.other_role.is_some());
+    let mut clauses = Vec::new();
+    if !own.is_empty() {
+        clauses.push(format!("role {role} of {server} {}", listed(&own)));
+    }
+    clauses.extend(others.iter().filter_map(|one| {
+        let what = one.other_role.as_ref()?;
+        Some(format!("{what}: {}", one.given_up))
+    }));
+    let message = clauses.join("; ");
     let remedy = statements(missing);
     let lesser = missing
         .iter()
@@ -77,9 +98,9 @@ pub(super) fn judge(
 }
 
 /// A clause for each right, with the objects on which it is missing.
-fn listed(missing: &[Missing]) -> String {
+fn listed(missing: &[&Missing]) -> String {
     let mut clauses: Vec<(&Missing, Vec<&str>)> = Vec::new();
-    for one in missing {
+    for &one in missing {
         match clauses
             .iter_mut()
             .find(|(known, _)| known.may_not == one.may_not)

@@ -97,7 +97,7 @@ fn judge(datname: &str, rows: &[ReversePublication], moment: Moment) -> Judgemen
         format!(
             "publication pointsman_rb of {datname} {reason}: there would be no lossless way back"
         ),
-        "drop it, and start the migration (again), which makes it",
+        remedy(there.is_some(), moment),
     )
     .with(rows)
 }
@@ -115,6 +115,17 @@ fn belongs_to_another(datname: &str, row: &ReversePublication) -> Judgement {
              start the migration, which makes it"
         ),
     )
+}
+
+/// Only the start of a migration makes the publication, and a migration starts once.
+fn remedy(is_there: bool, moment: Moment) -> &'static str {
+    match (is_there, moment) {
+        (true, Moment::Pre) => "drop it: the start of a migration makes it anew",
+        (true, Moment::Switch) => {
+            "drop it, and cancel this migration; create and start another one, which makes it anew"
+        }
+        (false, _) => "cancel this migration; create and start another one, which makes it",
+    }
 }
 
 /// The reverse stream would run and leave these out.
@@ -153,7 +164,9 @@ mod tests {
             "left_out": []
         }]));
         assert_eq!(result(&none, Moment::Pre), Grade::Pass);
-        assert_eq!(result(&none, Moment::Switch), Grade::Fail);
+        let missing = judge("orders", &none, Moment::Switch);
+        assert_eq!(missing.grade, Grade::Fail);
+        assert!(!missing.remedy.contains("drop"), "{missing:?}");
         assert_eq!(result(&rows(whole.clone()), Moment::Switch), Grade::Pass);
         for part in ["all_tables", "via_root", "publishes_all"] {
             let mut partial = whole.clone();

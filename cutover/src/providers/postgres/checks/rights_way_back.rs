@@ -194,21 +194,25 @@ async fn stream_changes(
         literal(&user)
     );
     let found = place.ask::<Streamer>(&select).await?;
-    let grant = match found.first() {
-        None => format!(
-            "CREATE ROLE {} LOGIN; {}",
-            identifier(&user),
-            role.replicate(&user)
-        ),
-        Some(found) if !found.may_log_in => format!("ALTER ROLE {} LOGIN", identifier(&user)),
-        Some(found) if !found.may_stream => role.replicate(&user),
+    let (lacks, grant) = match found.first() {
+        None => {
+            let create = format!("CREATE ROLE {} LOGIN", identifier(&user));
+            (
+                "does not exist",
+                format!("{create}; {}", role.replicate(&user)),
+            )
+        }
+        Some(found) if !found.may_log_in => {
+            let alter = format!("ALTER ROLE {} LOGIN", identifier(&user));
+            ("may not log in", alter)
+        }
+        Some(found) if !found.may_stream => ("may not stream changes", role.replicate(&user)),
         Some(_) => return Ok(None),
     };
-    Ok(Some(Missing::new(
-        STREAM_CHANGES,
-        format!("role {user}"),
-        grant,
-    )))
+    let missing = Missing::new(STREAM_CHANGES, format!("role {user}"), grant);
+    Ok(Some(
+        missing.of_role(format!("role {user} of `replication` {lacks}")),
+    ))
 }
 
 /// A superuser may subscribe by whatever lets it in. A password may stand in a service file.

@@ -90,11 +90,26 @@ fn judge_writers(datname: &str, rows: &[Writer]) -> Judgement {
                 first.role,
                 extent(first)
             ),
-            "take from them the right to write, or REPLICATION. The fence ends their sessions, \
-             and promotion waits for proof from the WAL that nobody committed after the marker",
+            remedy(&writing),
         ),
     };
     judgement.with(rows)
+}
+
+/// A superuser has every right, whatever is taken from it.
+fn remedy(writing: &[&Writer]) -> String {
+    let mut parts = Vec::new();
+    if writing.iter().any(|row| !row.superuser) {
+        parts.push("take from roles without superuser the right to write, or REPLICATION");
+    }
+    if writing.iter().any(|row| row.superuser) {
+        parts.push("set superusers that nobody needs now to NOLOGIN or NOSUPERUSER");
+    }
+    parts.push(
+        "or go on: the fence ends their sessions, and promotion waits for proof from the WAL that \
+         nobody committed after the marker",
+    );
+    parts.join("; ")
 }
 
 fn extent(writer: &Writer) -> String {
