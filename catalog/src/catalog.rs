@@ -3,6 +3,7 @@
 mod addresses;
 mod apply;
 mod changes;
+mod differences;
 mod groups;
 mod members;
 mod nodes;
@@ -17,8 +18,9 @@ use crate::{
         record::{Format, Record, decode, encode},
     },
 };
-pub use apply::Applied;
+pub use apply::{Applied, Changed, OpenSessions};
 pub use changes::CatalogChanges;
+pub use differences::FieldChange;
 pub use nodes::{Registered, Registration};
 pub use routes::ChangedRoutes;
 
@@ -58,6 +60,13 @@ pub enum CatalogError {
     /// Add what the file leaves out, or change what clashes with it.
     #[error("nothing was applied: {}", .0.join("; "))]
     Clash(Vec<String>),
+    /// Ask again with [`OpenSessions::Cut`], when nobody uses the former ports.
+    #[error(
+        "nothing was applied: {}: every sidecar would close the former port at once and end the sessions \
+         on it, and refuse applications that connect there; apply with --cut-sessions if that is meant",
+        .0.join("; ")
+    )]
+    CutsSessions(Vec<String>),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -21,7 +21,8 @@ pub mod store;
 mod time;
 
 pub use catalog::{
-    Applied, Catalog, CatalogChanges, CatalogError, ChangedRoutes, Registered, Registration,
+    Applied, Catalog, CatalogChanges, CatalogError, Changed, ChangedRoutes, FieldChange,
+    OpenSessions, Registered, Registration,
 };
 pub use conninfo::{
     ChannelBinding, ConnectionSpec, Conninfo, Host, Keepalive, Roots, SslMode, TlsSpec, TlsVersion,

@@ -135,7 +135,7 @@ mod tests {
             "sidecar cache app-1 --xds cp:18000 --file /var/lib/app-1 --socket unix:/run/app-1.sock",
             "sidecar cache app-1 --listen 127.0.0.11 --xds cp:18000 --file f --socket unix:/s \
              --max-age 30m --tls-cert c --tls-key k --tls-ca a --tls-server spiffe://example.org/cp",
-            "database apply dal.toml",
+            "database apply dal.toml --cut-sessions",
             "database list --output json",
             "database show orders",
             "database grants --postgres 15 --database orders --control-role master",

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{APPLIED, Catalog, CatalogError, DATABASES, ROUTES, SERVERS, key, retried, write};
+use super::{
+    APPLIED, Catalog, CatalogError, DATABASES, ROUTES, SERVERS,
+    differences::{FieldChange, Fields},
+    key, retried, write,
+};
 use crate::{
     Database, DatabaseName, Declaration, Epoch, Route, Routes, Server, ServerName,
     store::{
@@ -17,12 +21,28 @@ use crate::{
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Applied {
     pub added: Vec<String>,
-    pub changed: Vec<String>,
+    pub changed: Vec<Changed>,
     /// What differs from the file and was left unchanged: what the file does not name, routes, and the
     /// endpoints of servers in a route. Routes change by a flip or a migration only.
     pub left: Vec<String>,
     /// The commit that holds it; `None` if nothing was changed.
     pub revision: Option<Revision>,
+}
+
+/// A server or database that was there before.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Changed {
+    /// Such as `server blue`.
+    pub what: String,
+    pub fields: Vec<FieldChange>,
+}
+
+/// Whether a declaration may end open sessions: a sidecar that listens on another port closes the former
+/// one with every session on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OpenSessions {
+    Keep,
+    Cut,
 }
 
 impl Catalog {
@@ -33,14 +53,23 @@ impl Catalog {
     /// Applying a declaration twice changes nothing the second time.
     ///
     /// # Errors
+    /// [`CatalogError::CutsSessions`] if a port of a database changes and `sessions` are to be kept.
     /// [`CatalogError::UnknownServer`] if a database names a server that neither the declaration nor
     /// the catalogue has. [`CatalogError::Clash`] if the declaration and the rest of the catalogue would
     /// share a port or an endpoint. Then nothing is changed.
-    pub async fn apply(&self, declaration: &Declaration) -> Result<Applied, CatalogError> {
-        retried(|| self.try_apply(declaration)).await
+    pub async fn apply(
+        &self,
+        declaration: &Declaration,
+        sessions: OpenSessions,
+    ) -> Result<Applied, CatalogError> {
+        retried(|| self.try_apply(declaration, sessions)).await
     }
 
-    async fn try_apply(&self, declaration: &Declaration) -> Result<Applied, CatalogError> {
+    async fn try_apply(
+        &self,
+        declaration: &Declaration,
+        sessions: OpenSessions,
+    ) -> Result<Applied, CatalogError> {
         let at = Key::new(APPLIED);
         let last = self.store.get(&at).await?;
         let known = Known {
@@ -69,6 +98,10 @@ impl Catalog {
         let clashes = commit.clashes(&known);
         if !clashes.is_empty() {
             return Err(CatalogError::Clash(clashes));
+        }
+        let cuts = commit.cuts();
+        if sessions == OpenSessions::Keep && !cuts.is_empty() {
+            return Err(CatalogError::CutsSessions(cuts));
         }
         if !commit.writes.is_empty() {
             let when = last.map_or(Precondition::Absent, |last| Precondition::At(last.revision));
@@ -200,7 +233,22 @@ impl Commit {
         clashes
     }
 
-    fn put<T: PartialEq + Record>(
+    /// The ports that sidecars would leave, with every session on them.
+    fn cuts(&self) -> Vec<String> {
+        let mut cuts = Vec::new();
+        for Changed { what, fields } in &self.applied.changed {
+            let ports = fields
+                .iter()
+                .filter(|change| change.field.starts_with(LISTEN));
+            cuts.extend(ports.filter_map(|change| {
+                let (before, after) = change.values.as_ref()?;
+                Some(format!("{what}: {} {before} → {after}", change.field))
+            }));
+        }
+        cuts
+    }
+
+    fn put<T: Fields + PartialEq + Record>(
         &mut self,
         label: String,
         at: Key,
@@ -213,8 +261,11 @@ impl Commit {
                 self.writes.push(write(at, value, Precondition::Absent)?);
             }
             Some((before, _)) if before == value => {}
-            Some((_, revision)) => {
-                self.applied.changed.push(label);
+            Some((before, revision)) => {
+                self.applied.changed.push(Changed {
+                    what: label,
+                    fields: before.differences(value),
+                });
                 let when = Precondition::At(*revision);
                 self.writes.push(write(at, value, when)?);
             }
@@ -245,3 +296,6 @@ impl Known {
             .collect()
     }
 }
+
+/// How the fields begin that say where sidecars listen.
+const LISTEN: &str = "listen.";

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, error::Error as _, net::SocketAddr, sync::Arc};
 
 use pointsman_catalog::{
     Applied, Catalog, CatalogError, ChangedRoutes, DatabaseName, Declaration, Endpoint, Epoch,
-    Node, NodeId, Registered, Route, RouteChange, Routes, ServerName, UnixMillis,
+    FieldChange, Node, NodeId, OpenSessions, Registered, Route, RouteChange, Routes, ServerName,
+    UnixMillis,
     store::{EmbeddedStore, Precondition},
 };
 use tempfile::TempDir;
@@ -46,7 +47,25 @@ async fn filled() -> (Catalog, TempDir) {
 
 async fn apply(catalog: &Catalog, file: &str) -> Applied {
     let declaration = Declaration::parse(file, "dal.toml").unwrap();
-    catalog.apply(&declaration).await.unwrap()
+    catalog
+        .apply(&declaration, OpenSessions::Keep)
+        .await
+        .unwrap()
+}
+
+/// What was changed, with the fields and their values.
+fn texts(applied: &Applied) -> Vec<String> {
+    let field = |change: &FieldChange| match &change.values {
+        Some((before, after)) => format!("{} {before} → {after}", change.field),
+        None => change.field.to_owned(),
+    };
+    let changed = applied.changed.iter();
+    changed
+        .map(|changed| {
+            let fields: Vec<_> = changed.fields.iter().map(field).collect();
+            format!("{}: {}", changed.what, fields.join(", "))
+        })
+        .collect()
 }
 
 fn server(name: &str) -> ServerName {
@@ -137,7 +156,13 @@ async fn a_file_changes_what_moves_no_client() {
         "[databases.orders]\ndatname = \"orders_v2\"",
     );
     let applied = apply(&catalog, &file).await;
-    assert_eq!(applied.changed, ["server blue", "database orders"]);
+    assert_eq!(
+        texts(&applied),
+        [
+            "server blue: fence sql+hba → sql",
+            "database orders: datname orders → orders_v2"
+        ]
+    );
     let orders = catalog.database(&database("orders")).await.unwrap();
     assert_eq!(orders.datname, "orders_v2");
     assert_eq!(
@@ -210,16 +235,56 @@ async fn the_endpoint_of_a_server_that_is_routed_to_stays() {
             "endpoint 127.0.0.1:15433 of server green, where clients of orders are",
         ]
     );
-    assert_eq!(applied.changed, Vec::<String>::new());
+    assert_eq!(applied.changed, []);
 
     catalog
         .change_routes(&changes(&["billing", "orders"], &serve("green")))
         .await
         .unwrap();
     let moved = FILE.replace("endpoint = \"127.0.0.1:15432\"", "endpoint = \"x:1\"");
-    assert_eq!(apply(&catalog, &moved).await.changed, ["server blue"]);
+    let applied = apply(&catalog, &moved).await;
+    assert_eq!(
+        texts(&applied),
+        ["server blue: endpoint 127.0.0.1:15432 → x:1"]
+    );
     let blue = catalog.server(&server("blue")).await.unwrap();
     assert_eq!(blue.endpoint.to_string(), "x:1");
+}
+
+/// Sidecars that listen elsewhere end every session on the former port.
+#[tokio::test]
+async fn a_changed_port_is_refused_unless_sessions_may_be_cut() {
+    let (catalog, _dir) = filled().await;
+    let before = catalog.store().range("").await.unwrap();
+    let file = FILE.replace("writer = 6432", "writer = 6442");
+    let declaration = Declaration::parse(&file, "dal.toml").unwrap();
+    let refused = catalog.apply(&declaration, OpenSessions::Keep).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("database orders: listen.writer 6432 → 6442"),
+        "{refused}"
+    );
+    assert!(refused.contains("--cut-sessions"), "{refused}");
+    assert_eq!(catalog.store().range("").await.unwrap(), before);
+
+    let applied = catalog
+        .apply(&declaration, OpenSessions::Cut)
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&applied),
+        ["database orders: listen.writer 6432 → 6442"]
+    );
+    let orders = catalog.database(&database("orders")).await.unwrap();
+    assert_eq!(orders.listen.writer, 6442);
+}
+
+#[tokio::test]
+async fn a_changed_connection_string_is_named_and_not_shown() {
+    let (catalog, _dir) = filled().await;
+    let file = FILE.replace("port=15433", "port=15434");
+    let applied = apply(&catalog, &file).await;
+    assert_eq!(texts(&applied), ["server green: control"]);
 }
 
 #[tokio::test]
@@ -243,14 +308,20 @@ async fn a_declaration_with_an_unknown_server_is_refused_as_a_whole() {
     let (catalog, _dir) = empty();
     let mut declaration = Declaration::parse(FILE, "dal.toml").unwrap();
     declaration.databases[1].readers = vec![server("red")];
-    let error = catalog.apply(&declaration).await.unwrap_err();
+    let error = catalog
+        .apply(&declaration, OpenSessions::Keep)
+        .await
+        .unwrap_err();
     assert!(matches!(&error, CatalogError::UnknownServer { name, .. } if *name == server("red")));
     assert_eq!(catalog.store().range("").await.unwrap(), []);
 
     apply(&catalog, FILE).await;
     declaration.databases[1].readers = vec![server("green")];
     declaration.servers.clear();
-    catalog.apply(&declaration).await.unwrap();
+    catalog
+        .apply(&declaration, OpenSessions::Keep)
+        .await
+        .unwrap();
 }
 
 /// No sidecar could be told of it, nor could a control plane start on it.
@@ -267,7 +338,10 @@ async fn what_clashes_with_what_a_file_leaves_out_is_refused_as_a_whole() {
         listen = { writer = 6436, reader = 6433 }
     "#;
     let declaration = Declaration::parse(file, "dal.toml").unwrap();
-    let error = catalog.apply(&declaration).await.unwrap_err();
+    let error = catalog
+        .apply(&declaration, OpenSessions::Keep)
+        .await
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "nothing was applied: endpoint 127.0.0.1:15432 is that of server blue and of server \
@@ -287,7 +361,7 @@ async fn of_concurrent_applies_that_clash_one_is_refused() {
              7001 }}"
         );
         let declaration = Declaration::parse(&file, "dal.toml").unwrap();
-        tasks.spawn(async move { catalog.apply(&declaration).await });
+        tasks.spawn(async move { catalog.apply(&declaration, OpenSessions::Keep).await });
     }
     let outcomes = tasks.join_all().await;
     let applied = outcomes.iter().filter(|outcome| outcome.is_ok());

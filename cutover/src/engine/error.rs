@@ -89,9 +89,10 @@ impl EngineError {
                 | CatalogError::UnknownDatabase { .. }
                 | CatalogError::UnknownNode { .. }
                 | CatalogError::UnknownGroup { .. } => ErrorKind::NotFound,
-                CatalogError::Clash(_) | CatalogError::GroupClash(_) | CatalogError::Store(_) => {
-                    ErrorKind::Unavailable
-                }
+                CatalogError::Clash(_)
+                | CatalogError::GroupClash(_)
+                | CatalogError::CutsSessions(_)
+                | CatalogError::Store(_) => ErrorKind::Unavailable,
             },
             Self::Stopped { .. } | Self::Journal(_) | Self::Provider(_) | Self::DataPlane(_) => {
                 ErrorKind::Unavailable

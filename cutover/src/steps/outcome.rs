@@ -197,6 +197,7 @@ impl From<CatalogError> for Failure {
             | CatalogError::UnknownNode { .. }
             | CatalogError::UnknownGroup { .. }
             | CatalogError::GroupClash(_)
+            | CatalogError::CutsSessions(_)
             | CatalogError::Clash(_) => Problem::Rejected,
         };
         Self::new(problem, error.to_string())

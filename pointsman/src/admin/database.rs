@@ -1,4 +1,4 @@
-use pointsman_catalog::{Database, Declaration, Route, Routes, Server};
+use pointsman_catalog::{Changed, Database, Declaration, OpenSessions, Route, Routes, Server};
 use pointsman_proto::v1;
 use tonic::Status;
 
@@ -21,16 +21,36 @@ pub(super) async fn apply(
     let publishing = &admin.publishing;
     let resolved = publishing.resolver.resolve_declared(&declaration).await;
     resolved.map_err(refuse)?;
-    let applied = admin.catalog.apply(&declaration).await.map_err(refuse)?;
+    let sessions = match request.cut_sessions {
+        true => OpenSessions::Cut,
+        false => OpenSessions::Keep,
+    };
+    let applied = admin.catalog.apply(&declaration, sessions).await;
+    let applied = applied.map_err(refuse)?;
     let published = publishing.follower.until_published(applied.revision).await;
     published
         .and_then(|progress| progress.check_all())
         .map_err(refuse)?;
     Ok(v1::ApplyDatabasesResponse {
         added: applied.added,
-        changed: applied.changed,
+        changed: applied.changed.into_iter().map(changed).collect(),
         left: applied.left,
     })
+}
+
+fn changed(changed: Changed) -> v1::ChangedObject {
+    let fields = changed.fields.into_iter().map(|change| {
+        let (before, after) = change.values.unzip();
+        v1::FieldChange {
+            field: change.field.to_owned(),
+            before,
+            after,
+        }
+    });
+    v1::ChangedObject {
+        what: changed.what,
+        fields: fields.collect(),
+    }
 }
 
 /// Lists all databases and servers, or the database `only` with its servers. What each server

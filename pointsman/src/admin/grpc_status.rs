@@ -46,7 +46,9 @@ impl GrpcCode for CatalogError {
             | Self::UnknownDatabase { .. }
             | Self::UnknownNode { .. }
             | Self::UnknownGroup { .. } => Code::NotFound,
-            Self::Clash(_) | Self::GroupClash(_) => Code::FailedPrecondition,
+            Self::Clash(_) | Self::GroupClash(_) | Self::CutsSessions(_) => {
+                Code::FailedPrecondition
+            }
             Self::Store(error) => error.code(),
         }
     }

@@ -19,6 +19,9 @@ pub(super) enum Database {
     Apply {
         /// The declaration (TOML)
         file: PathBuf,
+        /// Let ports of databases change: sidecars then close the former ports, with every session
+        #[arg(long)]
+        cut_sessions: bool,
     },
     /// Every database and server, with role, timeline and system identifier as observed now
     List,
@@ -34,7 +37,7 @@ pub(super) enum Database {
 impl Database {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Apply { file } => apply(global, &file).await,
+            Self::Apply { file, cut_sessions } => apply(global, &file, cut_sessions).await,
             Self::List => list(global, String::new()).await,
             Self::Show { name } => list(global, name).await,
             Self::Grants(verb) => verb.run(global).await,
@@ -42,7 +45,7 @@ impl Database {
     }
 }
 
-async fn apply(global: &Global, file: &PathBuf) -> anyhow::Result<ExitCode> {
+async fn apply(global: &Global, file: &PathBuf, cut_sessions: bool) -> anyhow::Result<ExitCode> {
     let origin = file.display().to_string();
     let declaration =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {origin}"))?;
@@ -51,6 +54,7 @@ async fn apply(global: &Global, file: &PathBuf) -> anyhow::Result<ExitCode> {
         .apply_databases(ApplyDatabasesRequest {
             declaration,
             origin,
+            cut_sessions,
         })
         .await
         .map_err(|status| client::refusal(&status))?
@@ -61,9 +65,11 @@ async fn apply(global: &Global, file: &PathBuf) -> anyhow::Result<ExitCode> {
 
 fn applied_text(applied: &v1::ApplyDatabasesResponse) -> String {
     let mut lines = Vec::new();
-    for (verb, names) in [("added", &applied.added), ("changed", &applied.changed)] {
-        lines.extend(names.iter().map(|name| format!("{verb} {name}")));
-    }
+    lines.extend(applied.added.iter().map(|name| format!("added {name}")));
+    lines.extend(applied.changed.iter().map(|changed| {
+        let fields: Vec<_> = changed.fields.iter().map(field_text).collect();
+        format!("changed {}: {}", changed.what, fields.join(", "))
+    }));
     lines.extend(
         applied
             .left
@@ -74,6 +80,13 @@ fn applied_text(applied: &v1::ApplyDatabasesResponse) -> String {
         lines.push("unchanged".to_owned());
     }
     lines.join("\n")
+}
+
+fn field_text(change: &v1::FieldChange) -> String {
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => format!("{} {before} → {after}", change.field),
+        _ => format!("{} (not shown)", change.field),
+    }
 }
 
 async fn list(global: &Global, name: String) -> anyhow::Result<ExitCode> {

@@ -12,8 +12,8 @@ use std::{
 };
 
 use pointsman_catalog::{
-    Catalog, DatabaseName, Declaration, Node, NodeId, Route, RouteChange, ServerName, Store,
-    UnixMillis, store::EmbeddedStore,
+    Catalog, DatabaseName, Declaration, Node, NodeId, OpenSessions, Route, RouteChange, ServerName,
+    Store, UnixMillis, store::EmbeddedStore,
 };
 use pointsman_cutover::ports::{BarrierPolicy, DataPlane as _, DataPlaneError, SystemClock};
 use pointsman_xds::{Group, NodeDescription, Peer, ResourceType, Version};
@@ -60,7 +60,10 @@ impl TestCatalog {
         let store = EmbeddedStore::create(dir.path()).unwrap();
         let catalog = Arc::new(Catalog::new(Arc::new(store)));
         let declaration = Declaration::parse(DECLARED, "dal.toml").unwrap();
-        catalog.apply(&declaration).await.unwrap();
+        catalog
+            .apply(&declaration, OpenSessions::Keep)
+            .await
+            .unwrap();
         let filled = Self { catalog, _dir: dir };
         filled.register("app-1", 11).await;
         filled

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use pointsman_lab::{control_plane::ControlPlane, ports::Port, scratch::Scratch};
 
 use super::table::{Case, check_all};
@@ -164,6 +164,37 @@ async fn files_names_and_flags_are_refused_with_what_is_allowed() -> Result<()> 
     cases.extend(nonsense());
     check_all(control_plane.admin(), cases).await?;
     assert!(!data.exists(), "refused settings left a store");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_port_is_refused_with_what_it_would_do() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let control_plane = ControlPlane::start(scratch.path(), "").await?;
+    let file = scratch.path().join("dal.toml");
+    let text = "[servers.blue]\nendpoint = \"127.0.0.1:1\"\n\
+                control = \"host=127.0.0.1 user=postgres\"\n[databases.orders]\nwriter = \"blue\"\n\
+                listen = { writer = 6432, reader = 6433 }\n";
+    fs::write(&file, text)?;
+    let path = file.display().to_string();
+    control_plane.cli_ok(&["database", "apply", &path]).await?;
+    let changed = text
+        .replace("6432", "6442")
+        .replace("user=", "port=2 user=");
+    fs::write(&file, changed)?;
+    let refused = Case::new("another port", "database apply {}", &[&file], 1)
+        .says("database orders: listen.writer 6432 → 6442")
+        .says("end the sessions on it")
+        .says("--cut-sessions");
+    check_all(control_plane.admin(), [refused]).await?;
+    let apply = ["database", "apply", &path, "--cut-sessions"];
+    let applied = control_plane.cli_ok(&apply).await?;
+    ensure!(
+        applied
+            == "changed server blue: control (not shown)\n\
+                changed database orders: listen.writer 6432 → 6442\n",
+        "{applied}"
+    );
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pointsman_catalog::Declaration;
+use pointsman_catalog::{Declaration, OpenSessions};
 use pointsman_cutover::{EngineError, ErrorKind, Settings, machine::State};
 use pointsman_lab::postgres::start_stranger;
 use tokio::time::sleep;
@@ -89,7 +89,7 @@ async fn a_target_that_is_no_replica_of_the_source_blocks() -> Result<()> {
         at.port()
     );
     let declared = Declaration::parse(&text, "stranger")?;
-    env.catalog().apply(&declared).await?;
+    env.catalog().apply(&declared, OpenSessions::Keep).await?;
     env.create_to("m", "stranger", &[]).await?;
     let report = env.engine().preflight("m").await?;
     let messages: Vec<_> = report

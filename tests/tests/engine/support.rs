@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use pointsman_catalog::{Catalog, DatabaseName, Declaration, store::EmbeddedStore};
+use pointsman_catalog::{Catalog, DatabaseName, Declaration, OpenSessions, store::EmbeddedStore};
 use pointsman_cutover::{
     Engine, NewMigration, Settings, Status, machine::State, migration::UnlistedDatabasePolicy,
 };
@@ -265,7 +265,7 @@ impl TestEnvironment {
             server(green, control, self.stream_gate.address())?,
         );
         let declared = Declaration::parse(&text, "lab")?;
-        self.catalog().apply(&declared).await?;
+        self.catalog().apply(&declared, OpenSessions::Keep).await?;
         Ok(())
     }
 
