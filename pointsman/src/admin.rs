@@ -128,13 +128,18 @@ impl admin_server::Admin for AdminService {
     async fn flip(&self, request: Request<v1::FlipRequest>) -> Answer<v1::FlipResponse> {
         let request = request.into_inner();
         let database = DatabaseName::new(request.database).map_err(invalid)?;
-        let to = ServerName::new(request.to).map_err(invalid)?;
-        let (publication, convergence) = self
-            .context
-            .flip
-            .run(&database, &to, request.force)
-            .await
-            .map_err(refuse)?;
+        let flip = &self.context.flip;
+        let flipped = if request.readers.is_empty() {
+            let to = ServerName::new(request.to).map_err(invalid)?;
+            flip.run(&database, &to, request.force).await
+        } else if request.to.is_empty() {
+            let readers = request.readers.into_iter().map(ServerName::new);
+            let readers = readers.collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+            flip.readers(&database, &readers, request.force).await
+        } else {
+            return Err(invalid("name the writer or the readers, not both"));
+        };
+        let (publication, convergence) = flipped.map_err(refuse)?;
         Ok(Response::new(v1::FlipResponse {
             epoch: publication.epochs.get(&database).map_or(0, |epoch| epoch.0),
             convergence: Some(fleet::convergence(convergence)),

@@ -46,7 +46,7 @@ enum Verb {
     /// The registered sidecars
     #[command(subcommand)]
     Fleet(fleet::Fleet),
-    /// Send a database's writers to another server, with a barrier
+    /// Send a database's writers, or its readers, to another server, with a barrier
     Flip(flip::Flip),
     /// Move a server with all its databases to another
     #[command(subcommand)]
@@ -156,6 +156,7 @@ mod tests {
             "fleet group remove orders",
             "sidecar bootstrap --group orders --tls-cert c --tls-key k --tls-ca a",
             "flip orders --to green --force",
+            "flip orders --readers green,red",
             "migration create m --source blue --target green --unlisted legacy=moves --unlisted x=stays-closed",
             "migration preflight m --show C56",
             "migration start m",
@@ -217,6 +218,8 @@ mod tests {
                 "--tls-server",
             ),
             ("database", "Usage"),
+            ("flip orders", "--to"),
+            ("flip orders --to a --readers b", "--readers"),
             ("database grants --postgres 13", "14..=18"),
             ("serve --data-dir d --xds-tls-cert c", "--xds-tls-key"),
             ("serve --data-dir d --admin-tls-key k", "--admin-tls-cert"),

@@ -1,5 +1,7 @@
 //! The verb `flip`: sends a database's writers to a server that was promoted by other means.
 
+mod readers;
+
 use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::{
@@ -7,6 +9,7 @@ use pointsman_catalog::{
 };
 use pointsman_cutover::{
     Engine, EngineError,
+    machine::State,
     ports::{
         BarrierPolicy, Convergence, DataPlane, DataPlaneError, Providers, Publication,
         ReadOnlyDefault, WriteAttempt,
@@ -35,13 +38,23 @@ pub(crate) enum FlipError {
     #[error(transparent)]
     DataPlane(#[from] DataPlaneError),
     #[error(
-        "server {server} is part of migration {migration}, which is {state}: finish or cancel that \
-         one; it moves the route itself"
+        "server {server} is part of migration {migration}, which is {} and moves routes itself: {}",
+        .state.label(),
+        .state.way_to_end()
     )]
     Migrating {
         server: ServerName,
         migration: String,
-        state: &'static str,
+        state: State,
+    },
+    #[error(
+        "readers of {database} were not sent to {to}: it is not proven to be a standby of the writer \
+         ({reason}); build it as one, or flip with --force"
+    )]
+    ReaderNotProven {
+        database: DatabaseName,
+        to: ServerName,
+        reason: String,
     },
     #[error(
         "{database} was not flipped to {to}: {to} is not proven to be writable ({reason}); promote \
@@ -86,15 +99,12 @@ impl Flip {
             .into_iter()
             .filter(|server| server != to)
             .collect::<Vec<_>>();
-        self.refuse_while_migrating(&former, to, force)?;
+        self.refuse_while_migrating(former.iter().chain([to]), force)?;
         if !force {
             self.prove(&declared, &target, &former).await?;
         }
         let change = RouteChange {
-            writer: Some(Route::Serve {
-                servers: vec![to.clone()],
-                draining: former,
-            }),
+            writer: Some(served_by(std::slice::from_ref(to), former)),
             reader: None,
         };
         let publication = self
@@ -114,10 +124,9 @@ impl Flip {
 
     /// Refuses servers of a migration. A forced flip is refused only while the migration is in a
     /// switch: when one of its servers is gone, the fleet must be movable all the same.
-    fn refuse_while_migrating(
+    fn refuse_while_migrating<'a>(
         &self,
-        former: &[ServerName],
-        to: &ServerName,
+        servers: impl Iterator<Item = &'a ServerName> + Clone,
         force: bool,
     ) -> Result<(), FlipError> {
         for status in self.engine.list() {
@@ -125,15 +134,14 @@ impl Flip {
             if migration.state().is_over() || (force && !migration.state().is_moving()) {
                 continue;
             }
-            let taken = former
-                .iter()
-                .chain([to])
+            let taken = servers
+                .clone()
                 .find(|&server| *server == migration.source || *server == migration.target);
             if let Some(server) = taken {
                 return Err(FlipError::Migrating {
                     server: server.clone(),
                     migration: migration.name.clone(),
-                    state: migration.state().label(),
+                    state: migration.state(),
                 });
             }
         }
@@ -210,6 +218,15 @@ fn known(route: &Route) -> Vec<ServerName> {
         Route::Serve { servers, draining } => servers.iter().chain(draining).cloned().collect(),
         Route::Hold { from, .. } => from.clone(),
         Route::Refuse => Vec::new(),
+    }
+}
+
+/// The route to `servers`; of those that it leaves, open connections stay visible.
+fn served_by(servers: &[ServerName], mut former: Vec<ServerName>) -> Route {
+    former.retain(|server| !servers.contains(server));
+    Route::Serve {
+        servers: servers.to_vec(),
+        draining: former,
     }
 }
 

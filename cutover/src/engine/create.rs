@@ -110,7 +110,7 @@ fn refuse_taken(status: &Status, name: &str, servers: &[&ServerName]) -> Result<
         Some(&server) => Err(EngineError::ServerTaken {
             server: server.clone(),
             migration: other.name.clone(),
-            state: other.state().label(),
+            state: other.state(),
         }),
         None => Ok(()),
     }

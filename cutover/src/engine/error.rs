@@ -15,13 +15,15 @@ pub enum EngineError {
     #[error("there is a migration {0:?} already; choose another name")]
     Exists(String),
     #[error(
-        "server {server} is part of migration {migration:?}, which is {state}; a server takes part \
-         in one migration at a time: complete, roll back or cancel that one first"
+        "server {server} is part of migration {migration:?}, which is {}; a server takes part in one \
+         migration at a time: {}",
+        .state.label(),
+        .state.way_to_end()
     )]
     ServerTaken {
         server: ServerName,
         migration: String,
-        state: &'static str,
+        state: State,
     },
     /// The request makes no sense as it stands.
     #[error("{0}")]

@@ -97,6 +97,27 @@ impl State {
         matches!(self, Self::RolledBack | Self::Completed | Self::Cancelled)
     }
 
+    /// How an operator ends a migration that is in this state, and frees its servers.
+    pub fn way_to_end(self) -> &'static str {
+        match self {
+            Self::Planned | Self::Prepared | Self::Undone => "cancel it first (`migration cancel`)",
+            Self::Baking { .. } => {
+                "roll back or complete it first (`migration rollback`, `migration complete`)"
+            }
+            Self::NeedsOperator { .. }
+            | Self::Promoting {
+                stage: PromotionStage::Stalled,
+            } => "decide first (`migration status` has the choices, `migration resolve` takes one)",
+            Self::SettingUp
+            | Self::Switching { .. }
+            | Self::Promoting { .. }
+            | Self::Undoing { .. }
+            | Self::Completing
+            | Self::Cancelling => "wait until that is through (`migration status --watch`)",
+            Self::RolledBack | Self::Completed | Self::Cancelled => "it has ended",
+        }
+    }
+
     /// Whether a switch, an undo or a set-up is under way.
     pub fn is_moving(self) -> bool {
         match self {

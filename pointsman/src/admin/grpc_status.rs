@@ -104,6 +104,7 @@ impl GrpcCode for FlipError {
             Self::Engine(error) => error.code(),
             Self::DataPlane(error) => error.code(),
             Self::Migrating { .. }
+            | Self::ReaderNotProven { .. }
             | Self::TargetNotWritable { .. }
             | Self::OldWriterNotClosed { .. } => Code::FailedPrecondition,
         }

@@ -6,37 +6,56 @@ use pointsman_proto::v1::{Convergence, FlipRequest, FlipResponse};
 
 use super::{client, exit::FAILED, global::Global, output};
 
-/// Send a database's writers to another server, with a barrier
+/// Send a database's writers, or its readers, to another server, with a barrier
 ///
-/// For a writer that was moved by other means. It proves that the new server is writable and
-/// the old one is not; a migration does the moving itself.
+/// --to is for a writer that was moved by other means. It proves that the new server is writable and
+/// the old one is not; a migration does the moving itself. --readers is for standbys of the writer:
+/// after a migration the readers are with the writer until they are sent elsewhere.
 #[derive(Args, Debug)]
 pub(super) struct Flip {
     /// The database
     database: DatabaseName,
     /// The server that is its writer now
-    #[arg(long, value_name = "SERVER")]
-    to: ServerName,
-    /// Skip the proofs: two servers may then accept writes, and nothing will say so
+    #[arg(long, value_name = "SERVER", required_unless_present = "readers")]
+    to: Option<ServerName>,
+    /// The servers that its readers go to, comma-separated: standbys of its writer, or the writer
+    #[arg(
+        long,
+        value_name = "SERVER",
+        value_delimiter = ',',
+        conflicts_with = "to"
+    )]
+    readers: Vec<ServerName>,
+    /// Skip the proofs: two servers may then accept writes, or readers see old rows, and nothing
+    /// will say so
     #[arg(long)]
     force: bool,
 }
 
 impl Flip {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        let names = self.readers.iter().map(ToString::to_string);
+        let readers: Vec<_> = names.collect();
+        let to = self
+            .to
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string);
+        let subject = match &self.to {
+            Some(to) => format!("{} is served by {to}", self.database),
+            None => format!("readers of {} go to {}", self.database, readers.join(", ")),
+        };
         let flipped = client::connect(global)
             .await?
             .flip(FlipRequest {
                 database: self.database.to_string(),
-                to: self.to.to_string(),
+                to,
                 force: self.force,
+                readers,
             })
             .await
             .map_err(|status| client::refusal(&status))?
             .into_inner();
-        output::print(global.output, &flipped, || {
-            text(&self.database, &self.to, &flipped)
-        })?;
+        output::print(global.output, &flipped, || text(&subject, &flipped))?;
         let reached = flipped
             .convergence
             .as_ref()
@@ -49,11 +68,11 @@ impl Flip {
     }
 }
 
-fn text(database: &DatabaseName, to: &ServerName, flipped: &FlipResponse) -> String {
+fn text(subject: &str, flipped: &FlipResponse) -> String {
     let empty = Convergence::default();
     let convergence = flipped.convergence.as_ref().unwrap_or(&empty);
     let mut lines = vec![format!(
-        "{database} is served by {to} from epoch {} on{}",
+        "{subject} from epoch {} on{}",
         flipped.epoch,
         if convergence.reached {
             ""
@@ -90,10 +109,8 @@ mod tests {
                 ..Convergence::default()
             }),
         };
-        let database = DatabaseName::new("orders").unwrap();
-        let to = ServerName::new("green").unwrap();
         assert_eq!(
-            text(&database, &to, &flipped),
+            text("orders is served by green", &flipped),
             "orders is served by green from epoch 4 on; NOT by every sidecar\n  \
              acknowledged: app-1, app-2\n  silent: app-3"
         );

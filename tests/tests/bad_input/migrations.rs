@@ -131,7 +131,7 @@ fn clashing<'a>() -> Vec<Case<'a>> {
             "n --source blue --target grey",
         )
         .says("server blue is part of migration \"m\", which is planned")
-        .says("complete, roll back or cancel that one first"),
+        .says("cancel it first (`migration cancel`)"),
         create("a name that is taken", "m --source blue --target green")
             .says("there is a migration \"m\" already"),
         create("a server onto itself", "n --source blue --target blue")
