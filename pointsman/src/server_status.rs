@@ -20,18 +20,54 @@ pub(crate) enum ServerStatus {
 }
 
 impl ServerStatus {
-    /// `primary`, `standby`, or `unreachable` with the reason.
-    pub(crate) fn role(&self) -> String {
+    /// `primary`, `standby` or `unreachable`.
+    pub(crate) const fn role(&self) -> &'static str {
         match self {
             Self::Answers {
                 in_recovery: true, ..
-            } => "standby".to_owned(),
+            } => "standby",
             Self::Answers {
                 in_recovery: false, ..
-            } => "primary".to_owned(),
-            Self::Unreachable { reason } => format!("unreachable: {reason}"),
+            } => "primary",
+            Self::Unreachable { .. } => "unreachable",
         }
     }
+}
+
+/// Whether the fence of a migration closes a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Closed {
+    No,
+    By { migration: String },
+    Unknown { reason: String },
+}
+
+/// Which of the primaries among `servers` are closed, by the record that the fence left there; it goes
+/// when the server is opened. A standby has the record of its primary.
+pub(crate) async fn closed(
+    providers: &Providers,
+    servers: &[Server],
+    observed: &[ServerStatus],
+) -> Vec<Closed> {
+    let looks = servers.iter().zip(observed).map(async |(server, status)| {
+        if status.role() != "primary" {
+            return Closed::No;
+        }
+        let look = async { providers.of(server)?.fence_record(server).await };
+        match timeout(DEADLINE, look).await {
+            Ok(Ok(None)) => Closed::No,
+            Ok(Ok(Some(record))) => Closed::By {
+                migration: record.migration,
+            },
+            Ok(Err(error)) => Closed::Unknown {
+                reason: error.to_string(),
+            },
+            Err(_elapsed) => Closed::Unknown {
+                reason: format!("no answer within {DEADLINE:?}"),
+            },
+        }
+    });
+    join_all(looks).await
 }
 
 /// Looks at every server at once; each answers within [`DEADLINE`] or counts as unreachable.
@@ -63,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_shown_by_its_role_or_by_why_it_does_not_answer() {
+    fn a_server_is_shown_by_its_role() {
         let answers = |in_recovery| ServerStatus::Answers {
             in_recovery,
             timeline: 3,
@@ -74,6 +110,6 @@ mod tests {
         let silent = ServerStatus::Unreachable {
             reason: "no answer within 3s".to_owned(),
         };
-        assert_eq!(silent.role(), "unreachable: no answer within 3s");
+        assert_eq!(silent.role(), "unreachable");
     }
 }

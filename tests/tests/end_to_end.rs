@@ -17,6 +17,8 @@ mod flip;
 mod lost_store;
 #[path = "end_to_end/operator.rs"]
 mod operator;
+#[path = "end_to_end/readers.rs"]
+mod readers;
 #[path = "end_to_end/refusing.rs"]
 mod refusing;
 #[path = "end_to_end/secrets.rs"]

@@ -37,6 +37,7 @@ async fn release_target(
     target.fence()?.reopen(former, &[]).await?;
     let moving = run.migration.moving();
     target.preparation()?.unprepare(&moving).await?;
+    run.routes().end_draining().await?;
     Ok(Proof::new(
         format!("{closing}, {} serves for good", target.name()),
         json!({ "sessions_ended": ended, "slots_dropped": slots.len() }),
@@ -94,10 +95,11 @@ pub(super) async fn cancel(run: &mut Run<'_>) -> Result<Proof, Failure> {
     };
     source.sessions()?.open_databases(&moving).await?;
     source.preparation()?.unprepare(&moving).await?;
+    run.routes().end_draining().await?;
     Ok(Proof::new(
         format!(
             "publication and probe table are gone from {}",
-            source.name()
+            run.migration.source
         ),
         json!({}),
     ))

@@ -113,5 +113,5 @@ async fn take_down(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> 
     taken_down::take_down(&source, moving).await?;
     let target = run.target().await?;
     target.reverse_publisher()?.drop_slots(slots).await?;
-    Ok(())
+    run.routes().end_draining().await
 }

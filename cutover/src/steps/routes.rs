@@ -1,13 +1,15 @@
 //! The routes that steps publish.
 
+use std::collections::BTreeMap;
+
 use pointsman_catalog::{DatabaseName, Role, Route, RouteChange, Routes, ServerName, UnixMillis};
 
 use super::Failure;
 use crate::{
     Ports, Settings,
+    checks::count,
     machine::Direction,
     migration::Migration,
-    checks::count,
     ports::{BarrierPolicy, Convergence, Publication, SessionsOn},
 };
 
@@ -93,6 +95,28 @@ impl<'a> RoutePublisher<'a> {
         Ok(self.ports.data_plane.publish(&changes).await?)
     }
 
+    /// Takes out of the routes what drains: the migration ends, and nobody is left there.
+    pub(super) async fn end_draining(self) -> Result<(), Failure> {
+        let routes = self.ports.catalog.routes().await?;
+        let changes: BTreeMap<_, _> = self
+            .migration
+            .databases
+            .iter()
+            .filter_map(|database| {
+                let routes = routes.get(&database.name)?;
+                let change = RouteChange {
+                    writer: drained(&routes.writer),
+                    reader: drained(&routes.reader),
+                };
+                (change != RouteChange::default()).then(|| (database.name.clone(), change))
+            })
+            .collect();
+        if !changes.is_empty() {
+            self.ports.data_plane.publish(&changes).await?;
+        }
+        Ok(())
+    }
+
     /// Waits for `publication`; nobody's silence stops a switch that is past its fence.
     pub(super) async fn converge(self, publication: &Publication) -> Convergence {
         let deadline = self.settings.barrier_deadline;
@@ -156,6 +180,16 @@ pub(super) fn serve(servers: Vec<ServerName>, former: Option<&Routes>, role: Rol
         .filter(|server| !servers.contains(server))
         .collect();
     Route::Serve { servers, draining }
+}
+
+/// The route without what drains; `None` if nothing does.
+fn drained(route: &Route) -> Option<Route> {
+    match route {
+        Route::Serve { servers, draining } if !draining.is_empty() => {
+            Some(Route::serve(servers.clone()))
+        }
+        Route::Serve { .. } | Route::Hold { .. } | Route::Refuse => None,
+    }
 }
 
 /// The servers that a route sends or sent connections to.

@@ -7,7 +7,7 @@ use super::{
     grpc_status::{invalid, refuse},
     usage,
 };
-use crate::server_status::{self, ServerStatus};
+use crate::server_status::{self, Closed, ServerStatus};
 
 pub(super) async fn apply(
     admin: &AdminContext,
@@ -70,6 +70,8 @@ pub(super) async fn list(
         databases = vec![database];
     }
     let observed = server_status::of_all(&admin.providers, &servers).await;
+    let closed = server_status::closed(&admin.providers, &servers, &observed).await;
+    let states = observed.into_iter().zip(closed);
     Ok(v1::ListDatabasesResponse {
         databases: databases
             .iter()
@@ -84,8 +86,8 @@ pub(super) async fn list(
             .collect(),
         servers: servers
             .iter()
-            .zip(observed)
-            .map(|(server, observed)| server_message(admin, server, observed))
+            .zip(states)
+            .map(|(server, (observed, closed))| server_message(admin, server, observed, closed))
             .collect(),
     })
 }
@@ -136,21 +138,36 @@ fn route_message(route: &Route) -> v1::Route {
     }
 }
 
-fn server_message(admin: &AdminContext, server: &Server, observed: ServerStatus) -> v1::Server {
-    let role = observed.role();
-    let (timeline, system_identifier) = match observed {
+fn server_message(
+    admin: &AdminContext,
+    server: &Server,
+    observed: ServerStatus,
+    closed: Closed,
+) -> v1::Server {
+    let role = observed.role().to_owned();
+    let (closed_by, unknown) = match closed {
+        Closed::No => (String::new(), String::new()),
+        Closed::By { migration } => (migration, String::new()),
+        Closed::Unknown { reason } => {
+            let message = format!("whether a migration closed it is not known: {reason}");
+            (String::new(), message)
+        }
+    };
+    let (timeline, system_identifier, message) = match observed {
         ServerStatus::Answers {
             timeline,
             system_identifier,
             ..
-        } => (timeline, system_identifier),
-        ServerStatus::Unreachable { .. } => (0, String::new()),
+        } => (timeline, system_identifier, unknown),
+        ServerStatus::Unreachable { reason } => (0, String::new(), reason),
     };
     v1::Server {
         name: server.name.to_string(),
         endpoint: server.endpoint.to_string(),
         fence: server.fence.to_string(),
         role,
+        closed_by,
+        message,
         timeline,
         system_identifier,
         addresses: admin

@@ -118,6 +118,7 @@ fn tables(found: &v1::ListDatabasesResponse) -> String {
         "ROLE",
         "TIMELINE",
         "SYSTEM IDENTIFIER",
+        "MESSAGE",
     ]);
     for server in &found.servers {
         servers.row([
@@ -125,12 +126,13 @@ fn tables(found: &v1::ListDatabasesResponse) -> String {
             server.endpoint.clone(),
             server.addresses.join(" "),
             server.fence.clone(),
-            server.role.clone(),
+            role(server),
             known(server.timeline != 0, server.timeline.to_string()),
             known(
                 !server.system_identifier.is_empty(),
                 server.system_identifier.clone(),
             ),
+            server.message.clone(),
         ]);
     }
     let usage = found.databases.iter().flat_map(|found| &found.usage);
@@ -188,6 +190,13 @@ fn endpoints(route: &v1::RouteUsage) -> String {
     let unplaced = route.unplaced.filter(|&count| count > 0);
     text.extend(unplaced.map(|count| format!("{count} not told yet")));
     text.join(", ")
+}
+
+fn role(server: &v1::Server) -> String {
+    match server.closed_by.as_str() {
+        "" => server.role.clone(),
+        migration => format!("{}, closed by {migration}", server.role),
+    }
 }
 
 fn known(known: bool, text: String) -> String {
@@ -277,12 +286,15 @@ mod tests {
                     timeline: 2,
                     system_identifier: "7300000000000000001".to_owned(),
                     addresses: vec!["10.0.0.1:5432".to_owned()],
+                    closed_by: "m".to_owned(),
+                    message: String::new(),
                 },
                 v1::Server {
                     name: "green".to_owned(),
                     endpoint: "green.example:5432".to_owned(),
                     fence: "sql".to_owned(),
-                    role: "unreachable: connection refused".to_owned(),
+                    role: "unreachable".to_owned(),
+                    message: "connection refused".to_owned(),
                     ..v1::Server::default()
                 },
             ],
