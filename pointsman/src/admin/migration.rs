@@ -78,6 +78,18 @@ pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
             .filter_map(|side| proof(migration, side))
             .filter(|_| stands_on_proofs(migration.state()))
             .collect(),
+        unlisted: migration
+            .unlisted
+            .iter()
+            .map(|(datname, &policy)| (datname.clone(), policy_name(policy).to_owned()))
+            .collect(),
+    }
+}
+
+const fn policy_name(policy: UnlistedDatabasePolicy) -> &'static str {
+    match policy {
+        UnlistedDatabasePolicy::Moves => "moves",
+        UnlistedDatabasePolicy::StaysClosed => "stays-closed",
     }
 }
 

@@ -193,7 +193,7 @@ impl Leader {
         outcome
     }
 
-    async fn apply(&mut self, report: Report) -> Result<Next, DriveError> {
+    async fn apply(&mut self, mut report: Report) -> Result<Next, DriveError> {
         let at = self.commands.clock().now();
         let Transition { machine, effects } = self.migration.machine.apply(report.event, at)?;
         self.migration.machine = machine;
@@ -203,6 +203,8 @@ impl Leader {
                 Effect::BeginSwitch(direction) => {
                     self.migration.begin_switch(direction);
                     self.journal.begin_switch();
+                    // What begins a switch is its zero point.
+                    report.line.offset_us = 0;
                 }
                 Effect::ForgetSessions => self.commands.forget_sessions(),
                 Effect::RememberCause => {

@@ -102,6 +102,7 @@ fn summary(status: &FleetStatusResponse) -> String {
         .filter(|node| node.state == "SYNCED")
         .count();
     match awaited.filter(|node| !node.registered).count() {
+        0 if all == 1 => format!("{synced} of 1 registered sidecar SYNCED"),
         0 => format!("{synced} of {all} registered sidecars SYNCED"),
         members => format!(
             "{synced} of {all} sidecars SYNCED ({} registered, {members} members of groups)",
@@ -110,14 +111,17 @@ fn summary(status: &FleetStatusResponse) -> String {
     }
 }
 
-/// The beginning of the first line; `fleet show` and JSON have the whole message.
+/// One line, cut in its middle: the resource is at the beginning, and the reason at the end. `fleet show` and
+/// JSON have the whole message.
 fn shortened(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    match line.char_indices().nth(MAX_MESSAGE) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None if line.len() < message.len() => format!("{line}…"),
-        None => line.to_owned(),
+    let line = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let length = line.chars().count();
+    if length <= BEGINNING + END {
+        return line;
     }
+    let beginning: String = line.chars().take(BEGINNING).collect();
+    let end: String = line.chars().skip(length - END).collect();
+    format!("{beginning}…{end}")
 }
 
 fn dashed(text: &str) -> String {
@@ -140,7 +144,9 @@ pub(super) fn age(ms: u64) -> String {
     }
 }
 
-const MAX_MESSAGE: usize = 100;
+/// How many characters of a message are kept.
+const BEGINNING: usize = 60;
+const END: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -245,9 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_cut_between_characters() {
+    fn a_message_is_cut_in_its_middle_between_characters() {
         assert_eq!(shortened("no"), "no");
-        assert_eq!(shortened("one\ntwo"), "one…");
-        assert_eq!(shortened(&"ü".repeat(101)), format!("{}…", "ü".repeat(100)));
+        assert_eq!(shortened("one\ntwo"), "one two");
+        assert_eq!(shortened(&"ü".repeat(160)), "ü".repeat(160));
+        let long = format!("LDS {}: Address already in use", "ü".repeat(200));
+        let short = shortened(&long);
+        assert!(short.starts_with("LDS ü") && short.ends_with("ü: Address already in use"));
+        assert_eq!(short.chars().count(), 161);
     }
 }

@@ -44,8 +44,13 @@ pub(super) fn summary(migration: &Migration) -> String {
     );
     line("state", &state(migration));
     line("", &migration.headline);
-    line("cause", &migration.cause);
+    // Most headlines end with it.
+    if !migration.headline.contains(&migration.cause) {
+        line("cause", &migration.cause);
+    }
     line("databases", &migration.databases.join(", "));
+    line("moves as well", &unlisted(migration, "moves"));
+    line("stays closed", &unlisted(migration, "stays-closed"));
     if migration.state == "baking" {
         line("reverse stream", &migration.reverse_stream);
     }
@@ -67,6 +72,23 @@ pub(super) fn summary(migration: &Migration) -> String {
         line("choice", &format!("{}: {}", choice.name, choice.message));
     }
     lines.trim_end().to_owned()
+}
+
+/// The same for somebody who reads the cause elsewhere.
+pub(super) fn summary_without_cause(migration: &Migration) -> String {
+    summary(&Migration {
+        headline: String::new(),
+        cause: String::new(),
+        ..migration.clone()
+    })
+}
+
+/// The databases that the catalogue does not list and for which `policy` was chosen.
+fn unlisted(migration: &Migration, policy: &str) -> String {
+    let chosen = migration.unlisted.iter().filter(|&(_, of)| of == policy);
+    let mut names: Vec<_> = chosen.map(|(datname, _)| datname.as_str()).collect();
+    names.sort_unstable();
+    names.join(", ")
 }
 
 fn unwritten(proof: &WriteProof) -> String {
@@ -93,7 +115,8 @@ pub(super) fn last_switch(migration: &Migration) -> String {
     let Some(newest) = migration.timeline.iter().map(|entry| entry.switch).max() else {
         return String::new();
     };
-    let mut table = Table::new(["OFFSET MS", "STEP", "EVENT", "TOOK MS", "MESSAGE"]);
+    let header = ["AT", "OFFSET MS", "STEP", "EVENT", "TOOK MS", "MESSAGE"];
+    let mut table = Table::new(header);
     for entry in migration
         .timeline
         .iter()
@@ -101,6 +124,7 @@ pub(super) fn last_switch(migration: &Migration) -> String {
         .filter(|entry| entry.switch == newest && entry.event != "intent")
     {
         table.row([
+            output::clock(entry.at_ms),
             format!("+{}", output::ms(entry.offset_us)),
             entry.step.clone(),
             entry.event.clone(),
@@ -108,7 +132,20 @@ pub(super) fn last_switch(migration: &Migration) -> String {
             entry.message.clone(),
         ]);
     }
-    table.to_string()
+    match newest {
+        0 | 1 => table.to_string(),
+        more => format!(
+            "{table}\n{} before it: see --output json",
+            switches(more - 1)
+        ),
+    }
+}
+
+fn switches(count: u32) -> String {
+    match count {
+        1 => "1 switch".to_owned(),
+        more => format!("{more} switches"),
+    }
 }
 
 /// One entry as it comes.
@@ -118,7 +155,8 @@ pub(super) fn entry(entry: &TimelineEntry) -> String {
         took => format!("  (took {took} ms)"),
     };
     format!(
-        "#{} {:>10} ms  {:<9} {:<7} {}{took}",
+        "{}  #{} {:>10} ms  {:<9} {:<7} {}{took}",
+        output::clock(entry.at_ms),
         entry.switch,
         format!("+{}", output::ms(entry.offset_us)),
         entry.step,
@@ -160,6 +198,9 @@ mod tests {
             direction: "forward".to_owned(),
             step: "promote".to_owned(),
             databases: vec!["orders".to_owned(), "billing".to_owned()],
+            unlisted: [("legacy", "stays-closed"), ("audit", "moves")]
+                .map(|(datname, policy)| (datname.to_owned(), policy.to_owned()))
+                .into(),
             headline: "neither server can be proven to be the only writer".to_owned(),
             cause: "green does not answer".to_owned(),
             way_back: Some(WayBack {
@@ -197,6 +238,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_that_the_headline_has_is_not_said_again() {
+        let mut undone = migration();
+        undone.headline = format!("blue serves; the switch was undone: {}", undone.cause);
+        assert_eq!(summary(&undone).matches("green does not answer").count(), 1);
+    }
+
+    #[test]
+    fn a_timeline_says_that_there_were_switches_before() {
+        let mut again = migration();
+        for entry in &mut again.timeline {
+            entry.switch = 3;
+        }
+        assert!(last_switch(&again).ends_with("2 switches before it: see --output json"));
+    }
+
+    #[test]
     fn a_timeline_has_offsets_in_milliseconds() {
         insta::assert_snapshot!(last_switch(&migration()));
     }
@@ -205,7 +262,8 @@ mod tests {
     fn a_followed_entry_is_one_line() {
         assert_eq!(
             entry(&migration().timeline[1]),
-            "#1       +4.3 ms  hold      done    3 of 3 sidecars hold  (took 3.1 ms)"
+            "2023-11-14T22:13:20.000Z  #1       +4.3 ms  hold      done    3 of 3 sidecars hold  \
+             (took 3.1 ms)"
         );
     }
 

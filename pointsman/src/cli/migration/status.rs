@@ -1,4 +1,4 @@
-use pointsman_proto::v1::MigrationRequest;
+use pointsman_proto::v1::{Migration, MigrationRequest};
 
 use super::show;
 use crate::cli::{
@@ -61,10 +61,41 @@ pub(super) async fn watch(global: &Global, name: String) -> anyhow::Result<()> {
                     way_back.message
                 ))
         );
-        if line != last {
+        if line != last && told(&migration) {
             output::line(&line)?;
             last = line;
         }
     }
     Ok(())
+}
+
+/// Whether the entries are as new as the state: those of some steps are written with the next ones, and what
+/// comes first is to be printed first.
+fn told(migration: &Migration) -> bool {
+    let newest = migration.timeline.last();
+    migration.state != "switching" || newest.is_some_and(|entry| entry.step == migration.step)
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_proto::v1::TimelineEntry;
+
+    use super::*;
+
+    #[test]
+    fn a_step_is_told_once_its_intent_is_on_record() {
+        let entry = |step: &str| TimelineEntry {
+            step: step.to_owned(),
+            ..TimelineEntry::default()
+        };
+        let mut migration = Migration {
+            state: "switching".to_owned(),
+            step: "prove".to_owned(),
+            timeline: vec![entry("fence")],
+            ..Migration::default()
+        };
+        assert!(!told(&migration));
+        migration.timeline.push(entry("prove"));
+        assert!(told(&migration));
+    }
 }

@@ -54,14 +54,17 @@ pub(super) async fn run(global: &Global, asked: Asked, dry_run: bool) -> anyhow:
     let migration = answer
         .map_err(|status| client::refusal(&status))?
         .into_inner();
+    let succeeded = asked.success.contains(&migration.state.as_str());
     output::print(global.output, &show::json(&migration)?, || {
-        format!(
-            "{}\n\n{}",
-            show::last_switch(&migration),
-            show::summary(&migration)
-        )
+        let timeline = show::last_switch(&migration);
+        let summary = match succeeded {
+            true => show::summary(&migration),
+            // The error says why.
+            false => show::summary_without_cause(&migration),
+        };
+        format!("{timeline}\n\n{summary}")
     })?;
-    if asked.success.contains(&migration.state.as_str()) {
+    if succeeded {
         Ok(ExitCode::SUCCESS)
     } else {
         Err(failure(&migration))
