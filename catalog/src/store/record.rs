@@ -1,7 +1,10 @@
 //! The form of a stored value: it is stored with the number of its format. A program that does not know
 //! the format refuses the value.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 
 pub use super::format::{Format, FoundFormat};
 use super::{Key, StoreError};
@@ -29,7 +32,8 @@ pub fn encode<T: Record>(key: &Key, record: &T) -> Result<Vec<u8>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Format`] for another format than this program's, [`StoreError::Corrupt`] for
-/// what is no record of this format.
+/// what is no record of this format, or has a field that this program would drop when it writes
+/// the record back.
 pub fn decode<T: Record>(key: &Key, bytes: &[u8]) -> Result<T, StoreError> {
     let head: Head = serde_json::from_slice(bytes).map_err(|source| corrupt(key, source))?;
     if head.format != Some(T::FORMAT) {
@@ -39,8 +43,21 @@ pub fn decode<T: Record>(key: &Key, bytes: &[u8]) -> Result<T, StoreError> {
             known: T::FORMAT,
         });
     }
-    let read: Read<T> = serde_json::from_slice(bytes).map_err(|source| corrupt(key, source))?;
-    Ok(read.record)
+    let mut unknown = Vec::new();
+    let text = &mut serde_json::Deserializer::from_slice(bytes);
+    let read: Result<Read<T>, _> = serde_ignored::deserialize(text, |field| {
+        let field = field.to_string();
+        // The head was read before.
+        if field != "format" {
+            unknown.push(field);
+        }
+    });
+    let record = read.map_err(|source| corrupt(key, source))?.record;
+    if unknown.is_empty() {
+        return Ok(record);
+    }
+    let unknown = format!("this program does not know {}", unknown.join(", "));
+    Err(corrupt(key, serde_json::Error::custom(unknown)))
 }
 
 #[derive(Serialize)]
@@ -109,6 +126,20 @@ mod tests {
         assert!(
             older.starts_with("lamps/hall is stored without a format number, and"),
             "{older}"
+        );
+    }
+
+    #[test]
+    fn a_field_that_would_be_dropped_is_refused_by_name() {
+        let read = decode::<Lamp>(
+            &key(),
+            br#"{"format":2,"record":{"lit":true,"colour":"red"}}"#,
+        );
+        let refused = read.unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::Corrupt { source, .. }
+                if source.to_string().contains("record.colour")),
+            "{refused:?}"
         );
     }
 
