@@ -1,6 +1,10 @@
 //! The password of the reverse stream, and everything that a server can be told to write down.
 
-use std::fs;
+use std::{
+    cell::RefCell,
+    fs,
+    net::{TcpListener, TcpStream},
+};
 
 use pointsman_catalog::{FenceLevel, PasswordSource};
 use pointsman_cutover::ports::SubscriptionSpec;
@@ -43,13 +47,7 @@ async fn the_password_of_the_reverse_stream_is_in_no_log_and_no_statistics() {
     let (source, target, exempt) = prepared(&pair).await;
     let (record, since) = moved_forward(&source, &target, &exempt).await;
     let slots = primed_and_opened(&target, &record, &since, &exempt).await;
-    let file = pair.scratch.path().join("password");
-    fs::write(&file, PASSWORD).unwrap();
-    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let mut specs = subscriptions(&pair, &slots);
-    for spec in &mut specs {
-        spec.publisher.replication_password = Some(PasswordSource::File(file.clone()));
-    }
+    let specs = with_password(&pair, subscriptions(&pair, &slots));
     let subscriber = source.reverse_subscriber().unwrap();
 
     let failed = subscriber.arm(&unreachable(&specs)).await.unwrap_err();
@@ -87,14 +85,90 @@ async fn the_password_of_the_reverse_stream_is_in_no_log_and_no_statistics() {
     }
 }
 
-fn unreachable(specs: &[SubscriptionSpec]) -> Vec<SubscriptionSpec> {
-    let port = Port::reserve().unwrap();
-    let mut specs = specs.to_vec();
+/// A firewall that drops packets is enough: the statement that holds the password is under way until
+/// it is cancelled, or until the session is ended by the next leader or by somebody else.
+#[tokio::test]
+async fn the_password_is_in_no_log_when_the_publisher_is_silent() {
+    let logged = "log_statement = all\nlog_error_verbosity = verbose\n";
+    let pair = Pair::start_with(FenceLevel::Sql, logged, HBA).await;
+    set_password(&pair).await;
+    let (source, target, exempt) = prepared(&pair).await;
+    let (record, since) = moved_forward(&source, &target, &exempt).await;
+    let slots = primed_and_opened(&target, &record, &since, &exempt).await;
+    // Nobody answers there.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let mut kept = Vec::new();
+    let port = silent.local_addr().unwrap().port();
+    let specs = to_port(&with_password(&pair, subscriptions(&pair, &slots)), port);
+    let subscriber = source.reverse_subscriber().unwrap();
+
+    let failed = subscriber.arm(&specs).await.unwrap_err();
+    assert_absent(&format!("{failed} {failed:?}"), "the error");
+    assert_absent(&pair.source.log(), "the log behind a timeout");
+
+    let (ended, ()) = tokio::join!(subscriber.arm(&specs), async {
+        under_way(&silent, &mut kept).await;
+        pair.source.attach(9).await;
+    });
+    ended.unwrap_err();
+    assert_absent(&pair.source.log(), "the log behind a new leader");
+
+    if Hosting::from_environment().unwrap() == Hosting::SelfManaged {
+        let source = pair.source.attach(10).await;
+        let subscriber = source.reverse_subscriber().unwrap();
+        let (ended, ()) = tokio::join!(subscriber.arm(&specs), async {
+            under_way(&silent, &mut kept).await;
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE wait_event ~ '^Lib[pP][qQ]Wal[rR]eceiver'";
+            pair.source.execute("postgres", end).await;
+        });
+        ended.unwrap_err();
+        let log = pair.source.log();
+        assert!(log.contains("57P01"), "no session was ended");
+        assert_absent(&log, "the log behind a termination");
+    }
+}
+
+/// Waits until the statement that subscribes has connected to its publisher; later connections
+/// count for the next wait alone.
+async fn under_way(silent: &TcpListener, kept: &mut Vec<TcpStream>) {
+    while let Ok((old, _)) = silent.accept() {
+        kept.push(old);
+    }
+    let found = RefCell::new(Vec::new());
+    until("the statement connects to its publisher", async || {
+        match silent.accept() {
+            Ok((connected, _)) => found.borrow_mut().push(connected),
+            Err(_nobody) => return false,
+        }
+        true
+    })
+    .await;
+    kept.extend(found.into_inner());
+}
+
+fn with_password(pair: &Pair, mut specs: Vec<SubscriptionSpec>) -> Vec<SubscriptionSpec> {
+    let file = pair.scratch.path().join("password");
+    fs::write(&file, PASSWORD).unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     for spec in &mut specs {
-        spec.publisher.replication =
-            Some(format!("host=127.0.0.1 port={} user=repl", port.number()));
+        spec.publisher.replication_password = Some(PasswordSource::File(file.clone()));
     }
     specs
+}
+
+fn to_port(specs: &[SubscriptionSpec], port: u16) -> Vec<SubscriptionSpec> {
+    let mut specs = specs.to_vec();
+    for spec in &mut specs {
+        spec.publisher.replication = Some(format!("host=127.0.0.1 port={port} user=repl"));
+    }
+    specs
+}
+
+fn unreachable(specs: &[SubscriptionSpec]) -> Vec<SubscriptionSpec> {
+    let port = Port::reserve().unwrap();
+    to_port(specs, port.number())
 }
 
 /// The password itself, quoted as a literal or as a value of a connection string, and its middle.

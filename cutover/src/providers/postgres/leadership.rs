@@ -26,7 +26,8 @@ async fn refuse_newer_fence(control: &ControlSessions) -> Result<(), ProviderErr
 /// until they are gone: nothing that was sent before can take effect after this.
 async fn end_former_leader(control: &ControlSessions) -> Result<(), ProviderError> {
     let prefix = control_prefix(&control.leader);
-    let deadline = Instant::now() + FORMER_LEADER;
+    let began = Instant::now();
+    let deadline = began + FORMER_LEADER;
     loop {
         let rows = control
             .postgres
@@ -56,10 +57,10 @@ async fn end_former_leader(control: &ControlSessions) -> Result<(), ProviderErro
             return Ok(());
         }
         let pids: Vec<i32> = rows.iter().map(|row| row.get(1)).collect();
-        let end = "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid";
+        let at_once = began.elapsed() > CANCELLING;
         control
             .postgres
-            .rows("end the former leader's sessions", end, &[&pids])
+            .rows("end the former leader's sessions", END, &[&pids, &at_once])
             .await?;
         if Instant::now() >= deadline {
             let found = format!("{left} are left");
@@ -77,6 +78,13 @@ const FORMER_SESSIONS: &str = "SELECT application_name, pid FROM pg_stat_activit
      WHERE starts_with(application_name, $1) AND usename = current_user \
        AND pid <> pg_backend_pid()";
 
+/// What runs is cancelled first: a server logs the context of a session that is ended in the
+/// midst of a statement, and in the one that subscribes there is a password.
+const END: &str = "SELECT CASE WHEN state = 'active' AND NOT $2 THEN pg_cancel_backend(pid) \
+     ELSE pg_terminate_backend(pid) END FROM pg_stat_activity WHERE pid = ANY ($1)";
+
+/// A backend that does not heed a cancellation for so long is ended all the same.
+const CANCELLING: Duration = Duration::from_millis(500);
 /// A backend that was told to end does so at its next look, within milliseconds.
 const FORMER_LEADER: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);

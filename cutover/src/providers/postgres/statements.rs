@@ -110,27 +110,51 @@ pub(super) fn create_subscription(slot: &str) -> String {
 /// The same without the connection string, which may hold a password and must not stand in a text
 /// that the server may log: it comes by COPY into a table that [`HAND_OVER`] makes.
 ///
-/// Modules that record the statements inside of others are told not to; where that needs a superuser,
-/// they go on. An error is raised again without the statement, which its context would show.
+/// An error is raised again without the statement, which its context would show; so is a
+/// cancellation, which OTHERS does not cover. The context of a session that is ended meanwhile is
+/// left out of the log where the control role may say so.
 pub(super) fn subscribe_to_handed_over(slot: &str) -> String {
+    with_handed_over(CREATE_SUBSCRIPTION, &subscription_options(slot))
+}
+
+/// The same for a subscription that is there: its connection string may have changed since.
+pub(super) fn reconnect_to_handed_over() -> String {
+    with_handed_over(
+        &format!("ALTER SUBSCRIPTION {SUBSCRIPTION} CONNECTION"),
+        "",
+    )
+}
+
+/// Modules that record the statements inside of others are told not to. Where the control role
+/// may not tell them, and they would record this one, nothing is done.
+fn with_handed_over(statement: &str, options: &str) -> String {
     format!(
         "DO {}; COMMIT",
         literal(&format!(
-            "DECLARE made text; code text; said text; module text; BEGIN \
-               FOREACH module IN ARRAY ARRAY['pg_stat_statements.track', 'pgaudit.log'] LOOP \
-                 BEGIN PERFORM set_config(module, 'none', true); \
+            "DECLARE made text; code text; said text; quiet text; BEGIN \
+               FOREACH quiet IN ARRAY ARRAY['pg_stat_statements.track=none', 'pgaudit.log=none', \
+                 'log_error_verbosity=terse'] LOOP \
+                 BEGIN PERFORM set_config(split_part(quiet, '=', 1), split_part(quiet, '=', 2), true); \
                  EXCEPTION WHEN insufficient_privilege THEN NULL; END; \
                END LOOP; \
-               SELECT format('{CREATE_SUBSCRIPTION} %L ', conninfo) || {options} \
+               IF {RECORDS_INNER_STATEMENTS} THEN \
+                 RAISE EXCEPTION 'a module would record the password: pg_stat_statements.track is \
+                   all or pgaudit.log is not none, and the control role may not change that for itself'; \
+               END IF; \
+               SELECT format('{statement} %L ', conninfo) || {options} \
                  INTO STRICT made FROM pg_temp.pointsman_publisher; \
                EXECUTE made; \
-             EXCEPTION WHEN OTHERS THEN \
+             EXCEPTION WHEN QUERY_CANCELED OR OTHERS THEN \
                GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, said = MESSAGE_TEXT; \
                RAISE EXCEPTION USING ERRCODE = code, MESSAGE = said; END",
-            options = literal(&subscription_options(slot)),
+            options = literal(options),
         ))
     )
 }
+
+/// Whether a module records statements that run inside of others, with their text.
+pub(super) const RECORDS_INNER_STATEMENTS: &str = "(coalesce(current_setting('pg_stat_statements.track', true), '') = 'all' \
+     OR coalesce(current_setting('pgaudit.log', true), '') NOT IN ('', 'none'))";
 
 fn subscription_options(slot: &str) -> String {
     format!(

@@ -10,7 +10,7 @@ use super::super::{
     control_sessions::ControlSessions,
     record,
     session_control::SqlSessions,
-    statements::{HAND_OVER, SUBSCRIPTION, TAKE_OVER, identifier, subscribe_to_handed_over},
+    statements::{HAND_OVER, SUBSCRIPTION, TAKE_OVER, identifier, reconnect_to_handed_over, subscribe_to_handed_over},
 };
 use crate::ports::{
     Armed, ProviderError, ReverseSubscriber, SequenceValue, SessionControl as _, SubscriptionSpec,
@@ -57,23 +57,28 @@ impl SqlReverseSubscriber {
 
     async fn subscribe(&self, subscription: &SubscriptionSpec) -> Result<(), ProviderError> {
         let what = "subscribe to its successor";
-        if self.has_subscription(&subscription.datname).await? {
-            let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} ENABLE");
-            let session = self.control.database(&subscription.datname)?;
-            session.batch(what, &sql).await?;
-            return Ok(());
-        }
+        let there = self.has_subscription(&subscription.datname).await?;
         let conninfo = self.control.connector.replication(
             &subscription.publisher,
             &subscription.datname,
             &subscription.slot,
         )?;
-        let sql = subscribe_to_handed_over(&subscription.slot);
+        let sql = if there {
+            reconnect_to_handed_over()
+        } else {
+            subscribe_to_handed_over(&subscription.slot)
+        };
         // A session of its own: one that is given up half-way ends, and its transaction with it.
         let session = self.control.passing(&subscription.datname).await?;
         session
             .with_secret(what, HAND_OVER, TAKE_OVER, &conninfo, &sql)
-            .await
+            .await?;
+        if there {
+            let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} ENABLE");
+            let session = self.control.database(&subscription.datname)?;
+            session.batch(what, &sql).await?;
+        }
+        Ok(())
     }
 
     async fn has_subscription(&self, datname: &str) -> Result<bool, ProviderError> {
