@@ -109,7 +109,10 @@ async fn a_probe_whose_password_a_sidecar_could_read_is_blind(setting: &mut Sett
     let report = setting.preflight().await;
     let finding = find(&report, "G4", "source/orders");
     assert_eq!(finding.result, Outcome::Warn, "{finding:#?}");
-    assert!(finding.remedy.contains("sslmode=verify-ca"), "{finding:#?}");
+    assert!(
+        finding.remedy.contains("sslmode=verify-full"),
+        "{finding:#?}"
+    );
     setting.target.probe = None;
 }
 
@@ -426,8 +429,8 @@ impl Inspector for Silent {
         Err(silence())
     }
 
-    fn probe_login(&self, _datname: &str) -> Result<(), String> {
-        Ok(())
+    fn probe_login(&self, _datname: &str) -> Result<Option<String>, String> {
+        Ok(None)
     }
 }
 

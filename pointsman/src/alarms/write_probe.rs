@@ -35,6 +35,8 @@ struct ProbeRecord {
     bake: String,
     /// A write has succeeded in this bake.
     armed: bool,
+    /// There is no sidecar to probe through.
+    blind: bool,
     /// Failed probes since the last success.
     failed: u32,
     last_failure: String,
@@ -89,22 +91,26 @@ impl WriteProbe {
         let mut blind = false;
         loop {
             ticks.next().await;
-            let sidecars = self.view.connected();
+            let sidecars = self.view.reachable(database);
             // Without a sidecar there is no way in, and nothing to say about the database.
             if sidecars.is_empty() {
                 if !blind {
-                    warn!(%database, "no registered sidecar is connected: write probe is blind");
+                    warn!(%database, "no sidecar that has the database is connected and reached from here: write probe is blind");
                 }
                 blind = true;
+                self.record(database, bake, |record| record.blind = true);
                 continue;
             }
             blind = false;
             turn = turn.wrapping_add(1);
             let (node, listen) = &sidecars[turn % sidecars.len()];
             let outcome = self.probe(database, *listen).await;
-            let fires = self.record(database, bake, |record| match &outcome {
-                Ok(()) => record.succeeded(),
-                Err(error) => record.failed(format!("{error:#}"), self.settings.failures),
+            let fires = self.record(database, bake, |record| {
+                record.blind = false;
+                match &outcome {
+                    Ok(()) => record.succeeded(),
+                    Err(error) => record.failed(format!("{error:#}"), self.settings.failures),
+                }
             });
             if let Err(error) = outcome {
                 debug!(%database, %node, error = %format_args!("{error:#}"), "write probe failed");
@@ -219,6 +225,12 @@ impl AlarmSource for WriteProbe {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let unarmed = subject.databases.iter().filter_map(|database| {
             let record = records.get(database)?;
+            if record.bake == subject.bake && record.blind {
+                return Some(format!(
+                    "the write probe of {database} does not watch: no sidecar that has it is connected \
+                     and reached from the control plane's machine"
+                ));
+            }
             let never = record.bake == subject.bake
                 && !record.armed
                 && record.failed >= self.settings.failures;

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use pointsman_catalog::{Conninfo, Endpoint, FenceLevel, Server, ServerName};
-use pointsman_cutover::ports::{ControlId, FenceRecord, FormerSettings, Providers};
+use pointsman_cutover::ports::{Armed, ControlId, FenceRecord, FormerSettings, Providers};
 
 use super::{global::Format, output};
 use crate::{
@@ -157,6 +157,13 @@ async fn un_fence(
         .restore_access_rules(&record.former)
         .await
         .context("nothing was opened")?;
+    // Its record of roles that lost LOGIN goes with the fence's.
+    if let Ok(subscriber) = attached.reverse_subscriber() {
+        subscriber
+            .restore_logins(&Armed::default())
+            .await
+            .context("pg_hba.conf is as before, the databases are still closed")?;
+    }
     attached
         .fence()?
         .reopen(&record.former, &[])
@@ -168,6 +175,13 @@ async fn un_fence(
         .iter()
         .filter(|database| database.allow_connections)
         .map(|database| database.datname.as_str())
+        .filter(|datname| {
+            !record
+                .former
+                .not_closable
+                .iter()
+                .any(|open| open == datname)
+        })
         .collect();
     let mut did = Vec::new();
     if record.former.hba.is_some() {

@@ -7,9 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use pointsman_catalog::NodeId;
+use pointsman_catalog::{DatabaseName, NodeId};
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{Fleet, NodeRecord, NodeStatus, Sequence, TypeStatus};
+use pointsman_xds::{Fleet, NodeRecord, NodeStatus, Peer, Sequence, TypeStatus};
 use tokio::sync::watch;
 
 use super::{
@@ -59,15 +59,17 @@ impl FleetView {
         members.map(|node| node.id).collect()
     }
 
-    /// The sidecars that are awaited and connected, and where they listen.
-    pub(crate) fn connected(&self) -> Vec<(NodeId, IpAddr)> {
+    /// The sidecars that are connected and have `database`, and where this machine reaches them: the
+    /// loopback addresses of another machine lead to strangers.
+    pub(crate) fn reachable(&self, database: &DatabaseName) -> Vec<(NodeId, IpAddr)> {
         let status = self.fleet.status().into_iter();
         status
             .filter(NodeStatus::connected)
             .filter_map(|node| {
                 let id = NodeId::new(node.id.as_str()).ok()?;
-                let listen = self.registry.get(&id)?.audience.listen;
-                Some((id, listen))
+                let audience = self.registry.get(&id)?.audience;
+                let reached = !audience.listen.is_loopback() || node.peers.iter().any(is_here);
+                (reached && audience.includes(database)).then_some((id, audience.listen))
             })
             .collect()
     }
@@ -91,6 +93,11 @@ impl FleetView {
         let registered = id.and_then(|id| self.registry.get(&id));
         view(status, registered.as_ref())
     }
+}
+
+/// Whether a sidecar is on this machine.
+fn is_here(peer: &Peer) -> bool {
+    peer.address == Peer::LOCAL || peer.address.ip().is_loopback()
 }
 
 fn view(status: &NodeStatus, registered: Option<&RegisteredNode>) -> NodeView {

@@ -89,9 +89,9 @@ pub trait Inspector: fmt::Debug + Send + Sync {
     /// whatever comes of it.
     async fn try_out(&self, datname: &str, statements: &str) -> Result<Tried, ProviderError>;
 
-    /// Why the write probe could not log in to `datname` through a sidecar, as far as that is
-    /// known beforehand. Connects to nothing.
-    fn probe_login(&self, datname: &str) -> Result<(), String>;
+    /// The role of the write probe, `None` for the control role; or why it could not log in to
+    /// `datname` through a sidecar, as far as that is known beforehand. Connects to nothing.
+    fn probe_login(&self, datname: &str) -> Result<Option<String>, String>;
 }
 
 /// What a server made of statements that were rolled back.

@@ -73,6 +73,14 @@ impl Connector {
         Ok(())
     }
 
+    /// The role of the write probe, if one is declared. Reads what its string names on this machine.
+    pub(super) fn probe_role(&self, server: &Server) -> Result<Option<String>, String> {
+        if server.probe.is_none() {
+            return Ok(None);
+        }
+        Access::of(&server.as_probed(), &self.sources).map(|access| Some(access.user))
+    }
+
     /// Whether a login to `server` through a sidecar has what it needs; connects to nothing.
     pub(super) fn login_through(&self, server: &Server, datname: &str) -> Result<(), String> {
         let access = Access::of(server, &self.sources)?;
@@ -83,7 +91,7 @@ impl Connector {
             stranger: None,
             way: Way::Through(SocketAddr::from(([127, 0, 0, 1], 0))),
         };
-        for host in access.hosts(server, login.way) {
+        for host in access.hosts(login.way) {
             access.password(&host, &login)?;
         }
         Ok(())
@@ -108,7 +116,7 @@ impl Connector {
         login: &Login<'_>,
     ) -> Result<Connected, ConnectError> {
         let access = Access::of(server, &self.sources).map_err(ConnectError::Unfit)?;
-        let hosts = access.hosts(server, login.way);
+        let hosts = access.hosts(login.way);
         let each = CONNECT / u32::try_from(hosts.len().max(1)).unwrap_or(1);
         let mut reasons = Vec::new();
         for host in &hosts {

@@ -198,6 +198,23 @@ impl Fence for SqlFence {
         let there = self.identity.observe().await?.databases;
         let there: BTreeSet<_> = there.iter().map(|database| &database.datname).collect();
         let powers = &self.control.powers;
+        let lost: Vec<_> = former
+            .databases
+            .iter()
+            .filter(|database| database.allow_connections && there.contains(&database.datname))
+            .map(|database| &database.datname)
+            .filter(|datname| !powers.owns(datname) && !keep_closed.contains(datname))
+            .filter(|datname| !former.not_closable.contains(datname))
+            .map(String::as_str)
+            .collect();
+        if !lost.is_empty() {
+            return Err(self.control.unfit(format!(
+                "the fence closed {}, and {} cannot open what it does not own any more: make it a \
+                 member of the owner, and go on",
+                lost.join(", "),
+                powers.role
+            )));
+        }
         let databases = former.databases.iter().filter(|database| {
             let datname = &database.datname;
             let ours = powers.owns(datname) && !former.not_closable.contains(datname);

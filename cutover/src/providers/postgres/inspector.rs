@@ -87,8 +87,9 @@ impl Inspector for SqlInspector {
         Ok(tried)
     }
 
-    fn probe_login(&self, datname: &str) -> Result<(), String> {
-        self.connector
-            .login_through(&self.server.as_probed(), datname)
+    fn probe_login(&self, datname: &str) -> Result<Option<String>, String> {
+        let probed = self.server.as_probed();
+        self.connector.login_through(&probed, datname)?;
+        self.connector.probe_role(&self.server)
     }
 }

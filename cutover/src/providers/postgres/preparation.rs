@@ -4,7 +4,6 @@ use async_trait::async_trait;
 
 use super::{
     admission::rehearse,
-    connection::user_in,
     control_sessions::ControlSessions,
     hba::HbaFile,
     identity::SqlIdentity,
@@ -45,7 +44,9 @@ impl SqlPreparation {
 
     /// Lets the probe role, where one is declared, write the probe table.
     async fn admit_probe_role(&self, session: &Session) -> Result<(), ProviderError> {
-        let Some(role) = self.control.server.probe.as_deref().and_then(user_in) else {
+        let control = &self.control;
+        let role = control.connector.probe_role(&control.server);
+        let Some(role) = role.map_err(|reason| control.unfit(reason))? else {
             return Ok(());
         };
         let what = "let the probe role write the probe table";

@@ -119,10 +119,7 @@ pub(super) fn subscribe_to_handed_over(slot: &str) -> String {
 
 /// The same for a subscription that is there: its connection string may have changed since.
 pub(super) fn reconnect_to_handed_over() -> String {
-    with_handed_over(
-        &format!("ALTER SUBSCRIPTION {SUBSCRIPTION} CONNECTION"),
-        "",
-    )
+    with_handed_over(&format!("ALTER SUBSCRIPTION {SUBSCRIPTION} CONNECTION"), "")
 }
 
 /// Modules that record the statements inside of others are told not to. Where the control role

@@ -5,7 +5,6 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        connection::user_in,
         grants::WRITE_PROBE,
         preparation::grant_probe,
         statements::{identifier, literal},
@@ -48,10 +47,10 @@ impl Check for ProbeRole {
     async fn in_database(&self, ctx: &CheckContext<'_>, datname: &str) -> Vec<Finding> {
         let place = Place::source(ctx).database(datname);
         let began = ctx.clock.monotonic();
-        let role = |string: &Option<String>| string.as_deref().and_then(user_in);
-        let (granted, probing) = (role(&ctx.source.probe), role(&ctx.target.probe));
+        // The grant on the source needs no login through a sidecar there.
+        let granted = ctx.on_source.probe_login(datname).ok().flatten();
         let judgement = match ctx.on_target.probe_login(datname) {
-            Ok(()) => look(place, datname, granted, probing).await,
+            Ok(probing) => look(place, datname, granted, probing).await,
             Err(why) => Ok(blind(datname, &why)),
         };
         vec![place.finding(SPEC, began, judgement)]
@@ -62,7 +61,7 @@ impl Check for ProbeRole {
 fn blind(datname: &str, why: &str) -> Judgement {
     Judgement::warn(
         format!("the write probe will not watch {datname} after the switch: {why}"),
-        "declare `probe` of the target with sslmode=verify-ca or verify-full, for a role that \
+        "declare `probe` of the target with sslmode=verify-full, for a role that \
          `pointsman database grants` makes; until then a target that takes no writes sends nobody \
          back by itself",
     )

@@ -172,7 +172,11 @@ async fn making_the_schema(
 ) -> Result<String, String> {
     let others = place.ask::<Named>(SCHEMA_OF_ANOTHER_ROLE).await?;
     Ok(match others.first() {
-        Some(_) => "DROP SCHEMA pointsman CASCADE".to_owned(),
+        Some(Named { name }) => format!(
+            "-- schema pointsman belongs to {name}: a row in pointsman.fence of database postgres is the \
+             only record of a server that a migration has closed (pointsman recover shows it). Where there \
+             is none: DROP SCHEMA pointsman CASCADE"
+        ),
         None => format!(
             "GRANT CREATE ON DATABASE {} TO {}",
             identifier(datname),

@@ -1,6 +1,8 @@
 //! What a server's declaration comes to, once the files that it names are read.
 
-use pointsman_catalog::{ConnectionSpec, Conninfo, Host, PasswordSource, Secret, Server, SslMode};
+use pointsman_catalog::{
+    ChannelBinding, ConnectionSpec, Conninfo, Host, PasswordSource, Secret, Server, SslMode,
+};
 
 use super::{
     Login, Way,
@@ -18,6 +20,8 @@ pub(super) struct Access {
     fixed: Option<Secret>,
     /// The text of the password file.
     passfile: Option<Secret>,
+    /// The hosts as another machine reaches them: the endpoint stands in for a Unix socket.
+    over_tcp: Vec<Host>,
 }
 
 impl Access {
@@ -47,33 +51,27 @@ impl Access {
             user: user.ok_or("its `control` string gives no user=")?,
             fixed,
             passfile,
+            over_tcp: over_tcp(server, &spec.hosts),
             spec,
         })
     }
 
     /// Where a connection goes.
-    pub(super) fn hosts(&self, server: &Server, way: Way) -> Vec<Host> {
-        let endpoint = || Host {
-            name: Some(server.endpoint.host().to_owned()),
-            address: None,
-            port: server.endpoint.port(),
-        };
-        let over_tcp = self.spec.hosts.iter().map(|host| {
-            if host.socket_folder().is_some() {
-                endpoint()
-            } else {
-                host.clone()
-            }
-        });
+    pub(super) fn hosts(&self, way: Way) -> Vec<Host> {
         match way {
             Way::Direct => self.spec.hosts.clone(),
-            Way::Tcp => over_tcp.collect(),
-            Way::Through(listener) => over_tcp
+            Way::Tcp => self.over_tcp.clone(),
+            Way::Through(listener) => self
+                .over_tcp
+                .iter()
                 .take(1)
                 .map(|host| Host {
                     address: Some(listener.ip()),
                     port: listener.port(),
-                    name: host.name.or_else(|| host.address.map(|ip| ip.to_string())),
+                    name: host
+                        .name
+                        .clone()
+                        .or_else(|| host.address.map(|ip| ip.to_string())),
                 })
                 .collect(),
         }
@@ -86,16 +84,31 @@ impl Access {
         host: &Host,
         login: &Login<'_>,
     ) -> Result<Option<Secret>, String> {
-        let found = self.find(host, login.datname);
-        let verified = self.spec.tls.mode >= SslMode::VerifyCa;
-        if found.is_some() && matches!(login.way, Way::Through(_)) && !verified {
+        let Way::Through(_) = login.way else {
+            return Ok(self.find(host, login.datname));
+        };
+        // A password file knows the server and not the listener.
+        let server = self.over_tcp.first().unwrap_or(host);
+        let found = self.find(server, login.datname);
+        if found.is_some() && !self.proves_the_server() {
             return Err(
                 "its password is not sent through a sidecar, which could read it; allowed: with \
-                 sslmode=verify-ca or verify-full, in `probe` or in `control`"
+                 sslmode=verify-full, or verify-ca and channel_binding=require, in `probe` or in `control`"
                     .to_owned(),
             );
         }
         Ok(found)
+    }
+
+    /// Whether nobody but the server can be at the other end. With `verify-ca` alone it can be
+    /// whoever has a certificate of the same authority.
+    fn proves_the_server(&self) -> bool {
+        let bound = self.spec.channel_binding == ChannelBinding::Require;
+        match self.spec.tls.mode {
+            SslMode::VerifyFull => true,
+            SslMode::VerifyCa => bound,
+            SslMode::Disable | SslMode::Prefer | SslMode::Require => false,
+        }
     }
 
     /// The password at the first host.
@@ -123,6 +136,19 @@ impl Access {
     }
 }
 
+fn over_tcp(server: &Server, hosts: &[Host]) -> Vec<Host> {
+    let endpoint = || Host {
+        name: Some(server.endpoint.host().to_owned()),
+        address: None,
+        port: server.endpoint.port(),
+    };
+    let reached = hosts.iter().map(|host| match host.socket_folder() {
+        Some(_) => endpoint(),
+        None => host.clone(),
+    });
+    reached.collect()
+}
+
 /// The string by which another server subscribes to `server`.
 pub(super) fn replication(
     server: &Server,
@@ -140,7 +166,19 @@ pub(super) fn replication(
         }
         None => {
             let access = Access::of(server, sources)?;
-            let info = conninfo(server, sources)?.without(THIS_MACHINES);
+            let mut info = conninfo(server, sources)?.without(THIS_MACHINES);
+            // A socket is a folder of the machine that the server runs on.
+            if access
+                .spec
+                .hosts
+                .iter()
+                .any(|host| host.socket_folder().is_some())
+            {
+                info = info
+                    .without(&["host", "hostaddr", "port"])
+                    .with("host", server.endpoint.host())
+                    .with("port", &server.endpoint.port().to_string());
+            }
             (info, access.first_password(datname)?)
         }
     };
@@ -193,3 +231,87 @@ fn password(source: &PasswordSource, sources: &SecretSources) -> Result<Secret, 
 
 /// What the other server's libpq could not follow, or does itself.
 const THIS_MACHINES: &[&str] = &["options", "passfile", "password", "service", "servicefile"];
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use pointsman_catalog::{FenceLevel, ServerName};
+
+    use super::*;
+
+    fn server(control: &str) -> Server {
+        Server {
+            name: ServerName::new("blue").unwrap(),
+            endpoint: "db.example:5432".parse().unwrap(),
+            control: control.to_owned(),
+            control_password: None,
+            replication: None,
+            replication_password: None,
+            probe: None,
+            probe_password: None,
+            fence: FenceLevel::Sql,
+        }
+    }
+
+    fn access(control: &str, passfile: &str) -> Access {
+        let sources = SecretSources::unrestricted();
+        let access = Access::of(&server(control), &sources).unwrap();
+        Access {
+            passfile: Some(Secret::new(passfile)),
+            ..access
+        }
+    }
+
+    /// The password for a connection by a sidecar's listener.
+    fn through(access: &Access) -> Result<Option<String>, String> {
+        let login = Login {
+            datname: "orders",
+            application_name: "",
+            options: "",
+            stranger: None,
+            way: Way::Through(SocketAddr::from(([127, 0, 0, 11], 6432))),
+        };
+        let host = access.hosts(login.way).remove(0);
+        assert_eq!(host.port, 6432);
+        let password = access.password(&host, &login)?;
+        Ok(password.map(|secret| secret.reveal().to_owned()))
+    }
+
+    #[test]
+    fn a_password_file_is_asked_for_the_server_behind_a_listener() {
+        let control = "host=db.example port=5432 user=u sslmode=verify-full sslrootcert=/ca.pem";
+        let found = through(&access(
+            control,
+            "db.example:5432:*:u:right\n*:6432:*:u:wrong\n",
+        ));
+        assert_eq!(found, Ok(Some("right".to_owned())));
+    }
+
+    #[test]
+    fn a_certificate_of_the_same_authority_alone_gets_no_password() {
+        let of = |tls: &str| {
+            let control = format!("host=db.example user=u {tls}");
+            through(&access(&control, "*:*:*:u:known\n"))
+        };
+        for refused in ["sslmode=require", "sslmode=verify-ca sslrootcert=/ca.pem"] {
+            assert!(of(refused).is_err(), "{refused}");
+        }
+        for sent in [
+            "sslmode=verify-full sslrootcert=/ca.pem",
+            "sslmode=verify-ca sslrootcert=/ca.pem channel_binding=require",
+        ] {
+            assert_eq!(of(sent), Ok(Some("known".to_owned())), "{sent}");
+        }
+    }
+
+    #[test]
+    fn another_server_subscribes_over_tcp_where_control_goes_by_a_socket() {
+        let server = server("host=/run/postgresql port=5433 user=u");
+        let sources = SecretSources::unrestricted();
+        let info = replication(&server, &sources, "orders", "a").unwrap();
+        let info = Conninfo::parse(info.reveal()).unwrap();
+        assert_eq!(info.get("host"), Some("db.example"));
+        assert_eq!(info.get("port"), Some("5432"));
+    }
+}

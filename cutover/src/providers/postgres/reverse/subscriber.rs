@@ -10,7 +10,10 @@ use super::super::{
     control_sessions::ControlSessions,
     record,
     session_control::SqlSessions,
-    statements::{HAND_OVER, SUBSCRIPTION, TAKE_OVER, identifier, reconnect_to_handed_over, subscribe_to_handed_over},
+    statements::{
+        HAND_OVER, SUBSCRIPTION, TAKE_OVER, identifier, reconnect_to_handed_over,
+        subscribe_to_handed_over,
+    },
 };
 use crate::ports::{
     Armed, ProviderError, ReverseSubscriber, SequenceValue, SessionControl as _, SubscriptionSpec,
