@@ -53,7 +53,7 @@ pub struct JournalHead {
 }
 
 impl Record for Migration {
-    const FORMAT: Format = Format(2);
+    const FORMAT: Format = Format(3);
 }
 
 impl Migration {

@@ -234,7 +234,6 @@ impl Facts {
             Learned::FormerReaders(readers) => self.former_readers = readers,
             Learned::Held { until } => self.hold_until = Some(until),
             Learned::SourceClosed { former, token } => {
-                self.exempt.xids.extend(&former.xids);
                 self.source = Some(FencedSource::new(former, token));
             }
             Learned::FenceProved {
@@ -280,12 +279,8 @@ impl Facts {
                 known.still_admitted = armed.still_admitted;
             }
             Learned::StreamGivenUp => self.stream_mut()?.coverage = Coverage::Incomplete,
-            Learned::TargetClosed(fence) => {
-                self.exempt.xids.extend(&fence.former.xids);
-                self.target_mut()?.fence = Some(fence);
-            }
+            Learned::TargetClosed(fence) => self.target_mut()?.fence = Some(fence),
             Learned::TargetOpened => self.target_mut()?.fence = None,
-            Learned::OwnTransactions(xids) => self.exempt.xids.extend(&xids),
         }
         Ok(())
     }

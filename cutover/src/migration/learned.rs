@@ -58,6 +58,4 @@ pub(crate) enum Learned {
     StreamGivenUp,
     TargetClosed(FencedTarget),
     TargetOpened,
-    /// What WAL proofs must not count, beside what [`Self::SetUp`] said.
-    OwnTransactions(Vec<u64>),
 }

@@ -23,13 +23,6 @@ fn marker(lsn: u64) -> Marker {
     })
 }
 
-fn former(xid: u64) -> FormerSettings {
-    FormerSettings {
-        xids: vec![xid],
-        ..FormerSettings::default()
-    }
-}
-
 fn token() -> FenceToken {
     FenceToken {
         server: server("blue"),
@@ -76,7 +69,6 @@ fn whole() -> Vec<Learned> {
             timeline: 1,
             exempt: Exempt {
                 filenodes: vec!["1663/5/2619".to_owned()],
-                xids: Vec::new(),
             },
         },
         Learned::FormerReaders(
@@ -86,7 +78,7 @@ fn whole() -> Vec<Learned> {
             until: UnixMillis(9_000),
         },
         Learned::SourceClosed {
-            former: former(11),
+            former: FormerSettings::default(),
             token: token(),
         },
         Learned::FenceProved {
@@ -106,9 +98,8 @@ fn whole() -> Vec<Learned> {
             stream: stream(),
             by: ProofMethod::TransactionIds,
         },
-        Learned::OwnTransactions(vec![12]),
         Learned::TargetClosed(FencedTarget {
-            former: former(13),
+            former: FormerSettings::default(),
             marker: marker(0x400),
         }),
     ]
@@ -222,7 +213,7 @@ fn a_forward_switch_forgets_the_fence_and_a_reverse_one_only_the_targets() {
     assert!(again.facts.token().is_err());
     assert!(again.facts.promotion().is_err());
     assert_eq!(again.facts.lease(), Some("7"));
-    assert_eq!(again.facts.exempt().xids, [11, 12, 13]);
+    assert_eq!(again.facts.exempt().filenodes, ["1663/5/2619"]);
     assert_eq!(again.facts.former_readers().len(), 1);
 }
 
@@ -271,23 +262,23 @@ fn the_stored_form_is_pinned() {
     assert_eq!(
         String::from_utf8(stored.clone()).unwrap(),
         concat!(
-            r#"{"format":2,"record":{"name":"m","source":"blue","target":"green","#,
+            r#"{"format":3,"record":{"name":"m","source":"blue","target":"green","#,
             r#""databases":[{"name":"orders","datname":"orders"}],"#,
             r#""unlisted":{"idle":"stays-closed"},"#,
             r#""machine":{"state":{"phase":"planned"},"epoch":1,"switches":0,"assertion":null,"#,
             r#""alarm_backoff":null,"readers":"settled","fence_proof":"owed"},"#,
             r#""preflight_passed":1000,"#,
             r#""facts":{"system_identifier":"7","source_timeline":1,"#,
-            r#""exempt":{"filenodes":["1663/5/2619"],"xids":[11,12,13]},"#,
+            r#""exempt":{"filenodes":["1663/5/2619"]},"#,
             r#""former_readers":{"orders":["green"]},"hold_until":9000,"#,
-            r#""source":{"former":{"databases":[],"hba":null,"xids":[11]},"#,
+            r#""source":{"former":{"databases":[],"hba":null},"#,
             r#""token":{"server":"blue","system_identifier":"7","timeline":1,"#,
             r#""marker":{"lsn":"0/100","look":{"lsn":"0/100","xid":730,"open":[728],"own":[]}},"#,
             r#""epoch":2},"proved_by":"wal_records","promotion_deadline":8000,"#,
             r#""target":{"promotion":{"timeline":2,"fork":"0/200"},"proved_by":"transaction_ids","#,
             r#""stream":{"slots":[{"datname":"orders","slot":"pointsman_rb_5","lsn":"0/300"}],"#,
             r#""opened":"0/310","coverage":"complete","armed":{"nologin_roles":[]}},"#,
-            r#""fence":{"former":{"databases":[],"hba":null,"xids":[13]},"#,
+            r#""fence":{"former":{"databases":[],"hba":null},"#,
             r#""marker":{"lsn":"0/400","look":{"lsn":"0/400","xid":730,"open":[728],"own":[]}}}},"#,
             r#""not_proven":[{"server":"green","strangers":{"count":1,"xids":[731],"#,
             r#""not_closable":[],"changed":[]}}]}},"#,

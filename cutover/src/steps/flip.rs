@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     machine::Side,
-    migration::Learned,
     ports::{Clock, ControlledServer, ProviderError},
 };
 
@@ -22,11 +21,10 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let staying = run.migration.staying_closed();
     let moving = run.migration.moving();
     let target = run.target().await?;
-    let xids = target.fence()?.reopen(former, &staying).await?;
+    target.fence()?.reopen(former, &staying).await?;
     first_write(run.clock(), &target, &moving).await?;
     let served = serve_target(run).await;
-    let learned = learned.into_iter().chain([Learned::OwnTransactions(xids)]);
-    learned.fold(served, with_learned)
+    learned.into_iter().fold(served, with_learned)
 }
 
 async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {

@@ -31,17 +31,16 @@ impl Sessions {
     }
 }
 
-/// Opens the sessions into `datnames`, behind the fence where there is one. Returns the
-/// transactions that this took.
+/// Opens the sessions into `datnames`, behind the fence where there is one.
 ///
 /// A new process has none of the former one's sessions. An armed source lets superusers in,
 /// a closed server lets nobody in.
 pub(super) async fn enter(
     server: &ControlledServer,
     datnames: &[String],
-) -> Result<Vec<u64>, ProviderError> {
+) -> Result<(), ProviderError> {
     match server.sessions()?.open_databases(datnames).await {
-        Ok(()) => Ok(Vec::new()),
+        Ok(()) => Ok(()),
         Err(_) => server.sessions()?.reenter_databases(datnames).await,
     }
 }

@@ -302,7 +302,6 @@ mod tests {
                     is_template: false,
                 }],
                 hba: Some("local all all trust\n".to_owned()),
-                xids: vec![731],
                 ..FormerSettings::default()
             },
         };

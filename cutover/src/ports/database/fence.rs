@@ -37,13 +37,12 @@ pub trait Fence: fmt::Debug + Send + Sync {
     async fn restore_access_rules(&self, former: &FormerSettings) -> Result<(), ProviderError>;
 
     /// Restores the recorded settings of `former` on this server and deletes the fence
-    /// record, in one transaction; databases in `keep_closed` stay closed. Returns the
-    /// ids of its transactions.
+    /// record, in one transaction; databases in `keep_closed` stay closed.
     async fn reopen(
         &self,
         former: &FormerSettings,
         keep_closed: &[String],
-    ) -> Result<Vec<u64>, ProviderError>;
+    ) -> Result<(), ProviderError>;
 }
 
 /// Who may connect to a server at all: `pg_hba.conf` at level `sql+hba`.
@@ -74,8 +73,6 @@ pub struct FormerSettings {
     pub databases: Vec<DatabaseSettings>,
     /// The former `pg_hba.conf`, at level `sql+hba`.
     pub hba: Option<String>,
-    /// The ids of the transactions that closed it.
-    pub xids: Vec<u64>,
     /// The access lists of databases that are shut by them, by `datname`. Empty where the
     /// control role is a superuser: then a connection limit shuts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -22,8 +22,7 @@ pub trait SessionControl: fmt::Debug + Send + Sync {
     /// that nobody may enter yet: strangers kept out (`CONNECTION LIMIT 0`; without superuser
     /// by CONNECT, which only the control role keeps) and `ALLOW_CONNECTIONS true`, sessions,
     /// closed again, everybody else ended.
-    /// Returns the transaction ids that this took.
-    async fn reenter_databases(&self, datnames: &[String]) -> Result<Vec<u64>, ProviderError>;
+    async fn reenter_databases(&self, datnames: &[String]) -> Result<(), ProviderError>;
 
     /// Waits for every backend that passed the check of `datallowconn` before the
     /// closing and is still starting (`ALTER DATABASE … SET TABLESPACE` to its own, or without

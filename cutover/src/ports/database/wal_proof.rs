@@ -70,12 +70,11 @@ impl Look {
     }
 }
 
-/// What a proof from WAL does not count: relations by `tablespace/database/filenode`, and the
-/// engine's own transactions.
+/// What a proof from WAL does not count, beside the engine's own transactions: relations, by
+/// `tablespace/database/filenode`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Exempt {
     pub filenodes: Vec<String>,
-    pub xids: Vec<u64>,
 }
 
 /// By what a proof stands.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::ports::{DatabaseSettings, ProviderError};
 
-/// Opens `datnames` to the control role and superusers. Returns the transaction that did it.
+/// Opens `datnames` to the control role and superusers.
 ///
 /// # Errors
 /// [`ProviderError::Unfit`] where an access list would be changed that is not on record.
@@ -19,7 +19,7 @@ pub(super) async fn admit(
     control: &ControlSessions,
     what: &str,
     datnames: &[String],
-) -> Result<u64, ProviderError> {
+) -> Result<(), ProviderError> {
     let acls = match control.powers.door() {
         Door::Limit => BTreeMap::new(),
         Door::AccessList => {

@@ -184,9 +184,9 @@ impl SessionControl for RecordingServer {
         Ok(())
     }
 
-    async fn reenter_databases(&self, datnames: &[String]) -> Result<Vec<u64>, ProviderError> {
+    async fn reenter_databases(&self, datnames: &[String]) -> Result<(), ProviderError> {
         self.note_all(&admit_control(datnames, &self.powers, &self.acls));
-        Ok(Vec::new())
+        Ok(())
     }
 
     async fn await_starting_backends(&self) -> Result<(), ProviderError> {
@@ -283,7 +283,7 @@ impl Fence for RecordingServer {
         &self,
         former: &FormerSettings,
         keep_closed: &[String],
-    ) -> Result<Vec<u64>, ProviderError> {
+    ) -> Result<(), ProviderError> {
         let ours = |datname: &String| self.powers.owns(datname) && !keep_closed.contains(datname);
         let databases = former.databases.iter();
         let mut statements = reopen_databases(databases.filter(|database| ours(&database.datname)));
@@ -292,7 +292,7 @@ impl Fence for RecordingServer {
         }
         statements.push("DELETE FROM pointsman.fence …".to_owned());
         self.note_all(&statements);
-        Ok(Vec::new())
+        Ok(())
     }
 }
 

@@ -106,7 +106,7 @@ impl Fence for SqlFence {
         let recorded = records
             .into_iter()
             .find(|found| found.server == fence.server);
-        let mut closed = match recorded {
+        let closed = match recorded {
             Some(found) if found.migration != fence.migration => {
                 return Err(self.control.unfit(format!(
                     "it carries the fence of migration {}, and the former settings are in that \
@@ -120,7 +120,6 @@ impl Fence for SqlFence {
             None => FormerSettings {
                 databases: observed.databases.clone(),
                 hba: self.hba.read().await?,
-                xids: Vec::new(),
                 acls: items(&acls),
                 not_closable: self.control.powers.not_closable.clone(),
             },
@@ -132,12 +131,10 @@ impl Fence for SqlFence {
         let mut statements = vec![record::write(&full)?];
         let powers = &self.control.powers;
         statements.extend(close_databases(&observed.databases, powers, &acls));
-        let xid = self
-            .control
+        self.control
             .postgres
             .transaction("close it", &statements)
             .await?;
-        closed.xids.push(xid);
         if let Some(former) = &closed.hba {
             self.hba.fence(former).await?;
         }
@@ -194,7 +191,7 @@ impl Fence for SqlFence {
         &self,
         former: &FormerSettings,
         keep_closed: &[String],
-    ) -> Result<Vec<u64>, ProviderError> {
+    ) -> Result<(), ProviderError> {
         let there = self.identity.observe().await?.databases;
         let there: BTreeSet<_> = there.iter().map(|database| &database.datname).collect();
         let powers = &self.control.powers;
@@ -223,12 +220,10 @@ impl Fence for SqlFence {
         let mut statements = reopen_databases(databases);
         statements.extend(self.restore_acls(former, keep_closed).await?);
         statements.push(record::delete(&self.control.leader.migration));
-        let xid = self
-            .control
+        self.control
             .postgres
             .transaction("open it", &statements)
-            .await?;
-        Ok(vec![xid])
+            .await
     }
 }
 

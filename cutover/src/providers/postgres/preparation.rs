@@ -73,10 +73,7 @@ impl SqlPreparation {
         }
         filenodes.sort_unstable();
         filenodes.dedup();
-        Ok(Exempt {
-            filenodes,
-            xids: Vec::new(),
-        })
+        Ok(Exempt { filenodes })
     }
 }
 

@@ -34,8 +34,7 @@ pub(super) const TOUCH: &str = "INSERT INTO pointsman.fence SELECT * FROM points
      INSERT INTO pointsman.transactions SELECT * FROM pointsman.transactions WHERE false; \
      DELETE FROM pointsman.transactions WHERE false";
 
-/// Replaces the record of this server, if there is one, and keeps its roles that lost LOGIN. The
-/// transaction that writes it is among those that closed the server.
+/// Replaces the record of this server, if there is one, and keeps its roles that lost LOGIN.
 pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {
     let former = serde_json::to_string(&record.former).map_err(|error| ProviderError::Failed {
         server: record.server.clone(),
@@ -44,10 +43,9 @@ pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {
     })?;
     Ok(format!(
         "INSERT INTO pointsman.fence (server, migration, epoch, timeline, former) \
-         SELECT {}, {}, {}, {}, jsonb_set(former, '{{xids}}', \
-           (former -> 'xids') || to_jsonb(pg_current_xact_id()::xid::text::bigint)) \
-         FROM (SELECT {}::jsonb) AS settings (former) ON CONFLICT (server) DO UPDATE SET migration = excluded.migration, \
-         epoch = excluded.epoch, timeline = excluded.timeline, former = excluded.former, \
+         VALUES ({}, {}, {}, {}, {}) \
+         ON CONFLICT (server) DO UPDATE SET migration = excluded.migration, epoch = excluded.epoch, \
+         timeline = excluded.timeline, former = excluded.former, \
          closed_at = clock_timestamp()",
         literal(record.server.as_str()),
         literal(&record.migration),

@@ -221,24 +221,16 @@ impl Session {
     }
 
     /// `statements` in one transaction and one round trip, which notes that it is the engine's
-    /// own. Returns its transaction id as WAL records carry it.
+    /// own.
     pub(super) async fn transaction(
         &self,
         what: &str,
         statements: &[String],
-    ) -> Result<u64, ProviderError> {
-        let mut noted = vec![
-            own_transaction(what),
-            "SELECT pg_current_xact_id()::xid::text".to_owned(),
-        ];
+    ) -> Result<(), ProviderError> {
+        let mut noted = vec![own_transaction(what)];
         noted.extend_from_slice(statements);
-        let rows = self.block(what, &noted).await?;
-        let xid = rows.first().and_then(|xid| xid.parse().ok());
-        xid.ok_or_else(|| ProviderError::Failed {
-            server: self.server.clone(),
-            what: what.to_owned(),
-            reason: "the server told no transaction id".to_owned(),
-        })
+        self.block(what, &noted).await?;
+        Ok(())
     }
 
     /// Runs `begin`, sends `secret` as the one row of `copy`, and runs `finish`: a server logs statements

@@ -57,11 +57,10 @@ impl SessionControl for SqlSessions {
 
     /// Sessions into closed databases of a promoted server: the control role and superusers are
     /// let in, everybody else is kept out, and the databases are closed again behind them.
-    async fn reenter_databases(&self, datnames: &[String]) -> Result<Vec<u64>, ProviderError> {
-        let opened = admit(&self.control, "let the control role in again", datnames).await?;
+    async fn reenter_databases(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        admit(&self.control, "let the control role in again", datnames).await?;
         let entered = self.open_databases(datnames).await;
-        let shut = self
-            .control
+        self.control
             .postgres
             .transaction("close it again", &close_named(datnames))
             .await?;
@@ -70,7 +69,7 @@ impl SessionControl for SqlSessions {
         self.clients
             .end_all(&[], Workers::End, END_SESSIONS)
             .await?;
-        Ok(vec![opened, shut])
+        Ok(())
     }
 
     async fn await_starting_backends(&self) -> Result<(), ProviderError> {

@@ -23,18 +23,12 @@ pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof
         let closed = close_source(run).await;
         left_open = closed.err().map(|failure| failure.message);
     }
-    let mut own = None;
-    if step >= Step::Fence {
-        own = Some(reopen_target(run).await?);
+    if step < Step::Fence {
+        return serve_target(run, left_open).await;
     }
+    reopen_target(run).await?;
     let served = serve_target(run, left_open).await;
-    match own {
-        Some(xids) => with_learned(
-            with_learned(served, Learned::TargetOpened),
-            Learned::OwnTransactions(xids),
-        ),
-        None => served,
-    }
+    with_learned(served, Learned::TargetOpened)
 }
 
 async fn serve_target(run: &Run<'_>, left_open: Option<String>) -> Result<Proof, Failure> {
@@ -61,8 +55,7 @@ async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the transactions that this took.
-async fn reopen_target(run: &mut Run<'_>) -> Result<Vec<u64>, Failure> {
+async fn reopen_target(run: &mut Run<'_>) -> Result<(), Failure> {
     let clock = run.clock();
     let give_up = clock.deadline(run.settings.undo);
     loop {
@@ -76,14 +69,14 @@ async fn reopen_target(run: &mut Run<'_>) -> Result<Vec<u64>, Failure> {
     }
 }
 
-async fn try_reopen_target(run: &mut Run<'_>) -> Result<Vec<u64>, Failure> {
+async fn try_reopen_target(run: &mut Run<'_>) -> Result<(), Failure> {
     run.target().await?;
     let closed = recorded(run, Side::Target).await?;
     let staying = run.migration.staying_closed();
     let wait = run.budgets.target.end_sessions;
     let target = run.target().await?;
     let Some(closed) = closed else {
-        return Ok(Vec::new());
+        return Ok(());
     };
     target.fence()?.restore_access_rules(&closed).await?;
     target
