@@ -4,6 +4,7 @@
 //! A check is added by its file, its two lines here, and its place in `docs/preflight.md`.
 
 mod control_ready;
+mod control_role;
 mod missing;
 mod place;
 mod process_way_back_ready;

@@ -10,6 +10,7 @@ use super::{
         record,
         statements::{identifier, literal},
     },
+    control_role::ControlRole,
     missing::{self, Missing, grant_role},
     place::Place,
     replication::{RECEIVER, Receiver, STANDBYS, Standby, own_standby},
@@ -20,19 +21,6 @@ use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
 pub(super) struct RightsForSwitch;
 
 const SPEC: CheckSpec = CheckSpec::block("G1", "rights.switch");
-
-const ROLE: &str = "
-SELECT current_user::text AS role, current_setting('server_version_num')::int AS version,
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
-       has_function_privilege('pg_catalog.pg_promote(boolean, integer)', 'EXECUTE') AS may_promote";
-
-#[derive(Debug, Deserialize)]
-struct ControlRole {
-    role: String,
-    version: i64,
-    superuser: bool,
-    may_promote: bool,
-}
 
 #[derive(Debug, Deserialize)]
 struct Named {
@@ -71,18 +59,18 @@ async fn on_source(ctx: &CheckContext<'_>) -> Finding {
     let place = Place::source(ctx);
     let began = ctx.clock.monotonic();
     let judgement = async {
-        let role = place.ask_one::<ControlRole>(ROLE).await?;
+        let role = ControlRole::of(place).await?;
         let mut missing = unenterable(ctx, place, &role).await?;
         missing.extend(keep_record(place, &role).await?);
         missing.extend(cut_off(ctx, place, &role).await?);
         let otherwise = format!(
             "{} may connect to every database of {} and keep the fence record",
-            role.role,
+            role.name,
             place.name()
         );
         Ok(missing::judge(
             place.name(),
-            &role.role,
+            &role.name,
             &missing,
             otherwise,
         ))
@@ -94,25 +82,25 @@ async fn on_target(ctx: &CheckContext<'_>) -> Finding {
     let place = Place::target(ctx);
     let began = ctx.clock.monotonic();
     let judgement = async {
-        let role = place.ask_one::<ControlRole>(ROLE).await?;
-        let on_source = Place::source(ctx).ask_one::<ControlRole>(ROLE).await?;
+        let role = ControlRole::of(place).await?;
+        let on_source = ControlRole::of(Place::source(ctx)).await?;
         let mut missing = unenterable(ctx, place, &role).await?;
-        missing.extend(take_over_record(place, &role, &on_source.role).await?);
+        missing.extend(take_over_record(place, &role, &on_source.name).await?);
         if !role.may_promote && !ctx.managed_promotion {
             let grant = format!(
                 "GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO {}",
-                identifier(&role.role)
+                identifier(&role.name)
             );
             missing.push(Missing::new(PROMOTE, "", grant).granted_in("postgres"));
         }
         let otherwise = format!(
             "{} may connect to every database of {} and promote it",
-            role.role,
+            role.name,
             place.name()
         );
         Ok(missing::judge(
             place.name(),
-            &role.role,
+            &role.name,
             &missing,
             otherwise,
         ))
@@ -145,7 +133,7 @@ async fn unenterable(
         let grant = format!(
             "GRANT CONNECT ON DATABASE {} TO {}",
             identifier(&name),
-            identifier(&role.role)
+            identifier(&role.name)
         );
         Missing::new(ENTER_DATABASE, name, grant)
     });
@@ -180,7 +168,7 @@ async fn making_the_schema(
         None => format!(
             "GRANT CREATE ON DATABASE {} TO {}",
             identifier(datname),
-            identifier(&role.role)
+            identifier(&role.name)
         ),
     })
 }
@@ -191,7 +179,7 @@ async fn take_over_record(
     role: &ControlRole,
     on_source: &str,
 ) -> Result<Option<Missing>, String> {
-    if role.superuser || role.role == on_source {
+    if role.superuser || role.name == on_source {
         return Ok(None);
     }
     let select = format!(
@@ -201,7 +189,7 @@ async fn take_over_record(
     if place.ask_one::<Fact>(&select).await?.holds {
         return Ok(None);
     }
-    let grant = grant_role(on_source, &role.role, role.version);
+    let grant = grant_role(on_source, &role.name, role.version);
     Ok(Some(Missing::new(
         KEEP_RECORD,
         format!("that of {on_source}"),
@@ -240,16 +228,16 @@ async fn cut_off(
 }
 
 async fn make_probe_table(place: Place<'_>, datname: &str) -> Result<Judgement, String> {
-    let role = place.ask_one::<ControlRole>(ROLE).await?;
+    let role = ControlRole::of(place).await?;
     let mut missing = Vec::new();
     if let Some(refusal) = place.refusal(CREATE_PROBE).await? {
         let grant = making_the_schema(place, datname, &role).await?;
         missing.push(Missing::new(MAKE_PROBE_TABLE, refusal, grant).granted_in(datname));
     }
-    let otherwise = format!("{} may make the probe table in {datname}", role.role);
+    let otherwise = format!("{} may make the probe table in {datname}", role.name);
     Ok(missing::judge(
         place.name(),
-        &role.role,
+        &role.name,
         &missing,
         otherwise,
     ))

@@ -1,5 +1,7 @@
 //! The rights that the reverse stream rests on.
 
+mod relation;
+
 use async_trait::async_trait;
 use pointsman_catalog::{Conninfo, Server};
 use serde::Deserialize;
@@ -7,46 +9,23 @@ use serde::Deserialize;
 use super::{
     super::{
         connection::user_in,
-        grants::{
-            ACT_FOR_OWNERS, CARRY_SEQUENCES, MAKE_SLOTS, PUBLISH_TABLES, STREAM_CHANGES, SUBSCRIBE,
-            SUBSCRIBE_WITHOUT_PASSWORD, TAKE_LOGINS,
-        },
+        grants::{MAKE_SLOTS, STREAM_CHANGES, SUBSCRIBE, SUBSCRIBE_WITHOUT_PASSWORD, TAKE_LOGINS},
         statements::{PUBLICATION, identifier, literal},
     },
-    missing::{self, Missing, grant_role},
+    control_role::ControlRole,
+    missing::{self, Missing},
     place::{INSUFFICIENT_PRIVILEGE, Place},
-    rights_no_way_back::WITHOUT_SUPERUSER,
 };
 use crate::{
     checks::{Check, CheckContext, CheckSpec, Finding, Judgement},
     ports::Tried,
 };
+use relation::{Relation, UNCARRIED};
 
 #[derive(Debug)]
 pub(super) struct RightsForWayBack;
 
 const SPEC: CheckSpec = CheckSpec::block_for_way_back("G2", "rights.way-back");
-
-const ROLE: &str = "
-SELECT current_user::text AS role, current_setting('server_version_num')::int AS version,
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
-       EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') AS on_rds,
-       (SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = 'pg_create_subscription') AS may_subscribe";
-
-/// Tables and sequences whose changes the stream or a rollback carries, and for which a
-/// right is missing. Before 16 each member of a role may become it.
-const UNCARRIED: &str = "
-SELECT * FROM (
-  SELECT c.oid::regclass::text AS name, c.relkind = 'S' AS sequence, o.rolname::text AS owner,
-         o.rolsuper AS owner_is_superuser, pg_has_role(o.oid, 'USAGE') AS inherited,
-         pg_has_role(o.oid, CASE WHEN current_setting('server_version_num')::int >= 160000
-           THEN 'SET' ELSE 'MEMBER' END) AS may_become,
-         c.relkind = 'S' AND has_sequence_privilege(c.oid, 'UPDATE') AND has_sequence_privilege(c.oid, 'SELECT') AS may_set
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
-  WHERE c.relkind IN ('r', 'S') AND c.relpersistence = 'p'
-    AND n.nspname !~ '^(pg_|information_schema$|pointsman$)') AS q
-WHERE CASE WHEN sequence THEN NOT may_set ELSE NOT (inherited AND may_become) END
-ORDER BY sequence, name";
 
 /// Who else enters a database that only the control role may connect to.
 const PASSING: &str = "
@@ -54,26 +33,6 @@ SELECT rolname::text AS name, rolsuper AS superuser FROM pg_roles
 WHERE rolcanlogin AND rolname <> current_user
   AND (rolsuper OR pg_has_role(oid, (SELECT oid FROM pg_roles WHERE rolname = current_user), 'USAGE'))
 ORDER BY 1";
-
-#[derive(Debug, Deserialize)]
-struct ControlRole {
-    role: String,
-    version: i64,
-    superuser: bool,
-    on_rds: bool,
-    /// `None` where that role does not exist.
-    may_subscribe: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Relation {
-    name: String,
-    sequence: bool,
-    owner: String,
-    owner_is_superuser: bool,
-    inherited: bool,
-    may_become: bool,
-}
 
 #[derive(Debug, Deserialize)]
 struct Streamer {
@@ -85,12 +44,6 @@ struct Streamer {
 struct Passing {
     name: String,
     superuser: bool,
-}
-
-impl ControlRole {
-    fn makes_subscriptions(&self) -> bool {
-        self.superuser || self.version >= WITHOUT_SUPERUSER
-    }
 }
 
 #[async_trait]
@@ -119,7 +72,7 @@ impl Check for RightsForWayBack {
 }
 
 async fn look_at_source(ctx: &CheckContext<'_>, place: Place<'_>) -> Result<Judgement, String> {
-    let role = place.ask_one::<ControlRole>(ROLE).await?;
+    let role = ControlRole::of(place).await?;
     let mut missing: Vec<_> = make_slots(place, &role).await?.into_iter().collect();
     if role.makes_subscriptions() {
         missing.extend(stream_changes(place, &role, ctx.target).await?);
@@ -128,51 +81,40 @@ async fn look_at_source(ctx: &CheckContext<'_>, place: Place<'_>) -> Result<Judg
     }
     let otherwise = format!(
         "{} may arm the reverse stream on {}",
-        role.role,
+        role.name,
         place.name()
     );
     Ok(missing::judge(
         place.name(),
-        &role.role,
+        &role.name,
         &missing,
         otherwise,
     ))
 }
 
 async fn look_at_target(place: Place<'_>) -> Result<Judgement, String> {
-    let role = place.ask_one::<ControlRole>(ROLE).await?;
+    let role = ControlRole::of(place).await?;
     let missing: Vec<_> = make_slots(place, &role).await?.into_iter().collect();
-    let otherwise = format!("{} may make reverse slots on {}", role.role, place.name());
+    let otherwise = format!("{} may make reverse slots on {}", role.name, place.name());
     Ok(missing::judge(
         place.name(),
-        &role.role,
+        &role.name,
         &missing,
         otherwise,
     ))
 }
 
-/// Whoever may not drop slots is told so before the server looks for the slot.
+/// A server looks for the slot only after it has found that the role may drop one.
 async fn make_slots(place: Place<'_>, role: &ControlRole) -> Result<Option<Missing>, String> {
     let drop = format!("SELECT pg_drop_replication_slot({})", literal(NO_SLOT));
     match place.tried(&drop).await? {
         Tried::Refused { sqlstate, .. } if sqlstate == UNDEFINED_OBJECT => Ok(None),
         Tried::Refused { sqlstate, message } if sqlstate == INSUFFICIENT_PRIVILEGE => Ok(Some(
-            Missing::new(MAKE_SLOTS, message, role.replicate(&role.role)),
+            Missing::new(MAKE_SLOTS, message, role.replicate(&role.name)),
         )),
         other @ (Tried::Works | Tried::Refused { .. }) => Err(format!(
             "dropping a slot that is not there ended as {other:?}"
         )),
-    }
-}
-
-impl ControlRole {
-    /// What lets `role` replicate.
-    fn replicate(&self, role: &str) -> String {
-        if self.on_rds {
-            format!("GRANT rds_replication TO {}", identifier(role))
-        } else {
-            format!("ALTER ROLE {} REPLICATION", identifier(role))
-        }
     }
 }
 
@@ -215,7 +157,7 @@ async fn stream_changes(
     ))
 }
 
-/// A superuser may subscribe by whatever lets it in. A password may stand in a service file.
+/// A superuser may subscribe without a password. A password may stand in a service file.
 /// <https://www.postgresql.org/docs/current/sql-createsubscription.html>
 fn without_password(role: &ControlRole, target: &Server) -> Option<Missing> {
     let string = target.replication.as_deref()?;
@@ -230,7 +172,7 @@ fn without_password(role: &ControlRole, target: &Server) -> Option<Missing> {
     Some(Missing::new(SUBSCRIBE_WITHOUT_PASSWORD, "", remedy))
 }
 
-/// In the bake the source is open for its apply workers, and for whoever passes its limits.
+/// In the bake the source is open for its apply workers, and for every role that passes its limits.
 async fn take_logins(place: Place<'_>, role: &ControlRole) -> Result<Vec<Missing>, String> {
     if role.superuser {
         return Ok(Vec::new());
@@ -247,7 +189,7 @@ async fn take_logins(place: Place<'_>, role: &ControlRole) -> Result<Vec<Missing
         } else {
             format!(
                 "REVOKE {} FROM {}",
-                identifier(&role.role),
+                identifier(&role.name),
                 identifier(&name)
             )
         };
@@ -257,7 +199,7 @@ async fn take_logins(place: Place<'_>, role: &ControlRole) -> Result<Vec<Missing
 }
 
 async fn look_into_database(place: Place<'_>, datname: &str) -> Result<Judgement, String> {
-    let role = place.ask_one::<ControlRole>(ROLE).await?;
+    let role = ControlRole::of(place).await?;
     if !role.makes_subscriptions() {
         return Ok(Judgement::pass(format!(
             "{datname} has no reverse stream: see G3"
@@ -272,42 +214,14 @@ async fn look_into_database(place: Place<'_>, datname: &str) -> Result<Judgement
     missing.extend(subscribe(place, &role, datname).await?);
     let otherwise = format!(
         "{} may carry back every table and sequence of {datname}",
-        role.role
+        role.name
     );
     Ok(missing::judge(
         place.name(),
-        &role.role,
+        &role.name,
         &missing,
         otherwise,
     ))
-}
-
-impl Relation {
-    fn lacks(&self, role: &ControlRole) -> Vec<Missing> {
-        let grant = if self.owner_is_superuser {
-            let kind = if self.sequence { "SEQUENCE" } else { "TABLE" };
-            format!(
-                "ALTER {kind} {} OWNER TO {}",
-                self.name,
-                identifier(&role.role)
-            )
-        } else {
-            grant_role(&self.owner, &role.role, role.version)
-        };
-        let object = format!("{}, owner {}", self.name, self.owner);
-        let lacks = |right| Missing::new(right, object.clone(), grant.clone());
-        if self.sequence {
-            return vec![lacks(CARRY_SEQUENCES)];
-        }
-        let mut missing = Vec::new();
-        if !self.inherited {
-            missing.push(lacks(PUBLISH_TABLES));
-        }
-        if !self.may_become && role.version >= WITHOUT_SUPERUSER {
-            missing.push(lacks(ACT_FOR_OWNERS));
-        }
-        missing
-    }
 }
 
 /// A subscription that connects to nobody.
@@ -322,7 +236,7 @@ async fn subscribe(
     );
     let refused = place.refusal(&create).await?;
     Ok(refused.map(|words| {
-        let to = identifier(&role.role);
+        let to = identifier(&role.name);
         let grant = if role.may_subscribe == Some(true) {
             format!("GRANT CREATE ON DATABASE {} TO {to}", identifier(datname))
         } else {
@@ -338,72 +252,3 @@ const TRIED_SUBSCRIPTION: &str = "pointsman_tried";
 const LOGINS: usize = 50;
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const UNDEFINED_OBJECT: &str = "42704";
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::providers::postgres::checks::place::rows;
-
-    fn role(version: i64) -> ControlRole {
-        serde_json::from_value(json!({
-            "role": "pointsman", "version": version, "superuser": false, "on_rds": false, "may_subscribe": true
-        }))
-        .unwrap()
-    }
-
-    fn lacks(change: serde_json::Value, version: i64) -> Vec<(String, String)> {
-        let mut row = json!({
-            "name": "public.t", "sequence": false, "owner": "app", "owner_is_superuser": false,
-            "inherited": false, "may_become": false
-        });
-        for (key, value) in change.as_object().unwrap() {
-            row[key] = value.clone();
-        }
-        let relations: Vec<Relation> = rows(json!([row]));
-        let missing = relations[0].lacks(&role(version));
-        let values = missing.iter().map(|one| serde_json::to_value(one).unwrap());
-        values
-            .map(|value| {
-                let text = |key: &str| value[key].as_str().unwrap().to_owned();
-                (text("may_not"), text("grant"))
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_table_is_published_by_its_owner_and_applied_as_it() {
-        let grant = "GRANT \"app\" TO \"pointsman\" WITH INHERIT TRUE, SET TRUE".to_owned();
-        assert_eq!(
-            lacks(json!({}), 160_000),
-            [
-                (PUBLISH_TABLES.action.to_owned(), grant.clone()),
-                (ACT_FOR_OWNERS.action.to_owned(), grant.clone())
-            ]
-        );
-        assert_eq!(
-            lacks(json!({"inherited": true}), 170_000),
-            [(ACT_FOR_OWNERS.action.to_owned(), grant)]
-        );
-    }
-
-    #[test]
-    fn nobody_is_told_to_become_a_superuser() {
-        let [(_, table), _] = &lacks(json!({"owner_is_superuser": true}), 160_000)[..] else {
-            panic!("two rights are missing");
-        };
-        assert_eq!(table, "ALTER TABLE public.t OWNER TO \"pointsman\"");
-        let sequence = lacks(
-            json!({"owner_is_superuser": true, "sequence": true}),
-            160_000,
-        );
-        assert_eq!(
-            sequence,
-            [(
-                CARRY_SEQUENCES.action.to_owned(),
-                "ALTER SEQUENCE public.t OWNER TO \"pointsman\"".to_owned()
-            )]
-        );
-    }
-}

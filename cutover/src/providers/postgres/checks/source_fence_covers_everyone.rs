@@ -11,6 +11,7 @@ use super::{
         },
         statements::identifier,
     },
+    control_role::ControlRole,
     missing::{self, Missing, grant_role},
     place::Place,
 };
@@ -20,13 +21,6 @@ use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement, count};
 pub(super) struct FenceCoversEveryone;
 
 const SPEC: CheckSpec = CheckSpec::block("C41", "source.fence-covers-everyone");
-
-const ROLE: &str = "
-SELECT current_user::text AS role, current_setting('server_version_num')::int AS version,
-       r.rolsuper AS superuser, r.rolcreatedb AS may_rename,
-       pg_has_role('pg_read_all_stats', 'USAGE') AS may_see,
-       pg_has_role('pg_signal_backend', 'USAGE') AS may_end
-FROM pg_roles r WHERE r.rolname = current_user";
 
 /// Every database that the fence closes or limits: all that accept connections, templates
 /// and `postgres` included.
@@ -41,16 +35,6 @@ WHERE d.datallowconn ORDER BY 1";
 const ESCAPING: &str = "
 SELECT rolname::text AS rolname, rolsuper, rolreplication, rolconnlimit
 FROM pg_roles WHERE rolcanlogin AND (rolsuper OR rolreplication) ORDER BY 1";
-
-#[derive(Debug, Deserialize, Serialize)]
-struct ControlRole {
-    role: String,
-    version: i64,
-    superuser: bool,
-    may_rename: bool,
-    may_see: bool,
-    may_end: bool,
-}
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Closable {
@@ -106,7 +90,7 @@ async fn on_server(place: Place<'_>, named: &[&str], closing: Closing) -> Findin
 
 async fn look(place: Place<'_>, named: &[&str], closing: Closing) -> Result<Judgement, String> {
     let (role, closable, escaping) = futures_util::join!(
-        place.ask_one::<ControlRole>(ROLE),
+        ControlRole::of(place),
         place.ask::<Closable>(CLOSABLE),
         place.ask::<Escaping>(ESCAPING),
     );
@@ -131,7 +115,7 @@ fn as_it_is(row: &Closable) -> String {
 /// `named` are the databases of the migration.
 fn judge(server: &Server, role: &ControlRole, named: &[&str], rows: &[Closable]) -> Judgement {
     let name = server.name.as_str();
-    let ControlRole { role: who, .. } = role;
+    let ControlRole { name: who, .. } = role;
     if rows.is_empty() {
         return Judgement::fail(
             format!("server {name} shows no database that accepts connections"),
@@ -181,10 +165,10 @@ impl Closable {
             format!(
                 "ALTER DATABASE {} OWNER TO {}",
                 identifier(&self.datname),
-                identifier(&role.role)
+                identifier(&role.name)
             )
         } else {
-            grant_role(&self.owner, &role.role, role.version)
+            grant_role(&self.owner, &role.name, role.version)
         }
     }
 }
@@ -194,7 +178,7 @@ mod tests {
     use pointsman_catalog::ServerName;
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::control_role, *};
     use crate::{checks::Grade, providers::postgres::checks::place::rows};
 
     fn server(fence: FenceLevel) -> Server {
@@ -212,22 +196,15 @@ mod tests {
     }
 
     fn judged(fence: FenceLevel, change: Value) -> Judgement {
-        let mut role = json!({
-            "role": "pointsman", "version": 150_018, "superuser": false, "may_rename": true, "may_see": true, "may_end": true
-        });
         let mut row = json!({
             "datname": "orders", "owner": "app", "owner_is_superuser": false, "connection_limit": -1,
             "may_close": true, "may_move": false
         });
+        let fields = row.as_object_mut().unwrap();
         for (key, value) in change.as_object().unwrap() {
-            let there = [&mut role, &mut row];
-            for object in there {
-                if object.get(key).is_some() {
-                    object[key] = value.clone();
-                }
-            }
+            fields.entry(key).and_modify(|field| *field = value.clone());
         }
-        let role: ControlRole = serde_json::from_value(role).unwrap();
+        let role = control_role::role(&change);
         judge(&server(fence), &role, &["orders"], &rows(json!([row])))
     }
 
