@@ -6,14 +6,15 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use pointsman_catalog::{Server, ServerName};
 use pointsman_cutover::ports::{
-    ControlId, ControlledServer, DatabaseProvider, FenceRecord, FenceToken, Inspector,
-    ManagedPromotion, NotOffered, Observation, ProbeSessions, PromotionOutlook, PromotionProgress,
-    ProviderError, Recorder, RequestAnswer, Roles,
+    DatabaseProvider, FenceToken, ManagedPromotion, PromotionOutlook, PromotionProgress,
+    ProviderError, RequestAnswer, Roles,
 };
 use pointsman_lab::{
     Cloud,
     postgres::{PromotionStage, promotion_stage, request_promotion},
 };
+
+use crate::reached_by_sql::{Difference, ReachedBySql, without_sql_promotion};
 
 /// The server that the environment names, see [`Cloud::VARIABLE`]; none where it names none.
 ///
@@ -30,67 +31,10 @@ pub fn providers(sql: &Arc<dyn DatabaseProvider>) -> Result<Vec<Arc<dyn Database
     });
     let (server, address) =
         parsed.with_context(|| format!("{}={place}; allowed: SERVER=IP:PORT", Cloud::VARIABLE))?;
-    let api = PromotionApi { server, address };
-    let sql = Arc::clone(sql);
-    Ok(vec![Arc::new(LabCloud { api, sql })])
-}
-
-/// Reaches the one server that the API promotes.
-#[derive(Debug)]
-struct LabCloud {
-    api: PromotionApi,
-    sql: Arc<dyn DatabaseProvider>,
-}
-
-#[async_trait]
-impl DatabaseProvider for LabCloud {
-    fn reaches(&self, server: &Server) -> bool {
-        server.name == self.api.server
-    }
-
-    fn examine(&self, server: &Server) -> Result<(), ProviderError> {
-        self.sql.examine(server)
-    }
-
-    fn managed_promotion(&self, _server: &Server) -> Option<Arc<dyn ManagedPromotion>> {
-        Some(Arc::new(self.api.clone()))
-    }
-
-    async fn attach(
-        &self,
-        server: &Server,
-        control: &ControlId,
-    ) -> Result<ControlledServer, ProviderError> {
-        let attached = self.sql.attach(server, control).await?;
-        let roles = Roles {
-            guarded_promotion: Err(NotOffered {
-                reason: "the cloud keeps pg_promote to itself".to_owned(),
-                remedy: "ask its API".to_owned(),
-            }),
-            ..attached.roles().clone()
-        };
-        Ok(ControlledServer::new(server.name.clone(), roles))
-    }
-
-    async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
-        self.sql.observe(server).await
-    }
-
-    async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {
-        self.sql.inspect(server).await
-    }
-
-    async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
-        self.sql.fence_record(server).await
-    }
-
-    fn probes(&self) -> &dyn ProbeSessions {
-        self.sql.probes()
-    }
-
-    fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider> {
-        self.sql.recording(recorder)
-    }
+    Ok(vec![Arc::new(ReachedBySql {
+        sql: Arc::clone(sql),
+        difference: PromotionApi { server, address },
+    })])
 }
 
 /// The API of one server, on the far side of a socket.
@@ -106,6 +50,20 @@ impl PromotionApi {
             server: self.server.clone(),
             reason: format!("the API at {}: {error:#}", self.address),
         }
+    }
+}
+
+impl Difference for PromotionApi {
+    fn is_of(&self, server: &Server) -> bool {
+        server.name == self.server
+    }
+
+    fn roles(&self, by_sql: Roles) -> Roles {
+        without_sql_promotion(by_sql, "ask its API")
+    }
+
+    fn managed_promotion(&self) -> Option<Arc<dyn ManagedPromotion>> {
+        Some(Arc::new(self.clone()))
     }
 }
 

@@ -7,4 +7,5 @@ pub mod cloud;
 pub mod demo;
 pub mod fanout;
 pub mod migration;
+pub mod reached_by_sql;
 pub mod versions;

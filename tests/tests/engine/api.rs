@@ -8,23 +8,19 @@ use std::{
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use pointsman_catalog::Server;
-use pointsman_cutover::{
-    ports::{
-        ControlId, ControlledServer, DatabaseProvider, FenceRecord, FenceToken, Inspector,
-        ManagedPromotion, NotOffered, Observation, ProbeSessions, PromotionOutlook,
-        PromotionProgress, ProviderError, Recorder, RequestAnswer, Roles,
-    },
-    providers::postgres::{PostgresProvider, SecretSources},
+use pointsman_cutover::ports::{
+    DatabaseProvider, FenceToken, ManagedPromotion, PromotionOutlook, PromotionProgress,
+    ProviderError, Recorder, RequestAnswer, Roles,
 };
 use pointsman_lab::postgres::PostgresServer;
+use pointsman_tests::reached_by_sql::{Difference, ReachedBySql, without_sql_promotion};
 
 use super::paper::PaperApi;
 
 /// The API of `green`. It is not part of any engine, and outlives them all.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PromotionApi {
     inside: Arc<Mutex<Inside>>,
-    postgres: PostgresProvider,
 }
 
 #[derive(Debug)]
@@ -51,15 +47,6 @@ pub(crate) enum Reception {
     /// It never arrives.
     RequestLost,
     Refused,
-}
-
-impl Default for PromotionApi {
-    fn default() -> Self {
-        Self {
-            inside: Arc::default(),
-            postgres: PostgresProvider::new(SecretSources::unrestricted()),
-        }
-    }
 }
 
 impl Default for Inside {
@@ -171,60 +158,31 @@ impl ManagedPromotion for PromotionApi {
     }
 }
 
-#[async_trait]
-impl DatabaseProvider for PromotionApi {
-    fn reaches(&self, server: &Server) -> bool {
+impl Difference for PromotionApi {
+    fn is_of(&self, server: &Server) -> bool {
         self.inside().on && server.name.as_str() == "green"
     }
 
-    fn managed_promotion(&self, _server: &Server) -> Option<Arc<dyn ManagedPromotion>> {
+    fn roles(&self, by_sql: Roles) -> Roles {
+        without_sql_promotion(by_sql, "ask its API")
+    }
+
+    fn managed_promotion(&self) -> Option<Arc<dyn ManagedPromotion>> {
         Some(Arc::new(self.clone()))
     }
 
-    async fn attach(
+    fn recording(
         &self,
-        server: &Server,
-        control: &ControlId,
-    ) -> Result<ControlledServer, ProviderError> {
-        let attached = self.postgres.attach(server, control).await?;
-        Ok(ControlledServer::new(
-            server.name.clone(),
-            without_sql_promotion(attached.roles().clone()),
-        ))
-    }
-
-    async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
-        self.postgres.observe(server).await
-    }
-
-    async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {
-        self.postgres.inspect(server).await
-    }
-
-    async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
-        self.postgres.fence_record(server).await
-    }
-
-    fn probes(&self) -> &dyn ProbeSessions {
-        self.postgres.probes()
-    }
-
-    fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider> {
-        Arc::new(PaperApi {
-            paper: self.postgres.recording(recorder.clone()),
-            asked: Arc::new(AtomicBool::new(false)),
-            outlook: self.inside().outlook,
-            recorder,
+        by_sql: Arc<dyn DatabaseProvider>,
+        recorder: Recorder,
+    ) -> Arc<dyn DatabaseProvider> {
+        Arc::new(ReachedBySql {
+            sql: by_sql,
+            difference: PaperApi {
+                asked: Arc::new(AtomicBool::new(false)),
+                outlook: self.inside().outlook,
+                recorder,
+            },
         })
-    }
-}
-
-pub(super) fn without_sql_promotion(roles: Roles) -> Roles {
-    Roles {
-        guarded_promotion: Err(NotOffered {
-            reason: "nobody may call pg_promote there".to_owned(),
-            remedy: "ask its API".to_owned(),
-        }),
-        ..roles
     }
 }

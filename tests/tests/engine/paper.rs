@@ -8,17 +8,14 @@ use std::sync::{
 use async_trait::async_trait;
 use pointsman_catalog::Server;
 use pointsman_cutover::ports::{
-    ControlId, ControlledServer, DatabaseProvider, FenceRecord, FenceToken, Inspector,
-    ManagedPromotion, Observation, Observe, ProbeSessions, PromotionOutlook, PromotionProgress,
+    FenceToken, ManagedPromotion, Observation, Observe, PromotionOutlook, PromotionProgress,
     ProviderError, Recorder, RequestAnswer, Roles,
 };
-
-use super::api::without_sql_promotion;
+use pointsman_tests::reached_by_sql::{Difference, without_sql_promotion};
 
 /// Writes down that it is asked, and is through at once.
 #[derive(Clone, Debug)]
 pub(super) struct PaperApi {
-    pub(super) paper: Arc<dyn DatabaseProvider>,
     pub(super) asked: Arc<AtomicBool>,
     pub(super) outlook: PromotionOutlook,
     pub(super) recorder: Recorder,
@@ -65,51 +62,24 @@ impl Observe for PaperServer {
     }
 }
 
-#[async_trait]
-impl DatabaseProvider for PaperApi {
-    fn reaches(&self, server: &Server) -> bool {
-        self.paper.reaches(server)
+impl Difference for PaperApi {
+    fn is_of(&self, server: &Server) -> bool {
+        server.name.as_str() == "green"
     }
 
-    fn managed_promotion(&self, _server: &Server) -> Option<Arc<dyn ManagedPromotion>> {
-        Some(Arc::new(self.clone()))
-    }
-
-    async fn attach(
-        &self,
-        server: &Server,
-        control: &ControlId,
-    ) -> Result<ControlledServer, ProviderError> {
-        let attached = self.paper.attach(server, control).await?;
-        let roles = without_sql_promotion(attached.roles().clone());
+    fn roles(&self, by_sql: Roles) -> Roles {
+        let roles = without_sql_promotion(by_sql, "ask its API");
         let observe = PaperServer {
             observe: Arc::clone(&roles.observe),
             asked: Arc::clone(&self.asked),
         };
-        let roles = Roles {
+        Roles {
             observe: Arc::new(observe),
             ..roles
-        };
-        Ok(ControlledServer::new(server.name.clone(), roles))
+        }
     }
 
-    async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
-        self.paper.observe(server).await
-    }
-
-    async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {
-        self.paper.inspect(server).await
-    }
-
-    async fn fence_record(&self, server: &Server) -> Result<Option<FenceRecord>, ProviderError> {
-        self.paper.fence_record(server).await
-    }
-
-    fn probes(&self) -> &dyn ProbeSessions {
-        self.paper.probes()
-    }
-
-    fn recording(&self, recorder: Recorder) -> Arc<dyn DatabaseProvider> {
-        self.paper.recording(recorder)
+    fn managed_promotion(&self) -> Option<Arc<dyn ManagedPromotion>> {
+        Some(Arc::new(self.clone()))
     }
 }

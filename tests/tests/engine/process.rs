@@ -18,12 +18,13 @@ use pointsman_cutover::{
     Engine, Ports, Settings,
     checks::CheckSet,
     ports::{
-        BarrierPolicy, Convergence, DataPlane, DataPlaneError, Evidence, Membership, Providers,
-        Publication, Reached, Rehearsal, SessionsOn, SystemClock,
+        BarrierPolicy, Convergence, DataPlane, DataPlaneError, DatabaseProvider, Evidence, Membership,
+        Providers, Publication, Reached, Rehearsal, SessionsOn, SystemClock,
     },
     providers::postgres::{self, PostgresProvider, SecretSources},
 };
 use pointsman_lab::store::FaultInjectingStore;
+use pointsman_tests::reached_by_sql::ReachedBySql;
 use tokio::{
     runtime::{Builder, Runtime},
     time::sleep,
@@ -145,7 +146,7 @@ pub(crate) struct Process {
     pub(crate) store: Arc<FaultInjectingStore>,
     pub(crate) fleet: Arc<Acknowledging>,
     pub(crate) evidence: Arc<Reporting>,
-    pub(crate) unpromotable_target: Arc<UnpromotableTarget>,
+    pub(crate) unpromotable_target: Arc<ReachedBySql<UnpromotableTarget>>,
 }
 
 impl Process {
@@ -164,15 +165,24 @@ impl Process {
             contrary: AtomicBool::default(),
         });
         let evidence = Arc::new(Reporting::default());
-        let unpromotable_target = Arc::new(UnpromotableTarget::default());
+        let sql: Arc<dyn DatabaseProvider> =
+            Arc::new(PostgresProvider::new(SecretSources::unrestricted()));
+        let unpromotable_target = Arc::new(ReachedBySql {
+            sql: Arc::clone(&sql),
+            difference: UnpromotableTarget::default(),
+        });
+        let promoted_by_api = ReachedBySql {
+            sql: Arc::clone(&sql),
+            difference: api,
+        };
         let ports = Ports {
             catalog: Arc::clone(&catalog),
             clock: Arc::new(SystemClock::default()),
             data_plane: fleet.clone(),
             providers: Providers::new(vec![
                 unpromotable_target.clone(),
-                Arc::new(api),
-                Arc::new(PostgresProvider::new(SecretSources::unrestricted())),
+                Arc::new(promoted_by_api),
+                sql,
             ]),
             alarms: Vec::new(),
             evidence: evidence.clone(),

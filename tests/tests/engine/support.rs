@@ -16,6 +16,7 @@ use pointsman_lab::{
     scratch::Scratch,
     store::FaultInjectingStore,
 };
+use pointsman_tests::reached_by_sql::ReachedBySql;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::timeout,
@@ -103,7 +104,7 @@ impl TestEnvironment {
         &self.process().store
     }
 
-    pub(crate) fn unpromotable_target(&self) -> &UnpromotableTarget {
+    pub(crate) fn unpromotable_target(&self) -> &ReachedBySql<UnpromotableTarget> {
         &self.process().unpromotable_target
     }
 
