@@ -53,7 +53,7 @@ bench-switch: setup ## Twenty switches each way against the bare floor; ends in 
 	@POINTSMAN_BIN=target/release/pointsman target/release/bench_switch
 
 bench-envoys: setup ## A flip until a hundred real Envoys have acknowledged it; ends in target/bench/envoys.json
-	$(CARGO) bench --package pointsman-xds --bench envoys
+	$(CARGO) bench --workspace --bench envoys
 
 # The peer is a program of its own in another language; without its compiler it is left out.
 bench-fanout: ## One change to 10,000 streams, against go-control-plane and a floor; ends in target/bench/fanout.json
@@ -66,10 +66,10 @@ bench-fanout: ## One change to 10,000 streams, against go-control-plane and a fl
 
 fleet-turmoil: setup ## 200 sidecars, 5 of which go each second, through 20 switches there and back; ends in target/fleet-turmoil/report.json
 	$(CARGO) build $(PROGRAMS)
-	@POINTSMAN_BIN=$(CURDIR)/target/debug/pointsman $(CARGO) test --package pointsman-tests --test turmoil -- --ignored --nocapture
+	@POINTSMAN_BIN=$(CURDIR)/target/debug/pointsman $(CARGO) test --workspace --test turmoil -- --ignored --nocapture
 
 property: ## A million random steps of discovery streams against a reference model
-	XDS_PROPERTY_STEPS=1000000 $(CARGO) test --package pointsman-xds --lib property
+	XDS_PROPERTY_STEPS=1000000 $(CARGO) test --workspace --lib -- stream::tests::property
 
 FUZZ_SECONDS ?= 1800
 fuzz: ## Half an hour of fuzzing each: HTTP/2, what clients ask and report, and all that can happen to a stream

@@ -1,5 +1,5 @@
 //! What an acknowledgement costs the ledger. Printed, never judged:
-//! `cargo test -p pointsman-xds --lib fleet::tests::cost -- --ignored --nocapture`
+//! `cargo test --workspace --lib -- fleet::tests::cost --ignored --nocapture`
 //! with `--config 'profile.dev.package.pointsman-xds.opt-level=3'` for figures that mean something.
 
 use std::hint::black_box;
