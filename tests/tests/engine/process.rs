@@ -18,8 +18,8 @@ use pointsman_cutover::{
     Engine, Ports, Settings,
     checks::CheckSet,
     ports::{
-        BarrierPolicy, Convergence, DataPlane, DataPlaneError, DatabaseProvider, Evidence, Membership,
-        Providers, Publication, Reached, Rehearsal, SessionsOn, SystemClock,
+        BarrierPolicy, Convergence, DataPlane, DataPlaneError, DatabaseProvider, Evidence,
+        Membership, Providers, Publication, Reached, Rehearsal, SessionsOn, SystemClock,
     },
     providers::postgres::{self, PostgresProvider, SecretSources},
 };

@@ -1,5 +1,7 @@
 //! One session, bounded in every wait.
 
+mod purpose;
+
 use std::{
     collections::BTreeMap,
     pin::pin,
@@ -20,60 +22,11 @@ use super::{
     connection::{ConnectError, Connector, Login, Way, chain},
     own_transaction::own_transaction,
 };
-use crate::ports::{ControlId, ProviderError, Tried};
+use crate::ports::{ProviderError, Tried};
+pub(super) use purpose::{Purpose, control_prefix};
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
-
-/// What a session is for; decides its name and settings on the server.
-#[derive(Clone, Debug)]
-pub(super) enum Purpose {
-    /// Drives a switch.
-    Control(ControlId),
-    /// Reads for checks, and may change nothing.
-    Preflight,
-    /// Tries for checks, in transactions that are rolled back.
-    Trial,
-    /// Reads or takes back a fence without any store.
-    Recovery,
-}
-
-impl Purpose {
-    pub(super) fn application_name(&self) -> String {
-        match self {
-            Self::Control(control) => format!("{}{}", control_prefix(control), control.epoch),
-            Self::Preflight | Self::Trial => "pointsman-preflight".to_owned(),
-            Self::Recovery => "pointsman-recover".to_owned(),
-        }
-    }
-
-    /// Server settings of the session. An effect must not wait for a standby that this very
-    /// switch makes go away, nor be stopped by a read-only default, and the names in its
-    /// statements are PostgreSQL's own.
-    fn options(&self) -> &'static str {
-        match self {
-            Self::Control(_) | Self::Recovery => {
-                "-c synchronous_commit=local -c default_transaction_read_only=off \
-                 -c search_path=pg_catalog -c work_mem=32MB -c statement_timeout=4s -c lock_timeout=3s \
-                 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=10s"
-            }
-            Self::Preflight => {
-                "-c search_path=pg_catalog -c row_security=off -c statement_timeout=5s \
-                 -c lock_timeout=100ms -c default_transaction_read_only=on"
-            }
-            // A standby takes a transaction that may write by default, and none that asks for it.
-            Self::Trial => {
-                "-c search_path=pg_catalog -c row_security=off -c statement_timeout=4s \
-                 -c lock_timeout=100ms -c default_transaction_read_only=off"
-            }
-        }
-    }
-}
-
-/// The part of a control session's `application_name` before its epoch.
-pub(super) fn control_prefix(control: &ControlId) -> String {
-    format!("pointsman/{}/", control.migration)
-}
 
 /// An open connection. Dropping it closes the connection.
 #[derive(Debug)]

@@ -1,0 +1,106 @@
+//! The two ends of the reverse stream.
+
+use async_trait::async_trait;
+
+use super::{
+    super::statements::{SUBSCRIPTION, create_subscription},
+    server::RecordingServer,
+};
+use crate::ports::{
+    Armed, ProviderError, ReversePublisher, ReverseSlot, ReverseSubscriber, SequenceValue,
+    SlotProgress, SubscriptionSpec,
+};
+
+#[async_trait]
+impl ReversePublisher for RecordingServer {
+    async fn create_slots(&self, datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError> {
+        Ok(datnames
+            .iter()
+            .map(|datname| {
+                let slot = format!("pointsman_rb_{}", self.oid(datname));
+                self.note(format!(
+                    "SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput') in {datname}"
+                ));
+                ReverseSlot {
+                    datname: datname.clone(),
+                    slot,
+                    lsn: self.observed.position,
+                }
+            })
+            .collect())
+    }
+
+    async fn drop_slots(&self, slots: &[ReverseSlot]) -> Result<(), ProviderError> {
+        for slot in slots {
+            self.note(format!("SELECT pg_drop_replication_slot('{}')", slot.slot));
+        }
+        Ok(())
+    }
+
+    async fn slot_progress(
+        &self,
+        slots: &[ReverseSlot],
+    ) -> Result<Vec<SlotProgress>, ProviderError> {
+        self.note("wait until every reverse slot has confirmed the marker");
+        Ok(slots
+            .iter()
+            .map(|slot| SlotProgress {
+                slot: slot.slot.clone(),
+                streaming: true,
+                confirmed: self.observed.position,
+                position: self.observed.position,
+            })
+            .collect())
+    }
+
+    async fn left_out(&self, _datnames: &[String]) -> Result<Vec<String>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError> {
+        self.note(format!("SELECT … FROM pg_sequences in {datname}"));
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl ReverseSubscriber for RecordingServer {
+    async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError> {
+        for subscription in subscriptions {
+            self.note(create_subscription(&subscription.slot));
+        }
+        Ok(Armed::default())
+    }
+
+    async fn set_sequences(
+        &self,
+        datname: &str,
+        _values: &[SequenceValue],
+    ) -> Result<(), ProviderError> {
+        self.note(format!("SELECT setval(…) for each sequence of {datname}"));
+        Ok(())
+    }
+
+    async fn disable_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        for datname in datnames {
+            self.note(format!(
+                "ALTER SUBSCRIPTION {SUBSCRIPTION} DISABLE in {datname}"
+            ));
+        }
+        Ok(())
+    }
+
+    async fn drop_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError> {
+        for datname in datnames {
+            self.note(format!("DROP SUBSCRIPTION {SUBSCRIPTION} in {datname}"));
+        }
+        Ok(())
+    }
+
+    async fn restore_logins(&self, armed: &Armed) -> Result<(), ProviderError> {
+        for role in &armed.nologin_roles {
+            self.note(format!("ALTER ROLE {role} LOGIN"));
+        }
+        Ok(())
+    }
+}
