@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DatabaseName, GroupName, IdentityPattern, UnixMillis};
 
-/// Sidecars that nobody registers one by one: whoever proves an identity that the pattern admits is a
-/// member.
+/// Sidecars that nobody registers one by one. A sidecar that proves an identity that the pattern
+/// admits is a member.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SidecarGroup {

@@ -127,7 +127,7 @@ impl Running {
         let rollback = self.verb(&["rollback", NAME]).await?;
         let (way_back, serves) = match rollback.code {
             Some(0) => (WayBack::Lossless, self.lab.pair.source.clone()),
-            // Whatever else went wrong is no finding about a version.
+            // Any other failure is no finding about a version.
             Some(1) if rollback.stderr.contains("--accept-loss") => {
                 (WayBack::None, self.lab.pair.target.clone())
             }

@@ -55,8 +55,8 @@ pub enum StreamState {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PromotionStage {
-    /// The intent is on record and the request is sent. Whatever becomes of the sending, this
-    /// stage ends.
+    /// The intent is on record and the request is sent. The stage ends with the sending, also if that
+    /// fails.
     Requesting,
     /// The request was sent, or may have been. The target is observed, and nothing is sent.
     UnderWay,

@@ -149,8 +149,8 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 }
 
 /// The fence token, for a leader that promotes or opens the target, and what was found out on
-/// the way. One that has not proved the source's fence itself proves it first: whatever
-/// happened since, a source that somebody opened must not get a second writer beside it.
+/// the way. A leader that has not proved the source's fence itself proves it first: somebody may
+/// have opened the source since, and it must not get a second writer beside it.
 pub(super) async fn token_of_a_fence_that_holds(
     run: &mut Run<'_>,
 ) -> Result<(FenceToken, Vec<Learned>), Failure> {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The lease is read again, and the target is a standby that has replayed the marker, is closed
-/// by that, and is empty: whatever the promotion takes, it comes up closed. `None` where SQL
+/// by that, and is empty. So it comes up closed, however long the promotion takes. `None` where SQL
 /// promotes the target.
 pub(super) async fn before_the_request(
     run: &mut Run<'_>,

@@ -119,9 +119,9 @@ impl Bootstrapping {
         let subject = self.subject(global).await?;
         let (databases, all_databases) = (self.entitlement.names(), self.entitlement.all_databases);
         let bootstrap = self.bootstrap(global, &subject).await?;
-        // Registered before anything is printed: a sidecar that starts at once must find itself in
-        // the denominator of every barrier. And after everything that can fail: whoever has no
-        // bootstrap must not be waited for.
+        // Registered before anything is printed: a sidecar that starts at once must be counted by
+        // every barrier. Registered after everything that can fail: barriers must not wait for a
+        // sidecar without a bootstrap.
         if let Who::Sidecar(node) = &subject.who {
             let register = RegisterNodeRequest {
                 node: node.to_string(),

@@ -131,7 +131,7 @@ impl CertificateDirectory {
         Ok(Proven::Registered(id, identity))
     }
 
-    /// The member that `identity` makes of whoever calls itself `claimed`.
+    /// The member that `identity` makes of a sidecar that calls itself `claimed`.
     fn candidate(&self, claimed: &str, identity: &Identity) -> Result<Candidate, PermissionDenied> {
         let Some((group, path)) = self.admissions.registry.group_of(identity) else {
             self.denials.deny(

@@ -119,7 +119,7 @@ impl Registry {
         Ok(Audience::new(listen, group.databases.clone()))
     }
 
-    /// Makes whoever has proven `candidate`'s identity a member of its group. Returns what it is sent.
+    /// Makes a sidecar that has proven `candidate`'s identity a member of its group. Returns what it is sent.
     ///
     /// # Errors
     /// Why it cannot be a member, for itself and for the record.

@@ -33,6 +33,6 @@ async fn main() -> ExitCode {
 }
 
 fn tell(line: &str) {
-    // Whoever closes the pipe does not want to hear the rest.
+    // A reader that closes the pipe does not want to hear the rest.
     writeln!(std::io::stdout().lock(), "{line}").ok();
 }

@@ -103,8 +103,8 @@ impl PromotionApi {
         self.inside().looks
     }
 
-    /// What the API does with `server` once it was asked: it is promoted, whatever it holds by
-    /// then, and restarted.
+    /// What the API does with `server` once it was asked: it is promoted with what it holds by then,
+    /// and restarted.
     pub(crate) async fn promote(&self, server: &PostgresServer) -> Result<()> {
         ensure!(self.received() > 0, "nobody asked for it");
         let session = server.client("postgres").await?;

@@ -17,7 +17,7 @@ pub(super) fn next(stage: Stage, event: E) -> Option<S> {
                 step: Step::Prime,
             },
         }),
-        // Whoever took over, or got no answer, does not know whether the request was sent.
+        // After a restart, or without an answer, nobody knows whether the request was sent.
         E::Unanswered | E::Restarted => Some(at(match stage {
             Stage::Requesting | Stage::UnderWay => Stage::UnderWay,
             Stage::Stalled => Stage::Stalled,

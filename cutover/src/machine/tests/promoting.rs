@@ -59,8 +59,8 @@ fn a_crash_while_it_is_asked_for_leaves_a_promotion_that_is_observed() {
     );
 }
 
-/// What opens the source is proof that the target is gone, or an operator's assertion. However
-/// late it is, and whatever fails, nothing else does.
+/// The source is opened by proof that the target is gone or by an operator's assertion, and never by
+/// the time that has passed or by a failure.
 #[test]
 fn no_time_out_and_no_failure_of_a_managed_promotion_opens_the_source() {
     for stage in STAGES {

@@ -85,8 +85,7 @@ pub trait Inspector: fmt::Debug + Send + Sync {
         select: &str,
     ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, ProviderError>;
 
-    /// Runs `statements`, separated by semicolons, in a transaction that is rolled back
-    /// whatever comes of it.
+    /// Runs `statements`, separated by semicolons, in a transaction that is always rolled back.
     async fn try_out(&self, datname: &str, statements: &str) -> Result<Tried, ProviderError>;
 
     /// The role of the write probe, `None` for the control role; or why it could not log in to

@@ -65,7 +65,7 @@ pub(super) async fn rehearse(
         control.unfit(format!(
             "a switch would take CONNECT from everybody but the control role and could not give it \
              back as it is: {error}; grant it by the database's owner alone, or make the control \
-             role a member of whoever granted it"
+             role a member of the role that granted it"
         ))
     })
 }

@@ -15,7 +15,7 @@ use crate::cli::{
 /// Sidecars that are served by their certificate, without registering each
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Group {
-    /// Let whoever proves such an identity be served and counted, or change what exists for them
+    /// Serve and count sidecars that prove such an identity, or change what exists for them
     Add {
         /// The group's name
         name: GroupName,
@@ -78,7 +78,7 @@ async fn add(global: &Global, request: AddGroupRequest) -> anyhow::Result<()> {
     output::print(global.output, &added, || match added.outcome.as_str() {
         "unchanged" => format!("group {name} was declared so already"),
         "changed" => format!("the members of group {name} are told of the change"),
-        _ => format!("whoever proves {spiffe} is a member of group {name}"),
+        _ => format!("a sidecar that proves {spiffe} is a member of group {name}"),
     })
 }
 

@@ -11,8 +11,8 @@ use pointsman_catalog::{GroupMember, GroupName, NodeId, SidecarGroup};
 use pointsman_xds::{Identity, NodeStatus};
 use tokio::time::Instant;
 
-/// The members that barriers await, and those that are about to connect. It takes a bounded space,
-/// whatever members call themselves.
+/// The members that barriers await, and those that are about to connect. It takes a bounded space
+/// for any names that members give themselves.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     by_id: BTreeMap<NodeId, Member>,
@@ -27,7 +27,7 @@ pub(super) struct Member {
     admitted: Instant,
 }
 
-/// Whoever has proven an identity that a group admits.
+/// A sidecar that has proven an identity that a group admits.
 #[derive(Clone, Debug)]
 pub(in crate::publish) struct Candidate {
     pub(in crate::publish) id: NodeId,

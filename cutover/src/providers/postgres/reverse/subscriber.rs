@@ -217,9 +217,9 @@ fn alter_roles(roles: &[String], change: &str) -> Vec<String> {
     roles.iter().map(alter).collect()
 }
 
-/// The roles that enter all the same, and whether the control role may take their LOGIN: other
-/// superusers, and where CONNECT keeps strangers out, whoever has the control role's rights. A
-/// role without superuser needs CREATEROLE, from 16 on with ADMIN on the other role.
+/// The roles that enter all the same, and whether the control role may take their LOGIN. They are
+/// other superusers, and where CONNECT keeps strangers out, the members of the control role. A role
+/// without superuser needs CREATEROLE for that, from 16 on with ADMIN on the other role.
 /// <https://www.postgresql.org/docs/current/sql-alterrole.html>
 const ADMITTED: &str = "SELECT r.rolname::text, own.rolsuper OR (own.rolcreaterole \
          AND NOT (r.rolsuper OR r.rolreplication OR r.rolbypassrls) \

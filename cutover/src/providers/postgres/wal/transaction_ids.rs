@@ -19,8 +19,8 @@ impl ByTransactionIds {
     }
 
     /// Every transaction that writes takes an id, each subtransaction that writes another one.
-    /// So whoever wrote since `since` took an id after it, or had not ended at it: COMMIT
-    /// PREPARED takes none, and a prepared transaction has not ended.
+    /// So a transaction that wrote since `since` took an id after it, or had not ended at it. COMMIT
+    /// PREPARED takes no id, but a prepared transaction has not ended.
     pub(super) async fn prove(&self, since: &Look) -> Result<WriteProof, ProviderError> {
         let what = "prove by transaction ids that nobody wrote";
         let message = ("pointsman.proof", "");
