@@ -53,7 +53,7 @@ pub struct JournalHead {
 }
 
 impl Record for Migration {
-    const FORMAT: Format = Format(3);
+    const FORMAT: Format = Format(4);
 }
 
 impl Migration {

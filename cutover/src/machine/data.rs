@@ -13,7 +13,6 @@ pub struct Machine {
     pub(super) alarm_backoff: Option<AlarmBackoff>,
     pub(super) readers: ReaderRoutes,
     pub(super) fence_proof: FenceProof,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) promotion_awaited_since: Option<UnixMillis>,
 }
 

@@ -243,7 +243,7 @@ fn the_journal_form_is_pinned() {
             r#"{"state":{"phase":"needs_operator","direction":"forward","step":"promote"},"#,
             r#""epoch":1,"switches":0,"assertion":"source_down","#,
             r#""alarm_backoff":{"rollbacks_undone":1,"until":1000000},"#,
-            r#""readers":"settled","fence_proof":"owed"}"#
+            r#""readers":"settled","fence_proof":"owed","promotion_awaited_since":null}"#
         )
     );
 }

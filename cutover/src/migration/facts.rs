@@ -24,11 +24,9 @@ pub struct Facts {
     exempt: Exempt,
     former_readers: BTreeMap<DatabaseName, Vec<ServerName>>,
     hold_until: Option<UnixMillis>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     promotion_outlook: Option<PromotionOutlook>,
     source: Option<FencedSource>,
     /// Why the source can be no subscriber of a reverse stream.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     no_way_back: Option<String>,
 }
 
@@ -37,14 +35,20 @@ pub struct Facts {
 struct FencedSource {
     former: FormerSettings,
     token: FenceToken,
-    /// By what it stands that nobody wrote behind the fence, once that is proved.
-    proved_by: Option<ProofMethod>,
-    promotion_deadline: Option<PromotionDeadline>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    asked: Option<AskedPromotion>,
-    target: Option<PromotedTarget>,
+    proof: Option<ProvedFence>,
     /// Of either server.
     not_proven: Vec<NotProven>,
+}
+
+/// What follows from a proof that nobody wrote behind the fence; without it nothing is promoted.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct ProvedFence {
+    by: ProofMethod,
+    /// Of a guarded promotion.
+    promotion_deadline: Option<PromotionDeadline>,
+    /// Of a managed one.
+    asked: Option<AskedPromotion>,
+    target: Option<PromotedTarget>,
 }
 
 impl FencedSource {
@@ -52,12 +56,23 @@ impl FencedSource {
         Self {
             former,
             token,
-            proved_by: None,
-            promotion_deadline: None,
-            asked: None,
-            target: None,
+            proof: None,
             not_proven: Vec::new(),
         }
+    }
+
+    /// A later proof of the same fence changes nothing that followed from an earlier one.
+    fn prove(&mut self, by: ProofMethod, promotion_deadline: Option<PromotionDeadline>) {
+        let (asked, target) = match self.proof.take() {
+            Some(former) => (former.asked, former.target),
+            None => (None, None),
+        };
+        self.proof = Some(ProvedFence {
+            by,
+            promotion_deadline,
+            asked,
+            target,
+        });
     }
 
     /// A step that is tried again finds the same on the same server.
@@ -122,7 +137,7 @@ impl Facts {
         let source = self.source.as_ref()?;
         match side {
             Side::Source => Some(&source.former),
-            Side::Target => Some(&source.target.as_ref()?.fence.as_ref()?.former),
+            Side::Target => Some(&self.target()?.fence.as_ref()?.former),
         }
     }
 
@@ -158,7 +173,7 @@ impl Facts {
     /// Past it the target refuses to be promoted by this switch; `None` before the proof that
     /// sets it.
     pub fn promotion_deadline(&self) -> Option<PromotionDeadline> {
-        self.source.as_ref()?.promotion_deadline
+        self.proof()?.promotion_deadline
     }
 
     /// What is known of the target's promotion beforehand; `None` where SQL promotes it.
@@ -168,7 +183,7 @@ impl Facts {
 
     /// The promotion that an API was asked for by this switch, or may have been.
     pub fn asked_promotion(&self) -> Option<AskedPromotion> {
-        self.source.as_ref()?.asked
+        self.proof()?.asked
     }
 
     /// How the target was promoted.
@@ -196,10 +211,9 @@ impl Facts {
     /// By what it stands that nobody wrote on the server on `side` behind the fence of the
     /// forward switch.
     pub fn proved_by(&self, side: Side) -> Option<ProofMethod> {
-        let source = self.source.as_ref()?;
         match side {
-            Side::Source => source.proved_by,
-            Side::Target => source.target.as_ref()?.proved_by,
+            Side::Source => Some(self.proof()?.by),
+            Side::Target => self.target()?.proved_by,
         }
     }
 
@@ -243,18 +257,17 @@ impl Facts {
             } => {
                 let source = self.source_mut()?;
                 source.token = token;
-                source.proved_by = Some(by);
-                source.promotion_deadline = deadline;
+                source.prove(by, deadline);
             }
             Learned::Outlook(outlook) => self.promotion_outlook = outlook,
-            Learned::PromotionAsked(asked) => self.source_mut()?.asked = Some(asked),
+            Learned::PromotionAsked(asked) => self.proof_mut()?.asked = Some(asked),
             Learned::Promoted {
                 promotion,
                 deadline,
             } => {
-                let source = self.source_mut()?;
-                source.promotion_deadline = deadline;
-                source.target = Some(PromotedTarget {
+                let proof = self.proof_mut()?;
+                proof.promotion_deadline = deadline;
+                proof.target = Some(PromotedTarget {
                     promotion,
                     proved_by: None,
                     stream: None,
@@ -298,16 +311,25 @@ impl Facts {
         }
     }
 
+    fn proof(&self) -> Option<&ProvedFence> {
+        self.source.as_ref()?.proof.as_ref()
+    }
+
     fn target(&self) -> Option<&PromotedTarget> {
-        self.source.as_ref()?.target.as_ref()
+        self.proof()?.target.as_ref()
     }
 
     fn source_mut(&mut self) -> Result<&mut FencedSource, MissingFact> {
         self.source.as_mut().ok_or(MissingFact("the fence token"))
     }
 
+    fn proof_mut(&mut self) -> Result<&mut ProvedFence, MissingFact> {
+        let proof = self.source_mut()?.proof.as_mut();
+        proof.ok_or(MissingFact("the proof of the source's fence"))
+    }
+
     fn target_mut(&mut self) -> Result<&mut PromotedTarget, MissingFact> {
-        let target = self.source_mut()?.target.as_mut();
+        let target = self.proof_mut()?.target.as_mut();
         target.ok_or(MissingFact("the target's promotion"))
     }
 

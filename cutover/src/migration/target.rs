@@ -35,7 +35,6 @@ pub struct ReverseStream {
     /// What arming took from the source's roles.
     pub armed: Armed,
     /// Why it carries less than everything, where that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<String>,
 }
 

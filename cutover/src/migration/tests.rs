@@ -199,6 +199,37 @@ fn what_follows_from_a_fence_cannot_be_known_without_it() {
 }
 
 #[test]
+fn nothing_is_promoted_on_record_without_the_proof_of_the_fence() {
+    let mut facts = Facts::default();
+    let closed = Learned::SourceClosed {
+        former: FormerSettings::default(),
+        token: token(),
+    };
+    facts.learn(closed).unwrap();
+    let before = facts.clone();
+    for learned in [
+        Learned::PromotionAsked(AskedPromotion {
+            at: UnixMillis(1),
+            replayed: Lsn(1),
+        }),
+        Learned::Promoted {
+            promotion: Promotion {
+                timeline: 2,
+                fork: Lsn(1),
+            },
+            deadline: None,
+        },
+    ] {
+        let missing = facts.learn(learned).unwrap_err().to_string();
+        assert!(
+            missing.starts_with("the proof of the source's fence"),
+            "{missing}"
+        );
+        assert_eq!(facts, before);
+    }
+}
+
+#[test]
 fn a_forward_switch_forgets_the_fence_and_a_reverse_one_only_the_targets() {
     let mut back = known(whole());
     back.begin_switch(Direction::Reverse);
@@ -262,26 +293,26 @@ fn the_stored_form_is_pinned() {
     assert_eq!(
         String::from_utf8(stored.clone()).unwrap(),
         concat!(
-            r#"{"format":3,"record":{"name":"m","source":"blue","target":"green","#,
+            r#"{"format":4,"record":{"name":"m","source":"blue","target":"green","#,
             r#""databases":[{"name":"orders","datname":"orders"}],"#,
             r#""unlisted":{"idle":"stays-closed"},"#,
             r#""machine":{"state":{"phase":"planned"},"epoch":1,"switches":0,"assertion":null,"#,
-            r#""alarm_backoff":null,"readers":"settled","fence_proof":"owed"},"#,
+            r#""alarm_backoff":null,"readers":"settled","fence_proof":"owed","promotion_awaited_since":null},"#,
             r#""preflight_passed":1000,"#,
             r#""facts":{"system_identifier":"7","source_timeline":1,"#,
             r#""exempt":{"filenodes":["1663/5/2619"]},"#,
-            r#""former_readers":{"orders":["green"]},"hold_until":9000,"#,
-            r#""source":{"former":{"databases":[],"hba":null},"#,
+            r#""former_readers":{"orders":["green"]},"hold_until":9000,"promotion_outlook":null,"#,
+            r#""source":{"former":{"databases":[],"hba":null,"acls":{},"not_closable":[]},"#,
             r#""token":{"server":"blue","system_identifier":"7","timeline":1,"#,
             r#""marker":{"lsn":"0/100","look":{"lsn":"0/100","xid":730,"open":[728],"own":[]}},"#,
-            r#""epoch":2},"proved_by":"wal_records","promotion_deadline":8000,"#,
+            r#""epoch":2},"proof":{"by":"wal_records","promotion_deadline":8000,"asked":null,"#,
             r#""target":{"promotion":{"timeline":2,"fork":"0/200"},"proved_by":"transaction_ids","#,
             r#""stream":{"slots":[{"datname":"orders","slot":"pointsman_rb_5","lsn":"0/300"}],"#,
-            r#""opened":"0/310","coverage":"complete","armed":{"nologin_roles":[]}},"#,
-            r#""fence":{"former":{"databases":[],"hba":null},"#,
-            r#""marker":{"lsn":"0/400","look":{"lsn":"0/400","xid":730,"open":[728],"own":[]}}}},"#,
+            r#""opened":"0/310","coverage":"complete","armed":{"nologin_roles":[],"still_admitted":[]},"gap":null},"#,
+            r#""fence":{"former":{"databases":[],"hba":null,"acls":{},"not_closable":[]},"#,
+            r#""marker":{"lsn":"0/400","look":{"lsn":"0/400","xid":730,"open":[728],"own":[]}}}}},"#,
             r#""not_proven":[{"server":"green","strangers":{"count":1,"xids":[731],"#,
-            r#""not_closable":[],"changed":[]}}]}},"#,
+            r#""not_closable":[],"changed":[]}}]},"no_way_back":null},"#,
             r#""cause":null,"journal":{"entries":0,"hash":""}}}"#
         )
     );

@@ -119,6 +119,7 @@ pub(super) fn record(migration: &Migration, side: Side) -> Result<FenceRecord, M
             Side::Source => facts.source_timeline()?,
             Side::Target => facts.promotion()?.timeline,
         },
+        promoted_by_api: side == Side::Source && facts.promotion_outlook().is_some(),
         former: FormerSettings::default(),
     })
 }

@@ -383,6 +383,7 @@ impl Subject {
             epoch: control.epoch,
             server: server.name,
             timeline: source.observe().await.unwrap().timeline,
+            promoted_by_api: false,
             former: FormerSettings::default(),
         };
         record.former = fence.close(&record).await.unwrap();

@@ -38,6 +38,7 @@ pub(crate) async fn request(server: &ControlledServer, epoch: u64) -> FenceRecor
         epoch,
         server: server.name().clone(),
         timeline: server.observe().await.unwrap().timeline,
+        promoted_by_api: false,
         former: FormerSettings::default(),
     }
 }

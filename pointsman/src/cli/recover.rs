@@ -79,6 +79,13 @@ impl Recover {
                 record.migration
             );
         };
+        if record.promoted_by_api {
+            bail!(
+                "the switch promotes the other server by an API, and such a request cannot be called back: \
+                 a standby now may be a primary in a minute. See to it that it is never promoted (delete \
+                 it, or cut it off for good), and assert that by --nobody-was-promoted"
+            );
+        }
         let servers = [fenced.clone(), server("standby", standby)?];
         let seen = server_status::of_all(providers, &servers).await;
         match seen.as_slice() {
@@ -293,6 +300,7 @@ mod tests {
             epoch: 3,
             server: ServerName::new("blue").unwrap(),
             timeline: 1,
+            promoted_by_api: false,
             former: FormerSettings {
                 databases: vec![DatabaseSettings {
                     datname: "orders".to_owned(),

@@ -63,6 +63,9 @@ pub struct FenceRecord {
     /// the standby's larger timeline.
     pub server: ServerName,
     pub timeline: u32,
+    /// The server that takes over is promoted by an API: a request that was sent cannot be called
+    /// back, and may come through at any time.
+    pub promoted_by_api: bool,
     /// Empty in the request to close.
     pub former: FormerSettings,
 }
@@ -75,10 +78,10 @@ pub struct FormerSettings {
     pub hba: Option<String>,
     /// The access lists of databases that are shut by them, by `datname`. Empty where the
     /// control role is a superuser: then a connection limit shuts.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub acls: BTreeMap<String, Vec<AclItem>>,
     /// Databases that were left open, because the control role does not own them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub not_closable: Vec<String>,
 }
 

@@ -80,7 +80,6 @@ pub struct SubscriptionSpec {
 pub struct Armed {
     pub nologin_roles: Vec<String>,
     /// Roles that can log in all the same: the control role may not take that from them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub still_admitted: Vec<String>,
 }
 

@@ -23,7 +23,8 @@ pub(super) const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
        timeline bigint NOT NULL, \
        former jsonb NOT NULL, \
        nologin text[] NOT NULL DEFAULT '{}', \
-       closed_at timestamptz NOT NULL DEFAULT clock_timestamp()); \
+       closed_at timestamptz NOT NULL DEFAULT clock_timestamp(), \
+       promoted_by_api boolean NOT NULL DEFAULT false); \
      CREATE TABLE IF NOT EXISTS pointsman.transactions (\
        what text NOT NULL, \
        at timestamptz NOT NULL DEFAULT clock_timestamp())";
@@ -42,16 +43,18 @@ pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {
         reason: error.to_string(),
     })?;
     Ok(format!(
-        "INSERT INTO pointsman.fence (server, migration, epoch, timeline, former) \
-         VALUES ({}, {}, {}, {}, {}) \
+        "INSERT INTO pointsman.fence (server, migration, epoch, timeline, former, promoted_by_api) \
+         VALUES ({}, {}, {}, {}, {}, {}) \
          ON CONFLICT (server) DO UPDATE SET migration = excluded.migration, epoch = excluded.epoch, \
          timeline = excluded.timeline, former = excluded.former, \
+         promoted_by_api = excluded.promoted_by_api, \
          closed_at = clock_timestamp()",
         literal(record.server.as_str()),
         literal(&record.migration),
         record.epoch,
         record.timeline,
         literal(&former),
+        record.promoted_by_api,
     ))
 }
 
@@ -116,7 +119,7 @@ pub(super) async fn read_all(session: &Session) -> Result<Vec<FenceRecord>, Prov
     let rows = session
         .rows(
             what,
-            "SELECT server, migration, epoch, timeline, former::text FROM pointsman.fence \
+            "SELECT server, migration, epoch, timeline, former::text, promoted_by_api FROM pointsman.fence \
              ORDER BY epoch DESC, closed_at DESC",
             &[],
         )
@@ -145,5 +148,6 @@ fn in_row(row: &Row) -> Result<FenceRecord, String> {
         former: serde_json::from_str(row.get(4)).map_err(|error| damaged(error.to_string()))?,
         server: ServerName::new(server.as_str()).map_err(|error| damaged(error.to_string()))?,
         migration: migration.clone(),
+        promoted_by_api: row.get(5),
     })
 }
