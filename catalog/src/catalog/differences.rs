@@ -14,7 +14,7 @@ pub struct FieldChange {
 impl FieldChange {
     fn shown(field: &'static str, before: impl ToString, after: impl ToString) -> Option<Self> {
         let (before, after) = (before.to_string(), after.to_string());
-        (before != after).then(|| Self {
+        (before != after).then_some(Self {
             field,
             values: Some((before, after)),
         })

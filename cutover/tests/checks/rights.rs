@@ -176,6 +176,10 @@ const BY_VERSION: &str = "take LOGIN from a role that passes the fence of the ba
 
 /// Each right once: named by preflight, nothing touched, and given back by the statement that
 /// the finding has. Returns what was named.
+#[expect(
+    clippy::print_stdout,
+    reason = "the table of rights is for who reads the output"
+)]
 async fn each_right_is_named(major: Option<u32>) -> Vec<&'static str> {
     let pair = Pair::start_on(major).await;
     let version = version(&pair.source).await;

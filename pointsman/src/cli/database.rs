@@ -227,6 +227,34 @@ fn route(route: Option<&v1::Route>) -> String {
 mod tests {
     use super::*;
 
+    fn usage() -> Vec<v1::RouteUsage> {
+        vec![
+            v1::RouteUsage {
+                node: "app-1".to_owned(),
+                role: "writer".to_owned(),
+                sessions: Some(7),
+                parked: Some(3),
+                connect_failures: Some(12),
+                last_failure: "10.0.0.2:5432: Connection refused".to_owned(),
+                connect_us: Some(1_250),
+                endpoints: vec![v1::EndpointUsage {
+                    address: "10.0.0.1:5432".to_owned(),
+                    server: "blue".to_owned(),
+                    sessions: 5,
+                    ..v1::EndpointUsage::default()
+                }],
+                unplaced: Some(2),
+                ..v1::RouteUsage::default()
+            },
+            v1::RouteUsage {
+                node: "app-2".to_owned(),
+                role: "writer".to_owned(),
+                unknown: "it has not reported for 12 s".to_owned(),
+                ..v1::RouteUsage::default()
+            },
+        ]
+    }
+
     #[test]
     fn a_list_shows_routes_and_what_was_observed() {
         let serve = |server: &str, draining: &[&str]| {
@@ -251,31 +279,7 @@ mod tests {
                 }),
                 writer_port: 6432,
                 reader_port: 6433,
-                usage: vec![
-                    v1::RouteUsage {
-                        node: "app-1".to_owned(),
-                        role: "writer".to_owned(),
-                        sessions: Some(7),
-                        parked: Some(3),
-                        connect_failures: Some(12),
-                        last_failure: "10.0.0.2:5432: Connection refused".to_owned(),
-                        connect_us: Some(1_250),
-                        endpoints: vec![v1::EndpointUsage {
-                            address: "10.0.0.1:5432".to_owned(),
-                            server: "blue".to_owned(),
-                            sessions: 5,
-                            ..v1::EndpointUsage::default()
-                        }],
-                        unplaced: Some(2),
-                        ..v1::RouteUsage::default()
-                    },
-                    v1::RouteUsage {
-                        node: "app-2".to_owned(),
-                        role: "writer".to_owned(),
-                        unknown: "it has not reported for 12 s".to_owned(),
-                        ..v1::RouteUsage::default()
-                    },
-                ],
+                usage: usage(),
             }],
             servers: vec![
                 v1::Server {

@@ -35,6 +35,10 @@ pub(super) fn unreachable(global: &Global, error: &(dyn Error + 'static)) -> any
 }
 
 /// Whether it is the control plane's certificate that is at fault, and what to do.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls may add kinds of errors"
+)]
 fn advice(error: &rustls::Error) -> (bool, &'static str) {
     match error {
         rustls::Error::InvalidCertificate(fault) => (true, about_certificate(fault)),
@@ -47,6 +51,10 @@ fn advice(error: &rustls::Error) -> (bool, &'static str) {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls may add faults of certificates"
+)]
 fn about_certificate(fault: &CertificateError) -> &'static str {
     match fault {
         CertificateError::UnknownIssuer => {
