@@ -74,7 +74,7 @@ impl CheckSpec {
     }
 
     /// The finding at `location`. `judgement` is an error where nothing could be judged; the
-    /// finding is [`Outcome::Unknown`] then, for the reason that the error gives.
+    /// finding is [`Outcome::Unknown`](super::Outcome::Unknown) then, for the reason that the error gives.
     pub fn finding(
         self,
         ctx: &CheckContext<'_>,
