@@ -4,8 +4,6 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tonic::transport::{ClientTlsConfig, Identity};
 
-use super::global::CONNECTION;
-
 /// Who asks, where the admin listener wants to know: PEM files.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Certificate {
@@ -72,3 +70,6 @@ impl Certificate {
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
+
+/// Above what every verb takes, in its help.
+pub(super) const CONNECTION: &str = "Connection and output";

@@ -14,6 +14,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use self::no_connection::innermost;
 use super::global::Global;
 
 /// Connects to the control plane that `global` names, and has a first answer from it: a listener that refuses
@@ -92,14 +93,6 @@ pub(super) fn refusal(status: &Status) -> anyhow::Error {
 /// The status was made on this side, from a broken connection.
 fn is_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 const EXAMPLE: &str = "http://127.0.0.1:18001";

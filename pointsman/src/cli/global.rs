@@ -1,9 +1,6 @@
 use clap::{Args, ValueEnum};
 
-use super::certificate::Certificate;
-
-/// Above what every verb takes, in its help.
-pub(super) const CONNECTION: &str = "Connection and output";
+use super::certificate::{CONNECTION, Certificate};
 
 /// What every verb but `serve` and `recover` needs to know.
 #[derive(Args, Clone, Debug)]

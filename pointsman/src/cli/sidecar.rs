@@ -1,4 +1,5 @@
 mod cache;
+mod subject;
 mod tls;
 
 use std::{
@@ -9,13 +10,12 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use pointsman_catalog::{Endpoint, GroupName, IdentityPattern, NodeId};
+use pointsman_catalog::{Endpoint, GroupName, NodeId};
 use pointsman_envoy_config::{Bootstrap, CacheSocket, Transport};
 use pointsman_proto::v1::{DescribeControlPlaneRequest, RegisterNodeRequest};
-use pointsman_xds::Identity;
 
+use self::subject::{Subject, Who};
 use super::{client, entitlement::Entitlement, global::Global};
-use crate::spiffe;
 
 /// Sidecars' own configuration
 #[derive(Debug, Subcommand)]
@@ -58,51 +58,6 @@ pub(super) struct Bootstrapping {
     entitlement: Entitlement,
     #[command(flatten)]
     certificate: tls::Certificate,
-}
-
-/// Whose bootstrap it is.
-struct Subject {
-    who: Who,
-    listen: IpAddr,
-}
-
-enum Who {
-    Sidecar(NodeId),
-    /// Every member of a group, which has these identities.
-    Members(GroupName, IdentityPattern),
-}
-
-impl Subject {
-    /// Envoy's node.id.
-    fn name(&self) -> &str {
-        match &self.who {
-            Who::Sidecar(node) => node.as_str(),
-            Who::Members(group, _) => group.as_str(),
-        }
-    }
-
-    /// What its files are called by. The members of a group share theirs.
-    fn files(&self) -> tls::FileName {
-        match &self.who {
-            Who::Sidecar(node) => tls::FileName::Own(format!("sidecar-{node}")),
-            Who::Members(group, _) => tls::FileName::Shared(format!("group-{group}")),
-        }
-    }
-
-    /// Whether it is whom a certificate names; the control plane would refuse another.
-    fn accepts(&self, identity: &Identity) -> anyhow::Result<()> {
-        match &self.who {
-            Who::Sidecar(node) if spiffe::sidecar(identity).as_ref() != Some(node) => bail!(
-                "it is that of {identity}, and sidecar {node} is \
-                 spiffe://<trust domain>/pointsman/sidecar/{node}: name its own certificate"
-            ),
-            Who::Members(group, pattern) if pattern.admits(identity.as_str()).is_none() => bail!(
-                "it is that of {identity}, and the members of group {group} are {pattern}: name \
-                 the certificate of a member"
-            ),
-            Who::Sidecar(_) | Who::Members(..) => Ok(()),
-        }
-    }
 }
 
 impl Sidecar {

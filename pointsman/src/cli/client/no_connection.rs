@@ -20,7 +20,7 @@ pub(super) fn unreachable(global: &Global, error: &(dyn Error + 'static)) -> any
         return anyhow!(
             "the control plane at {admin} does not answer ({}): is `pointsman serve` running there? \
              --admin or POINTSMAN_ADMIN names another address",
-            super::innermost(error),
+            innermost(error),
         );
     };
     let (certificate_is_wrong, todo) = advice(tls);
@@ -79,7 +79,7 @@ fn about_certificate(fault: &CertificateError) -> &'static str {
 /// server looks at the client's certificate when the client already believes to be connected.
 pub(super) async fn ended(global: &Global, error: &(dyn Error + 'static)) -> anyhow::Error {
     let admin = &global.admin;
-    let why = super::innermost(error);
+    let why = innermost(error);
     if admin.starts_with("https://") {
         return anyhow!("the control plane at {admin} ended the connection ({why}): {REFUSES_US}");
     }
@@ -130,6 +130,15 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
         };
     }
     None
+}
+
+/// The first cause.
+pub(super) fn innermost(error: &dyn Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 const REFUSES_US: &str = "it refuses the certificate of --admin-cert, and its log says why; it wants one that an \

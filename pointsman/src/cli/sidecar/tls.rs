@@ -8,7 +8,7 @@ use clap::Args;
 use pointsman_envoy_config::{Secrets, TlsToControlPlane};
 use pointsman_xds::{ClientTls, Identity, TlsError};
 
-use super::Subject;
+use super::subject::{Subject, Who};
 
 /// How the sidecar proves who it is. The paths are the sidecar's own, and those that are relative count
 /// from the present folder; its files, PEM, may be replaced at any time, by a rename.
@@ -69,7 +69,7 @@ impl Certificate {
         };
         let known_as = server.parse().context("the control plane's SPIFFE ID")?;
         check(&secrets, subject, known_as).await?;
-        let name = subject.files();
+        let name = FileName::of(subject);
         Ok(Some(TlsToControlPlane {
             certificate: name.write(&folder, "certificate", &secrets.certificate())?,
             authorities: name.write(&folder, "authorities", &secrets.authorities())?,
@@ -119,13 +119,21 @@ async fn check(secrets: &Secrets, subject: &Subject, server: Identity) -> anyhow
 }
 
 /// The name of the files that lead one sidecar to its certificate. Sidecars may share a folder.
-pub(super) enum FileName {
+enum FileName {
     Own(String),
     /// The members of a group have one name.
     Shared(String),
 }
 
 impl FileName {
+    /// What the files of `subject` are called by. The members of a group share theirs.
+    fn of(subject: &Subject) -> Self {
+        match &subject.who {
+            Who::Sidecar(node) => Self::Own(format!("sidecar-{node}")),
+            Who::Members(group, _) => Self::Shared(format!("group-{group}")),
+        }
+    }
+
     /// Writes a file to `folder`. What leads another member to its certificate stays.
     fn write(&self, folder: &Path, what: &str, text: &str) -> anyhow::Result<PathBuf> {
         let (Self::Own(name) | Self::Shared(name)) = self;
