@@ -13,6 +13,7 @@ mod server;
 mod session;
 mod template;
 mod tls;
+mod verifier;
 mod walsender;
 
 use std::{path::Path, time::Duration};

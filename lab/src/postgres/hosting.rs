@@ -4,6 +4,8 @@ use std::env;
 
 use anyhow::{Result, bail};
 
+use super::verifier::VERIFIER;
+
 /// Who runs the servers of a pair.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Hosting {
@@ -91,6 +93,7 @@ impl Hosting {
         match self {
             Self::SelfManaged => &[],
             Self::Managed => &[
+                VERIFIER,
                 MANAGED_ROLES,
                 "CREATE DATABASE rdsadmin",
                 "REVOKE ALL ON DATABASE rdsadmin FROM PUBLIC",
@@ -107,7 +110,8 @@ impl Hosting {
     }
 }
 
-/// Runs after the SQL that makes an application's roles; `app` is the owner of its tables.
+/// Runs after [`VERIFIER`] and the SQL that makes an application's roles; `app` is the owner of
+/// its tables.
 const MANAGED_ROLES: &str = r"
 CREATE ROLE rds_superuser;
 CREATE ROLE rds_replication;
@@ -135,13 +139,10 @@ BEGIN
             EXECUTE format('GRANT %I TO master WITH ADMIN TRUE, INHERIT FALSE, SET FALSE', found);
         END IF;
     END LOOP;
-    -- The usual 4096 cost a client that was not optimized a tenth of a second for each login.
-    IF major >= 16 THEN
-        PERFORM set_config('scram_iterations', '64', true);
-    END IF;
     FOR found IN SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname <> 'rdsadmin'
     LOOP
-        EXECUTE format('ALTER ROLE %I PASSWORD %L', found, 'lab-password-of-' || found);
+        EXECUTE format('ALTER ROLE %I PASSWORD %L', found,
+            pg_temp.verifier('lab-password-of-' || found, 64));
     END LOOP;
 END $$;
 ALTER DATABASE postgres OWNER TO master;
