@@ -35,7 +35,7 @@ use tracing::{error, info, warn};
 use self::{
     contact::Moment,
     file::{CacheFile, Contents, Owner},
-    keeper::{FileChange, Keeper, News, Verdict},
+    keeper::{FileChange, Keeper, News, Verdict, Why},
     socket::{Serving, Socket},
     upstream::{Node, Upstream},
 };
@@ -199,6 +199,7 @@ impl Cache {
         };
         let serving = self.serving.as_ref();
         match verdict {
+            Verdict::Silent(Why::Reachable) => self.send_back().await,
             Verdict::Silent(_) => self.stop_serving().await,
             Verdict::Serve(kept) if serving.is_some_and(|serving| serving.is_of(&kept)) => {}
             Verdict::Serve(kept) => {
@@ -214,6 +215,16 @@ impl Cache {
         }
         self.say(line);
         None
+    }
+
+    /// Ends serving with what the control plane says now.
+    async fn send_back(&mut self) {
+        if let (Some(serving), Some((kept, _))) = (&mut self.serving, self.keeper.kept())
+            && let Err(failure) = serving.hand_over(kept).await
+        {
+            warn!("sidecars go back with what they have: {failure}");
+        }
+        self.stop_serving().await;
     }
 
     async fn stop_serving(&mut self) {

@@ -85,8 +85,11 @@ impl NodeDirectory for PlaintextDirectory {
                      listens: make its bootstrap with `pointsman sidecar bootstrap`",
                 )
             })?;
-        let group = self.admissions.group(&mut state, node, &audience)?;
         let cache = is_cache(node);
+        if cache {
+            check_listen(node, &audience)?;
+        }
+        let group = self.admissions.group(&mut state, node, &audience)?;
         info!(node = %node.id, %group, registered = is_registered, cache, "sidecar connected");
         Ok(Admission {
             observer: cache,
@@ -195,6 +198,9 @@ impl NodeDirectory for CertificateDirectory {
                 (id, identity, audience, lease)
             }
         };
+        if cache {
+            check_listen(node, &audience)?;
+        }
         let group = self.admissions.group(&mut state, node, &audience)?;
         info!(node = %id, %identity, %group, cache, "sidecar connected");
         Ok(Admission {
@@ -246,6 +252,24 @@ impl Admissions {
 /// Whether it is the cache beside a sidecar: it is sent what the sidecar is sent, and counts for nobody.
 fn is_cache(node: &NodeDescription) -> bool {
     node.user_agent == CACHE_USER_AGENT
+}
+
+/// A cache serves sidecars that listen where it says, so it must be right about that before it is needed.
+fn check_listen(cache: &NodeDescription, audience: &Audience) -> Result<(), PermissionDenied> {
+    let own = audience.listen;
+    match listen_address(cache) {
+        Some(said) if said == own => Ok(()),
+        Some(said) => Err(not_served(
+            cache,
+            &format!(
+                "its cache was started with --listen {said}, and the sidecar listens on {own}"
+            ),
+        )),
+        None => Err(not_served(
+            cache,
+            "its cache does not say where the sidecar listens",
+        )),
+    }
 }
 
 /// Where a node says that it listens.

@@ -1,8 +1,10 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{Admission, Group, NodeDescription, NodeDirectory, Peer, PermissionDenied};
+use pointsman_xds::{
+    Admission, Group, Lease, NodeDescription, NodeDirectory, Peer, PermissionDenied,
+};
 use tracing::{info, warn};
 
 /// Serves whoever may connect to the socket, and nothing but what one sidecar is to have.
@@ -32,6 +34,15 @@ impl NodeDirectory for CacheDirectory {
             return Err(PermissionDenied(refusal));
         }
         info!(node = %node.id, "a sidecar starts from what is kept");
-        Ok(Admission::as_claimed(node, self.group.clone()))
+        Ok(Admission {
+            lease: Some(WHILE_CONNECTED),
+            ..Admission::as_claimed(node, self.group.clone())
+        })
     }
 }
+
+/// Makes the hand-over wait for it.
+const WHILE_CONNECTED: Lease = Lease {
+    closed: Duration::ZERO,
+    silent: Duration::ZERO,
+};

@@ -34,7 +34,7 @@ pub(super) enum KeepError {
 }
 
 impl Kept {
-    /// The most that is kept, in bytes: ten times what ten thousand databases take.
+    /// The most that is kept, in bytes. A database takes about 3 kB.
     pub(super) const MAX_BYTES: usize = 64 << 20;
 
     /// Takes in what has changed, and returns of which type it is.

@@ -13,10 +13,11 @@ use std::{
 };
 
 use pointsman_xds::{
-    Fleet, Group, Limits, NoTelemetry, ServeError, SnapshotCache, SnapshotError, XdsServer,
+    Fleet, Group, Limits, NoTelemetry, Policy, ServeError, SnapshotCache, SnapshotError, XdsServer,
 };
-use tokio::{net::UnixListener, task::JoinSet};
+use tokio::{net::UnixListener, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{directory::CacheDirectory, kept::Kept};
 
@@ -31,6 +32,9 @@ pub(super) struct Socket {
 #[derive(Debug)]
 pub(super) struct Serving {
     kept: Arc<Kept>,
+    cache: Arc<SnapshotCache>,
+    fleet: Arc<Fleet>,
+    group: Group,
     path: PathBuf,
     stop: CancellationToken,
     task: JoinSet<Result<(), ServeError>>,
@@ -78,15 +82,16 @@ impl Socket {
     pub(super) fn serve(&self, kept: Arc<Kept>) -> Result<Serving, SocketError> {
         let group = Group::new(self.listen.to_string());
         let cache = Arc::new(SnapshotCache::new());
-        cache.publish([(group.clone(), kept.snapshot()?)].into());
+        let snapshot = kept.snapshot()?;
+        cache.publish([(group.clone(), snapshot)].into());
         let directory = CacheDirectory {
             listen: self.listen,
-            group,
+            group: group.clone(),
         };
         let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
         let server = XdsServer::new(
-            cache,
-            fleet,
+            Arc::clone(&cache),
+            Arc::clone(&fleet),
             Arc::new(directory),
             Arc::new(NoTelemetry),
             limits(),
@@ -97,6 +102,9 @@ impl Socket {
         task.spawn(server.serve_unix(listener, stop.clone()));
         Ok(Serving {
             kept,
+            cache,
+            fleet,
+            group,
             path: self.path.clone(),
             task,
             stop,
@@ -144,6 +152,23 @@ impl Serving {
         Arc::ptr_eq(&self.kept, kept)
     }
 
+    /// Lets the sidecars have `kept`, too, before they go back. An Envoy that changes its server says nothing
+    /// of what it has, so that its control plane could not take away what is not there any more.
+    pub(super) async fn hand_over(&mut self, kept: &Arc<Kept>) -> Result<(), SnapshotError> {
+        let snapshots = [(self.group.clone(), kept.snapshot()?)].into();
+        let sequence = self.cache.publish(snapshots);
+        self.kept = Arc::clone(kept);
+        let deadline = sleep(HAND_OVER);
+        let found = self
+            .fleet
+            .converge(sequence, Policy::AllRegistered, deadline);
+        let found = found.await;
+        if !found.reached {
+            warn!(?found.nodes, "not every sidecar has taken what changed before it goes back");
+        }
+        Ok(())
+    }
+
     /// Ends all streams, and listens no more: a sidecar goes back to its control plane.
     pub(super) async fn end(mut self) {
         // First, so that nobody comes any more.
@@ -161,6 +186,9 @@ impl Serving {
         }
     }
 }
+
+/// How long sidecars may take for what has changed, before they are sent back in any case.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// For the few sidecars of one machine that share a configuration.
 fn limits() -> Limits {

@@ -1,13 +1,18 @@
 //! Sidecars that start while the control plane cannot be reached.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail, ensure};
 use pointsman_lab::{
-    GateOptions, Lab, LabOptions,
+    Database, GateOptions, Lab, LabOptions,
     envoy::Envoy,
     gate::Gate,
     workload::{ConnectError, Session},
 };
-use tokio::time::Instant;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 
 use super::{
     beside::Beside,
@@ -80,6 +85,10 @@ async fn a_sidecar_that_starts_without_a_control_plane_serves_the_last_writer_an
     ensure!(env.served_through_cache().await? == env.target_port());
     let lost = env.now();
     env.served_by(&env.lab.pair.target, lost).await?;
+    // A cache that is killed serves again from its file.
+    cache.kill().await?;
+    let cache = beside.cache(&env.lab, "1h").await?;
+    cache.says("a sidecar starts from what is kept").await?;
 
     // It goes back by itself, and hears of the way back.
     env.lab.control_plane.restart().await?;
@@ -229,5 +238,45 @@ async fn a_sidecar_that_starts_from_a_cache_after_a_hold_began_refuses_and_parks
         false => &lab.pair.source,
     })
     .await?;
+    Ok(())
+}
+
+/// An Envoy that changes its server says nothing of what it has, so nobody could take anything away from
+/// it afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_goes_back_without_what_is_gone_since() -> Result<()> {
+    let mut lab = Lab::start(options(GateOptions::default())).await?;
+    let gate = Gate::start(lab.control_plane.xds()).await?;
+    let beside = Beside::of(&lab, NUMBER, gate.address()).await?;
+    let cache = beside.cache(&lab, "1h").await?;
+    cache.says("the control plane serves").await?;
+    gate.sever();
+    lab.sidecars[usize::from(NUMBER)].kill().await?;
+    let sidecar = beside.start(&lab).await?;
+    let names = |database: &Database| database.name.clone();
+    ensure!(lab.databases.iter().map(names).eq(["orders", "billing"]));
+    let [orders, billing] = [0, 1].map(|at| lab.writer(NUMBER, &lab.databases[at]));
+    for listener in [orders, billing] {
+        sidecar.listening(listener).await?;
+    }
+
+    let listen = orders.ip().to_string();
+    let register = ["fleet", "register", "sc1", "--listen", &listen];
+    let register = [&register[..], &["--database", "orders"]].concat();
+    lab.control_plane.cli_ok(&register).await?;
+    gate.restore();
+    let deadline = Instant::now() + SOON;
+    while TcpStream::connect(billing).await.is_ok() {
+        let log = || cache.log().unwrap_or_default();
+        ensure!(
+            Instant::now() < deadline,
+            "it listens for billing still\n{}",
+            log()
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+    lab.synced().await?;
+    let session = connect(orders, "orders").await?;
+    session.close().await;
     Ok(())
 }

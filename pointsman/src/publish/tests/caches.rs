@@ -54,6 +54,14 @@ async fn a_cache_is_an_observer_of_its_sidecar_with_the_same_resources() {
         assert!(!own.observer && observed.observer);
         assert_eq!((observed.node, observed.group), (own.node, own.group));
     }
+    let elsewhere = cache("app-1", "127.0.0.1");
+    for peer in [peer(), proven("/pointsman/sidecar/app-1")] {
+        let refused = admit(&running, &elsewhere, &peer).await.unwrap_err();
+        assert!(
+            refused.contains("--listen 127.0.0.1, and the sidecar listens on 127.0.0.11"),
+            "{refused}"
+        );
+    }
     let stranger = admit(&running, &beside, &proven("/pointsman/sidecar/app-2")).await;
     assert!(stranger.unwrap_err().contains("node.id must be app-2"));
 }
