@@ -19,7 +19,7 @@ pub use data_plane::{
     BarrierPolicy, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
 };
 pub use database::{
-    AccessRules, AclItem, Armed, Breach, Budgets, ConnectionAttempt, ControlId, ControlledServer,
+    AccessRules, AclItem, Armed, Arrivals, Breach, Budgets, ConnectionAttempt, ControlId, ControlledServer,
     DatabaseProvider, DatabaseSettings, Exempt, Fence, FenceRecord, FenceToken, Finding,
     FormerSettings, GuardedPromotion, Inspector, Look, ManagedPromotion, Marker, MissingRole,
     NotOffered, Observation, Observe, Offer, Preparation, ProbeError, ProbeSessions, ProbeTable,

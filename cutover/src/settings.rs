@@ -11,8 +11,11 @@ pub struct Settings {
     /// From the last acknowledgement to the fence: an acknowledgement is not yet use
     /// (connections reached the old writer up to 28 ms after it).
     pub settle: Duration,
-    /// How long a hold waits at most for connections that were made at its beginning to
-    /// end by themselves.
+    /// How long a hold waits at most for logins that are under way; never longer than a
+    /// quarter of the hold.
+    pub login: Duration,
+    /// How long a hold waits at most, once nobody logs in any more, for connections that were
+    /// made at its beginning to end by themselves.
     pub quiet: Duration,
     /// How long a barrier waits for the fleet.
     pub barrier_deadline: Duration,
@@ -37,6 +40,7 @@ impl Default for Settings {
         Self {
             hold_budget: Duration::from_secs(10),
             settle: Duration::from_millis(60),
+            login: Duration::from_secs(2),
             quiet: Duration::from_millis(500),
             barrier_deadline: Duration::from_secs(2),
             catch_up: None,

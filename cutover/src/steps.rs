@@ -4,6 +4,7 @@
 mod arm;
 mod budgets;
 mod catch_up;
+mod drain;
 mod end;
 mod fence;
 mod flip;

@@ -19,4 +19,4 @@ pub use names::{
     ACCESS_LOG_NAME, CACHE_USER_AGENT, CONTROL_PLANE_CLUSTER, NODE_CLUSTER, RUNTIME_LAYER,
     cluster_of_stat_name, probe_name, probed_database, route_name, route_of_name, stat_name,
 };
-pub use resources::{BuildError, Rendered, ServedDatabase};
+pub use resources::{ACCESS_LOG_DELAY, BuildError, Rendered, ServedDatabase};

@@ -16,6 +16,8 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 
+pub use listener::ACCESS_LOG_DELAY;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},

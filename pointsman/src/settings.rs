@@ -167,6 +167,13 @@ const FIELDS: &[Field] = &[
     },
     Field {
         section: "hold",
+        name: "login_ms",
+        about: "how long logins that are under way are waited for, in milliseconds",
+        range: 0..=10_000,
+        apply: |settings, number| settings.engine.login = ms(number),
+    },
+    Field {
+        section: "hold",
         name: "quiet_ms",
         about: "how long sessions younger than the hold may end by themselves, in milliseconds",
         range: 0..=5_000,
@@ -261,7 +268,7 @@ mod tests {
 
     #[test]
     fn every_field_reaches_its_place() {
-        let text = "[hold]\nbudget_ms = 8000\nsettle_ms = 50\nquiet_ms = 200\n\
+        let text = "[hold]\nbudget_ms = 8000\nsettle_ms = 50\nlogin_ms = 900\nquiet_ms = 200\n\
                     [barrier]\ndeadline_ms = 1500\n[switch]\ncatch_up_ms = 2500\n\
                     promote_ms = 4000\n[alarm]\ninterval_ms = 100\nfailures = 5\n\
                     timeout_ms = 700\nconnect_failures = 9\nfailing_percent = 50\n\
@@ -269,6 +276,7 @@ mod tests {
         let settings = Settings::parse(text).unwrap();
         assert_eq!(settings.engine.hold_budget, ms(8000));
         assert_eq!(settings.engine.settle, ms(50));
+        assert_eq!(settings.engine.login, ms(900));
         assert_eq!(settings.engine.quiet, ms(200));
         assert_eq!(settings.engine.barrier_deadline, ms(1500));
         assert_eq!(settings.engine.catch_up, Some(ms(2500)));
@@ -288,7 +296,8 @@ mod tests {
         assert_eq!(
             faults(text),
             [
-                "2: hold.budget: unknown field; allowed in [hold]: budget_ms, settle_ms, quiet_ms",
+                "2: hold.budget: unknown field; allowed in [hold]: budget_ms, settle_ms, login_ms, \
+                 quiet_ms",
                 "3: hold.settle_ms: found string; allowed: a whole number from 0 to 5000 (from \
                  the fleet's acknowledgement of a hold to the fence, in milliseconds)",
                 "5: barier: unknown section; allowed: [hold], [barrier], [switch], [alarm], \

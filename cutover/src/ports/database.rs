@@ -39,5 +39,5 @@ pub use reverse_stream::{
     SubscriptionSpec,
 };
 pub use server::{ControlledServer, Offer, Roles};
-pub use sessions::{ConnectionAttempt, SessionControl};
+pub use sessions::{Arrivals, ConnectionAttempt, SessionControl};
 pub use wal_proof::{Exempt, Finding, Look, Marker, ProofMethod, Strangers, WalProof, WriteProof};

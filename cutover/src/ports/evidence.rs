@@ -11,6 +11,10 @@ pub trait Evidence: fmt::Debug + Send + Sync {
     /// The sessions of `databases`, writers' and readers', that are open on `server` now.
     fn sessions(&self, databases: &[DatabaseName], server: &ServerName) -> SessionsOn;
 
+    /// How long an opened or ended session may take to show in [`Self::sessions`], where the
+    /// sidecar that has it reports at all.
+    fn delay(&self) -> Duration;
+
     /// Has every registered sidecar for which one of `databases` exists try `server`, and waits
     /// until each has said what came of it, at most `patience`.
     async fn reach(
@@ -48,6 +52,10 @@ pub struct NoEvidence;
 impl Evidence for NoEvidence {
     fn sessions(&self, _databases: &[DatabaseName], _server: &ServerName) -> SessionsOn {
         SessionsOn::default()
+    }
+
+    fn delay(&self) -> Duration {
+        Duration::ZERO
     }
 
     async fn reach(

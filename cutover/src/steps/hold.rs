@@ -1,24 +1,24 @@
 //! New connections are parked in the sidecars.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::collections::BTreeMap;
 
 use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
 use serde_json::json;
 
 use super::{
-    Failure, Proof, Run,
+    Failure, Proof, Run, drain,
     outcome::with_learned,
     routes::{HoldWindow, convergence_message, known_servers},
 };
 use crate::{
     machine::{Direction, ReaderRoutes},
     migration::Learned,
-    ports::{BarrierPolicy, ControlledServer},
+    ports::BarrierPolicy,
 };
 
 pub(super) async fn run(run: &mut Run<'_>, direction: Direction) -> Result<Proof, Failure> {
     let readers = readers_to_remember(run, direction).await?;
-    let server_clock = leaving(run, direction).await?.observe().await?.clock;
+    let server_clock = run.leaving(direction).await?.observe().await?.clock;
     let since = run.clock().now();
     let window = HoldWindow {
         since,
@@ -57,6 +57,7 @@ async fn hold(
         .data_plane
         .converge(&publication, barrier, deadline)
         .await;
+    let acknowledged = run.clock().monotonic();
     let barrier_took = run.clock().elapsed(published);
     if direction == Direction::Forward && !convergence.reached {
         return Err(Failure::condition(format!(
@@ -67,11 +68,11 @@ async fn hold(
     // An acknowledgement says that a sidecar has accepted the hold, not that its workers
     // use it yet; the fence is the proof, this wait only spares clients an error.
     run.clock().sleep(run.settings.settle).await;
-    let left = await_quiet(run, direction, server_clock).await?;
+    let drained = drain::run(run, direction, server_clock, acknowledged).await?;
     let reported = run.routes().reported(direction);
     Ok(Proof::new(
         format!(
-            "{}; on {} they report {reported}",
+            "{}; {drained}on {} they report {reported}",
             convergence_message(&convergence),
             run.routes().leaving(direction)
         ),
@@ -82,7 +83,7 @@ async fn hold(
             "convergence": convergence,
             "hold_since_ms": window.since,
             "hold_until_ms": window.until,
-            "newcomers_left": left,
+            "drained": drained,
             "sessions_reported": reported,
         }),
     ))
@@ -109,34 +110,3 @@ async fn readers_to_remember(
     });
     Ok(Some(readers.collect()))
 }
-
-/// Waits until every connection that was made at the hold's very beginning has ended by
-/// itself, at most `quiet`. Returns how many are left.
-async fn await_quiet(
-    run: &mut Run<'_>,
-    direction: Direction,
-    since: UnixMillis,
-) -> Result<u64, Failure> {
-    let deadline = run.clock().deadline(run.settings.quiet);
-    let server = leaving(run, direction).await?;
-    loop {
-        let left = server.sessions()?.newcomers(since).await?;
-        if left == 0 || deadline.has_passed() {
-            return Ok(left);
-        }
-        run.clock().sleep(POLL).await;
-    }
-}
-
-async fn leaving(
-    run: &mut Run<'_>,
-    direction: Direction,
-) -> Result<Arc<ControlledServer>, Failure> {
-    match direction {
-        Direction::Forward => run.source().await,
-        Direction::Reverse => run.target().await,
-    }
-}
-
-/// A look costs the server some 0.3 ms.
-const POLL: Duration = Duration::from_millis(2);

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     Ports, Settings,
+    machine::Direction,
     migration::Migration,
     ports::{Clock, ControlledServer, ManagedPromotion, ProviderError},
 };
@@ -74,6 +75,17 @@ impl Run<'_> {
             self.migration,
         )
         .await
+    }
+
+    /// The server that a switch in `direction` takes writers away from.
+    pub(super) async fn leaving(
+        &mut self,
+        direction: Direction,
+    ) -> Result<Arc<ControlledServer>, Failure> {
+        match direction {
+            Direction::Forward => self.source().await,
+            Direction::Reverse => self.target().await,
+        }
     }
 
     /// The target alone.

@@ -1,7 +1,7 @@
 //! Sessions that write behind a fence are ended, and their writes are found in WAL.
 
 use pointsman_catalog::FenceLevel;
-use pointsman_cutover::ports::{ControlledServer, Exempt, Finding, Look};
+use pointsman_cutover::ports::{Arrivals, ControlledServer, Exempt, Finding, Look};
 
 use crate::{
     pair::{Pair, Session, until},
@@ -35,10 +35,10 @@ async fn a_session_of_the_replication_protocol_that_writes_is_ended_like_any_oth
     let target = pair.target.attach(2).await;
     assert!(sessions(&target).end_sessions(&[], SOON).await.unwrap() >= 1);
     assert!(reader.try_run("SELECT 1").await.is_err());
-    let newcomers = sessions(&target)
-        .newcomers(pointsman_catalog::UnixMillis(0))
+    let arrivals = sessions(&target)
+        .arrivals(pointsman_catalog::UnixMillis(0), &[])
         .await;
-    assert_eq!(newcomers.unwrap(), 0);
+    assert_eq!(arrivals.unwrap(), Arrivals::default());
 }
 
 #[tokio::test]

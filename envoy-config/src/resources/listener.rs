@@ -109,6 +109,6 @@ const BACKLOG: u32 = 4096;
 const ACCESS_LOG_PERIOD: Duration = Duration::from_secs(5);
 
 /// The longest time an entry waits in the sidecar.
-const ACCESS_LOG_DELAY: Duration = Duration::from_millis(100);
+pub const ACCESS_LOG_DELAY: Duration = Duration::from_millis(100);
 
 const ACCESS_LOG_BUFFER_BYTES: u32 = 16 * 1024;

@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use pointsman_catalog::{DatabaseName, NodeId, ServerName};
 use pointsman_cutover::ports::{Clock, Evidence, Monotonic, Reached, SessionsOn};
+use pointsman_envoy_config::ACCESS_LOG_DELAY;
 
 use super::{node::NodeUsage, probe::ProbeResult, session_tracker::SessionTracker};
 use crate::publish::{AddressBook, FleetView, ProbeSchedule, Registry};
@@ -109,6 +110,10 @@ impl Evidence for TelemetryEvidence {
         found
     }
 
+    fn delay(&self) -> Duration {
+        ACCESS_LOG_DELAY + ON_THE_WAY
+    }
+
     async fn reach(
         &self,
         databases: &[DatabaseName],
@@ -177,6 +182,9 @@ fn count(
         found.open.insert(node, open);
     }
 }
+
+/// From a sidecar to the count, beyond what it collects entries for.
+const ON_THE_WAY: Duration = Duration::from_millis(50);
 
 /// A fleet reports thousands of times a second; each look takes all of them.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);

@@ -74,7 +74,7 @@ fn broken_files<'a>(folder: &Path, data: &Path) -> Result<Vec<Case<'a>>> {
             ))
             .says(at(
                 &settings,
-                "3: hold.budget: unknown field; allowed in [hold]: budget_ms, settle_ms, quiet_ms",
+                "3: hold.budget: unknown field; allowed in [hold]: budget_ms, settle_ms, login_ms, quiet_ms",
             ))
             .says(at(&settings, "5: brakes: unknown section; allowed: [hold]"))
             .says(at(&settings, "9: alarm.failures: found string; allowed: ")),

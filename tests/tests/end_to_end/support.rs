@@ -13,9 +13,7 @@ use pointsman_lab::{
     control_plane::Output,
     gate::{Caught, Gate},
     postgres::PostgresServer,
-    workload::{
-        Access, ConnectError, Login, Moment, Record, Session, Workload, WorkloadOptions, verify,
-    },
+    workload::{ConnectError, Login, Moment, Record, Session, Workload, WorkloadOptions, verify},
 };
 use pointsman_tests::migration::MigrationStatus;
 use serde_json::Value;
@@ -36,6 +34,9 @@ pub(crate) const SLOT: &str = "pointsman_rb_1";
 
 /// No wait of a test may last longer; none says anything about speed.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// Between two looks at what takes its time.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// Two sidecars are enough for one to differ from the other.
 pub(crate) fn options(gates: GateOptions) -> LabOptions {
@@ -74,27 +75,14 @@ impl TestEnvironment {
     /// Everything is up, clients write and read.
     pub(crate) async fn at_work(options: LabOptions) -> Result<Self> {
         let lab = Lab::start(options).await?;
-        let workload = Workload::start(&workload_options(Access::through_sidecars(&lab)))?;
+        let workload = Workload::start(&workload_options(&lab)?)?;
         workload.more_acked(50, SOON).await?;
         Ok(Self { workload, lab })
     }
 
     /// Creates, checks and starts the migration.
     pub(crate) async fn prepare(&self) -> Result<()> {
-        let control_plane = &self.lab.control_plane;
-        let (source, target) = (self.lab.pair.source.name(), self.lab.pair.target.name());
-        let create = ["migration", "create", NAME, "--source", source];
-        let create: Vec<_> = create.into_iter().chain(["--target", target]).collect();
-        control_plane.cli_ok(&create).await?;
-        let checks = control_plane.cli(&["migration", "preflight", NAME]).await?;
-        ensure!(
-            matches!(checks.code, Some(0 | 2)),
-            "preflight blocks: {}{}",
-            checks.stdout,
-            checks.stderr
-        );
-        control_plane.cli_ok(&["migration", "start", NAME]).await?;
-        Ok(())
+        prepare(&self.lab).await
     }
 
     /// Switches, which is to succeed, and waits until every client is served by the target.
@@ -122,9 +110,7 @@ impl TestEnvironment {
 
     /// Begins a verb, which ends with the control plane if that is killed.
     pub(crate) fn begin(&self, args: &[&str]) -> Result<Verb> {
-        let mut command = self.lab.control_plane.command(args);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(Verb(command.spawn()?))
+        Verb::begin(&self.lab, args)
     }
 
     pub(crate) fn begin_switch(&self) -> Result<Verb> {
@@ -216,7 +202,32 @@ impl TestEnvironment {
     }
 }
 
+/// Creates, checks and starts migration [`NAME`].
+pub(crate) async fn prepare(lab: &Lab) -> Result<()> {
+    let control_plane = &lab.control_plane;
+    let (source, target) = (lab.pair.source.name(), lab.pair.target.name());
+    let create = ["migration", "create", NAME, "--source", source];
+    let create: Vec<_> = create.into_iter().chain(["--target", target]).collect();
+    control_plane.cli_ok(&create).await?;
+    let checks = control_plane.cli(&["migration", "preflight", NAME]).await?;
+    ensure!(
+        matches!(checks.code, Some(0 | 2)),
+        "preflight blocks: {}{}",
+        checks.stdout,
+        checks.stderr
+    );
+    control_plane.cli_ok(&["migration", "start", NAME]).await?;
+    Ok(())
+}
+
 impl Verb {
+    /// Begins one, which ends with the control plane if that is killed.
+    pub(crate) fn begin(lab: &Lab, args: &[&str]) -> Result<Self> {
+        let mut command = lab.control_plane.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Self(command.spawn()?))
+    }
+
     /// Waits for its end and shows what it said.
     pub(crate) async fn ended(self) -> Result<Output> {
         let ended = timeout(SOON, self.0.wait_with_output()).await;
@@ -272,12 +283,12 @@ pub(crate) async fn refusals(lab: &Lab) -> Result<Vec<ConnectError>> {
 }
 
 /// Enough clients for each habit on each database and sidecar.
-fn workload_options(databases: Vec<Access>) -> WorkloadOptions {
-    WorkloadOptions {
+fn workload_options(lab: &Lab) -> Result<WorkloadOptions> {
+    Ok(WorkloadOptions {
         writers: 8,
         readers: 4,
-        ..WorkloadOptions::over(databases)
-    }
+        ..WorkloadOptions::through_sidecars(lab)?
+    })
 }
 
 fn show(verb: &str, output: &Output) {

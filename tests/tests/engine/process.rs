@@ -66,6 +66,10 @@ impl Evidence for Reporting {
         }
     }
 
+    fn delay(&self) -> Duration {
+        Duration::ZERO
+    }
+
     async fn reach(
         &self,
         _: &[DatabaseName],

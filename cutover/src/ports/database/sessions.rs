@@ -29,9 +29,13 @@ pub trait SessionControl: fmt::Debug + Send + Sync {
     /// superuser `RENAME` to its own name: either takes the lock that a starting backend holds).
     async fn await_starting_backends(&self) -> Result<(), ProviderError>;
 
-    /// How many client backends began after `since`, on the server's own clock, apart from
-    /// the control sessions.
-    async fn newcomers(&self, since: UnixMillis) -> Result<u64, ProviderError>;
+    /// Who is on the way in, who has come after `since`, on the server's own clock, and who is in
+    /// `datnames`.
+    async fn arrivals(
+        &self,
+        since: UnixMillis,
+        datnames: &[String],
+    ) -> Result<Arrivals, ProviderError>;
 
     /// Ends every session but the spared ones and waits until none is left. Returns
     /// how many were ended.
@@ -46,6 +50,18 @@ pub trait SessionControl: fmt::Debug + Send + Sync {
 
     /// Tries a new connection to `datname` over TCP and says how the server answered.
     async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError>;
+}
+
+/// Who is coming in on a server, the control sessions apart.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Arrivals {
+    /// Connections in authentication. One that has not sent its startup packet, or is in the
+    /// middle of its TLS handshake, is not among them: no view of the server shows it.
+    pub logging_in: u64,
+    /// Client backends that have logged in to one of the given databases.
+    pub logged_in: u64,
+    /// Client backends in any database that began after the given time.
+    pub newcomers: u64,
 }
 
 /// How a server answered a new connection.

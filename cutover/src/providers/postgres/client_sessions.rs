@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 
 use super::{control_sessions::ControlSessions, powers::BackendWait, text::identifier};
-use crate::ports::{ProviderError, ReverseSlot};
+use crate::ports::{Arrivals, ProviderError, ReverseSlot};
 
 /// Every session on a server that is not one of the control sessions.
 #[derive(Clone, Debug)]
@@ -26,7 +26,12 @@ impl ClientSessions {
         Self { control }
     }
 
-    pub(super) async fn newcomers(&self, since: UnixMillis) -> Result<u64, ProviderError> {
+    /// See [`SessionControl::arrivals`](crate::ports::SessionControl).
+    pub(super) async fn arrivals(
+        &self,
+        since: UnixMillis,
+        datnames: &[String],
+    ) -> Result<Arrivals, ProviderError> {
         #[expect(
             clippy::cast_precision_loss,
             reason = "milliseconds since 1970 fit into 53 bits"
@@ -36,18 +41,22 @@ impl ClientSessions {
             .control
             .postgres
             .row(
-                "count new sessions",
-                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
-                   AND datname IS NOT NULL AND pid <> ALL ($2) AND datname <> ALL ($3) \
-                   AND backend_start > to_timestamp($1::float8 / 1000)",
+                "count who comes in",
+                ARRIVALS,
                 &[
                     &since,
                     &self.control.own_pids(),
                     &self.control.powers.not_closable,
+                    &datnames,
                 ],
             )
             .await?;
-        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
+        let count = |column| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
+        Ok(Arrivals {
+            logging_in: count("logging_in"),
+            logged_in: count("logged_in"),
+            newcomers: count("newcomers"),
+        })
     }
 
     /// Signals each session once, all at once, and polls until none is left.
@@ -151,6 +160,10 @@ impl ClientSessions {
             .postgres
             .prepare("end its sessions", END)
             .await?;
+        self.control
+            .postgres
+            .prepare("count who comes in", ARRIVALS)
+            .await?;
         let databases = match self.control.powers.backend_wait() {
             BackendWait::Tablespace => TABLESPACES,
             BackendWait::Rename => RENAMED,
@@ -184,6 +197,19 @@ impl ClientSessions {
         Ok(rows.iter().map(|row| row.get("description")).collect())
     }
 }
+
+/// Authentication is a part of a backend's first transaction, which has its lock from the
+/// beginning. Up to PostgreSQL 17 `pg_stat_activity` shows the backend only behind it; from 18 on
+/// as `starting`, without a database. What starts without a client is gone at the next look.
+const ARRIVALS: &str = "WITH shown AS MATERIALIZED \
+       (SELECT pid, datname, backend_type, backend_start, state FROM pg_stat_activity) \
+     SELECT (SELECT count(DISTINCT l.pid) FROM pg_locks l LEFT JOIN shown s USING (pid) \
+         WHERE l.locktype = 'virtualxid' AND l.pid IS NOT NULL AND (s.pid IS NULL \
+           OR (s.backend_type = 'client backend' AND s.state = 'starting'))) AS logging_in, \
+       count(*) FILTER (WHERE datname = ANY ($4)) AS logged_in, \
+       count(*) FILTER (WHERE backend_start > to_timestamp($1::float8 / 1000)) AS newcomers \
+     FROM shown WHERE backend_type = 'client backend' AND datname IS NOT NULL \
+       AND state IS DISTINCT FROM 'starting' AND pid <> ALL ($2) AND datname <> ALL ($3)";
 
 const WAIT: &str = "wait out starting sessions";
 

@@ -15,7 +15,8 @@ use super::{
     wal::SqlWalProof,
 };
 use crate::ports::{
-    ConnectionAttempt, Observe as _, ProviderError, Replication as _, ReverseSlot, SessionControl,
+    Arrivals, ConnectionAttempt, Observe as _, ProviderError, Replication as _, ReverseSlot,
+    SessionControl,
 };
 
 /// Opens control sessions and ends all others.
@@ -76,8 +77,12 @@ impl SessionControl for SqlSessions {
         self.clients.await_starting().await
     }
 
-    async fn newcomers(&self, since: UnixMillis) -> Result<u64, ProviderError> {
-        self.clients.newcomers(since).await
+    async fn arrivals(
+        &self,
+        since: UnixMillis,
+        datnames: &[String],
+    ) -> Result<Arrivals, ProviderError> {
+        self.clients.arrivals(since, datnames).await
     }
 
     async fn end_sessions(

@@ -15,8 +15,8 @@ use super::super::{
 use crate::{
     Lsn,
     ports::{
-        AccessRules, Breach, ConnectionAttempt, Exempt, Fence, FenceRecord, FenceToken, Finding,
-        FormerSettings, GuardedPromotion, Look, Marker, Observation, Observe, Preparation,
+        AccessRules, Arrivals, Breach, ConnectionAttempt, Exempt, Fence, FenceRecord, FenceToken,
+        Finding, FormerSettings, GuardedPromotion, Look, Marker, Observation, Observe, Preparation,
         ProbeTable, PromoteAnswer, ProofMethod, ProviderError, Recorder, Replay, Replication,
         ReverseSlot, SessionControl, StandbyLink, WalProof, WriteProof,
     },
@@ -100,8 +100,12 @@ impl SessionControl for RecordingServer {
         Ok(())
     }
 
-    async fn newcomers(&self, _since: UnixMillis) -> Result<u64, ProviderError> {
-        Ok(0)
+    async fn arrivals(
+        &self,
+        _since: UnixMillis,
+        _datnames: &[String],
+    ) -> Result<Arrivals, ProviderError> {
+        Ok(Arrivals::default())
     }
 
     async fn end_sessions(
@@ -123,7 +127,7 @@ impl SessionControl for RecordingServer {
 
     async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError> {
         self.note(format!(
-            "try a new connection to {datname}: it must be refused"
+            "try a new connection to {datname}: in a hold it is let in, at a fence it must be refused"
         ));
         Ok(ConnectionAttempt::Refused {
             sqlstate: "55000".to_owned(),
