@@ -37,6 +37,12 @@ pub fn providers(sql: &Arc<dyn DatabaseProvider>) -> Result<Vec<Arc<dyn Database
     })])
 }
 
+/// The API of `server`, which answers at `address`.
+#[must_use]
+pub fn promotion_of(server: ServerName, address: SocketAddr) -> Arc<dyn ManagedPromotion> {
+    Arc::new(PromotionApi { server, address })
+}
+
 /// The API of one server, on the far side of a socket.
 #[derive(Clone, Debug)]
 struct PromotionApi {

@@ -16,6 +16,8 @@ mod managed_stalls;
 mod paper;
 #[path = "engine/process.rs"]
 mod process;
+#[path = "engine/promotion_port.rs"]
+mod promotion_port;
 #[path = "engine/requests.rs"]
 mod requests;
 #[path = "engine/roles.rs"]

@@ -24,6 +24,8 @@ pub struct PromotionApi {
     takes: Duration,
     stage: watch::Sender<PromotionStage>,
     requests: AtomicU64,
+    /// Whether a promotion that is under way is to end now.
+    hurry: watch::Sender<bool>,
     // Owns the promotion that is under way.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -49,6 +51,7 @@ impl PromotionApi {
             takes,
             stage: watch::Sender::new(PromotionStage::NotAsked),
             requests: AtomicU64::new(0),
+            hurry: watch::Sender::new(false),
             tasks: Mutex::default(),
         }
     }
@@ -71,15 +74,24 @@ impl PromotionApi {
             return Err(format!("{name} is not a read replica: {stage:?}"));
         }
         let (server, takes, stage) = (self.server.clone(), self.takes, self.stage.clone());
+        let mut hurry = self.hurry.subscribe();
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.spawn(async move {
-            sleep(takes).await;
+            tokio::select! {
+                () = sleep(takes) => {}
+                _told = hurry.wait_for(|hurry| *hurry) => {}
+            }
             stage.send_replace(match promote(&server).await {
                 Ok(()) => PromotionStage::Available,
                 Err(error) => PromotionStage::Failed(format!("{error:#}")),
             });
         });
         Ok(())
+    }
+
+    /// Lets a promotion take no longer than until now.
+    pub fn hurry(&self) {
+        self.hurry.send_replace(true);
     }
 
     /// How far the promotion is.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
-use pointsman_catalog::Server;
+use pointsman_catalog::{Server, ServerName};
 use pointsman_cutover::ports::{
     DatabaseProvider, FenceToken, ManagedPromotion, PromotionOutlook, PromotionProgress,
     ProviderError, Recorder, RequestAnswer, Roles,
@@ -120,21 +120,28 @@ impl PromotionApi {
 #[async_trait]
 impl ManagedPromotion for PromotionApi {
     async fn request(&self, token: FenceToken) -> Result<RequestAnswer, ProviderError> {
-        let name = token.server.clone();
-        let reception = {
+        let name = ServerName::new("green").unwrap_or_else(|_| token.server.clone());
+        let (reception, first) = {
             let mut inside = self.inside();
-            if matches!(
+            let arrives = matches!(
                 inside.reception,
                 Reception::Accepted | Reception::AnswerLost | Reception::NeverAnswered
-            ) {
+            );
+            let first = inside.received.is_empty();
+            if arrives {
                 inside.received.push(token);
+            }
+            if arrives && first {
                 inside.progress = PromotionProgress::UnderWay {
                     said: "promoting".to_owned(),
                 };
             }
-            inside.reception
+            (inside.reception, first)
         };
         match reception {
+            Reception::Accepted if !first => Ok(RequestAnswer::Refused {
+                reason: "InvalidDBClusterStateFault: it was asked for before".to_owned(),
+            }),
             Reception::Accepted => Ok(RequestAnswer::Accepted),
             Reception::Refused => Ok(RequestAnswer::Refused {
                 reason: "InvalidDBClusterStateFault: the cluster is backing up".to_owned(),

@@ -25,13 +25,20 @@ pub(super) struct PaperApi {
 impl ManagedPromotion for PaperApi {
     async fn request(&self, _token: FenceToken) -> Result<RequestAnswer, ProviderError> {
         self.recorder.note("the API is asked to promote green");
-        self.asked.store(true, Ordering::Relaxed);
-        Ok(RequestAnswer::Accepted)
+        Ok(match self.asked.swap(true, Ordering::Relaxed) {
+            false => RequestAnswer::Accepted,
+            true => RequestAnswer::Refused {
+                reason: "it was asked before".to_owned(),
+            },
+        })
     }
 
     async fn progress(&self) -> Result<PromotionProgress, ProviderError> {
         self.recorder.note("the API is asked how far it is");
-        Ok(PromotionProgress::Promoted)
+        Ok(match self.asked.load(Ordering::Relaxed) {
+            true => PromotionProgress::Promoted,
+            false => PromotionProgress::NotReceived,
+        })
     }
 
     fn outlook(&self) -> PromotionOutlook {
