@@ -20,6 +20,7 @@ mod readiness;
 mod routes;
 mod run;
 mod sessions;
+mod source_watch;
 mod taken_down;
 mod undo;
 

@@ -10,6 +10,8 @@ mod crashes;
 mod failures;
 #[path = "engine/managed.rs"]
 mod managed;
+#[path = "engine/managed_fence.rs"]
+mod managed_fence;
 #[path = "engine/managed_stalls.rs"]
 mod managed_stalls;
 #[path = "engine/paper.rs"]

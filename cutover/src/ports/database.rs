@@ -20,7 +20,7 @@ mod wal_proof;
 
 pub use budgets::Budgets;
 pub use error::ProviderError;
-pub use fence::{AccessRules, AclItem, Breach, Fence, FenceRecord, FormerSettings};
+pub use fence::{AccessRules, AclItem, Breach, BreachKind, Fence, FenceRecord, FormerSettings};
 pub use missing::{MissingRole, NotOffered, ServerRole};
 pub use observe::{DatabaseSettings, Observation, Observe};
 pub use preparation::Preparation;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Failure, Problem, Proof, Run, promote, prove, readiness};
+use super::{Failure, Problem, Proof, Run, promote, prove, readiness, source_watch};
 use crate::{
     machine::{Event, PromotionStage, Side, State},
     migration::Learned,
@@ -30,10 +30,12 @@ pub(super) async fn request(run: &mut Run<'_>) -> Result<Proof, Failure> {
     }
 }
 
-/// Looks once. A promotion that is late is a failure and changes nothing else: the next look
-/// comes all the same.
+/// Looks once, at the source's fence first. A promotion that is late is a failure and changes
+/// nothing else: the next look comes all the same.
 pub(super) async fn observe(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let unwatched = source_watch::look(run).await?;
     let seen = look(run).await;
+    let seen = watched(run, seen, unwatched);
     let waits = match &seen {
         Ok(proof) if matches!(proof.event, Event::NotYet | Event::NotReceived) => &proof.message,
         Err(failure) if failure.is_unanswered() => &failure.message,
@@ -42,6 +44,27 @@ pub(super) async fn observe(run: &mut Run<'_>) -> Result<Proof, Failure> {
     match overdue(run) {
         Some(late) => Err(Failure::new(Problem::TimedOut, format!("{late}: {waits}"))),
         None => seen,
+    }
+}
+
+/// What was seen, and if nothing is new, that the source's fence could not be looked at.
+fn watched(
+    run: &Run<'_>,
+    seen: Result<Proof, Failure>,
+    unwatched: Option<String>,
+) -> Result<Proof, Failure> {
+    match (unwatched, seen) {
+        (Some(why), Ok(proof)) if proof.event == Event::NotYet => Err(Failure {
+            server: Some(run.migration.source.clone()),
+            ..Failure::new(
+                Problem::Unanswered,
+                format!(
+                    "{}; the source's fence was not looked at: {why}",
+                    proof.message
+                ),
+            )
+        }),
+        (_, seen) => seen,
     }
 }
 

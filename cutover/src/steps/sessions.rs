@@ -29,6 +29,11 @@ impl Sessions {
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
+
+    /// Forgets those on the source. The next use opens new ones.
+    pub(super) fn forget_source(&mut self) {
+        self.source = None;
+    }
 }
 
 /// Opens the sessions into `datnames`, behind the fence where there is one.

@@ -208,39 +208,3 @@ async fn a_target_that_comes_up_open_serves_nobody_until_it_is_closed() -> Resul
     );
     Ok(())
 }
-
-const OPEN: &str = "ALTER DATABASE orders ALLOW_CONNECTIONS true";
-
-/// The opening travels in WAL: the target comes up open, too.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_is_opened_meanwhile_gets_no_second_writer() -> Result<()> {
-    let env = managed().await?;
-    let switch = asked(&env).await?;
-    in_state(&env, UNDER_WAY).await?;
-    as_superuser(&env.pair.source, "postgres", OPEN).await?;
-    let replayed = "DO $$ BEGIN ASSERT (SELECT datallowconn FROM pg_database \
-         WHERE datname = 'orders'); END $$";
-    as_superuser(&env.pair.target, "postgres", replayed).await?;
-    env.api.promote(&env.pair.target).await?;
-    let status = ended(switch).await?;
-    is_in(&status, &STALLED)?;
-    cause(&status, "is not closed: database orders is open")?;
-    ensure!(env.routes().await?.0 != "served by green");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_fence_is_looked_at_again_before_a_target_that_took_minutes_is_opened() -> Result<()> {
-    let env = managed().await?;
-    let switch = asked(&env).await?;
-    in_state(&env, UNDER_WAY).await?;
-    as_superuser(&env.pair.target, "postgres", "SELECT pg_promote()").await?;
-    as_superuser(&env.pair.source, "postgres", OPEN).await?;
-    let insert = "INSERT INTO writes (client, number) VALUES (1, 2)";
-    as_superuser(&env.pair.source, "orders", insert).await?;
-    env.api.say(PromotionProgress::Promoted);
-    needs_operator(&ended(switch).await?)?;
-    let refused = write(&env.pair.target, 1, 3).await;
-    ensure!(refused.is_err(), "two writers");
-    Ok(())
-}

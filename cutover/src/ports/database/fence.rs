@@ -99,5 +99,17 @@ pub struct AclItem {
 /// One reason why a server is not closed and empty.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Breach {
+    pub kind: BreachKind,
     pub message: String,
+}
+
+/// What can be done about a breach.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum BreachKind {
+    /// Somebody lifted the fence: [`Fence::close`] puts it back.
+    Opened,
+    /// A session is left: it can be ended.
+    Session,
+    /// Closing again does not mend it.
+    Lasting,
 }

@@ -19,8 +19,8 @@ use super::{
     statements::{close_databases, reopen_databases},
 };
 use crate::ports::{
-    AccessRules, AclItem, Breach, Fence, FenceRecord, FormerSettings, Observe as _, ProviderError,
-    ReverseSlot,
+    AccessRules, AclItem, Breach, BreachKind, Fence, FenceRecord, FormerSettings, Observe as _,
+    ProviderError, ReverseSlot,
 };
 
 /// Closes the databases of a server, and its `pg_hba.conf` at level `sql+hba`.
@@ -161,15 +161,18 @@ impl Fence for SqlFence {
             self.clients.left(spare),
         )
         .await?;
-        let sessions = sessions
-            .into_iter()
-            .map(|session| format!("a session is left: {session}"));
-        Ok(rows
-            .iter()
-            .map(|row| row.get::<_, String>(0))
-            .chain(sessions)
-            .map(|message| Breach { message })
-            .collect())
+        let sessions = sessions.into_iter().map(|session| Breach {
+            message: format!("a session is left: {session}"),
+            kind: BreachKind::Session,
+        });
+        let settings = rows.iter().map(|row| Breach {
+            message: row.get(0),
+            kind: match row.get(1) {
+                true => BreachKind::Opened,
+                false => BreachKind::Lasting,
+            },
+        });
+        Ok(settings.chain(sessions).collect())
     }
 
     async fn await_access_rules(
@@ -227,16 +230,16 @@ impl Fence for SqlFence {
     }
 }
 
-const BREACHES: &str = "SELECT format('database %s is open', datname) FROM pg_database \
+const BREACHES: &str = "SELECT format('database %s is open', datname), true FROM pg_database \
        WHERE datallowconn AND datname <> 'postgres' AND datname <> ALL ($2) \
-     UNION ALL SELECT format('database %s was created after the fence', datname) \
+     UNION ALL SELECT format('database %s was created after the fence', datname), false \
        FROM pg_database WHERE datname <> ALL ($1) \
-     UNION ALL SELECT format('database postgres has connection limit %s', datconnlimit) \
+     UNION ALL SELECT format('database postgres has connection limit %s', datconnlimit), true \
        FROM pg_database WHERE $3 = 'limit' AND datname = 'postgres' AND datconnlimit <> 0 \
      UNION ALL SELECT format('%s may connect to database postgres', \
-         CASE a.grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee) END) \
+         CASE a.grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee) END), true \
        FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a \
        WHERE $3 = 'access list' AND d.datname = 'postgres' AND a.privilege_type = 'CONNECT' \
          AND a.grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user) \
-     UNION ALL SELECT format('prepared transaction %s of %s survives every fence', gid, owner) \
+     UNION ALL SELECT format('prepared transaction %s of %s survives every fence', gid, owner), false \
        FROM pg_prepared_xacts WHERE database <> ALL ($2)";

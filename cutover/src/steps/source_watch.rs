@@ -1,0 +1,121 @@
+//! The source's fence while an API promotes the target. That takes minutes, and whoever lifts the
+//! fence meanwhile makes a second writer.
+
+use super::{Failure, Run, fence, prove};
+use crate::{
+    machine::Side,
+    ports::{Breach, BreachKind, ControlledServer, Finding, ProviderError},
+};
+
+/// Looks at the fence. What lifted it is shut again at once: whatever the promotion comes to, the
+/// source opens by the engine's hand alone. Returns why it could not be looked at, if it could not:
+/// a source that does not answer is not shown to be open.
+///
+/// # Errors
+/// The fence was lifted, or somebody wrote. An operator is asked, and the promotion is looked at
+/// on.
+pub(super) async fn look(run: &mut Run<'_>) -> Result<Option<String>, Failure> {
+    match watch(run).await {
+        Err(failure) if failure.is_unanswered() => {
+            run.sessions.forget_source();
+            Ok(Some(failure.message))
+        }
+        Err(failure) => Err(Failure {
+            server: Some(run.migration.source.clone()),
+            ..failure
+        }),
+        Ok(()) => Ok(None),
+    }
+}
+
+async fn watch(run: &mut Run<'_>) -> Result<(), Failure> {
+    let record = prove::full_record(run.migration, Side::Source)?;
+    let limit = run.budgets.source.end_sessions;
+    let clock = run.clock();
+    let source = run.source().await?;
+    let looking = source.fence()?.breaches(&record, &[]);
+    let breaches = clock.timeout(limit, looking).await;
+    let breaches = breaches.map_err(|_elapsed| ProviderError::Unreachable {
+        server: source.name().clone(),
+        reason: format!("no answer within {limit:?}"),
+    })??;
+    let is = |kind| breaches.iter().find(|breach| breach.kind == kind);
+    if let Some(opened) = is(BreachKind::Opened) {
+        return Err(opened_again(run, &source, opened).await);
+    }
+    if let Some(lasting) = is(BreachKind::Lasting) {
+        return Err(Failure::unprovable(broken(run, lasting)));
+    }
+    match is(BreachKind::Session) {
+        None => Ok(()),
+        Some(session) => entered(run, &source, session).await,
+    }
+}
+
+/// Somebody who is not kept out, a superuser for example, is ended, and that is all where nobody
+/// wrote.
+async fn entered(
+    run: &Run<'_>,
+    source: &ControlledServer,
+    session: &Breach,
+) -> Result<(), Failure> {
+    let limit = run.budgets.source.end_sessions;
+    source.sessions()?.end_sessions(&[], limit).await?;
+    match wrote(run, source).await? {
+        None => Ok(()),
+        Some(wrote) => Err(Failure::unprovable(format!(
+            "{}; {wrote}",
+            broken(run, session)
+        ))),
+    }
+}
+
+/// Closes the source again, and says what came of the opening.
+async fn opened_again(run: &Run<'_>, source: &ControlledServer, opened: &Breach) -> Failure {
+    let what = broken(run, opened);
+    if let Err(failure) = shut(run, source).await {
+        let why = failure.message;
+        return Failure::unprovable(format!("{what}; it could not be closed again: {why}"));
+    }
+    let wrote = match wrote(run, source).await {
+        Ok(None) => "nobody wrote".to_owned(),
+        Ok(Some(wrote)) => wrote,
+        Err(failure) => format!("whether somebody wrote is not known: {}", failure.message),
+    };
+    Failure::unprovable(format!("{what}; it is closed again, and {wrote}"))
+}
+
+fn broken(run: &Run<'_>, breach: &Breach) -> String {
+    format!(
+        "the fence of {} does not hold while an API promotes {}: {}",
+        run.migration.source, run.migration.target, breach.message
+    )
+}
+
+/// Closes it again and ends who came in.
+async fn shut(run: &Run<'_>, source: &ControlledServer) -> Result<(), Failure> {
+    let own = fence::record(run.migration, Side::Source)?;
+    source.fence()?.close(&own).await?;
+    let sessions = source.sessions()?;
+    sessions.await_starting_backends().await?;
+    let limit = run.budgets.source.end_sessions;
+    sessions.end_sessions(&[], limit).await?;
+    Ok(())
+}
+
+/// Who has written there since the marker, in words; `None`: nobody.
+async fn wrote(run: &Run<'_>, source: &ControlledServer) -> Result<Option<String>, Failure> {
+    let facts = &run.migration.facts;
+    let since = &facts.token()?.marker.look;
+    let proof = source
+        .wal_proof()?
+        .prove_unwritten(since, facts.exempt())
+        .await?;
+    Ok(match proof.finding {
+        Finding::Unwritten | Finding::Accepted(_) => None,
+        Finding::Unproven(strangers) => Some(format!("{strangers} came behind it")),
+        // The opening itself is one.
+        Finding::Written(1) => Some("1 transaction was committed behind it".to_owned()),
+        Finding::Written(count) => Some(format!("{count} transactions were committed behind it")),
+    })
+}
