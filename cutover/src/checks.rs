@@ -15,6 +15,7 @@ mod fleet_membership;
 mod fleet_target_reachable;
 mod judgement;
 mod readers_after_the_switch;
+mod refusals_while_promoting;
 mod report;
 mod set;
 

@@ -54,6 +54,7 @@ pub(crate) async fn run(
         .reach(&migration.catalogued(), &migration.target, REACH)
         .await;
     let membership = ports.data_plane.membership().await;
+    let of_target = ports.providers.of(&target)?;
     let context = CheckContext {
         clock: &*ports.clock,
         source: &source,
@@ -66,11 +67,11 @@ pub(crate) async fn run(
         readers: &readers,
         membership: &membership.map_err(|error| error.to_string()),
         reached: &reached,
-        managed_promotion: ports
-            .providers
-            .of(&target)?
+        promotion_by_api: of_target
             .managed_promotion(&target)
-            .is_some(),
+            .map(|api| api.outlook()),
+        target_budgets: of_target.budgets(&target).or_as_set(settings),
+        hold: settings.hold_budget,
         accept_loss: migration.machine.holds(Assertion::LossAccepted),
         moment,
         bake: settings.bake,

@@ -23,7 +23,10 @@ use pointsman_catalog::{DatabaseName, NodeId, Server, ServerName};
 use pointsman_cutover::{
     checks::{CheckContext, CheckSet, Finding, Moment, Outcome, Report, Verdict},
     migration::{PlannedDatabase, UnlistedDatabasePolicy},
-    ports::{DatabaseProvider, Inspector, Membership, ProviderError, Reached, SystemClock, Tried},
+    ports::{
+        Budgets, DatabaseProvider, Inspector, Membership, PromotionOutlook, ProviderError, Reached,
+        SystemClock, Tried,
+    },
     providers::postgres::{self, PostgresProvider},
 };
 use serde_json::{Map, Value};
@@ -338,7 +341,7 @@ struct Setting {
     catalogued: Vec<PlannedDatabase>,
     unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
     readers: BTreeMap<DatabaseName, Vec<ServerName>>,
-    managed_promotion: bool,
+    promotion_by_api: Option<PromotionOutlook>,
     accept_loss: bool,
 }
 
@@ -356,7 +359,7 @@ impl Setting {
             databases,
             unlisted: BTreeMap::new(),
             readers,
-            managed_promotion: false,
+            promotion_by_api: None,
             accept_loss: false,
             source,
             target,
@@ -402,7 +405,9 @@ impl Setting {
             readers: &self.readers,
             membership: &membership,
             reached: &[(NodeId::new("sidecar-1").unwrap(), Reached::Yes)].into(),
-            managed_promotion: self.managed_promotion,
+            promotion_by_api: self.promotion_by_api,
+            target_budgets: Budgets::BY_SQL,
+            hold: Duration::from_secs(10),
             accept_loss: self.accept_loss,
             moment,
             bake: Duration::from_secs(60 * 60),

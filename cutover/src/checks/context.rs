@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     migration::{PlannedDatabase, UnlistedDatabasePolicy},
-    ports::{Clock, Inspector, Membership, Reached},
+    ports::{Budgets, Clock, Inspector, Membership, PromotionOutlook, Reached},
 };
 
 /// Everything that a preflight looks at.
@@ -28,8 +28,12 @@ pub struct CheckContext<'a> {
     pub membership: &'a Result<Membership, String>,
     /// What each registered sidecar says of trying the target.
     pub reached: &'a BTreeMap<NodeId, Reached>,
-    /// An API promotes the target, and not SQL.
-    pub managed_promotion: bool,
+    /// What is known of the target's promotion by an API; `None`: SQL promotes it.
+    pub promotion_by_api: Option<PromotionOutlook>,
+    /// How long the target may take for what it is asked.
+    pub target_budgets: Budgets,
+    /// How long new connections are parked at most.
+    pub hold: Duration,
     /// The operator gives up the lossless way back.
     pub accept_loss: bool,
     pub moment: Moment,

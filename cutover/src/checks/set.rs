@@ -9,6 +9,7 @@ use futures_util::{
 use super::{
     Check, CheckContext, CheckSpec, Finding, Report, fleet_membership::FleetMembership,
     fleet_target_reachable::TargetReachable, readers_after_the_switch::ReaderEndpoints,
+    refusals_while_promoting::RefusalsWhilePromoting,
 };
 
 /// The checks of a control plane, in the order of reports.
@@ -82,7 +83,12 @@ impl CheckSet {
     }
 }
 
-const WITHOUT_SERVER: &[&dyn Check] = &[&FleetMembership, &TargetReachable, &ReaderEndpoints];
+const WITHOUT_SERVER: &[&dyn Check] = &[
+    &FleetMembership,
+    &TargetReachable,
+    &RefusalsWhilePromoting,
+    &ReaderEndpoints,
+];
 
 /// Sessions are one per database and server; more at once would load the source.
 const DATABASES_AT_ONCE: usize = 4;

@@ -86,7 +86,7 @@ async fn on_target(ctx: &CheckContext<'_>) -> Finding {
         let on_source = ControlRole::of(Place::source(ctx)).await?;
         let mut missing = unenterable(ctx, place, &role).await?;
         missing.extend(take_over_record(place, &role, &on_source.name).await?);
-        if !role.may_promote && !ctx.managed_promotion {
+        if !role.may_promote && ctx.promotion_by_api.is_none() {
             let grant = format!(
                 "GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO {}",
                 identifier(&role.name)
