@@ -15,6 +15,8 @@ mod fleet;
 mod flip;
 #[path = "end_to_end/lost_store.rs"]
 mod lost_store;
+#[path = "end_to_end/managed_promotion.rs"]
+mod managed_promotion;
 #[path = "end_to_end/on_the_way.rs"]
 mod on_the_way;
 #[path = "end_to_end/operator.rs"]
