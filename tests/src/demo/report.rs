@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{RATE, Security};
+use super::Security;
 use pointsman_lab::workload::Figures;
 
 /// The content of `target/demo/report.json` and of `target/demo-managed/report.json`.
@@ -153,14 +153,10 @@ impl Report {
             between,
             after,
         } = self.acked_writes_per_s;
-        let cause = match broken.is_empty() {
-            true => "; as nothing else went wrong, this machine was probably too busy",
-            false => "",
-        };
-        for (when, rate) in [("before", before), ("between", between), ("after", after)] {
-            if rate < RATE {
+        for (when, rate) in [("between", between), ("after", after)] {
+            if rate < before * KEPT {
                 broken.push(format!(
-                    "{RATE} writes/s are acknowledged {when} the switches, but there were {rate:.0}{cause}"
+                    "the rate of writes does not collapse {when} the switches, but it was {rate:.0}/s, and {before:.0}/s before them"
                 ));
             }
         }
@@ -202,6 +198,10 @@ impl Report {
         ]
     }
 }
+
+/// The share of the rate before the switches that is kept. The clients pace themselves, so a server that serves reaches all
+/// of it; a machine that does something else besides may halve it, and does not take nine tenths.
+const KEPT: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
@@ -273,7 +273,7 @@ mod tests {
             }),
             ("one writer", |r| r.rollback.switch.write_pause_ms -= 100.0),
             ("between the switches", |r| {
-                r.acked_writes_per_s.between -= 200.0;
+                r.acked_writes_per_s.between /= 20.0;
             }),
             ("the alarm", |r| r.rollback.trigger.clone_from(&"operator")),
         ];
@@ -327,17 +327,15 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_is_blamed_for_a_low_rate_alone() {
-        let blames = |report: Report| {
-            let broken = report.judged().broken_promises;
-            assert!(!broken.is_empty());
-            broken.iter().any(|message| message.contains("too busy"))
-        };
+    fn a_machine_that_is_busy_breaks_no_promise() {
         let mut slow = good_report();
-        slow.acked_writes_per_s.between = 257.0;
-        assert!(blames(slow.clone()));
-        slow.lost_writes = 1;
-        assert!(!blames(slow));
+        let Rates { before, after, .. } = slow.acked_writes_per_s;
+        slow.acked_writes_per_s = Rates {
+            before: before / 4.0,
+            between: before / 9.0,
+            after: after / 3.0,
+        };
+        assert_eq!(slow.judged().broken_promises, Vec::<String>::new());
     }
 
     #[test]
