@@ -10,7 +10,10 @@ use pointsman_lab::{
     postgres::Hosting,
     workload::{Login, Session},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 
 use super::support::{CLOSING, NAME, POLL, SOON, Verb, options, prepare};
 
@@ -54,7 +57,8 @@ async fn is_waited_for(options: LabOptions, stuck_at: &str) -> Result<()> {
         datname: lab.databases[0].name.clone(),
         application_name: "newcomer".to_owned(),
     };
-    let client = tokio::spawn(async move { Session::open(address, &login, SOON).await });
+    let mut client = JoinSet::new();
+    client.spawn(async move { Session::open(address, &login, SOON).await });
     stuck.within(SOON).await?;
 
     let source_gate = lab.gates.source_control.as_ref().context("no gate")?;
@@ -70,7 +74,7 @@ async fn is_waited_for(options: LabOptions, stuck_at: &str) -> Result<()> {
         looked = the_fence_waits(&lab) => looked?,
     }
     gate.release();
-    let session = client.await?;
+    let session = client.join_next().await.context("it has ended")??;
     let session = session.map_err(|error| anyhow::anyhow!("{}", error.message))?;
     let insert = "INSERT INTO writes (client, number) VALUES (1, 1)";
     session.client().execute(insert, &[]).await?;
