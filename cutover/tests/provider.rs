@@ -6,6 +6,8 @@
 
 #[path = "provider/adversaries.rs"]
 mod adversaries;
+#[path = "provider/between.rs"]
+mod between;
 #[path = "provider/connections.rs"]
 mod connections;
 #[path = "provider/fence.rs"]

@@ -105,6 +105,11 @@ impl TlsServer {
         self.admin.batch_execute(sql).await.unwrap();
     }
 
+    /// The one number that a query returns.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.admin.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.scratch.path()
     }
