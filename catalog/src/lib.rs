@@ -30,7 +30,7 @@ pub use conninfo::{
 pub use database::{Database, ListenPorts};
 pub use declaration::{Declaration, DeclarationError};
 pub use endpoint::{Endpoint, EndpointError};
-pub use group_member::GroupMember;
+pub use group_member::{GroupMember, Silence};
 pub use identity_pattern::{IdentityPattern, IdentityPatternError};
 pub use names::{DatabaseName, GroupName, NameError, ServerName};
 pub use node::Node;

@@ -14,10 +14,12 @@ mod probe;
 mod report;
 mod route;
 mod session_tracker;
+mod silent_members;
 mod telemetry_evidence;
 
 pub(crate) use node::{Freshness, NodeUsage};
 pub(crate) use probe::ProbeResult;
 pub(crate) use route::{EndpointUsage, RouteUsage};
 pub(crate) use session_tracker::SessionTracker;
+pub(crate) use silent_members::SilentMembers;
 pub(crate) use telemetry_evidence::TelemetryEvidence;

@@ -75,12 +75,39 @@ impl Fleet {
         self.changed();
     }
 
-    /// Awaits `node` as if it had gone silent just now, until `lease` has ended or it connects. For nodes
-    /// with a lease that were connected to a former process.
+    /// Awaits `node`, which had a lease and was connected to a former process, until it connects or
+    /// [`Lease::restored`] is over.
     pub fn expect(&self, node: NodeId, lease: Lease) {
-        self.ledger().expect(node, lease, Instant::now());
+        self.expect_as(node, lease, false);
+    }
+
+    /// Awaits `node`, which had a lease and had gone silent before this process began, until it connects or
+    /// [`Lease::silent`] is over.
+    pub fn expect_silent(&self, node: NodeId, lease: Lease) {
+        self.expect_as(node, lease, true);
+    }
+
+    fn expect_as(&self, node: NodeId, lease: Lease, silent: bool) {
+        self.ledger().expect(node, lease, silent, Instant::now());
         self.lease_ends.notify_waiters();
         self.changed();
+    }
+
+    /// Keeps the lease of `node`, which has gone silent ([`crate::Absence::Silent`]): it ends when the node
+    /// connects, or by [`Fleet::give_up`] or [`Fleet::withdraw_lease`]. Without effect on other nodes.
+    pub fn keep_lease(&self, node: &NodeId) {
+        if self.unexpired().keep_lease(node) {
+            self.changed();
+        }
+    }
+
+    /// Ends the lease of `node` at once if it has one and is not connected. Returns whether it did.
+    pub fn give_up(&self, node: &NodeId) -> bool {
+        let given_up = self.ledger().give_up(node, Instant::now());
+        if given_up {
+            self.changed();
+        }
+        given_up
     }
 
     /// Ends the lease of `node` at once.

@@ -78,7 +78,7 @@ pub use fleet::{
     NodeStatus, Observer, Outcome, Policy, time_of_day,
 };
 pub use group::Group;
-pub use lease::{Lease, LeaseStatus};
+pub use lease::{Absence, Lease, LeaseStatus};
 pub use node::{Admission, NodeDescription, NodeDirectory, NodeId, OneGroup, PermissionDenied};
 pub use peer::{Identity, IdentityError, Peer, TrustDomain};
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};

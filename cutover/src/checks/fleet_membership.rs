@@ -31,6 +31,7 @@ fn judge(membership: &Membership) -> Judgement {
         absent,
         unregistered,
         stale,
+        emptied,
     } = membership;
     let all = count(registered.len(), "sidecar");
     let mut judgement = if let Some(first) = absent.first() {
@@ -42,12 +43,24 @@ fn judge(membership: &Membership) -> Judgement {
                 list(absent)
             ),
             if first.is_member() {
-                "look at them: a member of a sidecar group that has gone silent is awaited until its \
-                 lease is over (pointsman fleet status)"
-                    .to_owned()
+                format!(
+                    "look at them: pointsman fleet status says until when such a member of a sidecar group is \
+                     awaited; retire one that has ended for certain: pointsman fleet retire {first}"
+                )
             } else {
                 format!("restart them, or retire them: pointsman fleet retire {first}")
             },
+        )
+    } else if let Some(first) = emptied.first() {
+        Judgement::fail(
+            format!(
+                "sidecar group {first} had members within the last minute and has none now; nobody can say \
+                 whether they still send writes to the old server"
+            ),
+            format!(
+                "if they still run, find out why they do not reach the control plane; if all of them have \
+                 ended, wait a minute, or remove the group: pointsman fleet group remove {first}"
+            ),
         )
     } else if let Some(first) = unregistered.first() {
         Judgement::fail(
@@ -87,6 +100,8 @@ pub(super) fn list<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pointsman_catalog::GroupName;
+
     use super::*;
     use crate::checks::Grade;
 
@@ -130,6 +145,18 @@ mod tests {
             assert_eq!(judgement.grade, Grade::Fail);
             assert!(judgement.message.contains('b'), "{judgement:?}");
         }
+    }
+
+    #[test]
+    fn a_group_whose_members_have_all_gone_a_short_time_ago_fails() {
+        let emptied = Membership {
+            registered: nodes(&["a"]),
+            emptied: vec![GroupName::new("web").unwrap()],
+            ..Membership::default()
+        };
+        let judgement = judge(&emptied);
+        assert_eq!(judgement.grade, Grade::Fail);
+        assert!(judgement.message.contains("group web"), "{judgement:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
-use pointsman_catalog::{DatabaseName, Epoch, NodeId, RouteChange};
+use pointsman_catalog::{DatabaseName, Epoch, GroupName, NodeId, RouteChange};
 use serde::{Deserialize, Serialize};
 
 /// The sidecars, as the engine sees them: routes go down, acknowledgements come up.
@@ -98,6 +98,9 @@ pub struct Membership {
     pub unregistered: Vec<NodeId>,
     /// Registered, connected, and not on the newest snapshot, with the reason.
     pub stale: Vec<(NodeId, String)>,
+    /// Sidecar groups that had members a short time ago, and have none now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emptied: Vec<GroupName>,
 }
 
 /// Why routes could not be published; none was sent. They are recorded with

@@ -262,6 +262,12 @@ fn incomplete(membership: &Membership) -> Option<String> {
             list(&membership.absent)
         ));
     }
+    if let Some(group) = membership.emptied.first() {
+        return Some(format!(
+            "sidecar group {group} had members within the last minute and has none now; nobody can say \
+             whether they still send writes to the old server"
+        ));
+    }
     if !membership.unregistered.is_empty() {
         return Some(format!(
             "unregistered sidecars are connected: {}; register them (fleet register NODE --listen \

@@ -142,13 +142,27 @@ async fn entitlement(
 pub(super) async fn retire(admin: &AdminContext, node: &str) -> Result<(), Status> {
     let id = NodeId::new(node).map_err(invalid)?;
     if id.is_member() {
-        return Err(Status::failed_precondition(format!(
-            "{id} is a member of a sidecar group, and nobody registered it: stop it, and its lease ends by \
-             itself; or remove its group (fleet group remove)"
-        )));
+        return give_up(admin, &id);
     }
     let revision = admin.catalog.retire(&id).await.map_err(refuse)?;
     published(admin, Some(revision)).await
+}
+
+/// Ends the lease of a member that is not connected.
+fn give_up(admin: &AdminContext, member: &NodeId) -> Result<(), Status> {
+    if admin.publishing.registry.give_up(member) {
+        return Ok(());
+    }
+    let view = admin.publishing.view.node(member).map(|(view, _)| view);
+    if view.is_some_and(|view| view.streams > 0) {
+        return Err(Status::failed_precondition(format!(
+            "{member} is a connected member of a sidecar group, and nobody registered it: stop it, and its \
+             lease ends by itself; or remove its group (fleet group remove)"
+        )));
+    }
+    Err(Status::not_found(format!(
+        "no member {member} is awaited; look at `fleet status`"
+    )))
 }
 
 /// Waits until the change is published: a sidecar that starts now must be counted as registered.

@@ -97,6 +97,7 @@ impl DataPlane for SidecarDataPlane {
             ..Membership::default()
         };
         self.await_members(&mut membership).await;
+        membership.emptied = self.view.emptied_groups();
         let registered = self.view.nodes().into_iter().filter(|view| view.registered);
         for view in registered {
             let Ok(node) = NodeId::new(view.id.as_str()) else {
@@ -155,4 +156,4 @@ impl SidecarDataPlane {
 }
 
 /// A member that goes is awaited for half of this time; one that comes needs less.
-const MEMBERS_SETTLE: Duration = leases::OF_MEMBERS.closed.saturating_mul(2);
+const MEMBERS_SETTLE: Duration = leases::CLOSED.saturating_mul(2);

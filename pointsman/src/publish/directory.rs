@@ -185,6 +185,7 @@ impl NodeDirectory for CertificateDirectory {
             Proven::Member(mut candidate) => {
                 candidate.listen = listen_address(node);
                 let (id, identity) = (candidate.id.clone(), candidate.identity.clone());
+                let lease = (!cache).then(|| leases::of_member(&candidate.group));
                 let registry = &self.admissions.registry;
                 let joined = match cache {
                     true => registry.audience_of(&candidate),
@@ -194,7 +195,6 @@ impl NodeDirectory for CertificateDirectory {
                     self.denials.deny(identity.as_str(), &reason);
                     PermissionDenied(format!("{identity} is not served: {reason}"))
                 })?;
-                let lease = (!cache).then_some(leases::OF_MEMBERS);
                 (id, identity, audience, lease)
             }
         };

@@ -7,9 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use pointsman_catalog::{DatabaseName, NodeId};
+use pointsman_catalog::{DatabaseName, GroupName, NodeId};
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{Fleet, NodeRecord, NodeStatus, Peer, Sequence, TypeStatus};
+use pointsman_xds::{Absence, Fleet, NodeRecord, NodeStatus, Peer, Sequence, TypeStatus};
 use tokio::sync::watch;
 
 use super::{
@@ -57,6 +57,28 @@ impl FleetView {
         let status = self.fleet.status().into_iter();
         let members = status.filter(|node| node.lease.is_some());
         members.map(|node| node.id).collect()
+    }
+
+    /// The members that have gone silent, and whose lease ends by itself.
+    pub(crate) fn silent_members(&self) -> Vec<NodeId> {
+        let status = self.fleet.status().into_iter();
+        let silent = status.filter(|node| {
+            let lease = node.lease.filter(|lease| !lease.is_kept());
+            lease.is_some_and(|lease| lease.absence == Some(Absence::Silent))
+        });
+        silent
+            .filter_map(|node| NodeId::new(node.id.as_str()).ok())
+            .collect()
+    }
+
+    /// Keeps the lease of a member that has gone silent.
+    pub(crate) fn keep(&self, member: &NodeId) {
+        self.fleet.keep_lease(&member.as_str().into());
+    }
+
+    /// The sidecar groups that had members a short time ago, and have none now.
+    pub(super) fn emptied_groups(&self) -> Vec<GroupName> {
+        self.registry.emptied()
     }
 
     /// The sidecars that are connected and have `database`, and where this machine reaches them: the

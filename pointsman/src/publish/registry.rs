@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
-use pointsman_catalog::{DatabaseName, GroupMember, GroupName, Node, NodeId, SidecarGroup};
+use pointsman_catalog::{
+    DatabaseName, GroupMember, GroupName, Node, NodeId, SidecarGroup, Silence,
+};
 use pointsman_xds::{Fleet, Group, Identity, Observer, SnapshotCache};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -152,10 +154,38 @@ impl Registry {
                 listen: Some(member.listen),
             };
             if self.join(candidate).is_ok() {
-                self.fleet
-                    .expect(member.id.as_str().into(), leases::OF_MEMBERS);
+                self.await_restored(member);
             }
         }
+    }
+
+    fn await_restored(&self, member: &GroupMember) {
+        let id = pointsman_xds::NodeId::new(member.id.as_str());
+        let lease = leases::of_member(&member.group);
+        match member.silence {
+            None => self.fleet.expect(id, lease),
+            Some(Silence::Passing) => self.fleet.expect_silent(id, lease),
+            Some(Silence::Kept) => {
+                self.fleet.expect_silent(id.clone(), lease);
+                self.fleet.keep_lease(&id);
+            }
+        }
+        self.write().members.set_silence(&member.id, member.silence);
+    }
+
+    /// Ends the lease of a member that is not connected. Returns whether there was one.
+    pub(crate) fn give_up(&self, id: &NodeId) -> bool {
+        let given_up = self.fleet.give_up(&id.as_str().into());
+        if given_up {
+            self.write().members.remove(id);
+        }
+        given_up
+    }
+
+    /// The sidecar groups that had members a short time ago, and have none now.
+    pub(super) fn emptied(&self) -> Vec<GroupName> {
+        let statuses = self.fleet.status();
+        self.write().members.emptied(&statuses, Instant::now())
     }
 
     /// The members of sidecar groups, by name.
@@ -168,7 +198,7 @@ impl Registry {
     /// a certificate. Forgets members whose lease is over.
     pub(super) fn dismiss_changed(&self) {
         let statuses = self.fleet.status();
-        self.write().members.retain_known(&statuses);
+        self.write().members.retain_known(&statuses, Instant::now());
         let entries = self.read();
         for status in statuses {
             let Some(served) = &status.group else {

@@ -20,7 +20,7 @@ use crate::{
     providers::{self, MoreProviders},
     publish::{self, Background, Publishing},
     settings::Settings,
-    telemetry::{SessionTracker, TelemetryEvidence},
+    telemetry::{SessionTracker, SilentMembers, TelemetryEvidence},
 };
 
 /// Every part of the control plane, joined. The only place that names all of them.
@@ -121,6 +121,15 @@ impl ControlPlane {
         if let Some(background) = self.background.take() {
             background.spawn(&mut self.tasks, &self.stop);
         }
+        let silent = SilentMembers {
+            view: Arc::clone(&self.publishing.view),
+            tracker: Arc::clone(&self.tracker),
+        };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            silent.run(stop).await;
+            Ok(())
+        });
         self.engine
             .resume()
             .await

@@ -35,14 +35,18 @@ impl NodeDirectory for CacheDirectory {
         }
         info!(node = %node.id, "a sidecar starts from what is kept");
         Ok(Admission {
-            lease: Some(WHILE_CONNECTED),
+            lease: Some(while_connected()),
             ..Admission::as_claimed(node, self.group.clone())
         })
     }
 }
 
 /// Makes the hand-over wait for it.
-const WHILE_CONNECTED: Lease = Lease {
-    closed: Duration::ZERO,
-    silent: Duration::ZERO,
-};
+fn while_connected() -> Lease {
+    Lease {
+        cohort: "sidecar".into(),
+        closed: Duration::ZERO,
+        silent: Duration::ZERO,
+        restored: Duration::ZERO,
+    }
+}

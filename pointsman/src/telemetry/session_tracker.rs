@@ -21,7 +21,7 @@ use crate::publish::HoldTimer;
 /// Receives the telemetry of sidecars, and counts the sessions of each.
 #[derive(Debug)]
 pub(crate) struct SessionTracker {
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Failures of a hold do not count.
     holds: Arc<HoldTimer>,
     /// Each behind its own lock: sidecars report side by side.

@@ -56,6 +56,15 @@ impl Deployment {
         })
     }
 
+    /// The same with another way to the control plane, which listens on `direct`.
+    pub(crate) fn over(self, direct: SocketAddr, gate: SocketAddr) -> Self {
+        let port = |at: SocketAddr| format!("\"port_value\": {}", at.port());
+        Self {
+            bootstrap: self.bootstrap.replace(&port(direct), &port(gate)),
+            ..self
+        }
+    }
+
     /// Starts an Envoy as `instance` at the place `slot`, and returns once applications can connect.
     /// In a deployment each would have a machine of its own, and the bootstrap were the same to the
     /// byte; here they share one, so each needs an address.

@@ -2,6 +2,7 @@
 //! entry by index and changes one mark and two numbers per barrier, so its cost does not depend on
 //! the size of the fleet.
 
+mod cohort;
 mod leases;
 
 use std::{
@@ -14,6 +15,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use self::cohort::Cohort;
 use super::{
     convergence::{Barrier, Convergence, Mark, NodeConvergence, Outcome},
     entry::{Node, Stream, node_convergence},
@@ -23,7 +25,7 @@ use super::{
 use crate::{
     cache::SnapshotCache,
     group::Group,
-    lease::{GivenLease, Lease},
+    lease::Lease,
     node::{NodeDescription, NodeId},
     peer::Peer,
     sequence::Sequence,
@@ -41,6 +43,8 @@ pub(super) struct Ledger {
     departed: VecDeque<(usize, Instant)>,
     /// When the leases of nodes without a stream end, by the node's index.
     lease_ends: BTreeSet<(Instant, usize)>,
+    /// Of the nodes with a lease, by [`Lease::cohort`].
+    cohorts: HashMap<Arc<str>, Cohort>,
     /// The description of the newest stream. Most clients of a fleet share it.
     about: Option<Arc<About>>,
 }
@@ -55,6 +59,7 @@ impl Ledger {
             barriers: Slab::new(),
             departed: VecDeque::new(),
             lease_ends: BTreeSet::new(),
+            cohorts: HashMap::new(),
             about: None,
         }
     }
@@ -104,7 +109,7 @@ impl Ledger {
             must_reconnect: false,
         });
         let unconfirmed = self.unconfirmed(node);
-        self.nodes[node].lease = lease.map(GivenLease::held);
+        self.give_lease(node, lease, now);
         self.nodes[node].streams.push(stream);
         self.update_barriers(node);
         (stream, unconfirmed)
@@ -293,6 +298,12 @@ impl Ledger {
         self.streams.is_empty() && self.barriers.is_empty()
     }
 
+    /// How many nodes of each cohort have a lease.
+    #[cfg(test)]
+    pub(super) fn cohort_sizes(&self) -> Vec<usize> {
+        self.cohorts.values().map(Cohort::size).collect()
+    }
+
     #[cfg(test)]
     pub(super) fn barriers_are_gone(&self) -> bool {
         self.barriers.is_empty()
@@ -364,7 +375,7 @@ impl Ledger {
             id: node.id.clone(),
             registered: node.registered,
             retired: node.retired,
-            lease: node.lease.map(|lease| lease.status),
+            lease: node.lease.as_ref().map(|lease| lease.status),
             streams: node.streams.len(),
             peers: if node.streams.is_empty() {
                 node.record.peer.iter().cloned().collect()

@@ -1,4 +1,5 @@
 mod canary;
+mod cohorts;
 mod cost;
 mod leases;
 mod observers;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_xds::{LeaseStatus, NodeStatus, TypeState, TypeStatus};
+use pointsman_xds::{Absence, LeaseStatus, NodeStatus, TypeState, TypeStatus};
 use tokio::time::Instant;
 
 use super::row::SyncState;
@@ -26,6 +26,7 @@ pub(super) fn of_node(status: &NodeStatus, registered: Option<&Audience>) -> (Sy
 /// The lease of a member, in words.
 pub(super) fn lease(lease: LeaseStatus) -> String {
     match lease.ends {
+        None if lease.is_kept() => "kept".to_owned(),
         None => "held".to_owned(),
         Some(ends) => {
             let left = ends.saturating_duration_since(Instant::now());
@@ -126,14 +127,7 @@ fn connected(status: &NodeStatus, registered: Option<&Audience>) -> (SyncState, 
 
 fn away(status: &NodeStatus) -> String {
     let what = match status.lease {
-        Some(LeaseStatus { silent: true, .. }) => {
-            "a member that has gone silent: it is unknown whether it still has connections, so \
-             barriers await it until its lease is over"
-        }
-        Some(_) => {
-            "a member whose connection was closed: barriers await it until its lease is over, in case \
-             it comes back"
-        }
+        Some(lease) => away_with_lease(lease),
         None if status.registered => "registered and not connected",
         None => "not connected, and not registered",
     };
@@ -144,6 +138,32 @@ fn away(status: &NodeStatus) -> String {
             peer.address
         ),
         (Some(_), None) | (None, _) => format!("{what} since this control plane began"),
+    }
+}
+
+fn away_with_lease(lease: LeaseStatus) -> &'static str {
+    match lease.absence {
+        Some(Absence::Silent) if lease.is_kept() => {
+            "a member that has gone silent, and whose last report shows sessions: barriers await it until \
+             it is back; once it is certain that it has ended, `fleet retire` it"
+        }
+        Some(Absence::Silent) => {
+            "a member that has gone silent: it is unknown whether it still has connections, so \
+             barriers await it until its lease is over"
+        }
+        Some(Absence::ClosedWithOthers) => {
+            "a member whose connection was closed together with many others of its group: it is unknown \
+             whether they have ended or something on their way has failed, so barriers await it until its \
+             lease is over; once it is certain that it has ended, `fleet retire` it"
+        }
+        Some(Absence::Restored) => {
+            "a member that was connected before this control plane began: barriers await it until its \
+             lease is over, in case it comes back"
+        }
+        Some(Absence::Closed) | None => {
+            "a member whose connection was closed: barriers await it until its lease is over, in case \
+             it comes back"
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use pointsman_catalog::{GroupMember, GroupName, NodeId, SidecarGroup};
-use pointsman_xds::{Identity, NodeStatus};
+use pointsman_catalog::{GroupMember, GroupName, NodeId, SidecarGroup, Silence};
+use pointsman_xds::{Absence, Identity, NodeStatus};
 use tokio::time::Instant;
 
 /// The members that barriers await, and those that are about to connect. It takes a bounded space
@@ -16,6 +16,8 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Members {
     by_id: BTreeMap<NodeId, Member>,
+    /// When a group last had a member.
+    last_seen: BTreeMap<GroupName, Instant>,
 }
 
 /// A member of a sidecar group.
@@ -24,6 +26,8 @@ pub(super) struct Member {
     pub(super) group: GroupName,
     pub(super) identity: Identity,
     pub(super) listen: IpAddr,
+    /// As the fleet last said.
+    silence: Option<Silence>,
     admitted: Instant,
 }
 
@@ -57,6 +61,7 @@ impl Members {
             group,
             identity,
             listen,
+            silence: None,
             admitted: Instant::now(),
         };
         self.by_id.insert(id, member);
@@ -76,6 +81,7 @@ impl Members {
                     group: member.group.clone(),
                     identity: member.identity.to_string(),
                     listen: member.listen,
+                    silence: member.silence,
                 };
                 (id.clone(), member)
             })
@@ -84,18 +90,54 @@ impl Members {
 
     /// Removes the members of other groups than these. Returns who they were.
     pub(super) fn retain_of(&mut self, groups: &BTreeMap<GroupName, SidecarGroup>) -> Vec<NodeId> {
+        self.last_seen.retain(|group, _| groups.contains_key(group));
         let removed = self
             .by_id
             .extract_if(.., |_, member| !groups.contains_key(&member.group));
         removed.map(|(id, _)| id).collect()
     }
 
-    /// Removes the members that the fleet does not know any more: their lease is over.
-    pub(super) fn retain_known(&mut self, statuses: &[NodeStatus]) {
-        let known: BTreeSet<_> = statuses.iter().map(|status| status.id.as_str()).collect();
+    /// Removes the members that the fleet does not know any more: their lease is over. Takes over what it
+    /// says of the others.
+    pub(super) fn retain_known(&mut self, statuses: &[NodeStatus], now: Instant) {
+        let known: BTreeMap<_, _> = statuses
+            .iter()
+            .map(|status| (status.id.as_str(), status))
+            .collect();
         self.by_id.retain(|id, member| {
-            known.contains(id.as_str()) || member.admitted.elapsed() < CONNECTING
+            let Some(status) = known.get(id.as_str()) else {
+                return now.saturating_duration_since(member.admitted) < CONNECTING;
+            };
+            member.silence = silence(status);
+            self.last_seen.insert(member.group.clone(), now);
+            true
         });
+        self.last_seen
+            .retain(|_, seen| now.saturating_duration_since(*seen) < EMPTIED);
+    }
+
+    /// The groups that had members within the last minute, and have none now.
+    pub(super) fn emptied(&mut self, statuses: &[NodeStatus], now: Instant) -> Vec<GroupName> {
+        self.retain_known(statuses, now);
+        let emptied = self.last_seen.iter().filter(|(_, seen)| **seen != now);
+        emptied.map(|(group, _)| group.clone()).collect()
+    }
+
+    /// Takes over what a former process knew.
+    pub(super) fn set_silence(&mut self, id: &NodeId, silence: Option<Silence>) {
+        if let Some(member) = self.by_id.get_mut(id) {
+            member.silence = silence;
+        }
+    }
+
+    /// Removes a member that has ended for certain. A group without any other is empty for certain, too.
+    pub(super) fn remove(&mut self, id: &NodeId) {
+        let Some(Member { group, .. }) = self.by_id.remove(id) else {
+            return;
+        };
+        if self.by_id.values().all(|member| member.group != group) {
+            self.last_seen.remove(&group);
+        }
     }
 
     /// Whether a member of `group` listens on `address`.
@@ -141,6 +183,15 @@ impl Members {
     }
 }
 
+fn silence(status: &NodeStatus) -> Option<Silence> {
+    let lease = status.lease?;
+    let is_silent = lease.absence == Some(Absence::Silent);
+    is_silent.then_some(match lease.is_kept() {
+        true => Silence::Kept,
+        false => Silence::Passing,
+    })
+}
+
 /// The largest fleet that one control plane is meant for.
 const MAX_MEMBERS: usize = 10_000;
 /// A deployment whose pods share one identity.
@@ -149,10 +200,13 @@ const MAX_PER_IDENTITY: usize = 2_000;
 const MAX_ADDRESSES: usize = 256;
 /// From admission to the entry in the fleet, at most.
 const CONNECTING: Duration = Duration::from_secs(30);
+/// For so long nobody can say whether the members of a group have ended or have lost their way here.
+const EMPTIED: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::leases;
 
     fn candidate(path: &str, instance: &str) -> Candidate {
         let group = GroupName::new("orders").unwrap();
@@ -180,12 +234,30 @@ mod tests {
         assert!(refused.contains("with this identity"), "{refused}");
         add("web", "0").unwrap();
         add("other", "pod").unwrap();
-        members.retain_known(&[]);
+        members.retain_known(&[], Instant::now());
         assert_eq!(
             members.by_id.len(),
             MAX_PER_IDENTITY + 2,
             "they may be connecting"
         );
+    }
+
+    #[tokio::test]
+    async fn a_group_whose_last_member_went_is_emptied_for_a_minute() {
+        let fleet = pointsman_xds::Fleet::new(Default::default());
+        let member = candidate("web", "pod");
+        let (id, group) = (member.id.as_str().into(), member.group.clone());
+        let now = Instant::now();
+        let mut members = Members::default();
+        members.add(member, [127, 0, 0, 1].into()).unwrap();
+        assert_eq!(members.emptied(&fleet.status(), now), []);
+        fleet.expect(id, leases::of_member(&group));
+        assert_eq!(members.emptied(&fleet.status(), now), []);
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let emptied = [group];
+        assert_eq!(members.emptied(&[], later(1)), emptied);
+        assert_eq!(members.emptied(&[], later(59)), emptied);
+        assert_eq!(members.emptied(&[], later(60)), []);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Members of sidecar groups.
 
-use pointsman_catalog::{GroupName, SidecarGroup};
+use pointsman_catalog::{GroupMember, GroupName, SidecarGroup, Silence};
 use pointsman_xds::{Admission, Identity};
 
 use super::*;
@@ -152,10 +152,42 @@ async fn the_members_of_a_former_process_are_awaited_until_their_group_is_remove
     let rows = running.view.nodes();
     let row = rows.iter().find(|row| row.id == member.as_str()).unwrap();
     assert_eq!(row.state.label(), "ABSENT");
-    assert!(row.message.contains("it is unknown whether"), "{row:?}");
+    let before = "before this control plane began";
+    assert!(row.message.contains(before), "{row:?}");
 
     let group = GroupName::new("web").unwrap();
     stored.catalog.remove_group(&group).await.unwrap();
     running.catch_up(&stored).await;
     assert_eq!(running.view.awaited().get(&member), None);
+}
+
+#[tokio::test]
+async fn a_member_that_a_former_process_kept_is_awaited_until_it_is_given_up() {
+    let stored = TestCatalog::new().await;
+    stored.group(None).await;
+    let member = GroupMember {
+        id: NodeId::new("web/blue@pod-1").unwrap(),
+        group: GroupName::new("web").unwrap(),
+        identity: "spiffe://example.org/web/blue".to_owned(),
+        listen: ip(12),
+        silence: Some(Silence::Kept),
+    };
+    stored.catalog.record_members([&member], []).await.unwrap();
+    let running = stored.follow().await;
+    let rows = running.view.nodes();
+    let row = rows
+        .iter()
+        .find(|row| row.id == member.id.as_str())
+        .unwrap();
+    assert_eq!(row.lease.as_deref(), Some("kept"));
+    assert!(row.message.contains("fleet retire"), "{row:?}");
+    assert!(running.registry.give_up(&member.id));
+    assert_eq!(running.view.awaited().get(&member.id), None);
+    assert!(!running.registry.give_up(&member.id));
+    let membership = running.data_plane.membership().await.unwrap();
+    assert_eq!(
+        membership.emptied,
+        [],
+        "an operator knows that it has ended"
+    );
 }

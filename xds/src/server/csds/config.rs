@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     fleet::{NodeStatus, time_of_day},
+    lease::Absence,
     resource::{Resource, ResourceType},
     snapshot::Snapshot,
     stream::{TypeState, TypeStatus},
@@ -68,10 +69,12 @@ fn node(status: &NodeStatus) -> Node {
 fn standing(status: &NodeStatus) -> Struct {
     let mut fields = vec![("registered", Kind::BoolValue(status.registered))];
     if let Some(lease) = status.lease {
-        let state = match lease.ends {
+        let state = match lease.absence {
             None => "held",
-            Some(_) if lease.silent => "silent",
-            Some(_) => "closed",
+            Some(Absence::Silent) => "silent",
+            Some(Absence::Closed) => "closed",
+            Some(Absence::ClosedWithOthers) => "closed with others",
+            Some(Absence::Restored) => "restored",
         };
         fields.push(("lease", Kind::StringValue(state.to_owned())));
         let left = lease.ends.map(|ends| ends - Instant::now());
