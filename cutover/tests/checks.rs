@@ -101,8 +101,8 @@ async fn a_silent_server_is_unknown(setting: &Setting) {
         .filter(|finding| finding.result == Outcome::Unknown);
     assert_eq!(
         unread.count(),
-        report.findings.len() - 3,
-        "all but the fleet, what it reaches and its reader routes: {report:#?}"
+        report.findings.len() - 4,
+        "all but the fleet, what it reaches, its reader routes and who promotes: {report:#?}"
     );
     assert_eq!(report.verdict(), Verdict::Blocked);
 }
