@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use pointsman_catalog::{Server, ServerName};
 use pointsman_cutover::ports::{
     DatabaseProvider, FenceToken, ManagedPromotion, PromotionOutlook, PromotionProgress,
-    ProviderError, RequestAnswer, Roles,
+    ProviderError, Recorder, RequestAnswer, Roles,
 };
 use pointsman_lab::{
     Cloud,
     postgres::{PromotionStage, promotion_stage, request_promotion},
 };
 
+use crate::paper_api::PaperApi;
 use crate::reached_by_sql::{Difference, ReachedBySql, without_sql_promotion};
 
 /// The server that the environment names, see [`Cloud::VARIABLE`]; none where it names none.
@@ -70,6 +71,17 @@ impl Difference for PromotionApi {
 
     fn managed_promotion(&self) -> Option<Arc<dyn ManagedPromotion>> {
         Some(Arc::new(self.clone()))
+    }
+
+    fn recording(
+        &self,
+        by_sql: Arc<dyn DatabaseProvider>,
+        recorder: Recorder,
+    ) -> Arc<dyn DatabaseProvider> {
+        Arc::new(ReachedBySql {
+            sql: by_sql,
+            difference: PaperApi::new(self.outlook(), recorder),
+        })
     }
 }
 

@@ -7,5 +7,6 @@ pub mod cloud;
 pub mod demo;
 pub mod fanout;
 pub mod migration;
+pub mod paper_api;
 pub mod reached_by_sql;
 pub mod versions;

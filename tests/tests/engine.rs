@@ -14,8 +14,6 @@ mod managed;
 mod managed_fence;
 #[path = "engine/managed_stalls.rs"]
 mod managed_stalls;
-#[path = "engine/paper.rs"]
-mod paper;
 #[path = "engine/process.rs"]
 mod process;
 #[path = "engine/promotion_port.rs"]

@@ -1,82 +1,114 @@
-//! A password, and every place that the system writes to.
+//! The secrets of a run on servers that a cloud runs, and every place that is written to.
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, ensure};
-use pointsman_lab::{GateOptions, postgres::PostgresServer};
+use anyhow::{Context as _, Result, ensure};
+use pointsman_lab::{GateOptions, Lab, LabOptions, postgres::Hosting, postgres::PostgresServer};
+use pointsman_tests::demo::NO_AUTOVACUUM;
 
 use super::support::{NAME, TestEnvironment, options};
 
-const PASSWORD: &str = "correct-horse-of-the-test";
-/// What the servers are told to write down.
-const LOGGED: [&str; 4] = [
+/// What the servers are told to write down, once the lab's own roles have their passwords.
+const LOGGED: [&str; 5] = [
     "ALTER SYSTEM SET log_statement = 'all'",
     "ALTER SYSTEM SET log_min_duration_statement = 0",
     "ALTER SYSTEM SET log_min_error_statement = 'info'",
+    "ALTER SYSTEM SET log_error_verbosity = 'verbose'",
     "SELECT pg_reload_conf()",
 ];
 
-impl TestEnvironment {
-    /// The control role `pilot` logs in with a password, on both servers.
-    async fn with_password(&self) -> Result<PathBuf> {
-        let pair = &self.lab.pair;
-        let role = format!("CREATE ROLE pilot SUPERUSER LOGIN PASSWORD '{PASSWORD}'");
-        pair.source
-            .client("postgres")
-            .await?
-            .batch_execute(&role)
-            .await?;
-        for server in [&pair.source, &pair.target] {
-            let hba = server.data_folder().join("pg_hba.conf");
-            let rules = fs::read_to_string(&hba)?;
-            fs::write(
-                &hba,
-                format!("host all pilot 127.0.0.0/8 scram-sha-256\n{rules}"),
-            )?;
-            let session = server.client("postgres").await?;
-            for statement in LOGGED {
-                session.batch_execute(statement).await?;
-            }
+/// How the connection string of the reverse stream comes to the source.
+const PUBLISHER: &str = "COPY pg_temp.pointsman_publisher";
+
+/// A place that was searched, and what was found there.
+struct Place {
+    name: String,
+    text: Vec<u8>,
+    /// What is known to stand there, if anything is: without it nobody has looked.
+    known: &'static str,
+}
+
+impl Place {
+    fn new(name: impl Into<String>, text: impl Into<Vec<u8>>, known: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            text: text.into(),
+            known,
         }
-        let folder = self.lab.scratch.path();
-        let password = folder.join("password");
-        fs::write(&password, PASSWORD)?;
-        fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
-        let file = folder.join("databases.toml");
-        let declared = fs::read_to_string(&file)?.replace(
-            "user=postgres\"",
-            &format!("user=pilot\"\ncontrol_password = {{ file = {password:?} }}"),
+    }
+
+    /// No secret stands there, and what is known to stand there does.
+    fn is_clean(&self, secrets: &[Secret]) -> Result<()> {
+        let name = &self.name;
+        let known = self.known;
+        ensure!(
+            known.is_empty() || contains(&self.text, known),
+            "{name} is not searched"
         );
-        fs::write(&file, declared)?;
-        let apply = ["database", "apply", &file.to_string_lossy()];
-        self.cli_ok(&apply).await?;
-        Ok(password)
+        for secret in secrets {
+            let held = contains(&self.text, &secret.text);
+            ensure!(!held, "{name} holds {}", secret.name);
+        }
+        Ok(())
     }
 }
 
-/// The files below `folder` that hold the password, but for `spared` and what is below them.
-fn holders(folder: &Path, spared: &[&Path], found: &mut Vec<PathBuf>) -> Result<u64> {
-    let mut searched = 0;
+struct Secret {
+    name: String,
+    text: String,
+}
+
+/// The passwords, and the private keys, a line of each.
+fn secrets(lab: &Lab) -> Result<(Vec<Secret>, Vec<PathBuf>)> {
+    let hosting = lab.pair.source.hosting();
+    let mut secrets = Vec::new();
+    for role in ["master", "app", "repl"] {
+        let text = hosting.password(role).context("no password")?;
+        let name = format!("the password of {role}");
+        secrets.push(Secret { name, text });
+    }
+    let mut holders = Vec::new();
+    for path in files(lab.scratch.path(), &[])? {
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        let key = text.split("PRIVATE KEY-----\n").nth(1);
+        if let Some(line) = key.and_then(|key| key.lines().next()) {
+            let (name, text) = (path.display().to_string(), line.to_owned());
+            secrets.push(Secret { name, text });
+            holders.push(path);
+        } else if path.to_string_lossy().ends_with("-password") {
+            holders.push(path);
+        }
+    }
+    Ok((secrets, holders))
+}
+
+/// Not searched: PostgreSQL itself keeps subscriptions with their passwords there.
+fn data_folders(lab: &Lab) -> [PathBuf; 2] {
+    let pair = &lab.pair;
+    [&pair.source, &pair.target].map(|server| server.data_folder().to_owned())
+}
+
+/// The files below `folder`, but for `spared` and what is below them.
+fn files(folder: &Path, spared: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
-        if spared.contains(&path.as_path()) {
+        if spared.contains(&path) {
             continue;
         }
         if kind.is_dir() {
-            searched += holders(&path, spared, found)?;
+            found.extend(files(&path, spared)?);
         } else if kind.is_file() {
-            searched += 1;
-            if contains(&fs::read(&path)?, PASSWORD) {
-                found.push(path);
-            }
+            found.push(path);
         }
     }
-    Ok(searched)
+    Ok(found)
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {
@@ -85,28 +117,64 @@ fn contains(bytes: &[u8], text: &str) -> bool {
         .any(|window| window == text.as_bytes())
 }
 
-/// The command lines of all processes of the machine that hold the password.
-fn command_lines() -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+/// The command lines of all processes of the machine. Those of other runs have other secrets.
+fn command_lines() -> Result<Place> {
+    let mut lines = Vec::new();
     for entry in fs::read_dir("/proc")? {
-        let line = entry?.path().join("cmdline");
         // A process may have ended since.
-        if contains(&fs::read(&line).unwrap_or_default(), PASSWORD) {
-            found.push(line);
-        }
+        lines.extend(fs::read(entry?.path().join("cmdline")).unwrap_or_default());
+        lines.push(b'\n');
     }
-    Ok(found)
+    Ok(Place::new("/proc/*/cmdline", lines, "managed_pointsman"))
 }
 
-fn logs_statements(server: &PostgresServer) -> Result<bool> {
-    Ok(server.log()?.contains("CREATE SUBSCRIPTION pointsman_rb"))
+/// What `pg_stat_statements` keeps on `server`, of all databases.
+async fn statements(server: &PostgresServer, known: &'static str) -> Result<Place> {
+    let session = server.client("postgres").await?;
+    let kept = "SELECT coalesce(string_agg(query, E';\n'), '') FROM pg_stat_statements";
+    let text: String = session.query_one(kept, &[]).await?.get(0);
+    let name = format!("pg_stat_statements of {}", server.name());
+    Ok(Place::new(name, text, known))
+}
+
+/// From now on both servers write down every statement.
+async fn write_everything_down(lab: &Lab) -> Result<()> {
+    let (source, target) = (&lab.pair.source, &lab.pair.target);
+    let session = source.client("postgres").await?;
+    session
+        .batch_execute("CREATE EXTENSION pg_stat_statements; SELECT pg_stat_statements_reset()")
+        .await?;
+    for server in [source, target] {
+        let session = server.client("postgres").await?;
+        for statement in LOGGED {
+            session.batch_execute(statement).await?;
+        }
+    }
+    Ok(())
+}
+
+fn managed() -> LabOptions {
+    LabOptions {
+        hosting: Hosting::Managed,
+        // The first with a way back for a role without superuser is 16.
+        major: Some(17),
+        tls: true,
+        fence: "sql".to_owned(),
+        server_settings: format!(
+            "{NO_AUTOVACUUM}shared_preload_libraries = 'pg_stat_statements'\n\
+             pg_stat_statements.track = top\n"
+        ),
+        ..options(GateOptions::default())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_is_in_no_log_no_journal_no_store_and_no_answer() -> Result<()> {
-    let env = TestEnvironment::at_work(options(GateOptions::default())).await?;
-    let password = env.with_password().await?;
+async fn no_secret_is_in_any_log_journal_store_statistic_answer_or_command_line() -> Result<()> {
+    let env = TestEnvironment::at_work(managed()).await?;
+    write_everything_down(&env.lab).await?;
     env.prepare().await?;
+    let (secrets, holders) = secrets(&env.lab)?;
+    ensure!(secrets.len() > 3, "no private key was found");
     let mut answers = String::new();
     let status = ["migration", "status", NAME];
     for verb in [
@@ -118,29 +186,50 @@ async fn a_password_is_in_no_log_no_journal_no_store_and_no_answer() -> Result<(
     env.switch().await?;
     env.proven().await?;
     answers += &env.lab.control_plane.cli_json(&status).await?.to_string();
-    let lines = command_lines()?;
-    ensure!(lines.is_empty(), "command lines hold it: {lines:?}");
+    let pair = &env.lab.pair;
+    let mut places = vec![
+        command_lines()?,
+        // While the subscription is there.
+        statements(&pair.source, PUBLISHER).await?,
+        statements(&pair.target, "pg_create_logical_replication_slot").await?,
+    ];
     env.roll_back().await?;
     answers += &env.lab.control_plane.cli_json(&status).await?.to_string();
-    ensure!(!answers.contains(PASSWORD), "an answer holds it");
+    places.push(Place::new("the answers", answers, "blue is closed"));
+    places.push(statements(&env.lab.pair.source, "pointsman_rb").await?);
 
     let (lab, _record) = env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
-    ensure!(
-        logs_statements(&lab.pair.source)?,
-        "the source logs nothing"
-    );
-    let folder = lab.scratch.path();
-    let store = fs::read(folder.join("store/pointsman.redb"))?;
-    ensure!(
-        contains(&store, "user=pilot"),
-        "the store is read by nobody"
-    );
-    let (source, target) = (lab.pair.source.data_folder(), lab.pair.target.data_folder());
-    let mut found = Vec::new();
-    let searched = holders(folder, &[&password, source, target], &mut found)?;
-    ensure!(
-        found.is_empty() && searched > 5,
-        "{searched} files, of which hold it: {found:?}"
-    );
+    let spared: Vec<_> = holders.into_iter().chain(data_folders(&lab)).collect();
+    for path in files(lab.scratch.path(), &spared)? {
+        places.push(Place::new(path.display().to_string(), fs::read(&path)?, ""));
+    }
+    for (server, known) in [
+        (&lab.pair.source, PUBLISHER),
+        (&lab.pair.target, "pg_create_logical_replication_slot"),
+    ] {
+        let name = format!("the log of {}", server.name());
+        places.push(Place::new(name, server.log()?, known));
+    }
+    let store = fs::read(lab.scratch.path().join("store/pointsman.redb"))?;
+    places.push(Place::new("the store", store.clone(), "user=master"));
+    places.push(Place::new("the journal", store, "await_promotion"));
+    let log = fs::read(lab.scratch.path().join("pointsman.log"))?;
+    places.push(Place::new(
+        "the control plane's log",
+        log,
+        "await_promotion",
+    ));
+    for place in &places {
+        place.is_clean(&secrets)?;
+    }
+    // Each is found where it is.
+    for mut place in places {
+        place.text.extend(secrets[0].text.as_bytes());
+        ensure!(
+            place.is_clean(&secrets).is_err(),
+            "{} is not searched",
+            place.name
+        );
+    }
     Ok(())
 }

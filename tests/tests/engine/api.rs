@@ -1,7 +1,7 @@
 //! A server that an API promotes, as clouds do it: without a guard, asked once, all sessions end.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,9 +13,8 @@ use pointsman_cutover::ports::{
     ProviderError, Recorder, RequestAnswer, Roles,
 };
 use pointsman_lab::postgres::PostgresServer;
+use pointsman_tests::paper_api::PaperApi;
 use pointsman_tests::reached_by_sql::{Difference, ReachedBySql, without_sql_promotion};
-
-use super::paper::PaperApi;
 
 /// The API of `green`. It is not part of any engine, and outlives them all.
 #[derive(Clone, Debug, Default)]
@@ -185,11 +184,7 @@ impl Difference for PromotionApi {
     ) -> Arc<dyn DatabaseProvider> {
         Arc::new(ReachedBySql {
             sql: by_sql,
-            difference: PaperApi {
-                asked: Arc::new(AtomicBool::new(false)),
-                outlook: self.inside().outlook,
-                recorder,
-            },
+            difference: PaperApi::new(self.inside().outlook, recorder),
         })
     }
 }

@@ -117,6 +117,21 @@ impl Access {
         Ok(self.find(first, datname))
     }
 
+    /// What the password file of the control string has for the first host of another one.
+    fn password_for(&self, info: &Conninfo, datname: &str) -> Option<Secret> {
+        let first = |key| info.get(key).and_then(|all| all.split(',').next());
+        let named = first("host").filter(|host| !host.is_empty());
+        let wanted = Wanted {
+            host: named.or_else(|| first("hostaddr")).unwrap_or_default(),
+            port: first("port")
+                .and_then(|port| port.parse().ok())
+                .unwrap_or(PORT),
+            datname,
+            user: info.get("user")?,
+        };
+        password_file::find(self.passfile.as_ref()?, &wanted)
+    }
+
     fn find(&self, host: &Host, datname: &str) -> Option<Secret> {
         if self.fixed.is_some() {
             return self.fixed.clone();
@@ -160,8 +175,17 @@ pub(super) fn replication(
         Some(text) => {
             let info = Conninfo::parse(text)
                 .map_err(|reason| format!("its `replication` string is malformed: {reason}"))?;
-            let source = server.replication_password.as_ref();
-            let password = source.map(|source| password(source, sources)).transpose()?;
+            let password = match &server.replication_password {
+                Some(source) => Some(password(source, sources)?),
+                // Its own words come first; a file that it names is on the other server.
+                None if ["password", "passfile"]
+                    .iter()
+                    .any(|key| info.get(key).is_some()) =>
+                {
+                    None
+                }
+                None => Access::of(server, sources)?.password_for(&info, datname),
+            };
             (info, password)
         }
         None => {
@@ -229,14 +253,18 @@ fn password(source: &PasswordSource, sources: &SecretSources) -> Result<Secret, 
     }
 }
 
+/// PostgreSQL's own.
+const PORT: u16 = 5432;
+
 /// What the other server's libpq could not follow, or does itself.
 const THIS_MACHINES: &[&str] = &["options", "passfile", "password", "service", "servicefile"];
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _};
 
     use pointsman_catalog::{FenceLevel, ServerName};
+    use pointsman_lab::scratch::Scratch;
 
     use super::*;
 
@@ -313,5 +341,44 @@ mod tests {
         let info = Conninfo::parse(info.reveal()).unwrap();
         assert_eq!(info.get("host"), Some("db.example"));
         assert_eq!(info.get("port"), Some("5432"));
+    }
+
+    /// What another server subscribes by, with this `replication` string and a password file of
+    /// `control`.
+    fn rendered(text: &str) -> String {
+        let scratch = Scratch::new().unwrap();
+        let file = scratch.path().join("pgpass");
+        let lines = "db.example:5433:orders:repl:of-repl\n*:*:*:master:of-master\n";
+        fs::write(&file, lines).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let control = format!("host=db.example user=master passfile={}", file.display());
+        let server = Server {
+            replication: Some(text.to_owned()),
+            ..server(&control)
+        };
+        let sources = SecretSources::unrestricted();
+        let string = replication(&server, &sources, "orders", "pointsman");
+        string.unwrap().reveal().to_owned()
+    }
+
+    #[test]
+    fn a_replication_string_gets_its_password_from_the_password_file_of_control() {
+        let found = rendered("host=db.example,other.example port=5433 user=repl");
+        assert!(found.contains("of-repl"), "{found}");
+        let found = rendered("host=db.example user=master");
+        assert!(found.contains("of-master"), "{found}");
+    }
+
+    #[test]
+    fn what_a_replication_string_says_itself_comes_first() {
+        for own in [
+            "host=db.example port=5433 user=repl passfile=/on/the/other/server",
+            "host=db.example port=5433 user=repl password=own",
+            "host=db.example port=5434 user=repl",
+            "host=elsewhere.example port=5433 user=repl",
+        ] {
+            let found = rendered(own);
+            assert!(!found.contains("of-"), "{found}");
+        }
     }
 }

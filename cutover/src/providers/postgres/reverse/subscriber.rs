@@ -163,7 +163,8 @@ impl ReverseSubscriber for SqlReverseSubscriber {
             if rows.is_empty() {
                 return Ok(());
             }
-            signalled.extend(rows.iter().map(|row| row.get::<_, i32>(0)));
+            let ended = rows.iter().filter(|row| row.get(1));
+            signalled.extend(ended.map(|row| row.get::<_, i32>(0)));
             if Instant::now() >= deadline {
                 let found = "they are running".to_owned();
                 return Err(self
@@ -234,9 +235,12 @@ const ADMITTED: &str = "SELECT r.rolname::text, own.rolsuper OR (own.rolcreatero
 const LOGIN_TAKEN: &str = "SELECT rolname::text FROM pg_roles \
      WHERE rolname = ANY ($1) AND NOT rolcanlogin";
 
-const END_WORKERS: &str = "SELECT pid, \
-       CASE WHEN pid <> ALL ($2) THEN pg_terminate_backend(pid) END \
-     FROM pg_stat_subscription WHERE subname = $1 AND pid IS NOT NULL";
+/// One that has no role yet is starting; only a superuser may signal it then, and it is looked at
+/// again.
+const END_WORKERS: &str = "SELECT s.pid, a.usesysid IS NOT NULL AS signalled, \
+       CASE WHEN s.pid <> ALL ($2) AND a.usesysid IS NOT NULL THEN pg_terminate_backend(s.pid) END \
+     FROM pg_stat_subscription s LEFT JOIN pg_stat_activity a ON a.pid = s.pid \
+     WHERE s.subname = $1 AND s.pid IS NOT NULL";
 
 const END_SESSIONS: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(5);

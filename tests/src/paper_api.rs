@@ -5,20 +5,32 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use crate::reached_by_sql::{Difference, without_sql_promotion};
 use async_trait::async_trait;
 use pointsman_catalog::Server;
 use pointsman_cutover::ports::{
     FenceToken, ManagedPromotion, Observation, Observe, PromotionOutlook, PromotionProgress,
     ProviderError, Recorder, RequestAnswer, Roles,
 };
-use pointsman_tests::reached_by_sql::{Difference, without_sql_promotion};
 
 /// Writes down that it is asked, and is through at once.
 #[derive(Clone, Debug)]
-pub(super) struct PaperApi {
-    pub(super) asked: Arc<AtomicBool>,
-    pub(super) outlook: PromotionOutlook,
-    pub(super) recorder: Recorder,
+pub struct PaperApi {
+    asked: Arc<AtomicBool>,
+    outlook: PromotionOutlook,
+    recorder: Recorder,
+}
+
+impl PaperApi {
+    /// Writes into `recorder`.
+    #[must_use]
+    pub fn new(outlook: PromotionOutlook, recorder: Recorder) -> Self {
+        Self {
+            asked: Arc::default(),
+            outlook,
+            recorder,
+        }
+    }
 }
 
 #[async_trait]
