@@ -14,7 +14,7 @@ use tokio::{
 use super::tls_server::{NAME, PASSWORD, TlsServer};
 
 /// What a probe of `server` would tell: its role, its password, what it says and to which database.
-const TOLD: [&str; 5] = [PASSWORD, "scram", "plain", "INSERT", "postgres\0"];
+const TOLD: [&str; 5] = [PASSWORD, "scram\0", "plain", "INSERT", "postgres\0"];
 
 /// Relays to a server, or plays one without TLS, and keeps every byte.
 struct Listener {
