@@ -27,7 +27,7 @@ use pointsman_cutover::{
         Budgets, DatabaseProvider, Inspector, Membership, PromotionOutlook, ProviderError, Reached,
         SystemClock, Tried,
     },
-    providers::postgres::{self, PostgresProvider},
+    providers::postgres::{self, PostgresProvider, SecretSources},
 };
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
@@ -379,7 +379,9 @@ impl Setting {
     async fn inspect(&self, server: &Server, role: &str) -> Box<dyn Inspector> {
         let mut server = server.clone();
         server.control = format!("host=127.0.0.1 port={} user={role}", server.endpoint.port());
-        PostgresProvider::default().inspect(&server).await.unwrap()
+        let sources = SecretSources::unrestricted();
+        let provider = PostgresProvider::new(sources);
+        provider.inspect(&server).await.unwrap()
     }
 
     async fn run_on(
@@ -432,6 +434,10 @@ impl Inspector for Silent {
 
     async fn try_out(&self, _datname: &str, _statements: &str) -> Result<Tried, ProviderError> {
         Err(silence())
+    }
+
+    fn hands_over_password(&self) -> bool {
+        false
     }
 
     fn probe_login(&self, _datname: &str) -> Result<Option<String>, String> {

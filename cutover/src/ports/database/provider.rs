@@ -88,6 +88,9 @@ pub trait Inspector: fmt::Debug + Send + Sync {
     /// Runs `statements`, separated by semicolons, in a transaction that is always rolled back.
     async fn try_out(&self, datname: &str, statements: &str) -> Result<Tried, ProviderError>;
 
+    /// Whether another server that subscribes to this one is given a password. Connects to nothing.
+    fn hands_over_password(&self) -> bool;
+
     /// The role of the write probe, `None` for the control role; or why it could not log in to
     /// `datname` through a sidecar, as far as that is known beforehand. Connects to nothing.
     fn probe_login(&self, datname: &str) -> Result<Option<String>, String>;

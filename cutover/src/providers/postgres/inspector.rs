@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use pointsman_catalog::Server;
+use pointsman_catalog::{Conninfo, Server};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
@@ -85,6 +85,12 @@ impl Inspector for SqlInspector {
         let tried = session.try_out(what, statements).await?;
         tries.insert(datname.to_owned(), session);
         Ok(tried)
+    }
+
+    fn hands_over_password(&self) -> bool {
+        let string = self.connector.replication(&self.server, "postgres", "");
+        let info = string.map(|string| Conninfo::parse(string.reveal()));
+        matches!(info, Ok(Ok(info)) if info.get("password").is_some())
     }
 
     fn probe_login(&self, datname: &str) -> Result<Option<String>, String> {

@@ -76,7 +76,7 @@ async fn look_at_source(ctx: &CheckContext<'_>, place: Place<'_>) -> Result<Judg
     let mut missing: Vec<_> = make_slots(place, &role).await?.into_iter().collect();
     if role.makes_subscriptions() {
         missing.extend(stream_changes(place, &role, ctx.target).await?);
-        missing.extend(without_password(&role, ctx.target));
+        missing.extend(without_password(&role, ctx));
         missing.extend(take_logins(place, &role).await?);
     }
     let otherwise = format!(
@@ -159,10 +159,11 @@ async fn stream_changes(
 
 /// A superuser may subscribe without a password. A password may stand in a service file.
 /// <https://www.postgresql.org/docs/current/sql-createsubscription.html>
-fn without_password(role: &ControlRole, target: &Server) -> Option<Missing> {
-    let string = target.replication.as_deref()?;
+fn without_password(role: &ControlRole, ctx: &CheckContext<'_>) -> Option<Missing> {
+    let target = ctx.target;
+    let string = target.replication.as_deref().unwrap_or(&target.control);
     let named = Conninfo::parse(string).is_ok_and(|info| info.get("service").is_some());
-    if role.superuser || target.replication_password.is_some() || named {
+    if role.superuser || named || ctx.on_target.hands_over_password() {
         return None;
     }
     let remedy = format!(
