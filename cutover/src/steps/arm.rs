@@ -225,11 +225,14 @@ pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Fai
         Coverage::Incomplete => stream.gap.clone(),
     };
     let streaming = progress.len() == slots.len() && progress.iter().all(|slot| slot.streaming);
-    let behind = |slot: &SlotProgress| slot.position.0.saturating_sub(slot.confirmed.0);
     Ok(StreamHealth {
         streaming,
         whole: streaming && stream.coverage == Coverage::Complete,
-        behind_bytes: progress.iter().map(behind).max().unwrap_or_default(),
+        behind_bytes: progress
+            .iter()
+            .map(SlotProgress::behind_bytes)
+            .max()
+            .unwrap_or_default(),
         gap,
     })
 }

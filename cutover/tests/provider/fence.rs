@@ -1,7 +1,9 @@
 //! What a closed server lets in, remembers and gives back.
 
 use pointsman_catalog::FenceLevel;
-use pointsman_cutover::ports::{AccessRules, ConnectionAttempt, ProviderError};
+use pointsman_cutover::ports::{
+    AccessRules, ConnectionAttempt, ControlledServer, FormerSettings, ProviderError,
+};
 
 use crate::{
     pair::{Pair, until},
@@ -73,6 +75,16 @@ async fn a_closed_server_remembers_its_former_settings_and_gives_them_back() {
     pair.source.connect("app", "orders").await.unwrap();
 }
 
+/// Opens `source` as it was.
+async fn lift(source: &ControlledServer, former: &FormerSettings) {
+    fence(source).restore_access_rules(former).await.unwrap();
+    fence(source)
+        .await_access_rules(AccessRules::Former, SOON)
+        .await
+        .unwrap();
+    fence(source).reopen(former, &[]).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_crash_between_record_and_file_leaves_the_former_file_in_the_record() {
     let pair = Pair::start(FenceLevel::SqlHba).await;
@@ -88,15 +100,7 @@ async fn a_crash_between_record_and_file_leaves_the_former_file_in_the_record() 
         .await
         .unwrap();
     assert_eq!(again.former.hba.as_deref().unwrap().as_bytes(), serving);
-    fence(&source)
-        .restore_access_rules(&again.former)
-        .await
-        .unwrap();
-    fence(&source)
-        .await_access_rules(AccessRules::Former, SOON)
-        .await
-        .unwrap();
-    fence(&source).reopen(&again.former, &[]).await.unwrap();
+    lift(&source, &again.former).await;
     assert_eq!(pair.source.hba(), serving);
     pair.source.connect("boss", "idle").await.unwrap();
 }
@@ -119,15 +123,7 @@ async fn the_rules_of_a_fence_are_seen_in_another_language() {
         .unwrap();
     let refusal = sessions(&source).try_connect("orders").await.unwrap();
     println!("{refusal:?}");
-    fence(&source)
-        .restore_access_rules(&closed.former)
-        .await
-        .unwrap();
-    fence(&source)
-        .await_access_rules(AccessRules::Former, SOON)
-        .await
-        .unwrap();
-    fence(&source).reopen(&closed.former, &[]).await.unwrap();
+    lift(&source, &closed.former).await;
 }
 
 #[tokio::test]

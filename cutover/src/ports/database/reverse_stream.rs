@@ -94,6 +94,13 @@ pub struct SlotProgress {
     pub position: Lsn,
 }
 
+impl SlotProgress {
+    /// Bytes of WAL that its consumer has not confirmed.
+    pub fn behind_bytes(&self) -> u64 {
+        self.position.0.saturating_sub(self.confirmed.0)
+    }
+}
+
 /// A sequence and its state, as `setval` takes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SequenceValue {

@@ -70,7 +70,11 @@ impl Lag<'_> {
             if confirmed || deadline.has_passed() {
                 return Ok(Applied::After {
                     took: self.clock.elapsed(began),
-                    behind: behind(&progress),
+                    behind: progress
+                        .iter()
+                        .map(SlotProgress::behind_bytes)
+                        .max()
+                        .unwrap_or_default(),
                 });
             }
             self.clock.sleep(POLL).await;
@@ -81,11 +85,6 @@ impl Lag<'_> {
 fn latest(progress: &[SlotProgress]) -> Lsn {
     let positions = progress.iter().map(|slot| slot.position);
     positions.max().unwrap_or_default()
-}
-
-fn behind(progress: &[SlotProgress]) -> u64 {
-    let behind = |slot: &SlotProgress| slot.position.0.saturating_sub(slot.confirmed.0);
-    progress.iter().map(behind).max().unwrap_or_default()
 }
 
 const POLL: Duration = Duration::from_millis(20);
