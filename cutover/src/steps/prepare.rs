@@ -157,15 +157,41 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         refuse_unproven(run.migration)?;
         await_small_lag(run).await?;
     }
+    let lacking = lacking_sequences(&both, &moving).await?;
     let membership = run.ports.data_plane.membership().await?;
-    let missing = incomplete(&membership);
+    let mut found = incomplete(&membership).map_or_else(
+        || "both servers answer, the fleet is complete".to_owned(),
+        |reason| format!("both servers answer; going on although {reason}"),
+    );
+    if !lacking.is_empty() {
+        let lacking = lacking.join(", ");
+        found.push_str(&format!(
+            "; sequences that {} lacks are left out: {lacking}",
+            both.source.name()
+        ));
+    }
     Ok(Proof::new(
-        missing.map_or_else(
-            || "both servers answer, the fleet is complete".to_owned(),
-            |reason| format!("both servers answer; going on although {reason}"),
-        ),
-        json!({ "writes_at_risk": at_risk, "accept_loss": accepted }),
+        found,
+        json!({
+            "writes_at_risk": at_risk,
+            "accept_loss": accepted,
+            "lacking_sequences": lacking,
+        }),
     ))
+}
+
+/// The sequences that were made on the target alone, each as `datname.schema.sequence`.
+async fn lacking_sequences(both: &Both, moving: &[String]) -> Result<Vec<String>, Failure> {
+    let Ok(subscriber) = both.source.reverse_subscriber() else {
+        return Ok(Vec::new());
+    };
+    let mut lacking = Vec::new();
+    for datname in moving {
+        let sequences = both.target.reverse_publisher()?.sequences(datname).await?;
+        let names = subscriber.lacking_sequences(datname, &sequences).await?;
+        lacking.extend(names.into_iter().map(|name| format!("{datname}.{name}")));
+    }
+    Ok(lacking)
 }
 
 /// Somebody may have written what no slot holds: only an operator gives that up.

@@ -327,6 +327,43 @@ async fn a_table_that_the_stream_leaves_out_ends_the_lossless_way_back() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s18_sequences_go_on_where_they_stood_and_one_that_is_lacking_is_named() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    let source = env.pair.source.client_as("app", "orders").await?;
+    source
+        .batch_execute(
+            "CREATE SEQUENCE restarted; ALTER SEQUENCE restarted RESTART WITH 1000; \
+             CREATE SEQUENCE \"It's set\"; SELECT setval('\"It''s set\"', 500, false); \
+             CREATE SEQUENCE called; SELECT nextval('called'); SELECT nextval('called')",
+        )
+        .await?;
+    env.switched().await?;
+    let target = env.pair.target.client_as("app", "orders").await?;
+    target.batch_execute("CREATE SEQUENCE extra").await?;
+    // A promotion skips what the source had logged ahead.
+    let last = target.query_one("SELECT nextval('called')", &[]).await?;
+    let last: i64 = last.get(0);
+    let status = env.engine().rollback("m", false).await?;
+    is_in(&status, &State::RolledBack)?;
+    let mut prepared = status
+        .entries
+        .iter()
+        .filter(|entry| entry.step == "prepare");
+    ensure!(
+        prepared.any(|entry| entry.message.contains("orders.public.extra")),
+        "{}",
+        story(&status)
+    );
+    let source = env.pair.source.client_as("app", "orders").await?;
+    let next = "SELECT nextval('restarted'), nextval('\"It''s set\"'), nextval('called'), \
+                to_regclass('extra') IS NULL";
+    let next = source.query_one(next, &[]).await?;
+    let next: (i64, i64, i64, bool) = (next.get(0), next.get(1), next.get(2), next.get(3));
+    ensure!(next == (1000, 500, last + 1, true), "{next:?} after {last}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_made_while_the_rollback_begins_undoes_it() -> Result<()> {
     let env = TestEnvironment::new(Settings::default()).await?;
     names_its_tables(&env).await?;

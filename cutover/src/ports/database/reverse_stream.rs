@@ -41,12 +41,20 @@ pub trait ReverseSubscriber: fmt::Debug + Send + Sync {
     /// everybody ended, one subscription per database.
     async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError>;
 
-    /// Sets sequences in one statement. Missing ones are an error that names them.
+    /// The names of those of `sequences` that do not exist in `datname` here.
+    async fn lacking_sequences(
+        &self,
+        datname: &str,
+        sequences: &[SequenceValue],
+    ) -> Result<Vec<String>, ProviderError>;
+
+    /// Sets sequences in one statement. Those that do not exist here are left out; returns how
+    /// many were set.
     async fn set_sequences(
         &self,
         datname: &str,
         values: &[SequenceValue],
-    ) -> Result<(), ProviderError>;
+    ) -> Result<usize, ProviderError>;
 
     /// Stops the apply workers and waits until they are gone.
     async fn disable_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError>;
@@ -101,7 +109,8 @@ impl SlotProgress {
     }
 }
 
-/// A sequence and its state, as `setval` takes it.
+/// A sequence and its state as it has it itself, and as `setval` takes it.
+/// <https://www.postgresql.org/docs/current/functions-sequence.html>
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SequenceValue {
     /// Quoted, with schema.

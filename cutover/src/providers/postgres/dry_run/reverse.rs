@@ -58,7 +58,9 @@ impl ReversePublisher for RecordingServer {
     }
 
     async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError> {
-        self.note(format!("SELECT … FROM pg_sequences in {datname}"));
+        self.note(format!(
+            "SELECT last_value, is_called FROM each sequence of {datname}"
+        ));
         Ok(Vec::new())
     }
 }
@@ -72,13 +74,21 @@ impl ReverseSubscriber for RecordingServer {
         Ok(Armed::default())
     }
 
+    async fn lacking_sequences(
+        &self,
+        _datname: &str,
+        _sequences: &[SequenceValue],
+    ) -> Result<Vec<String>, ProviderError> {
+        Ok(Vec::new())
+    }
+
     async fn set_sequences(
         &self,
         datname: &str,
-        _values: &[SequenceValue],
-    ) -> Result<(), ProviderError> {
+        values: &[SequenceValue],
+    ) -> Result<usize, ProviderError> {
         self.note(format!("SELECT setval(…) for each sequence of {datname}"));
-        Ok(())
+        Ok(values.len())
     }
 
     async fn disable_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError> {

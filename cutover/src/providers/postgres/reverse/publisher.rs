@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use tokio_postgres::types::PgLsn;
 
-use super::super::{control_sessions::ControlSessions, publication, session::Session, slots};
+use super::super::{
+    control_sessions::ControlSessions, publication, session::Session, slots, text::literal,
+};
 use crate::{
     Lsn,
     ports::{ProviderError, ReversePublisher, ReverseSlot, SequenceValue, SlotProgress},
@@ -94,15 +96,12 @@ impl ReversePublisher for SqlReversePublisher {
         Ok(found.concat())
     }
 
-    /// A sequence that was never used has no last value: its start value is next. One that the
-    /// control role may not read would look the same.
+    /// What `nextval` gives next is told by `last_value` and `is_called` of the sequence alone.
     async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError> {
-        let rows = self
-            .control
-            .database(datname)?
-            .rows("read its sequences", SEQUENCES, &[])
-            .await?;
-        if let Some(row) = rows.iter().find(|row| !row.get::<_, bool>(3)) {
+        let what = "read its sequences";
+        let session = self.control.database(datname)?;
+        let rows = session.rows(what, SEQUENCES, &[]).await?;
+        if let Some(row) = rows.iter().find(|row| !row.get::<_, bool>(1)) {
             let name: String = row.get(0);
             return Err(self.control.unfit(format!(
                 "the control role may not read sequence {name} of database {datname}; run GRANT \
@@ -110,15 +109,31 @@ impl ReversePublisher for SqlReversePublisher {
                 self.control.powers.role
             )));
         }
-        Ok(rows
-            .iter()
-            .map(|row| SequenceValue {
+        let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let mut values = Vec::with_capacity(names.len());
+        for names in names.chunks(SEQUENCES_AT_ONCE) {
+            let rows = session.rows(what, &states_of(names), &[]).await?;
+            values.extend(rows.iter().map(|row| SequenceValue {
                 name: row.get(0),
                 value: row.get(1),
                 is_called: row.get(2),
-            })
-            .collect())
+            }));
+        }
+        Ok(values)
     }
+}
+
+/// A query for the state of sequences. The view `pg_sequences` has no value of one whose next value was
+/// set, and not called yet.
+fn states_of(names: &[String]) -> String {
+    let one = |name: &String| {
+        format!(
+            "SELECT {}, last_value, is_called FROM {name}",
+            literal(name)
+        )
+    };
+    let all: Vec<_> = names.iter().map(one).collect();
+    all.join(" UNION ALL ")
 }
 
 async fn make_slot(session: Arc<Session>, datname: &str) -> Result<ReverseSlot, ProviderError> {
@@ -140,9 +155,10 @@ const FIND_SLOT: &str = "SELECT d.name, s.confirmed_flush_lsn \
      FROM (SELECT 'pointsman_rb_' || oid::text AS name FROM pg_database \
            WHERE datname = current_database()) AS d \
      LEFT JOIN pg_replication_slots s ON s.slot_name = d.name";
-const SEQUENCES: &str = "SELECT format('%I.%I', s.schemaname, s.sequencename), \
-       coalesce(s.last_value, s.start_value), s.last_value IS NOT NULL, \
-       has_sequence_privilege(c.oid, 'SELECT, USAGE') \
-     FROM pg_sequences s JOIN pg_namespace n ON n.nspname = s.schemaname \
-     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.sequencename";
+const SEQUENCES: &str = "SELECT format('%I.%I', n.nspname, c.relname), \
+       has_sequence_privilege(c.oid, 'SELECT') \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relkind = 'S' AND c.relpersistence <> 't'";
+/// One statement reads so many, each of which takes a lock.
+const SEQUENCES_AT_ONCE: usize = 200;
 const CREATE_SLOT: &str = "SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')";

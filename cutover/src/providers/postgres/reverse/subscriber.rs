@@ -192,24 +192,36 @@ impl ReverseSubscriber for SqlReverseSubscriber {
         Ok(())
     }
 
+    async fn lacking_sequences(
+        &self,
+        datname: &str,
+        sequences: &[SequenceValue],
+    ) -> Result<Vec<String>, ProviderError> {
+        let names: Vec<&str> = sequences.iter().map(|one| one.name.as_str()).collect();
+        let session = self.control.database(datname)?;
+        let rows = session
+            .rows("look for sequences", LACKING_SEQUENCES, &[&names])
+            .await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     async fn set_sequences(
         &self,
         datname: &str,
         values: &[SequenceValue],
-    ) -> Result<(), ProviderError> {
+    ) -> Result<usize, ProviderError> {
         let names: Vec<&str> = values.iter().map(|value| value.name.as_str()).collect();
         let numbers: Vec<i64> = values.iter().map(|value| value.value).collect();
         let called: Vec<bool> = values.iter().map(|value| value.is_called).collect();
-        self.control
-            .database(datname)?
+        let session = self.control.database(datname)?;
+        let rows = session
             .rows(
                 "set its sequences",
-                "SELECT setval(name::regclass, number, called) \
-                 FROM unnest($1::text[], $2::bigint[], $3::bool[]) AS v (name, number, called)",
+                SET_SEQUENCES,
                 &[&names, &numbers, &called],
             )
             .await?;
-        Ok(())
+        Ok(rows.len())
     }
 }
 
@@ -241,6 +253,12 @@ const END_WORKERS: &str = "SELECT s.pid, a.usesysid IS NOT NULL AS signalled, \
        CASE WHEN s.pid <> ALL ($2) AND a.usesysid IS NOT NULL THEN pg_terminate_backend(s.pid) END \
      FROM pg_stat_subscription s LEFT JOIN pg_stat_activity a ON a.pid = s.pid \
      WHERE s.subname = $1 AND s.pid IS NOT NULL";
+
+const LACKING_SEQUENCES: &str = "SELECT name FROM unnest($1::text[]) AS v (name) \
+     WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(name) AND relkind = 'S')";
+const SET_SEQUENCES: &str = "SELECT setval(c.oid::regclass, number, called) \
+     FROM unnest($1::text[], $2::bigint[], $3::bool[]) AS v (name, number, called) \
+     JOIN pg_class c ON c.oid = to_regclass(name) AND c.relkind = 'S'";
 
 const END_SESSIONS: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(5);
