@@ -1,7 +1,8 @@
 use std::{error::Error, fmt};
 
-/// An error and its causes on one line.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
+/// An error and its causes, on one line.
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

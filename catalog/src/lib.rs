@@ -4,6 +4,7 @@
 //! This crate knows nothing of Envoy, SQL or gRPC.
 
 mod catalog;
+mod chain;
 mod conninfo;
 mod database;
 mod declaration;
@@ -24,6 +25,7 @@ pub use catalog::{
     Applied, Catalog, CatalogChanges, CatalogError, Changed, ChangedRoutes, FieldChange,
     OpenSessions, Registered, Registration,
 };
+pub use chain::Chain;
 pub use conninfo::{
     ChannelBinding, ConnectionSpec, Conninfo, Host, Keepalive, Roots, SslMode, TlsSpec, TlsVersion,
 };

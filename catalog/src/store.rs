@@ -103,6 +103,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError::Unavailable`] it is unknown whether the commit took place: read before retrying.
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError>;
 
+    /// How many bytes there is room for, as far as this process may use it.
+    ///
+    /// # Errors
+    /// It could not be read.
+    async fn room(&self) -> Result<u64, StoreError>;
+
     /// Reports the revision of the newest commit. A new watcher starts at the newest.
     fn watch(&self) -> watch::Receiver<Revision>;
 }

@@ -13,6 +13,7 @@ mod check;
 mod context;
 mod fleet_membership;
 mod fleet_target_reachable;
+mod journal_room;
 mod judgement;
 mod readers_after_the_switch;
 mod refusals_while_promoting;

@@ -7,26 +7,30 @@ mod dry_run;
 mod error;
 mod request;
 mod status;
+mod supervisor;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use pointsman_catalog::Chain;
+use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::error;
 
 use crate::{
     Settings,
     checks::{Moment, Report},
-    journal::Journal,
+    journal::{Journal, JournalError, Stored},
     machine::{Direction, Event, NotPossible, State},
     migration::Migration,
     ports::Ports,
     preflight,
 };
 
-use driver::{Driver, Handle, Origin, Recorded, Request};
+use driver::{Asked, Handle, Means, Origin, Recorded, Request};
 use request::OperatorRequest;
 
 pub use choice::{Choice, ChoiceName};
@@ -34,68 +38,97 @@ pub use create::NewMigration;
 use error::describe;
 pub use error::{EngineError, ErrorKind};
 pub use status::{Status, WayBack, WayBackKind};
+use supervisor::Supervisor;
 
 /// All migrations of this control plane, each driven by a task of its own.
 #[derive(Debug)]
 pub struct Engine {
-    ports: Ports,
-    settings: Settings,
-    journal: Journal,
+    means: Means,
     drivers: std::sync::Mutex<BTreeMap<String, Handle>>,
+    /// Why a record could not be read, by the migration's name.
+    unreadable: std::sync::Mutex<BTreeMap<String, String>>,
     /// One creation at a time: whether a server is free must not change meanwhile.
     creating: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
-    stop: CancellationToken,
 }
 
 impl Engine {
     /// An engine that drives nothing yet.
     pub fn new(ports: Ports, settings: Settings) -> Arc<Self> {
-        let journal = Journal::new(Arc::clone(ports.catalog.store()), Arc::clone(&ports.clock));
-        Arc::new(Self {
+        let stop = CancellationToken::new();
+        let (store, clock) = (Arc::clone(ports.catalog.store()), Arc::clone(&ports.clock));
+        let means = Means {
+            journal: Journal::new(store, clock),
             ports,
             settings,
-            journal,
+            stop,
+        };
+        Arc::new(Self {
+            means,
             drivers: std::sync::Mutex::default(),
+            unreadable: std::sync::Mutex::default(),
             creating: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
         })
     }
 
-    /// Takes over what a former process left in the store, under a new epoch each.
+    /// Takes over what a former process left in the store, under a new epoch each. A migration
+    /// whose record is broken keeps no other from being driven.
+    ///
+    /// # Errors
+    /// The store cannot be read at all.
     pub async fn resume(&self) -> Result<(), EngineError> {
-        for (migration, revision) in self.journal.migrations().await? {
-            let entries = self.journal.entries(&migration.name).await?;
-            let recorded = Recorded {
-                migration,
-                revision,
-                entries,
-            };
-            self.spawn(recorded, Origin::TakenOver);
+        let journal = &self.means.journal;
+        for Stored { name, record } in journal.migrations().await? {
+            match record {
+                Ok((migration, _)) => {
+                    let read = Recorded::read(journal, &name).await;
+                    self.spawn(&migration, read, Origin::FormerProcess);
+                }
+                Err(unread) => {
+                    let cause = Chain(&unread).to_string();
+                    error!(migration = %name, "not driven: its record cannot be read: {cause}");
+                    self.unreadable().insert(name, cause);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The migrations whose records could not be read when this process began, each with the
+    /// reason. Nobody drives them.
+    pub fn unreadable_migrations(&self) -> BTreeMap<String, String> {
+        self.unreadable().clone()
     }
 
     /// Records a new migration; touches no server.
     pub async fn create(&self, wanted: NewMigration) -> Result<Status, EngineError> {
         let _one_at_a_time = self.creating.lock().await;
-        let migration = create::plan(&self.ports.catalog, &self.list(), wanted).await?;
-        let revision = self.journal.create(&migration).await?;
+        if let Some((name, cause)) = self.unreadable_migrations().into_iter().next() {
+            return Err(EngineError::Unreadable { name, cause });
+        }
+        let migration = create::plan(&self.means.ports.catalog, &self.list(), wanted).await?;
+        let revision = self.means.journal.create(&migration).await?;
         let name = migration.name.clone();
         let recorded = Recorded {
-            migration,
+            migration: migration.clone(),
             revision,
             entries: Vec::new(),
         };
-        self.spawn(recorded, Origin::Created);
+        self.spawn(&migration, Ok(recorded), Origin::Created);
         self.status(&name)
     }
 
     /// Runs the checks; a report without a block is recorded and lets a switch begin.
     pub async fn preflight(&self, name: &str) -> Result<Report, EngineError> {
         let migration = self.migration(name)?;
-        let report = preflight::run(&self.ports, &self.settings, &migration, Moment::Pre).await?;
+        let report = preflight::run(
+            &self.means.ports,
+            &self.means.settings,
+            &migration,
+            Moment::Pre,
+        )
+        .await?;
         if report.blocking().next().is_none() {
             self.ask(name, OperatorRequest::RecordPreflight(report.at))
                 .await?;
@@ -187,32 +220,35 @@ impl Engine {
                 NotPossible { event, state },
             ));
         }
-        dry_run::run(&self.ports, &self.settings, migration, direction).await
+        dry_run::run(
+            &self.means.ports,
+            &self.means.settings,
+            migration,
+            direction,
+        )
+        .await
     }
 
     /// Stops every driver at its next journal entry and waits for that.
     pub async fn shutdown(&self) {
-        self.stop.cancel();
+        self.means.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    fn spawn(&self, recorded: Recorded, origin: Origin) {
-        let driver = Driver::new(
-            self.ports.clone(),
-            self.settings,
-            self.journal.clone(),
-            self.stop.clone(),
-            recorded,
-            origin,
-        );
-        let handle = driver.handle();
-        let name = driver.name().to_owned();
+    fn spawn(&self, migration: &Migration, read: Result<Recorded, JournalError>, origin: Origin) {
+        let supervisor = Supervisor::new(self.means.clone(), migration);
         self.drivers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, handle);
-        self.tasks.spawn(driver.run());
+            .insert(migration.name.clone(), supervisor.handle());
+        self.tasks.spawn(supervisor.run(read, origin));
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn handles(&self) -> BTreeMap<String, Handle> {
@@ -224,9 +260,19 @@ impl Engine {
 
     fn handle(&self, name: &str) -> Result<Handle, EngineError> {
         let mut handles = self.handles();
-        handles.remove(name).ok_or_else(|| EngineError::Unknown {
-            name: name.to_owned(),
-            known: handles.into_keys().collect(),
+        if let Some(handle) = handles.remove(name) {
+            return Ok(handle);
+        }
+        let name = name.to_owned();
+        Err(match self.unreadable().get(&name) {
+            Some(cause) => EngineError::Unreadable {
+                name,
+                cause: cause.clone(),
+            },
+            None => EngineError::Unknown {
+                name,
+                known: handles.into_keys().collect(),
+            },
         })
     }
 
@@ -235,23 +281,34 @@ impl Engine {
         Ok(self.handle(name)?.status.borrow().migration.clone())
     }
 
-    /// Asks the driver; an answer means that the machine took the event, durably.
+    /// Asks the driver; an answer means that the machine took the event, durably. A request that
+    /// no driver has heard before the migration is driven no more is withdrawn.
     async fn ask(&self, name: &str, request: OperatorRequest) -> Result<(), EngineError> {
-        let handle = self.handle(name)?;
-        let (reply, answer) = oneshot::channel();
-        let gone = || EngineError::Stopped {
-            name: name.to_owned(),
-        };
-        handle
-            .requests
-            .try_send(Request { request, reply })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => EngineError::Busy {
-                    name: name.to_owned(),
-                },
-                mpsc::error::TrySendError::Closed(_) => gone(),
-            })?;
-        answer.await.map_err(|_dropped| gone())?
+        let Handle {
+            requests,
+            mut status,
+        } = self.handle(name)?;
+        driven(name, &status.borrow_and_update())?;
+        let (request, Asked { heard, answer }) = Request::new(request);
+        requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => EngineError::Busy {
+                name: name.to_owned(),
+            },
+            mpsc::error::TrySendError::Closed(_) => stopped(name),
+        })?;
+        tokio::select! {
+            biased;
+            // A dropped request was not heard, and its answer says so.
+            _ = heard => {}
+            status = status.wait_for(|status| status.not_driven.is_some()) => {
+                driven(name, &*status.map_err(|_closed| stopped(name))?)?;
+            }
+        }
+        if let Ok(answer) = answer.await {
+            return answer;
+        }
+        let status = status.wait_for(|status| status.not_driven.is_some()).await;
+        driven(name, &*status.map_err(|_closed| stopped(name))?)
     }
 
     /// Waits like [`Self::settled`]; any end but `wanted` is a refusal with its cause.
@@ -263,16 +320,48 @@ impl Engine {
         Err(could_not(&status, verb))
     }
 
-    /// Waits until nothing is under way any more.
+    /// Waits until nothing is under way any more. A migration that is driven by nobody for a
+    /// while is waited for no longer.
     async fn settled(&self, name: &str) -> Result<Status, EngineError> {
         let mut status = self.handle(name)?.status;
-        let settled = status
-            .wait_for(|status| !status.migration.state().is_moving())
-            .await
-            .map_err(|_closed| EngineError::Stopped {
-                name: name.to_owned(),
-            })?;
-        Ok(Status::clone(&settled))
+        loop {
+            let seen = status
+                .wait_for(|status| {
+                    !status.migration.state().is_moving() || status.not_driven.is_some()
+                })
+                .await
+                .map_err(|_closed| stopped(name))?
+                .clone();
+            if seen.not_driven.is_none() {
+                return Ok(Status::clone(&seen));
+            }
+            let clock = &self.means.ports.clock;
+            let driven_again = status.wait_for(|status| status.not_driven.is_none());
+            if clock
+                .timeout(UNDRIVEN_PATIENCE, driven_again)
+                .await
+                .is_err()
+            {
+                driven(name, &status.borrow())?;
+            }
+        }
+    }
+}
+
+fn stopped(name: &str) -> EngineError {
+    EngineError::Stopped {
+        name: name.to_owned(),
+    }
+}
+
+/// A migration that nobody drives takes no request.
+fn driven(name: &str, status: &Status) -> Result<(), EngineError> {
+    match &status.not_driven {
+        None => Ok(()),
+        Some(cause) => Err(EngineError::NotDriven {
+            name: name.to_owned(),
+            cause: cause.clone(),
+        }),
     }
 }
 
@@ -285,3 +374,6 @@ fn could_not(status: &Status, verb: &str) -> EngineError {
         describe(migration.state())
     ))
 }
+
+/// Twice as long as a failing journal is tried at once.
+const UNDRIVEN_PATIENCE: Duration = Duration::from_secs(10);

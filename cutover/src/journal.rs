@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::{
-    Store, UnixMillis,
+    Chain, Store, UnixMillis,
     store::{
-        Key, Precondition, Revision, StoreError, Write,
+        Key, Precondition, Revision, StoreError, Versioned, Write,
         record::{Format, Record, decode, encode},
     },
 };
@@ -75,6 +75,14 @@ pub struct Journal {
     clock: Arc<dyn Clock>,
 }
 
+/// A migration as it is in the store, with the revision of its record.
+#[derive(Debug)]
+pub struct Stored {
+    pub name: String,
+    /// What is there may be of another version of this program, or damaged.
+    pub record: Result<(Migration, Revision), StoreError>,
+}
+
 /// Why the record could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -94,8 +102,13 @@ pub enum JournalError {
         source: serde_json::Error,
     },
     /// A person must look: the record was altered or damaged.
-    #[error("entry {number} of migration {name} does not match its hash")]
+    #[error(
+        "entry {number} of migration {name} does not match its hash: the record was altered or damaged; \
+         restore a copy of the store"
+    )]
     Broken { name: String, number: u64 },
+    #[error("there is no record of migration {0} in the store any more")]
+    Gone(String),
 }
 
 impl Journal {
@@ -119,12 +132,14 @@ impl Journal {
     }
 
     /// Writes the record and `lines` in one commit that is durable when this returns.
-    /// `at` is the revision of the record as this leader knows it.
+    /// `at` is the revision of the record as this leader knows it. `failing` is told why, each
+    /// time that the store fails.
     pub async fn append(
         &self,
         migration: &mut Migration,
         at: Revision,
         lines: Vec<Line>,
+        failing: impl FnMut(&StoreError) + Send,
     ) -> Result<(Revision, Vec<Entry>), JournalError> {
         let mut writes = Vec::with_capacity(lines.len() + 1);
         let mut entries = Vec::with_capacity(lines.len());
@@ -144,36 +159,50 @@ impl Journal {
             key,
             when: Precondition::At(at),
         });
-        let revision = self.commit(&migration.name, writes).await?;
+        let revision = self.commit(&migration.name, writes, failing).await?;
         Ok((revision, entries))
     }
 
     /// Tries again while the store fails: a switch must not stop behind its fence for a disk
-    /// that was full for a moment. After a failure nobody knows whether the commit happened;
-    /// a record that is what was to be written says that it did.
-    async fn commit(&self, name: &str, writes: Vec<Write>) -> Result<Revision, JournalError> {
+    /// that was full for a moment. After a failure nobody knows whether the commit happened; a
+    /// record that is what was to be written says that it did.
+    async fn commit(
+        &self,
+        name: &str,
+        writes: Vec<Write>,
+        mut failing: impl FnMut(&StoreError) + Send,
+    ) -> Result<Revision, JournalError> {
         let mut left = ATTEMPTS;
         loop {
-            let failed = match self.store.commit(writes.clone()).await {
-                Ok(revision) => return Ok(revision),
-                Err(failed) => failed,
+            let failed = match self.attempt(name, &writes, left < ATTEMPTS).await {
+                Err(JournalError::Store(failed)) => failed,
+                ended => return ended,
             };
-            let conflict = matches!(failed, StoreError::Conflict { .. });
-            if left < ATTEMPTS
-                && conflict
-                && let Some(revision) = self.written(&writes).await?
-            {
-                return Ok(revision);
-            }
-            if conflict {
-                return Err(JournalError::Superseded(name.to_owned()));
-            }
             left -= 1;
             if left == 0 {
                 return Err(failed.into());
             }
-            warn!(migration = %name, "the journal is written again: {failed}");
+            warn!(migration = %name, "the journal is written again: {}", Chain(&failed));
+            failing(&failed);
             self.clock.sleep(RETRY).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        name: &str,
+        writes: &[Write],
+        failed_before: bool,
+    ) -> Result<Revision, JournalError> {
+        match self.store.commit(writes.to_vec()).await {
+            Err(StoreError::Conflict { .. }) => {
+                let written = match failed_before {
+                    true => self.written(writes).await?,
+                    false => None,
+                };
+                written.ok_or_else(|| JournalError::Superseded(name.to_owned()))
+            }
+            other => Ok(other?),
         }
     }
 
@@ -187,13 +216,25 @@ impl Journal {
             .map(|stored| stored.revision))
     }
 
-    /// Every migration, with the revision of its record.
-    pub async fn migrations(&self) -> Result<Vec<(Migration, Revision)>, JournalError> {
-        let mut migrations = Vec::new();
-        for (key, versioned) in self.store.range(RECORDS).await? {
-            migrations.push((decode(&key, &versioned.value)?, versioned.revision));
-        }
-        Ok(migrations)
+    /// Every migration.
+    ///
+    /// # Errors
+    /// The store cannot be read. A record that cannot be read alone is an error of its own.
+    pub async fn migrations(&self) -> Result<Vec<Stored>, JournalError> {
+        let stored = self.store.range(RECORDS).await?.into_iter();
+        let one = |(key, versioned): (Key, Versioned)| Stored {
+            name: key.as_str().trim_start_matches(RECORDS).to_owned(),
+            record: decode(&key, &versioned.value).map(|record| (record, versioned.revision)),
+        };
+        Ok(stored.map(one).collect())
+    }
+
+    /// The record of migration `name`, with its revision.
+    pub async fn migration(&self, name: &str) -> Result<(Migration, Revision), JournalError> {
+        let key = record_key(name);
+        let stored = self.store.get(&key).await?;
+        let stored = stored.ok_or_else(|| JournalError::Gone(name.to_owned()))?;
+        Ok((decode(&key, &stored.value)?, stored.revision))
     }
 
     /// The entries of a migration, oldest first, with the hash chain verified.

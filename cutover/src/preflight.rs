@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pointsman_catalog::CatalogError;
+use pointsman_catalog::{CatalogError, Chain};
 
 use crate::{
     Ports, Settings,
@@ -54,6 +54,7 @@ pub(crate) async fn run(
         .reach(&migration.catalogued(), &migration.target, REACH)
         .await;
     let membership = ports.data_plane.membership().await;
+    let journal_room = catalog.store().room().await;
     let of_target = ports.providers.of(&target)?;
     let context = CheckContext {
         clock: &*ports.clock,
@@ -66,6 +67,7 @@ pub(crate) async fn run(
         catalogued: &catalogued,
         readers: &readers,
         membership: &membership.map_err(|error| error.to_string()),
+        journal_room: &journal_room.map_err(|error| Chain(&error).to_string()),
         reached: &reached,
         promotion_by_api: of_target
             .managed_promotion(&target)

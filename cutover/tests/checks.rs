@@ -406,6 +406,7 @@ impl Setting {
             catalogued: &self.catalogued,
             readers: &self.readers,
             membership: &membership,
+            journal_room: &Ok(u64::MAX),
             reached: &[(NodeId::new("sidecar-1").unwrap(), Reached::Yes)].into(),
             promotion_by_api: self.promotion_by_api,
             target_budgets: Budgets::BY_SQL,

@@ -64,6 +64,8 @@ struct State {
     stopped: bool,
     /// So many of the next reads fail.
     failing_reads: u32,
+    /// The disk is full: every commit fails.
+    full: bool,
 }
 
 impl FaultInjectingStore {
@@ -82,6 +84,11 @@ impl FaultInjectingStore {
         self.state.send_modify(|state| {
             state.faults.insert(number, fault);
         });
+    }
+
+    /// Makes every commit fail from now on, or none any more, as a full disk does.
+    pub fn fill(&self, full: bool) {
+        self.state.send_modify(|state| state.full = full);
     }
 
     /// Makes the next `count` reads fail.
@@ -262,6 +269,9 @@ impl Store for FaultInjectingStore {
         self.state.send_modify(|state| {
             (number, fault) = state.call();
             stopped = state.is_stopped_before(number);
+            if state.full && fault.is_none() {
+                fault = Some(Fault::Fail(Point::BeforeCommit));
+            }
         });
         if stopped {
             return pending().await;
@@ -270,6 +280,14 @@ impl Store for FaultInjectingStore {
             None => self.unless_stopped(self.inner.commit(writes)).await,
             Some(fault) => self.apply(fault, number, writes).await,
         }
+    }
+
+    async fn room(&self) -> Result<u64, StoreError> {
+        self.read_fault()?;
+        if self.state.borrow().full {
+            return Ok(0);
+        }
+        self.inner.room().await
     }
 
     fn watch(&self) -> watch::Receiver<Revision> {

@@ -177,10 +177,15 @@ impl admin_server::Admin for AdminService {
         &self,
         _request: Request<v1::ListMigrationsRequest>,
     ) -> Answer<v1::ListMigrationsResponse> {
-        let list = self.context.engine.list();
-        Ok(Response::new(v1::ListMigrationsResponse {
-            migrations: list.iter().map(migration::message).collect(),
-        }))
+        let engine = &self.context.engine;
+        let mut migrations: Vec<_> = engine.list().iter().map(migration::message).collect();
+        let unreadable = engine.unreadable_migrations();
+        migrations.extend(
+            unreadable
+                .into_iter()
+                .map(|(name, cause)| migration::unreadable(name, cause)),
+        );
+        Ok(Response::new(v1::ListMigrationsResponse { migrations }))
     }
 
     async fn get_migration(&self, request: Request<v1::MigrationRequest>) -> Answer<v1::Migration> {

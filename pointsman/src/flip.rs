@@ -48,6 +48,11 @@ pub(crate) enum FlipError {
         state: State,
     },
     #[error(
+        "no writer is flipped by hand while the record of migration {migration} cannot be read: nobody \
+         knows which servers it has ({cause}); mend that, or flip with --force"
+    )]
+    MigrationUnreadable { migration: String, cause: String },
+    #[error(
         "readers of {database} were not sent to {to}: it is not proven to be a standby of the writer \
          ({reason}); build it as one, or flip with --force"
     )]
@@ -129,6 +134,10 @@ impl Flip {
         servers: impl Iterator<Item = &'a ServerName> + Clone,
         force: bool,
     ) -> Result<(), FlipError> {
+        let unreadable = self.engine.unreadable_migrations().into_iter().next();
+        if let Some((migration, cause)) = unreadable.filter(|_| !force) {
+            return Err(FlipError::MigrationUnreadable { migration, cause });
+        }
         for status in self.engine.list() {
             let migration = &status.migration;
             if migration.state().is_over() || (force && !migration.state().is_moving()) {

@@ -3,7 +3,6 @@
 
 mod admin;
 mod alarms;
-mod chain;
 pub mod cli;
 mod flip;
 mod providers;

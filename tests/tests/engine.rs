@@ -28,6 +28,8 @@ mod servers;
 mod support;
 #[path = "engine/transaction_ids.rs"]
 mod transaction_ids;
+#[path = "engine/undriven.rs"]
+mod undriven;
 #[path = "engine/way_back.rs"]
 mod way_back;
 #[path = "engine/without_superuser.rs"]

@@ -104,6 +104,10 @@ impl Store for EmbeddedStore {
         .await
     }
 
+    async fn room(&self) -> Result<u64, StoreError> {
+        self.blocking(StoreFile::room).await
+    }
+
     fn watch(&self) -> watch::Receiver<Revision> {
         self.file.watch()
     }

@@ -26,6 +26,8 @@ pub struct CheckContext<'a> {
     pub readers: &'a BTreeMap<DatabaseName, Vec<ServerName>>,
     /// The fleet, or why it could not be read.
     pub membership: &'a Result<Membership, String>,
+    /// The bytes that are free for the journal, or why that could not be read.
+    pub journal_room: &'a Result<u64, String>,
     /// What each registered sidecar says of trying the target.
     pub reached: &'a BTreeMap<NodeId, Reached>,
     /// What is known of the target's promotion by an API; `None`: SQL promotes it.

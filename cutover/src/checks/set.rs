@@ -8,8 +8,8 @@ use futures_util::{
 
 use super::{
     Check, CheckContext, CheckSpec, Finding, Report, fleet_membership::FleetMembership,
-    fleet_target_reachable::TargetReachable, readers_after_the_switch::ReaderEndpoints,
-    refusals_while_promoting::RefusalsWhilePromoting,
+    fleet_target_reachable::TargetReachable, journal_room::JournalRoom,
+    readers_after_the_switch::ReaderEndpoints, refusals_while_promoting::RefusalsWhilePromoting,
 };
 
 /// The checks of a control plane, in the order of reports.
@@ -86,6 +86,7 @@ impl CheckSet {
 const WITHOUT_SERVER: &[&dyn Check] = &[
     &FleetMembership,
     &TargetReachable,
+    &JournalRoom,
     &RefusalsWhilePromoting,
     &ReaderEndpoints,
 ];

@@ -7,34 +7,33 @@ mod commands;
 mod inbox;
 mod journal_writer;
 mod leader;
+mod recorded;
 
 use std::{sync::Arc, time::Duration};
 
-use pointsman_catalog::store::Revision;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
 use super::{error::DriveError, status::Status};
 use crate::{
     Settings,
-    journal::{Entry, Journal},
+    journal::Journal,
     machine::{Command, Event},
-    migration::Migration,
     ports::Ports,
 };
 use bake::BakeWatcher;
 use commands::CommandRunner;
-use inbox::{Inbox, hear};
+use inbox::hear;
 use leader::{Leader, Next};
 
-pub(super) use inbox::Request;
+pub(super) use inbox::{Asked, Inbox, Request};
+pub(super) use recorded::Recorded;
 
 /// Drives one migration until the engine stops.
 #[derive(Debug)]
-pub(super) struct Driver {
+pub(super) struct Driver<'a> {
     leader: Leader,
-    inbox: Inbox,
+    inbox: &'a mut Inbox,
     stop: CancellationToken,
     origin: Origin,
 }
@@ -45,15 +44,9 @@ pub(super) enum Origin {
     /// This process made it.
     Created,
     /// A former process left it.
-    TakenOver,
-}
-
-/// A migration as it is on the disk.
-#[derive(Debug)]
-pub(super) struct Recorded {
-    pub(super) migration: Migration,
-    pub(super) revision: Revision,
-    pub(super) entries: Vec<Entry>,
+    FormerProcess,
+    /// A driver of this process ended by a failure.
+    FormerDriver,
 }
 
 /// The way to one driver.
@@ -63,54 +56,42 @@ pub(super) struct Handle {
     pub(super) status: watch::Receiver<Arc<Status>>,
 }
 
-impl Driver {
+/// What every driver of an engine works with.
+#[derive(Clone, Debug)]
+pub(super) struct Means {
+    pub(super) ports: Ports,
+    pub(super) settings: Settings,
+    pub(super) journal: Journal,
+    pub(super) stop: CancellationToken,
+}
+
+impl<'a> Driver<'a> {
+    /// Takes requests from `inbox`, and shows in `shown` how the migration stands.
     pub(super) fn new(
-        ports: Ports,
-        settings: Settings,
-        journal: Journal,
-        stop: CancellationToken,
+        means: &Means,
         recorded: Recorded,
         origin: Origin,
+        inbox: &'a mut Inbox,
+        shown: watch::Sender<Arc<Status>>,
     ) -> Self {
-        let Recorded {
-            migration,
-            revision,
-            entries,
-        } = recorded;
-        let commands = CommandRunner::new(ports, settings);
+        let commands = CommandRunner::new(means.ports.clone(), means.settings);
         Self {
-            leader: Leader::new(commands, journal, migration, revision, entries),
-            inbox: Inbox::new(),
-            stop,
+            leader: Leader::new(commands, means.journal.clone(), recorded, shown),
+            inbox,
+            stop: means.stop.clone(),
             origin,
         }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.leader.migration().name
-    }
-
-    pub(super) fn handle(&self) -> Handle {
-        Handle {
-            requests: self.inbox.sender(),
-            status: self.leader.board().subscribe(),
-        }
-    }
-
-    pub(super) async fn run(mut self) {
-        if let Err(error) = self.drive().await {
-            let cause = std::error::Error::source(&error)
-                .map_or_else(String::new, |source| format!(": {source}"));
-            error!(migration = %self.name(), "no longer driven: {error}{cause}");
-            self.leader.show_abandoned(&format!("{error}{cause}"));
-        }
-    }
-
-    async fn drive(&mut self) -> Result<(), DriveError> {
-        if self.origin == Origin::TakenOver {
+    /// Returns when the engine stops.
+    ///
+    /// # Errors
+    /// Nothing more can be recorded; the migration stands as the journal has it.
+    pub(super) async fn drive(&mut self) -> Result<(), DriveError> {
+        if let Some(what) = self.origin.interruption() {
             let step = self.leader.owes().map(Command::label);
             let step = step.map_or_else(String::new, |step| format!(" in step {step}"));
-            let reason = format!("the control plane was restarted{step}");
+            let reason = format!("{what}{step}");
             self.leader.happened(Event::Restarted, reason).await?;
         }
         while !self.stop.is_cancelled() || self.leader.migration().state().outlasts_a_stop() {
@@ -120,7 +101,7 @@ impl Driver {
                 Some(Command::AwaitPromotion) => self.await_promotion().await?,
                 Some(Command::Watch | Command::Arm) => {
                     let watcher = BakeWatcher::begin(&self.leader);
-                    Box::pin(watcher.watch(&mut self.leader, &mut self.inbox, &self.stop)).await?;
+                    Box::pin(watcher.watch(&mut self.leader, self.inbox, &self.stop)).await?;
                 }
                 Some(
                     command @ (Command::SetUp
@@ -197,6 +178,17 @@ impl Driver {
             clock.sleep(RETRY).await;
         }
         Ok(())
+    }
+}
+
+impl Origin {
+    /// What ended the driver before this one.
+    fn interruption(self) -> Option<&'static str> {
+        match self {
+            Self::Created => None,
+            Self::FormerProcess => Some("the control plane was restarted"),
+            Self::FormerDriver => Some("the migration was taken up again after a failure"),
+        }
     }
 }
 

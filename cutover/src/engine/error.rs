@@ -35,6 +35,19 @@ pub enum EngineError {
     Busy { name: String },
     #[error("migration {name:?} is not driven any more: {}", STOPPED)]
     Stopped { name: String },
+    /// It is taken up again by itself. What was asked and not answered was not done, and is
+    /// forgotten.
+    #[error(
+        "migration {name:?} is not driven now: {cause}. What stands on record goes on by itself then; a \
+         request that was not accepted is to be made again"
+    )]
+    NotDriven { name: String, cause: String },
+    #[error(
+        "the record of migration {name:?} cannot be read, so nobody drives it and nothing is known of it: \
+         {cause}. Restore a copy of the store, or use the version of pointsman that wrote it; `pointsman \
+         recover` reads the fences left in its servers"
+    )]
+    Unreadable { name: String, cause: String },
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     #[error(transparent)]
@@ -96,9 +109,12 @@ impl EngineError {
                 | CatalogError::CutsSessions(_)
                 | CatalogError::Store(_) => ErrorKind::Unavailable,
             },
-            Self::Stopped { .. } | Self::Journal(_) | Self::Provider(_) | Self::DataPlane(_) => {
-                ErrorKind::Unavailable
-            }
+            Self::Stopped { .. }
+            | Self::NotDriven { .. }
+            | Self::Unreadable { .. }
+            | Self::Journal(_)
+            | Self::Provider(_)
+            | Self::DataPlane(_) => ErrorKind::Unavailable,
         }
     }
 
@@ -174,4 +190,4 @@ const PROMOTING: &str = "an API was asked for the promotion, which cannot be cal
 const STALLED: &str = "an API was asked for the promotion, which cannot be called back, and it may come \
      through at any time: nothing is aborted; decide with `migration resolve` (the choices are in \
      `migration status`)";
-const STOPPED: &str = "this control plane is stopping, or its journal failed; see its log";
+const STOPPED: &str = "this control plane is stopping, or another one drives it; see its log";

@@ -22,6 +22,8 @@ pub struct Status {
     pub migration: Migration,
     /// One sentence that a person can act on at three in the morning.
     pub headline: String,
+    /// Why nobody drives the migration now. Everything else is as it was last known then.
+    pub not_driven: Option<String>,
     pub way_back: WayBack,
     pub choices: Vec<Choice>,
     /// In a bake: the sessions that sidecars report on the old writer.
@@ -79,6 +81,7 @@ impl Status {
             old_writer: seen.and_then(|view| view.old_writer.clone()),
             alarm_warnings: seen.map_or_else(Vec::new, |view| view.alarm_warnings.clone()),
             headline: headline(migration, seen),
+            not_driven: None,
             way_back: way_back(migration, view),
             choices: choices(migration),
             migration: migration.clone(),
@@ -86,21 +89,23 @@ impl Status {
         }
     }
 
-    /// The same, of a migration that nobody drives any more: nothing of it is known to be still
-    /// so.
-    pub(super) fn abandoned(self, cause: &str) -> Self {
+    /// The same, of a migration that nobody drives now: nothing of it is known to be still so.
+    pub(super) fn not_driven(self, cause: &str) -> Self {
         Self {
             headline: format!(
-                "not driven: {cause}; no alarm is listened to and nothing goes on by itself; restart \
-                 the control plane; it stood at: {}",
-                self.headline
+                "not driven: {cause}; until then no alarm is listened to, no step is taken, and a hold \
+                 ends by itself; it stood at: {}",
+                headline(&self.migration, None)
             ),
+            not_driven: Some(cause.to_owned()),
             way_back: way(
                 WayBackKind::None,
                 false,
                 "none as long as nobody drives the migration",
             ),
             choices: Vec::new(),
+            old_writer: None,
+            alarm_warnings: Vec::new(),
             ..self
         }
     }

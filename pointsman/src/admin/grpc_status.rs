@@ -2,12 +2,11 @@
 
 use std::{error::Error, fmt};
 
-use pointsman_catalog::{CatalogError, store::StoreError};
+use pointsman_catalog::{CatalogError, Chain, store::StoreError};
 use pointsman_cutover::{EngineError, ErrorKind, ports::DataPlaneError};
 use tonic::{Code, Status};
 
 use crate::{
-    chain::Chain,
     flip::FlipError,
     publish::{NotPublished, ResolveError},
 };
@@ -104,6 +103,7 @@ impl GrpcCode for FlipError {
             Self::Engine(error) => error.code(),
             Self::DataPlane(error) => error.code(),
             Self::Migrating { .. }
+            | Self::MigrationUnreadable { .. }
             | Self::ReaderNotProven { .. }
             | Self::TargetNotWritable { .. }
             | Self::OldWriterNotClosed { .. } => Code::FailedPrecondition,

@@ -83,6 +83,18 @@ pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
             .iter()
             .map(|(datname, &policy)| (datname.clone(), policy_name(policy).to_owned()))
             .collect(),
+        not_driven: status.not_driven.clone().unwrap_or_default(),
+    }
+}
+
+/// A migration of which nothing but its name is known.
+pub(super) fn unreadable(name: String, cause: String) -> v1::Migration {
+    v1::Migration {
+        name,
+        state: "unreadable".to_owned(),
+        headline: format!("not driven: its record cannot be read: {cause}"),
+        not_driven: cause,
+        ..v1::Migration::default()
     }
 }
 

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use pointsman_catalog::{Catalog, CatalogError, DatabaseName, store::Revision};
+use pointsman_catalog::{Catalog, CatalogError, Chain, DatabaseName, store::Revision};
 use pointsman_cutover::ports::Clock;
 use pointsman_xds::Sequence;
 use tokio::{
@@ -13,7 +13,6 @@ use tracing::{debug, warn};
 use super::{
     address_book::AddressBook, hold_timer::HoldTimer, registry::Registry, state::PublishedState,
 };
-use crate::chain::Chain;
 
 /// Publishes what the catalogue says: waits for commits to the store, reads what they wrote,
 /// renders it and sends it to the sidecars. Nobody else publishes changes of the catalogue, so

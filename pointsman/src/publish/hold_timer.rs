@@ -4,14 +4,13 @@ use std::{
     time::Duration,
 };
 
-use pointsman_catalog::{DatabaseName, Route, Routes, UnixMillis};
+use pointsman_catalog::{Chain, DatabaseName, Route, Routes, UnixMillis};
 use pointsman_cutover::ports::{Clock, Monotonic};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::state::PublishedState;
-use crate::chain::Chain;
 
 /// Ends holds that nobody ended: past its end a hold refuses, on every sidecar. Knows which
 /// databases are in a hold.

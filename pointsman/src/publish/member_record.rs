@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use pointsman_catalog::{Catalog, CatalogError, GroupMember, NodeId};
+use pointsman_catalog::{Catalog, CatalogError, Chain, GroupMember, NodeId};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::registry::Registry;
-use crate::chain::Chain;
 
 /// Writes to the catalogue who has come and who has gone. A member is served before it is on record:
 /// should this process end in between, the member is back within its back-off.

@@ -8,14 +8,13 @@ use std::{
     time::Duration,
 };
 
-use pointsman_catalog::{DatabaseName, ServerName};
+use pointsman_catalog::{Chain, DatabaseName, ServerName};
 use pointsman_cutover::ports::{Clock, Monotonic};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::state::PublishedState;
-use crate::chain::Chain;
 
 /// The servers that every sidecar is asked to try, and until when.
 #[derive(Debug)]

@@ -7,13 +7,12 @@ use std::{
     time::Duration,
 };
 
-use pointsman_catalog::{Catalog, CatalogError, Declaration, Endpoint};
+use pointsman_catalog::{Catalog, CatalogError, Chain, Declaration, Endpoint};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::name_lookup::{Answer, look_up};
-use crate::chain::Chain;
 
 /// Resolves the endpoints of servers and records their addresses in the catalogue, from where
 /// they reach the sidecars. A new address is a new publish and no new epoch.

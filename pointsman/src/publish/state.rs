@@ -4,7 +4,7 @@ use std::{
 };
 
 use pointsman_catalog::{
-    CatalogChanges, DatabaseName, NodeId, RouteChange, Routes, ServerName, UnixMillis,
+    CatalogChanges, Chain, DatabaseName, NodeId, RouteChange, Routes, ServerName, UnixMillis,
 };
 use pointsman_xds::{Group, ResourceSet, Sequence, Snapshot, SnapshotCache};
 use tracing::warn;
@@ -15,7 +15,6 @@ use super::{
     render::{self, RenderError, RenderedDatabase},
     snapshots::{Recipients, snapshots},
 };
-use crate::chain::Chain;
 
 /// What is published: the catalogue as it was read, the resources made of it, and the snapshots
 /// that streams are answered from.

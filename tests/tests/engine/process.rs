@@ -43,6 +43,8 @@ pub(crate) struct Acknowledging {
     pub(crate) refusing: AtomicBool,
     /// A change that moves nothing is refused by one.
     pub(crate) contrary: AtomicBool,
+    /// The next wait for acknowledgements panics.
+    pub(crate) faulty: AtomicBool,
 }
 
 /// What sidecar `app-1` says of its sessions on the source.
@@ -116,6 +118,7 @@ impl DataPlane for Acknowledging {
         barrier: BarrierPolicy,
         deadline: Duration,
     ) -> Convergence {
+        assert!(!self.faulty.swap(false, Ordering::Relaxed), "planted");
         if self.muted.load(Ordering::Relaxed) {
             sleep(deadline).await;
         }
@@ -167,6 +170,7 @@ impl Process {
             muted: AtomicBool::default(),
             refusing: AtomicBool::default(),
             contrary: AtomicBool::default(),
+            faulty: AtomicBool::default(),
         });
         let evidence = Arc::new(Reporting::default());
         let sql: Arc<dyn DatabaseProvider> =

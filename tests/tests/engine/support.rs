@@ -296,6 +296,11 @@ impl TestEnvironment {
         self.process().fleet.muted.store(true, Ordering::Relaxed);
     }
 
+    /// The next step that waits for this engine's fleet panics.
+    pub(crate) fn plant_panic(&self) {
+        self.process().fleet.faulty.store(true, Ordering::Relaxed);
+    }
+
     /// From now on one of this engine's fleet refuses each hold.
     pub(crate) fn refuse_holds(&self) {
         self.process().fleet.refusing.store(true, Ordering::Relaxed);

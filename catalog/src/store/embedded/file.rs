@@ -113,6 +113,13 @@ impl StoreFile {
         self.committed.subscribe()
     }
 
+    /// The bytes that are free on the file's disk for who is not root.
+    pub(super) fn room(&self) -> Result<u64, StoreError> {
+        let disk =
+            rustix::fs::statvfs(&self.path).map_err(|error| failed(&error.into(), &self.path))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     pub(super) fn change_log(&self) -> &ChangeLog {
         &self.change_log
     }

@@ -7,21 +7,18 @@ use crate::engine::status::{BakeView, Status};
 /// Where everybody reads how a migration stands.
 #[derive(Debug)]
 pub(super) struct StatusBoard {
-    status: watch::Sender<Arc<Status>>,
+    shown: watch::Sender<Arc<Status>>,
     /// What was last seen in a bake.
     view: BakeView,
 }
 
 impl StatusBoard {
-    pub(super) fn new(status: Status) -> Self {
+    pub(super) fn new(shown: watch::Sender<Arc<Status>>, status: Status) -> Self {
+        shown.send_replace(Arc::new(status));
         Self {
-            status: watch::Sender::new(Arc::new(status)),
+            shown,
             view: BakeView::default(),
         }
-    }
-
-    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Status>> {
-        self.status.subscribe()
     }
 
     pub(super) fn view(&self) -> &BakeView {
@@ -32,7 +29,15 @@ impl StatusBoard {
         change(&mut self.view);
     }
 
-    pub(super) fn show(&self, status: Arc<Status>) {
-        self.status.send_replace(status);
+    pub(super) fn show(&self, status: Status) {
+        self.shown.send_replace(Arc::new(status));
+    }
+
+    /// Shows that nobody drives the migration as long as `cause` lasts.
+    pub(super) fn show_not_driven(&self, cause: &str) {
+        self.shown.send_modify(|shown| {
+            let status = Status::clone(shown);
+            *shown = Arc::new(status.not_driven(cause));
+        });
     }
 }

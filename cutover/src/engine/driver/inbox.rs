@@ -6,27 +6,54 @@ use crate::engine::{
     request::{Admitted, OperatorRequest},
 };
 
-/// A request, and where to say whether the machine took it.
+/// A request, and where to say what became of it.
 #[derive(Debug)]
 pub(in crate::engine) struct Request {
-    pub(in crate::engine) request: OperatorRequest,
-    pub(in crate::engine) reply: oneshot::Sender<Result<(), EngineError>>,
+    request: OperatorRequest,
+    heard: oneshot::Sender<()>,
+    reply: oneshot::Sender<Result<(), EngineError>>,
+}
+
+/// The other end of a request.
+#[derive(Debug)]
+pub(in crate::engine) struct Asked {
+    /// Comes when a driver has the request in hand. Dropped before that, the request is withdrawn.
+    pub(in crate::engine) heard: oneshot::Receiver<()>,
+    /// Whether the machine took it.
+    pub(in crate::engine) answer: oneshot::Receiver<Result<(), EngineError>>,
+}
+
+impl Request {
+    pub(in crate::engine) fn new(request: OperatorRequest) -> (Self, Asked) {
+        let (heard, hears) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        let request = Self {
+            request,
+            heard,
+            reply,
+        };
+        let asked = Asked {
+            heard: hears,
+            answer,
+        };
+        (request, asked)
+    }
 }
 
 /// The requests of operators that wait to be heard.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(in crate::engine) struct Inbox {
     requests: mpsc::Receiver<Request>,
     sender: mpsc::Sender<Request>,
 }
 
 impl Inbox {
-    pub(super) fn new() -> Self {
+    pub(in crate::engine) fn new() -> Self {
         let (sender, requests) = mpsc::channel(PENDING_REQUESTS);
         Self { requests, sender }
     }
 
-    pub(super) fn sender(&self) -> mpsc::Sender<Request> {
+    pub(in crate::engine) fn sender(&self) -> mpsc::Sender<Request> {
         self.sender.clone()
     }
 
@@ -45,9 +72,16 @@ impl Inbox {
 }
 
 /// Turns a request into an event, or says why not. The answer goes out once the change is
-/// durable.
+/// durable. Nothing comes of a request that was withdrawn.
 pub(super) async fn hear(leader: &mut Leader, request: Request) -> Result<(), DriveError> {
-    let Request { request, reply } = request;
+    let Request {
+        request,
+        heard,
+        reply,
+    } = request;
+    if heard.send(()).is_err() {
+        return Ok(());
+    }
     let commands = leader.commands();
     let now = commands.clock().now();
     let admitted = request.admit(leader.migration(), commands.settings(), now);

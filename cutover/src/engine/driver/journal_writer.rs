@@ -1,6 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
-use pointsman_catalog::{ServerName, store::Revision};
+use pointsman_catalog::{
+    ServerName,
+    store::{Revision, StoreError},
+};
 use serde_json::{Value, json};
 use tracing::info;
 
@@ -93,17 +96,22 @@ impl JournalWriter {
         }
     }
 
-    /// Writes the deferred lines, then `lines` and the record, to the disk.
+    /// Writes the deferred lines, then `lines` and the record, to the disk. `failing` is told
+    /// each time that this does not succeed.
     pub(super) async fn write(
         &mut self,
         migration: &mut Migration,
         lines: Vec<Line>,
+        failing: impl FnMut(&StoreError) + Send,
     ) -> Result<(), JournalError> {
         log(migration, &lines);
         self.last_remark = None;
         let mut all = std::mem::take(&mut self.unwritten);
         all.extend(lines);
-        let appended = self.journal.append(migration, self.revision, all).await?;
+        let appended = self
+            .journal
+            .append(migration, self.revision, all, failing)
+            .await?;
         let (revision, entries) = appended;
         self.revision = revision;
         Arc::make_mut(&mut self.entries).extend(entries);
@@ -123,11 +131,12 @@ impl JournalWriter {
         migration: &mut Migration,
         remarked: Remarked,
         line: Line,
+        failing: impl FnMut(&StoreError) + Send,
     ) -> Result<(), JournalError> {
         if self.last_remark.as_ref() == Some(&remarked) {
             return Ok(());
         }
-        self.write(migration, vec![line]).await?;
+        self.write(migration, vec![line], failing).await?;
         self.last_remark = Some(remarked);
         Ok(())
     }

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use pointsman_catalog::{UnixMillis, store::Revision};
+use pointsman_catalog::{Chain, UnixMillis, store::StoreError};
 use serde_json::json;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         error::DriveError,
         status::{BakeView, Status},
     },
-    journal::{Entry, EntryKind, Journal, Line},
+    journal::{EntryKind, Journal, Line},
     lease,
     machine::{Command, Durability, Effect, Event, Remark, Transition},
     migration::Migration,
@@ -21,6 +22,7 @@ use super::{
     board::StatusBoard,
     commands::CommandRunner,
     journal_writer::{About, JournalWriter, Remarked, measured},
+    recorded::Recorded,
 };
 
 /// One migration in the hands of the one process that drives it: every event changes the
@@ -56,14 +58,18 @@ impl Leader {
     pub(super) fn new(
         commands: CommandRunner,
         journal: Journal,
-        migration: Migration,
-        revision: Revision,
-        entries: Vec<Entry>,
+        recorded: Recorded,
+        shown: watch::Sender<Arc<Status>>,
     ) -> Self {
+        let Recorded {
+            migration,
+            revision,
+            entries,
+        } = recorded;
         let journal = JournalWriter::new(journal, commands.clock(), revision, entries);
         let status = Status::new(&migration, journal.entries(), &BakeView::default());
         Self {
-            board: StatusBoard::new(status),
+            board: StatusBoard::new(shown, status),
             migration,
             commands,
             journal,
@@ -77,10 +83,6 @@ impl Leader {
 
     pub(super) fn commands(&self) -> &CommandRunner {
         &self.commands
-    }
-
-    pub(super) fn board(&self) -> &StatusBoard {
-        &self.board
     }
 
     /// The one command that is owed now.
@@ -280,8 +282,11 @@ impl Leader {
             ..report.line.clone()
         };
         let remarked = Remarked { remark, about };
+        let board = &self.board;
         self.journal
-            .remark(&mut self.migration, remarked, line)
+            .remark(&mut self.migration, remarked, line, |failed| {
+                board.show_not_driven(&unwritten(failed));
+            })
             .await?;
         self.show();
         Ok(())
@@ -304,21 +309,28 @@ impl Leader {
     }
 
     async fn write(&mut self, lines: Vec<Line>) -> Result<(), DriveError> {
-        self.journal.write(&mut self.migration, lines).await?;
+        let board = &self.board;
+        self.journal
+            .write(&mut self.migration, lines, |failed| {
+                board.show_not_driven(&unwritten(failed));
+            })
+            .await?;
         self.show();
         Ok(())
-    }
-
-    /// Nobody drives this migration any more.
-    pub(super) fn show_abandoned(&self, cause: &str) {
-        let view = BakeView::default();
-        let status = Status::new(&self.migration, self.journal.entries(), &view);
-        self.board.show(Arc::new(status.abandoned(cause)));
     }
 
     fn show(&self) {
         let view = self.board.view();
         let status = Status::new(&self.migration, self.journal.entries(), view);
-        self.board.show(Arc::new(status));
+        self.board.show(status);
     }
+}
+
+/// Why nothing goes on, of a journal that takes nothing.
+fn unwritten(failed: &StoreError) -> String {
+    format!(
+        "the journal could not be written ({}); look at the disk and the permissions of the data directory; \
+         it is tried again by itself",
+        Chain(failed)
+    )
 }

@@ -73,7 +73,9 @@ pub(super) async fn watch(global: &Global, name: String) -> anyhow::Result<()> {
 /// comes first is to be printed first.
 fn told(migration: &Migration) -> bool {
     let newest = migration.timeline.last();
-    migration.state != "switching" || newest.is_some_and(|entry| entry.step == migration.step)
+    migration.state != "switching"
+        || !migration.not_driven.is_empty()
+        || newest.is_some_and(|entry| entry.step == migration.step)
 }
 
 #[cfg(test)]

@@ -46,6 +46,10 @@ impl Store for CommittedMeanwhile {
         self.inner.commit(writes).await
     }
 
+    async fn room(&self) -> Result<u64, StoreError> {
+        self.inner.room().await
+    }
+
     fn watch(&self) -> watch::Receiver<Revision> {
         self.inner.watch()
     }
