@@ -160,6 +160,13 @@ impl Engine {
         Ok(status)
     }
 
+    /// Gives up a rollback that waits for the reverse stream; the target serves on. What asked for
+    /// it gets this as the cause.
+    pub async fn withdraw_rollback(&self, name: &str) -> Result<Status, EngineError> {
+        self.ask(name, OperatorRequest::WithdrawRollback).await?;
+        self.settled(name).await
+    }
+
     /// Gives up the way back and closes the source for good. `source_is_gone` is an
     /// operator's word for a source that does not answer any more: without it a completion
     /// wants to see the source closed.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub promote: Option<Duration>,
     /// How long an undo tries to reach the source before it calls an operator.
     pub undo: Duration,
+    /// How long a rollback waits at most for the reverse stream, while the target serves.
+    pub rollback_wait: Duration,
     /// The interval between looks at the reverse stream during a bake.
     pub watch_interval: Duration,
     /// How long a bake is expected to last; checks look that far ahead.
@@ -46,6 +48,7 @@ impl Default for Settings {
             catch_up: None,
             promote: None,
             undo: Duration::from_secs(30),
+            rollback_wait: Duration::from_secs(10 * 60),
             watch_interval: Duration::from_millis(250),
             bake: Duration::from_secs(24 * 60 * 60),
             preflight_age: Duration::from_secs(24 * 60 * 60),

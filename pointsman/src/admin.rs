@@ -224,6 +224,16 @@ impl admin_server::Admin for AdminService {
         Ok(Response::new(migration::message(&status)))
     }
 
+    async fn withdraw_rollback(
+        &self,
+        request: Request<v1::MigrationRequest>,
+    ) -> Answer<v1::Migration> {
+        let name = request.into_inner().name;
+        let withdrawn = self.context.engine.withdraw_rollback(&name).await;
+        let status = withdrawn.map_err(refuse)?;
+        Ok(Response::new(migration::message(&status)))
+    }
+
     async fn dry_run(&self, request: Request<v1::DryRunRequest>) -> Answer<v1::DryRunResponse> {
         let v1::DryRunRequest { name, direction } = request.into_inner();
         let direction = match direction.as_str() {

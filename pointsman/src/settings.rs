@@ -201,6 +201,13 @@ const FIELDS: &[Field] = &[
         apply: |settings, number| settings.engine.promote = Some(ms(number)),
     },
     Field {
+        section: "switch",
+        name: "rollback_wait_ms",
+        about: "how long a rollback waits for the reverse stream, in milliseconds",
+        range: 1_000..=86_400_000,
+        apply: |settings, number| settings.engine.rollback_wait = ms(number),
+    },
+    Field {
         section: "alarm",
         name: "interval_ms",
         about: "between two write probes of a database, in milliseconds",

@@ -19,6 +19,7 @@ pub(super) enum OperatorRequest {
     Rollback {
         accept_loss: bool,
     },
+    WithdrawRollback,
     Complete {
         source_is_gone: bool,
     },
@@ -47,6 +48,10 @@ impl OperatorRequest {
             Self::Start => (Event::StartRequested, "start was asked for"),
             Self::Switch => (Event::SwitchRequested, "a switch was asked for"),
             Self::Rollback { accept_loss } => rollback(migration.state(), accept_loss),
+            Self::WithdrawRollback => (
+                Event::RollbackWithdrawn,
+                "an operator withdrew the rollback that waited",
+            ),
             Self::Complete {
                 source_is_gone: false,
             } => (Event::CompleteRequested, "completion was asked for"),

@@ -2,6 +2,7 @@ mod promotion;
 
 use std::sync::Arc;
 
+use pointsman_catalog::UnixMillis;
 use serde::Serialize;
 
 use super::{
@@ -71,6 +72,10 @@ pub(super) struct BakeView {
     pub(super) gap: Option<String>,
     pub(super) old_writer: Option<SessionsOn>,
     pub(super) alarm_warnings: Vec<String>,
+    /// Why the last attempt to make the reverse stream failed.
+    pub(super) not_armed: Option<String>,
+    /// When a rollback that waits for the reverse stream is given up.
+    pub(super) rollback_until: Option<UnixMillis>,
 }
 
 impl Status {
@@ -161,14 +166,7 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
         State::Switching { .. } | State::Undoing { .. } => describe(migration.state()),
         State::Undone => format!("{source} serves; the switch was undone: {cause}"),
         State::Baking { stream } => {
-            let stream = match stream {
-                StreamState::Arming => "the reverse stream is being made",
-                StreamState::ArmingForRollback => {
-                    "the reverse stream is being made; a rollback waits for it"
-                }
-                StreamState::Proven => "the reverse stream is proven",
-                StreamState::Broken => "the reverse stream is broken",
-            };
+            let stream = reverse_stream(migration, stream, seen);
             let blind = seen.is_some_and(|view| !view.alarm_warnings.is_empty());
             let watched = if blind {
                 "not every alarm watches it, see `alarm`"
@@ -189,6 +187,28 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
              opened and routes refuse once the hold ends: {cause}",
             step.label()
         ),
+    }
+}
+
+/// How far it is, what it waits for, and who waits for it.
+fn reverse_stream(migration: &Migration, stream: StreamState, seen: Option<&BakeView>) -> String {
+    let not_armed = seen.and_then(|view| view.not_armed.as_deref());
+    let not_armed = not_armed.map_or_else(String::new, |reason| format!(", and not yet: {reason}"));
+    match stream {
+        StreamState::Arming => format!("the reverse stream is being made{not_armed}"),
+        StreamState::ArmingForRollback => {
+            let until = seen.and_then(|view| view.rollback_until);
+            let until = until.map_or_else(String::new, |until| {
+                format!("until {}, and is given up then", promotion::moment(until))
+            });
+            format!(
+                "the reverse stream is being made{not_armed}; a rollback waits for it {until} \
+                 (migration rollback {} --withdraw gives it up now)",
+                migration.name
+            )
+        }
+        StreamState::Proven => "the reverse stream is proven".to_owned(),
+        StreamState::Broken => "the reverse stream is broken".to_owned(),
     }
 }
 

@@ -121,6 +121,7 @@ impl Machine {
             | Event::AbortRequested
             | Event::RollbackRequested
             | Event::LossyRollbackRequested
+            | Event::RollbackWithdrawn
             | Event::CompleteRequested
             | Event::CompleteWithoutSourceRequested
             | Event::CancelRequested
@@ -161,6 +162,7 @@ impl Machine {
             | Event::AbortRequested
             | Event::RollbackRequested
             | Event::LossyRollbackRequested
+            | Event::RollbackWithdrawn
             | Event::CompleteRequested
             | Event::CompleteWithoutSourceRequested
             | Event::CancelRequested

@@ -123,6 +123,7 @@ impl Change {
             | Event::WaitChosen => None,
             Event::StartRequested
             | Event::AbortRequested
+            | Event::RollbackWithdrawn
             | Event::CancelRequested
             | Event::Done
             | Event::DoneReadersMoved
@@ -255,6 +256,7 @@ impl Change {
             Event::AbortRequested
                 | Event::RollbackRequested
                 | Event::LossyRollbackRequested
+                | Event::RollbackWithdrawn
                 | Event::AlarmFired
                 | Event::TargetGone
         );

@@ -9,6 +9,9 @@ pub enum Event {
     RollbackRequested,
     /// A rollback whose counted loss the operator accepts.
     LossyRollbackRequested,
+    /// A rollback that waits for the reverse stream is given up: by an operator, or because it
+    /// has waited too long.
+    RollbackWithdrawn,
     CompleteRequested,
     /// A completion by an operator who asserts that the source is down for good.
     CompleteWithoutSourceRequested,
@@ -60,12 +63,13 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::StartRequested,
         Self::SwitchRequested,
         Self::AbortRequested,
         Self::RollbackRequested,
         Self::LossyRollbackRequested,
+        Self::RollbackWithdrawn,
         Self::CompleteRequested,
         Self::CompleteWithoutSourceRequested,
         Self::CancelRequested,

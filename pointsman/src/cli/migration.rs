@@ -61,6 +61,9 @@ pub(super) enum Migration {
         /// Go back although writes are lost; `status` says how many
         #[arg(long)]
         accept_loss: bool,
+        /// Give up a rollback that waits for the reverse stream; the target serves on
+        #[arg(long, conflicts_with_all = ["accept_loss", "dry_run"])]
+        withdraw: bool,
         /// Print every statement, publish and wait instead
         #[arg(long)]
         dry_run: bool,
@@ -134,7 +137,17 @@ impl Migration {
             }
             Self::Rollback {
                 name,
+                withdraw: true,
+                ..
+            } => {
+                let mut admin = client::connect(global).await?;
+                let answer = admin.withdraw_rollback(MigrationRequest { name }).await;
+                return ended(global, answer, &["baking"]);
+            }
+            Self::Rollback {
+                name,
                 accept_loss,
+                withdraw: false,
                 dry_run,
             } => {
                 let asked = switch::Asked::rollback(name, accept_loss);

@@ -179,6 +179,73 @@ async fn a_rollback_waits_for_a_stream_that_can_come_back() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s22_a_rollback_that_waits_says_what_for_and_can_be_withdrawn() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    env.stream_gate.sever();
+    env.engine().switch("m").await?;
+    let rollback = env.begin_rollback(false);
+    let said = |status: &Status| {
+        let said = &status.headline;
+        said.contains(", and not yet: ") && said.contains("a rollback waits for it until ")
+    };
+    env.until("it says what it waits for, and until when", said)
+        .await?;
+    let status = env.engine().withdraw_rollback("m").await?;
+    ensure!(status.reverse_stream() == "arming", "{}", story(&status));
+    refused_because(rollback.await?, "an operator withdrew the rollback")?;
+    serves_on(&env).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s22_a_rollback_waits_no_longer_than_it_may() -> Result<()> {
+    let env = TestEnvironment::new(Settings {
+        rollback_wait: Duration::from_secs(1),
+        ..Settings::default()
+    })
+    .await?;
+    env.started().await?;
+    env.stream_gate.sever();
+    env.engine().switch("m").await?;
+    let rollback = env.begin_rollback(false);
+    refused_because(rollback.await?, "the rollback was given up: it waited 1s")?;
+    serves_on(&env).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s22_a_request_is_heard_while_the_stream_is_being_made() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let being_made = env.source_gate.hold_at("own.rolcreaterole");
+    env.engine().switch("m").await?;
+    being_made.within(SOON).await?;
+    let rollback = env.begin_rollback(false);
+    waits(&env).await?;
+    let status = env.engine().status("m")?;
+    let failed = |message: &str| message.starts_with("not armed yet");
+    ensure!(
+        !status.entries.iter().any(|entry| failed(&entry.message)),
+        "it was heard after the attempt had failed:\n{}",
+        story(&status)
+    );
+    env.source_gate.release();
+    is_in(&rollback.await??, &State::RolledBack)
+}
+
+fn refused_because(outcome: Result<Status>, cause: &str) -> Result<()> {
+    let refused = outcome.err().context("it went back")?.to_string();
+    ensure!(refused.contains(cause), "{refused}");
+    Ok(())
+}
+
+/// A rollback that was given up does not happen when the stream comes back.
+async fn serves_on(env: &TestEnvironment) -> Result<()> {
+    env.stream_gate.restore();
+    env.proven().await?;
+    write(&env.pair.target, 1, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_far_behind_is_waited_for_while_the_target_serves() -> Result<()> {
     let env = TestEnvironment::new(Settings {
         catch_up: Some(Duration::from_millis(500)),

@@ -14,7 +14,7 @@ use crate::{
     engine::error::DriveError,
     machine::{Command, Event, State, StreamState, StreamWatch},
     migration::Migration,
-    ports::{Alarm, AlarmSubject},
+    ports::{Alarm, AlarmSubject, Monotonic},
     steps::StreamHealth,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct BakeWatcher {
     /// Why alarms could not fire, as it was last logged.
     warnings: Vec<String>,
     stream: StreamWatch,
+    /// Since when a rollback waits for the reverse stream.
+    rollback_since: Option<Monotonic>,
 }
 
 impl BakeWatcher {
@@ -39,6 +41,7 @@ impl BakeWatcher {
             alarms: AlarmWatch::begin(&leader.commands().ports().alarms, subject),
             warnings: Vec::new(),
             stream: StreamWatch::default(),
+            rollback_since: None,
         }
     }
 
@@ -55,9 +58,17 @@ impl BakeWatcher {
                 break;
             }
             self.look_around(leader);
+            if self.rollback_has_waited(leader, stream) {
+                let waited = leader.commands().settings().rollback_wait;
+                let reason = format!(
+                    "the rollback was given up: it waited {waited:?} for the reverse stream; the target serves on"
+                );
+                leader.happened(Event::RollbackWithdrawn, reason).await?;
+                continue;
+            }
             let wait = match stream {
                 StreamState::Arming | StreamState::ArmingForRollback => {
-                    arm(leader).await?;
+                    arm(leader, inbox).await?;
                     if leader.owes() != Some(Command::Arm) {
                         continue;
                     }
@@ -82,6 +93,23 @@ impl BakeWatcher {
             }
         }
         Ok(())
+    }
+
+    /// Whether a rollback has waited for the reverse stream as long as it may. Shows until when it
+    /// waits.
+    fn rollback_has_waited(&mut self, leader: &mut Leader, stream: StreamState) -> bool {
+        if !stream.rollback_waits() {
+            self.rollback_since = None;
+            return false;
+        }
+        let clock = leader.commands().clock();
+        let at_most = leader.commands().settings().rollback_wait;
+        let since = *self.rollback_since.get_or_insert_with(|| {
+            let until = clock.now().plus(at_most);
+            leader.show_bake(|view| view.rollback_until = Some(until));
+            clock.monotonic()
+        });
+        clock.elapsed(since) >= at_most
     }
 
     /// What the sidecars still have on the old writer, and what keeps alarms from firing.
@@ -114,6 +142,7 @@ impl BakeWatcher {
         let silent = match leader.stream_health().await {
             Ok(health) => {
                 leader.show_bake(|view| {
+                    view.not_armed = None;
                     view.behind_bytes = health.behind_bytes;
                     view.gap.clone_from(&health.gap);
                 });
@@ -158,11 +187,13 @@ fn whole_or_not(health: &StreamHealth, stream: StreamState) -> Option<Event> {
     }
 }
 
-/// One attempt to make and prove the reverse stream.
-async fn arm(leader: &mut Leader) -> Result<Next, DriveError> {
+/// One attempt to make and prove the reverse stream. It takes seconds where a server is silent; a
+/// request is heard at once.
+async fn arm(leader: &mut Leader, inbox: &mut Inbox) -> Result<Next, DriveError> {
     let clock = leader.commands().clock();
+    let only_once = clock.deadline(Duration::ZERO);
     leader
-        .run(Command::Arm, clock.deadline(Duration::ZERO))
+        .run_unless(Command::Arm, only_once, inbox.arrived())
         .await
 }
 

@@ -45,12 +45,18 @@ impl Request {
 pub(in crate::engine) struct Inbox {
     requests: mpsc::Receiver<Request>,
     sender: mpsc::Sender<Request>,
+    /// The one that [`Self::arrived`] saw.
+    first: Option<Request>,
 }
 
 impl Inbox {
     pub(in crate::engine) fn new() -> Self {
         let (sender, requests) = mpsc::channel(PENDING_REQUESTS);
-        Self { requests, sender }
+        Self {
+            requests,
+            sender,
+            first: None,
+        }
     }
 
     pub(in crate::engine) fn sender(&self) -> mpsc::Sender<Request> {
@@ -59,12 +65,20 @@ impl Inbox {
 
     /// The next request; waits for one. This object keeps a sender, so there always is a next.
     pub(super) async fn next(&mut self) -> Option<Request> {
-        self.requests.recv().await
+        self.arrived().await;
+        self.first.take()
+    }
+
+    /// Waits until there is a request, and leaves it there.
+    pub(super) async fn arrived(&mut self) {
+        if self.first.is_none() {
+            self.first = self.requests.recv().await;
+        }
     }
 
     /// Hears the requests that are waiting, between two steps.
     pub(super) async fn hear_waiting(&mut self, leader: &mut Leader) -> Result<(), DriveError> {
-        while let Ok(request) = self.requests.try_recv() {
+        while let Some(request) = self.first.take().or_else(|| self.requests.try_recv().ok()) {
             hear(leader, request).await?;
         }
         Ok(())

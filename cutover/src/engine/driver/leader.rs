@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::{Chain, UnixMillis, store::StoreError};
 use serde_json::json;
@@ -117,11 +117,43 @@ impl Leader {
         command: Command,
         try_until: Deadline<'_>,
     ) -> Result<Next, DriveError> {
+        let never = std::future::pending();
+        self.run_unless(command, try_until, never).await
+    }
+
+    /// The same, unless `interrupted` comes first. The command is given up then with its sessions:
+    /// it is one that can be run again from its beginning.
+    pub(super) async fn run_unless(
+        &mut self,
+        command: Command,
+        try_until: Deadline<'_>,
+        interrupted: impl Future<Output = ()>,
+    ) -> Result<Next, DriveError> {
         let clock = self.commands.clock();
         let began = clock.monotonic();
-        let outcome = self.commands.run(&self.migration, command).await;
+        let ran = tokio::select! {
+            biased;
+            outcome = self.commands.run(&self.migration, command) => Some(outcome),
+            () = interrupted => None,
+        };
+        let Some(outcome) = ran else {
+            self.commands.forget_sessions();
+            return Ok(Next::Owed);
+        };
         let took = clock.elapsed(began);
-        let report = match self.learn(outcome) {
+        let report = self.report(command, outcome, took, try_until);
+        self.apply(report).await
+    }
+
+    /// What `command` came to, as an event with its line in the journal.
+    fn report(
+        &mut self,
+        command: Command,
+        outcome: Result<Proof, Failure>,
+        took: Duration,
+        try_until: Deadline<'_>,
+    ) -> Report {
+        match self.learn(outcome) {
             Ok(proof) => {
                 let line = self.line(EntryKind::Done, command.label(), proof.message);
                 Report {
@@ -152,8 +184,7 @@ impl Leader {
                     about: Some(About::Failure(failure.problem, failure.server)),
                 }
             }
-        };
-        self.apply(report).await
+        }
     }
 
     /// Records a note that is no event.
@@ -258,7 +289,11 @@ impl Leader {
     async fn remark(&mut self, remark: Remark, report: &Report) -> Result<(), DriveError> {
         let said = &report.line.message;
         let (message, about) = match remark {
-            Remark::NotArmed => (format!("not armed yet: {said}"), report.about.clone()),
+            Remark::NotArmed => {
+                self.board
+                    .change(|view| view.not_armed = Some(said.clone()));
+                (format!("not armed yet: {said}"), report.about.clone())
+            }
             Remark::PromotionObserved => (said.clone(), report.about.clone()),
             Remark::AlarmTooEarly => (
                 "an alarm fires; the last rollback was undone, so the next one needs an operator \

@@ -57,7 +57,7 @@ fn how_long(migration: &Migration) -> String {
 }
 
 /// In UTC, to the second.
-fn moment(at: UnixMillis) -> String {
+pub(super) fn moment(at: UnixMillis) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(millis).map_or_else(
         |_out_of_range| format!("{at} ms"),

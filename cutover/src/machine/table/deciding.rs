@@ -26,6 +26,7 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::AbortRequested
         | E::RollbackRequested
         | E::LossyRollbackRequested
+        | E::RollbackWithdrawn
         | E::CompleteRequested
         | E::CompleteWithoutSourceRequested
         | E::CancelRequested

@@ -50,6 +50,7 @@ pub(super) fn next(stage: Stage, event: E) -> Option<S> {
         | E::AbortRequested
         | E::RollbackRequested
         | E::LossyRollbackRequested
+        | E::RollbackWithdrawn
         | E::CompleteRequested
         | E::CompleteWithoutSourceRequested
         | E::CancelRequested

@@ -11,6 +11,7 @@ pub(super) fn planned(event: E) -> Option<S> {
         | E::AbortRequested
         | E::RollbackRequested
         | E::LossyRollbackRequested
+        | E::RollbackWithdrawn
         | E::CompleteRequested
         | E::CompleteWithoutSourceRequested
         | E::RetryChosen
@@ -44,6 +45,7 @@ pub(super) fn ready(state: S, event: E) -> Option<S> {
         | E::AbortRequested
         | E::RollbackRequested
         | E::LossyRollbackRequested
+        | E::RollbackWithdrawn
         | E::CompleteRequested
         | E::CompleteWithoutSourceRequested
         | E::RetryChosen
@@ -76,6 +78,7 @@ pub(super) fn over(state: S, event: E) -> Option<S> {
         | E::AbortRequested
         | E::RollbackRequested
         | E::LossyRollbackRequested
+        | E::RollbackWithdrawn
         | E::CompleteRequested
         | E::CompleteWithoutSourceRequested
         | E::CancelRequested

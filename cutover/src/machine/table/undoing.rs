@@ -22,6 +22,7 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::AbortRequested
         | E::RollbackRequested
         | E::LossyRollbackRequested
+        | E::RollbackWithdrawn
         | E::CompleteRequested
         | E::CompleteWithoutSourceRequested
         | E::CancelRequested

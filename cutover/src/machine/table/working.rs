@@ -32,6 +32,7 @@ fn ended(event: E, owed: S, done: S, failed: S) -> Option<S> {
         | E::AbortRequested
         | E::RollbackRequested
         | E::LossyRollbackRequested
+        | E::RollbackWithdrawn
         | E::CompleteRequested
         | E::CompleteWithoutSourceRequested
         | E::CancelRequested

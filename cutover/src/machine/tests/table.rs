@@ -217,6 +217,7 @@ fn baking_row(stream: Stream) -> Vec<(E, S)> {
             (E::Failed, here),
             (E::Unanswered, here),
             (E::RollbackRequested, here),
+            (E::RollbackWithdrawn, baking(Stream::Arming)),
             (E::ReverseStreamBroke, back),
         ],
         Stream::Proven => vec![
