@@ -7,6 +7,7 @@ mod fleet;
 mod grpc_status;
 mod migration;
 mod usage;
+mod watch;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -200,7 +201,7 @@ impl admin_server::Admin for AdminService {
     ) -> Answer<Self::WatchMigrationStream> {
         let name = request.into_inner().name;
         let statuses = self.context.engine.watch(&name).map_err(refuse)?;
-        let messages = WatchStream::new(statuses).map(|status| Ok(migration::message(&status)));
+        let messages = watch::changes(WatchStream::new(statuses)).map(Ok);
         Ok(Response::new(self.until_stopped(messages)))
     }
 

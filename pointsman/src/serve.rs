@@ -89,8 +89,7 @@ async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
     let init = options.init;
     let store = tokio::task::spawn_blocking(move || {
         if init {
-            std::fs::create_dir_all(&dir)
-                .with_context(|| format!("cannot make the folder {}", dir.display()))?;
+            // The folder is made for its owner alone.
             Ok(EmbeddedStore::create(&dir)?)
         } else {
             anyhow::Ok(EmbeddedStore::open(&dir)?)

@@ -180,12 +180,14 @@ async fn read(
     mut tell: impl FnMut(&Entry),
 ) -> anyhow::Result<()> {
     let mut lines = BufReader::new(stdout).lines();
-    let mut told = 0;
+    let mut timeline = Vec::new();
     while let Some(line) = lines.next_line().await? {
-        let latest: MigrationStatus = serde_json::from_str(&line)
+        let mut latest: MigrationStatus = serde_json::from_str(&line)
             .with_context(|| format!("`migration status --watch` printed {line:?}"))?;
-        latest.timeline.iter().skip(told).for_each(&mut tell);
-        told = latest.timeline.len();
+        // Each line has the entries that are new.
+        latest.timeline.iter().for_each(&mut tell);
+        timeline.append(&mut latest.timeline);
+        latest.timeline.clone_from(&timeline);
         status.send_replace(latest);
     }
     Ok(())

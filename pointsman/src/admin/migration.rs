@@ -41,6 +41,11 @@ pub(super) fn wanted(request: v1::CreateMigrationRequest) -> Result<NewMigration
 }
 
 pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
+    message_since(status, 0)
+}
+
+/// The same, without the first `sent` entries of the timeline.
+pub(super) fn message_since(status: &MigrationStatus, sent: usize) -> v1::Migration {
     let migration = &status.migration;
     v1::Migration {
         name: migration.name.clone(),
@@ -72,7 +77,7 @@ pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
             format!("{left} on {}, as the sidecars report", migration.source)
         }),
         alarm_warnings: status.alarm_warnings.clone(),
-        timeline: status.entries.iter().map(entry).collect(),
+        timeline: status.entries.iter().skip(sent).map(entry).collect(),
         proofs: [Side::Source, Side::Target]
             .into_iter()
             .filter_map(|side| proof(migration, side))
