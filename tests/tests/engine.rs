@@ -8,6 +8,8 @@ mod api;
 mod crashes;
 #[path = "engine/failures.rs"]
 mod failures;
+#[path = "engine/last_look.rs"]
+mod last_look;
 #[path = "engine/managed.rs"]
 mod managed;
 #[path = "engine/managed_fence.rs"]

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::Serialize;
 
 use crate::{
-    machine::{Event, State},
+    machine::{Direction, Event, State},
     migration::Migration,
 };
 
@@ -48,6 +48,7 @@ fn message(migration: &Migration, name: ChoiceName) -> String {
     let (source, target) = (&migration.source, &migration.target);
     let promoting = matches!(migration.state(), State::Promoting { .. });
     let place = migration.state().place();
+    let back = place.is_some_and(|(direction, _)| direction == Direction::Reverse);
     match name {
         ChoiceName::Retry => {
             let step = place.map_or("", |(_, step)| step.label());
@@ -69,6 +70,11 @@ fn message(migration: &Migration, name: ChoiceName) -> String {
             "open {source} without waiting for {target}: you assert that {target} is down for good \
              (deleted, or cut off from every client) and will never be promoted; if that is wrong, \
              both accept writes"
+        ),
+        ChoiceName::OpenSourceUnproven if back => format!(
+            "open {source} although it is not proven that {target} is closed and unwritten: you assert that \
+             {target} is down for good; what was written on it behind its fence is lost; one that answers \
+             and is open is refused"
         ),
         ChoiceName::OpenSourceUnproven => format!(
             "open {source} without asking {target}: you assert that {target} is down for good \

@@ -75,10 +75,13 @@ impl FencedSource {
         });
     }
 
-    /// A step that is tried again finds the same on the same server.
+    /// A later look finds the same, or more, on the same server.
     fn add_not_proven(&mut self, found: NotProven) {
-        self.not_proven.retain(|known| known.server != found.server);
-        self.not_proven.push(found);
+        let mut known = self.not_proven.iter_mut();
+        match known.find(|known| known.server == found.server) {
+            Some(known) => *known = found,
+            None => self.not_proven.push(found),
+        }
     }
 }
 

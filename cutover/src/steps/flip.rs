@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let (_, learned) = prove::token_of_a_fence_that_holds(run).await?;
+    let learned = prove::source_is_left(run).await?;
     let former = run.migration.facts.former_settings(Side::Source)?;
     let staying = run.migration.staying_closed();
     let moving = run.migration.moving();
@@ -42,6 +42,7 @@ async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let given_up = prove::target_is_left(run).await?;
     let former = run.migration.facts.former_settings(Side::Source)?;
     let moving = run.migration.moving();
     let source = run.source().await?;
@@ -54,20 +55,21 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let publication = run.routes().serve(&writer, Readers::WithoutTarget).await?;
     let convergence = run.routes().converge(&publication).await;
     let left_behind = take_down(run, &moving).await.err();
-    let message = match &left_behind {
-        None => format!("{writer} serves; {}", convergence_message(&convergence)),
-        Some(failure) => format!(
-            "{writer} serves; {}; left behind, to be dropped by hand: {}",
-            convergence_message(&convergence),
-            failure.message
-        ),
-    };
+    let mut message = format!("{writer} serves; {}", convergence_message(&convergence));
+    if let Some(given_up) = &given_up {
+        message.push_str(&format!("; by an operator's word, although {given_up}"));
+    }
+    if let Some(failure) = left_behind {
+        let left = failure.message;
+        message.push_str(&format!("; left behind, to be dropped by hand: {left}"));
+    }
     Ok(Proof::new(
         message,
         json!({
             "sequence": publication.sequence,
             "epochs": publication.epochs,
             "convergence": convergence,
+            "given_up": given_up,
         }),
     ))
 }

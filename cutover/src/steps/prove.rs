@@ -154,25 +154,59 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 pub(super) async fn token_of_a_fence_that_holds(
     run: &mut Run<'_>,
 ) -> Result<(FenceToken, Vec<Learned>), Failure> {
+    let token = run.migration.facts.token()?.clone();
+    let learned = match run.migration.machine.fence_proof() {
+        FenceProof::Given => Vec::new(),
+        FenceProof::Owed => source_is_left(run).await?,
+    };
+    Ok((token, learned))
+}
+
+/// The fence of the source and its WAL, looked at right before the target is opened: by every
+/// leader, also by the one that proved the fence before.
+pub(super) async fn source_is_left(run: &mut Run<'_>) -> Result<Vec<Learned>, Failure> {
     let facts = &run.migration.facts;
-    let token = facts.token()?.clone();
-    match run.migration.machine.fence_proof() {
-        FenceProof::Given => return Ok((token, Vec::new())),
-        FenceProof::Owed => {}
-    }
+    let since = facts.token()?.marker.look.clone();
     let record = full_record(run.migration, Side::Source)?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let source = match run.source().await {
+        Err(failure) if failure.is_unanswered() && asserted_down => return Ok(Vec::new()),
+        outcome => outcome?,
+    };
+    match check(&source, &record, &[], &since, facts.exempt()).await? {
+        FenceCheck::Holds(_) => Ok(Vec::new()),
+        // The source stays closed, so there is one writer in any case.
+        FenceCheck::Unproven(found) => Ok(vec![Learned::NotProven(found)]),
+        FenceCheck::Broken(found) | FenceCheck::Written(found) => Err(Failure::unprovable(found)),
+    }
+}
+
+/// The same of the target, right before the source is opened. Returns what is given up by that, in
+/// words.
+///
+/// An operator who asserts that the target is down gives up what was written on it; one that
+/// answers and is open is no target that is down.
+pub(super) async fn target_is_left(run: &mut Run<'_>) -> Result<Option<String>, Failure> {
+    let facts = &run.migration.facts;
+    let since = facts.marker(Direction::Reverse)?.look.clone();
+    let slots = &facts.stream()?.slots;
+    let record = full_record(run.migration, Side::Target)?;
+    let machine = run.migration.machine;
+    let asserted_down = machine.holds(Assertion::TargetDown);
+    let target = match run.target().await {
         Err(failure) if failure.is_unanswered() && asserted_down => {
-            return Ok((token, Vec::new()));
+            return Ok(Some(failure.message));
         }
         outcome => outcome?,
     };
-    match check(&source, &record, &[], &token.marker.look, facts.exempt()).await? {
-        FenceCheck::Holds(_) => Ok((token, Vec::new())),
-        // The source stays closed, so there is one writer in any case.
-        FenceCheck::Unproven(found) => Ok((token, vec![Learned::NotProven(found)])),
-        FenceCheck::Broken(breach) => Err(Failure::unprovable(breach)),
+    match check(&target, &record, slots, &since, facts.exempt()).await? {
+        FenceCheck::Holds(_) => Ok(None),
+        FenceCheck::Unproven(found) if asserted_down || machine.holds(Assertion::LossAccepted) => {
+            Ok(Some(found.to_string()))
+        }
+        FenceCheck::Written(found) if asserted_down => Ok(Some(found)),
+        FenceCheck::Unproven(found) => Err(Failure::unprovable(found.to_string())),
+        FenceCheck::Broken(found) | FenceCheck::Written(found) => Err(Failure::unprovable(found)),
     }
 }
 
@@ -182,6 +216,9 @@ enum FenceCheck {
     Holds(WriteProof),
     /// It is closed and empty, and somebody took ids that do not say what was written.
     Unproven(NotProven),
+    /// It is closed and empty, and user commits stand in its WAL.
+    Written(String),
+    /// It is open, or was.
     Broken(String),
 }
 
@@ -191,7 +228,7 @@ impl FenceCheck {
         match self {
             Self::Holds(proof) => Ok(proof),
             Self::Unproven(found) => Err(found.to_string()),
-            Self::Broken(breach) => Err(breach),
+            Self::Written(found) | Self::Broken(found) => Err(found),
         }
     }
 }
@@ -226,7 +263,7 @@ async fn check(
             server: name.clone(),
             strangers,
         }),
-        Finding::Written(count) => FenceCheck::Broken(format!(
+        Finding::Written(count) => FenceCheck::Written(format!(
             "{count} transactions were committed on {name} behind the fence"
         )),
     })

@@ -16,8 +16,16 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
             }
             Direction::Forward | Direction::Reverse => None,
         },
-        E::OpenSourceChosen | E::OpenSourceWithoutTargetChosen => match direction {
+        E::OpenSourceChosen => match direction {
             Direction::Forward => Some(S::Undoing { direction, step }),
+            Direction::Reverse => None,
+        },
+        E::OpenSourceWithoutTargetChosen => match direction {
+            Direction::Forward => Some(S::Undoing { direction, step }),
+            // The source has all that the target had; only the target's fence is in doubt.
+            Direction::Reverse if !step.can_be_undone(direction) => {
+                Some(S::Switching { direction, step })
+            }
             Direction::Reverse => None,
         },
         E::Restarted => Some(S::NeedsOperator { direction, step }),

@@ -257,7 +257,10 @@ fn needs_operator_row(direction: Direction, step: Step) -> Vec<(E, S)> {
             (E::OpenSourceWithoutTargetChosen, undoing),
         ],
         (D::Reverse, P::Undoable | P::Promotes) => vec![(E::RetryChosen, undoing)],
-        (D::Reverse, P::Opens) => vec![(E::RetryChosen, again)],
+        (D::Reverse, P::Opens) => vec![
+            (E::RetryChosen, again),
+            (E::OpenSourceWithoutTargetChosen, again),
+        ],
     });
     row
 }

@@ -8,7 +8,7 @@ use crate::{
     migration::Migration,
     ports::{AccessRules, Clock, ControlledServer, PromotionProgress, ProviderError},
     steps::{
-        Failure, Proof, Run, prime, prove,
+        Failure, Problem, Proof, Run, prime, prove,
         routes::{Readers, convergence_message},
         taken_down,
     },
@@ -88,10 +88,11 @@ async fn target_is_harmless(run: &mut Run<'_>, step: Step) -> Result<String, Fai
     };
     match look {
         Ok(seen) => Ok(seen),
-        Err(failure) if !failure.is_unanswered() => Err(failure),
-        Err(failure) if !promote_asked => {
+        // Before the intent the journal is the proof; an error of the target's says nothing of its role.
+        Err(failure) if !promote_asked && says_no_role(failure.problem) => {
             Ok(format!("the target's role is unknown: {}", failure.message))
         }
+        Err(failure) if !failure.is_unanswered() => Err(failure),
         Err(failure) if asserted_down => {
             await_engine_clock(clock, run.migration.facts.promotion_deadline()).await;
             Ok(format!(
@@ -104,6 +105,19 @@ async fn target_is_harmless(run: &mut Run<'_>, step: Step) -> Result<String, Fai
              not known",
             failure.message
         ))),
+    }
+}
+
+/// Whether a failed look leaves open what the target is: it is silent, or refuses the control role.
+fn says_no_role(problem: Problem) -> bool {
+    match problem {
+        Problem::Unanswered | Problem::TimedOut | Problem::Rejected | Problem::Unfit => true,
+        Problem::Superseded
+        | Problem::MissingFact
+        | Problem::ConditionNotMet
+        | Problem::TargetUnwritten
+        | Problem::Unprovable
+        | Problem::StreamBroken => false,
     }
 }
 

@@ -72,9 +72,7 @@ pub(super) async fn watch(global: &Global, name: String) -> anyhow::Result<()> {
 /// Whether the entries are as new as the state: those of some steps are written with the next ones, and what
 /// comes first is to be printed first.
 fn told(migration: &Migration, newest: &str) -> bool {
-    migration.state != "switching"
-        || !migration.not_driven.is_empty()
-        || newest == migration.step
+    migration.state != "switching" || !migration.not_driven.is_empty() || newest == migration.step
 }
 
 #[cfg(test)]
