@@ -109,6 +109,7 @@ impl Lab {
             major: options.major,
             tls: options.tls,
             gate_replication: options.gates.replication,
+            storage: options.storage,
             contents: Contents {
                 settings: options.server_settings,
                 ..Contents::default()

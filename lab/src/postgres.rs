@@ -36,7 +36,7 @@ pub use self::{
     tls::ClientTls,
     walsender::Walsender,
 };
-use crate::{gate::Gate, tools};
+use crate::{gate::Gate, scratch::Storage, tools};
 
 const STREAMING_DEADLINE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -55,6 +55,9 @@ pub struct PairOptions {
     /// Off is quicker to fill, and survives no crash of the machine. It does survive
     /// `kill -9` of the server.
     pub fsync: bool,
+    /// What their files lie on. On disk they have no holes, as on servers that have run for a while:
+    /// filling one costs a promotion more than all the rest of it.
+    pub storage: Storage,
     /// Puts a [`Gate`] between the standby and its primary.
     pub gate_replication: bool,
 }
@@ -68,6 +71,7 @@ impl Default for PairOptions {
             major: None,
             tls: false,
             fsync: true,
+            storage: Storage::default(),
             gate_replication: false,
         }
     }
@@ -99,8 +103,8 @@ impl PostgresPair {
         let source = PostgresServer::at("blue", bin, folder, access.clone())?;
         let target = PostgresServer::at("green", bin, folder, access)?;
         try_join(
-            template.copy(template::SOURCE, &source),
-            template.copy(template::TARGET, &target),
+            template.copy(template::SOURCE, &source, options.storage),
+            template.copy(template::TARGET, &target, options.storage),
         )
         .await?;
         let replication = if options.gate_replication {

@@ -17,7 +17,10 @@ use super::{
     PairOptions, access::Access, contents::Contents, heartbeat, hosting::Hosting,
     server::PostgresServer,
 };
-use crate::{process::Launch, scratch};
+use crate::{
+    process::Launch,
+    scratch::{self, Storage},
+};
 
 /// Names of the two data directories in a template.
 pub(crate) const SOURCE: &str = "source";
@@ -25,6 +28,9 @@ pub(crate) const TARGET: &str = "target";
 
 /// The replication slot on the source that its standby uses.
 pub const STANDBY_SLOT: &str = "standby_slot";
+
+/// Grows when a template is made in another way.
+const FORM: u32 = 2;
 
 const BUILD_DEADLINE: Duration = Duration::from_mins(3);
 const COPY_DEADLINE: Duration = Duration::from_secs(60);
@@ -85,9 +91,14 @@ impl Template {
         Ok(Self { path })
     }
 
-    /// Copies data directory `which` to that of `server`.
-    pub(crate) async fn copy(&self, which: &str, server: &PostgresServer) -> Result<()> {
-        copy(&self.path.join(which), server).await
+    /// Copies data directory `which` to that of `server`, which lies on `storage`.
+    pub(crate) async fn copy(
+        &self,
+        which: &str,
+        server: &PostgresServer,
+        storage: Storage,
+    ) -> Result<()> {
+        copy(&self.path.join(which), server, storage).await
     }
 }
 
@@ -108,6 +119,7 @@ fn name(bin: &Path, options: &PairOptions) -> Result<String> {
         hosting.settings(),
         heartbeat::SCHEMA,
         STANDBY_SLOT,
+        FORM,
     )
         .hash(&mut hasher);
     Ok(format!("{:016x}", hasher.finish()))
@@ -123,21 +135,28 @@ async fn build(bin: &Path, options: &PairOptions, folder: &Path) -> Result<()> {
     let slot = "SELECT pg_create_physical_replication_slot($1, true)";
     let session = source.client("postgres").await?;
     session.execute(slot, &[&STANDBY_SLOT]).await?;
+    // As after a base backup: no server makes a segment of WAL in the middle of what is measured.
+    session.batch_execute("SELECT pg_switch_wal()").await?;
     drop(session);
     source.stop().await?;
 
     let target = PostgresServer::at(TARGET, bin, folder, access)?;
-    copy(source.data_folder(), &target).await?;
+    copy(source.data_folder(), &target, Storage::Memory).await?;
     fs::remove_dir_all(target.data_folder().join("pg_replslot").join(STANDBY_SLOT))?;
     fs::write(target.data_folder().join("standby.signal"), "")?;
     Ok(())
 }
 
-/// Copies a data directory to that of `server`, holes included: most of its WAL is still empty.
-async fn copy(from: &Path, server: &PostgresServer) -> Result<()> {
+/// Copies a data directory to that of `server`. Most of its WAL is still empty: in memory it stays a
+/// hole.
+async fn copy(from: &Path, server: &PostgresServer, storage: Storage) -> Result<()> {
     let log = server.data_folder().with_extension("log");
+    let holes = match storage {
+        Storage::Memory => "--sparse=always",
+        Storage::Disk => "--sparse=never",
+    };
     Launch::new("cp", "cp", log)
-        .args(["-a", "--sparse=always"])
+        .args(["-a", holes])
         .args([from, server.data_folder()])
         .run(COPY_DEADLINE)
         .await

@@ -40,7 +40,10 @@ struct Marks {
 /// The floor: plain SQL on a pair, the clients straight at the servers.
 pub(super) async fn bare() -> anyhow::Result<Round> {
     let scratch = Scratch::on(Storage::Disk)?;
-    let options = PairOptions::default();
+    let options = PairOptions {
+        storage: Storage::Disk,
+        ..PairOptions::default()
+    };
     let pair = PostgresPair::start(scratch.path(), &options).await?;
     let (source, target) = (&pair.source, &pair.target);
     let servers = Servers {
