@@ -203,11 +203,13 @@ impl Change {
     }
 
     /// The steps `Prove` and `Promote` prove the fence, unless an operator asserted that the
-    /// source is down: then nobody was asked. A new epoch has proved nothing, and behind a
-    /// managed promotion the proof is minutes old.
+    /// source is down: then nobody was asked. A new epoch has proved nothing, behind a managed
+    /// promotion the proof is minutes old, and the opening of the target wants one of its own:
+    /// somebody may have lifted the fence since.
     fn fence_proof(self) -> FenceProof {
         let promoting = matches!(self.state, State::Promoting { .. });
-        if self.takes_a_new_epoch() || promoting {
+        let opens = self.state == OPENING;
+        if self.takes_a_new_epoch() || promoting || opens {
             return FenceProof::Owed;
         }
         let proves = matches!(
@@ -292,3 +294,9 @@ impl Change {
         }
     }
 }
+
+/// The target is about to be opened.
+const OPENING: State = State::Switching {
+    direction: Direction::Forward,
+    step: Step::Flip,
+};

@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let learned = prove::source_is_left(run).await?;
+    let (_, learned) = prove::token_of_a_fence_that_holds(run).await?;
     let former = run.migration.facts.former_settings(Side::Source)?;
     let staying = run.migration.staying_closed();
     let moving = run.migration.moving();

@@ -162,9 +162,8 @@ pub(super) async fn token_of_a_fence_that_holds(
     Ok((token, learned))
 }
 
-/// The fence of the source and its WAL, looked at right before the target is opened: by every
-/// leader, also by the one that proved the fence before.
-pub(super) async fn source_is_left(run: &mut Run<'_>) -> Result<Vec<Learned>, Failure> {
+/// The fence of the source and its WAL, as they are now.
+async fn source_is_left(run: &mut Run<'_>) -> Result<Vec<Learned>, Failure> {
     let facts = &run.migration.facts;
     let since = facts.token()?.marker.look.clone();
     let record = full_record(run.migration, Side::Source)?;

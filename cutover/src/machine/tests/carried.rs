@@ -73,6 +73,17 @@ fn a_proof_of_the_fence_is_the_leaders_own_and_of_its_epoch() {
 }
 
 #[test]
+fn the_opening_of_the_target_wants_a_proof_of_its_own() {
+    let promoted = after(after(forward(Step::Prove), Event::Done), Event::Done);
+    assert_eq!(promoted.fence_proof(), FenceProof::Given);
+    let opening = after(promoted, Event::Done);
+    assert_eq!(opening.state(), switching(Direction::Forward, Step::Flip));
+    assert_eq!(opening.fence_proof(), FenceProof::Owed);
+    let tried_again = after(opening, Event::Unanswered);
+    assert_eq!(tried_again.fence_proof(), FenceProof::Owed);
+}
+
+#[test]
 fn an_assertion_ends_with_the_attempt_that_it_was_made_for() {
     let baked = machine(baking(StreamState::Broken));
     let mut lossy = after(baked, Event::LossyRollbackRequested);
