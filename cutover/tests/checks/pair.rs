@@ -16,8 +16,9 @@ pub(crate) struct Pair {
 /// One running server.
 pub(crate) struct Running(PostgresServer);
 
-/// The limits whose headroom the checks look at, as PostgreSQL ships them.
-const SETTINGS: &str = "max_connections = 100\nmax_wal_senders = 10\nmax_replication_slots = 10\n\
+/// The limits whose headroom the checks look at, as PostgreSQL ships them, and a module that can
+/// record statements.
+const SETTINGS: &str = "shared_preload_libraries = 'pg_stat_statements'\nmax_connections = 100\nmax_wal_senders = 10\nmax_replication_slots = 10\n\
      max_worker_processes = 8\nmax_logical_replication_workers = 4\n\
      max_sync_workers_per_subscription = 2\nmax_prepared_transactions = 5\n";
 

@@ -136,6 +136,13 @@ const TAKEN: &[Taken] = &[
     Taken {
         from: 160_000,
         ..taken(
+            "keep modules from recording the password of the reverse stream",
+            &["ALTER DATABASE orders SET pg_stat_statements.track = 'all'"],
+        )
+    },
+    Taken {
+        from: 160_000,
+        ..taken(
             "stream changes",
             &["ALTER ROLE \"re\"\"plication\" NOREPLICATION"],
         )

@@ -122,22 +122,13 @@ pub(super) fn reconnect_to_handed_over() -> String {
     with_handed_over(&format!("ALTER SUBSCRIPTION {SUBSCRIPTION} CONNECTION"), "")
 }
 
-/// Modules that record the statements inside of others are told not to. Where the control role
-/// may not tell them, and they would record this one, nothing is done.
 fn with_handed_over(statement: &str, options: &str) -> String {
+    let quieten = quieten();
     format!(
         "DO {}; COMMIT",
         literal(&format!(
             "DECLARE made text; code text; said text; quiet text; BEGIN \
-               FOREACH quiet IN ARRAY ARRAY['pg_stat_statements.track=none', 'pgaudit.log=none', \
-                 'log_error_verbosity=terse'] LOOP \
-                 BEGIN PERFORM set_config(split_part(quiet, '=', 1), split_part(quiet, '=', 2), true); \
-                 EXCEPTION WHEN insufficient_privilege THEN NULL; END; \
-               END LOOP; \
-               IF {RECORDS_INNER_STATEMENTS} THEN \
-                 RAISE EXCEPTION 'a module would record the password: pg_stat_statements.track is \
-                   all or pgaudit.log is not none, and the control role may not change that for itself'; \
-               END IF; \
+               {quieten} \
                SELECT format('{statement} %L ', conninfo) || {options} \
                  INTO STRICT made FROM pg_temp.pointsman_publisher; \
                EXECUTE made; \
@@ -149,9 +140,35 @@ fn with_handed_over(statement: &str, options: &str) -> String {
     )
 }
 
-/// Whether a module records statements that run inside of others, with their text.
-pub(super) const RECORDS_INNER_STATEMENTS: &str = "(coalesce(current_setting('pg_stat_statements.track', true), '') = 'all' \
-     OR coalesce(current_setting('pgaudit.log', true), '') NOT IN ('', 'none'))";
+/// Fails where [`with_handed_over`] would do nothing, and does nothing itself.
+pub(super) fn try_to_quieten() -> String {
+    let block = format!("DECLARE quiet text; BEGIN {} END", quieten());
+    format!("DO {}", literal(&block))
+}
+
+/// Modules that record the statements inside of others are told not to. Where the control role
+/// may not tell them, and they would record what follows, a right is missing.
+fn quieten() -> String {
+    format!(
+        "FOREACH quiet IN ARRAY ARRAY['pg_stat_statements.track=none', 'pgaudit.log=none', \
+           'log_error_verbosity=terse'] LOOP \
+           BEGIN PERFORM set_config(split_part(quiet, '=', 1), split_part(quiet, '=', 2), true); \
+           EXCEPTION WHEN insufficient_privilege THEN NULL; END; \
+         END LOOP; \
+         IF EXISTS ({RECORDING}) THEN \
+           RAISE insufficient_privilege USING MESSAGE = 'a module would record the password: \
+             pg_stat_statements.track is all or pgaudit.log is not none, and the control role may \
+             not change that for itself'; \
+         END IF;"
+    )
+}
+
+/// The settings by which a module now records statements that run inside of others, with their
+/// text.
+pub(super) const RECORDING: &str = "SELECT setting FROM (VALUES \
+       ('pg_stat_statements.track', current_setting('pg_stat_statements.track', true) = 'all'), \
+       ('pgaudit.log', current_setting('pgaudit.log', true) NOT IN ('', 'none'))) \
+     AS module (setting, records) WHERE records";
 
 fn subscription_options(slot: &str) -> String {
     format!(

@@ -9,8 +9,11 @@ use serde::Deserialize;
 use super::{
     super::{
         connection::user_in,
-        grants::{MAKE_SLOTS, STREAM_CHANGES, SUBSCRIBE, SUBSCRIBE_WITHOUT_PASSWORD, TAKE_LOGINS},
-        statements::{PUBLICATION, identifier, literal},
+        grants::{
+            HIDE_PASSWORD, MAKE_SLOTS, STREAM_CHANGES, SUBSCRIBE, SUBSCRIBE_WITHOUT_PASSWORD,
+            TAKE_LOGINS,
+        },
+        statements::{PUBLICATION, RECORDING, identifier, literal, try_to_quieten},
     },
     control_role::ControlRole,
     missing::{self, Missing},
@@ -38,6 +41,11 @@ ORDER BY 1";
 struct Streamer {
     may_log_in: bool,
     may_stream: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Recording {
+    setting: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -213,6 +221,7 @@ async fn look_into_database(place: Place<'_>, datname: &str) -> Result<Judgement
         .map(|one| one.granted_in(datname))
         .collect();
     missing.extend(subscribe(place, &role, datname).await?);
+    missing.extend(hide_password(place, &role).await?);
     let otherwise = format!(
         "{} may carry back every table and sequence of {datname}",
         role.name
@@ -245,6 +254,25 @@ async fn subscribe(
         };
         Missing::new(SUBSCRIBE, words, grant)
     }))
+}
+
+/// Arming refuses where a module would record the password. Its settings can be those of a database.
+async fn hide_password(place: Place<'_>, role: &ControlRole) -> Result<Vec<Missing>, String> {
+    let Some(words) = place.refusal(&try_to_quieten()).await? else {
+        return Ok(Vec::new());
+    };
+    let recording = place.ask::<Recording>(RECORDING).await?;
+    if recording.is_empty() {
+        return Err(format!("{words}; and a moment later none of them did"));
+    }
+    let missing = recording.into_iter().map(|Recording { setting }| {
+        let grant = format!(
+            "GRANT SET ON PARAMETER {setting} TO {}",
+            identifier(&role.name)
+        );
+        Missing::new(HIDE_PASSWORD, setting, grant)
+    });
+    Ok(missing.collect())
 }
 
 const NO_SLOT: &str = "pointsman_no_such_slot";

@@ -183,6 +183,15 @@ pub(in super::super) const SUBSCRIBE_WITHOUT_PASSWORD: Right = Right {
     given_up: "there is no reverse stream",
 };
 
+pub(in super::super) const HIDE_PASSWORD: Right = Right {
+    action: "keep modules from recording the password of the reverse stream",
+    needed_by: "`CREATE SUBSCRIPTION` where `pg_stat_statements.track` is `all` or pgAudit logs, on the source",
+    grant: "`GRANT SET ON PARAMETER`, from 16 on; or other values by `ALTER ROLE … SET`",
+    check: "G2",
+    without: Without::BlocksForWayBack,
+    given_up: "the source refuses to arm, and there is no reverse stream",
+};
+
 pub(in super::super) const ACT_FOR_OWNERS: Right = Right {
     action: "apply changes as a table's owner",
     needed_by: "the apply worker of the subscription, from 16 on",
@@ -255,6 +264,7 @@ pub const RIGHTS: &[Right] = &[
     PUBLISH_TABLES,
     SUBSCRIBE,
     SUBSCRIBE_WITHOUT_PASSWORD,
+    HIDE_PASSWORD,
     ACT_FOR_OWNERS,
     CARRY_SEQUENCES,
     STREAM_CHANGES,

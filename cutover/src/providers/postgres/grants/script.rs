@@ -2,10 +2,10 @@
 //! <https://www.postgresql.org/docs/current/app-psql.html>
 
 use super::{
-    super::statements::{identifier, literal},
-    ACT_FOR_OWNERS, CARRY_SEQUENCES, CLOSE_DATABASE, END_SESSIONS, ENTER_DATABASE, MAKE_SLOTS,
-    PROMOTE, PUBLISH_TABLES, READ_WAL, RUN_BARRIER, Right, SEE_SESSIONS, STREAM_CHANGES, SUBSCRIBE,
-    SUBSCRIBE_BEFORE_16, WRITE_PROBE,
+    super::statements::{RECORDING, identifier, literal},
+    ACT_FOR_OWNERS, CARRY_SEQUENCES, CLOSE_DATABASE, END_SESSIONS, ENTER_DATABASE, HIDE_PASSWORD,
+    MAKE_SLOTS, PROMOTE, PUBLISH_TABLES, READ_WAL, RUN_BARRIER, Right, SEE_SESSIONS,
+    STREAM_CHANGES, SUBSCRIBE, SUBSCRIBE_BEFORE_16, WRITE_PROBE,
 };
 
 /// What the roles of one server need.
@@ -236,6 +236,13 @@ impl Grants {
             "SELECT c.oid::regclass AS not_carried_back, o.rolname AS owner\n  FROM {OWNED} \
              JOIN pg_roles o ON o.oid = c.relowner\n  WHERE {CARRIED} AND o.rolsuper ORDER BY 1;"
         ));
+        if self.postgres >= 16 && self.management == Management::SelfManaged {
+            script.allow(HIDE_PASSWORD, "");
+            script.meta(&format!(
+                "SELECT format('GRANT SET ON PARAMETER %s TO %I', setting, {control})\n  \
+                 FROM ({RECORDING}) AS recording \\gexec"
+            ));
+        }
         script.allow(
             WRITE_PROBE,
             "Where a migration has begun, the table is there already.",
