@@ -14,6 +14,8 @@ mod pair;
 mod rights;
 
 use std::{
+#[path = "checks/probe_role.rs"]
+mod probe_role;
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -441,8 +443,12 @@ impl Inspector for Silent {
         false
     }
 
-    fn probe_login(&self, _datname: &str) -> Result<Option<String>, String> {
-        Ok(None)
+    fn probe_role(&self) -> Result<Option<String>, String> {
+        Ok(Some("probe".to_owned()))
+    }
+
+    fn probe_login(&self, _datname: &str) -> Result<(), String> {
+        Ok(())
     }
 }
 

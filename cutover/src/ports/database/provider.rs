@@ -91,9 +91,13 @@ pub trait Inspector: fmt::Debug + Send + Sync {
     /// Whether another server that subscribes to this one is given a password. Connects to nothing.
     fn hands_over_password(&self) -> bool;
 
-    /// The role of the write probe, `None` for the control role; or why it could not log in to
-    /// `datname` through a sidecar, as far as that is known beforehand. Connects to nothing.
-    fn probe_login(&self, datname: &str) -> Result<Option<String>, String>;
+    /// The role of the write probe, `None` for the control role; or why it cannot be told. Connects
+    /// to nothing.
+    fn probe_role(&self) -> Result<Option<String>, String>;
+
+    /// Whether the write probe could log in to `datname` through a sidecar, as far as that is known
+    /// beforehand; the error is why not. Connects to nothing.
+    fn probe_login(&self, datname: &str) -> Result<(), String>;
 }
 
 /// What a server made of statements that were rolled back.

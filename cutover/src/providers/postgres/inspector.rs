@@ -93,9 +93,7 @@ impl Inspector for SqlInspector {
         matches!(info, Ok(Ok(info)) if info.get("password").is_some())
     }
 
-    fn probe_login(&self, datname: &str) -> Result<Option<String>, String> {
-        let probed = self.server.as_probed();
-        self.connector.login_through(&probed, datname)?;
+    fn probe_role(&self) -> Result<Option<String>, String> {
         self.connector.probe_role(&self.server)
     }
 }

@@ -1,5 +1,7 @@
 //! The role of the write probe.
 
+mod excess;
+
 use async_trait::async_trait;
 use serde::Deserialize;
 
@@ -9,10 +11,12 @@ use super::{
         preparation::grant_probe,
         statements::{identifier, literal},
     },
+    control_role::ControlRole,
     missing::{self, Missing},
     place::Place,
 };
 use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
+use excess::Excess;
 
 #[derive(Debug)]
 pub(super) struct ProbeRole;
@@ -29,6 +33,9 @@ SELECT r.rolcanlogin AS may_log_in, has_database_privilege(r.oid, current_databa
            AND has_table_privilege(r.oid, 'pointsman.probe', 'UPDATE') END AS may_write
 FROM pg_roles r WHERE r.rolname = ";
 
+const NO_ROLE_OF_ITS_OWN: &str =
+    "the write probe logs in as the control role: no `probe` is declared for the target";
+
 #[derive(Debug, Deserialize)]
 struct Probing {
     may_log_in: bool,
@@ -42,15 +49,27 @@ impl Check for ProbeRole {
         SPEC
     }
 
+    /// Roles are the whole server's, and come from the source.
+    async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
+        let place = Place::source(ctx);
+        let began = ctx.clock.monotonic();
+        let judgement = match ctx.on_target.probe_role() {
+            Ok(probing) => look_at_server(place, probing).await,
+            Err(why) => Ok(blind("the databases", &why)),
+        };
+        vec![place.finding(SPEC, began, judgement)]
+    }
+
     /// The role of the target, which probes after the switch, is looked for on the source: roles
     /// and their rights come from there.
     async fn in_database(&self, ctx: &CheckContext<'_>, datname: &str) -> Vec<Finding> {
         let place = Place::source(ctx).database(datname);
         let began = ctx.clock.monotonic();
-        // The grant on the source needs no login through a sidecar there.
-        let granted = ctx.on_source.probe_login(datname).ok().flatten();
-        let judgement = match ctx.on_target.probe_login(datname) {
-            Ok(probing) => look(place, datname, granted, probing).await,
+        let granted = ctx.on_source.probe_role().ok().flatten();
+        let probing = ctx.on_target.probe_role();
+        let able = ctx.on_target.probe_login(datname);
+        let judgement = match probing.and_then(|probing| able.map(|()| probing)) {
+            Ok(probing) => look_into_database(place, datname, granted, probing).await,
             Err(why) => Ok(blind(datname, &why)),
         };
         vec![place.finding(SPEC, began, judgement)]
@@ -58,38 +77,56 @@ impl Check for ProbeRole {
 }
 
 /// The probe would be refused from the beginning, and then it never fires.
-fn blind(datname: &str, why: &str) -> Judgement {
+fn blind(watched: &str, why: &str) -> Judgement {
     Judgement::warn(
-        format!("the write probe will not watch {datname} after the switch: {why}"),
+        format!("the write probe will not watch {watched} after the switch: {why}"),
         "declare `probe` of the target with sslmode=verify-full, for a role that \
          `pointsman database grants` makes; until then a target that takes no writes sends nobody \
          back by itself",
     )
 }
 
-async fn look(
+async fn look_at_server(place: Place<'_>, probing: Option<String>) -> Result<Judgement, String> {
+    let Some(role) = probing else {
+        return Ok(Judgement::pass(NO_ROLE_OF_ITS_OWN));
+    };
+    if ControlRole::of(place).await?.name == role {
+        return Ok(Judgement::fail(
+            format!(
+                "`probe` of the target names the control role {role} of {}, which may do more than \
+                 write the probe table",
+                place.name()
+            ),
+            "let `probe` name a role of its own, which `pointsman database grants` makes",
+        ));
+    }
+    let found = Excess::on_server(place, &role).await?;
+    let otherwise = format!("{role} has no rights on {} as a whole", place.name());
+    Ok(excess::judge(place.name(), &role, &found, otherwise))
+}
+
+async fn look_into_database(
     place: Place<'_>,
     datname: &str,
     granted: Option<String>,
     probing: Option<String>,
 ) -> Result<Judgement, String> {
-    let select = format!("{ROLE}{}", literal(probing.as_deref().unwrap_or_default()));
-    let found = place.ask::<Probing>(&select).await?;
     let Some(role) = probing else {
-        return Ok(Judgement::pass(
-            "the write probe logs in as the control role: no `probe` is declared for the target",
-        ));
+        return Ok(Judgement::pass(NO_ROLE_OF_ITS_OWN));
     };
+    let select = format!("{ROLE}{}", literal(&role));
+    let found = place.ask::<Probing>(&select).await?;
     let is_granted = granted.as_ref() == Some(&role);
     let missing = lacks(found.first(), &role, datname, is_granted)
         .map(|(why, grant)| Missing::new(WRITE_PROBE, why, grant).granted_in(datname));
-    let otherwise = format!("{role} may write the probe table of {datname}");
-    Ok(missing::judge(
-        place.name(),
-        &role,
-        missing.as_slice(),
-        otherwise,
-    ))
+    let may = format!("{role} may write the probe table of {datname}");
+    if missing.is_some() || ControlRole::of(place).await?.name == role {
+        let missing = missing.as_slice();
+        return Ok(missing::judge(place.name(), &role, missing, may));
+    }
+    let excess = Excess::in_database(place, &role).await?;
+    let otherwise = format!("{may}, and nothing else there");
+    Ok(excess::judge(place.name(), &role, &excess, otherwise))
 }
 
 /// Why `role` may not probe, and what mends that. A table that is not there yet is granted to
