@@ -6,6 +6,8 @@
     reason = "helpers of a test fail the test where they stand"
 )]
 
+#[path = "checks/hosts.rs"]
+mod hosts;
 #[path = "checks/page.rs"]
 mod page;
 #[path = "checks/pair.rs"]
@@ -26,8 +28,8 @@ use pointsman_cutover::{
     checks::{CheckContext, CheckSet, Finding, Moment, Outcome, Report, Verdict},
     migration::{PlannedDatabase, UnlistedDatabasePolicy},
     ports::{
-        Budgets, DatabaseProvider, Inspector, Membership, PromotionOutlook, ProviderError, Reached,
-        SystemClock, Tried,
+        Budgets, DatabaseProvider, HostSeen, Inspector, Membership, PromotionOutlook,
+        ProviderError, Reached, SystemClock, Tried,
     },
     providers::postgres::{self, PostgresProvider, SecretSources},
 };
@@ -436,6 +438,10 @@ impl Inspector for Silent {
     }
 
     async fn try_out(&self, _datname: &str, _statements: &str) -> Result<Tried, ProviderError> {
+        Err(silence())
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostSeen>, ProviderError> {
         Err(silence())
     }
 

@@ -30,7 +30,7 @@ pub use promotion::{
     FenceToken, GuardedPromotion, ManagedPromotion, PromoteAnswer, PromotionOutlook,
     PromotionProgress, RequestAnswer,
 };
-pub use provider::{ControlId, DatabaseProvider, Inspector, Tried};
+pub use provider::{ControlId, DatabaseProvider, HostSeen, Inspector, Instance, Tried};
 pub use providers::Providers;
 pub use recorder::Recorder;
 pub use replication::{Replay, Replication, StandbyLink};

@@ -12,6 +12,7 @@ mod dry_run;
 mod fence;
 mod grants;
 mod hba;
+mod hosts;
 mod identity;
 mod inspector;
 mod leadership;

@@ -88,6 +88,10 @@ pub trait Inspector: fmt::Debug + Send + Sync {
     /// Runs `statements`, separated by semicolons, in a transaction that is always rolled back.
     async fn try_out(&self, datname: &str, statements: &str) -> Result<Tried, ProviderError>;
 
+    /// What each host leads to by itself, of connection strings that name several. One host decides
+    /// which server a session is of, and nothing could differ where there is one.
+    async fn hosts(&self) -> Result<Vec<HostSeen>, ProviderError>;
+
     /// Whether another server that subscribes to this one is given a password. Connects to nothing.
     fn hands_over_password(&self) -> bool;
 
@@ -109,4 +113,23 @@ pub enum Tried {
         sqlstate: String,
         message: String,
     },
+}
+
+/// One of several hosts in a connection string.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostSeen {
+    /// The field of the declaration that holds the string.
+    pub field: &'static str,
+    pub host: String,
+    /// The server there, or why that cannot be told.
+    pub leads_to: Result<Instance, String>,
+}
+
+/// One running server. A primary and its standbys differ in when they were started.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Instance {
+    pub system_identifier: String,
+    pub in_recovery: bool,
+    /// Seconds since 1970, as the server writes them.
+    pub started: String,
 }

@@ -3,6 +3,7 @@
 //!
 //! A check is added by its file, its two lines here, and its place in `docs/preflight.md`.
 
+mod control_one_server;
 mod control_ready;
 mod control_role;
 mod missing;
@@ -34,6 +35,7 @@ use crate::checks::Check;
 
 /// Every check of this folder.
 pub const CHECKS: &[&dyn Check] = &[
+    &control_one_server::OneServer,
     &control_ready::ControlReady,
     &process_way_back_ready::WayBackReady,
     &readers_other_standbys::OtherStandbys,

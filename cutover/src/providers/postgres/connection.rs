@@ -10,6 +10,7 @@ mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use pointsman_catalog::{ChannelBinding, Conninfo, Host, Secret, Server, SslMode};
 use tokio::time::timeout;
 use tokio_postgres::{
@@ -130,6 +131,32 @@ impl Connector {
             }
         }
         Err(ConnectError::Unreachable(reasons.join("; ")))
+    }
+
+    /// Opens a connection to each host of a string that names several, all at once; none to that
+    /// of a string with one.
+    pub(super) async fn connect_each(
+        &self,
+        server: &Server,
+        login: &Login<'_>,
+    ) -> Result<Vec<(Host, Result<Connected, ConnectError>)>, ProviderError> {
+        let access = Access::of(server, &self.sources).map_err(|reason| unfit(server, reason))?;
+        let hosts = access.hosts(login.way);
+        if hosts.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let mut connecting = Vec::with_capacity(hosts.len());
+        for host in &hosts {
+            connecting.push(timeout(CONNECT, self.connect_to(&access, host, login)));
+        }
+        let connected = join_all(connecting).await.into_iter().map(|connected| {
+            connected.unwrap_or_else(|_elapsed| {
+                let reason = format!("no answer within {CONNECT:?}");
+                Err(ConnectError::Unreachable(reason))
+            })
+        });
+        let connected: Vec<_> = connected.collect();
+        Ok(hosts.into_iter().zip(connected).collect())
     }
 
     async fn connect_to(

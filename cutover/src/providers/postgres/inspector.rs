@@ -7,9 +7,10 @@ use tokio::sync::Mutex;
 
 use super::{
     connection::Connector,
+    hosts,
     session::{Purpose, Session},
 };
-use crate::ports::{Inspector, ProviderError, Tried};
+use crate::ports::{HostSeen, Inspector, ProviderError, Tried};
 
 /// Read-only sessions, one per database, opened when first asked for. What is tried runs on
 /// sessions of its own, one try at a time: a refusal leaves a session in an aborted
@@ -87,6 +88,15 @@ impl Inspector for SqlInspector {
         Ok(tried)
     }
 
+    async fn hosts(&self) -> Result<Vec<HostSeen>, ProviderError> {
+        let mut seen = hosts::look_at("control", &self.connector, &self.server).await?;
+        if self.server.probe.is_some() {
+            let probed = self.server.as_probed();
+            seen.extend(hosts::look_at("probe", &self.connector, &probed).await?);
+        }
+        Ok(seen)
+    }
+
     fn hands_over_password(&self) -> bool {
         let string = self.connector.replication(&self.server, "postgres", "");
         let info = string.map(|string| Conninfo::parse(string.reveal()));
@@ -95,5 +105,10 @@ impl Inspector for SqlInspector {
 
     fn probe_role(&self) -> Result<Option<String>, String> {
         self.connector.probe_role(&self.server)
+    }
+
+    fn probe_login(&self, datname: &str) -> Result<(), String> {
+        let probed = self.server.as_probed();
+        self.connector.login_through(&probed, datname)
     }
 }

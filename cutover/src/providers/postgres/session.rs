@@ -19,7 +19,7 @@ use tokio::{
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, error::SqlState, types::ToSql};
 
 use super::{
-    connection::{ConnectError, Connector, Login, Way, chain},
+    connection::{ConnectError, Connected, Connector, Login, Way, chain},
     own_transaction::own_transaction,
 };
 use crate::ports::{ProviderError, Tried};
@@ -58,8 +58,15 @@ impl Session {
             way: Way::Direct,
         };
         let connected = connector.connect(server, &login).await;
-        let (client, connection) =
-            connected.map_err(|error| connect_error(&server.name, datname, error))?;
+        let connected = connected.map_err(|error| connect_error(&server.name, datname, error))?;
+        Self::over(&server.name, connected).await
+    }
+
+    /// The session of a connection to `server`.
+    pub(super) async fn over(
+        server: &ServerName,
+        (client, connection): Connected,
+    ) -> Result<Self, ProviderError> {
         let mut tasks = JoinSet::new();
         let connection = tasks.spawn(async move {
             // The client's own calls report why the connection ended.
@@ -67,7 +74,7 @@ impl Session {
         });
         let mut session = Self {
             client,
-            server: server.name.clone(),
+            server: server.clone(),
             pid: 0,
             server_started: String::new(),
             prepared: Mutex::default(),

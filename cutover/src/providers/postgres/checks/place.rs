@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     checks::{CheckContext, CheckSpec, Finding, Judgement},
-    ports::{Clock, Inspector, Monotonic, Tried},
+    ports::{Clock, HostSeen, Inspector, Monotonic, Tried},
 };
 
 /// Where a check reads: one of the two servers, or a database there.
@@ -97,6 +97,15 @@ impl<'a> Place<'a> {
             .map(|row| serde_json::from_value(Value::Object(row)))
             .collect::<Result<_, _>>()
             .map_err(|error| format!("server {name} answered with other rows: {error}"))
+    }
+
+    /// What the hosts of its connection strings lead to.
+    pub(super) async fn hosts(&self) -> Result<Vec<HostSeen>, String> {
+        let name = self.name();
+        let seen = self.clock().timeout(PATIENCE, self.inspector.hosts());
+        seen.await
+            .map_err(|_elapsed| format!("server {name} did not answer within {PATIENCE:?}"))?
+            .map_err(|error| error.to_string())
     }
 
     /// What the server makes of `statements`, which are rolled back.

@@ -25,7 +25,7 @@ impl Purpose {
     /// Server settings of the session. An effect must not wait for a standby that this very
     /// switch makes go away, nor be stopped by a read-only default, and the names in its
     /// statements are PostgreSQL's own.
-    pub(super) fn options(&self) -> &'static str {
+    pub(in super::super) fn options(&self) -> &'static str {
         match self {
             Self::Control(_) | Self::Recovery => {
                 "-c synchronous_commit=local -c default_transaction_read_only=off \
