@@ -8,16 +8,18 @@
 
 #[path = "checks/hosts.rs"]
 mod hosts;
+#[path = "checks/logins.rs"]
+mod logins;
 #[path = "checks/page.rs"]
 mod page;
 #[path = "checks/pair.rs"]
 mod pair;
+#[path = "checks/probe_role.rs"]
+mod probe_role;
 #[path = "checks/rights.rs"]
 mod rights;
 
 use std::{
-#[path = "checks/probe_role.rs"]
-mod probe_role;
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };

@@ -41,12 +41,18 @@ impl SqlIdentity {
             .postgres
             .row(
                 "read its timeline's history",
-                "SELECT pg_read_file($1, 0, 1048576, true)",
-                &[&path],
+                "SELECT pg_read_file($1, 0, $2, true)",
+                &[&path, &LONGEST_HISTORY],
             )
             .await?;
         let history: Option<String> = row.get(0);
-        Ok(history.as_deref().and_then(fork_in))
+        let fork = history.as_deref().map(fork_in).transpose();
+        let fork = fork.map_err(|reason| ProviderError::Failed {
+            server: self.control.server.name.clone(),
+            what: format!("reading {path}"),
+            reason,
+        })?;
+        Ok(fork.flatten())
     }
 }
 
@@ -121,15 +127,23 @@ fn position_in(lsn: Option<PgLsn>) -> Result<Lsn, String> {
     Ok(Lsn(lsn.into()))
 }
 
-/// The switch point in the last line of a history file: `TIMELINE LSN REASON`.
+/// The switch point in the last line of a history file: `TIMELINE LSN REASON`. A file that is not
+/// whole has another last line.
 /// <https://www.postgresql.org/docs/current/continuous-archiving.html>
-fn fork_in(history: &str) -> Option<Lsn> {
+fn fork_in(history: &str) -> Result<Option<Lsn>, String> {
+    if usize::try_from(LONGEST_HISTORY).is_ok_and(|longest| history.len() >= longest) {
+        return Err(format!("it is longer than {LONGEST_HISTORY} bytes"));
+    }
     let last = history
         .lines()
         .map(str::trim)
-        .rfind(|line| !line.is_empty() && !line.starts_with('#'))?;
-    last.split_whitespace().nth(1)?.parse().ok()
+        .rfind(|line| !line.is_empty() && !line.starts_with('#'));
+    let point = last.and_then(|last| last.split_whitespace().nth(1));
+    Ok(point.and_then(|point| point.parse().ok()))
 }
+
+/// One line a promotion: some 20,000 of them.
+const LONGEST_HISTORY: i64 = 1 << 20;
 
 const IDENTITY: &str = "SELECT \
      (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier, \
@@ -153,8 +167,17 @@ mod tests {
     #[test]
     fn a_history_file_says_where_its_timeline_began() {
         let history = "1\t0/3000000\tno recovery target specified\n\n2\t0/3097A90\tbefore x\n";
-        assert_eq!(fork_in(history), "0/3097A90".parse().ok());
-        assert_eq!(fork_in(""), None);
+        assert_eq!(fork_in(history), Ok("0/3097A90".parse().ok()));
+        assert_eq!(fork_in(""), Ok(None));
+    }
+
+    #[test]
+    fn a_history_that_was_not_read_to_its_end_says_nothing() {
+        let line = "1\t0/3000000\tno recovery target specified\n";
+        let longest = usize::try_from(LONGEST_HISTORY).unwrap();
+        let mut cut = line.repeat(longest / line.len() + 1);
+        cut.truncate(longest);
+        assert!(fork_in(&cut).unwrap_err().contains("longer than"));
     }
 
     #[test]

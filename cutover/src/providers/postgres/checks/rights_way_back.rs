@@ -188,7 +188,7 @@ async fn take_logins(place: Place<'_>, role: &ControlRole) -> Result<Vec<Missing
     }
     let passing = place.ask::<Passing>(PASSING).await?;
     let mut missing = Vec::new();
-    for Passing { name, superuser } in passing.into_iter().take(LOGINS) {
+    for Passing { name, superuser } in passing {
         let take = format!("ALTER ROLE {} NOLOGIN", identifier(&name));
         if place.refusal(&take).await?.is_none() {
             continue;
@@ -277,7 +277,5 @@ async fn hide_password(place: Place<'_>, role: &ControlRole) -> Result<Vec<Missi
 
 const NO_SLOT: &str = "pointsman_no_such_slot";
 const TRIED_SUBSCRIPTION: &str = "pointsman_tried";
-/// A server has a few such roles; each is one round trip.
-const LOGINS: usize = 50;
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const UNDEFINED_OBJECT: &str = "42704";
