@@ -70,12 +70,20 @@ pub(super) struct BakeView {
     pub(super) writes_at_risk: Option<u64>,
     /// What the reverse stream leaves out, in words.
     pub(super) gap: Option<String>,
+    /// Why the last try to make the reverse stream failed.
+    pub(super) not_armed: Option<NotArmed>,
     pub(super) old_writer: Option<SessionsOn>,
     pub(super) alarm_warnings: Vec<String>,
-    /// Why the last attempt to make the reverse stream failed.
-    pub(super) not_armed: Option<String>,
     /// When a rollback that waits for the reverse stream is given up.
     pub(super) rollback_until: Option<UnixMillis>,
+}
+
+/// Why the reverse stream could not be made.
+#[derive(Clone, Debug)]
+pub(super) struct NotArmed {
+    pub(super) reason: String,
+    /// Nothing but a person can change it.
+    pub(super) by_others: bool,
 }
 
 impl Status {
@@ -192,8 +200,10 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
 
 /// How far it is, what it waits for, and who waits for it.
 fn reverse_stream(migration: &Migration, stream: StreamState, seen: Option<&BakeView>) -> String {
-    let not_armed = seen.and_then(|view| view.not_armed.as_deref());
-    let not_armed = not_armed.map_or_else(String::new, |reason| format!(", and not yet: {reason}"));
+    let not_armed = seen.and_then(|view| view.not_armed.as_ref());
+    let not_armed = not_armed.map_or_else(String::new, |failed| {
+        format!(", which has not succeeded yet ({})", failed.reason)
+    });
     match stream {
         StreamState::Arming => format!("the reverse stream is being made{not_armed}"),
         StreamState::ArmingForRollback => {

@@ -9,8 +9,8 @@ pub enum Event {
     RollbackRequested,
     /// A rollback whose counted loss the operator accepts.
     LossyRollbackRequested,
-    /// A rollback that waits for the reverse stream is given up: by an operator, or because it
-    /// has waited too long.
+    /// A rollback that waits for the reverse stream is given up: by an operator, because it has
+    /// waited too long, or because only a person can end what keeps the stream from being made.
     RollbackWithdrawn,
     CompleteRequested,
     /// A completion by an operator who asserts that the source is down for good.

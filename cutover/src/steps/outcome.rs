@@ -34,6 +34,8 @@ pub(crate) enum Problem {
     Unanswered,
     /// It answered, and what was waited for did not happen.
     TimedOut,
+    /// Sessions are left that only a person can end.
+    SessionsLeft,
     /// It answered with an error.
     Rejected,
     /// A newer leader drives the server.
@@ -117,6 +119,7 @@ impl Problem {
     pub(super) fn is_an_answer(self) -> bool {
         match self {
             Self::TimedOut
+            | Self::SessionsLeft
             | Self::Rejected
             | Self::Superseded
             | Self::Unfit
@@ -134,6 +137,7 @@ impl Problem {
             Self::Unanswered if time_left => Event::Unanswered,
             Self::Unanswered
             | Self::TimedOut
+            | Self::SessionsLeft
             | Self::Rejected
             | Self::Superseded
             | Self::Unfit
@@ -152,6 +156,7 @@ impl From<ProviderError> for Failure {
         let (problem, server) = match error {
             ProviderError::Unreachable { server, .. } => (Problem::Unanswered, server),
             ProviderError::TimedOut { server, .. } => (Problem::TimedOut, server),
+            ProviderError::SessionsLeft { server, .. } => (Problem::SessionsLeft, server),
             ProviderError::Failed { server, .. } => (Problem::Rejected, server),
             ProviderError::Superseded { server, .. } => (Problem::Superseded, server),
             ProviderError::Unfit { server, .. } => (Problem::Unfit, server),

@@ -203,6 +203,12 @@ impl Running {
         })
     }
 
+    /// The same as from another machine.
+    pub(crate) async fn connect_by_tcp(&self, role: &str, datname: &str) -> Session {
+        let conninfo = format!("{} dbname={datname}", self.server_as(role).control);
+        Session(postgres::connect(&conninfo).await.unwrap())
+    }
+
     pub(crate) fn conninfo_as(&self, role: &str, datname: &str) -> String {
         self.postgres.conninfo_as(role, datname)
     }

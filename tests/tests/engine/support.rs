@@ -48,16 +48,21 @@ pub(crate) struct TestEnvironment {
 
 impl TestEnvironment {
     pub(crate) async fn new(settings: Settings) -> Result<Self> {
-        Self::at(Hosting::from_environment()?, settings).await
+        Self::at(Hosting::from_environment()?, None, settings).await
     }
 
     /// On servers like a cloud's, whose control role is no superuser. A DBA has granted it the
     /// promotion and the reading of WAL. The cloud's own role writes in its database all the time.
     pub(crate) async fn without_superuser(settings: Settings) -> Result<Self> {
-        Self::at(Hosting::Managed, settings).await
+        Self::at(Hosting::Managed, None, settings).await
     }
 
-    async fn at(hosting: Hosting, settings: Settings) -> Result<Self> {
+    /// The same on servers of this major version.
+    pub(crate) async fn without_superuser_on(major: u32, settings: Settings) -> Result<Self> {
+        Self::at(Hosting::Managed, Some(major), settings).await
+    }
+
+    async fn at(hosting: Hosting, major: Option<u32>, settings: Settings) -> Result<Self> {
         let scratch = Scratch::new()?;
         let mut contents = Contents::default();
         if hosting == Hosting::Managed {
@@ -66,6 +71,7 @@ impl TestEnvironment {
         }
         let options = PairOptions {
             hosting,
+            major,
             contents,
             ..PairOptions::default()
         };

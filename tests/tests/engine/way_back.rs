@@ -187,7 +187,8 @@ async fn s22_a_rollback_that_waits_says_what_for_and_can_be_withdrawn() -> Resul
     let rollback = env.begin_rollback(false);
     let said = |status: &Status| {
         let said = &status.headline;
-        said.contains(", and not yet: ") && said.contains("a rollback waits for it until ")
+        said.contains(", which has not succeeded yet (")
+            && said.contains("a rollback waits for it until ")
     };
     env.until("it says what it waits for, and until when", said)
         .await?;

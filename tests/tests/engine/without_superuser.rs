@@ -1,10 +1,14 @@
 //! Switches by a control role without superuser.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use pointsman_cutover::{EngineError, Settings, Status, WayBackKind, machine::State};
+use pointsman_lab::postgres::{PostgresServer, Session};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    servers::{rows, write},
+    servers::{SOON, rows, write},
     support::{TestEnvironment, is_in, story},
 };
 
@@ -96,6 +100,65 @@ async fn before_the_first_write_going_back_loses_nothing() -> Result<()> {
     ensure!(rows(&env.pair.source, 1).await? == 1);
     ensure!(dba.query_one(lists, &[]).await?.get::<_, String>(0) == before);
     write(&env.pair.source, 1, 2).await
+}
+
+/// The control role may not end such a session, and from 16 on there is a stream to wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_superusers_session_on_the_source_is_named_and_a_rollback_does_not_wait_for_its_end()
+-> Result<()> {
+    let env = TestEnvironment::without_superuser_on(17, Settings::default()).await?;
+    env.started().await?;
+    // The source opens for the apply workers, and the stream is not made yet.
+    env.stream_gate.sever();
+    env.engine().switch("m").await?;
+    env.until("the first try fails", |status| {
+        status.headline.contains("has not succeeded yet")
+    })
+    .await?;
+    let strange = open_for_superusers(&env.pair.source).await?;
+    let pid = "SELECT pg_backend_pid()";
+    let pid: i32 = strange.query_one(pid, &[]).await?.get(0);
+    let named = format!("of rdsadmin in orders (pid {pid}, from a Unix socket)");
+    let status = env
+        .until("status names the session", |status| {
+            status.headline.contains(&named)
+        })
+        .await?;
+    println!("{}", story(&status));
+    env.stream_gate.restore();
+
+    let asked = env.engine().rollback("m", false);
+    let refusal = match timeout(SOON * 2, asked).await.context("it waits")? {
+        Err(EngineError::Refused(message)) => message,
+        outcome => anyhow::bail!("not refused: {outcome:?}"),
+    };
+    ensure!(refusal.contains(&named), "{refusal}");
+    ensure!(refusal.contains("pg_terminate_backend"), "{refusal}");
+    write(&env.pair.target, 1, 1).await?;
+
+    drop(strange);
+    let status = env.proven().await?;
+    ensure!(
+        !status.headline.contains("rdsadmin in orders"),
+        "{}",
+        story(&status)
+    );
+    let status = env.engine().rollback("m", false).await?;
+    is_in(&status, &State::RolledBack)?;
+    ensure!(rows(&env.pair.source, 1).await? == 1);
+    write(&env.pair.source, 1, 2).await
+}
+
+/// A superuser's session in `orders`, as soon as there can be one.
+async fn open_for_superusers(source: &PostgresServer) -> Result<Session> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match source.client_as("rdsadmin", "orders").await {
+            Ok(session) => return Ok(session),
+            Err(refused) if Instant::now() > deadline => return Err(refused),
+            Err(_refused) => sleep(Duration::from_millis(2)).await,
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

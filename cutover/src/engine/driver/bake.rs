@@ -27,6 +27,8 @@ pub(super) struct BakeWatcher {
     stream: StreamWatch,
     /// Since when a rollback waits for the reverse stream.
     rollback_since: Option<Monotonic>,
+    /// An alarm fired while the reverse stream waited for others, and that was said.
+    said_why_not: bool,
 }
 
 impl BakeWatcher {
@@ -42,6 +44,7 @@ impl BakeWatcher {
             warnings: Vec::new(),
             stream: StreamWatch::default(),
             rollback_since: None,
+            said_why_not: false,
         }
     }
 
@@ -72,6 +75,7 @@ impl BakeWatcher {
                     if leader.owes() != Some(Command::Arm) {
                         continue;
                     }
+                    give_up_waiting(leader).await?;
                     REARM
                 }
                 StreamState::Proven | StreamState::Broken => {
@@ -87,7 +91,7 @@ impl BakeWatcher {
                 () = stop.cancelled() => {}
                 Some(request) = inbox.next() => hear(leader, request).await?,
                 Some(alarm) = self.alarms.next(), if !stream.rollback_waits() => {
-                    hear_alarm(leader, alarm).await?;
+                    self.hear_alarm(leader, alarm).await?;
                 }
                 () = clock.sleep(wait) => {}
             }
@@ -110,6 +114,26 @@ impl BakeWatcher {
             clock.monotonic()
         });
         clock.elapsed(since) >= at_most
+    }
+
+    /// A rollback that begins now would be given up after the next try: the alarm is heard once
+    /// the stream can be made.
+    async fn hear_alarm(&mut self, leader: &mut Leader, alarm: Alarm) -> Result<(), DriveError> {
+        let reason = format!("alarm of {}: {}", alarm.source, alarm.reason);
+        let Some(why_not) = leader.waits_for_others().map(str::to_owned) else {
+            self.said_why_not = false;
+            warn!(migration = %leader.migration().name, "{reason}");
+            leader.happened(Event::AlarmFired, reason).await?;
+            return Ok(());
+        };
+        if !self.said_why_not {
+            self.said_why_not = true;
+            let message =
+                format!("{reason}; not going back by itself as long as this is so: {why_not}");
+            warn!(migration = %leader.migration().name, "{message}");
+            leader.note(Command::Arm.label(), message).await?;
+        }
+        Ok(())
     }
 
     /// What the sidecars still have on the old writer, and what keeps alarms from firing.
@@ -142,7 +166,6 @@ impl BakeWatcher {
         let silent = match leader.stream_health().await {
             Ok(health) => {
                 leader.show_bake(|view| {
-                    view.not_armed = None;
                     view.behind_bytes = health.behind_bytes;
                     view.gap.clone_from(&health.gap);
                 });
@@ -197,10 +220,20 @@ async fn arm(leader: &mut Leader, inbox: &mut Inbox) -> Result<Next, DriveError>
         .await
 }
 
-async fn hear_alarm(leader: &mut Leader, alarm: Alarm) -> Result<(), DriveError> {
-    let reason = format!("alarm of {}: {}", alarm.source, alarm.reason);
-    warn!(migration = %leader.migration().name, "{reason}");
-    leader.happened(Event::AlarmFired, reason).await?;
+/// A rollback does not wait for what nobody may come to do: it is refused, and can be asked for
+/// again.
+async fn give_up_waiting(leader: &mut Leader) -> Result<(), DriveError> {
+    let State::Baking { stream } = leader.migration().state() else {
+        return Ok(());
+    };
+    let Some(why) = leader
+        .waits_for_others()
+        .filter(|_| stream.rollback_waits())
+    else {
+        return Ok(());
+    };
+    let reason = format!("the reverse stream that a rollback needs cannot be made: {why}");
+    leader.happened(Event::RollbackWithdrawn, reason).await?;
     Ok(())
 }
 

@@ -8,14 +8,14 @@ use tracing::{info, warn};
 use crate::{
     engine::{
         error::DriveError,
-        status::{BakeView, Status},
+        status::{BakeView, NotArmed, Status},
     },
     journal::{EntryKind, Journal, Line},
     lease,
     machine::{Command, Durability, Effect, Event, Remark, Transition},
     migration::Migration,
     ports::Deadline,
-    steps::{Failure, Proof, StreamHealth},
+    steps::{Failure, Problem, Proof, StreamHealth},
 };
 
 use super::{
@@ -153,7 +153,15 @@ impl Leader {
         took: Duration,
         try_until: Deadline<'_>,
     ) -> Report {
-        match self.learn(outcome) {
+        let outcome = self.learn(outcome);
+        if command == Command::Arm {
+            let failed = outcome.as_ref().err().map(|failure| NotArmed {
+                reason: failure.message.clone(),
+                by_others: failure.problem == Problem::SessionsLeft,
+            });
+            self.board.change(|view| view.not_armed = failed);
+        }
+        match outcome {
             Ok(proof) => {
                 let line = self.line(EntryKind::Done, command.label(), proof.message);
                 Report {
@@ -205,6 +213,14 @@ impl Leader {
             self.commands.forget_sessions();
         }
         health
+    }
+
+    /// Why the reverse stream cannot be made before a person does something about it.
+    pub(super) fn waits_for_others(&self) -> Option<&str> {
+        let not_armed = self.board.view().not_armed.as_ref();
+        not_armed
+            .filter(|not_armed| not_armed.by_others)
+            .map(|not_armed| not_armed.reason.as_str())
     }
 
     /// Changes what is shown of a bake.
@@ -289,11 +305,7 @@ impl Leader {
     async fn remark(&mut self, remark: Remark, report: &Report) -> Result<(), DriveError> {
         let said = &report.line.message;
         let (message, about) = match remark {
-            Remark::NotArmed => {
-                self.board
-                    .change(|view| view.not_armed = Some(said.clone()));
-                (format!("not armed yet: {said}"), report.about.clone())
-            }
+            Remark::NotArmed => (format!("not armed yet: {said}"), report.about.clone()),
             Remark::PromotionObserved => (said.clone(), report.about.clone()),
             Remark::AlarmTooEarly => (
                 "an alarm fires; the last rollback was undone, so the next one needs an operator \

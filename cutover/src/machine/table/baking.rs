@@ -14,6 +14,7 @@ pub(super) fn next(stream: Stream, event: E) -> Option<S> {
             Stream::Proven | Stream::Broken => None,
         },
         E::RollbackRequested => Some(rollback(stream)),
+        // The stream is made as before.
         E::RollbackWithdrawn => stream.rollback_waits().then_some(baking(Stream::Arming)),
         E::AlarmFired => alarm(stream),
         E::LossyRollbackRequested => Some(S::first_step(Direction::Reverse)),

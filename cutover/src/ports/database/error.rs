@@ -18,6 +18,15 @@ pub enum ProviderError {
         waited: Duration,
         found: String,
     },
+    /// Sessions are left that the control role may not end; a person must.
+    #[error(
+        "server {server}: sessions are left that the control role may not end: {sessions}; \
+         have a superuser end them there by pg_terminate_backend, or wait until they go"
+    )]
+    SessionsLeft {
+        server: ServerName,
+        sessions: String,
+    },
     /// A statement failed; it was rolled back.
     #[error("server {server}: {what} failed: {reason}")]
     Failed {

@@ -41,7 +41,8 @@ pub trait SessionControl: fmt::Debug + Send + Sync {
     /// how many were ended.
     ///
     /// # Errors
-    /// [`ProviderError::TimedOut`] names the sessions that would not end.
+    /// [`ProviderError::TimedOut`] names the sessions that would not end,
+    /// [`ProviderError::SessionsLeft`] those that the control role may not end.
     async fn end_sessions(
         &self,
         spare: &[ReverseSlot],

@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures_util::future::try_join_all;
 use pointsman_catalog::UnixMillis;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{Row, error::SqlState};
 
 use super::{control_sessions::ControlSessions, powers::BackendWait, text::identifier};
 use crate::ports::{Arrivals, ProviderError, ReverseSlot};
@@ -96,14 +96,32 @@ impl ClientSessions {
                 return Ok(u64::try_from(signalled.len()).unwrap_or(u64::MAX));
             }
             if Instant::now() >= deadline {
-                let names: Vec<String> = left.iter().map(|row| row.get("description")).collect();
-                return Err(self.control.timed_out(
-                    "the end of its sessions",
-                    within,
-                    names.join("; "),
-                ));
+                return Err(self.would_not_end(&left, within));
             }
             sleep(POLL).await;
+        }
+    }
+
+    /// Why `left` are still there: as long as one is among them that the control role may not end,
+    /// no other try helps.
+    fn would_not_end(&self, left: &[Row], within: Duration) -> ProviderError {
+        let named = |rows: Vec<&Row>| {
+            let names: Vec<&str> = rows.iter().map(|row| row.get("description")).collect();
+            names.join("; ")
+        };
+        let others: Vec<_> = left
+            .iter()
+            .filter(|row| !row.get::<_, bool>("may_end"))
+            .collect();
+        if others.is_empty() {
+            let found = named(left.iter().collect());
+            return self
+                .control
+                .timed_out("the end of its sessions", within, found);
+        }
+        ProviderError::SessionsLeft {
+            server: self.control.server.name.clone(),
+            sessions: named(others),
         }
     }
 
@@ -255,8 +273,10 @@ macro_rules! may_end {
 macro_rules! description {
     ($superuser:literal) => {
         concat!(
-            "format('%s %s of %s in %s (pid %s)%s', a.backend_type, \
-               coalesce(a.application_name, ''), a.usename, a.datname, a.pid, CASE WHEN NOT ",
+            "format('%s %s of %s in %s (pid %s%s)%s', a.backend_type, \
+               coalesce(a.application_name, ''), a.usename, a.datname, a.pid, \
+               CASE WHEN a.client_addr IS NOT NULL THEN ', from ' || host(a.client_addr) \
+                 WHEN a.client_port = -1 THEN ', from a Unix socket' END, CASE WHEN NOT ",
             may_end!($superuser),
             " THEN ', which only a superuser may end' END) AS description"
         )
@@ -268,7 +288,9 @@ const LEFT: &str = left!(description!("$5"));
 const END: &str = left!(concat!(
     "a.pid, ",
     description!("$6"),
-    ", CASE WHEN a.pid <> ALL ($5) AND ",
+    ", ",
+    may_end!("$6"),
+    " AS may_end, CASE WHEN a.pid <> ALL ($5) AND ",
     may_end!("$6"),
     " THEN pg_terminate_backend(a.pid) END"
 ));

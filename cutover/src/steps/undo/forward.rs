@@ -111,7 +111,11 @@ async fn target_is_harmless(run: &mut Run<'_>, step: Step) -> Result<String, Fai
 /// Whether a failed look leaves open what the target is: it is silent, or refuses the control role.
 fn says_no_role(problem: Problem) -> bool {
     match problem {
-        Problem::Unanswered | Problem::TimedOut | Problem::Rejected | Problem::Unfit => true,
+        Problem::Unanswered
+        | Problem::TimedOut
+        | Problem::SessionsLeft
+        | Problem::Rejected
+        | Problem::Unfit => true,
         Problem::Superseded
         | Problem::MissingFact
         | Problem::ConditionNotMet
