@@ -10,6 +10,8 @@ mod adversaries;
 mod between;
 #[path = "provider/connections.rs"]
 mod connections;
+#[path = "provider/direct_tls.rs"]
+mod direct_tls;
 #[path = "provider/fence.rs"]
 mod fence;
 #[path = "provider/leaders.rs"]

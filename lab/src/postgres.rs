@@ -159,8 +159,18 @@ pub async fn start_stranger(
     folder: &Path,
     databases: &[String],
 ) -> Result<PostgresServer> {
+    start_stranger_from(tools::postgres_bin().await?, name, folder, databases).await
+}
+
+/// The same with the programs in `bin`.
+pub async fn start_stranger_from(
+    bin: &Path,
+    name: &str,
+    folder: &Path,
+    databases: &[String],
+) -> Result<PostgresServer> {
     let access = Access::new(Hosting::SelfManaged, None);
-    let stranger = PostgresServer::at(name, tools::postgres_bin().await?, folder, access)?;
+    let stranger = PostgresServer::at(name, bin, folder, access)?;
     let contents = Contents::default();
     template::create(&stranger, &contents, true).await?;
     stranger.start().await?;

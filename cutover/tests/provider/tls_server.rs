@@ -13,8 +13,9 @@ use pointsman_cutover::{
 };
 use pointsman_lab::{
     authority::{Authority, Issued},
-    postgres::{PostgresServer, Session, start_stranger},
+    postgres::{PostgresServer, Session, start_stranger_from},
     scratch::Scratch,
+    tools,
 };
 use serde_json::{Map, Value};
 
@@ -41,8 +42,20 @@ pub(crate) struct TlsServer {
 
 impl TlsServer {
     pub(crate) async fn start() -> Self {
+        let bin = tools::postgres_bin().await.unwrap();
+        Self::start_from(bin).await
+    }
+
+    /// On a server of this major version.
+    pub(crate) async fn start_on(major: u32) -> Self {
+        let bin = tools::postgres_bin_of(major).await.unwrap();
+        Self::start_from(&bin).await
+    }
+
+    async fn start_from(bin: &Path) -> Self {
         let scratch = Scratch::new().unwrap();
-        let postgres = start_stranger("db", scratch.path(), &[]).await.unwrap();
+        let postgres = start_stranger_from(bin, "db", scratch.path(), &[]);
+        let postgres = postgres.await.unwrap();
         let admin = postgres.client("postgres").await.unwrap();
         let authority = Authority::new("databases").unwrap();
         authority.write(scratch.path().join("ca.pem")).unwrap();

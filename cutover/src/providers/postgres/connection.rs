@@ -17,9 +17,7 @@ use tokio_postgres::{
     Client, Config, Socket,
     config::{self, SslNegotiation},
     error::SqlState,
-    tls::MakeTlsConnect,
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::access::Access;
 pub(super) use self::login::{Login, Way};
@@ -33,8 +31,10 @@ pub(super) struct Connector {
 }
 
 /// A session that was let in, and what drives it.
-pub(super) type Connected = (Client, tokio_postgres::Connection<Socket, TlsStream>);
-type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+pub(super) type Connected = (
+    Client,
+    tokio_postgres::Connection<Socket, tls::Encrypted<Socket>>,
+);
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 
 mod names;
 mod roots;
+mod stream;
 mod verifier;
 
 use std::{error::Error as _, io, path::Path, sync::Arc};
@@ -14,9 +15,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     version::{TLS12, TLS13},
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use self::{roots::TrustedRoots, verifier::ServerVerifier};
+pub(super) use self::stream::{Encrypted, Tls};
+use self::{roots::TrustedRoots, stream::PROTOCOL, verifier::ServerVerifier};
 use super::sources::{Guard, SecretSources};
 
 /// What encrypts a connection to `host`. Files are read anew for each, so one that was renewed counts
@@ -28,7 +29,7 @@ pub(super) fn connector(
     spec: &TlsSpec,
     host: &Host,
     sources: &SecretSources,
-) -> Result<MakeRustlsConnect, String> {
+) -> Result<Tls, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let roots = match &spec.roots {
         _ if spec.mode < SslMode::VerifyCa => TrustedRoots::none(),
@@ -60,8 +61,8 @@ pub(super) fn connector(
         None => builder.with_no_client_auth(),
     };
     config.enable_sni = spec.sni;
-    config.alpn_protocols = vec![b"postgresql".to_vec()];
-    Ok(MakeRustlsConnect::new(config))
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    Ok(Tls::new(config, spec.direct))
 }
 
 /// Why a handshake failed, if that is what `error` is about.
@@ -77,6 +78,10 @@ pub(super) fn handshake_message(error: &tokio_postgres::Error) -> Option<String>
         other.0.to_string()
     } else if *failure == Error::InvalidCertificate(CertificateError::UnknownIssuer) {
         "its certificate is signed by none of the authorities of sslrootcert=".to_owned()
+    } else if *failure == Error::NoApplicationProtocol {
+        "it did not agree to speak PostgreSQL's protocol (ALPN), which sslnegotiation=direct wants; \
+         servers do from 17 on"
+            .to_owned()
     } else {
         failure.to_string()
     };
