@@ -23,3 +23,4 @@ pub use engine::{
 pub use lsn::{Lsn, LsnError};
 pub use ports::Ports;
 pub use settings::Settings;
+pub use steps::cut_off_standby;

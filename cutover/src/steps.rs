@@ -4,6 +4,7 @@
 mod arm;
 mod budgets;
 mod catch_up;
+mod cut_off;
 mod drain;
 mod end;
 mod fence;
@@ -30,6 +31,7 @@ use crate::machine::{Command, Direction, Step};
 
 pub(crate) use arm::{StreamHealth, still_admitted, stream_health};
 pub(crate) use budgets::BudgetsOfPair;
+pub use cut_off::cut_off_standby;
 pub(crate) use outcome::{Failure, Problem, Proof};
 pub(crate) use prepare::writes_at_risk;
 pub(crate) use run::Run;

@@ -107,8 +107,9 @@ async fn a_silent_server_is_unknown(setting: &Setting) {
         .filter(|finding| finding.result == Outcome::Unknown);
     assert_eq!(
         unread.count(),
-        report.findings.len() - 4,
-        "all but the fleet, what it reaches, its reader routes and who promotes: {report:#?}"
+        report.findings.len() - 5,
+        "all but the fleet, what it reaches, its reader routes, who promotes and the journal's room: \
+         {report:#?}"
     );
     assert_eq!(report.verdict(), Verdict::Blocked);
 }

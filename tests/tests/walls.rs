@@ -165,10 +165,12 @@ fn what_decides_by_time_asks_no_clock_but_the_port() -> Result<()> {
     expect_none(&found, "a clock other than the port")
 }
 
+/// The verb `recover` runs without a control plane, and puts together what it needs.
 #[test]
 fn only_the_composition_makes_the_systems_clock() -> Result<()> {
     let mut found = system_clocks(&load("cutover")?, &["ports", "ports/clock"]);
-    found.extend(system_clocks(&load("pointsman")?, &["serve/control_plane"]));
+    let composition = ["serve/control_plane", "cli/recover"];
+    found.extend(system_clocks(&load("pointsman")?, &composition));
     expect_none(
         &found,
         "the system's clock is named where only the port may be",

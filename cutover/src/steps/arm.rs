@@ -25,7 +25,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
         return Err(broken(stream.gap.as_deref().unwrap_or(written)));
     }
     let wait = run.budgets.source.end_sessions;
-    let record = fence::record(run.migration, Side::Source)?;
+    let record = fence::record(run, Side::Source)?;
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
     let both = run.both().await?;
     // Nobody reads the former standby's slot any more; kept, it would pin WAL until the

@@ -52,7 +52,7 @@ async fn close_source_for_good(
     moving: &[String],
 ) -> Result<(String, u64), Failure> {
     let end = run.budgets.source.end_sessions;
-    let record = fence::record(run.migration, Side::Source)?;
+    let record = fence::record(run, Side::Source)?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let source = match run.source().await {
         Err(failure) if failure.is_unanswered() && asserted_down => {

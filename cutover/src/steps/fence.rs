@@ -17,7 +17,7 @@ use crate::{
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let BudgetsOfPair { source, target } = run.budgets;
-    let record = record(run.migration, Side::Source)?;
+    let record = record(run, Side::Source)?;
     let system_identifier = run.migration.facts.system_identifier()?.to_owned();
     let databases = run.migration.moving();
     let reported = run.routes().reported(Direction::Forward);
@@ -81,7 +81,7 @@ fn ended(sessions: u64) -> String {
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let deadline = run.budgets.target.end_sessions;
-    let record = record(run.migration, Side::Target)?;
+    let record = record(run, Side::Target)?;
     let databases = run.migration.moving();
     let reported = run.routes().reported(Direction::Reverse);
     let slots = &run.migration.facts.stream()?.slots;
@@ -109,7 +109,8 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 }
 
 /// The record that closes the server on `side`.
-pub(super) fn record(migration: &Migration, side: Side) -> Result<FenceRecord, MissingFact> {
+pub(super) fn record(run: &Run<'_>, side: Side) -> Result<FenceRecord, MissingFact> {
+    let migration = run.migration;
     let facts = &migration.facts;
     Ok(FenceRecord {
         migration: migration.name.clone(),
@@ -120,6 +121,7 @@ pub(super) fn record(migration: &Migration, side: Side) -> Result<FenceRecord, M
             Side::Target => facts.promotion()?.timeline,
         },
         promoted_by_api: side == Side::Source && facts.promotion_outlook().is_some(),
+        promote_within: run.budgets.target.promote,
         former: FormerSettings::default(),
     })
 }

@@ -105,7 +105,7 @@ async fn ready_again(run: &mut Run<'_>) -> Result<Proof, Failure> {
         return Ok(seen(Event::NotYet, message));
     }
     let (token, learned) = prove::token_of_a_fence_that_holds(run).await?;
-    let record = prove::full_record(run.migration, Side::Source)?;
+    let record = prove::full_record(run, Side::Source)?;
     let asked = readiness::before_the_request(run, &record, &token).await?;
     let learned = learned
         .into_iter()
@@ -119,7 +119,7 @@ async fn ready_again(run: &mut Run<'_>) -> Result<Proof, Failure> {
 async fn look_at_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let facts = &run.migration.facts;
     let (token, end) = (facts.token()?, run.budgets.target.end_sessions);
-    let record = prove::full_record(run.migration, Side::Source)?;
+    let record = prove::full_record(run, Side::Source)?;
     let target = run.target().await?;
     let observed = target.observe().await?;
     if observed.in_recovery {

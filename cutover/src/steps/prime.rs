@@ -31,10 +31,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
 /// on the target.
 async fn judge(run: &mut Run<'_>, failure: Failure) -> Result<Failure, Failure> {
     let facts = &run.migration.facts;
-    let proof = match (
-        prove::full_record(run.migration, Side::Source),
-        facts.promoted_at(),
-    ) {
+    let proof = match (prove::full_record(run, Side::Source), facts.promoted_at()) {
         (Ok(record), Ok(since)) => Some((record, since)),
         (Err(_), _) | (_, Err(_)) => None,
     };

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{BudgetsOfPair, Failure, Proof, Run, catch_up, fence, readiness, sessions::Both};
 use crate::{
     machine::{Assertion, Direction, FenceProof, PromotionDeadline, Side},
-    migration::{FencedTarget, Learned, Migration, MissingFact, NotProven},
+    migration::{FencedTarget, Learned, MissingFact, NotProven},
     ports::{
         ControlledServer, Exempt, FenceRecord, FenceToken, Finding, Look, Marker, ProofMethod,
         ReverseSlot, Strangers, WriteProof,
@@ -17,7 +17,7 @@ use crate::{
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let promote = run.budgets.target.promote;
     let mut token = run.migration.facts.token()?.clone();
-    let record = full_record(run.migration, Side::Source)?;
+    let record = full_record(run, Side::Source)?;
     let both = run.both().await?;
     let proved = unwritten_source(run, &both, &record, &mut token).await?;
     let asked = readiness::before_the_request(run, &record, &token).await?;
@@ -117,7 +117,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let facts = &run.migration.facts;
     let mut marker = facts.marker(Direction::Reverse)?.clone();
     let slots = &facts.stream()?.slots;
-    let record = full_record(run.migration, Side::Target)?;
+    let record = full_record(run, Side::Target)?;
     let target = run.target().await?;
     let mut new_markers = 0;
     let proof = loop {
@@ -166,7 +166,7 @@ pub(super) async fn token_of_a_fence_that_holds(
 async fn source_is_left(run: &mut Run<'_>) -> Result<Vec<Learned>, Failure> {
     let facts = &run.migration.facts;
     let since = facts.token()?.marker.look.clone();
-    let record = full_record(run.migration, Side::Source)?;
+    let record = full_record(run, Side::Source)?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let source = match run.source().await {
         Err(failure) if failure.is_unanswered() && asserted_down => return Ok(Vec::new()),
@@ -189,7 +189,7 @@ pub(super) async fn target_is_left(run: &mut Run<'_>) -> Result<Option<String>, 
     let facts = &run.migration.facts;
     let since = facts.marker(Direction::Reverse)?.look.clone();
     let slots = &facts.stream()?.slots;
-    let record = full_record(run.migration, Side::Target)?;
+    let record = full_record(run, Side::Target)?;
     let machine = run.migration.machine;
     let asserted_down = machine.holds(Assertion::TargetDown);
     let target = match run.target().await {
@@ -299,10 +299,10 @@ pub(super) fn evidence(proof: &WriteProof) -> serde_json::Value {
 }
 
 /// The fence record with the settings that it recorded.
-pub(super) fn full_record(migration: &Migration, side: Side) -> Result<FenceRecord, MissingFact> {
+pub(super) fn full_record(run: &Run<'_>, side: Side) -> Result<FenceRecord, MissingFact> {
     Ok(FenceRecord {
-        former: migration.facts.former_settings(side)?.clone(),
-        ..fence::record(migration, side)?
+        former: run.migration.facts.former_settings(side)?.clone(),
+        ..fence::record(run, side)?
     })
 }
 

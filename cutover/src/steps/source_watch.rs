@@ -29,7 +29,7 @@ pub(super) async fn look(run: &mut Run<'_>) -> Result<Option<String>, Failure> {
 }
 
 async fn watch(run: &mut Run<'_>) -> Result<(), Failure> {
-    let record = prove::full_record(run.migration, Side::Source)?;
+    let record = prove::full_record(run, Side::Source)?;
     let limit = run.budgets.source.end_sessions;
     let clock = run.clock();
     let source = run.source().await?;
@@ -94,7 +94,7 @@ fn broken(run: &Run<'_>, breach: &Breach) -> String {
 
 /// Closes it again and ends who came in.
 async fn shut(run: &Run<'_>, source: &ControlledServer) -> Result<(), Failure> {
-    let own = fence::record(run.migration, Side::Source)?;
+    let own = fence::record(run, Side::Source)?;
     source.fence()?.close(&own).await?;
     let sessions = source.sessions()?;
     sessions.await_starting_backends().await?;

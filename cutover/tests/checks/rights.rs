@@ -395,6 +395,7 @@ impl Subject {
             server: server.name,
             timeline: source.observe().await.unwrap().timeline,
             promoted_by_api: false,
+            promote_within: Duration::ZERO,
             former: FormerSettings::default(),
         };
         record.former = fence.close(&record).await.unwrap();

@@ -39,6 +39,7 @@ pub(crate) async fn request(server: &ControlledServer, epoch: u64) -> FenceRecor
         server: server.name().clone(),
         timeline: server.observe().await.unwrap().timeline,
         promoted_by_api: false,
+        promote_within: SOON,
         former: FormerSettings::default(),
     }
 }

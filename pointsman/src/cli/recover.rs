@@ -1,15 +1,22 @@
-use std::process::ExitCode;
+mod description;
+
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use pointsman_catalog::{Conninfo, Endpoint, FenceLevel, Server, ServerName};
-use pointsman_cutover::ports::{Armed, ControlId, FenceRecord, FormerSettings, Providers};
+use pointsman_cutover::{
+    cut_off_standby,
+    machine::PromotionDeadline,
+    ports::{Armed, Clock, ControlId, ControlledServer, FenceRecord, Providers, SystemClock},
+};
 
 use super::{global::Format, output};
 use crate::{
     providers::{self, SecretSources},
     server_status::{self, ServerStatus},
 };
+use description::describe;
 
 /// Read, and lift, the fence that a switch left in a server, without the store
 ///
@@ -23,7 +30,8 @@ pub(super) struct Recover {
     /// Open the server again as it was before the fence
     #[arg(long)]
     un_fence: bool,
-    /// libpq string or URI of the server that the switch was going to; proves that nobody promoted it
+    /// libpq string or URI of the server that the switch was going to: it must be a standby still, and is
+    /// cut off from the fenced server before that is opened
     #[arg(long, value_name = "CONNINFO", requires = "un_fence")]
     standby: Option<String>,
     /// Open it although the other server cannot be asked: you assert that it is down for good,
@@ -46,8 +54,16 @@ impl Recover {
             let Some(record) = &record else {
                 bail!("there is nothing to lift: the server holds no fence record");
             };
-            self.prove_standby(&providers, &server, record).await?;
-            did = un_fence(&providers, server, record).await?;
+            let standby = self.prove_standby(&providers, &server, record).await?;
+            let fenced = attach_fenced(&providers, server, record).await?;
+            if let Some(standby) = standby {
+                did.push(cut_off(&providers, &fenced, &standby, record).await?);
+            }
+            let opened = un_fence(&fenced, record).await;
+            did.extend(match did.first() {
+                None => opened?,
+                Some(done) => opened.with_context(|| done.clone())?,
+            });
         }
         match format {
             Format::Table => did.iter().try_for_each(|line| output::line(line))?,
@@ -60,15 +76,15 @@ impl Recover {
     }
 
     /// Two writers are worse than none: the server that the switch was going to must be shown
-    /// to be a standby still.
+    /// to be a standby still. Returns that server, `None` where an operator vouches for it.
     async fn prove_standby(
         &self,
         providers: &Providers,
         fenced: &Server,
         record: &FenceRecord,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<Server>> {
         if self.nobody_was_promoted {
-            return Ok(());
+            return Ok(None);
         }
         let Some(standby) = &self.standby else {
             bail!(
@@ -86,7 +102,8 @@ impl Recover {
                  it, or cut it off for good), and assert that by --nobody-was-promoted"
             );
         }
-        let servers = [fenced.clone(), server("standby", standby)?];
+        let standby = server("standby", standby)?;
+        let servers = [fenced.clone(), standby.clone()];
         let seen = server_status::of_all(providers, &servers).await;
         match seen.as_slice() {
             [
@@ -108,7 +125,7 @@ impl Recover {
                 ServerStatus::Answers {
                     in_recovery: true, ..
                 },
-            ] => Ok(()),
+            ] => Ok(Some(standby)),
             [_, ServerStatus::Answers { timeline, .. }] => bail!(
                 "the other server is a primary, too, on timeline {timeline}: it may have taken writes \
                  that {} does not have. Send applications there, or keep it closed and compare \
@@ -123,12 +140,12 @@ impl Recover {
     }
 }
 
-/// Opens the server as the record says, after checking that it is the one that was closed.
-async fn un_fence(
+/// Control of the fenced server, after checking that it is the one that was closed.
+async fn attach_fenced(
     providers: &Providers,
     server: Server,
     record: &FenceRecord,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<ControlledServer> {
     let server = Server {
         fence: if record.former.hba.is_some() {
             FenceLevel::SqlHba
@@ -137,11 +154,11 @@ async fn un_fence(
         },
         ..server
     };
-    let attached = providers
+    let fenced = providers
         .of(&server)?
         .attach(&server, &control(record))
         .await?;
-    let seen = attached.observe().await?;
+    let seen = fenced.observe().await?;
     if seen.in_recovery {
         bail!(
             "this server is a standby: the record is a copy of that of {}; lift the fence there",
@@ -157,6 +174,50 @@ async fn un_fence(
             record.server
         );
     }
+    Ok(fenced)
+}
+
+/// Nobody knows any more whether the standby was asked to promote itself. Taking control of it ends
+/// the sessions that may have asked; then it is shown to be a standby once more, and hears nothing
+/// of the opening.
+async fn cut_off(
+    providers: &Providers,
+    fenced: &ControlledServer,
+    standby: &Server,
+    record: &FenceRecord,
+) -> anyhow::Result<String> {
+    let standby = providers
+        .of(standby)?
+        .attach(standby, &control(record))
+        .await
+        .context("nothing was opened")?;
+    let seen = standby.observe().await?;
+    if !seen.in_recovery {
+        bail!(
+            "the other server was promoted just now, to timeline {}: nothing was opened",
+            seen.timeline
+        );
+    }
+    let deadline = PromotionDeadline::from_target_clock(seen.clock, record.promote_within);
+    let patience = record.promote_within + CLOCK_MARGIN;
+    let clock: &dyn Clock = &SystemClock::default();
+    let slot = cut_off_standby(clock, fenced, &standby, Some(deadline), patience)
+        .await
+        .context(
+            "nothing was opened: the other server may still be promoted, and would come up open; see \
+             to it that it never is (stop it for good), and assert that by --nobody-was-promoted",
+        )?;
+    Ok(format!(
+        "the standby was cut off: its slot {slot} was dropped; it follows again once the slot is made \
+         anew, or has to be rebuilt"
+    ))
+}
+
+/// Opens the server as the record says.
+async fn un_fence(
+    attached: &ControlledServer,
+    record: &FenceRecord,
+) -> anyhow::Result<Vec<String>> {
     // The file first: a database that is open behind a refusing pg_hba.conf would look
     // recovered and is not.
     attached
@@ -199,59 +260,6 @@ async fn un_fence(
     Ok(did)
 }
 
-fn describe(record: Option<&FenceRecord>) -> String {
-    let Some(record) = record else {
-        return "no fence: no switch left this server closed".to_owned();
-    };
-    let databases: Vec<_> = record
-        .former
-        .databases
-        .iter()
-        .map(|database| {
-            format!(
-                "  {:<20} connections {}, limit {}",
-                database.datname,
-                if database.allow_connections {
-                    "allowed"
-                } else {
-                    "not allowed"
-                },
-                database.connection_limit
-            )
-        })
-        .collect();
-    format!(
-        "fenced by migration {} at epoch {}\nserver      {}\ntimeline    {}\npg_hba.conf {}\n\
-         before the fence:\n{}",
-        record.migration,
-        record.epoch,
-        record.server,
-        record.timeline,
-        if record.former.hba.is_some() {
-            "replaced; the former text is in the record"
-        } else {
-            "untouched"
-        },
-        databases.join("\n")
-    ) + &describe_access_lists(&record.former)
-}
-
-fn describe_access_lists(former: &FormerSettings) -> String {
-    if former.acls.is_empty() {
-        return String::new();
-    }
-    format!(
-        "\nCONNECT may be taken from everybody but the control role in {}; the former access \
-         lists are in the record\nnot closed, for want of ownership: {}",
-        former.acls.keys().cloned().collect::<Vec<_>>().join(", "),
-        if former.not_closable.is_empty() {
-            "none".to_owned()
-        } else {
-            former.not_closable.join(", ")
-        }
-    )
-}
-
 fn control(record: &FenceRecord) -> ControlId {
     ControlId {
         migration: record.migration.clone(),
@@ -287,32 +295,5 @@ fn server(name: &str, conninfo: &str) -> anyhow::Result<Server> {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use pointsman_cutover::ports::DatabaseSettings;
-
-    use super::*;
-
-    #[test]
-    fn a_record_reads_as_what_was_closed_and_how_it_was() {
-        let record = FenceRecord {
-            migration: "to-green".to_owned(),
-            epoch: 3,
-            server: ServerName::new("blue").unwrap(),
-            timeline: 1,
-            promoted_by_api: false,
-            former: FormerSettings {
-                databases: vec![DatabaseSettings {
-                    datname: "orders".to_owned(),
-                    oid: 16_384,
-                    allow_connections: true,
-                    connection_limit: -1,
-                    is_template: false,
-                }],
-                hba: Some("local all all trust\n".to_owned()),
-                ..FormerSettings::default()
-            },
-        };
-        insta::assert_snapshot!(describe(Some(&record)));
-    }
-}
+/// A clock may stand still for a moment when it is set.
+const CLOCK_MARGIN: Duration = Duration::from_secs(2);

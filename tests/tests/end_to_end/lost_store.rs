@@ -2,10 +2,14 @@
 
 use anyhow::{Result, ensure};
 use pointsman_lab::{
-    GateOptions, Lab, control_plane::Output, postgres::PostgresServer, sidecar_name,
+    GateOptions, Lab, LabOptions,
+    control_plane::Output,
+    patience::eventually,
+    postgres::{PostgresServer, STANDBY_SLOT},
+    sidecar_name,
 };
 
-use super::support::{MARKER, TestEnvironment, connect, options};
+use super::support::{MARKER, PROMOTION, TestEnvironment, connect, options};
 
 impl TestEnvironment {
     /// Runs `recover` for `server` with `more`, which needs no control plane.
@@ -50,6 +54,18 @@ fn listen(lab: &Lab, number: u8) -> Result<String> {
     Ok(lab.writer(number, database).ip().to_string())
 }
 
+/// The standby of `server`, which was cut off, gets its slot back.
+async fn follows_again(server: &PostgresServer) -> Result<()> {
+    let session = server.client("postgres").await?;
+    let make = "SELECT pg_create_physical_replication_slot($1, true)";
+    session.execute(make, &[&STANDBY_SLOT]).await?;
+    let streams = "SELECT FROM pg_stat_replication WHERE state = 'streaming'";
+    eventually("the standby streams", async || {
+        Ok(!session.query(streams, &[]).await?.is_empty())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_fenced_is_opened_without_the_store() -> Result<()> {
     let gates = GateOptions {
@@ -78,10 +94,15 @@ async fn a_server_that_was_fenced_is_opened_without_the_store() -> Result<()> {
     ensure!(connect(blue.address(), "orders").await.is_err());
     let opened = env.recover(blue, &copy).await?;
     ensure!(opened.code == Some(0), "{opened:?}");
+    ensure!(
+        opened.stdout.contains("the standby was cut off"),
+        "{opened:?}"
+    );
     connect(blue.address(), "orders").await?.close().await;
     let record = env.recover(blue, &[]).await?;
     ensure!(record.stdout.contains("no fence"), "{record:?}");
 
+    follows_again(blue).await?;
     let anew = env.now();
     env.start_anew().await?;
     env.served_by(&env.lab.pair.source, anew).await?;
@@ -120,5 +141,44 @@ async fn a_server_whose_standby_was_promoted_stays_closed_without_the_store() ->
             "{name} is open"
         );
     }
+    Ok(())
+}
+
+/// Nobody knows any more that the promotion was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_is_promoted_after_a_recovery_is_no_second_writer() -> Result<()> {
+    let options = LabOptions {
+        settings: "[switch]\npromote_ms = 1000\n".to_owned(),
+        ..options(GateOptions {
+            target_control: true,
+            ..GateOptions::default()
+        })
+    };
+    let mut env = TestEnvironment::ready(options).await?;
+    let caught = env.target_gate()?.hold_at(PROMOTION);
+    let _switch = env.switch_until(caught).await?;
+    env.lose_the_store().await?;
+    let (blue, green) = (&env.lab.pair.source, &env.lab.pair.target);
+    let standby = green.conninfo("postgres");
+    let opened = env
+        .recover(blue, &["--un-fence", "--standby", &standby])
+        .await?;
+    ensure!(opened.code == Some(0), "{opened:?}");
+    connect(blue.address(), "orders").await?.close().await;
+
+    // The late request finds its session gone, and a person asks again.
+    env.target_gate()?.release();
+    let admin = green.client("postgres").await?;
+    let standby = admin.query_one("SELECT pg_is_in_recovery()", &[]).await?;
+    ensure!(standby.get::<_, bool>(0), "the late request promoted green");
+    let source = blue.client("postgres").await?;
+    let fed = "SELECT count(*) FROM pg_replication_slots";
+    ensure!(source.query_one(fed, &[]).await?.get::<_, i64>(0) == 0);
+    admin.query_one("SELECT pg_promote(true)", &[]).await?;
+    ensure!(
+        connect(green.address(), "orders").await.is_err(),
+        "green came up open beside blue"
+    );
+    connect(blue.address(), "orders").await?.close().await;
     Ok(())
 }

@@ -66,6 +66,9 @@ pub struct FenceRecord {
     /// The server that takes over is promoted by an API: a request that was sent cannot be called
     /// back, and may come through at any time.
     pub promoted_by_api: bool,
+    /// How long after it is sent the server that takes over heeds a request to promote, on its own
+    /// clock.
+    pub promote_within: Duration,
     /// Empty in the request to close.
     pub former: FormerSettings,
 }

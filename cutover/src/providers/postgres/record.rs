@@ -1,6 +1,8 @@
 //! The fence's own record, in database `postgres` of the server that it closes. It says which
 //! migration closed the server and what to restore, also if the store is lost.
 
+use std::time::Duration;
+
 use pointsman_catalog::{Server, ServerName};
 use tokio_postgres::Row;
 
@@ -24,7 +26,8 @@ pub(super) const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
        former jsonb NOT NULL, \
        nologin text[] NOT NULL DEFAULT '{}', \
        closed_at timestamptz NOT NULL DEFAULT clock_timestamp(), \
-       promoted_by_api boolean NOT NULL DEFAULT false); \
+       promoted_by_api boolean NOT NULL DEFAULT false, \
+       promote_within_ms bigint NOT NULL); \
      CREATE TABLE IF NOT EXISTS pointsman.transactions (\
        what text NOT NULL, \
        at timestamptz NOT NULL DEFAULT clock_timestamp())";
@@ -43,11 +46,13 @@ pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {
         reason: error.to_string(),
     })?;
     Ok(format!(
-        "INSERT INTO pointsman.fence (server, migration, epoch, timeline, former, promoted_by_api) \
-         VALUES ({}, {}, {}, {}, {}, {}) \
+        "INSERT INTO pointsman.fence (server, migration, epoch, timeline, former, promoted_by_api, \
+           promote_within_ms) \
+         VALUES ({}, {}, {}, {}, {}, {}, {}) \
          ON CONFLICT (server) DO UPDATE SET migration = excluded.migration, epoch = excluded.epoch, \
          timeline = excluded.timeline, former = excluded.former, \
          promoted_by_api = excluded.promoted_by_api, \
+         promote_within_ms = excluded.promote_within_ms, \
          closed_at = clock_timestamp()",
         literal(record.server.as_str()),
         literal(&record.migration),
@@ -55,6 +60,7 @@ pub(super) fn write(record: &FenceRecord) -> Result<String, ProviderError> {
         record.timeline,
         literal(&former),
         record.promoted_by_api,
+        record.promote_within.as_millis(),
     ))
 }
 
@@ -119,8 +125,8 @@ pub(super) async fn read_all(session: &Session) -> Result<Vec<FenceRecord>, Prov
     let rows = session
         .rows(
             what,
-            "SELECT server, migration, epoch, timeline, former::text, promoted_by_api FROM pointsman.fence \
-             ORDER BY epoch DESC, closed_at DESC",
+            "SELECT server, migration, epoch, timeline, former::text, promoted_by_api, promote_within_ms \
+             FROM pointsman.fence ORDER BY epoch DESC, closed_at DESC",
             &[],
         )
         .await?;
@@ -149,5 +155,8 @@ fn in_row(row: &Row) -> Result<FenceRecord, String> {
         server: ServerName::new(server.as_str()).map_err(|error| damaged(error.to_string()))?,
         migration: migration.clone(),
         promoted_by_api: row.get(5),
+        promote_within: number("promote_within_ms", row.get(6))
+            .map(Duration::from_millis)
+            .map_err(damaged)?,
     })
 }

@@ -6,10 +6,13 @@ use super::{RETRY, recorded};
 use crate::{
     machine::{Assertion, Direction, Event, PromotionDeadline, Side, Step},
     migration::Migration,
-    ports::{AccessRules, Clock, ControlledServer, PromotionProgress, ProviderError},
+    ports::{AccessRules, Clock, PromotionProgress, ProviderError},
     steps::{
-        Failure, Problem, Proof, Run, prime, prove,
+        Failure, Problem, Proof, Run,
+        cut_off::cut_off_standby,
+        prime, prove,
         routes::{Readers, convergence_message},
+        sessions::Both,
         taken_down,
     },
 };
@@ -168,7 +171,7 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
                     target.name()
                 )));
             };
-            let record = prove::full_record(run.migration, Side::Source)?;
+            let record = prove::full_record(run, Side::Source)?;
             let facts = &run.migration.facts;
             let since = facts.token()?.marker.look.on_promoted(fork);
             if prime::unwritten(&target, &record, &since, facts.exempt()).await {
@@ -190,45 +193,15 @@ async fn look_at_target(run: &mut Run<'_>, promote_asked: bool) -> Result<String
 }
 
 /// The target is a standby although promotion was asked for. The request may still be
-/// under way, so the target must hear nothing of the opening, and the request's own
-/// deadline must have passed on the target's clock.
+/// under way, so the target must hear nothing of the opening.
 async fn cut_off(run: &mut Run<'_>) -> Result<String, Failure> {
     let deadline = run.migration.facts.promotion_deadline();
-    let target = run.target().await?;
-    let link = target.replication()?.standby_link().await?;
-    let slot = link.slot.filter(|_| link.restore_command.is_empty());
-    let Some(slot) = slot else {
-        return Err(Failure::unprovable(
-            "the target is a standby that cannot be cut off from the source's WAL (no replication \
-             slot of its own, or a restore_command): a late promotion could come up open",
-        ));
-    };
-    if let Some(deadline) = deadline {
-        await_target_clock(run, &target, deadline).await?;
-    }
-    let source = run.source().await?;
-    source.replication()?.cut_off_standby(&slot).await?;
+    let Both { source, target } = run.both().await?;
+    let patience = run.settings.undo;
+    let slot = cut_off_standby(run.clock(), &source, &target, deadline, patience).await?;
     Ok(format!(
         "the target is a standby, cut off from the source (slot {slot} dropped)"
     ))
-}
-
-/// Waits until no promotion under `deadline` can take effect any more, by the target's clock.
-async fn await_target_clock(
-    run: &Run<'_>,
-    target: &ControlledServer,
-    deadline: PromotionDeadline,
-) -> Result<(), Failure> {
-    let give_up = run.clock().deadline(run.settings.undo);
-    while !deadline.has_passed(target.observe().await?.clock) {
-        if give_up.has_passed() {
-            return Err(Failure::unprovable(
-                "the target's clock did not pass the promotion's deadline",
-            ));
-        }
-        run.clock().sleep(POLL).await;
-    }
-    Ok(())
 }
 
 /// A promotion that was sent and not answered cannot take effect past its deadline.
@@ -275,4 +248,3 @@ async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
 const CLOCK_MARGIN: Duration = Duration::from_secs(1);
 /// A server that answers at all does so within this time.
 const SHORTEST_LOOK: Duration = Duration::from_millis(200);
-const POLL: Duration = Duration::from_millis(20);

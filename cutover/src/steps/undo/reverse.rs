@@ -46,7 +46,7 @@ async fn serve_target(run: &Run<'_>, left_open: Option<String>) -> Result<Proof,
 }
 
 async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
-    let record = fence::record(run.migration, Side::Source)?;
+    let record = fence::record(run, Side::Source)?;
     let wait = run.budgets.source.end_sessions;
     let source = run.source().await?;
     source.fence()?.close(&record).await?;
