@@ -14,6 +14,8 @@ mod last_look;
 mod managed;
 #[path = "engine/managed_fence.rs"]
 mod managed_fence;
+#[path = "engine/managed_fence_by_ids.rs"]
+mod managed_fence_by_ids;
 #[path = "engine/managed_stalls.rs"]
 mod managed_stalls;
 #[path = "engine/process.rs"]

@@ -55,6 +55,7 @@ fn not_proven(xid: u64) -> NotProven {
             xids: vec![xid],
             not_closable: Vec::new(),
             changed: Vec::new(),
+            breaches: Vec::new(),
         },
     }
 }

@@ -258,6 +258,14 @@ async fn check(
                 strangers.changed.join(", ")
             ))
         }
+        // An id does not say whether whoever was seen there wrote.
+        Finding::Unproven(strangers) if !strangers.breaches.is_empty() => {
+            FenceCheck::Broken(format!(
+                "{strangers} behind the fence of {name}, which was seen broken: {}; an id does not \
+                 say what was written",
+                strangers.breaches.join("; ")
+            ))
+        }
         Finding::Unproven(strangers) => FenceCheck::Unproven(NotProven {
             server: name.clone(),
             strangers,

@@ -8,8 +8,9 @@ use crate::{
 };
 
 /// Looks at the fence. What lifted it is shut again at once: whatever the promotion comes to, the
-/// source opens by the engine's hand alone. Returns why it could not be looked at, if it could not:
-/// a source that does not answer is not shown to be open.
+/// source opens by the engine's hand alone. Before that the breach is written down on the source,
+/// where the proof behind the promotion finds it, by whichever leader. Returns why it could not be
+/// looked at, if it could not: a source that does not answer is not shown to be open.
 ///
 /// # Errors
 /// The fence was lifted, or somebody wrote. An operator is asked, and the promotion is looked at
@@ -41,6 +42,7 @@ async fn watch(run: &mut Run<'_>) -> Result<(), Failure> {
     })??;
     let is = |kind| breaches.iter().find(|breach| breach.kind == kind);
     if let Some(opened) = is(BreachKind::Opened) {
+        note(run, &source, opened).await?;
         return Err(opened_again(run, &source, opened).await);
     }
     if let Some(lasting) = is(BreachKind::Lasting) {
@@ -60,6 +62,7 @@ async fn entered(
     session: &Breach,
 ) -> Result<(), Failure> {
     let limit = run.budgets.source.end_sessions;
+    note(run, source, session).await?;
     source.sessions()?.end_sessions(&[], limit).await?;
     match wrote(run, source).await? {
         None => Ok(()),
@@ -67,6 +70,20 @@ async fn entered(
             "{}; {wrote}",
             broken(run, session)
         ))),
+    }
+}
+
+/// Writes the breach down. Without that nothing is done about it: a source that was shut again
+/// would look as if nobody had come in.
+async fn note(run: &Run<'_>, source: &ControlledServer, breach: &Breach) -> Result<(), Failure> {
+    let noted = source.wal_proof()?.note_breach(&breach.message).await;
+    match noted.map_err(Failure::from) {
+        Err(failure) if !failure.is_unanswered() => Err(Failure::unprovable(format!(
+            "{}; nothing was done about it, since it could not be written down: {}",
+            broken(run, breach),
+            failure.message
+        ))),
+        outcome => outcome,
     }
 }
 

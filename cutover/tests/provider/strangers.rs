@@ -114,3 +114,27 @@ async fn who_opened_a_closed_database_in_between_is_not_accepted() {
     let found = proved(&app, &since).await;
     assert!(matches!(found, Finding::Unproven(_)), "{found:?}");
 }
+
+#[tokio::test]
+async fn behind_a_fence_that_was_seen_broken_no_owners_id_is_accepted() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let (_source, _target, _) = prepared(&pair).await;
+    let app = attached(&pair).await;
+    let boss = pair.source.connect("boss", "theirs").await.unwrap();
+    let beat = "INSERT INTO beats VALUES (now())";
+    let since = look(&app).await;
+    let seen = "database orders is open: it's nobody's";
+    wal_proof(&app).note_breach(seen).await.unwrap();
+    // The note itself is the engine's own.
+    assert_eq!(proved(&app, &since).await, Finding::Unwritten);
+    let after = look(&app).await;
+    boss.run(beat).await;
+    let found = proved(&app, &since).await;
+    assert!(
+        matches!(&found, Finding::Unproven(found) if found.breaches == [seen] && found.count == 1),
+        "{found:?}"
+    );
+    // It says nothing of the time behind it.
+    let found = proved(&app, &after).await;
+    assert!(matches!(found, Finding::Accepted(_)), "{found:?}");
+}

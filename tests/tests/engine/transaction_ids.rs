@@ -34,6 +34,12 @@ async fn started() -> Result<TestEnvironment> {
         statistics_are_collected(&env).await?;
     }
     env.started().await?;
+    wal_cannot_be_read(&env).await?;
+    Ok(env)
+}
+
+/// From the next switch on, proofs stand by transaction ids.
+pub(super) async fn wal_cannot_be_read(env: &TestEnvironment) -> Result<()> {
     let source = env.pair.source.client("postgres").await?;
     source
         .batch_execute("DROP EXTENSION IF EXISTS pg_walinspect")
@@ -43,8 +49,7 @@ async fn started() -> Result<TestEnvironment> {
     eventually("the extension is gone from the target", async || {
         Ok(target.query_one(there, &[]).await?.get::<_, i64>(0) == 0)
     })
-    .await?;
-    Ok(env)
+    .await
 }
 
 /// The cloud's role is silent, and who took an id cannot be told from an ANALYZE.

@@ -21,6 +21,10 @@ pub trait WalProof: fmt::Debug + Send + Sync {
         exempt: &Exempt,
     ) -> Result<WriteProof, ProviderError>;
 
+    /// Writes down on this server that its fence was seen broken. By transaction ids a proof since
+    /// an earlier look then accepts nobody that it cannot tell.
+    async fn note_breach(&self, breach: &str) -> Result<(), ProviderError>;
+
     /// Counts user commits in this server's WAL from `since` to what is flushed now; `None`
     /// where its WAL cannot be read.
     async fn user_commits(&self, since: Lsn, exempt: &Exempt)
@@ -121,6 +125,9 @@ pub struct Strangers {
     pub not_closable: Vec<String>,
     /// Databases that one of them made or changed: it may have let somebody in.
     pub changed: Vec<String>,
+    /// How the fence was seen broken meanwhile: one of them may have come in then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breaches: Vec<String>,
 }
 
 impl ProofMethod {
@@ -161,8 +168,7 @@ mod tests {
         let mut strangers = Strangers {
             count: 1,
             xids: vec![731],
-            not_closable: Vec::new(),
-            changed: Vec::new(),
+            ..Strangers::default()
         };
         assert_eq!(strangers.to_string(), "1 transaction (731)");
         strangers.count = 12;

@@ -12,11 +12,12 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use self::{
+    account::breach,
     look::{emit, take},
     records::ByWalRecords,
     transaction_ids::ByTransactionIds,
 };
-use super::control_sessions::ControlSessions;
+use super::{control_sessions::ControlSessions, own_transaction::own_transaction};
 use crate::{
     Lsn,
     ports::{Exempt, Look, Marker, ProofMethod, ProviderError, WalProof, WriteProof},
@@ -100,6 +101,13 @@ impl WalProof for SqlWalProof {
             ProofMethod::WalRecords => self.records.prove(since, exempt).await,
             ProofMethod::TransactionIds => self.ids.prove(since).await,
         }
+    }
+
+    async fn note_breach(&self, seen: &str) -> Result<(), ProviderError> {
+        let what = "write down that its fence was broken";
+        let noted = own_transaction(&breach(seen));
+        self.control.postgres.block(what, &[noted]).await?;
+        Ok(())
     }
 
     async fn user_commits(

@@ -275,6 +275,11 @@ impl WalProof for RecordingServer {
         })
     }
 
+    async fn note_breach(&self, breach: &str) -> Result<(), ProviderError> {
+        self.note(format!("write down that its fence was broken: {breach}"));
+        Ok(())
+    }
+
     async fn user_commits(&self, since: Lsn, _: &Exempt) -> Result<Option<u64>, ProviderError> {
         self.note(format!("count user commits in WAL since {since}"));
         Ok(Some(0))

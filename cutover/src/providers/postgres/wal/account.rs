@@ -1,5 +1,6 @@
 use serde::Deserialize;
 
+use super::super::text::literal;
 use crate::ports::{Finding, Look, Strangers};
 
 /// The ids since a look that neither the engine took nor an aborted transaction.
@@ -14,6 +15,8 @@ pub(super) struct Account {
     not_closable: Vec<String>,
     /// Databases that one of those transactions made or changed.
     changed: Vec<String>,
+    /// What the engine has noted of a broken fence since the look.
+    breaches: Vec<String>,
     /// Whether autovacuum can work in a closed database.
     autovacuum: bool,
 }
@@ -21,17 +24,20 @@ pub(super) struct Account {
 impl Account {
     /// An id does not say what was written. Nobody but the owners of databases that cannot be
     /// closed can have taken one where all others stayed closed, by rows of `pg_database` that
-    /// no stranger wrote, and autovacuum does not run. That they are empty, too, is the
-    /// fence's proof.
+    /// no stranger wrote, and autovacuum does not run. A row that the engine itself wrote when it
+    /// closed a database again shows no stranger: the note of that breach does. That the others
+    /// are empty, too, is the fence's proof.
     pub(super) fn finding(self) -> Finding {
         let strangers = Strangers {
             count: self.count + self.beyond,
             xids: self.xids,
             not_closable: self.not_closable,
             changed: self.changed,
+            breaches: self.breaches,
         };
         let owners_alone = !strangers.not_closable.is_empty()
             && strangers.changed.is_empty()
+            && strangers.breaches.is_empty()
             && !self.autovacuum
             && self.beyond == 0;
         match (strangers.count, owners_alone) {
@@ -45,9 +51,15 @@ impl Account {
 /// The statement whose row is the account since `since`.
 pub(super) fn question(since: &Look) -> String {
     ACCOUNT
+        .replace("BREACH", &literal(BREACH))
         .replace("FIRST", &(since.xid + 1).to_string())
         .replace("OPEN", &array(&since.open))
         .replace("OWN", &array(&since.own))
+}
+
+/// What a transaction of the engine's own is called that notes a breach.
+pub(super) fn breach(seen: &str) -> String {
+    format!("{BREACH}{seen}")
 }
 
 fn array(ids: &[u64]) -> String {
@@ -56,7 +68,8 @@ fn array(ids: &[u64]) -> String {
 }
 
 /// The engine's own ids are the `xmin` of rows that nobody else can have written, each in the
-/// transaction that it names. A status that is not known any more counts.
+/// transaction that it names. A status that is not known any more counts. A note is younger than
+/// the look if its id is less than half of all ids ahead.
 /// <https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT>
 const ACCOUNT: &str = "WITH own AS MATERIALIZED ( \
        SELECT xmin::text::bigint AS id FROM pointsman.transactions), \
@@ -76,10 +89,15 @@ const ACCOUNT: &str = "WITH own AS MATERIALIZED ( \
          WHERE datallowconn AND NOT pg_has_role(datdba, 'USAGE') ORDER BY 1), \
        'changed', ARRAY(SELECT DISTINCT datname::text FROM pg_database d JOIN stranger s \
          ON d.xmin::text::bigint = s.id & 4294967295), \
+       'breaches', ARRAY(SELECT DISTINCT substr(what, length(BREACH) + 1) FROM pointsman.transactions \
+         WHERE starts_with(what, BREACH) \
+           AND (xmin::text::bigint - FIRST) & 4294967295 < 2147483648 ORDER BY 1), \
        'autovacuum', current_setting('autovacuum')::bool AND current_setting('track_counts')::bool \
          OR EXISTS (SELECT FROM pg_database \
            WHERE age(datfrozenxid) > current_setting('autovacuum_freeze_max_age')::int \
              OR mxid_age(datminmxid) > current_setting('autovacuum_multixact_freeze_max_age')::int))";
+
+const BREACH: &str = "breach: ";
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +110,7 @@ mod tests {
             xids: vec![731],
             not_closable: vec!["rdsadmin".to_owned()],
             changed: Vec::new(),
+            breaches: Vec::new(),
             autovacuum: false,
         }
     }
@@ -106,6 +125,10 @@ mod tests {
             },
             Account {
                 changed: vec!["orders".to_owned()],
+                ..account()
+            },
+            Account {
+                breaches: vec!["database orders is open".to_owned()],
                 ..account()
             },
             Account {

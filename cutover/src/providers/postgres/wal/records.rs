@@ -81,7 +81,7 @@ impl ByWalRecords {
                 count: u64::try_from(elsewhere.len()).unwrap_or(u64::MAX),
                 xids: elsewhere.into_iter().take(SHOWN).collect(),
                 not_closable: self.control.powers.not_closable.clone(),
-                changed: Vec::new(),
+                ..Strangers::default()
             }),
             (count, _) => Finding::Written(count),
         };
