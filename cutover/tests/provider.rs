@@ -34,6 +34,8 @@ mod tls_server;
 mod verbs;
 #[path = "provider/way.rs"]
 mod way;
+#[path = "provider/windows.rs"]
+mod windows;
 #[path = "provider/without_superuser.rs"]
 mod without_superuser;
 #[path = "provider/writers.rs"]

@@ -38,6 +38,15 @@ pub(crate) enum Is {
 }
 
 const INSERT: &str = "INSERT INTO items (words) VALUES ('x')";
+/// A table that a VACUUM can truncate. A standby can keep deleted rows alive, not these.
+pub(crate) const EMPTIED: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS emptied (id bigserial PRIMARY KEY, words text)",
+    "BEGIN",
+    "INSERT INTO emptied (words) SELECT repeat('x', 500) FROM generate_series(1, 500)",
+    "ROLLBACK",
+];
+/// More WAL than is read back from the beginning of a proof. It is no transaction's.
+const FAR: &str = "SELECT pg_logical_emit_message(false, 'far', repeat('x', 5 * 1024 * 1024))";
 const LOCK: &str = "SELECT * FROM items ORDER BY id LIMIT 1 FOR UPDATE";
 
 pub(crate) const KINDS: &[Kind] = &[
@@ -97,6 +106,12 @@ pub(crate) const KINDS: &[Kind] = &[
         "COMMIT PREPARED",
         &["BEGIN", INSERT, "PREPARE TRANSACTION 'p'"],
         &["COMMIT PREPARED 'p'"],
+        Is::Written,
+    ),
+    app(
+        "COMMIT PREPARED, written far before",
+        &["BEGIN", INSERT, "PREPARE TRANSACTION 'f'", FAR],
+        &["COMMIT PREPARED 'f'"],
         Is::Written,
     ),
     app(
@@ -164,13 +179,7 @@ pub(crate) const KINDS: &[Kind] = &[
     },
     boss("ANALYZE", &["ANALYZE items"], Is::Id),
     Kind {
-        before: &[
-            "CREATE TABLE IF NOT EXISTS emptied (id bigserial PRIMARY KEY, words text)",
-            // A standby can keep deleted rows alive, not these.
-            "BEGIN",
-            "INSERT INTO emptied (words) SELECT repeat('x', 500) FROM generate_series(1, 500)",
-            "ROLLBACK",
-        ],
+        before: EMPTIED,
         ..boss(
             "VACUUM that truncates",
             &["VACUUM (TRUNCATE) emptied"],
