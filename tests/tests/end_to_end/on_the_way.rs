@@ -1,7 +1,7 @@
 //! Clients that are logging in when the hold comes. No view of the server shows them before their
 //! startup packet, and `pg_stat_activity` not before they are authenticated.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pointsman_lab::{
@@ -37,9 +37,13 @@ async fn the_fence_waits(lab: &Lab) -> Result<()> {
 const LOOKS: &str = "SELECT query_start::text FROM pg_stat_activity \
      WHERE query LIKE '%AS logging_in%' AND pid <> pg_backend_pid()";
 
-/// A client that is held where it sends `stuck_at`, while the switch begins. It is let in and has
-/// a write acknowledged before the fence comes.
-async fn is_waited_for(options: LabOptions, stuck_at: &str) -> Result<()> {
+/// A client on its way to `server`, held where it sends `stuck_at` while the switch begins. It is
+/// let in and has a write acknowledged before the fence comes.
+async fn is_waited_for(
+    options: LabOptions,
+    server: impl Fn(&Lab) -> SocketAddr,
+    stuck_at: &str,
+) -> Result<()> {
     let settings = "[hold]\nbudget_ms = 30000\nlogin_ms = 10000\n".to_owned();
     let lab = Lab::start(LabOptions {
         settings,
@@ -47,7 +51,7 @@ async fn is_waited_for(options: LabOptions, stuck_at: &str) -> Result<()> {
     })
     .await?;
     prepare(&lab).await?;
-    let gate = Gate::start(lab.writer(0, &lab.databases[0])).await?;
+    let gate = Gate::start(server(&lab)).await?;
     let stuck = gate.hold_at(stuck_at);
     let (hosting, address) = (lab.pair.source.hosting(), gate.address());
     let login = Login {
@@ -95,9 +99,11 @@ fn gated() -> GateOptions {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_has_not_sent_its_startup_packet_is_waited_for() -> Result<()> {
-    is_waited_for(options(gated()), "").await
+    let by_sidecar = |lab: &Lab| lab.writer(0, &lab.databases[0]);
+    is_waited_for(options(gated()), by_sidecar, "").await
 }
 
+/// No sidecar knows of it: the server alone shows it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_in_authentication_is_waited_for() -> Result<()> {
     let managed = LabOptions {
@@ -106,5 +112,6 @@ async fn a_client_in_authentication_is_waited_for() -> Result<()> {
         fence: "sql".to_owned(),
         ..options(gated())
     };
-    is_waited_for(managed, "SCRAM-SHA-256").await
+    let without_sidecar = |lab: &Lab| lab.pair.source.address();
+    is_waited_for(managed, without_sidecar, "SCRAM-SHA-256").await
 }
