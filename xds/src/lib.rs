@@ -44,6 +44,7 @@ mod node;
 mod nonce;
 mod peer;
 mod published;
+mod refusal;
 mod resource;
 mod sequence;
 mod server;
@@ -79,8 +80,9 @@ pub use fleet::{
 };
 pub use group::Group;
 pub use lease::{Absence, Lease, LeaseStatus};
-pub use node::{Admission, NodeDescription, NodeDirectory, NodeId, OneGroup, PermissionDenied};
+pub use node::{Admission, NodeDescription, NodeDirectory, NodeId, OneGroup};
 pub use peer::{Identity, IdentityError, Peer, TrustDomain};
+pub use refusal::Refusal;
 pub use resource::{Resource, ResourceSet, ResourceSetError, ResourceType, Version};
 pub use sequence::Sequence;
 #[cfg(feature = "csds")]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use async_trait::async_trait;
 use prost::DecodeError;
 
-use crate::{group::Group, lease::Lease, peer::Peer, resource::ResourceType};
+use crate::{group::Group, lease::Lease, peer::Peer, refusal::Refusal, resource::ResourceType};
 
 /// What a client calls itself: `node.id`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -102,19 +102,15 @@ pub trait NodeDirectory: fmt::Debug + Send + Sync + 'static {
     /// [`crate::Limits::admission`].
     ///
     /// # Errors
-    /// [`PermissionDenied`] ends the stream with PERMISSION_DENIED.
-    async fn admit(
-        &self,
-        node: &NodeDescription,
-        peer: &Peer,
-    ) -> Result<Admission, PermissionDenied>;
+    /// A [`Refusal`] ends the stream with its status.
+    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Admission, Refusal>;
 
     /// The node whose telemetry `peer` sends, as it says, under the name `claimed`. It must be the id
     /// of the node's [`Admission`].
     ///
     /// # Errors
-    /// [`PermissionDenied`] ends the stream with PERMISSION_DENIED.
-    fn reporter(&self, claimed: &NodeId, _peer: &Peer) -> Result<NodeId, PermissionDenied> {
+    /// A [`Refusal`] ends the stream with its status.
+    fn reporter(&self, claimed: &NodeId, _peer: &Peer) -> Result<NodeId, Refusal> {
         Ok(claimed.clone())
     }
 
@@ -158,16 +154,7 @@ pub struct OneGroup(pub Group);
 
 #[async_trait]
 impl NodeDirectory for OneGroup {
-    async fn admit(
-        &self,
-        node: &NodeDescription,
-        _peer: &Peer,
-    ) -> Result<Admission, PermissionDenied> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Admission, Refusal> {
         Ok(Admission::as_claimed(node, self.0.clone()))
     }
 }
-
-/// Why a client is not served. The client receives this message.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct PermissionDenied(pub String);

@@ -57,7 +57,7 @@ use crate::{
 /// # use std::sync::Arc;
 /// use pointsman_xds::{
 ///     Admission, Fleet, Group, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer,
-///     PermissionDenied, SnapshotCache, XdsServer,
+///     Refusal, SnapshotCache, XdsServer,
 /// };
 /// use tokio::net::TcpListener;
 /// use tokio_util::sync::CancellationToken;
@@ -72,10 +72,10 @@ use crate::{
 ///         &self,
 ///         node: &NodeDescription,
 ///         _: &Peer,
-///     ) -> Result<Admission, PermissionDenied> {
+///     ) -> Result<Admission, Refusal> {
 ///         match &*node.cluster {
 ///             "edge" => Ok(Admission::as_claimed(node, Group::new("edge"))),
-///             other => Err(PermissionDenied(format!("{other} is served elsewhere"))),
+///             other => Err(Refusal::Denied(format!("{other} is served elsewhere"))),
 ///         }
 ///     }
 /// }

@@ -7,8 +7,7 @@ use pointsman_catalog::NodeId;
 use pointsman_cutover::ports::Clock;
 use pointsman_envoy_config::{CACHE_USER_AGENT, LISTEN_METADATA};
 use pointsman_xds::{
-    Admission, Group, Identity, NodeDescription, NodeDirectory, Peer, PermissionDenied,
-    ResourceType,
+    Admission, Group, Identity, NodeDescription, NodeDirectory, Peer, Refusal, ResourceType,
 };
 use tokio::sync::Mutex;
 use tracing::info;
@@ -18,7 +17,7 @@ use super::{
     audience::Audience,
     leases,
     registry::{Candidate, Registry},
-    state::PublishedState,
+    state::{AdmissionError, PublishedState},
 };
 use crate::spiffe;
 
@@ -65,14 +64,10 @@ impl PlaintextDirectory {
 impl NodeDirectory for PlaintextDirectory {
     /// A registered node is served where the registry says that it listens; another one
     /// where it says so itself, and is shown as unregistered.
-    async fn admit(
-        &self,
-        node: &NodeDescription,
-        _peer: &Peer,
-    ) -> Result<Admission, PermissionDenied> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Admission, Refusal> {
         // A node whose name cannot be registered could not be counted by a barrier.
         let id = NodeId::registered(node.id.as_str())
-            .map_err(|error| PermissionDenied(error.to_string()))?;
+            .map_err(|error| Refusal::Denied(error.to_string()))?;
         let mut state = self.admissions.state.lock().await;
         let registered = state.audience(&id);
         let is_registered = registered.is_some();
@@ -111,10 +106,10 @@ impl CertificateDirectory {
     }
 
     /// Whom `peer`'s certificate names.
-    fn prove<'a>(&self, claimed: &str, peer: &'a Peer) -> Result<Proven<'a>, PermissionDenied> {
+    fn prove<'a>(&self, claimed: &str, peer: &'a Peer) -> Result<Proven<'a>, Refusal> {
         // The TLS listener requires a client certificate.
         let Some(identity) = &peer.identity else {
-            return Err(PermissionDenied(
+            return Err(Refusal::Denied(
                 "the connection has no certificate".to_owned(),
             ));
         };
@@ -126,7 +121,7 @@ impl CertificateDirectory {
                 identity.as_str(),
                 &format!("it said that it is {claimed:?}"),
             );
-            return Err(PermissionDenied(format!(
+            return Err(Refusal::Denied(format!(
                 "{identity} is not served as {claimed}: node.id must be {id}, as the certificate \
                  says"
             )));
@@ -135,13 +130,13 @@ impl CertificateDirectory {
     }
 
     /// The member that `identity` makes of a sidecar that calls itself `claimed`.
-    fn candidate(&self, claimed: &str, identity: &Identity) -> Result<Candidate, PermissionDenied> {
+    fn candidate(&self, claimed: &str, identity: &Identity) -> Result<Candidate, Refusal> {
         let Some((group, path)) = self.admissions.registry.group_of(identity) else {
             self.denials.deny(
                 identity.as_str(),
                 "its certificate is neither a sidecar's nor that of a sidecar group's member",
             );
-            return Err(PermissionDenied(format!(
+            return Err(Refusal::Denied(format!(
                 "{identity} is not served: a sidecar's SPIFFE ID is spiffe://<trust \
                  domain>/pointsman/sidecar/<node>, or one that a sidecar group admits (`pointsman fleet \
                  group list`)"
@@ -149,7 +144,7 @@ impl CertificateDirectory {
         };
         let id = NodeId::member(&group, path, claimed).map_err(|error| {
             self.denials.deny(identity.as_str(), &error.to_string());
-            PermissionDenied(format!("{identity} is not served: {error}"))
+            Refusal::Denied(format!("{identity} is not served: {error}"))
         })?;
         Ok(Candidate {
             id,
@@ -162,11 +157,7 @@ impl CertificateDirectory {
 
 #[async_trait]
 impl NodeDirectory for CertificateDirectory {
-    async fn admit(
-        &self,
-        node: &NodeDescription,
-        peer: &Peer,
-    ) -> Result<Admission, PermissionDenied> {
+    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Admission, Refusal> {
         let proven = self.prove(node.id.as_str(), peer)?;
         let cache = is_cache(node);
         let mut state = self.admissions.state.lock().await;
@@ -191,9 +182,9 @@ impl NodeDirectory for CertificateDirectory {
                     true => registry.audience_of(&candidate),
                     false => registry.join(candidate),
                 };
-                let audience = joined.map_err(|reason| {
-                    self.denials.deny(identity.as_str(), &reason);
-                    PermissionDenied(format!("{identity} is not served: {reason}"))
+                let audience = joined.map_err(|refusal| {
+                    self.denials.deny(identity.as_str(), &refusal.to_string());
+                    refusal.map(|reason| format!("{identity} is not served: {reason}"))
                 })?;
                 (id, identity, audience, lease)
             }
@@ -215,13 +206,13 @@ impl NodeDirectory for CertificateDirectory {
         &self,
         claimed: &pointsman_xds::NodeId,
         peer: &Peer,
-    ) -> Result<pointsman_xds::NodeId, PermissionDenied> {
+    ) -> Result<pointsman_xds::NodeId, Refusal> {
         let id = match self.prove(claimed.as_str(), peer)? {
             Proven::Registered(id, _) => id,
             Proven::Member(Candidate { id, .. }) => {
                 // It reports in the first second, perhaps before it was admitted, and tries again.
                 if self.admissions.registry.get(&id).is_none() {
-                    return Err(PermissionDenied(format!("{id} is not connected yet")));
+                    return Err(Refusal::Unavailable(format!("{id} is not connected yet")));
                 }
                 id
             }
@@ -241,10 +232,10 @@ impl Admissions {
         state: &mut PublishedState,
         node: &NodeDescription,
         audience: &Audience,
-    ) -> Result<Group, PermissionDenied> {
+    ) -> Result<Group, Refusal> {
         state
             .admit(audience, self.clock.now())
-            .map_err(|error| not_served(node, &error.to_string()))?;
+            .map_err(|error| no_snapshot(node, &error))?;
         Ok(audience.group())
     }
 }
@@ -255,7 +246,7 @@ fn is_cache(node: &NodeDescription) -> bool {
 }
 
 /// A cache serves sidecars that listen where it says, so it must be right about that before it is needed.
-fn check_listen(cache: &NodeDescription, audience: &Audience) -> Result<(), PermissionDenied> {
+fn check_listen(cache: &NodeDescription, audience: &Audience) -> Result<(), Refusal> {
     let own = audience.listen;
     match listen_address(cache) {
         Some(said) if said == own => Ok(()),
@@ -277,6 +268,11 @@ fn listen_address(node: &NodeDescription) -> Option<IpAddr> {
     node.metadata.get(LISTEN_METADATA)?.parse().ok()
 }
 
-fn not_served(node: &NodeDescription, reason: &str) -> PermissionDenied {
-    PermissionDenied(format!("node {} is not served: {reason}", node.id))
+/// That there is no snapshot for a node says nothing of what it may have.
+pub(super) fn no_snapshot(node: &NodeDescription, error: &AdmissionError) -> Refusal {
+    Refusal::Unavailable(format!("node {} is not served: {error}", node.id))
+}
+
+fn not_served(node: &NodeDescription, reason: &str) -> Refusal {
+    Refusal::Denied(format!("node {} is not served: {reason}", node.id))
 }

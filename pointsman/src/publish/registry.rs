@@ -10,7 +10,7 @@ use std::{
 use pointsman_catalog::{
     DatabaseName, GroupMember, GroupName, Node, NodeId, SidecarGroup, Silence,
 };
-use pointsman_xds::{Fleet, Group, Identity, Observer, SnapshotCache};
+use pointsman_xds::{Fleet, Group, Identity, Observer, Refusal, SnapshotCache};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -100,10 +100,10 @@ impl Registry {
     ///
     /// # Errors
     /// Why it is not served.
-    pub(super) fn audience_of(&self, candidate: &Candidate) -> Result<Audience, String> {
+    pub(super) fn audience_of(&self, candidate: &Candidate) -> Result<Audience, Refusal> {
         let entries = self.read();
         let Some(group) = entries.groups.get(&candidate.group) else {
-            return Err(format!("group {} was removed", candidate.group));
+            return Err(removed(&candidate.group));
         };
         let listen = group
             .listen
@@ -113,10 +113,10 @@ impl Registry {
             || group.listen.is_some()
             || entries.members.listen_on(&group.name, listen);
         if !is_known {
-            return Err(format!(
+            return Err(Refusal::Unavailable(format!(
                 "no member of group {} has listened on {listen} yet: start the sidecar before its cache",
                 group.name
-            ));
+            )));
         }
         Ok(Audience::new(listen, group.databases.clone()))
     }
@@ -125,19 +125,25 @@ impl Registry {
     ///
     /// # Errors
     /// Why it cannot be a member, for itself and for the record.
-    pub(super) fn join(&self, candidate: Candidate) -> Result<Audience, String> {
+    pub(super) fn join(&self, candidate: Candidate) -> Result<Audience, Refusal> {
         let mut entries = self.write();
         let Entries {
             groups, members, ..
         } = &mut *entries;
         let Some(group) = groups.get(&candidate.group) else {
-            return Err(format!("group {} was removed", candidate.group));
+            return Err(removed(&candidate.group));
         };
-        let listen = group.listen.or(candidate.listen).ok_or(
-            "neither its group nor its metadata says on which IP address it listens: make its bootstrap \
-             with `pointsman sidecar bootstrap --group`",
-        )?;
-        members.add(candidate, listen)?;
+        let listen = group.listen.or(candidate.listen).ok_or_else(|| {
+            Refusal::Denied(
+                "neither its group nor its metadata says on which IP address it listens: make its \
+                 bootstrap with `pointsman sidecar bootstrap --group`"
+                    .to_owned(),
+            )
+        })?;
+        // A bound has room again when others have gone.
+        members
+            .add(candidate, listen)
+            .map_err(Refusal::Unavailable)?;
         Ok(Audience::new(listen, group.databases.clone()))
     }
 
@@ -265,6 +271,10 @@ fn has_changed(served: &Group, audience: Option<Audience>, is_proven: bool) -> b
 
 impl Entries {
     /// What the cache of a sidecar is sent now, if that is registered or a group admits its identity.
+fn removed(group: &GroupName) -> Refusal {
+    Refusal::Denied(format!("group {group} was removed"))
+}
+
     fn observed(&self, observer: &Observer) -> Option<Audience> {
         let id = NodeId::new(observer.node.as_str()).ok()?;
         if let Some(node) = self.nodes.get(&id) {

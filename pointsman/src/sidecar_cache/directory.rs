@@ -2,9 +2,7 @@ use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{
-    Admission, Group, Lease, NodeDescription, NodeDirectory, Peer, PermissionDenied,
-};
+use pointsman_xds::{Admission, Group, Lease, NodeDescription, NodeDirectory, Peer, Refusal};
 use tracing::{info, warn};
 
 /// Serves whoever may connect to the socket, and nothing but what one sidecar is to have.
@@ -16,11 +14,7 @@ pub(super) struct CacheDirectory {
 
 #[async_trait]
 impl NodeDirectory for CacheDirectory {
-    async fn admit(
-        &self,
-        node: &NodeDescription,
-        _peer: &Peer,
-    ) -> Result<Admission, PermissionDenied> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Admission, Refusal> {
         let said = node.metadata.get(LISTEN_METADATA);
         let said = said.and_then(|address| address.parse::<IpAddr>().ok());
         if said != Some(self.listen) {
@@ -31,7 +25,7 @@ impl NodeDirectory for CacheDirectory {
                 node.id, self.listen
             );
             warn!("{refusal}");
-            return Err(PermissionDenied(refusal));
+            return Err(Refusal::Denied(refusal));
         }
         info!(node = %node.id, "a sidecar starts from what is kept");
         Ok(Admission {

@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::matcher::Matcher;
-use crate::{cache::SnapshotCache, fleet::Fleet, node::PermissionDenied, peer::Peer};
+use crate::{cache::SnapshotCache, fleet::Fleet, peer::Peer, refusal::Refusal};
 
 /// Decides who may read the status of the fleet.
-type Authorize = dyn Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync;
+type Authorize = dyn Fn(&Peer) -> Result<(), Refusal> + Send + Sync;
 
 /// Answers `envoy.service.status.v3.ClientStatusDiscoveryService` from the ledger.
 ///
@@ -53,7 +53,7 @@ impl ClientStatus {
     pub fn service(
         fleet: Arc<Fleet>,
         cache: Arc<SnapshotCache>,
-        authorize: impl Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync + 'static,
+        authorize: impl Fn(&Peer) -> Result<(), Refusal> + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> ClientStatusDiscoveryServiceServer<Self> {
         ClientStatusDiscoveryServiceServer::new(Self(Arc::new(Reader {
@@ -76,7 +76,7 @@ impl Reader {
             })
         });
         let peer = peer.ok_or_else(|| Status::internal("the connection has no address"))?;
-        (self.authorize)(&peer).map_err(|refusal| Status::permission_denied(refusal.to_string()))
+        (self.authorize)(&peer).map_err(Status::from)
     }
 
     fn answer(&self, request: &ClientStatusRequest) -> Result<ClientStatusResponse, Status> {

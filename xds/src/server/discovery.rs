@@ -258,8 +258,7 @@ impl<F: Form> Exchange for Discovery<F> {
 async fn admit(ads: Arc<Ads>, node: NodeDescription, peer: Peer) -> Result<Admitted, Status> {
     let admission = timeout(ads.limits.admission, ads.directory.admit(&node, &peer))
         .await
-        .map_err(|_| Status::unavailable("the node could not be admitted in time"))?
-        .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
+        .map_err(|_| Status::unavailable("the node could not be admitted in time"))??;
     Ok(Admitted {
         node,
         peer,

@@ -180,10 +180,7 @@ impl Telemetry {
         let id = node_id(message).map_err(unreadable)?;
         let node =
             NodeId::from_client(id).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let node = self
-            .directory
-            .reporter(&node, peer)
-            .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
+        let node = self.directory.reporter(&node, peer)?;
         Ok(Reporter {
             node,
             sink: Arc::clone(&self.sink),

@@ -21,8 +21,8 @@ use envoy_types::pb::envoy::{
 };
 use pointsman_lab::ports::free_port;
 use pointsman_xds::{
-    Admission, Limits, NodeDescription, NodeDirectory, NodeId, Peer, PermissionDenied, Resource,
-    Sequence, TelemetrySink, XdsServer,
+    Admission, Limits, NodeDescription, NodeDirectory, NodeId, Peer, Refusal, Resource, Sequence,
+    TelemetrySink, XdsServer,
 };
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -108,13 +108,12 @@ struct Directory;
 
 #[async_trait]
 impl NodeDirectory for Directory {
-    async fn admit(
-        &self,
-        node: &NodeDescription,
-        _peer: &Peer,
-    ) -> Result<Admission, PermissionDenied> {
+    async fn admit(&self, node: &NodeDescription, _peer: &Peer) -> Result<Admission, Refusal> {
         if node.cluster == "unwanted" {
-            return Err(PermissionDenied(format!("{} is not wanted here", node.id)));
+            return Err(Refusal::Denied(format!("{} is not wanted here", node.id)));
+        }
+        if node.cluster == "early" {
+            return Err(Refusal::Unavailable(format!("{} comes too early", node.id)));
         }
         if node.cluster == "undecided" {
             std::future::pending::<()>().await;

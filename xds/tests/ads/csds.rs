@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::{
     r#type::matcher::v3::{NodeMatcher, StringMatcher, string_matcher::MatchPattern},
 };
 use envoy_types::pb::google::rpc;
-use pointsman_xds::{ClientStatus, NoTelemetry, NodeId, Peer, PermissionDenied, ResourceType};
+use pointsman_xds::{ClientStatus, NoTelemetry, NodeId, Peer, Refusal, ResourceType};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
@@ -33,7 +33,7 @@ struct Desk {
 impl Desk {
     async fn open(
         server: &TestControlPlane,
-        may_ask: impl Fn(&Peer) -> Result<(), PermissionDenied> + Send + Sync + 'static,
+        may_ask: impl Fn(&Peer) -> Result<(), Refusal> + Send + Sync + 'static,
     ) -> Self {
         let (fleet, cache) = (Arc::clone(&server.fleet), Arc::clone(&server.cache));
         let service = ClientStatus::service(fleet, cache, may_ask, server.stop.clone());
@@ -182,7 +182,7 @@ async fn nodes_are_asked_for_by_id() {
 async fn an_unauthorized_peer_gets_no_status() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
     let refuse = |peer: &Peer| {
-        Err(PermissionDenied(format!(
+        Err(Refusal::Denied(format!(
             "{} is no operator",
             peer.address.ip()
         )))

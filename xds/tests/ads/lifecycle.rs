@@ -31,15 +31,23 @@ async fn x02_a_request_without_a_type_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_not_admitted_gets_the_directorys_message() {
+async fn a_node_that_is_not_admitted_gets_the_directorys_status_and_message() {
     let server = TestControlPlane::open(Arc::new(NoTelemetry)).await;
-    let mut stream = open(&server).await;
-    let mut unwanted = subscribe(ResourceType::Cluster, &[]);
-    unwanted.node.as_mut().unwrap().cluster = "unwanted".to_owned();
-    stream.send(unwanted).await;
-    let status = stream.failure().await;
-    assert_eq!(status.code(), Code::PermissionDenied);
-    assert_eq!(status.message(), "sidecar is not wanted here");
+    for (cluster, code, message) in [
+        (
+            "unwanted",
+            Code::PermissionDenied,
+            "sidecar is not wanted here",
+        ),
+        ("early", Code::Unavailable, "sidecar comes too early"),
+    ] {
+        let mut stream = open(&server).await;
+        let mut refused = subscribe(ResourceType::Cluster, &[]);
+        refused.node.as_mut().unwrap().cluster = cluster.to_owned();
+        stream.send(refused).await;
+        let status = stream.failure().await;
+        assert_eq!((status.code(), status.message()), (code, message));
+    }
 }
 
 #[tokio::test]

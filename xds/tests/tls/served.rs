@@ -16,8 +16,8 @@ use envoy_types::pb::envoy::{
 };
 use pointsman_lab::ports::free_port;
 use pointsman_xds::{
-    Admission, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer,
-    PermissionDenied, Resource, ResourceType, ServerTls, XdsServer,
+    Admission, Identity, Limits, NoTelemetry, NodeDescription, NodeDirectory, Peer, Refusal,
+    Resource, ResourceType, ServerTls, XdsServer,
 };
 use tokio::time::{sleep, timeout};
 use tonic::{
@@ -37,16 +37,12 @@ struct Doorman(Mutex<Vec<Identity>>);
 
 #[async_trait]
 impl NodeDirectory for Doorman {
-    async fn admit(
-        &self,
-        node: &NodeDescription,
-        peer: &Peer,
-    ) -> Result<Admission, PermissionDenied> {
+    async fn admit(&self, node: &NodeDescription, peer: &Peer) -> Result<Admission, Refusal> {
         let identity = peer.identity.clone().unwrap();
         self.0.lock().unwrap().push(identity.clone());
         match identity.path() {
             "/app" => Ok(Admission::as_claimed(node, group())),
-            _ => Err(PermissionDenied(format!("{identity} is not served"))),
+            _ => Err(Refusal::Denied(format!("{identity} is not served"))),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use pointsman_catalog::{GroupName, SidecarGroup};
 use pointsman_envoy_config::CACHE_USER_AGENT;
-use pointsman_xds::{Admission, Identity};
+use pointsman_xds::{Admission, Identity, Refusal};
 
-use super::*;
+use super::{directory::no_snapshot, state::AdmissionError, *};
 
 fn cache(id: &str, listen: &str) -> NodeDescription {
     NodeDescription {
@@ -36,10 +36,25 @@ async fn admit(
     running: &Running,
     node: &NodeDescription,
     peer: &Peer,
-) -> Result<Admission, String> {
+) -> Result<Admission, Refusal> {
     let directory = running.directory(peer.identity.is_some());
-    let admitted = directory.admit(node, peer).await;
-    admitted.map_err(|error| error.to_string())
+    directory.admit(node, peer).await
+}
+
+/// Why it is not entitled.
+fn denied(refused: Result<Admission, Refusal>) -> String {
+    match refused.unwrap_err() {
+        Refusal::Denied(reason) => reason,
+        Refusal::Unavailable(reason) => panic!("it would come again: {reason}"),
+    }
+}
+
+/// Why it is not served yet.
+fn unavailable(refused: Result<Admission, Refusal>) -> String {
+    match refused.unwrap_err() {
+        Refusal::Unavailable(reason) => reason,
+        Refusal::Denied(reason) => panic!("a cache forgets what it keeps: {reason}"),
+    }
 }
 
 #[tokio::test]
@@ -56,14 +71,14 @@ async fn a_cache_is_an_observer_of_its_sidecar_with_the_same_resources() {
     }
     let elsewhere = cache("app-1", "127.0.0.1");
     for peer in [peer(), proven("/pointsman/sidecar/app-1")] {
-        let refused = admit(&running, &elsewhere, &peer).await.unwrap_err();
+        let refused = denied(admit(&running, &elsewhere, &peer).await);
         assert!(
             refused.contains("--listen 127.0.0.1, and the sidecar listens on 127.0.0.11"),
             "{refused}"
         );
     }
     let stranger = admit(&running, &beside, &proven("/pointsman/sidecar/app-2")).await;
-    assert!(stranger.unwrap_err().contains("node.id must be app-2"));
+    assert!(denied(stranger).contains("node.id must be app-2"));
 }
 
 #[tokio::test]
@@ -78,10 +93,39 @@ async fn the_cache_of_a_member_makes_nobody_a_member() {
     assert!(running.registry.members().is_empty());
     // Addresses are the members': a cache makes up none.
     let elsewhere = cache("pod-1", "127.0.0.12");
-    let refused = admit(&running, &elsewhere, &web).await.unwrap_err();
+    let refused = unavailable(admit(&running, &elsewhere, &web).await);
     assert!(refused.contains("start the sidecar before"), "{refused}");
     let member = node("pod-1", Some("127.0.0.12"));
     admit(&running, &member, &web).await.unwrap();
     let admitted = admit(&running, &elsewhere, &web).await.unwrap();
     assert_eq!(admitted.group, Group::new("127.0.0.12 orders"));
+}
+
+/// It is what a cache forgets its file for.
+#[tokio::test]
+async fn whoever_has_no_right_to_anything_is_denied() {
+    let stored = TestCatalog::new().await;
+    group(&stored).await;
+    let running = stored.follow().await;
+    let beside = |id| cache(id, "127.0.0.11");
+    for (id, path, reason) in [
+        ("stray", "/pointsman/sidecar/stray", "nobody registered it"),
+        ("pod-1", "/billing/blue", "fleet group list"),
+        ("a pod", "/web/blue", "web/blue@a pod"),
+    ] {
+        let refused = denied(admit(&running, &beside(id), &proven(path)).await);
+        assert!(refused.contains(reason), "{refused}");
+    }
+    let name = GroupName::new("web").unwrap();
+    stored.catalog.remove_group(&name).await.unwrap();
+    running.catch_up(&stored).await;
+    let refused = admit(&running, &beside("pod-1"), &proven("/web/blue")).await;
+    assert!(denied(refused).contains("fleet group list"));
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_made_denies_nobody_anything() {
+    let beside = cache("app-1", "127.0.0.11");
+    let refused = no_snapshot(&beside, &AdmissionError::TooManyGroups);
+    assert!(unavailable(Err(refused)).contains("listen addresses"));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pointsman_xds::{Group, Identity, Peer, PermissionDenied, ResourceType};
+use pointsman_xds::{Group, Identity, Peer, Refusal, ResourceType};
 
 use super::*;
 
@@ -48,11 +48,7 @@ fn names(publishing: &Publishing, group: &Group) -> BTreeSet<String> {
         .collect()
 }
 
-async fn admitted(
-    publishing: &Publishing,
-    id: &str,
-    path: &str,
-) -> Result<Group, PermissionDenied> {
+async fn admitted(publishing: &Publishing, id: &str, path: &str) -> Result<Group, Refusal> {
     let admitted = publishing
         .directory(true)
         .admit(&node(id, Some("127.0.0.11")), &peer(path))

@@ -12,7 +12,8 @@ use super::*;
 use crate::{
     cache::SnapshotCache,
     fleet::Fleet,
-    node::{Admission, NodeDirectory, PermissionDenied},
+    node::{Admission, NodeDirectory},
+    refusal::Refusal,
     server::{Limits, wire::Delta},
 };
 
@@ -22,11 +23,7 @@ struct Undecided;
 
 #[async_trait]
 impl NodeDirectory for Undecided {
-    async fn admit(
-        &self,
-        _node: &NodeDescription,
-        _peer: &Peer,
-    ) -> Result<Admission, PermissionDenied> {
+    async fn admit(&self, _node: &NodeDescription, _peer: &Peer) -> Result<Admission, Refusal> {
         pending().await
     }
 }
