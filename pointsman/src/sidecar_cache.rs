@@ -69,6 +69,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         &options.file,
         Owner {
             node: options.node.clone(),
+            listen: options.listen,
             xds: options.xds.to_string(),
         },
     )?;
@@ -114,7 +115,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 fn load(file: &CacheFile) -> anyhow::Result<Option<(kept::Kept, Moment)>> {
     let (found, damage) = file.load()?;
     if let Some(why) = damage {
-        warn!("what was kept is damaged, and not used: {why}");
+        warn!("what was kept is not used: {why}");
     }
     Ok(found.map(|contents| {
         let Contents { kept, contact, .. } = contents;

@@ -7,11 +7,13 @@
 mod contents;
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::process::geteuid;
 
 use self::contents::Damage;
 pub(super) use self::contents::{Contents, Owner};
@@ -22,6 +24,8 @@ use super::kept::Kept;
 pub(super) struct CacheFile {
     path: PathBuf,
     owner: Owner,
+    /// The user that this process runs as.
+    user: u32,
     /// Held as long as the process runs.
     _lock: File,
 }
@@ -66,12 +70,13 @@ impl CacheFile {
         Ok(Self {
             path: path.to_owned(),
             owner,
+            user: geteuid().as_raw(),
             _lock: lock,
         })
     }
 
-    /// What a former process has kept; `None` if there is nothing. What is damaged is nothing, too, and is
-    /// reported by the second value.
+    /// What a former process has kept; `None` if there is nothing. What is damaged, or of a former version, is
+    /// nothing, too, and is reported by the second value.
     ///
     /// # Errors
     /// [`FileError::Unusable`] if the file is not this cache's, so that it must not be replaced.
@@ -91,11 +96,8 @@ impl CacheFile {
         if !about.is_file() {
             return Err(unusable("it is no file".to_owned()));
         }
-        if about.mode() & OTHERS_WRITE != 0 {
-            return Err(unusable(format!(
-                "others may write to it (mode {:o}), and so decide where sidecars send applications: remove it",
-                about.mode() & 0o777
-            )));
+        if let Some(why) = self.distrust(&about) {
+            return Err(unusable(why));
         }
         let mut bytes = Vec::new();
         file.take(MAX_FILE + 1)
@@ -107,9 +109,26 @@ impl CacheFile {
                 "it holds the configuration of {}, and this cache is for {}: name another file, or remove it",
                 contents.owner, self.owner
             ))),
-            Err(Damage::Broken(why)) => Ok((None, Some(why))),
+            Err(Damage::Useless(why)) => Ok((None, Some(why))),
             Err(Damage::Foreign(why)) => Err(unusable(why)),
         }
+    }
+
+    /// Why somebody else may have written it, who would decide where sidecars send applications.
+    fn distrust(&self, about: &Metadata) -> Option<String> {
+        if about.uid() != self.user {
+            return Some(format!(
+                "it belongs to user {}, and this cache runs as user {}: run it as that user, or remove it",
+                about.uid(),
+                self.user
+            ));
+        }
+        (about.mode() & OTHERS_WRITE != 0).then(|| {
+            format!(
+                "others may write to it (mode {:o}), and so decide where sidecars send applications: remove it",
+                about.mode() & 0o777
+            )
+        })
     }
 
     /// Replaces the file, as a whole or not at all, also when the machine fails meanwhile.
@@ -120,10 +139,11 @@ impl CacheFile {
         let draft = with_ending(&self.path, ".new");
         let bytes = contents.encode();
         let write = || {
+            // What a killed process has left, or somebody else: it would keep its owner and its mode.
+            fs::remove_file(&draft).ok();
             let mut file = OpenOptions::new()
                 .write(true)
-                .create(true)
-                .truncate(true)
+                .create_new(true)
                 .mode(MODE)
                 .open(&draft)?;
             file.write_all(&bytes)?;

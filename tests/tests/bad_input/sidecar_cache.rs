@@ -21,15 +21,15 @@ async fn a_file_or_a_socket_that_is_not_the_caches_is_named_and_left_alone() -> 
         Case::new(what, &line, &[], 1)
     };
     fs::write(path("precious"), "[servers.blue]\n")?;
-    fs::write(path("later"), "pointsman-sidecar-cache 2 00\n{}\n")?;
+    fs::write(path("later"), "pointsman-sidecar-cache 3 00\n{}\n")?;
     let _taken = UnixListener::bind(path("taken.sock"))?;
     let cases = [
         cache("a file that is none of a cache", "precious", "cache.sock")
             .says("precious (--file) is not used")
             .says("is no cache of `pointsman sidecar cache`"),
         cache("a file of a later version", "later", "cache.sock")
-            .says("format 2")
-            .says("this version knows format 1"),
+            .says("format 3")
+            .says("this version reads format 2"),
         cache(
             "a file where there is no folder",
             "nowhere/kept",

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use pointsman_catalog::UnixMillis;
@@ -22,6 +22,8 @@ pub(in crate::sidecar_cache) struct Contents {
 pub(in crate::sidecar_cache) struct Owner {
     /// Envoy's node.id.
     pub(in crate::sidecar_cache) node: String,
+    /// Where the sidecar listens. Listeners of another address would be another sidecar's.
+    pub(in crate::sidecar_cache) listen: IpAddr,
     /// The control plane that it comes from.
     pub(in crate::sidecar_cache) xds: String,
 }
@@ -39,8 +41,8 @@ struct About {
 /// Why there is nothing to read.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Damage {
-    /// It is a cache's, and not whole.
-    Broken(String),
+    /// It is a cache's, and of no use: it is not whole, or of a former version.
+    Useless(String),
     /// It is none, or one of a later version.
     Foreign(String),
 }
@@ -67,7 +69,7 @@ impl Contents {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Damage> {
         let rest = whole(bytes)?;
-        let broken = |what: &str| Damage::Broken(format!("its {what} cannot be read"));
+        let broken = |what: &str| Damage::Useless(format!("its {what} cannot be read"));
         let end = rest.iter().position(|byte| *byte == b'\n');
         let (about, mut messages) = rest.split_at(end.ok_or_else(|| broken("second line"))?);
         messages = &messages[1..];
@@ -77,7 +79,7 @@ impl Contents {
             let message = DeltaDiscoveryResponse::decode_length_delimited(&mut messages)
                 .map_err(|_| broken("resources"))?;
             kept.apply(message)
-                .map_err(|error| Damage::Broken(error.to_string()))?;
+                .map_err(|error| Damage::Useless(error.to_string()))?;
         }
         Ok(Self {
             owner: about.owner,
@@ -90,7 +92,7 @@ impl Contents {
 /// What is behind the first line, if that is right about it.
 fn whole(bytes: &[u8]) -> Result<&[u8], Damage> {
     if bytes.is_empty() {
-        return Err(Damage::Broken("it is empty".to_owned()));
+        return Err(Damage::Useless("it is empty".to_owned()));
     }
     let foreign = || Damage::Foreign("it is no cache of `pointsman sidecar cache`".to_owned());
     let end = bytes.iter().position(|byte| *byte == b'\n');
@@ -102,9 +104,15 @@ fn whole(bytes: &[u8]) -> Result<&[u8], Damage> {
     };
     match format.parse::<u32>() {
         Ok(FORMAT) => {}
+        // It says less of whose it is than has to be known.
+        Ok(former) if former < FORMAT => {
+            return Err(Damage::Useless(format!(
+                "it is of format {former}, and this version reads format {FORMAT} alone"
+            )));
+        }
         Ok(later) => {
             return Err(Damage::Foreign(format!(
-                "it is of format {later}, and this version knows format {FORMAT}: remove it, or run the \
+                "it is of format {later}, and this version reads format {FORMAT}: remove it, or run the \
                  version that wrote it"
             )));
         }
@@ -112,7 +120,7 @@ fn whole(bytes: &[u8]) -> Result<&[u8], Damage> {
     }
     let rest = &rest[1..];
     if hash(rest) != said {
-        return Err(Damage::Broken(
+        return Err(Damage::Useless(
             "its contents are not those that were written".to_owned(),
         ));
     }
@@ -132,9 +140,13 @@ fn hash(bytes: &[u8]) -> String {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} from the control plane at {}", self.node, self.xds)
+        write!(
+            f,
+            "{} on {} from the control plane at {}",
+            self.node, self.listen, self.xds
+        )
     }
 }
 
 const MAGIC: &str = "pointsman-sidecar-cache";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt as _;
+
 use pointsman_catalog::UnixMillis;
 use pointsman_xds::ResourceType;
 
@@ -7,6 +9,7 @@ use crate::sidecar_cache::kept::tests::response;
 fn owner(node: &str) -> Owner {
     Owner {
         node: node.to_owned(),
+        listen: [127, 0, 0, 11].into(),
         xds: "cp:18000".to_owned(),
     }
 }
@@ -65,8 +68,13 @@ fn a_person_can_see_whose_it_is_and_of_when() {
     let text = contents().encode();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[0].starts_with("pointsman-sidecar-cache 1 "), "{text}");
-    for part in ["\"app-1\"", "\"cp:18000\"", "2023-11-14T22:13:20.123Z"] {
+    assert!(lines[0].starts_with("pointsman-sidecar-cache 2 "), "{text}");
+    for part in [
+        "\"app-1\"",
+        "\"127.0.0.11\"",
+        "\"cp:18000\"",
+        "2023-11-14T22:13:20.123Z",
+    ] {
         assert!(lines[1].contains(part), "{text}");
     }
 }
@@ -105,23 +113,75 @@ fn what_is_not_this_caches_is_refused_with_what_to_do() {
     let refused = |file: &CacheFile| file.load().unwrap_err().to_string();
     let other = refused(&place.take("app-2"));
     assert!(
-        other.contains("app-1 from") && other.contains("app-2 from"),
+        other.contains("app-1 on 127.0.0.11 from") && other.contains("app-2 on"),
         "{other}"
+    );
+    let elsewhere = Owner {
+        listen: [127, 0, 0, 12].into(),
+        ..owner("app-1")
+    };
+    let elsewhere = refused(&CacheFile::take(&place.path(), elsewhere).unwrap());
+    assert!(
+        elsewhere.contains("app-1 on 127.0.0.11 from")
+            && elsewhere.contains("for app-1 on 127.0.0.12"),
+        "{elsewhere}"
     );
     let file = place.take("app-1");
     let whole = String::from_utf8_lossy(&contents().encode()).into_owned();
-    fs::write(place.path(), whole.replacen(" 1 ", " 2 ", 1)).unwrap();
+    fs::write(place.path(), whole.replacen(" 2 ", " 3 ", 1)).unwrap();
     let later = refused(&file);
-    assert!(later.contains("format 2"), "{later}");
+    assert!(later.contains("of format 3"), "{later}");
     fs::write(place.path(), "[server]\n").unwrap();
     let foreign = refused(&file);
     assert!(foreign.contains("is no cache of"), "{foreign}");
 }
 
 #[test]
-fn a_file_that_others_may_write_is_refused() {
-    use std::os::unix::fs::PermissionsExt as _;
+fn a_file_of_a_former_version_is_nothing_and_is_replaced() {
+    let place = Place::new();
+    let file = place.take("app-1");
+    let former = String::from_utf8_lossy(&contents().encode()).replacen(" 2 ", " 1 ", 1);
+    fs::write(place.path(), former).unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(MODE)).unwrap();
+    let (found, why) = file.load().unwrap();
+    assert_eq!(found, None);
+    let why = why.unwrap();
+    assert!(
+        why.contains("of format 1") && why.contains("format 2"),
+        "{why}"
+    );
+    file.write(&contents()).unwrap();
+    assert_eq!(file.load().unwrap(), (Some(contents()), None));
+}
 
+#[test]
+fn a_file_of_another_user_is_refused_by_name() {
+    let place = Place::new();
+    let mut file = place.take("app-1");
+    file.write(&contents()).unwrap();
+    let user = file.user;
+    file.user += 1;
+    let refused = file.load().unwrap_err().to_string();
+    let says = format!(
+        "belongs to user {user}, and this cache runs as user {}",
+        user + 1
+    );
+    assert!(refused.contains(&says), "{refused}");
+}
+
+#[test]
+fn what_lies_in_the_place_of_the_draft_does_not_become_the_file() {
+    let place = Place::new();
+    let file = place.take("app-1");
+    let draft = with_ending(&place.path(), ".new");
+    fs::write(&draft, "of somebody else").unwrap();
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o666)).unwrap();
+    file.write(&contents()).unwrap();
+    assert_eq!(file.load().unwrap(), (Some(contents()), None));
+}
+
+#[test]
+fn a_file_that_others_may_write_is_refused() {
     let place = Place::new();
     let file = place.take("app-1");
     file.write(&contents()).unwrap();
