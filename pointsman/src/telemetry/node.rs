@@ -96,15 +96,9 @@ impl NodeTracker {
     ) {
         self.last_report = Some(now);
         self.stream_ended = false;
-        let uptime = found.uptime.unwrap_or_default();
-        if uptime < self.uptime {
-            // The sidecar was restarted: none of its former sessions is left.
-            self.sessions.clear();
-            self.routes
-                .values_mut()
-                .for_each(RouteTracker::forget_sessions);
+        if let Some(uptime) = found.uptime {
+            self.ran_for(uptime);
         }
-        self.uptime = uptime;
         self.sweep(now);
         // A database that no longer exists for it is in no flush.
         self.routes
@@ -114,6 +108,18 @@ impl NodeTracker {
         for (key, numbers) in found.routes {
             let held = held(&key.database);
             if let Some((_, route)) = self.route(&key) {
+    /// Takes the uptime of the process.
+    fn ran_for(&mut self, uptime: u64) {
+        if uptime < self.uptime {
+            // The sidecar was restarted: none of its former sessions is left.
+            self.sessions.clear();
+            self.routes
+                .values_mut()
+                .for_each(RouteTracker::forget_sessions);
+        }
+        self.uptime = uptime;
+    }
+
                 route.take(numbers, held, now);
             }
         }

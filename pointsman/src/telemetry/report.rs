@@ -83,6 +83,14 @@ pub(super) struct ProbeStatistics {
 
 impl fmt::Display for RouteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// A statistic that is to be a count, and is none.
+#[derive(Debug, thiserror::Error)]
+#[error("{statistic} is {value}, which is no count")]
+pub(super) struct NoCount {
+    statistic: String,
+    value: f64,
+}
+
         f.write_str(&route_name(self.role, &self.database))
     }
 }
@@ -131,48 +139,59 @@ fn id(stream_id: &str) -> u64 {
     hasher.finish()
 }
 
-pub(super) fn statistics(families: Vec<MetricFamily>) -> Statistics {
+/// One flush.
+///
+/// # Errors
+/// If a statistic that is used is no count. Then nothing of the flush is known.
+pub(super) fn statistics(families: Vec<MetricFamily>) -> Result<Statistics, NoCount> {
     let mut statistics = Statistics::default();
     for family in families {
         for sample in &family.samples {
-            statistics.take(&family.name, sample);
+            statistics
+                .take(&family.name, sample)
+                .ok_or_else(|| NoCount {
+                    statistic: family.name.clone(),
+                    value: sample.value,
+                })?;
         }
     }
-    statistics
+    Ok(statistics)
 }
 
 impl Statistics {
-    fn take(&mut self, name: &str, sample: &MetricSample) {
+    /// Returns `None` if it is to be a count and is none.
+    fn take(&mut self, name: &str, sample: &MetricSample) -> Option<()> {
         if name == "listener.downstream_cx_active" {
             let listener = label(sample, "envoy.listener_address").map(cluster_of_stat_name);
             if let Some(route) = listener.and_then(|name| self.route(&name)) {
-                route.downstream = whole(sample);
+                route.downstream = count(sample)?;
             }
         } else if let Some(what) = name.strip_prefix("cluster.") {
             let cluster = label(sample, "envoy.cluster_name").map(cluster_of_stat_name);
             if let Some(cluster) = cluster {
-                self.take_cluster(&cluster, what, sample);
+                self.take_cluster(&cluster, what, sample)?;
             }
         } else if name == "server.uptime" {
-            self.uptime = Some(whole(sample));
+            self.uptime = Some(count(sample)?);
         }
     }
 
-    fn take_cluster(&mut self, cluster: &str, what: &str, sample: &MetricSample) {
+    fn take_cluster(&mut self, cluster: &str, what: &str, sample: &MetricSample) -> Option<()> {
+        Some(())
         if let Some(database) = probed_database(cluster) {
             let probe = self.probes.entry(database).or_default();
             match what {
-                "membership_total" => probe.endpoints = whole(sample),
-                "membership_healthy" => probe.healthy = whole(sample),
-                "health_check.success" => probe.successes = whole(sample),
-                "health_check.failure" => probe.failures = whole(sample),
+                "membership_total" => probe.endpoints = count(sample)?,
+                "membership_healthy" => probe.healthy = count(sample)?,
+                "health_check.success" => probe.successes = count(sample)?,
+                "health_check.failure" => probe.failures = count(sample)?,
                 _ => {}
             }
         } else if let Some(route) = self.route(cluster) {
             match what {
-                "upstream_cx_active" => route.upstream = whole(sample),
-                "upstream_rq_pending_active" => route.connecting = whole(sample),
-                "upstream_cx_connect_fail" => route.connect_failures = whole(sample),
+                "upstream_cx_active" => route.upstream = count(sample)?,
+                "upstream_rq_pending_active" => route.connecting = count(sample)?,
+                "upstream_cx_connect_fail" => route.connect_failures = count(sample)?,
                 "upstream_cx_connect_ms" => {
                     route.connects = sample.count;
                     route.connect_ms = sample.value;
@@ -183,6 +202,7 @@ impl Statistics {
     }
 
     fn route(&mut self, name: &str) -> Option<&mut RouteStatistics> {
+        Some(())
         let (role, database) = route_of_name(name)?;
         Some(self.routes.entry(RouteKey { database, role }).or_default())
     }
@@ -193,138 +213,20 @@ fn label<'a>(sample: &'a MetricSample, name: &str) -> Option<&'a str> {
     Some(&found.1)
 }
 
-/// A count, which travels as a float. What is no count becomes zero.
+/// A count, which travels as a float; `None` if it is none.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a cast from a float saturates"
+    reason = "it is in the range of integers that a float has exactly"
 )]
-fn whole(sample: &MetricSample) -> u64 {
-    sample.value as u64
+fn count(sample: &MetricSample) -> Option<u64> {
+    (0.0..=LARGEST)
+        .contains(&sample.value)
+        .then_some(sample.value as u64)
 }
+
+/// 2^53.
+const LARGEST: f64 = 9_007_199_254_740_992.0;
 
 #[cfg(test)]
-mod tests {
-    use pointsman_xds::MetricKind;
-
-    use super::*;
-
-    fn entry(kind: AccessLogKind) -> TcpAccessLog {
-        TcpAccessLog {
-            kind,
-            stream_id: "6980a527".to_owned(),
-            upstream_cluster: "writer.orders".to_owned(),
-            upstream_address: Some(([127, 0, 0, 1], 5432).into()),
-            downstream_address: None,
-            received_bytes: 0,
-            sent_bytes: 0,
-            duration: None,
-            attempts: 1,
-            flags: Vec::new(),
-            failure: String::new(),
-        }
-    }
-
-    fn state(entry: TcpAccessLog) -> Option<ConnectionState> {
-        connection(entry).map(|connection| connection.state)
-    }
-
-    #[test]
-    fn a_parked_connection_is_no_session() {
-        let parked = TcpAccessLog {
-            upstream_address: None,
-            attempts: 175,
-            flags: vec!["UF"],
-            failure: "immediate connect error: Not a directory|remote \
-                      address:/dev/null/pointsman-hold"
-                .to_owned(),
-            ..entry(AccessLogKind::Periodic)
-        };
-        assert_eq!(state(parked.clone()), None);
-        let ended = TcpAccessLog {
-            kind: AccessLogKind::Ended,
-            ..parked
-        };
-        let Some(ConnectionState::Ended { failure: None, .. }) = state(ended) else {
-            panic!("a hold is no failure");
-        };
-    }
-
-    #[test]
-    fn an_address_on_a_failed_attempt_is_no_session() {
-        let trying = TcpAccessLog {
-            flags: vec!["UF"],
-            failure: "delayed connect error: Connection refused".to_owned(),
-            ..entry(AccessLogKind::Periodic)
-        };
-        let Some(ConnectionState::OpenOrTrying(_, reason)) = state(trying.clone()) else {
-            panic!("it is not told apart");
-        };
-        assert_eq!(reason, "delayed connect error: Connection refused");
-        // A session that was parked once keeps the flag for its life.
-        let spoke = TcpAccessLog {
-            sent_bytes: 1,
-            ..trying
-        };
-        assert!(matches!(state(spoke), Some(ConnectionState::Open(_))));
-    }
-
-    #[test]
-    fn statistics_are_found_under_the_names_that_envoy_sends() {
-        let sample = |name: &str, labels: &[(&str, &str)], value: f64| MetricFamily {
-            name: name.to_owned(),
-            kind: MetricKind::Gauge,
-            samples: vec![MetricSample {
-                labels: labels
-                    .iter()
-                    .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-                    .collect(),
-                value,
-                count: 2,
-            }],
-        };
-        let writer = [("envoy.cluster_name", "writer/shop/orders")];
-        let listener = [("envoy.listener_address", "writer/shop/orders")];
-        let probe = [("envoy.cluster_name", "probe/shop/orders")];
-        let found = statistics(vec![
-            sample("server.uptime", &[], 12.0),
-            sample("listener.downstream_cx_active", &listener, 10.0),
-            sample("listener.downstream_cx_total", &listener, 99.0),
-            sample("cluster.upstream_cx_active", &writer, 8.0),
-            sample("cluster.upstream_rq_pending_active", &writer, 1.0),
-            sample("cluster.upstream_cx_connect_fail", &writer, 40.0),
-            sample("cluster.upstream_cx_connect_ms", &writer, 3.0),
-            sample(
-                "cluster.upstream_cx_active",
-                &[("envoy.cluster_name", "xds")],
-                3.0,
-            ),
-            sample("cluster.membership_total", &probe, 1.0),
-            sample("cluster.health_check.failure", &probe, 1.0),
-        ]);
-        let database = DatabaseName::new("shop.orders").unwrap();
-        let writer = RouteKey {
-            database: database.clone(),
-            role: Role::Writer,
-        };
-        let route = RouteStatistics {
-            downstream: 10,
-            upstream: 8,
-            connecting: 1,
-            connect_failures: 40,
-            connects: 2,
-            connect_ms: 3.0,
-        };
-        let probe = ProbeStatistics {
-            endpoints: 1,
-            failures: 1,
-            ..ProbeStatistics::default()
-        };
-        let expected = Statistics {
-            uptime: Some(12),
-            routes: [(writer, route)].into(),
-            probes: [(database, probe)].into(),
-        };
-        assert_eq!(found, expected);
-    }
-}
+mod tests;

@@ -125,7 +125,13 @@ impl TelemetrySink for SessionTracker {
     }
 
     fn metrics(&self, node: &pointsman_xds::NodeId, families: Vec<MetricFamily>) {
-        let statistics = report::statistics(families);
+        let statistics = match report::statistics(families) {
+            Ok(statistics) => statistics,
+            Err(error) => {
+                warn!(%node, %error, "a sidecar's statistics are not used: nothing is known of it");
+                return;
+            }
+        };
         self.change(node, |tracker, now| {
             tracker.statistics(statistics, |database| self.holds.holds(database), now);
         });

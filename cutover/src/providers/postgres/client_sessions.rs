@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
-use pointsman_catalog::UnixMillis;
+use pointsman_catalog::{ServerName, UnixMillis};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Row, error::SqlState};
 
@@ -41,7 +41,7 @@ impl ClientSessions {
             .control
             .postgres
             .row(
-                "count who comes in",
+                COUNT,
                 ARRIVALS,
                 &[
                     &since,
@@ -51,11 +51,14 @@ impl ClientSessions {
                 ],
             )
             .await?;
-        let count = |column| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
+        let count = |column| {
+            let found = row.try_get(column).map_err(|error| error.to_string());
+            count(self.control.postgres.server(), column, found)
+        };
         Ok(Arrivals {
-            logging_in: count("logging_in"),
-            logged_in: count("logged_in"),
-            newcomers: count("newcomers"),
+            logging_in: count("logging_in")?,
+            logged_in: count("logged_in")?,
+            newcomers: count("newcomers")?,
         })
     }
 
@@ -178,10 +181,7 @@ impl ClientSessions {
             .postgres
             .prepare("end its sessions", END)
             .await?;
-        self.control
-            .postgres
-            .prepare("count who comes in", ARRIVALS)
-            .await?;
+        self.control.postgres.prepare(COUNT, ARRIVALS).await?;
         let databases = match self.control.powers.backend_wait() {
             BackendWait::Tablespace => TABLESPACES,
             BackendWait::Rename => RENAMED,
@@ -216,6 +216,22 @@ impl ClientSessions {
     }
 }
 
+/// The fence comes when nobody is counted any more, so what is no count must not read as nobody.
+fn count(
+    server: &ServerName,
+    column: &str,
+    found: Result<i64, String>,
+) -> Result<u64, ProviderError> {
+    let count = found.and_then(|found| {
+        u64::try_from(found).map_err(|_| format!("{column} is {found}, which is no count"))
+    });
+    count.map_err(|reason| ProviderError::Failed {
+        server: server.clone(),
+        what: COUNT.to_owned(),
+        reason,
+    })
+}
+
 /// Authentication is a part of a backend's first transaction, which has its lock from the
 /// beginning. Up to PostgreSQL 17 `pg_stat_activity` shows the backend only behind it; from 18 on
 /// as `starting`, without a database. What starts without a client is gone at the next look.
@@ -228,6 +244,8 @@ const ARRIVALS: &str = "WITH shown AS MATERIALIZED \
        count(*) FILTER (WHERE backend_start > to_timestamp($1::float8 / 1000)) AS newcomers \
      FROM shown WHERE backend_type = 'client backend' AND datname IS NOT NULL \
        AND state IS DISTINCT FROM 'starting' AND pid <> ALL ($2) AND datname <> ALL ($3)";
+
+const COUNT: &str = "count who comes in";
 
 const WAIT: &str = "wait out starting sessions";
 
@@ -296,3 +314,23 @@ const END: &str = left!(concat!(
 ));
 
 const POLL: Duration = Duration::from_micros(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_count_is_an_error_and_not_nobody() {
+        let blue = ServerName::new("blue").unwrap();
+        assert_eq!(count(&blue, "newcomers", Ok(0)).unwrap(), 0);
+        assert_eq!(count(&blue, "newcomers", Ok(7)).unwrap(), 7);
+        for found in [Ok(-1), Err("column \"newcomers\" is null".to_owned())] {
+            let refused = count(&blue, "newcomers", found).unwrap_err().to_string();
+            assert!(
+                refused.contains("server blue: count who comes in failed")
+                    && refused.contains("newcomers"),
+                "{refused}"
+            );
+        }
+    }
+}

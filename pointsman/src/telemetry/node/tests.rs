@@ -117,6 +117,21 @@ fn a_restarted_sidecar_has_none_of_its_former_sessions() {
 }
 
 #[test]
+#[test]
+fn statistics_without_an_uptime_end_no_session() {
+    let (mut node, at) = node();
+    node.statistics(flush(100, gauges(1, 1, 0)), |_| false, at(0.5));
+    node.connection(&entry(1, ConnectionState::Open(blue())), at(0.6));
+    let without = Statistics {
+        uptime: None,
+        ..flush(0, gauges(1, 1, 0))
+    };
+    node.statistics(without, |_| false, at(1.0));
+    assert_eq!(usage(&node, at(1.0)).endpoints[&blue()].sessions, 1);
+    node.statistics(flush(0, gauges(0, 0, 0)), |_| false, at(1.5));
+    assert!(usage(&node, at(1.5)).endpoints.is_empty());
+}
+
 fn sessions_older_than_the_control_plane_are_unplaced_until_they_are_told_of() {
     let (mut node, at) = node();
     node.statistics(flush(9, gauges(3, 3, 0)), |_| false, at(0.5));

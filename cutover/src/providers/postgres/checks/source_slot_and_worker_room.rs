@@ -62,15 +62,14 @@ impl Check for SlotAndWorkerRoom {
             on_target.ask_one::<Limits>(LIMITS),
         );
         let databases = i64::try_from(ctx.moving().len()).unwrap_or(i64::MAX);
-        // Only what the source's consumers use now is known; the target needs as many.
-        let consumers = source.as_ref().map_or(0, |limits| limits.consumer_slots);
         let standby = source.clone().map(|limits| {
             let needs = source_needs(&limits);
             judge(on_source.name(), &limits, &needs)
         });
-        let publisher = target.map(|limits| {
+        let publisher = consumers(&source).and_then(|consumers| {
+            let limits = target?;
             let needs = publisher_needs(&limits, databases, consumers);
-            judge(on_target.name(), &limits, &needs)
+            Ok(judge(on_target.name(), &limits, &needs))
         });
         let subscriber = source.map(|limits| {
             let needs = subscriber_needs(&limits, databases);
@@ -82,6 +81,14 @@ impl Check for SlotAndWorkerRoom {
             on_source.finding(APPLY, began, subscriber),
         ]
     }
+}
+
+/// How many slots of consumers the target needs: only what the source's use now is known.
+fn consumers(source: &Result<Limits, String>) -> Result<i64, String> {
+    let limits = source.as_ref().map_err(|reason| {
+        format!("how many consumers of changes the source has is not known: {reason}")
+    })?;
+    Ok(limits.consumer_slots)
 }
 
 /// The replica, and its restart while the old walsender still lingers.
@@ -201,6 +208,16 @@ mod tests {
         ] {
             assert_eq!(judge("blue", &DEFAULTS, &needs).grade, Grade::Pass);
         }
+    }
+
+    #[test]
+    fn of_a_source_that_does_not_answer_no_number_of_consumers_is_known() {
+        assert_eq!(consumers(&Ok(DEFAULTS)), Ok(0));
+        let unknown = consumers(&Err("it does not answer".to_owned())).unwrap_err();
+        assert!(
+            unknown.ends_with("not known: it does not answer"),
+            "{unknown}"
+        );
     }
 
     #[test]
