@@ -11,11 +11,10 @@ use pointsman_cutover::{
     Engine, EngineError,
     machine::State,
     ports::{
-        BarrierPolicy, Convergence, DataPlane, DataPlaneError, Providers, Publication,
+        BarrierPolicy, Clock, Convergence, DataPlane, DataPlaneError, Providers, Publication,
         ReadOnlyDefault, WriteAttempt,
     },
 };
-use tokio::time::timeout;
 
 /// What a flip needs to know and do.
 #[derive(Debug)]
@@ -24,6 +23,7 @@ pub(crate) struct Flip {
     pub(crate) data_plane: Arc<dyn DataPlane>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) providers: Providers,
+    pub(crate) clock: Arc<dyn Clock>,
     /// How long the fleet may take to acknowledge.
     pub(crate) barrier_deadline: Duration,
 }
@@ -213,7 +213,8 @@ impl Flip {
             }
         };
         let write = provider.probes().try_write(server, datname, default);
-        timeout(DEADLINE, write)
+        self.clock
+            .timeout(DEADLINE, write)
             .await
             .unwrap_or_else(|_elapsed| WriteAttempt::Unknown {
                 reason: format!("no answer within {DEADLINE:?}"),

@@ -91,7 +91,8 @@ pub(crate) async fn restore(
     let cache = Arc::new(SnapshotCache::new());
     let fleet = Arc::new(Fleet::new(Arc::clone(&cache)));
     let state = Arc::new(Mutex::new(PublishedState::new(Arc::clone(&cache))));
-    let registry = Arc::new(Registry::new(Arc::clone(&fleet), Arc::clone(&cache)));
+    let registry = Registry::new(Arc::clone(&fleet), Arc::clone(&cache), Arc::clone(&clock));
+    let registry = Arc::new(registry);
     let view = Arc::new(FleetView::new(Arc::clone(&fleet), Arc::clone(&registry)));
     let addresses = Arc::new(AddressBook::default());
     let holds = Arc::new(HoldTimer::new(Arc::clone(&state), Arc::clone(&clock)));
@@ -137,7 +138,7 @@ pub(crate) async fn restore(
         addresses,
         holds,
         probes: Arc::new(ProbeSchedule::new(Arc::clone(&state), Arc::clone(&clock))),
-        denials: Arc::default(),
+        denials: Arc::new(AccessDenials::new(Arc::clone(&clock))),
         view,
         admissions: Admissions {
             state,

@@ -193,12 +193,17 @@ const CLOCKED_OF_THE_SWITCH: &[&str] = &[
     "steps",
 ];
 
-/// The parts of the program that time holds, barriers, probes and alarms.
+/// The parts of the program that time holds, barriers, probes and alarms, and what is known of members.
 const CLOCKED_OF_THE_PROGRAM: &[&str] = &[
+    "admin/fleet/group",
+    "admin/fleet/watch",
     "alarms",
+    "flip",
+    "publish/access_denials",
     "publish/data_plane",
     "publish/hold_timer",
     "publish/probe_schedule",
+    "publish/registry",
     "publish/rehearsal",
     "telemetry",
 ];

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use pointsman_catalog::Catalog;
-use pointsman_cutover::{Engine, ports::Providers};
+use pointsman_cutover::{
+    Engine,
+    ports::{Clock, Providers},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{flip::Flip, publish::Publishing, telemetry::SessionTracker};
@@ -10,6 +13,7 @@ use crate::{flip::Flip, publish::Publishing, telemetry::SessionTracker};
 #[derive(Debug)]
 pub(crate) struct AdminContext {
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) publishing: Publishing,
     pub(crate) tracker: Arc<SessionTracker>,
     pub(crate) engine: Arc<Engine>,

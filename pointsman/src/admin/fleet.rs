@@ -3,9 +3,7 @@ mod watch;
 
 use std::{collections::BTreeSet, time::UNIX_EPOCH};
 
-use pointsman_catalog::{
-    DatabaseName, Node, NodeId, Registered, Registration, UnixMillis, store::Revision,
-};
+use pointsman_catalog::{DatabaseName, Node, NodeId, Registered, Registration, store::Revision};
 use pointsman_cutover::ports::Convergence;
 use pointsman_proto::v1;
 use pointsman_xds::{Delivery, Nack, NodeRecord, time_of_day};
@@ -77,7 +75,7 @@ pub(super) async fn register(
     let node = Node {
         id: id.clone(),
         listen,
-        registered_at: UnixMillis::now(),
+        registered_at: admin.clock.now(),
         canary: request.canary.unwrap_or_default(),
         databases: wanted.clone().unwrap_or_default(),
     };

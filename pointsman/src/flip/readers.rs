@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use pointsman_catalog::{DatabaseName, RouteChange, Server, ServerName};
 use pointsman_cutover::ports::{BarrierPolicy, Convergence, Observation, Publication};
-use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{DEADLINE, Flip, FlipError, known, served_by};
 
@@ -68,7 +67,8 @@ impl Flip {
                 return Err(not_proven(&reader.name, reason));
             };
             let writer = self.catalog.server(writer).await?;
-            let follows = timeout(DEADLINE, self.follows(&writer, reader)).await;
+            let follows = self.follows(&writer, reader);
+            let follows = self.clock.timeout(DEADLINE, follows).await;
             let reason = match follows {
                 Ok(Ok(())) => continue,
                 Ok(Err(reason)) => reason,
@@ -85,10 +85,7 @@ impl Flip {
     /// Returns once `reader` has replayed what `writer` has written by now.
     async fn follows(&self, writer: &Server, reader: &Server) -> Result<(), String> {
         let written = self.observed(writer).await?;
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            looks.tick().await;
             let replayed = self.observed(reader).await?;
             if let Some(fault) = fault(&writer.name, &written, &replayed) {
                 return Err(fault);
@@ -96,6 +93,7 @@ impl Flip {
             if replayed.position >= written.position {
                 return Ok(());
             }
+            self.clock.sleep(LOOK).await;
         }
     }
 

@@ -1,16 +1,18 @@
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use pointsman_catalog::UnixMillis;
+use pointsman_cutover::ports::Clock;
 use pointsman_xds::ResourceType;
 use tracing::warn;
 
 /// What principals asked for and were denied since this process began, for operators. The number
 /// of entries is bounded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AccessDenials {
+    clock: Arc<dyn Clock>,
     kept: Mutex<Kept>,
 }
 
@@ -47,6 +49,14 @@ pub(crate) struct AccessDenial {
 }
 
 impl AccessDenials {
+    /// Nothing was denied yet.
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            kept: Mutex::default(),
+        }
+    }
+
     /// An admitted node asked by name for a resource that does not exist for it. Whether it exists
     /// for others is not looked up, so that the time of the answer tells nothing.
     pub(super) fn missing_resource(&self, node: &str, kind: ResourceType, name: &str) {
@@ -61,7 +71,7 @@ impl AccessDenials {
     }
 
     pub(super) fn deny(&self, principal: &str, reason: &str) {
-        let now = UnixMillis::now();
+        let now = self.clock.now();
         let mut kept = self.lock();
         let Kept { principals, count } = &mut *kept;
         if !principals.contains_key(principal) && principals.len() >= MAX_PRINCIPALS {
@@ -133,11 +143,32 @@ const MORE: &str = "it asked for more than is kept here";
 
 #[cfg(test)]
 mod tests {
+    use pointsman_cutover::ports::ManualClock;
+
     use super::*;
+
+    fn denials() -> AccessDenials {
+        AccessDenials::new(Arc::new(ManualClock::at(UnixMillis(1_000))))
+    }
+
+    #[test]
+    fn a_denial_has_the_times_of_the_clock_that_it_was_given() {
+        let clock = ManualClock::at(UnixMillis(1_000));
+        let denials = AccessDenials::new(Arc::new(clock.clone()));
+        denials.deny("app-1", "nobody registered it");
+        clock.advance(std::time::Duration::from_secs(2));
+        denials.deny("app-1", "nobody registered it");
+        let expected = Occurrences {
+            count: 2,
+            first: UnixMillis(1_000),
+            last: UnixMillis(3_000),
+        };
+        assert_eq!(denials.list()[0].occurrences, expected);
+    }
 
     #[test]
     fn the_same_denial_is_one_line_with_a_count() {
-        let denials = AccessDenials::default();
+        let denials = denials();
         for _ in 0..3 {
             denials.missing_resource("app-1", ResourceType::Cluster, "writer.billing");
         }
@@ -152,7 +183,7 @@ mod tests {
 
     #[test]
     fn whoever_asks_without_end_fills_nothing() {
-        let denials = AccessDenials::default();
+        let denials = denials();
         for number in 0..10_000 {
             denials.missing_resource("app-1", ResourceType::Endpoints, &number.to_string());
             denials.deny(
@@ -176,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut_at_a_character() {
-        let denials = AccessDenials::default();
+        let denials = denials();
         denials.missing_resource("app-1", ResourceType::Cluster, &"é".repeat(10_000));
         assert!(denials.list()[0].reason.len() < 2 * MAX_NAME + 100);
     }

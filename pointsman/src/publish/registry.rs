@@ -10,8 +10,8 @@ use std::{
 use pointsman_catalog::{
     DatabaseName, GroupMember, GroupName, Node, NodeId, SidecarGroup, Silence,
 };
+use pointsman_cutover::ports::Clock;
 use pointsman_xds::{Fleet, Group, Identity, Observer, Refusal, SnapshotCache};
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -25,6 +25,7 @@ use super::{audience::Audience, leases};
 pub(crate) struct Registry {
     fleet: Arc<Fleet>,
     cache: Arc<SnapshotCache>,
+    clock: Arc<dyn Clock>,
     entries: RwLock<Entries>,
 }
 
@@ -47,10 +48,11 @@ pub(super) struct RegisteredNode {
 
 impl Registry {
     /// Nobody is registered yet; `fleet` is told who is, and `cache` whose streams are to end.
-    pub(super) fn new(fleet: Arc<Fleet>, cache: Arc<SnapshotCache>) -> Self {
+    pub(super) fn new(fleet: Arc<Fleet>, cache: Arc<SnapshotCache>, clock: Arc<dyn Clock>) -> Self {
         Self {
             fleet,
             cache,
+            clock,
             entries: RwLock::default(),
         }
     }
@@ -142,7 +144,7 @@ impl Registry {
         })?;
         // A bound has room again when others have gone.
         members
-            .add(candidate, listen)
+            .add(candidate, listen, self.clock.monotonic())
             .map_err(Refusal::Unavailable)?;
         Ok(Audience::new(listen, group.databases.clone()))
     }
@@ -191,7 +193,9 @@ impl Registry {
     /// The sidecar groups that had members a short time ago, and have none now.
     pub(super) fn emptied(&self) -> Vec<GroupName> {
         let statuses = self.fleet.status();
-        self.write().members.emptied(&statuses, Instant::now())
+        self.write()
+            .members
+            .emptied(&statuses, self.clock.monotonic())
     }
 
     /// The members of sidecar groups, by name.
@@ -204,7 +208,9 @@ impl Registry {
     /// a certificate. Forgets members whose lease is over.
     pub(super) fn dismiss_changed(&self) {
         let statuses = self.fleet.status();
-        self.write().members.retain_known(&statuses, Instant::now());
+        self.write()
+            .members
+            .retain_known(&statuses, self.clock.monotonic());
         let entries = self.read();
         for status in statuses {
             let Some(served) = &status.group else {
@@ -234,7 +240,7 @@ impl Registry {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(RECHECK) => self.dismiss_changed(),
+                () = self.clock.sleep(RECHECK) => self.dismiss_changed(),
             }
         }
     }

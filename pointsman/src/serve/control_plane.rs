@@ -31,6 +31,7 @@ pub(super) struct ControlPlane {
     background: Option<Background>,
     tracker: Arc<SessionTracker>,
     providers: Providers,
+    clock: Arc<dyn Clock>,
     engine: Arc<Engine>,
     barrier_deadline: Duration,
     pub(super) tasks: JoinSet<anyhow::Result<()>>,
@@ -74,7 +75,7 @@ impl ControlPlane {
         let ports = Ports {
             evidence: Arc::new(evidence),
             catalog: Arc::clone(&catalog),
-            clock,
+            clock: Arc::clone(&clock),
             data_plane: Arc::clone(&publishing.data_plane) as Arc<dyn DataPlane>,
             providers: providers.clone(),
             alarms,
@@ -88,6 +89,7 @@ impl ControlPlane {
             background: Some(background),
             providers,
             barrier_deadline: settings.engine.barrier_deadline,
+            clock,
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
         })
@@ -168,6 +170,7 @@ impl ControlPlane {
                 String::new()
             } else {
                 xds.to_string()
+            clock: Arc::clone(&self.clock),
             },
             xds_identity,
             stop: self.stop.clone(),
@@ -177,6 +180,7 @@ impl ControlPlane {
     /// Stops the engine first: it parks at its next journal entry and may publish until then.
     pub(super) async fn close(&mut self) {
         self.engine.shutdown().await;
+                clock: Arc::clone(&self.clock),
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }

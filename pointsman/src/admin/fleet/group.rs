@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pointsman_catalog::{
-    DatabaseName, GroupName, IdentityPattern, Registered, SidecarGroup, UnixMillis,
-};
+use pointsman_catalog::{DatabaseName, GroupName, IdentityPattern, Registered, SidecarGroup};
 use pointsman_proto::v1;
 use pointsman_xds::Identity;
 use tonic::Status;
@@ -42,7 +40,7 @@ pub(in crate::admin) async fn add(
         name,
         pattern,
         listen,
-        declared_at: UnixMillis::now(),
+        declared_at: admin.clock.now(),
     };
     let added = admin.catalog.add_group(group).await.map_err(refuse)?;
     published(admin, added.revision).await?;

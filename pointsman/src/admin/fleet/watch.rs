@@ -3,11 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
+use pointsman_cutover::ports::Monotonic;
 use pointsman_proto::v1;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::sync::watch;
 use tonic::Status;
 
 use crate::admin::context::AdminContext;
@@ -19,9 +17,9 @@ pub(in crate::admin) fn follow(
 ) -> impl Stream<Item = Result<v1::FleetStatusResponse, Status>> + Send {
     let follower = Follower {
         changes: admin.publishing.view.changes(),
+        last_look: admin.clock.monotonic(),
         admin,
         told: None,
-        last_look: Instant::now(),
     };
     stream::unfold(follower, |mut follower| async {
         let status = follower.next().await;
@@ -33,18 +31,20 @@ struct Follower {
     admin: Arc<AdminContext>,
     changes: watch::Receiver<u64>,
     told: Option<v1::FleetStatusResponse>,
-    last_look: Instant,
+    last_look: Monotonic,
 }
 
 impl Follower {
     async fn next(&mut self) -> v1::FleetStatusResponse {
         loop {
             if self.told.is_some() {
-                sleep_until(self.last_look + MIN_INTERVAL).await;
+                let clock = Arc::clone(&self.admin.clock);
+                let since = clock.elapsed(self.last_look);
+                clock.sleep(MIN_INTERVAL.saturating_sub(since)).await;
                 // Silence becomes LAGGING without any event.
-                let _ = timeout(TICK, self.changes.changed()).await;
+                let _ = clock.timeout(TICK, self.changes.changed()).await;
             }
-            self.last_look = Instant::now();
+            self.last_look = self.admin.clock.monotonic();
             self.changes.borrow_and_update();
             let status = super::status(&self.admin);
             let told = ageless(&status);

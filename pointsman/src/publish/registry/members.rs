@@ -8,8 +8,8 @@ use std::{
 };
 
 use pointsman_catalog::{GroupMember, GroupName, NodeId, SidecarGroup, Silence};
+use pointsman_cutover::ports::Monotonic;
 use pointsman_xds::{Absence, Identity, NodeStatus};
-use tokio::time::Instant;
 
 /// The members that barriers await, and those that are about to connect. It takes a bounded space
 /// for any names that members give themselves.
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub(super) struct Members {
     by_id: BTreeMap<NodeId, Member>,
     /// When a group last had a member.
-    last_seen: BTreeMap<GroupName, Instant>,
+    last_seen: BTreeMap<GroupName, Monotonic>,
 }
 
 /// A member of a sidecar group.
@@ -28,7 +28,7 @@ pub(super) struct Member {
     pub(super) listen: IpAddr,
     /// As the fleet last said.
     silence: Option<Silence>,
-    admitted: Instant,
+    admitted: Monotonic,
 }
 
 /// A sidecar that has proven an identity that a group admits.
@@ -42,11 +42,16 @@ pub(in crate::publish) struct Candidate {
 }
 
 impl Members {
-    /// Adds a member that listens on `listen`.
+    /// Adds a member that listens on `listen`, and is about to connect.
     ///
     /// # Errors
     /// Which bound is reached.
-    pub(super) fn add(&mut self, candidate: Candidate, listen: IpAddr) -> Result<(), String> {
+    pub(super) fn add(
+        &mut self,
+        candidate: Candidate,
+        listen: IpAddr,
+        now: Monotonic,
+    ) -> Result<(), String> {
         let Candidate {
             id,
             group,
@@ -62,7 +67,7 @@ impl Members {
             identity,
             listen,
             silence: None,
-            admitted: Instant::now(),
+            admitted: now,
         };
         self.by_id.insert(id, member);
         Ok(())
@@ -99,25 +104,24 @@ impl Members {
 
     /// Removes the members that the fleet does not know any more: their lease is over. Takes over what it
     /// says of the others.
-    pub(super) fn retain_known(&mut self, statuses: &[NodeStatus], now: Instant) {
+    pub(super) fn retain_known(&mut self, statuses: &[NodeStatus], now: Monotonic) {
         let known: BTreeMap<_, _> = statuses
             .iter()
             .map(|status| (status.id.as_str(), status))
             .collect();
         self.by_id.retain(|id, member| {
             let Some(status) = known.get(id.as_str()) else {
-                return now.saturating_duration_since(member.admitted) < CONNECTING;
+                return now.since(member.admitted) < CONNECTING;
             };
             member.silence = silence(status);
             self.last_seen.insert(member.group.clone(), now);
             true
         });
-        self.last_seen
-            .retain(|_, seen| now.saturating_duration_since(*seen) < EMPTIED);
+        self.last_seen.retain(|_, seen| now.since(*seen) < EMPTIED);
     }
 
     /// The groups that had members within the last minute, and have none now.
-    pub(super) fn emptied(&mut self, statuses: &[NodeStatus], now: Instant) -> Vec<GroupName> {
+    pub(super) fn emptied(&mut self, statuses: &[NodeStatus], now: Monotonic) -> Vec<GroupName> {
         self.retain_known(statuses, now);
         let emptied = self.last_seen.iter().filter(|(_, seen)| **seen != now);
         emptied.map(|(group, _)| group.clone()).collect()
@@ -207,6 +211,10 @@ const EMPTIED: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
     use crate::publish::leases;
+    fn began() -> Monotonic {
+        Monotonic::new(Duration::ZERO)
+    }
+
 
     fn candidate(path: &str, instance: &str) -> Candidate {
         let group = GroupName::new("orders").unwrap();
@@ -223,7 +231,7 @@ mod tests {
         let mut members = Members::default();
         let mut add = |path, instance: &str| {
             let local = [127, 0, 0, 1].into();
-            members.add(candidate(path, instance), local)
+            members.add(candidate(path, instance), local, began())
         };
         // A name that sorts between those of the identity `web`.
         add("web-2", "pod").unwrap();
@@ -234,11 +242,13 @@ mod tests {
         assert!(refused.contains("with this identity"), "{refused}");
         add("web", "0").unwrap();
         add("other", "pod").unwrap();
-        members.retain_known(&[], Instant::now());
+        members.retain_known(&[], began().plus(CONNECTING / 2));
         assert_eq!(
             members.by_id.len(),
             MAX_PER_IDENTITY + 2,
             "they may be connecting"
+        members.retain_known(&[], began().plus(CONNECTING));
+        assert!(members.by_id.is_empty(), "none of them has connected");
         );
     }
 
@@ -247,13 +257,13 @@ mod tests {
         let fleet = pointsman_xds::Fleet::new(Default::default());
         let member = candidate("web", "pod");
         let (id, group) = (member.id.as_str().into(), member.group.clone());
-        let now = Instant::now();
+        let now = began();
         let mut members = Members::default();
-        members.add(member, [127, 0, 0, 1].into()).unwrap();
+        members.add(member, [127, 0, 0, 1].into(), now).unwrap();
         assert_eq!(members.emptied(&fleet.status(), now), []);
         fleet.expect(id, leases::of_member(&group));
         assert_eq!(members.emptied(&fleet.status(), now), []);
-        let later = |seconds| now + Duration::from_secs(seconds);
+        let later = |seconds| now.plus(Duration::from_secs(seconds));
         let emptied = [group];
         assert_eq!(members.emptied(&[], later(1)), emptied);
         assert_eq!(members.emptied(&[], later(59)), emptied);
@@ -264,7 +274,7 @@ mod tests {
     fn a_group_listens_on_so_many_addresses() {
         let mut members = Members::default();
         let mut add = |instance: &str, listen: [u8; 4]| {
-            members.add(candidate("web", instance), listen.into())
+            members.add(candidate("web", instance), listen.into(), began())
         };
         for last in 0..=u8::MAX {
             add(&last.to_string(), [127, 0, 0, last]).unwrap();
