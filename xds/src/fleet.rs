@@ -279,7 +279,9 @@ impl Fleet {
             node: id.clone(),
             group,
             peer,
-            since: Instant::now(),
+            version: node.user_agent_version,
+            since: now,
+            heard: now,
         });
         Connection::new(Arc::clone(self), id, Entry::Observer(number), 0, None)
     }

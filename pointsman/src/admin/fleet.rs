@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::UNIX_EPOCH};
 use pointsman_catalog::{DatabaseName, Node, NodeId, Registered, Registration, store::Revision};
 use pointsman_cutover::ports::Convergence;
 use pointsman_proto::v1;
-use pointsman_xds::{Delivery, Nack, NodeRecord, time_of_day};
+use pointsman_xds::{Delivery, Nack, NodeRecord, Observer, time_of_day};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -29,7 +29,15 @@ pub(super) fn status(admin: &AdminContext) -> v1::FleetStatusResponse {
             })
             .collect(),
         access_denials: denials.map(access_denial).collect(),
+        caches: caches(admin, |_| true),
     }
+}
+
+/// The caches beside those of the sidecars that are `wanted`.
+fn caches(admin: &AdminContext, wanted: impl Fn(&str) -> bool) -> Vec<v1::SidecarCache> {
+    let caches = admin.publishing.view.caches().into_iter();
+    let caches = caches.filter(|cache| wanted(cache.node.as_str()));
+    caches.map(cache).collect()
 }
 
 pub(super) fn show(admin: &AdminContext, node: &str) -> Result<v1::NodeRecord, Status> {
@@ -57,6 +65,7 @@ pub(super) fn show(admin: &AdminContext, node: &str) -> Result<v1::NodeRecord, S
         retired_ms: status.retired.map(unix_ms),
         deliveries: deliveries.iter().map(delivery).collect(),
         nacks: nacks.iter().map(|it| nack(it)).collect(),
+        caches: caches(admin, |node| node == id.as_str()),
     })
 }
 
@@ -225,6 +234,17 @@ fn access_denial(denial: AccessDenial) -> v1::AccessDenial {
         count: denial.occurrences.count,
         first_ms: denial.occurrences.first.0,
         last_ms: denial.occurrences.last.0,
+    }
+}
+
+fn cache(cache: Observer) -> v1::SidecarCache {
+    let asked = cache.heard.elapsed().as_millis();
+    v1::SidecarCache {
+        node: cache.node.to_string(),
+        peer: cache.peer.address.to_string(),
+        version: cache.version,
+        since_ms: unix_ms(cache.since),
+        asked_ms_ago: u64::try_from(asked).unwrap_or(u64::MAX),
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 
 use pointsman_catalog::{DatabaseName, GroupName, NodeId};
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{Absence, Fleet, NodeRecord, NodeStatus, Peer, Sequence, TypeStatus};
+use pointsman_xds::{
+    Absence, Fleet, NodeRecord, NodeStatus, Observer, Peer, Sequence, TypeStatus,
+};
 use tokio::sync::watch;
 
 use super::{
@@ -41,6 +43,11 @@ impl FleetView {
     pub(crate) fn node(&self, id: &NodeId) -> Option<(NodeView, NodeRecord)> {
         let record = self.fleet.record(&id.as_str().into())?;
         Some((self.view(&record.status), record))
+    }
+
+    /// The caches beside sidecars that are connected, by sidecar.
+    pub(crate) fn caches(&self) -> Vec<Observer> {
+        self.fleet.observers()
     }
 
     /// The sidecars that barriers await, and whether each is connected.

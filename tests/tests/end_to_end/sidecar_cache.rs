@@ -75,6 +75,13 @@ async fn a_sidecar_that_starts_without_a_control_plane_serves_the_last_writer_an
         .filter_map(|node| node["node"].as_str())
         .collect();
     ensure!(nodes == ["sc0", "sc1"], "{fleet:#}");
+    // It is shown beside its sidecar, and by itself nowhere.
+    let caches = fleet["caches"].as_array().context("caches")?;
+    let of: Vec<_> = caches.iter().map(|cache| &cache["node"]).collect();
+    ensure!(of == ["sc1"], "{fleet:#}");
+    let shown = env.lab.control_plane.cli_ok(&["fleet", "show", "sc1"]);
+    let shown = shown.await?;
+    ensure!(shown.contains("cache      since "), "{shown}");
     cache.thaw().await?;
     cache.keeps("orders", Some(env.target_port())).await?;
 

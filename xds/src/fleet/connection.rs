@@ -69,6 +69,14 @@ impl Connection {
         self.fleet.changed();
     }
 
+    /// A request came.
+    pub(crate) fn heard(&self, at: Instant) {
+        // Of a counted stream the ledger has more.
+        if let Entry::Observer(number) = self.entry {
+            self.fleet.observers.hear(number, at);
+        }
+    }
+
     /// What the client may have from former streams without reporting it.
     pub(crate) fn take_unconfirmed(&mut self) -> Option<Box<UnconfirmedByType>> {
         self.unconfirmed.take()

@@ -14,7 +14,11 @@ pub struct Observer {
     pub node: NodeId,
     pub group: Group,
     pub peer: Peer,
+    /// What it says of its version; empty if it says nothing.
+    pub version: String,
     pub since: Instant,
+    /// When its last request came.
+    pub heard: Instant,
 }
 
 /// The open streams of observers.
@@ -25,6 +29,13 @@ impl Observers {
     /// Adds a stream, and returns its number.
     pub(super) fn add(&self, observer: Observer) -> usize {
         self.open().insert(observer)
+    }
+
+    /// Its request came `at` this time.
+    pub(super) fn hear(&self, number: usize, at: Instant) {
+        if let Some(observer) = self.open().get_mut(number) {
+            observer.heard = at;
+        }
     }
 
     pub(super) fn remove(&self, number: usize) {

@@ -100,6 +100,7 @@ impl<F: Form> Session<F> {
         own: Option<ResourceType>,
         now: Instant,
     ) -> Result<(), Status> {
+        self.connection.heard(now);
         let type_url = F::type_url(&request);
         let kind = ResourceType::from_type_url(type_url);
         let kind = match own {

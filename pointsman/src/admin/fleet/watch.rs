@@ -68,6 +68,9 @@ fn ageless(status: &v1::FleetStatusResponse) -> v1::FleetStatusResponse {
             usage.unknown.clear();
         }
     }
+    for cache in &mut status.caches {
+        cache.asked_ms_ago = 0;
+    }
     status
 }
 

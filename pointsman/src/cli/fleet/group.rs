@@ -93,7 +93,7 @@ async fn show(global: &Global, name: &GroupName) -> anyhow::Result<()> {
         let members = found.groups.iter().flat_map(|group| group.nodes.clone());
         let members = v1::FleetStatusResponse {
             nodes: members.collect(),
-            access_denials: Vec::new(),
+            ..v1::FleetStatusResponse::default()
         };
         format!("{}\n\n{}", groups(&found.groups), table::of(&members))
     })

@@ -1,5 +1,6 @@
-use pointsman_proto::v1::{Delivery, Node, NodeNack, NodeRecord};
+use pointsman_proto::v1::{Delivery, Node, NodeNack, NodeRecord, SidecarCache};
 
+use super::table::age;
 use crate::cli::{
     entitlement::listed,
     output::{Columns, clock, ms},
@@ -59,8 +60,32 @@ fn facts(record: &NodeRecord, node: &Node) -> String {
     );
     let synced_to = node.synced_to.map(|publish| format!("publish {publish}"));
     fact("synced to", synced_to.unwrap_or_default());
+    for cache in &record.caches {
+        fact("cache", cached(cache));
+    }
+    if !node.connected {
+        fact("served by", UNKNOWN.to_owned());
+    }
     lines.join("\n")
 }
+
+fn cached(cache: &SidecarCache) -> String {
+    let SidecarCache {
+        peer,
+        version,
+        since_ms,
+        asked_ms_ago,
+        ..
+    } = cache;
+    format!(
+        "since {}, from {peer}, version {version}, asked {} ago",
+        clock(*since_ms),
+        age(*asked_ms_ago)
+    )
+}
+
+/// A sidecar that is connected is served by the control plane; of another one nobody tells.
+const UNKNOWN: &str = "not known: it may have ended, be cut off, or have started from a cache";
 
 fn deliveries(record: &NodeRecord, node: &Node) -> String {
     let header = [
@@ -138,6 +163,7 @@ mod tests {
                     state: "NACKED".to_owned(),
                     ..NodeType::default()
                 }],
+                connected: true,
                 peers: vec!["10.0.0.5:41234".to_owned()],
                 synced_to: Some(41),
                 nacks: 12,
@@ -176,5 +202,33 @@ mod tests {
             ..NodeRecord::default()
         };
         insta::assert_snapshot!(text(&record));
+    }
+
+    #[test]
+    fn of_an_absent_sidecar_its_cache_is_shown_and_who_serves_it_is_not_known() {
+        let mut record = NodeRecord {
+            node: Some(Node {
+                node: "app-1".to_owned(),
+                state: "ABSENT".to_owned(),
+                ..Node::default()
+            }),
+            caches: vec![SidecarCache {
+                node: "app-1".to_owned(),
+                peer: "10.0.0.5:41235".to_owned(),
+                version: "0.1.0".to_owned(),
+                since_ms: 1_700_000_000_123,
+                asked_ms_ago: 12_345,
+            }],
+            ..NodeRecord::default()
+        };
+        let shown = text(&record);
+        for part in [
+            "from 10.0.0.5:41235, version 0.1.0, asked 12 s ago",
+            UNKNOWN,
+        ] {
+            assert!(shown.contains(part), "{shown}");
+        }
+        record.node.as_mut().unwrap().connected = true;
+        assert!(!text(&record).contains(UNKNOWN));
     }
 }

@@ -1,4 +1,6 @@
-use pointsman_proto::v1::{AccessDenial, FleetStatusResponse, Node, NodeUsage, Probe};
+use pointsman_proto::v1::{
+    AccessDenial, FleetStatusResponse, Node, NodeUsage, Probe, SidecarCache,
+};
 use pointsman_xds::ResourceType;
 
 use crate::cli::output::{Columns, ms, number};
@@ -13,7 +15,12 @@ pub(super) fn of(status: &FleetStatusResponse) -> String {
     }
     header.push("STATE");
     header.extend(&types);
-    header.extend(["ACK", "LAST", "SESSIONS", "PARKED", "FAILURES", "MESSAGE"]);
+    header.extend(["ACK", "LAST"]);
+    let has_caches = !status.caches.is_empty();
+    if has_caches {
+        header.push("CACHE");
+    }
+    header.extend(["SESSIONS", "PARKED", "FAILURES", "MESSAGE"]);
     let mut table = Columns::new(header);
     for node in &status.nodes {
         let usage = node.usage.clone().unwrap_or_default();
@@ -27,6 +34,11 @@ pub(super) fn of(status: &FleetStatusResponse) -> String {
             node.ack_us.map_or_else(dash, |us| format!("{} ms", ms(us))),
             node.acked_ms_ago
                 .map_or_else(dash, |ms| format!("{} ago", age(ms))),
+        ]);
+        if has_caches {
+            row.push(cached(status, &node.node));
+        }
+        row.extend([
             number(usage.sessions),
             number(usage.parked),
             number(usage.connect_failures),
@@ -35,10 +47,33 @@ pub(super) fn of(status: &FleetStatusResponse) -> String {
         table.row(row);
     }
     let mut text = format!("{table}\n{}", summary(status));
+    let is_here = |cache: &SidecarCache| status.nodes.iter().any(|node| node.node == cache.node);
+    for cache in status.caches.iter().filter(|cache| !is_here(cache)) {
+        text.push_str(&alone(cache));
+    }
     for denial in &status.access_denials {
         text.push_str(&denied(denial));
     }
     text
+}
+
+/// The cache of a sidecar that has no row.
+fn alone(cache: &SidecarCache) -> String {
+    let SidecarCache { node, peer, .. } = cache;
+    format!("\na cache of {node} is connected from {peer}, and {node} is not here")
+}
+
+/// When the cache beside a sidecar last asked.
+fn cached(status: &FleetStatusResponse, node: &str) -> String {
+    let caches = status.caches.iter().filter(|cache| cache.node == node);
+    let ages = caches.clone().map(|cache| cache.asked_ms_ago);
+    let Some(newest) = ages.min() else {
+        return dash();
+    };
+    match caches.count() {
+        1 => format!("{} ago", age(newest)),
+        several => format!("{} ago ({several} of them)", age(newest)),
+    }
 }
 
 fn denied(denial: &AccessDenial) -> String {
@@ -227,6 +262,7 @@ mod tests {
                 count: 2,
                 ..AccessDenial::default()
             }],
+            ..FleetStatusResponse::default()
         };
         insta::assert_snapshot!(of(&status));
     }
@@ -245,9 +281,39 @@ mod tests {
                 member("orders/web@pod-1", "SYNCED", "held"),
                 member("orders/web@pod-2", "ABSENT", "ends in 900 ms"),
             ],
-            access_denials: Vec::new(),
+            ..FleetStatusResponse::default()
         };
         insta::assert_snapshot!(of(&status));
+    }
+
+    #[test]
+    fn a_cache_is_shown_beside_its_sidecar_with_the_age_of_what_it_keeps() {
+        let cache = |node: &str, asked_ms_ago| SidecarCache {
+            node: node.to_owned(),
+            peer: "10.0.0.5:41234".to_owned(),
+            asked_ms_ago,
+            ..SidecarCache::default()
+        };
+        let mut status = FleetStatusResponse {
+            nodes: vec![
+                node("app-1", "ABSENT", "", &[]),
+                node("app-2", "SYNCED", "", &[]),
+            ],
+            ..FleetStatusResponse::default()
+        };
+        assert!(!of(&status).contains("CACHE"));
+        status.caches = vec![
+            cache("app-1", 95_000),
+            cache("app-1", 12_000),
+            cache("app-3", 1),
+        ];
+        let text = of(&status);
+        let row = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+        assert!(row("NODE").contains("CACHE"), "{text}");
+        assert!(row("app-1").contains("12 s ago (2 of them)"), "{text}");
+        assert!(!row("app-2").contains("ago"), "{text}");
+        let last = text.lines().last().unwrap();
+        assert!(last.contains("app-3 is not here"), "{text}");
     }
 
     #[test]

@@ -71,6 +71,27 @@ fn observers_are_listed_while_they_are_there() {
 }
 
 #[test]
+fn of_an_observer_it_is_known_when_it_last_asked_and_its_version() {
+    let server = TestControlPlane::new(&[]);
+    let described = NodeDescription {
+        user_agent_version: "1.2.3".to_owned(),
+        ..description("a")
+    };
+    let connection = server
+        .fleet
+        .observe(described, Group::new("group"), local());
+    let [before] = server.fleet.observers().try_into().unwrap();
+    assert_eq!(
+        (before.version.as_str(), before.heard),
+        ("1.2.3", before.since)
+    );
+    let later = before.since + Duration::from_secs(7);
+    connection.heard(later);
+    let [after] = server.fleet.observers().try_into().unwrap();
+    assert_eq!((after.heard, after.since), (later, before.since));
+}
+
+#[test]
 fn an_observer_is_dismissed_together_with_its_node() {
     let server = TestControlPlane::new(&[]);
     server.publish(1);
