@@ -13,6 +13,8 @@ mod evidence;
 mod fleet;
 #[path = "end_to_end/flip.rs"]
 mod flip;
+#[path = "end_to_end/going_back.rs"]
+mod going_back;
 #[path = "end_to_end/lost_store.rs"]
 mod lost_store;
 #[path = "end_to_end/managed_promotion.rs"]
