@@ -19,7 +19,7 @@ pub use data_plane::{
     BarrierPolicy, Convergence, DataPlane, DataPlaneError, Membership, Publication, Rehearsal,
 };
 pub use database::{
-    AccessRules, AclItem, Armed, Arrivals, Breach, BreachKind, Budgets, ConnectionAttempt,
+    AccessRules, AclItem, Armed, Arrivals, Breach, BreachKind, Budgets, Clients, ConnectionAttempt,
     ControlId, ControlledServer, DatabaseProvider, DatabaseSettings, Exempt, Fence, FenceRecord,
     FenceToken, Finding, FormerSettings, GuardedPromotion, HostSeen, Inspector, Instance, Look,
     ManagedPromotion, Marker, MissingRole, NotOffered, Observation, Observe, Offer, Preparation,

@@ -8,6 +8,8 @@
 mod adversaries;
 #[path = "provider/between.rs"]
 mod between;
+#[path = "provider/clients.rs"]
+mod clients;
 #[path = "provider/connections.rs"]
 mod connections;
 #[path = "provider/direct_tls.rs"]

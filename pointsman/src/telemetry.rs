@@ -9,17 +9,19 @@
 //! It is evidence and no proof: a sidecar reports late, and only what passes through it. The
 //! numbers of a silent sidecar are unknown, not zero.
 
+mod absent_members;
 mod node;
 mod probe;
 mod report;
 mod route;
+mod server_clients;
 mod session_tracker;
-mod silent_members;
 mod telemetry_evidence;
 
+pub(crate) use absent_members::AbsentMembers;
 pub(crate) use node::{Freshness, NodeUsage};
 pub(crate) use probe::ProbeResult;
 pub(crate) use route::{EndpointUsage, RouteUsage};
+pub(crate) use server_clients::ServerClients;
 pub(crate) use session_tracker::SessionTracker;
-pub(crate) use silent_members::SilentMembers;
 pub(crate) use telemetry_evidence::TelemetryEvidence;

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use pointsman_catalog::Server;
 use pointsman_cutover::ports::{
-    ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, ManagedPromotion,
-    NotOffered, Observation, ProbeSessions, ProviderError, Recorder, Roles,
+    Clients, ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector,
+    ManagedPromotion, NotOffered, Observation, ProbeSessions, ProviderError, Recorder, Roles,
 };
 
 /// What is different about a server.
@@ -65,6 +65,10 @@ impl<D: Difference> DatabaseProvider for ReachedBySql<D> {
 
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
         self.sql.observe(server).await
+    }
+
+    async fn clients(&self, server: &Server) -> Result<Clients, ProviderError> {
+        self.sql.clients(server).await
     }
 
     async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {

@@ -8,6 +8,8 @@ mod envoys;
 mod judge;
 #[path = "turmoil/outage.rs"]
 mod outage;
+#[path = "turmoil/reset.rs"]
+mod reset;
 #[path = "turmoil/rounds.rs"]
 mod rounds;
 #[path = "turmoil/stage.rs"]

@@ -93,12 +93,27 @@ impl Fleet {
         self.changed();
     }
 
-    /// Keeps the lease of `node`, which has gone silent ([`crate::Absence::Silent`]): it ends when the node
-    /// connects, or by [`Fleet::give_up`] or [`Fleet::withdraw_lease`]. Without effect on other nodes.
+    /// Keeps the lease of `node`, which no stream holds: it ends when the node connects, or by
+    /// [`Fleet::release_lease`], [`Fleet::give_up`] or [`Fleet::withdraw_lease`]. Without effect on other nodes.
     pub fn keep_lease(&self, node: &NodeId) {
         if self.unexpired().keep_lease(node) {
             self.changed();
         }
+    }
+
+    /// Lets a lease end that was kept, at the time at which it would have ended, or now if that is over.
+    pub fn release_lease(&self, node: &NodeId) {
+        if self.ledger().release_lease(node) {
+            self.lease_ends.notify_waiters();
+            drop(self.unexpired());
+            self.changed();
+        }
+    }
+
+    /// The nodes that have a lease which no stream holds, by id.
+    #[must_use]
+    pub fn away(&self) -> Vec<NodeStatus> {
+        self.unexpired().away()
     }
 
     /// Ends the lease of `node` at once if it has one and is not connected. Returns whether it did.
@@ -274,7 +289,7 @@ impl Fleet {
         group: Group,
         peer: Peer,
     ) -> Connection {
-        let id = node.id;
+        let (id, now) = (node.id, Instant::now());
         let number = self.observers.add(Observer {
             node: id.clone(),
             group,

@@ -85,13 +85,31 @@ impl GivenLease {
         self.end_at(absence, now + time)
     }
 
-    /// Gives it the time of a node that has gone silent when its stream ended. Returns when it ends then.
-    pub(crate) fn prolong(&mut self) -> Instant {
+    /// Lets it end only with a new stream, or when somebody gives the node up. Returns whether that changes
+    /// anything.
+    pub(crate) fn keep(&mut self) -> bool {
+        self.status.absence.is_some() && self.status.ends.take().is_some()
+    }
+
+    /// Lets a kept lease end as if it had not been kept. Returns when, if it was kept.
+    pub(crate) fn release(&mut self) -> Option<Instant> {
+        let absence = self.status.absence.filter(|_| self.status.is_kept())?;
+        Some(self.begin_to_end(absence, self.since))
+    }
+
+    /// Gives it the time of a node that has gone silent when its stream ended. Returns when it ends then;
+    /// `None` if it is kept.
+    pub(crate) fn prolong(&mut self) -> Option<Instant> {
+        let kept = self.status.is_kept();
         let absence = match self.status.absence {
             Some(Absence::Closed) | None => Absence::ClosedWithOthers,
             Some(other) => other,
         };
-        self.end_at(absence, self.since + self.terms.silent)
+        let ends = self.end_at(absence, self.since + self.terms.silent);
+        if kept {
+            self.status.ends = None;
+        }
+        (!kept).then_some(ends)
     }
 
     fn end_at(&mut self, absence: Absence, ends: Instant) -> Instant {

@@ -49,6 +49,8 @@ pub struct TcpAccessLog {
     /// The host that was chosen last. It is present on failed attempts, too; only an entry of the kind
     /// [`AccessLogKind::UpstreamConnected`] proves a connection. `None` also for a pipe.
     pub upstream_address: Option<SocketAddr>,
+    /// The client's own end of the connection to that host, while there is one.
+    pub upstream_local_address: Option<SocketAddr>,
     pub downstream_address: Option<SocketAddr>,
     pub received_bytes: u64,
     pub sent_bytes: u64,

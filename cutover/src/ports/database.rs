@@ -1,6 +1,7 @@
 //! Database servers, by role: what a server can do for a switch, and who reaches it.
 
 mod budgets;
+mod clients;
 mod error;
 mod fence;
 mod missing;
@@ -19,6 +20,7 @@ mod sessions;
 mod wal_proof;
 
 pub use budgets::Budgets;
+pub use clients::Clients;
 pub use error::ProviderError;
 pub use fence::{AccessRules, AclItem, Breach, BreachKind, Fence, FenceRecord, FormerSettings};
 pub use missing::{MissingRole, NotOffered, ServerRole};

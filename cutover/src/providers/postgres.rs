@@ -6,6 +6,7 @@ mod acl;
 mod admission;
 mod checks;
 mod client_sessions;
+mod clients;
 mod connection;
 mod control_sessions;
 mod dry_run;

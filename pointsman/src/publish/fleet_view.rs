@@ -9,9 +9,7 @@ use std::{
 
 use pointsman_catalog::{DatabaseName, GroupName, NodeId};
 use pointsman_envoy_config::LISTEN_METADATA;
-use pointsman_xds::{
-    Absence, Fleet, NodeRecord, NodeStatus, Observer, Peer, Sequence, TypeStatus,
-};
+use pointsman_xds::{Fleet, NodeRecord, NodeStatus, Observer, Peer, Sequence, TypeStatus};
 use tokio::sync::watch;
 
 use super::{
@@ -66,21 +64,19 @@ impl FleetView {
         members.map(|node| node.id).collect()
     }
 
-    /// The members that have gone silent, and whose lease ends by itself.
-    pub(crate) fn silent_members(&self) -> Vec<NodeId> {
-        let status = self.fleet.status().into_iter();
-        let silent = status.filter(|node| {
-            let lease = node.lease.filter(|lease| !lease.is_kept());
-            lease.is_some_and(|lease| lease.absence == Some(Absence::Silent))
-        });
-        silent
-            .filter_map(|node| NodeId::new(node.id.as_str()).ok())
-            .collect()
+    /// The members whose lease no stream holds.
+    pub(crate) fn away(&self) -> Vec<NodeStatus> {
+        self.fleet.away()
     }
 
-    /// Keeps the lease of a member that has gone silent.
+    /// Keeps the lease of a member that is away.
     pub(crate) fn keep(&self, member: &NodeId) {
         self.fleet.keep_lease(&member.as_str().into());
+    }
+
+    /// Lets a lease that was kept end as if it had not been.
+    pub(crate) fn release(&self, member: &NodeId) {
+        self.fleet.release_lease(&member.as_str().into());
     }
 
     /// The sidecar groups that had members a short time ago, and have none now.

@@ -265,6 +265,10 @@ impl Registry {
     }
 }
 
+fn removed(group: &GroupName) -> Refusal {
+    Refusal::Denied(format!("group {group} was removed"))
+}
+
 /// Whether a sidecar that is sent what `served` is sent is to be sent something else; without an `audience`
 /// nothing exists for it.
 fn has_changed(served: &Group, audience: Option<Audience>, is_proven: bool) -> bool {
@@ -277,10 +281,6 @@ fn has_changed(served: &Group, audience: Option<Audience>, is_proven: bool) -> b
 
 impl Entries {
     /// What the cache of a sidecar is sent now, if that is registered or a group admits its identity.
-fn removed(group: &GroupName) -> Refusal {
-    Refusal::Denied(format!("group {group} was removed"))
-}
-
     fn observed(&self, observer: &Observer) -> Option<Audience> {
         let id = NodeId::new(observer.node.as_str()).ok()?;
         if let Some(node) = self.nodes.get(&id) {

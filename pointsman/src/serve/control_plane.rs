@@ -1,4 +1,9 @@
-use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use pointsman_catalog::{Catalog, Store};
@@ -20,18 +25,18 @@ use crate::{
     providers::{self, MoreProviders},
     publish::{self, Background, Publishing},
     settings::Settings,
-    telemetry::{SessionTracker, SilentMembers, TelemetryEvidence},
+    telemetry::{AbsentMembers, ServerClients, SessionTracker, TelemetryEvidence},
 };
 
 /// Every part of the control plane, joined. The only place that names all of them.
 pub(super) struct ControlPlane {
     catalog: Arc<Catalog>,
+    clock: Arc<dyn Clock>,
     publishing: Publishing,
     /// The tasks of `publishing`; started, and taken from here, by [`Self::open`].
     background: Option<Background>,
     tracker: Arc<SessionTracker>,
     providers: Providers,
-    clock: Arc<dyn Clock>,
     engine: Arc<Engine>,
     barrier_deadline: Duration,
     pub(super) tasks: JoinSet<anyhow::Result<()>>,
@@ -84,12 +89,12 @@ impl ControlPlane {
         Ok(Self {
             engine: Engine::new(ports, settings.engine),
             catalog,
+            clock,
             tracker,
             publishing,
             background: Some(background),
             providers,
             barrier_deadline: settings.engine.barrier_deadline,
-            clock,
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
         })
@@ -123,13 +128,9 @@ impl ControlPlane {
         if let Some(background) = self.background.take() {
             background.spawn(&mut self.tasks, &self.stop);
         }
-        let silent = SilentMembers {
-            view: Arc::clone(&self.publishing.view),
-            tracker: Arc::clone(&self.tracker),
-        };
-        let stop = self.stop.clone();
+        let (absent, stop) = (self.absent_members(), self.stop.clone());
         self.tasks.spawn(async move {
-            silent.run(stop).await;
+            absent.run(stop).await;
             Ok(())
         });
         self.engine
@@ -151,9 +152,25 @@ impl ControlPlane {
         Ok(())
     }
 
+    fn absent_members(&self) -> AbsentMembers {
+        let servers = ServerClients {
+            catalog: Arc::clone(&self.catalog),
+            addresses: Arc::clone(&self.publishing.addresses),
+            providers: self.providers.clone(),
+            clock: Arc::clone(&self.clock),
+        };
+        AbsentMembers {
+            view: Arc::clone(&self.publishing.view),
+            tracker: Arc::clone(&self.tracker),
+            servers: Arc::new(servers),
+            released: Mutex::default(),
+        }
+    }
+
     fn admin(&self, xds: SocketAddr, xds_identity: String) -> AdminContext {
         AdminContext {
             catalog: Arc::clone(&self.catalog),
+            clock: Arc::clone(&self.clock),
             publishing: self.publishing.clone(),
             tracker: Arc::clone(&self.tracker),
             engine: Arc::clone(&self.engine),
@@ -163,6 +180,7 @@ impl ControlPlane {
                 data_plane: Arc::clone(&self.publishing.data_plane) as Arc<dyn DataPlane>,
                 engine: Arc::clone(&self.engine),
                 providers: self.providers.clone(),
+                clock: Arc::clone(&self.clock),
                 barrier_deadline: self.barrier_deadline,
             },
             // An unspecified address cannot be dialled.
@@ -170,7 +188,6 @@ impl ControlPlane {
                 String::new()
             } else {
                 xds.to_string()
-            clock: Arc::clone(&self.clock),
             },
             xds_identity,
             stop: self.stop.clone(),
@@ -180,7 +197,6 @@ impl ControlPlane {
     /// Stops the engine first: it parks at its next journal entry and may publish until then.
     pub(super) async fn close(&mut self) {
         self.engine.shutdown().await;
-                clock: Arc::clone(&self.clock),
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }

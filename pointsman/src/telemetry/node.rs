@@ -1,5 +1,6 @@
 //! The sessions of one sidecar, from its access-log entries and its flushes of statistics; pure.
 
+mod session;
 mod usage;
 
 use std::{
@@ -17,7 +18,8 @@ use super::{
     report::{Connection, ConnectionState, RouteKey, Statistics},
     route::{EndpointUsage, RouteTracker},
 };
-pub(crate) use usage::{Freshness, NodeUsage};
+use session::Session;
+pub(crate) use usage::{Freshness, LastSessions, NodeUsage};
 
 /// Tracks the sessions of one sidecar.
 #[derive(Debug)]
@@ -34,15 +36,6 @@ pub(super) struct NodeTracker {
     /// When stale sessions were last dropped; at first, when the tracker was made.
     last_sweep: Monotonic,
     left_out: u64,
-}
-
-#[derive(Debug)]
-struct Session {
-    route: Arc<RouteKey>,
-    endpoint: SocketAddr,
-    last_entry: Monotonic,
-    received_bytes: u64,
-    sent_bytes: u64,
 }
 
 impl NodeTracker {
@@ -108,6 +101,14 @@ impl NodeTracker {
         for (key, numbers) in found.routes {
             let held = held(&key.database);
             if let Some((_, route)) = self.route(&key) {
+                route.take(numbers, held, now);
+            }
+        }
+        for (name, numbers) in found.probes.into_iter().take(MAX_ROUTES) {
+            self.probes.entry(name).or_default().take(numbers, now);
+        }
+    }
+
     /// Takes the uptime of the process.
     fn ran_for(&mut self, uptime: u64) {
         if uptime < self.uptime {
@@ -118,14 +119,6 @@ impl NodeTracker {
                 .for_each(RouteTracker::forget_sessions);
         }
         self.uptime = uptime;
-    }
-
-                route.take(numbers, held, now);
-            }
-        }
-        for (name, numbers) in found.probes.into_iter().take(MAX_ROUTES) {
-            self.probes.entry(name).or_default().take(numbers, now);
-        }
     }
 
     /// One of its streams has ended. It counts as silent until its next statistics.
@@ -178,6 +171,19 @@ impl NodeTracker {
         }
     }
 
+    /// The sessions of its last report, however old that is.
+    pub(super) fn last_sessions(&self) -> LastSessions {
+        let routes = || self.routes.values().map(RouteTracker::usage);
+        let sessions = self.sessions.values();
+        LastSessions {
+            count: routes().map(|route| route.sessions).sum(),
+            untold: self.left_out + routes().map(|route| route.unplaced).sum::<u64>(),
+            known: sessions
+                .map(|session| (session.endpoint, session.socket))
+                .collect(),
+        }
+    }
+
     /// What it said of its tries of a database's probe after `since`.
     pub(super) fn probe_result(
         &self,
@@ -210,13 +216,7 @@ impl NodeTracker {
             self.left_out += 1;
             return;
         };
-        let session = Session {
-            route,
-            endpoint,
-            last_entry: now,
-            received_bytes: 0,
-            sent_bytes: 0,
-        };
+        let session = Session::new(route, endpoint, now);
         self.sessions.insert(connection.id, session);
         self.count_bytes(connection, now);
     }
@@ -227,13 +227,7 @@ impl NodeTracker {
         let Some(session) = self.sessions.get_mut(&connection.id) else {
             return;
         };
-        session.last_entry = now;
-        let received = connection
-            .received_bytes
-            .saturating_sub(session.received_bytes);
-        let sent = connection.sent_bytes.saturating_sub(session.sent_bytes);
-        session.received_bytes += received;
-        session.sent_bytes += sent;
+        let (received, sent) = session.take(connection, now);
         let route = self.routes.get_mut(&session.route);
         let endpoint = route.and_then(|route| route.endpoint(session.endpoint));
         if let Some(EndpointUsage {

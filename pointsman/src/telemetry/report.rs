@@ -27,6 +27,8 @@ pub(super) struct Connection {
     /// A hash of the stream id, which all entries of one connection share.
     pub(super) id: u64,
     pub(super) route: RouteKey,
+    /// The sidecar's own end of the connection to the server.
+    pub(super) socket: Option<SocketAddr>,
     pub(super) state: ConnectionState,
     pub(super) received_bytes: u64,
     pub(super) sent_bytes: u64,
@@ -81,8 +83,6 @@ pub(super) struct ProbeStatistics {
     pub(super) failures: u64,
 }
 
-impl fmt::Display for RouteKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// A statistic that is to be a count, and is none.
 #[derive(Debug, thiserror::Error)]
 #[error("{statistic} is {value}, which is no count")]
@@ -91,6 +91,8 @@ pub(super) struct NoCount {
     value: f64,
 }
 
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&route_name(self.role, &self.database))
     }
 }
@@ -122,6 +124,7 @@ pub(super) fn connection(entry: TcpAccessLog) -> Option<Connection> {
     Some(Connection {
         id: id(&entry.stream_id),
         route: RouteKey { database, role },
+        socket: entry.upstream_local_address,
         state,
         received_bytes: entry.received_bytes,
         sent_bytes: entry.sent_bytes,
@@ -174,10 +177,10 @@ impl Statistics {
         } else if name == "server.uptime" {
             self.uptime = Some(count(sample)?);
         }
+        Some(())
     }
 
     fn take_cluster(&mut self, cluster: &str, what: &str, sample: &MetricSample) -> Option<()> {
-        Some(())
         if let Some(database) = probed_database(cluster) {
             let probe = self.probes.entry(database).or_default();
             match what {
@@ -199,10 +202,10 @@ impl Statistics {
                 _ => {}
             }
         }
+        Some(())
     }
 
     fn route(&mut self, name: &str) -> Option<&mut RouteStatistics> {
-        Some(())
         let (role, database) = route_of_name(name)?;
         Some(self.routes.entry(RouteKey { database, role }).or_default())
     }

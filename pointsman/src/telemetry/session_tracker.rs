@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    node::{NodeTracker, NodeUsage},
+    node::{LastSessions, NodeTracker, NodeUsage},
     probe::ProbeResult,
     report,
 };
@@ -53,6 +53,11 @@ impl SessionTracker {
     /// The same of these databases alone.
     pub(crate) fn usage_of(&self, node: &NodeId, databases: &[DatabaseName]) -> Option<NodeUsage> {
         self.read(node, |tracker, now| tracker.usage_of(databases, now))
+    }
+
+    /// The sessions that `node` had when it last reported; `None` if it never did.
+    pub(crate) fn last_sessions(&self, node: &NodeId) -> Option<LastSessions> {
+        self.read(node, |tracker, _now| tracker.last_sessions())
     }
 
     /// What `node` said of its tries of `database`'s probe after `since`.

@@ -280,6 +280,15 @@ impl Ledger {
         status
     }
 
+    /// The nodes that have a lease which no stream holds, by id.
+    pub(super) fn away(&self) -> Vec<NodeStatus> {
+        let nodes = self.nodes.iter().map(|(_, node)| node);
+        let away = nodes.filter(|node| node.lease.is_some() && node.streams.is_empty());
+        let mut status: Vec<_> = away.map(|node| self.node_status(node)).collect();
+        status.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        status
+    }
+
     pub(super) fn record(&self, id: &NodeId) -> Option<NodeRecord> {
         let node = &self.nodes[*self.indexes.get(id)?];
         let open = node.streams.iter().map(|stream| &self.streams[*stream]);

@@ -47,6 +47,8 @@ struct CommonHead {
     downstream_remote_address: Option<Address>,
     #[prost(message, optional, tag = "13")]
     upstream_remote_address: Option<Address>,
+    #[prost(message, optional, tag = "14")]
+    upstream_local_address: Option<Address>,
     #[prost(string, tag = "15")]
     upstream_cluster: String,
     #[prost(message, optional, tag = "16")]
@@ -72,6 +74,7 @@ impl From<TcpEntryHead> for TcpAccessLog {
             stream_id: common.stream_id,
             upstream_cluster: common.upstream_cluster,
             upstream_address: common.upstream_remote_address.and_then(socket),
+            upstream_local_address: common.upstream_local_address.and_then(socket),
             downstream_address: common.downstream_remote_address.and_then(socket),
             received_bytes: connection.received_bytes,
             sent_bytes: connection.sent_bytes,
@@ -176,6 +179,7 @@ mod tests {
                 stream_id: "7".to_owned(),
                 upstream_cluster: "writer".to_owned(),
                 upstream_remote_address: address(5432),
+                upstream_local_address: address(50_000),
                 downstream_remote_address: address(40_000),
                 upstream_request_attempt_count: 17,
                 upstream_transport_failure_reason: "refused".to_owned(),
@@ -207,6 +211,7 @@ mod tests {
             stream_id: "7".to_owned(),
             upstream_cluster: "writer".to_owned(),
             upstream_address: Some(([127, 0, 0, 1], 5432).into()),
+            upstream_local_address: Some(([127, 0, 0, 1], 50_000).into()),
             downstream_address: Some(([127, 0, 0, 1], 40_000).into()),
             received_bytes: 1,
             sent_bytes: 2,

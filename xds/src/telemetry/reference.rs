@@ -118,6 +118,7 @@ fn log(entry: TcpAccessLogEntry) -> TcpAccessLog {
         stream_id: common.stream_id,
         upstream_cluster: common.upstream_cluster,
         upstream_address: common.upstream_remote_address.and_then(access_log::socket),
+        upstream_local_address: common.upstream_local_address.and_then(access_log::socket),
         downstream_address: common
             .downstream_remote_address
             .and_then(access_log::socket),

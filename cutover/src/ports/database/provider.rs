@@ -5,9 +5,9 @@ use pointsman_catalog::Server;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    budgets::Budgets, error::ProviderError, fence::FenceRecord, observe::Observation,
-    probe_sessions::ProbeSessions, promotion::ManagedPromotion, recorder::Recorder,
-    server::ControlledServer,
+    budgets::Budgets, clients::Clients, error::ProviderError, fence::FenceRecord,
+    observe::Observation, probe_sessions::ProbeSessions, promotion::ManagedPromotion,
+    recorder::Recorder, server::ControlledServer,
 };
 
 /// Reaches PostgreSQL servers in one particular way (SQL, a cloud's API, on paper).
@@ -51,6 +51,17 @@ pub trait DatabaseProvider: fmt::Debug + Send + Sync {
 
     /// What `server` says of itself, without taking control of it.
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError>;
+
+    /// Who is connected to `server`, by the other end of the connection.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unfit`] where the provider cannot tell.
+    async fn clients(&self, server: &Server) -> Result<Clients, ProviderError> {
+        Err(ProviderError::Unfit {
+            server: server.name.clone(),
+            reason: "its provider does not list who is connected".to_owned(),
+        })
+    }
 
     /// Opens read-only sessions for preflight checks; no side effect on the server.
     async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError>;

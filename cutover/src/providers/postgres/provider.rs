@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use pointsman_catalog::Server;
 
 use super::{
+    clients,
     connection::{Connector, SecretSources},
     control_sessions::ControlSessions,
     dry_run::RecordingProvider,
@@ -14,7 +15,7 @@ use super::{
     record, server,
 };
 use crate::ports::{
-    ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, Observation,
+    Clients, ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, Observation,
     ProbeSessions, ProviderError, Recorder,
 };
 
@@ -61,6 +62,10 @@ impl DatabaseProvider for PostgresProvider {
 
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
         identity::look_at(&self.connector, server).await
+    }
+
+    async fn clients(&self, server: &Server) -> Result<Clients, ProviderError> {
+        clients::look_at(&self.connector, server).await
     }
 
     async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {

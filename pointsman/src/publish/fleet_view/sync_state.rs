@@ -147,6 +147,11 @@ fn away_with_lease(lease: LeaseStatus) -> &'static str {
             "a member that has gone silent, and whose last report shows sessions: barriers await it until \
              it is back; once it is certain that it has ended, `fleet retire` it"
         }
+        Some(_) if lease.is_kept() => {
+            "a member whose connection was closed, and whose last report shows sessions that servers do not \
+             show to be gone (the log says which): barriers await it until they are or it is back; once it is \
+             certain that it has ended, `fleet retire` it"
+        }
         Some(Absence::Silent) => {
             "a member that has gone silent: it is unknown whether it still has connections, so \
              barriers await it until its lease is over"

@@ -189,11 +189,10 @@ impl Members {
 
 fn silence(status: &NodeStatus) -> Option<Silence> {
     let lease = status.lease?;
-    let is_silent = lease.absence == Some(Absence::Silent);
-    is_silent.then_some(match lease.is_kept() {
-        true => Silence::Kept,
-        false => Silence::Passing,
-    })
+    if lease.is_kept() {
+        return Some(Silence::Kept);
+    }
+    (lease.absence == Some(Absence::Silent)).then_some(Silence::Passing)
 }
 
 /// The largest fleet that one control plane is meant for.
@@ -211,10 +210,10 @@ const EMPTIED: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
     use crate::publish::leases;
+
     fn began() -> Monotonic {
         Monotonic::new(Duration::ZERO)
     }
-
 
     fn candidate(path: &str, instance: &str) -> Candidate {
         let group = GroupName::new("orders").unwrap();
@@ -247,9 +246,9 @@ mod tests {
             members.by_id.len(),
             MAX_PER_IDENTITY + 2,
             "they may be connecting"
+        );
         members.retain_known(&[], began().plus(CONNECTING));
         assert!(members.by_id.is_empty(), "none of them has connected");
-        );
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ fn entry(id: u64, state: ConnectionState) -> Connection {
     Connection {
         id,
         route: orders(),
+        socket: Some(([127, 0, 0, 1], 40_000).into()),
         state,
         received_bytes: 0,
         sent_bytes: 0,
@@ -117,7 +118,6 @@ fn a_restarted_sidecar_has_none_of_its_former_sessions() {
 }
 
 #[test]
-#[test]
 fn statistics_without_an_uptime_end_no_session() {
     let (mut node, at) = node();
     node.statistics(flush(100, gauges(1, 1, 0)), |_| false, at(0.5));
@@ -132,6 +132,7 @@ fn statistics_without_an_uptime_end_no_session() {
     assert!(usage(&node, at(1.5)).endpoints.is_empty());
 }
 
+#[test]
 fn sessions_older_than_the_control_plane_are_unplaced_until_they_are_told_of() {
     let (mut node, at) = node();
     node.statistics(flush(9, gauges(3, 3, 0)), |_| false, at(0.5));

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use pointsman_catalog::{DatabaseName, Role};
 
@@ -21,6 +21,16 @@ pub(crate) struct NodeUsage {
     pub(crate) routes: BTreeMap<RouteKey, RouteUsage>,
     /// Sessions and routes that were not counted because the limits of one sidecar were reached.
     pub(crate) left_out: u64,
+}
+
+/// The sessions that a sidecar had when it last reported.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct LastSessions {
+    pub(crate) count: u64,
+    /// Those of which it has told no endpoint, or that were not counted.
+    pub(crate) untold: u64,
+    /// The endpoint of each of the others, and the sidecar's own end.
+    pub(crate) known: Vec<(SocketAddr, Option<SocketAddr>)>,
 }
 
 impl NodeUsage {

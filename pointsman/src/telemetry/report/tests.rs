@@ -8,6 +8,7 @@ fn entry(kind: AccessLogKind) -> TcpAccessLog {
         stream_id: "6980a527".to_owned(),
         upstream_cluster: "writer.orders".to_owned(),
         upstream_address: Some(([127, 0, 0, 1], 5432).into()),
+        upstream_local_address: None,
         downstream_address: None,
         received_bytes: 0,
         sent_bytes: 0,

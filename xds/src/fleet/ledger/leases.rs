@@ -52,8 +52,9 @@ impl Ledger {
 
     fn prolong(&mut self, nodes: Vec<usize>) {
         for node in nodes {
-            if let Some(lease) = &mut self.nodes[node].lease {
-                self.lease_ends.insert((lease.prolong(), node));
+            let lease = self.nodes[node].lease.as_mut();
+            if let Some(ends) = lease.and_then(GivenLease::prolong) {
+                self.lease_ends.insert((ends, node));
             }
         }
     }
@@ -84,15 +85,25 @@ impl Ledger {
         }
     }
 
-    /// Lets the lease of a node that has gone silent end only with a new stream, or when the node is given
-    /// up. Returns whether that changes anything.
+    /// Lets the lease of a node without a stream end only with a new stream, or when the node is given up.
+    /// Returns whether that changes anything.
     pub(in crate::fleet) fn keep_lease(&mut self, id: &NodeId) -> bool {
         let index = self.indexes.get(id);
         let lease = index.and_then(|index| self.nodes[*index].lease.as_mut());
-        let Some(lease) = lease else {
+        lease.is_some_and(GivenLease::keep)
+    }
+
+    /// Lets a kept lease end when it would have. Returns whether it was kept.
+    pub(in crate::fleet) fn release_lease(&mut self, id: &NodeId) -> bool {
+        let Some(index) = self.indexes.get(id).copied() else {
             return false;
         };
-        lease.status.absence == Some(Absence::Silent) && lease.status.ends.take().is_some()
+        let lease = self.nodes[index].lease.as_mut();
+        let Some(ends) = lease.and_then(GivenLease::release) else {
+            return false;
+        };
+        self.lease_ends.insert((ends, index));
+        true
     }
 
     /// Ends the leases whose time is over. Returns when the next one ends.

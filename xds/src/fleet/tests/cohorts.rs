@@ -207,21 +207,58 @@ fn when_most_of_a_cohort_does_not_come_back_after_a_restart_it_is_awaited_longer
 }
 
 #[test]
-fn the_lease_of_a_silent_node_can_be_kept_until_it_comes_or_is_given_up() {
+fn the_lease_of_an_absent_node_can_be_kept_until_it_comes_or_is_given_up() {
     let mut web = Timed::of(16);
     web.end(0..2, true);
     web.close([2]);
     for number in [0, 1, 2, 3] {
-        assert_eq!(web.ledger.keep_lease(&id(number)), number < 2);
+        assert_eq!(web.ledger.keep_lease(&id(number)), number < 3);
     }
     web.pass(100 * CLOSED);
-    assert_eq!(web.awaited(), 2);
+    assert_eq!(web.awaited(), 3);
+    let away = web.ledger.away();
+    let away: Vec<_> = away.iter().map(|node| node.id.as_str()).collect();
+    assert_eq!(away, ["0", "1", "2"]);
     assert!(web.lease(0).unwrap().is_kept());
     web.come([0]);
     assert!(!web.lease(0).unwrap().is_kept());
     assert!(web.ledger.give_up(&id(1), web.now));
     assert!(!web.ledger.give_up(&id(0), web.now), "it is connected");
-    assert_eq!(web.awaited(), 0);
+    assert_eq!(web.awaited(), 1);
+}
+
+#[test]
+fn a_lease_that_is_released_ends_as_if_it_had_not_been_kept() {
+    let mut web = Timed::of(16);
+    web.close([0]);
+    web.end([1], true);
+    let before = [0, 1].map(|number| web.lease(number));
+    for number in [0, 1] {
+        assert!(!web.ledger.release_lease(&id(number)), "it is not kept");
+        assert!(web.ledger.keep_lease(&id(number)));
+        assert!(web.ledger.release_lease(&id(number)));
+    }
+    assert_eq!([0, 1].map(|number| web.lease(number)), before);
+    web.ledger.keep_lease(&id(0));
+    web.pass(10 * CLOSED);
+    assert_eq!(web.awaited(), 2);
+    web.ledger.release_lease(&id(0));
+    web.pass(Duration::ZERO);
+    assert_eq!(web.awaited(), 1);
+}
+
+#[test]
+fn a_lease_that_is_kept_stays_so_when_others_of_its_cohort_go() {
+    let mut web = Timed::of(8);
+    web.close([0]);
+    web.ledger.keep_lease(&id(0));
+    web.close(1..8);
+    assert!(web.lease(0).unwrap().is_kept());
+    web.pass(100 * CLOSED);
+    assert_eq!(web.awaited(), 1);
+    web.ledger.release_lease(&id(0));
+    let absence = web.lease(0).unwrap().absence;
+    assert_eq!(absence, Some(Absence::ClosedWithOthers));
 }
 
 const CLOSED: Duration = Duration::from_millis(1500);
