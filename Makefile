@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-managed test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz
+.PHONY: help setup demo demo-managed test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz model
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -70,6 +70,10 @@ fleet-turmoil: setup ## 200 sidecars, 5 of which go each second, through 20 swit
 
 property: ## A million random steps of discovery streams against a reference model
 	XDS_PROPERTY_STEPS=1000000 $(CARGO) test --workspace --lib -- stream::tests::property
+
+model: ## Every interleaving of a switch within bounds; ends in target/model/report.json
+	$(CARGO) build --release --workspace --bin model
+	@target/release/model full target/model/report.json
 
 FUZZ_SECONDS ?= 1800
 fuzz: ## Half an hour of fuzzing each: HTTP/2, what clients ask and report, and all that can happen to a stream

@@ -118,6 +118,22 @@ fn only_tests_reach_the_lab() -> Result<()> {
 }
 
 #[test]
+fn no_shipped_crate_reaches_the_model() -> Result<()> {
+    let shipped = [
+        "pointsman",
+        "pointsman-catalog",
+        "pointsman-cutover",
+        "pointsman-envoy-config",
+        "pointsman-proto",
+        "pointsman-xds",
+    ];
+    let banned = ["pointsman-model", "stateright"];
+    shipped
+        .into_iter()
+        .try_for_each(|package| reaches_none(package, &banned))
+}
+
+#[test]
 fn the_check_sees_what_is_reached_through_others() -> Result<()> {
     assert!(!culprits("pointsman", &["redb"])?.is_empty());
     Ok(())

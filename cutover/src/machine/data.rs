@@ -91,6 +91,11 @@ impl Machine {
         self.promotion_awaited_since
     }
 
+    /// How long alarms wait after an undone rollback; `None` where none was undone.
+    pub fn alarm_backoff(self) -> Option<AlarmBackoff> {
+        self.alarm_backoff
+    }
+
     /// Whether this leader has proved the source's fence.
     pub fn fence_proof(self) -> FenceProof {
         self.fence_proof
