@@ -102,33 +102,27 @@ fn the_lab_knows_none_of_us_but_the_catalogue() -> Result<()> {
     reaches_none("pointsman-lab", &banned)
 }
 
+/// What a user runs or depends on.
+const SHIPPED: [&str; 6] = [
+    "pointsman",
+    "pointsman-catalog",
+    "pointsman-cutover",
+    "pointsman-envoy-config",
+    "pointsman-proto",
+    "pointsman-xds",
+];
+
 #[test]
 fn only_tests_reach_the_lab() -> Result<()> {
-    let product = [
-        "pointsman",
-        "pointsman-catalog",
-        "pointsman-cutover",
-        "pointsman-envoy-config",
-        "pointsman-proto",
-        "pointsman-xds",
-    ];
-    product
+    SHIPPED
         .into_iter()
         .try_for_each(|package| reaches_none(package, &["pointsman-lab"]))
 }
 
 #[test]
 fn no_shipped_crate_reaches_the_model() -> Result<()> {
-    let shipped = [
-        "pointsman",
-        "pointsman-catalog",
-        "pointsman-cutover",
-        "pointsman-envoy-config",
-        "pointsman-proto",
-        "pointsman-xds",
-    ];
     let banned = ["pointsman-model", "stateright"];
-    shipped
+    SHIPPED
         .into_iter()
         .try_for_each(|package| reaches_none(package, &banned))
 }
