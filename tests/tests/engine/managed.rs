@@ -103,6 +103,26 @@ pub(super) fn cause(status: &Status, expected: &str) -> Result<()> {
     Ok(())
 }
 
+/// Somebody comes in behind the fence while an API promotes, asks `query` and writes nothing: the
+/// session is ended, and stops nothing.
+pub(super) async fn only_looks_in(
+    env: &TestEnvironment,
+    switch: JoinHandle<Result<Status>>,
+    query: &str,
+) -> Result<()> {
+    let superuser = env.pair.source.client("postgres").await?;
+    superuser.query(query, &[]).await?;
+    eventually("the session is ended", async || {
+        Ok(superuser.query("SELECT 1", &[]).await.is_err())
+    })
+    .await?;
+    stays_in(env, UNDER_WAY).await?;
+    env.api.promote(&env.pair.target).await?;
+    let status = ended(switch).await?;
+    ensure!(status.migration.cause.is_none(), "{}", story(&status));
+    there_and_back(env).await
+}
+
 /// The target serves what was written before, and the way back loses nothing.
 pub(super) async fn there_and_back(env: &TestEnvironment) -> Result<()> {
     let status = env.proven().await?;

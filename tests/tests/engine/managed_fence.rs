@@ -5,9 +5,9 @@ use anyhow::{Result, ensure};
 use super::{
     managed::{
         STALLED, UNDER_WAY, as_superuser, asked, cause, ended, in_state, managed, needs_operator,
-        source_is_closed, stays_in, there_and_back,
+        only_looks_in, source_is_closed, there_and_back,
     },
-    servers::{eventually, rows, write},
+    servers::{rows, write},
     support::{is_in, story},
 };
 use pointsman_cutover::{Status, machine::State};
@@ -99,19 +99,7 @@ async fn whoever_only_looked_in_meanwhile_is_ended_and_stops_nothing() -> Result
     let env = managed().await?;
     let switch = asked(&env).await?;
     in_state(&env, UNDER_WAY).await?;
-    let superuser = env.pair.source.client("postgres").await?;
-    superuser
-        .query("SELECT count(*) FROM pg_database", &[])
-        .await?;
-    eventually("the session is ended", async || {
-        Ok(superuser.query("SELECT 1", &[]).await.is_err())
-    })
-    .await?;
-    stays_in(&env, UNDER_WAY).await?;
-    env.api.promote(&env.pair.target).await?;
-    let status = ended(switch).await?;
-    ensure!(status.migration.cause.is_none(), "{}", story(&status));
-    there_and_back(&env).await
+    only_looks_in(&env, switch, "SELECT count(*) FROM pg_database").await
 }
 
 /// Nothing is known of it, which stops nothing: what was proved stands until it is proved again.
