@@ -1,11 +1,18 @@
 //! The server that is left is looked at again right before the other one opens; an error is no
 //! answer about anybody's role.
 
-use std::fs;
+use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use pointsman_cutover::{Settings, Status, machine::State};
+use pointsman_catalog::Server;
+use pointsman_cutover::{
+    Settings, Status,
+    machine::State,
+    ports::DatabaseProvider,
+    providers::postgres::{PostgresProvider, SecretSources},
+};
 use pointsman_lab::postgres::{Hosting, PostgresServer};
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     servers::{SOON, eventually, rows, write},
@@ -133,4 +140,53 @@ async fn s20_a_target_that_refuses_the_control_role_leaves_the_source_serving() 
     let status = switch.await??;
     is_in(&status, &State::Undone)?;
     write(&env.pair.source, 1, 1).await
+}
+
+/// Looks at the source again and again, each on a session of its own, until dropped.
+fn looks_at_source(provider: Arc<dyn DatabaseProvider>, source: Server) -> JoinSet<Result<()>> {
+    let mut looks = JoinSet::new();
+    looks.spawn(async move {
+        loop {
+            // The fence ends the one that another process has open.
+            provider.clients(&source).await.ok();
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    looks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_at_the_source_breaks_no_fence() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let source = env.catalog().server(&"blue".parse()?).await?;
+    let own = Arc::clone(&env.unpromotable_target().sql);
+    let other = Arc::new(PostgresProvider::new(SecretSources::unrestricted()));
+    let _looks = [
+        looks_at_source(own, source.clone()),
+        looks_at_source(other, source),
+    ];
+    let status = env.begin_switch().await??;
+    let switched = matches!(status.migration.state(), State::Baking { .. });
+    ensure!(switched, "{}", story(&status));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stays_on_the_source_under_the_name_of_a_look_breaks_its_fence() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let slots = env.target_gate.hold_at("pointsman_rb_1");
+    let switch = env.begin_switch();
+    slots.within(SOON).await?;
+    let stays = env.pair.source.client("postgres").await?;
+    stays
+        .batch_execute("SET application_name = 'pointsman-preflight'")
+        .await?;
+    env.target_gate.release();
+    let status = switch.await??;
+    waits_for_an_operator(&status)?;
+    let named = "a session is left: client backend pointsman-preflight of postgres";
+    ensure!(story(&status).contains(named), "{}", story(&status));
+    Ok(())
 }

@@ -22,12 +22,15 @@ use tokio_postgres::{
 use self::access::Access;
 pub(super) use self::login::{Login, Way};
 pub use self::sources::SecretSources;
+use super::own_looks::OwnLooks;
 use crate::ports::{ConnectionAttempt, ProviderError};
 
 /// Opens connections, with what the operator lets it read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connector {
     sources: Arc<SecretSources>,
+    /// What it has open for reading.
+    pub(super) looks: OwnLooks,
 }
 
 /// A session that was let in, and what drives it.
@@ -55,6 +58,7 @@ impl Connector {
     pub(super) fn new(sources: SecretSources) -> Self {
         Self {
             sources: Arc::new(sources),
+            looks: OwnLooks::default(),
         }
     }
 

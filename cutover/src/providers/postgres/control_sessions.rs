@@ -45,8 +45,10 @@ impl ControlSessions {
         })
     }
 
-    /// The sessions of this object, which "none left" does not count.
+    /// The sessions of this object, and those by which this process looks at the server beside it:
+    /// "none left" does not count them.
     pub(super) fn own_pids(&self) -> Vec<i32> {
+        let looks = &self.connector.looks;
         let databases = self
             .databases
             .lock()
@@ -55,6 +57,7 @@ impl ControlSessions {
             .values()
             .map(|session| session.pid)
             .chain([self.postgres.pid])
+            .chain(looks.pids(&self.postgres.server_started))
             .collect()
     }
 

@@ -20,10 +20,11 @@ use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, error::SqlState
 
 use super::{
     connection::{ConnectError, Connected, Connector, Login, Way, chain},
+    own_looks::OwnLook,
     own_transaction::own_transaction,
 };
 use crate::ports::{ProviderError, Tried};
-pub(super) use purpose::{Purpose, control_prefix};
+pub(super) use purpose::{PASSING, Purpose, control_prefix};
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -40,6 +41,7 @@ pub(super) struct Session {
     prepared: Mutex<BTreeMap<String, Statement>>,
     connection: AbortHandle,
     _tasks: JoinSet<()>,
+    _look: Option<OwnLook>,
 }
 
 impl Session {
@@ -59,7 +61,11 @@ impl Session {
         };
         let connected = connector.connect(server, &login).await;
         let connected = connected.map_err(|error| connect_error(&server.name, datname, error))?;
-        Self::over(&server.name, connected).await
+        let mut session = Self::over(&server.name, connected).await?;
+        session._look = purpose
+            .only_reads()
+            .then(|| connector.looks.enter(&session.server_started, session.pid));
+        Ok(session)
     }
 
     /// The session of a connection to `server`.
@@ -80,6 +86,7 @@ impl Session {
             prepared: Mutex::default(),
             connection,
             _tasks: tasks,
+            _look: None,
         };
         let row = session.row("read its own pid", OWN, &[]).await?;
         session.pid = row.get(0);

@@ -13,11 +13,19 @@ pub(in super::super) enum Purpose {
     Recovery,
 }
 
+/// The `application_name` of sessions that come and go beside a switch.
+pub(in super::super) const PASSING: &str = "pointsman-preflight";
+
 impl Purpose {
+    /// Whether a session for it writes nothing, so that no proof need count it.
+    pub(in super::super) fn only_reads(&self) -> bool {
+        matches!(self, Self::Preflight)
+    }
+
     pub(in super::super) fn application_name(&self) -> String {
         match self {
             Self::Control(control) => format!("{}{}", control_prefix(control), control.epoch),
-            Self::Preflight | Self::Trial => "pointsman-preflight".to_owned(),
+            Self::Preflight | Self::Trial => PASSING.to_owned(),
             Self::Recovery => "pointsman-recover".to_owned(),
         }
     }
