@@ -117,6 +117,7 @@ fn probes(admin: &AdminContext, node: &NodeId) -> Vec<v1::Probe> {
         .map(|(database, probe)| v1::Probe {
             result: match admin.tracker.probe_result(node, &database, probe.since) {
                 Some(ProbeResult::Reached) => "reached",
+                Some(ProbeResult::FailedOnce) => "failed once",
                 Some(ProbeResult::NotReached) => "not reached",
                 None => "unknown",
             }

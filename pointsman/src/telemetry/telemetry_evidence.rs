@@ -86,6 +86,7 @@ impl TelemetryEvidence {
         }
         match self.tracker.probe_result(node, database, since) {
             Some(ProbeResult::Reached) => Answer::Final(Reached::Yes),
+            Some(ProbeResult::FailedOnce) => Answer::Pending(FAILED_ONCE.to_owned()),
             Some(ProbeResult::NotReached) => Answer::Final(Reached::No(NOT_REACHED.to_owned())),
             None => Answer::Pending("it reports, and has not tried yet".to_owned()),
         }
@@ -194,7 +195,9 @@ const NEVER: &str = "it has not reported yet";
 const ABSENT: &str = "it is not connected";
 
 /// Envoy counts all causes together.
-const NOT_REACHED: &str = "its connection was refused, reset, or not answered within 1 s";
+const NOT_REACHED: &str = "its connections were refused, reset, or not answered within 1 s";
+
+const FAILED_ONCE: &str = "its last try failed, and it has not tried again";
 
 #[cfg(test)]
 mod tests {

@@ -87,9 +87,11 @@ impl StreamMember {
         let channel = way.endpoint.connect().await?;
         let node = way.node(&instance);
         let (taken, first) = oneshot::channel();
+        let (told, endpoints) = watch::channel(Vec::new());
         let (tried, tries) = watch::channel(Tried::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(discover(channel.clone(), node.clone(), taken, tried));
+        tasks.spawn(discover(channel.clone(), node.clone(), taken, told));
+        tasks.spawn(try_endpoints(endpoints, tried));
         tasks.spawn(report(channel, node, tries));
         timeout(PATIENCE, first)
             .await
@@ -104,6 +106,8 @@ impl StreamMember {
 struct Tried {
     endpoints: u32,
     reached: u32,
+    /// How often so far.
+    tries: u64,
 }
 
 /// Subscribes to everything and acknowledges it.
@@ -111,7 +115,7 @@ async fn discover(
     channel: Channel,
     node: Node,
     taken: oneshot::Sender<()>,
-    tried: watch::Sender<Tried>,
+    told: watch::Sender<Vec<SocketAddr>>,
 ) -> Result<()> {
     let (requests, sent) = mpsc::unbounded_channel();
     for type_url in TYPES {
@@ -128,7 +132,7 @@ async fn discover(
     let (mut taken, mut seen) = (Some(taken), 0);
     while let Some(response) = responses.message().await? {
         if response.type_url == ENDPOINTS {
-            follow_probe(&response, &tried).await?;
+            follow_probe(&response, &told)?;
         }
         requests.send(DeltaDiscoveryRequest {
             type_url: response.type_url,
@@ -145,10 +149,10 @@ async fn discover(
     Ok(())
 }
 
-/// Tries the endpoints of the probe cluster, as an Envoy's health check does.
-async fn follow_probe(
+/// Takes the endpoints of the probe cluster.
+fn follow_probe(
     response: &DeltaDiscoveryResponse,
-    tried: &watch::Sender<Tried>,
+    told: &watch::Sender<Vec<SocketAddr>>,
 ) -> Result<()> {
     let probe = format!("probe.{GROUP}");
     for resource in response.resources.iter().filter(|one| one.name == probe) {
@@ -157,15 +161,37 @@ async fn follow_probe(
             .as_ref()
             .context("a resource without a body")?;
         let assignment = ClusterLoadAssignment::decode(&*body.value)?;
-        let mut result = Tried::default();
-        for address in addresses(&assignment) {
-            let connected = timeout(Duration::from_secs(1), TcpStream::connect(address)).await;
-            result.endpoints += 1;
-            result.reached += u32::from(matches!(connected, Ok(Ok(_))));
-        }
-        tried.send_replace(result);
+        told.send_replace(addresses(&assignment));
     }
     Ok(())
+}
+
+/// Tries what it is told to try again and again, as an Envoy's health check does.
+async fn try_endpoints(
+    mut endpoints: watch::Receiver<Vec<SocketAddr>>,
+    tried: watch::Sender<Tried>,
+) -> Result<()> {
+    loop {
+        let addresses = endpoints.borrow_and_update().clone();
+        let mut reached = 0;
+        for address in &addresses {
+            let connected = timeout(Duration::from_secs(1), TcpStream::connect(address)).await;
+            reached += u32::from(matches!(connected, Ok(Ok(_))));
+        }
+        let told = u32::try_from(addresses.len())?;
+        tried.send_modify(|tried| {
+            *tried = Tried {
+                endpoints: told,
+                reached,
+                tries: tried.tries + u64::from(told > 0),
+            };
+        });
+        let again = if reached == told { 5 } else { 1 };
+        match timeout(Duration::from_secs(again), endpoints.changed()).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(_)) => return Ok(()),
+        }
+    }
 }
 
 fn addresses(assignment: &ClusterLoadAssignment) -> Vec<SocketAddr> {
@@ -193,14 +219,17 @@ async fn report(channel: Channel, node: Node, tries: watch::Receiver<Tried>) -> 
         let mut client = MetricsServiceClient::new(channel.clone());
         let reporting = client.stream_metrics(UnboundedReceiverStream::new(sent));
         tokio::pin!(reporting);
-        let mut uptime = 0.0;
+        let (mut uptime, mut reported) = (0.0, 0);
         loop {
             tokio::select! {
                 // Before it is admitted it is refused, and tries again.
                 _ended = &mut reporting => break,
                 _ = beats.tick() => {
                     uptime += 0.5;
-                    let flush = flush(node.clone(), uptime, *tries.borrow());
+                    let tried = *tries.borrow();
+                    let is_new = tried.tries > reported;
+                    reported = tried.tries;
+                    let flush = flush(node.clone(), uptime, tried, is_new);
                     if messages.send(flush).is_err() {
                         break;
                     }
@@ -210,9 +239,11 @@ async fn report(channel: Channel, node: Node, tries: watch::Receiver<Tried>) -> 
     }
 }
 
-fn flush(node: Node, uptime: f64, tried: Tried) -> StreamMetricsMessage {
-    let Tried { endpoints, reached } = tried;
-    let all = endpoints > 0 && reached == endpoints;
+fn flush(node: Node, uptime: f64, tried: Tried, is_new: bool) -> StreamMetricsMessage {
+    let Tried {
+        endpoints, reached, ..
+    } = tried;
+    let all = reached == endpoints;
     let probe = format!("probe/{GROUP}");
     let of_probe = |name: &str, value: f64| family(name, Some(&probe), value);
     StreamMetricsMessage {
@@ -221,8 +252,14 @@ fn flush(node: Node, uptime: f64, tried: Tried) -> StreamMetricsMessage {
             family("server.uptime", None, uptime),
             of_probe("cluster.membership_total", endpoints.into()),
             of_probe("cluster.membership_healthy", reached.into()),
-            of_probe("cluster.health_check.success", f64::from(u8::from(all))),
-            of_probe("cluster.health_check.failure", f64::from(u8::from(!all))),
+            of_probe(
+                "cluster.health_check.success",
+                f64::from(u8::from(is_new && all)),
+            ),
+            of_probe(
+                "cluster.health_check.failure",
+                f64::from(u8::from(is_new && !all)),
+            ),
         ],
     }
 }
