@@ -114,7 +114,8 @@ pub(crate) fn still_admitted(armed: &Armed) -> String {
         return String::new();
     }
     format!(
-        "; the control role may not keep out {}, whose writes on the source nothing stops",
+        "; {} can log in to the source, where nothing stops their writes: the control role may not keep them \
+         out, or a standby streams as them",
         roles.join(", ")
     )
 }

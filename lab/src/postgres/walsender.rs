@@ -86,7 +86,11 @@ impl Walsender {
     async fn read_answer(&mut self) -> Result<Option<String>> {
         let (mut failure, mut first) = (None, None);
         loop {
-            let kind = self.stream.read_u8().await.context("the session ended")?;
+            let kind = match self.stream.read_u8().await {
+                Ok(kind) => kind,
+                // A server that lets nobody in says why and ends the session.
+                Err(ended) => bail!("{}the session ended: {ended}", failure.unwrap_or_default()),
+            };
             let length = usize::try_from(self.stream.read_i32().await?)?.saturating_sub(4);
             let mut body = vec![0; length];
             self.stream.read_exact(&mut body).await?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use pointsman_cutover::{Settings, machine::State, migration::UnlistedDatabasePolicy};
-use pointsman_lab::postgres::PostgresServer;
+use pointsman_lab::postgres::{PostgresServer, start_standby};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -127,6 +128,63 @@ async fn s1_what_a_walsender_was_told_is_written_is_on_the_target() -> Result<()
     writer.kept_every_row_on(&env.pair.target).await?;
     ensure!(matches!(status.migration.state(), State::Baking { .. }));
     Ok(())
+}
+
+/// What `repl` comes to that writes on the closed source over the replication protocol.
+async fn written_by_replication(env: &TestEnvironment) -> Result<()> {
+    let mut session = env.pair.source.walsender("repl", "orders").await?;
+    session
+        .run("INSERT INTO writes (client, number) VALUES (19, 1)")
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s19_a_replication_role_does_not_get_in_to_the_source_in_the_bake() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let admin = env.pair.source.client("orders").await?;
+    admin
+        .batch_execute("GRANT INSERT ON writes TO repl")
+        .await?;
+    env.engine().switch("m").await?;
+    env.proven().await?;
+    let refused = written_by_replication(&env).await.unwrap_err();
+    let words = format!("{refused:#}");
+    ensure!(words.contains("not permitted to log in"), "{words}");
+    let status = env.engine().rollback("m", false).await?;
+    is_in(&status, &State::RolledBack)?;
+    written_by_replication(&env).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s19_the_role_of_a_standby_that_stays_is_named_and_kept() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    let standby = start_standby("violet", env.folder(), &env.pair.source).await?;
+    standby.stop().await?;
+    let follows = standby.data_folder().join("postgresql.auto.conf");
+    let settings = fs::read_to_string(&follows)?.replace("user=postgres", "user=repl");
+    fs::write(&follows, settings)?;
+    standby.start().await?;
+    streams_to_violet(&env).await?;
+    env.started().await?;
+    env.engine().switch("m").await?;
+    let status = env.proven().await?;
+    let named = "repl can log in to the source";
+    ensure!(story(&status).contains(named), "{}", story(&status));
+    standby.stop().await?;
+    standby.start().await?;
+    streams_to_violet(&env).await
+}
+
+async fn streams_to_violet(env: &TestEnvironment) -> Result<()> {
+    let source = env.pair.source.client("postgres").await?;
+    let streams =
+        "SELECT FROM pg_stat_replication WHERE application_name = 'violet' AND usename = 'repl'";
+    eventually("the standby streams", async || {
+        Ok(!source.query(streams, &[]).await?.is_empty())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

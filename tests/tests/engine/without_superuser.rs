@@ -54,7 +54,7 @@ async fn a_server_moves_forward_and_back_as_far_as_its_version_allows() -> Resul
     if can_subscribe(&env).await? {
         ensure!(status.way_back.kind == WayBackKind::Switch && status.way_back.lossless);
         ensure!(slots == 2);
-        let admitted = "the control role may not keep out rdsadmin";
+        let admitted = "rdsadmin can log in to the source, where nothing stops";
         ensure!(
             status.way_back.message.contains(admitted),
             "{:?}",

@@ -36,7 +36,7 @@ pub trait ReversePublisher: fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait ReverseSubscriber: fmt::Debug + Send + Sync {
     /// Turns a closed former primary into the subscriber of its successor, keeping
-    /// everybody else out: other login superusers `NOLOGIN` as far as the control role may,
+    /// everybody else out: other superusers and replication roles `NOLOGIN` as far as the control role may,
     /// starting backends awaited, strangers kept out as by `SessionControl::reenter_databases`,
     /// everybody ended, one subscription per database.
     async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError>;

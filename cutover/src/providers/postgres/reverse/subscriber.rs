@@ -231,16 +231,22 @@ fn alter_roles(roles: &[String], change: &str) -> Vec<String> {
 }
 
 /// The roles that enter all the same, and whether the control role may take their LOGIN. They are
-/// other superusers, and where CONNECT keeps strangers out, the members of the control role. A role
-/// without superuser needs CREATEROLE for that, from 16 on with ADMIN on the other role.
+/// other superusers; replication roles, whose sessions pass a connection limit; and where CONNECT keeps
+/// strangers out, which stops replication roles too, the members of the control role. A role
+/// without superuser needs CREATEROLE for that, from 16 on with ADMIN on the other role. A standby that
+/// stays would not come back without its role.
 /// <https://www.postgresql.org/docs/current/sql-alterrole.html>
-const ADMITTED: &str = "SELECT r.rolname::text, own.rolsuper OR (own.rolcreaterole \
+const ADMITTED: &str = "SELECT r.rolname::text, own.rolsuper AND (r.rolsuper OR NOT EXISTS ( \
+         SELECT FROM pg_stat_replication s JOIN pg_stat_activity a USING (pid) \
+           WHERE s.usesysid = r.oid AND a.datname IS NULL)) \
+       OR (own.rolcreaterole \
          AND NOT (r.rolsuper OR r.rolreplication OR r.rolbypassrls) \
          AND (current_setting('server_version_num')::int < 160000 \
            OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'))) \
      FROM pg_roles r, pg_roles own WHERE own.rolname = current_user AND r.oid <> own.oid \
        AND r.rolcanlogin \
-       AND (r.rolsuper OR NOT own.rolsuper AND pg_has_role(r.oid, own.oid, 'USAGE')) \
+       AND (r.rolsuper OR own.rolsuper AND r.rolreplication \
+         OR NOT own.rolsuper AND pg_has_role(r.oid, own.oid, 'USAGE')) \
      ORDER BY 1";
 
 /// A role may have been dropped since.
