@@ -264,6 +264,9 @@ impl Facts {
             }
             Learned::Outlook(outlook) => self.promotion_outlook = outlook,
             Learned::PromotionAsked(asked) => self.proof_mut()?.asked = Some(asked),
+            Learned::PromotionDeadline(deadline) => {
+                self.proof_mut()?.promotion_deadline = Some(deadline);
+            }
             Learned::Promoted {
                 promotion,
                 deadline,

@@ -44,6 +44,8 @@ pub(crate) enum Learned {
     Outlook(Option<PromotionOutlook>),
     /// The intent to ask an API for the promotion follows.
     PromotionAsked(AskedPromotion),
+    /// Of a request that is sent once this is on record.
+    PromotionDeadline(PromotionDeadline),
     Promoted {
         promotion: Promotion,
         deadline: Option<PromotionDeadline>,

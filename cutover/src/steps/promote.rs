@@ -4,7 +4,7 @@
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Failure, Proof, Run, prove, readiness, sessions::Both};
+use super::{Failure, Problem, Proof, Run, prove, readiness, sessions::Both};
 use crate::{
     Lsn,
     machine::PromotionDeadline,
@@ -47,21 +47,22 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     Ok(learned.into_iter().fold(proof, Proof::learning))
 }
 
-/// The journalled deadline while it serves, by the engine's clock: the server's decides.
+/// The journalled deadline, if it serves by the engine's clock: the server's decides. Another one is put on
+/// record first, and used by the next try: an undo waits for what is on record.
 async fn deadline(run: &Run<'_>, target: &ControlledServer) -> Result<PromotionDeadline, Failure> {
     let promote = run.budgets.target.promote;
     let now = run.clock().now();
     let known = run.migration.facts.promotion_deadline();
-    match known.filter(|known| known.serves(now, promote)) {
-        Some(known) => Ok(known),
-        None => {
-            let observed = target.observe().await?;
-            Ok(PromotionDeadline::from_target_clock(
-                observed.clock,
-                promote,
-            ))
-        }
+    if let Some(known) = known.filter(|known| known.serves(now, promote)) {
+        return Ok(known);
     }
+    let observed = target.observe().await?;
+    let next = PromotionDeadline::from_target_clock(observed.clock, promote);
+    let why = format!(
+        "the deadline of the promotion of {} has passed; the next try has another one",
+        target.name()
+    );
+    Err(Failure::new(Problem::Unanswered, why).learning(Learned::PromotionDeadline(next)))
 }
 
 /// The promotion is the one that `token` allowed: its timeline forks from the token's at the

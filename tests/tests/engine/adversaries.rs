@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use pointsman_catalog::UnixMillis;
 use pointsman_cutover::{Settings, machine::State, migration::UnlistedDatabasePolicy};
 use pointsman_lab::postgres::{PostgresServer, start_standby};
 use tokio::{
@@ -19,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    servers::{eventually, write},
+    servers::{SOON, eventually, write},
     support::{TestEnvironment, is_in, story},
 };
 
@@ -222,6 +223,35 @@ async fn promotion_under_way() -> Result<TestEnvironment> {
     ));
     Ok(env)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s29_a_promotion_is_tried_again_under_a_deadline_that_is_on_record() -> Result<()> {
+    let env = promotion_under_way().await?;
+    let deadline = async || {
+        let status = env.engine().status("m")?;
+        status.migration.facts.promotion_deadline().context("none")
+    };
+    let first = deadline().await?;
+    eventually("no request under the first deadline counts", async || {
+        let clock = env.pair.target.client("postgres").await?;
+        let now = clock.query_one(NOW, &[]).await?.get::<_, i64>(0);
+        Ok(first.has_passed(UnixMillis(now.try_into()?)))
+    })
+    .await?;
+    let caught = env.target_gate.hold_at("THEN pg_promote");
+    let (settled, ()) = tokio::try_join!(
+        async { Ok(env.engine().resolve("m", "retry").await?) },
+        async {
+            caught.within(SOON).await?;
+            ensure!(deadline().await? > first, "the request is under way");
+            Ok(())
+        }
+    )?;
+    println!("{}", story(&settled));
+    Ok(())
+}
+
+const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8";
 
 /// Lets the held promotion arrive, waits until the target has dealt with it and `others`
 /// control sessions are left there, and says whether the target is a primary then.

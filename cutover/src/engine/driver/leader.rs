@@ -52,6 +52,8 @@ struct Report {
     event: Event,
     line: Line,
     about: Option<About>,
+    /// The facts are other ones than before.
+    learned: bool,
 }
 
 impl Leader {
@@ -106,6 +108,7 @@ impl Leader {
             event,
             line,
             about: Some(About::Risk(self.board.view().writes_at_risk)),
+            learned: false,
         })
         .await
     }
@@ -153,7 +156,9 @@ impl Leader {
         took: Duration,
         try_until: Deadline<'_>,
     ) -> Report {
+        let known = self.migration.facts.clone();
         let outcome = self.learn(outcome);
+        let learned = self.migration.facts != known;
         if command == Command::Arm {
             let failed = outcome.as_ref().err().map(|failure| NotArmed {
                 reason: failure.message.clone(),
@@ -168,6 +173,7 @@ impl Leader {
                     event: proof.event,
                     line: measured(line, took, proof.evidence),
                     about: None,
+                    learned,
                 }
             }
             Err(failure) => {
@@ -190,6 +196,7 @@ impl Leader {
                     event,
                     line: measured(line, took, json!({})),
                     about: Some(About::Failure(failure.problem, failure.server)),
+                    learned,
                 }
             }
         }
@@ -266,6 +273,10 @@ impl Leader {
                 Effect::Remark(remark) => self.remark(remark, &report).await?,
                 Effect::TryAgain => {
                     self.log_retry(&report);
+                    // What the next try goes by must survive this process.
+                    if report.learned {
+                        self.record(&report.line, Durability::Now, None).await?;
+                    }
                     next = Next::TryAgain;
                 }
                 Effect::CountRisk => {
