@@ -23,7 +23,7 @@ use tracing::error;
 use crate::{
     Settings,
     checks::{Moment, Report},
-    journal::{Journal, JournalError, Stored},
+    journal::{Journal, JournalError, Replay, Stored},
     machine::{Direction, Event, NotPossible, State},
     migration::Migration,
     ports::Ports,
@@ -134,6 +134,15 @@ impl Engine {
                 .await?;
         }
         Ok(report)
+    }
+
+    /// Whether the machine allows what is on record of it.
+    ///
+    /// # Errors
+    /// There is no such migration, or its record cannot be read.
+    pub async fn verify(&self, name: &str) -> Result<Replay, EngineError> {
+        self.status(name)?;
+        Ok(self.means.journal.replay(name).await?)
     }
 
     /// Prepares the source for a switch.

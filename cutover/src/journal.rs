@@ -1,72 +1,26 @@
 //! The record of each step: intent before, evidence after, chained by hash.
 
+mod entry;
+mod replay;
+
 use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::{
-    Chain, Store, UnixMillis,
+    Chain, Store,
     store::{
         Key, Precondition, Revision, StoreError, Versioned, Write,
-        record::{Format, Record, decode, encode},
+        record::{decode, encode},
     },
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
+pub use self::{
+    entry::{Entry, EntryKind, Happened, Line},
+    replay::{Replay, Verdict, Violation, replay},
+};
 use crate::{migration::Migration, ports::Clock};
-
-/// What an entry records.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EntryKind {
-    /// A step is about to run.
-    Intent,
-    /// It succeeded; the evidence proves it.
-    Done,
-    /// It did not; the message says why.
-    Failed,
-    /// Something else worth knowing.
-    Note,
-}
-
-/// One line of the record.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Entry {
-    /// Counts the entries of a migration, from 1.
-    pub number: u64,
-    /// 0 before the first switch.
-    pub switch: u32,
-    pub epoch: u64,
-    pub at: UnixMillis,
-    /// Since the switch began, in microseconds.
-    pub offset_us: u64,
-    /// How long the step took, in microseconds; 0 for intents and notes.
-    pub took_us: u64,
-    pub step: String,
-    pub kind: EntryKind,
-    pub message: String,
-    pub evidence: serde_json::Value,
-    /// The hash of the entry before this one.
-    pub previous: String,
-    /// SHA-256, in hexadecimal, of this entry's JSON with an empty `hash`.
-    pub hash: String,
-}
-
-impl Record for Entry {
-    const FORMAT: Format = Format(1);
-}
-
-/// An entry before it is numbered and chained.
-#[derive(Clone, Debug)]
-pub struct Line {
-    pub at: UnixMillis,
-    pub offset_us: u64,
-    pub took_us: u64,
-    pub step: String,
-    pub kind: EntryKind,
-    pub message: String,
-    pub evidence: serde_json::Value,
-}
 
 /// The journals of all migrations in one store.
 #[derive(Clone, Debug)]
@@ -109,6 +63,8 @@ pub enum JournalError {
     Broken { name: String, number: u64 },
     #[error("there is no record of migration {0} in the store any more")]
     Gone(String),
+    #[error("the record of migration {0} changed each time that it was read; try again")]
+    Busy(String),
 }
 
 impl Journal {
@@ -237,6 +193,27 @@ impl Journal {
         Ok((decode(&key, &stored.value)?, stored.revision))
     }
 
+    /// Whether the machine allows what is on record of migration `name`. A record that a driver
+    /// changes meanwhile is read again.
+    ///
+    /// # Errors
+    /// It cannot be read, or it changes all the time.
+    pub async fn replay(&self, name: &str) -> Result<Replay, JournalError> {
+        for _ in 0..READS {
+            let (_, before) = self.migration(name).await?;
+            let entries = match self.entries(name).await {
+                Ok(entries) => entries,
+                Err(JournalError::Broken { number, .. }) => return Ok(Replay::broken(number)),
+                Err(error) => return Err(error),
+            };
+            let (migration, after) = self.migration(name).await?;
+            if before == after {
+                return Ok(replay(&entries, migration.machine));
+            }
+        }
+        Err(JournalError::Busy(name.to_owned()))
+    }
+
     /// The entries of a migration, oldest first, with the hash chain verified.
     pub async fn entries(&self, name: &str) -> Result<Vec<Entry>, JournalError> {
         let mut entries: Vec<Entry> = Vec::new();
@@ -269,6 +246,7 @@ fn chain(migration: &mut Migration, line: Line) -> Result<Entry, JournalError> {
         kind: line.kind,
         message: line.message,
         evidence: line.evidence,
+        happened: line.happened,
         previous: head.hash.clone(),
         hash: String::new(),
     };
@@ -310,12 +288,17 @@ fn entry_key(name: &str, number: u64) -> Key {
 /// Five seconds in all: half of a hold.
 const ATTEMPTS: u32 = 10;
 const RETRY: Duration = Duration::from_millis(500);
+/// A driver writes a few times in a switch and then rests.
+const READS: u32 = 20;
 const RECORDS: &str = "migrations/";
 const ENTRIES: &str = "journal/";
 
 #[cfg(test)]
 mod tests {
+    use pointsman_catalog::UnixMillis;
+
     use super::*;
+    use crate::machine::{Event, Machine};
 
     fn entry() -> Entry {
         Entry {
@@ -329,6 +312,7 @@ mod tests {
             kind: EntryKind::Done,
             message: "2 sidecars acknowledged".to_owned(),
             evidence: serde_json::json!({ "sequence": 3 }),
+            happened: None,
             previous: String::new(),
             hash: "abc".to_owned(),
         }
@@ -347,6 +331,23 @@ mod tests {
                 r#"{"format":1,"record":{"number":1,"switch":1,"epoch":2,"at":1000,"offset_us":10,"#,
                 r#""took_us":5,"step":"hold","kind":"done","message":"2 sidecars acknowledged","#,
                 r#""evidence":{"sequence":3},"previous":"","hash":"abc"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn the_stored_form_of_an_event_is_pinned() {
+        let happened = Happened {
+            event: Event::StartRequested,
+            at: UnixMillis(1_001),
+            machine: Machine::planned(),
+        };
+        assert_eq!(
+            serde_json::to_string(&happened).unwrap(),
+            concat!(
+                r#"{"event":"start_requested","at":1001,"machine":{"state":"planned","epoch":1,"#,
+                r#""switches":0,"assertion":null,"alarm_backoff":null,"readers":"settled","#,
+                r#""fence_proof":"owed","promotion_awaited_since":null}}"#
             )
         );
     }

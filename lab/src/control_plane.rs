@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{ChildStdout, Command},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -28,6 +29,9 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// No verb but `--watch` takes longer: a switch ends inside its hold budget.
 const VERB_DEADLINE: Duration = Duration::from_mins(3);
+
+const VERIFY_DEADLINE: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What a verb of the command line did.
 #[derive(Clone, Debug)]
@@ -256,5 +260,45 @@ impl ControlPlane {
         let text = self.cli_ok(&args).await?;
         serde_json::from_str(&text)
             .with_context(|| format!("pointsman {args:?} printed no JSON: {text:?}"))
+    }
+}
+
+/// Every run ends with a look at what it wrote down.
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if self.process.is_some()
+            && !thread::panicking()
+            && let Some(found) = self.forbidden()
+        {
+            panic!("the machine does not allow what a journal says: {found:#}");
+        }
+    }
+}
+
+impl ControlPlane {
+    /// The migrations whose journals its own verb does not believe; `None` if there are none, or it does not
+    /// answer.
+    fn forbidden(&self) -> Option<Value> {
+        let verify = ["--output", "json", "migration", "verify"];
+        let mut verb = self.command(verify).into_std();
+        let mut child = verb
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let until = Instant::now() + VERIFY_DEADLINE;
+        while child.try_wait().ok()?.is_none() {
+            if Instant::now() > until {
+                child.kill().ok()?;
+                child.wait().ok()?;
+                return None;
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        let printed = child.wait_with_output().ok()?.stdout;
+        let found: Value = serde_json::from_slice(&printed).ok()?;
+        let migrations = found["migrations"].as_array()?.iter();
+        let failed: Vec<_> = migrations.filter(|it| it["verdict"] != "pass").collect();
+        (!failed.is_empty()).then(|| failed.into_iter().cloned().collect())
     }
 }

@@ -273,6 +273,23 @@ impl admin_server::Admin for AdminService {
         Ok(Response::new(migration::message(&status)))
     }
 
+    async fn verify_migration(
+        &self,
+        request: Request<v1::MigrationRequest>,
+    ) -> Answer<v1::Verification> {
+        let migration = request.into_inner().name;
+        let replayed = self.context.engine.verify(&migration).await;
+        let replay = replayed.map_err(refuse)?;
+        Ok(Response::new(v1::Verification {
+            migration,
+            verdict: replay.verdict().to_string(),
+            entries: replay.entries,
+            events: replay.events,
+            unverified: replay.unverified,
+            violations: replay.violations.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
     async fn resolve_migration(
         &self,
         request: Request<v1::ResolveRequest>,

@@ -1,5 +1,8 @@
-/// What happened. One event changes the machine once.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+use serde::{Deserialize, Serialize};
+
+/// What happened. One event changes the machine once. The journal keeps it, so a name stays.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     // Requests of an operator.
     StartRequested,

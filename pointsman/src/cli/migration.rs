@@ -2,6 +2,7 @@ mod preflight;
 mod show;
 mod status;
 mod switch;
+mod verify;
 
 use std::{collections::HashMap, process::ExitCode};
 
@@ -81,6 +82,11 @@ pub(super) enum Migration {
         /// The migration
         name: String,
     },
+    /// Check that the switch's machine allows what the journals say
+    Verify {
+        /// The migrations; all, if none is named
+        names: Vec<String>,
+    },
     /// Decide what the engine could not
     Resolve {
         /// The migration
@@ -132,6 +138,7 @@ impl Migration {
                 }
             }
             Self::List => list(global).await?,
+            Self::Verify { names } => return verify::run(global, names).await,
             Self::Switch { name, dry_run } => {
                 return switch::run(global, switch::Asked::switch(name), dry_run).await;
             }

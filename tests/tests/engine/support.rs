@@ -3,12 +3,19 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
+    thread,
 };
 
 use anyhow::{Context, Result, ensure};
-use pointsman_catalog::{Catalog, DatabaseName, Declaration, OpenSessions, store::EmbeddedStore};
+use pointsman_catalog::{
+    Catalog, DatabaseName, Declaration, OpenSessions, Store, store::EmbeddedStore,
+};
 use pointsman_cutover::{
-    Engine, NewMigration, Settings, Status, machine::State, migration::UnlistedDatabasePolicy,
+    Engine, NewMigration, Settings, Status,
+    journal::{Journal, Verdict},
+    machine::State,
+    migration::UnlistedDatabasePolicy,
+    ports::SystemClock,
 };
 use pointsman_lab::{
     gate::{Caught, Gate},
@@ -18,6 +25,7 @@ use pointsman_lab::{
 };
 use pointsman_tests::reached_by_sql::ReachedBySql;
 use tokio::{
+    runtime::Builder,
     task::{JoinHandle, spawn_blocking},
     time::timeout,
 };
@@ -335,10 +343,38 @@ impl TestEnvironment {
 
 impl Drop for TestEnvironment {
     fn drop(&mut self) {
-        if let Some(Process { runtime, .. }) = self.process.take() {
+        if let Some(Process { runtime, store, .. }) = self.process.take() {
             runtime.shutdown_background();
+            if !thread::panicking() {
+                allowed_by_the_machine(store);
+            }
         }
     }
+}
+
+/// Every run ends with a look at what it wrote down.
+fn allowed_by_the_machine(store: Arc<dyn Store>) {
+    let look = thread::spawn(move || -> Result<Vec<String>> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let journal = Journal::new(store, Arc::new(SystemClock::default()));
+            let mut violations = Vec::new();
+            for stored in journal.migrations().await? {
+                if stored.record.is_ok() {
+                    let replay = journal.replay(&stored.name).await?;
+                    if replay.verdict() != Verdict::Pass {
+                        violations.push(format!("{replay:?}"));
+                    }
+                }
+            }
+            Ok(violations)
+        })
+    });
+    let found = look.join().expect("no panic").expect("a readable store");
+    assert!(
+        found.is_empty(),
+        "the machine does not allow what a journal says: {found:#?}"
+    );
 }
 
 pub(crate) fn is_in(status: &Status, state: &State) -> Result<()> {

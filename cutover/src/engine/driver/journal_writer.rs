@@ -93,6 +93,7 @@ impl JournalWriter {
             kind,
             message,
             evidence: json!({}),
+            happened: None,
         }
     }
 

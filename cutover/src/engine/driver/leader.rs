@@ -10,7 +10,7 @@ use crate::{
         error::DriveError,
         status::{BakeView, NotArmed, Status},
     },
-    journal::{EntryKind, Journal, Line},
+    journal::{EntryKind, Happened, Journal, Line},
     lease,
     machine::{Command, Durability, Effect, Event, Remark, Transition},
     migration::Migration,
@@ -253,6 +253,8 @@ impl Leader {
         let at = self.commands.clock().now();
         let Transition { machine, effects } = self.migration.machine.apply(report.event, at)?;
         self.migration.machine = machine;
+        let event = report.event;
+        report.line.happened = Some(Happened { event, at, machine });
         let mut next = Next::Owed;
         for effect in effects {
             match effect {
@@ -337,6 +339,7 @@ impl Leader {
         let line = Line {
             kind: EntryKind::Note,
             message,
+            happened: None,
             ..report.line.clone()
         };
         let remarked = Remarked { remark, about };
