@@ -232,6 +232,13 @@ const FIELDS: &[Field] = &[
     },
     Field {
         section: "alarm",
+        name: "first_write_ms",
+        about: "how long the first write probe of a bake may take to succeed, in milliseconds",
+        range: 1_000..=600_000,
+        apply: |settings, number| settings.alarms.probe.first_write = ms(number),
+    },
+    Field {
+        section: "alarm",
         name: "connect_failures",
         about: "failed connects in a second from which a sidecar counts as failing",
         range: 1..=100_000,
@@ -278,7 +285,7 @@ mod tests {
         let text = "[hold]\nbudget_ms = 8000\nsettle_ms = 50\nlogin_ms = 900\nquiet_ms = 200\n\
                     [barrier]\ndeadline_ms = 1500\n[switch]\ncatch_up_ms = 2500\n\
                     promote_ms = 4000\n[alarm]\ninterval_ms = 100\nfailures = 5\n\
-                    timeout_ms = 700\nconnect_failures = 9\nfailing_percent = 50\n\
+                    timeout_ms = 700\nfirst_write_ms = 3000\nconnect_failures = 9\nfailing_percent = 50\n\
                     failing_ms = 7000\n";
         let settings = Settings::parse(text).unwrap();
         assert_eq!(settings.engine.hold_budget, ms(8000));
@@ -291,6 +298,7 @@ mod tests {
         assert_eq!(settings.alarms.probe.interval, ms(100));
         assert_eq!(settings.alarms.probe.failures, 5);
         assert_eq!(settings.alarms.probe.timeout, ms(700));
+        assert_eq!(settings.alarms.probe.first_write, ms(3000));
         let sidecars = settings.alarms.connect_failures;
         assert_eq!((sidecars.per_second, sidecars.percent), (9, 50));
         assert_eq!(sidecars.lasting, ms(7000));

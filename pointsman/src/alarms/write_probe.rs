@@ -51,6 +51,8 @@ pub(crate) struct ProbeSettings {
     pub(crate) failures: u32,
     /// How long one probe may take, from connecting to the commit.
     pub(crate) timeout: Duration,
+    /// How long the first write of a bake may take to succeed.
+    pub(crate) first_write: Duration,
 }
 
 impl Default for ProbeSettings {
@@ -61,6 +63,7 @@ impl Default for ProbeSettings {
             // sidecar, are.
             failures: 3,
             timeout: Duration::from_secs(1),
+            first_write: Duration::from_secs(10),
         }
     }
 }
@@ -87,6 +90,7 @@ impl WriteProbe {
     /// Probes `database` until it has failed often enough.
     async fn follow(&self, database: &DatabaseName, bake: &str) -> Alarm {
         let mut ticks = Ticks::new(&*self.clock, self.settings.interval);
+        let began = self.clock.monotonic();
         let mut turn = 0_usize;
         let mut blind = false;
         loop {
@@ -109,13 +113,16 @@ impl WriteProbe {
                 record.blind = false;
                 match &outcome {
                     Ok(()) => record.succeeded(),
-                    Err(error) => record.failed(format!("{error:#}"), self.settings.failures),
+                    Err(error) => {
+                        let watched = self.clock.elapsed(began);
+                        record.failed(format!("{error:#}"), watched, &self.settings)
+                    }
                 }
             });
             if let Err(error) = outcome {
                 debug!(%database, %node, error = %format_args!("{error:#}"), "write probe failed");
-                if fires {
-                    return self.alarm(database, node, &error);
+                if let Some(failing) = fires {
+                    return alarm(database, node, &failing, &error);
                 }
             }
         }
@@ -136,17 +143,6 @@ impl WriteProbe {
             };
         }
         change(record)
-    }
-
-    fn alarm(&self, database: &DatabaseName, node: &NodeId, error: &anyhow::Error) -> Alarm {
-        Alarm {
-            source: NAME.to_owned(),
-            reason: format!(
-                "{} writes to {database} failed one after the other, the last through sidecar \
-                 {node}: {error:#}",
-                self.settings.failures,
-            ),
-        }
     }
 
     async fn probe(&self, database: &DatabaseName, listen: IpAddr) -> anyhow::Result<()> {
@@ -181,20 +177,42 @@ impl WriteProbe {
     }
 }
 
+fn alarm(database: &DatabaseName, node: &NodeId, failing: &str, error: &anyhow::Error) -> Alarm {
+    Alarm {
+        source: NAME.to_owned(),
+        reason: format!(
+            "{failing} of {database} failed, the last through sidecar {node}: {error:#}"
+        ),
+    }
+}
+
 impl ProbeRecord {
-    /// Arms the alarm. Returns `false`: it does not fire.
-    fn succeeded(&mut self) -> bool {
+    /// It does not fire.
+    fn succeeded(&mut self) -> Option<String> {
         self.armed = true;
         self.failed = 0;
-        false
+        None
     }
 
-    /// Returns whether the alarm fires. Before the first success it does not: otherwise a probe that
-    /// can never get through would roll back every switch.
-    fn failed(&mut self, reason: String, limit: u32) -> bool {
+    /// Returns what failed, if the alarm fires. It has been `watched` for so long. A way that is still
+    /// being made when a bake begins gets time for its first write.
+    fn failed(
+        &mut self,
+        reason: String,
+        watched: Duration,
+        settings: &ProbeSettings,
+    ) -> Option<String> {
         self.failed = self.failed.saturating_add(1);
         self.last_failure = reason;
-        self.armed && self.failed >= limit
+        if self.failed < settings.failures {
+            None
+        } else if self.armed {
+            let failures = settings.failures;
+            Some(format!("{failures} writes in a row to the writer"))
+        } else {
+            (watched >= settings.first_write)
+                .then(|| format!("every write since the switch, {watched:.0?}, to the writer"))
+        }
     }
 }
 
@@ -252,18 +270,30 @@ const NAME: &str = "write probe";
 mod tests {
     use super::*;
 
+    fn failed(record: &mut ProbeRecord, watched: u64) -> bool {
+        let watched = Duration::from_secs(watched);
+        let fires = record.failed("refused".to_owned(), watched, &ProbeSettings::default());
+        fires.is_some()
+    }
+
     #[test]
-    fn a_probe_that_never_succeeded_does_not_fire() {
+    fn only_failures_in_a_row_fire() {
         let mut record = ProbeRecord::default();
-        let failed = |record: &mut ProbeRecord| record.failed("refused".to_owned(), 3);
-        assert!(!(0..9).any(|_| failed(&mut record)));
-        assert_eq!(record.failed, 9);
-        assert!(!record.succeeded());
+        record.succeeded();
         assert_eq!(
-            [(); 4].map(|()| failed(&mut record)),
+            [(); 4].map(|()| failed(&mut record, 1)),
             [false, false, true, true]
         );
         record.succeeded();
-        assert!(!failed(&mut record), "only failures in a row count");
+        assert!(!failed(&mut record, 60));
+    }
+
+    #[test]
+    fn a_probe_that_has_never_succeeded_fires_after_its_time() {
+        let mut record = ProbeRecord::default();
+        assert!(!(0..9).any(|_| failed(&mut record, 9)));
+        assert!(failed(&mut record, 10));
+        let mut slow = ProbeRecord::default();
+        assert!(!failed(&mut slow, 60), "one failure is none in a row");
     }
 }

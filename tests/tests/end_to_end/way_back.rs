@@ -1,7 +1,7 @@
 //! The way back after the target has served.
 
 use anyhow::{Context, Result, ensure};
-use pointsman_lab::{GateOptions, postgres::PostgresServer, workload::verify};
+use pointsman_lab::{GateOptions, LabOptions, postgres::PostgresServer, workload::verify};
 use tokio::time::Instant;
 
 use super::{
@@ -30,6 +30,37 @@ async fn an_alarm_sends_the_writers_back_by_itself() -> Result<()> {
     let cause = status["cause"].as_str().unwrap_or_default();
     ensure!(cause.starts_with("alarm of write probe"), "{cause}");
     env.served_by(&env.lab.pair.source, broke).await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s23_a_target_that_never_takes_a_write_sends_the_writers_back() -> Result<()> {
+    let env = TestEnvironment::ready(LabOptions {
+        settings: "[alarm]\nfirst_write_ms = 1000\n".to_owned(),
+        ..options(GateOptions::default())
+    })
+    .await?;
+    let target = env.lab.pair.target.client("postgres").await?;
+    for breaks in [
+        "ALTER SYSTEM SET default_transaction_read_only = on",
+        "SELECT pg_reload_conf()",
+    ] {
+        target.batch_execute(breaks).await?;
+    }
+    let asked = env.now();
+    env.lab
+        .control_plane
+        .cli(&["migration", "switch", NAME])
+        .await?;
+    let status = env
+        .until("the alarm has sent the writers back", |status| {
+            status["state"] == "rolled_back"
+        })
+        .await?;
+    let cause = status["cause"].as_str().unwrap_or_default();
+    ensure!(cause.contains("every write since the switch"), "{cause}");
+    env.served_by(&env.lab.pair.source, asked).await?;
     env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     Ok(())
 }
