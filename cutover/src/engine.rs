@@ -193,9 +193,20 @@ impl Engine {
 
     /// An operator's decision, by the name of one of the status's choices.
     pub async fn resolve(&self, name: &str, choice: &str) -> Result<Status, EngineError> {
-        let choice = choice.parse().map_err(EngineError::Invalid)?;
+        let choice: ChoiceName = choice.parse().map_err(EngineError::Invalid)?;
         self.ask(name, OperatorRequest::Resolve(choice)).await?;
-        self.settled(name).await
+        let status = self.settled(name).await?;
+        let baking = matches!(status.migration.state(), State::Baking { .. });
+        if baking && choice == ChoiceName::OpenSourceUnproven {
+            return Err(could_not(&status, "open the source"));
+        }
+        Ok(status)
+    }
+
+    /// Parks a migration whose routes somebody moves by hand, for `reason`: nothing more is done to
+    /// its servers before an operator decides.
+    pub async fn park(&self, name: &str, reason: String) -> Result<(), EngineError> {
+        self.ask(name, OperatorRequest::Park { reason }).await
     }
 
     /// Where a migration stands.

@@ -21,7 +21,9 @@ mod readiness;
 mod routes;
 mod run;
 mod sessions;
+mod silence;
 mod source_watch;
+mod standing;
 mod taken_down;
 mod undo;
 
@@ -36,6 +38,7 @@ pub(crate) use outcome::{Failure, Problem, Proof};
 pub(crate) use prepare::writes_at_risk;
 pub(crate) use run::Run;
 pub(crate) use sessions::Sessions;
+pub(crate) use silence::target_answers;
 
 use run::answered;
 

@@ -6,6 +6,8 @@ mod adversaries;
 mod api;
 #[path = "engine/crashes.rs"]
 mod crashes;
+#[path = "engine/exits.rs"]
+mod exits;
 #[path = "engine/failures.rs"]
 mod failures;
 #[path = "engine/last_look.rs"]

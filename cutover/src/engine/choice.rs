@@ -4,8 +4,9 @@ use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
+use super::{driver::TargetWatch, status::silent_target::not_countable};
 use crate::{
-    machine::{Direction, Event, State},
+    machine::{Direction, Event, State, Step},
     migration::Migration,
 };
 
@@ -32,24 +33,43 @@ pub enum ChoiceName {
 }
 
 /// The decisions that are open to an operator now: those that the machine takes.
-pub(super) fn choices(migration: &Migration) -> Vec<Choice> {
+/// In a bake there is one only while the target does not answer.
+pub(super) fn choices(migration: &Migration, target: &TargetWatch) -> Vec<Choice> {
     let state = migration.state();
+    let baking = matches!(state, State::Baking { .. });
+    if baking && target.silence().is_none() {
+        return Vec::new();
+    }
     ChoiceName::ALL
         .into_iter()
         .filter(|name| state.apply(name.event()).is_ok())
         .map(|name| Choice {
             name,
-            message: message(migration, name),
+            message: message(migration, name, target),
         })
         .collect()
 }
 
-fn message(migration: &Migration, name: ChoiceName) -> String {
+fn message(migration: &Migration, name: ChoiceName, watch: &TargetWatch) -> String {
     let (source, target) = (&migration.source, &migration.target);
     let promoting = matches!(migration.state(), State::Promoting { .. });
     let place = migration.state().place();
     let back = place.is_some_and(|(direction, _)| direction == Direction::Reverse);
+    let baked = place.is_none_or(|(direction, step)| {
+        direction == Direction::Reverse && step.can_be_undone(direction)
+    });
+    let parked = place == Some((Direction::Reverse, Step::Prepare));
     match name {
+        ChoiceName::Retry if parked => format!(
+            "go on with the bake: {source} is closed again, and {target} serves; refused as long as \
+             writers are sent to {source}"
+        ),
+        ChoiceName::OpenSourceUnproven if baked => format!(
+            "open {source} without {target}: you assert that {target} is down for good (powered off, or \
+             cut off from every client); if it is not, both accept writes; one that answers is refused; \
+             {}; sequences go on behind the rows that {source} has, others where they stood at the switch",
+            not_countable(migration, watch)
+        ),
         ChoiceName::Retry => {
             let step = place.map_or("", |(_, step)| step.label());
             format!("try {step} again, with every proof taken anew")

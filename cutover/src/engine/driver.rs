@@ -8,6 +8,7 @@ mod inbox;
 mod journal_writer;
 mod leader;
 mod recorded;
+mod target_watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +29,7 @@ use leader::{Leader, Next};
 
 pub(super) use inbox::{Asked, Inbox, Request};
 pub(super) use recorded::Recorded;
+pub(super) use target_watch::{Silence, TargetWatch};
 
 /// Drives one migration until the engine stops.
 #[derive(Debug)]

@@ -25,14 +25,18 @@ pub(super) enum OperatorRequest {
     },
     Cancel,
     Resolve(ChoiceName),
+    /// Somebody moves the routes by hand.
+    Park {
+        reason: String,
+    },
 }
 
 /// What becomes of a request that is not refused.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Admitted {
     /// It is recorded, and changes no state.
     Preflight(UnixMillis),
-    Event(Event, &'static str),
+    Event(Event, String),
 }
 
 impl OperatorRequest {
@@ -63,6 +67,7 @@ impl OperatorRequest {
             ),
             Self::Cancel => (Event::CancelRequested, "cancelling was asked for"),
             Self::Resolve(choice) => choose(choice),
+            Self::Park { ref reason } => (Event::MovedByHand, reason.as_str()),
         };
         migration
             .machine
@@ -71,7 +76,7 @@ impl OperatorRequest {
         if matches!(self, Self::Start | Self::Switch) {
             require_preflight(migration, settings, now)?;
         }
-        Ok(Admitted::Event(event, reason))
+        Ok(Admitted::Event(event, reason.to_owned()))
     }
 }
 

@@ -1,4 +1,5 @@
 mod promotion;
+pub(super) mod silent_target;
 
 use std::sync::Arc;
 
@@ -7,11 +8,12 @@ use serde::Serialize;
 
 use super::{
     choice::{Choice, choices},
+    driver::TargetWatch,
     error::describe,
 };
 use crate::{
     journal::Entry,
-    machine::{Direction, State, Step, StreamState},
+    machine::{Assertion, Direction, State, Step, StreamState},
     migration::{Coverage, Migration},
     ports::SessionsOn,
     steps::still_admitted,
@@ -76,6 +78,7 @@ pub(super) struct BakeView {
     pub(super) alarm_warnings: Vec<String>,
     /// When a rollback that waits for the reverse stream is given up.
     pub(super) rollback_until: Option<UnixMillis>,
+    pub(super) target: TargetWatch,
 }
 
 /// Why the reverse stream could not be made.
@@ -96,7 +99,7 @@ impl Status {
             headline: headline(migration, seen),
             not_driven: None,
             way_back: way_back(migration, view),
-            choices: choices(migration),
+            choices: choices(migration, &view.target),
             migration: migration.clone(),
             entries,
         }
@@ -159,6 +162,10 @@ impl Status {
 fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
     let (source, target) = (&migration.source, &migration.target);
     let cause = migration.cause.as_deref().unwrap_or("no cause on record");
+    let silence = seen.and_then(|view| silent_target::silence(migration, &view.target));
+    if let Some(silence) = silence {
+        return silent_target::headline(migration, silence);
+    }
     match migration.state() {
         State::Planned if migration.facts.lease().is_some() => format!(
             "{source} → {target} is planned; what an attempt to start or to cancel left on {source} \
@@ -183,6 +190,10 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
             };
             format!("{target} serves and {watched}; {stream}")
         }
+        State::RolledBack if migration.machine.holds(Assertion::TargetDown) => format!(
+            "{source} serves again; an operator asserted that {target} is down for good, and nothing \
+             closed it: keep it down, and rebuild it: {cause}"
+        ),
         State::RolledBack => {
             format!("{source} serves again; {target} is closed until it is rebuilt: {cause}")
         }
@@ -190,6 +201,16 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
         State::Completed => format!("{target} serves; {source} is closed and kept"),
         State::Cancelling => "what the start made is being taken back".to_owned(),
         State::Cancelled => format!("cancelled; {source} serves as before"),
+        State::NeedsOperator {
+            direction,
+            step: Step::Prepare,
+        } => {
+            let stands = migration.server(direction.leaves());
+            format!(
+                "parked: {stands} was the writer, and nothing more is done to {source} or {target} \
+                 before an operator decides: {cause}"
+            )
+        }
         State::NeedsOperator { step, .. } => format!(
             "stopped at {}: neither server can be proven to be the only writer, so nothing more is \
              opened and routes refuse once the hold ends: {cause}",
@@ -269,6 +290,9 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
 }
 
 fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView) -> WayBack {
+    if let Some(silence) = silent_target::silence(migration, &view.target) {
+        return silent_target::way_back(migration, silence, &view.target);
+    }
     match stream {
         StreamState::Arming | StreamState::ArmingForRollback if has_every_write(migration) => {
             with_not_proven(

@@ -134,6 +134,8 @@ impl Machine {
             | Event::DoneReadersMoved
             | Event::DoneManaged
             | Event::TargetGone
+            | Event::SourceOpened
+            | Event::MovedByHand
             | Event::ReverseStreamLapsed => None,
         }
     }
@@ -175,6 +177,8 @@ impl Machine {
             | Event::DoneManaged
             | Event::NotReceived
             | Event::TargetGone
+            | Event::SourceOpened
+            | Event::MovedByHand
             | Event::FailedTargetUnwritten
             | Event::Unprovable
             | Event::ReverseStreamBroke

@@ -131,6 +131,8 @@ impl Change {
             | Event::NotYet
             | Event::NotReceived
             | Event::TargetGone
+            | Event::SourceOpened
+            | Event::MovedByHand
             | Event::Failed
             | Event::Unanswered
             | Event::FailedTargetUnwritten
@@ -154,13 +156,20 @@ impl Change {
     /// A rollback that was undone makes alarms wait; a new forward switch forgets that.
     fn alarm_backoff(self) -> Option<AlarmBackoff> {
         let was_undoing = matches!(self.before.state, State::Undoing { .. });
-        if was_undoing && matches!(self.state, State::Baking { .. }) {
+        let rolled_back = was_undoing && !self.refutes_the_word();
+        if rolled_back && matches!(self.state, State::Baking { .. }) {
             return Some(AlarmBackoff::after(self.before.alarm_backoff, self.at));
         }
         match self.begins() {
             Some(Direction::Forward) => None,
             Some(Direction::Reverse) | None => self.before.alarm_backoff,
         }
+    }
+
+    /// An operator asserted that the target is down, and it answers.
+    fn refutes_the_word(self) -> bool {
+        let asserted = self.before.holds(Assertion::TargetDown);
+        asserted && matches!(self.state, State::Baking { .. }) && !self.was_baking()
     }
 
     /// Readers that were moved stay so until a switch is past its hold, or an undo behind one
@@ -261,11 +270,14 @@ impl Change {
                 | Event::RollbackWithdrawn
                 | Event::AlarmFired
                 | Event::TargetGone
+                | Event::SourceOpened
+                | Event::MovedByHand
         );
         let ended_by_restart = self.event == Event::Restarted && self.turns_back();
         let may_have_been_sent = self.was_requesting() && self.event == Event::Unanswered;
         asked_or_fired
             || ended_by_restart
+            || self.refutes_the_word()
             || (self.failed() && !self.was_baking() && !may_have_been_sent)
     }
 

@@ -44,6 +44,9 @@ pub enum Event {
     NotReceived,
     /// The target is proven to exist no more.
     TargetGone,
+    /// The undo of a rollback succeeded with the source: an operator asserts that the target is
+    /// down, and it does not answer.
+    SourceOpened,
     /// It failed, and what it did can be taken back.
     Failed,
     /// A server or the store did not answer, and the command has time for another try.
@@ -60,13 +63,16 @@ pub enum Event {
     AlarmFired,
     /// The reverse stream has to be proven anew.
     ReverseStreamLapsed,
+    /// Somebody moved the routes by hand, or put another fence record into the source: nothing is
+    /// touched before an operator decides.
+    MovedByHand,
     /// A new process took over.
     Restarted,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::StartRequested,
         Self::SwitchRequested,
         Self::AbortRequested,
@@ -87,6 +93,7 @@ impl Event {
         Self::NotYet,
         Self::NotReceived,
         Self::TargetGone,
+        Self::SourceOpened,
         Self::Failed,
         Self::Unanswered,
         Self::FailedTargetUnwritten,
@@ -94,6 +101,7 @@ impl Event {
         Self::ReverseStreamBroke,
         Self::AlarmFired,
         Self::ReverseStreamLapsed,
+        Self::MovedByHand,
         Self::Restarted,
     ];
 }

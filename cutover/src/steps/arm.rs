@@ -5,8 +5,9 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Failure, Problem, Proof, Run, fence, outcome::with_learned, sessions::Both};
+use super::{Failure, Problem, Proof, Run, fence, outcome::with_learned, sessions::Both, standing};
 use crate::{
+    Lsn,
     machine::Side,
     migration::{Coverage, Learned, Migration},
     ports::{
@@ -28,22 +29,15 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let record = fence::record(run, Side::Source)?;
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
     let both = run.both().await?;
+    standing::of_a_bake(run).await?;
     // Nobody reads the former standby's slot any more; kept, it would pin WAL until the
     // source's disk is full.
     if let Some(slot) = both.target.replication()?.standby_link().await?.slot {
         both.source.replication()?.cut_off_standby(&slot).await?;
     }
-    if both
-        .target
-        .reverse_publisher()?
-        .slot_progress(&stream.slots)
-        .await?
-        .len()
-        < stream.slots.len()
-    {
-        return Err(broken(
-            "a slot of the reverse stream is gone, and what it had not delivered with it",
-        ));
+    let publishing = both.target.reverse_publisher()?;
+    if let Some(missing) = named(&publishing.missing_slots(&stream.slots).await?) {
+        return Err(broken(&missing));
     }
     keep_out(&both.source, &record, wait).await?;
     let subscriptions: Vec<_> = stream
@@ -147,6 +141,12 @@ pub(super) fn not_carried(tables: &[String]) -> Option<String> {
     })
 }
 
+/// Says which slots are missing, if any are.
+fn named(missing: &[String]) -> Option<String> {
+    let missing = missing.join("; ");
+    (!missing.is_empty()).then(|| format!("{missing}, and what had not been delivered with it"))
+}
+
 /// No attempt can make this stream whole again.
 fn broken(message: &str) -> Failure {
     Failure::new(Problem::StreamBroken, message)
@@ -209,6 +209,8 @@ pub(crate) struct StreamHealth {
     pub(crate) streaming: bool,
     /// Every slot is there and streams, and no write was missed so far.
     pub(crate) whole: bool,
+    /// Up to where the source has everything, where every slot says so.
+    pub(crate) confirmed: Option<Lsn>,
     /// Bytes of WAL that the subscriber has not confirmed.
     pub(crate) behind_bytes: u64,
     /// What it leaves out, in words.
@@ -220,13 +222,19 @@ pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Fai
     let stream = run.migration.facts.stream()?;
     let slots = &stream.slots;
     let target = run.target().await?;
-    let progress = target.reverse_publisher()?.slot_progress(slots).await?;
-    let gap = match stream.coverage {
-        Coverage::Complete => not_carried(&left_out(run.migration, &target).await?),
-        Coverage::Incomplete => stream.gap.clone(),
+    let publishing = target.reverse_publisher()?;
+    let progress = publishing.slot_progress(slots).await?;
+    let missing = publishing.missing_slots(slots).await?;
+    let gap = match (stream.coverage, named(&missing)) {
+        (Coverage::Complete, Some(missing)) => Some(missing),
+        (Coverage::Complete, None) => not_carried(&left_out(run.migration, &target).await?),
+        (Coverage::Incomplete, _) => stream.gap.clone(),
     };
     let streaming = progress.len() == slots.len() && progress.iter().all(|slot| slot.streaming);
+    let all = progress.len() == slots.len();
+    let confirmed = progress.iter().map(|slot| slot.confirmed).min();
     Ok(StreamHealth {
+        confirmed: confirmed.filter(|_| all),
         streaming,
         whole: streaming && stream.coverage == Coverage::Complete,
         behind_bytes: progress

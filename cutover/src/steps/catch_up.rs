@@ -12,7 +12,7 @@ use crate::{
     Lsn,
     machine::{Assertion, Direction},
     migration::{Coverage, Migration, Promotion, ReverseStream},
-    ports::{Budgets, Clock, ControlledServer, SlotProgress},
+    ports::{Budgets, Clock, ControlledServer, ProviderError, SlotProgress},
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -77,7 +77,10 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     );
     let counting = target.wal_proof()?.user_commits(since, facts.exempt());
     let counted = match run.clock().timeout(COUNT, counting).await {
-        Ok(counted) => counted?.ok_or_else(|| "on this server WAL cannot be read".to_owned()),
+        Ok(Ok(counted)) => counted.ok_or_else(|| "on this server WAL cannot be read".to_owned()),
+        // What a lost slot needed is removed WAL.
+        Ok(Err(ProviderError::Failed { reason, .. })) => Err(reason),
+        Ok(Err(error)) => return Err(error.into()),
         Err(_elapsed) => Err(format!("that took longer than {COUNT:?}")),
     };
     let lost = match counted {

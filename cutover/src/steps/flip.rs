@@ -47,10 +47,7 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let source = run.source().await?;
     taken_down::reopen(&source, former, &moving).await?;
-    if first_write(run.clock(), &source, &moving).await.is_err() {
-        taken_down::prepare_again(&source, &moving).await?;
-        first_write(run.clock(), &source, &moving).await?;
-    }
+    first_write_on_source(run.clock(), &source, &moving).await?;
     let writer = run.migration.source.clone();
     let publication = run.routes().serve(&writer, Readers::WithoutTarget).await?;
     let convergence = run.routes().converge(&publication).await;
@@ -72,6 +69,19 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "given_up": given_up,
         }),
     ))
+}
+
+/// The same on a source that an attempt that was cut off may have opened and cleaned up.
+pub(super) async fn first_write_on_source(
+    clock: &dyn Clock,
+    source: &ControlledServer,
+    moving: &[String],
+) -> Result<(), Failure> {
+    if first_write(clock, source, moving).await.is_err() {
+        taken_down::prepare_again(source, moving).await?;
+        first_write(clock, source, moving).await?;
+    }
+    Ok(())
 }
 
 /// The engine's own write comes first, into a table outside every audit.

@@ -52,6 +52,8 @@ pub(crate) enum Problem {
     Unprovable,
     /// The reverse stream delivers no more.
     StreamBroken,
+    /// Somebody moved the routes, or opened the source, by hand.
+    MovedByHand,
 }
 
 impl Proof {
@@ -125,9 +127,11 @@ impl Problem {
             | Self::Unfit
             | Self::MissingFact
             | Self::ConditionNotMet => true,
-            Self::Unanswered | Self::TargetUnwritten | Self::Unprovable | Self::StreamBroken => {
-                false
-            }
+            Self::Unanswered
+            | Self::TargetUnwritten
+            | Self::Unprovable
+            | Self::StreamBroken
+            | Self::MovedByHand => false,
         }
     }
 
@@ -146,6 +150,7 @@ impl Problem {
             Self::TargetUnwritten => Event::FailedTargetUnwritten,
             Self::Unprovable => Event::Unprovable,
             Self::StreamBroken => Event::ReverseStreamBroke,
+            Self::MovedByHand => Event::MovedByHand,
         }
     }
 }

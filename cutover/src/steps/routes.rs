@@ -95,6 +95,38 @@ impl<'a> RoutePublisher<'a> {
         Ok(self.ports.data_plane.publish(&changes).await?)
     }
 
+    /// The first database whose writers are not sent to `server` alone, and where they are sent.
+    pub(super) async fn not_served_by(
+        self,
+        server: &ServerName,
+    ) -> Result<Option<String>, Failure> {
+        let routes = self.ports.catalog.routes().await?;
+        let databases = self.migration.databases.iter();
+        let mut elsewhere = databases.filter_map(|database| {
+            let writer = routes.get(&database.name).map(|routes| &routes.writer)?;
+            let serves =
+                matches!(writer, Route::Serve { servers, .. } if servers == &[server.clone()]);
+            (!serves).then(|| format!("{} is {writer}", database.name))
+        });
+        Ok(elsewhere.next())
+    }
+
+    /// The first database whose writers are sent to `server`.
+    pub(super) async fn served_by(
+        self,
+        server: &ServerName,
+    ) -> Result<Option<DatabaseName>, Failure> {
+        let routes = self.ports.catalog.routes().await?;
+        let mut databases = self.migration.databases.iter();
+        let served = databases.find(|database| {
+            let routes = routes.get(&database.name);
+            routes.is_some_and(
+                |routes| matches!(&routes.writer, Route::Serve { servers, .. } if servers.contains(server)),
+            )
+        });
+        Ok(served.map(|database| database.name.clone()))
+    }
+
     /// Takes out of the routes what drains: the migration ends, and nobody is left there.
     pub(super) async fn end_draining(self) -> Result<(), Failure> {
         let routes = self.ports.catalog.routes().await?;

@@ -30,6 +30,11 @@ impl Sessions {
         *self = Self::default();
     }
 
+    /// Forgets those on the target. The next use opens new ones.
+    pub(super) fn forget_target(&mut self) {
+        self.target = None;
+    }
+
     /// Forgets those on the source. The next use opens new ones.
     pub(super) fn forget_source(&mut self) {
         self.source = None;

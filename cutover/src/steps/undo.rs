@@ -2,6 +2,7 @@
 
 mod forward;
 mod reverse;
+mod without_target;
 
 use std::time::Duration;
 

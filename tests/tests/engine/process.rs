@@ -18,8 +18,9 @@ use pointsman_cutover::{
     Engine, Ports, Settings,
     checks::CheckSet,
     ports::{
-        BarrierPolicy, Convergence, DataPlane, DataPlaneError, DatabaseProvider, Evidence,
-        Membership, Providers, Publication, Reached, Rehearsal, SessionsOn, SystemClock,
+        Alarm, AlarmSource, AlarmSubject, BarrierPolicy, Convergence, DataPlane, DataPlaneError,
+        DatabaseProvider, Evidence, Membership, Providers, Publication, Reached, Rehearsal,
+        SessionsOn, SystemClock,
     },
     providers::postgres::{self, PostgresProvider, SecretSources},
 };
@@ -27,8 +28,10 @@ use pointsman_lab::store::FaultInjectingStore;
 use pointsman_tests::reached_by_sql::ReachedBySql;
 use tokio::{
     runtime::{Builder, Runtime},
+    sync::Notify,
     time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{api::PromotionApi, roles::UnpromotableTarget};
 
@@ -79,6 +82,29 @@ impl Evidence for Reporting {
         _: Duration,
     ) -> BTreeMap<NodeId, Reached> {
         BTreeMap::new()
+    }
+}
+
+/// An alarm that a test fires.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    pub(crate) rung: Notify,
+}
+
+#[async_trait]
+impl AlarmSource for Bell {
+    fn name(&self) -> &'static str {
+        "bell"
+    }
+
+    async fn watch(&self, _: &AlarmSubject, stop: CancellationToken) -> Option<Alarm> {
+        tokio::select! {
+            () = stop.cancelled() => None,
+            () = self.rung.notified() => Some(Alarm {
+                source: "bell".to_owned(),
+                reason: "it rang".to_owned(),
+            }),
+        }
     }
 }
 
@@ -153,6 +179,7 @@ pub(crate) struct Process {
     pub(crate) store: Arc<FaultInjectingStore>,
     pub(crate) fleet: Arc<Acknowledging>,
     pub(crate) evidence: Arc<Reporting>,
+    pub(crate) bell: Arc<Bell>,
     pub(crate) unpromotable_target: Arc<ReachedBySql<UnpromotableTarget>>,
 }
 
@@ -173,6 +200,7 @@ impl Process {
             faulty: AtomicBool::default(),
         });
         let evidence = Arc::new(Reporting::default());
+        let bell = Arc::new(Bell::default());
         let sql: Arc<dyn DatabaseProvider> =
             Arc::new(PostgresProvider::new(SecretSources::unrestricted()));
         let unpromotable_target = Arc::new(ReachedBySql {
@@ -192,7 +220,7 @@ impl Process {
                 Arc::new(promoted_by_api),
                 sql,
             ]),
-            alarms: Vec::new(),
+            alarms: vec![bell.clone()],
             evidence: evidence.clone(),
             checks: CheckSet::new(postgres::CHECKS),
         };
@@ -206,6 +234,7 @@ impl Process {
             store,
             fleet,
             evidence,
+            bell,
             unpromotable_target,
         })
     }

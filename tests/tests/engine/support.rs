@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use pointsman_catalog::{
-    Catalog, DatabaseName, Declaration, OpenSessions, Store, store::EmbeddedStore,
+    Catalog, DatabaseName, Declaration, OpenSessions, Route, RouteChange, Store,
+    store::EmbeddedStore,
 };
 use pointsman_cutover::{
     Engine, NewMigration, Settings, Status,
@@ -329,6 +330,22 @@ impl TestEnvironment {
     pub(crate) fn report_on_source(&self, sessions: u64) {
         let reported = &self.process().evidence.on_blue;
         reported.store(sessions, Ordering::Relaxed);
+    }
+
+    /// An alarm fires.
+    pub(crate) fn ring(&self) {
+        self.process().bell.rung.notify_one();
+    }
+
+    /// Sends writers of database `orders` to `server` by hand, as `flip --force` does.
+    pub(crate) async fn send_writers_to(&self, server: &str) -> Result<()> {
+        let change = RouteChange {
+            writer: Some(Route::serve(vec![server.parse()?])),
+            reader: None,
+        };
+        let changes = [("orders".parse()?, change)].into();
+        self.catalog().change_routes(&changes).await?;
+        Ok(())
     }
 
     /// Where new connections of database `orders` go: the writer's and the reader's route.

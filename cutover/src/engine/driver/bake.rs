@@ -120,7 +120,11 @@ impl BakeWatcher {
     /// the stream can be made.
     async fn hear_alarm(&mut self, leader: &mut Leader, alarm: Alarm) -> Result<(), DriveError> {
         let reason = format!("alarm of {}: {}", alarm.source, alarm.reason);
-        let Some(why_not) = leader.waits_for_others().map(str::to_owned) else {
+        let why_not = match leader.waits_for_others() {
+            Some(why_not) => Some(why_not.to_owned()),
+            None => leader.silence_of_target().await,
+        };
+        let Some(why_not) = why_not else {
             self.said_why_not = false;
             warn!(migration = %leader.migration().name, "{reason}");
             leader.happened(Event::AlarmFired, reason).await?;
@@ -226,10 +230,14 @@ async fn give_up_waiting(leader: &mut Leader) -> Result<(), DriveError> {
     let State::Baking { stream } = leader.migration().state() else {
         return Ok(());
     };
-    let Some(why) = leader
-        .waits_for_others()
-        .filter(|_| stream.rollback_waits())
-    else {
+    if !stream.rollback_waits() {
+        return Ok(());
+    }
+    let why = match leader.waits_for_others() {
+        Some(why) => Some(why.to_owned()),
+        None => leader.silent_for_too_long(),
+    };
+    let Some(why) = why else {
         return Ok(());
     };
     let reason = format!("the reverse stream that a rollback needs cannot be made: {why}");

@@ -75,6 +75,12 @@ impl CommandRunner {
         steps::stream_health(&mut self.step_run(migration, budgets)).await
     }
 
+    /// Whether the target answers.
+    pub(super) async fn target_answers(&mut self, migration: &Migration) -> Result<(), Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::target_answers(&mut self.step_run(migration, budgets)).await
+    }
+
     /// What going back would lose now, as far as it can be counted.
     pub(super) async fn writes_at_risk(&mut self, migration: &Migration) -> Option<u64> {
         let budgets = self.budgets(migration).await.ok()?;

@@ -108,16 +108,14 @@ pub(super) async fn hear(leader: &mut Leader, request: Request) -> Result<(), Dr
                 .await?;
             Ok(())
         }
-        Ok(Admitted::Event(event, reason)) => {
-            match leader.happened(event, reason.to_owned()).await {
-                Ok(_next) => Ok(()),
-                Err(DriveError::NotPossible(refused)) => {
-                    let name = &leader.migration().name;
-                    Err(EngineError::not_possible(name, refused))
-                }
-                Err(failed @ DriveError::Journal(_)) => return Err(failed),
+        Ok(Admitted::Event(event, reason)) => match leader.happened(event, reason).await {
+            Ok(_next) => Ok(()),
+            Err(DriveError::NotPossible(refused)) => {
+                let name = &leader.migration().name;
+                Err(EngineError::not_possible(name, refused))
             }
-        }
+            Err(failed @ DriveError::Journal(_)) => return Err(failed),
+        },
     };
     // The caller may have gone; the change stands.
     let _ = reply.send(answer);

@@ -160,6 +160,7 @@ impl Leader {
         let outcome = self.learn(outcome);
         let learned = self.migration.facts != known;
         if command == Command::Arm {
+            self.note_target(outcome.as_ref().err());
             let failed = outcome.as_ref().err().map(|failure| NotArmed {
                 reason: failure.message.clone(),
                 by_others: failure.problem == Problem::SessionsLeft,
@@ -219,7 +220,43 @@ impl Leader {
         if health.is_err() {
             self.commands.forget_sessions();
         }
+        self.note_target(health.as_ref().err());
+        if let Some(lsn) = health.as_ref().ok().and_then(|health| health.confirmed) {
+            let at = self.commands.clock().now();
+            self.board.change(|view| view.target.has_confirmed(lsn, at));
+        }
+        self.show();
         health
+    }
+
+    /// Asks the target, and says why it is taken for silent.
+    pub(super) async fn silence_of_target(&mut self) -> Option<String> {
+        let asked = self.commands.target_answers(&self.migration).await;
+        let failure = asked.err().filter(Failure::is_unanswered)?;
+        Some(failure.message)
+    }
+
+    /// What a look at both servers, or at the target, says of the target.
+    fn note_target(&mut self, failure: Option<&Failure>) {
+        let at = self.commands.clock().now();
+        let target = &self.migration.target;
+        self.board.change(|view| match failure {
+            None => view.target.answers(),
+            Some(failure) => view.target.failed(target, failure, at),
+        });
+    }
+
+    /// Why a rollback waits in vain: the target has been silent for too long.
+    pub(super) fn silent_for_too_long(&self) -> Option<String> {
+        let silence = self.board.view().target.silence()?;
+        let silent = self.commands.clock().now().since(silence.since);
+        let (name, target) = (&self.migration.name, &self.migration.target);
+        (silent > SILENCE).then(|| {
+            format!(
+                "{target} does not answer ({}); an operator decides: migration status {name} has the choices",
+                silence.reason
+            )
+        })
     }
 
     /// Why the reverse stream cannot be made before a person does something about it.
@@ -395,3 +432,6 @@ fn unwritten(failed: &StoreError) -> String {
         Chain(failed)
     )
 }
+
+/// A server that was restarted answers within this time.
+const SILENCE: Duration = Duration::from_secs(5);

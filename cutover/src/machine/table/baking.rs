@@ -2,6 +2,7 @@ use crate::machine::{
     direction::Direction,
     event::Event as E,
     state::{State as S, StreamState as Stream},
+    step::Step,
 };
 
 pub(super) fn next(stream: Stream, event: E) -> Option<S> {
@@ -26,6 +27,15 @@ pub(super) fn next(stream: Stream, event: E) -> Option<S> {
             Stream::Proven | Stream::Broken => Some(baking(Stream::Arming)),
             Stream::Arming | Stream::ArmingForRollback => None,
         },
+        // It looks whether the target answers; where it does, nothing is changed.
+        E::OpenSourceWithoutTargetChosen => Some(S::Undoing {
+            direction: Direction::Reverse,
+            step: Step::Prepare,
+        }),
+        E::MovedByHand => Some(S::NeedsOperator {
+            direction: Direction::Reverse,
+            step: Step::Prepare,
+        }),
         E::Restarted => Some(here),
         E::StartRequested
         | E::SwitchRequested
@@ -34,7 +44,6 @@ pub(super) fn next(stream: Stream, event: E) -> Option<S> {
         | E::RetryChosen
         | E::RetryWithoutSourceChosen
         | E::OpenSourceChosen
-        | E::OpenSourceWithoutTargetChosen
         | E::WaitChosen
         | E::DoneReadersMoved
         | E::DoneManaged
@@ -42,6 +51,7 @@ pub(super) fn next(stream: Stream, event: E) -> Option<S> {
         | E::NotReceived
         | E::TargetGone
         | E::FailedTargetUnwritten
+        | E::SourceOpened
         | E::Unprovable => None,
     }
 }

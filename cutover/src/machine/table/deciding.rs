@@ -4,6 +4,13 @@ use crate::machine::{direction::Direction, event::Event as E, state::State as S,
 
 pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
     match event {
+        // Nothing but what stands by itself is known here: the source is closed again with proof.
+        E::RetryChosen if (direction, step) == (Direction::Reverse, Step::Prepare) => {
+            Some(S::Undoing {
+                direction,
+                step: Step::Prime,
+            })
+        }
         E::RetryChosen => Some(if step.can_be_undone(direction) {
             S::Undoing { direction, step }
         } else {
@@ -26,7 +33,8 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
             Direction::Reverse if !step.can_be_undone(direction) => {
                 Some(S::Switching { direction, step })
             }
-            Direction::Reverse => None,
+            // The target, which served, would serve again.
+            Direction::Reverse => Some(S::Undoing { direction, step }),
         },
         E::Restarted => Some(S::NeedsOperator { direction, step }),
         E::StartRequested
@@ -51,6 +59,8 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::Unprovable
         | E::ReverseStreamBroke
         | E::AlarmFired
-        | E::ReverseStreamLapsed => None,
+        | E::ReverseStreamLapsed
+        | E::SourceOpened
+        | E::MovedByHand => None,
     }
 }

@@ -60,7 +60,9 @@ pub(super) fn next(stage: Stage, event: E) -> Option<S> {
         | E::DoneReadersMoved
         | E::DoneManaged
         | E::AlarmFired
-        | E::ReverseStreamLapsed => None,
+        | E::ReverseStreamLapsed
+        | E::SourceOpened
+        | E::MovedByHand => None,
     }
 }
 

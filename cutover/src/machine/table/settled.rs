@@ -1,6 +1,6 @@
 //! The states that wait for a request, and those in which nothing can be asked any more.
 
-use crate::machine::{direction::Direction, event::Event as E, state::State as S};
+use crate::machine::{direction::Direction, event::Event as E, state::State as S, step::Step};
 
 pub(super) fn planned(event: E) -> Option<S> {
     match event {
@@ -31,7 +31,9 @@ pub(super) fn planned(event: E) -> Option<S> {
         | E::Unprovable
         | E::ReverseStreamBroke
         | E::AlarmFired
-        | E::ReverseStreamLapsed => None,
+        | E::ReverseStreamLapsed
+        | E::SourceOpened
+        | E::MovedByHand => None,
     }
 }
 
@@ -40,6 +42,10 @@ pub(super) fn ready(state: S, event: E) -> Option<S> {
     match event {
         E::SwitchRequested => Some(S::first_step(Direction::Forward)),
         E::CancelRequested => Some(S::Cancelling),
+        E::MovedByHand => Some(S::NeedsOperator {
+            direction: Direction::Forward,
+            step: Step::Prepare,
+        }),
         E::Restarted => Some(state),
         E::StartRequested
         | E::AbortRequested
@@ -65,7 +71,8 @@ pub(super) fn ready(state: S, event: E) -> Option<S> {
         | E::Unprovable
         | E::ReverseStreamBroke
         | E::AlarmFired
-        | E::ReverseStreamLapsed => None,
+        | E::ReverseStreamLapsed
+        | E::SourceOpened => None,
     }
 }
 
@@ -99,6 +106,8 @@ pub(super) fn over(state: S, event: E) -> Option<S> {
         | E::Unprovable
         | E::ReverseStreamBroke
         | E::AlarmFired
-        | E::ReverseStreamLapsed => None,
+        | E::ReverseStreamLapsed
+        | E::SourceOpened
+        | E::MovedByHand => None,
     }
 }

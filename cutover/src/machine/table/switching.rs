@@ -47,7 +47,9 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::NotReceived
         | E::TargetGone
         | E::AlarmFired
-        | E::ReverseStreamLapsed => None,
+        | E::ReverseStreamLapsed
+        | E::SourceOpened
+        | E::MovedByHand => None,
     }
 }
 

@@ -13,6 +13,10 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
             Direction::Forward => Some(undone(direction, step)),
             Direction::Reverse => None,
         },
+        E::SourceOpened => match direction {
+            Direction::Forward => None,
+            Direction::Reverse => Some(S::RolledBack),
+        },
         E::Failed | E::FailedTargetUnwritten | E::Unprovable | E::ReverseStreamBroke => {
             Some(S::NeedsOperator { direction, step })
         }
@@ -36,7 +40,8 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::NotReceived
         | E::TargetGone
         | E::AlarmFired
-        | E::ReverseStreamLapsed => None,
+        | E::ReverseStreamLapsed
+        | E::MovedByHand => None,
     }
 }
 

@@ -50,6 +50,8 @@ fn ended(event: E, owed: S, done: S, failed: S) -> Option<S> {
         | E::Unprovable
         | E::ReverseStreamBroke
         | E::AlarmFired
-        | E::ReverseStreamLapsed => None,
+        | E::ReverseStreamLapsed
+        | E::SourceOpened
+        | E::MovedByHand => None,
     }
 }

@@ -62,6 +62,7 @@ fn row(state: S) -> Vec<(E, S)> {
                 switching(Direction::Forward, Step::Prepare),
             ),
             (E::CancelRequested, S::Cancelling),
+            (E::MovedByHand, stuck(Direction::Forward, Step::Prepare)),
             (E::Restarted, state),
         ],
         S::Switching { direction, step } => switching_row(direction, step),
@@ -192,7 +193,10 @@ fn undoing_row(direction: Direction, step: Step) -> Vec<(E, S)> {
             (E::Done, S::RolledBack),
             (E::DoneReadersMoved, S::RolledBack),
         ],
-        (D::Reverse, _) => vec![(E::Done, baking(Stream::Arming))],
+        (D::Reverse, _) => vec![
+            (E::Done, baking(Stream::Arming)),
+            (E::SourceOpened, S::RolledBack),
+        ],
     });
     row
 }
@@ -200,7 +204,16 @@ fn undoing_row(direction: Direction, step: Step) -> Vec<(E, S)> {
 fn baking_row(stream: Stream) -> Vec<(E, S)> {
     let here = baking(stream);
     let back = switching(Direction::Reverse, Step::Prepare);
-    let mut row = vec![(E::LossyRollbackRequested, back), (E::Restarted, here)];
+    let without_target = S::Undoing {
+        direction: Direction::Reverse,
+        step: Step::Prepare,
+    };
+    let mut row = vec![
+        (E::LossyRollbackRequested, back),
+        (E::OpenSourceWithoutTargetChosen, without_target),
+        (E::MovedByHand, stuck(Direction::Reverse, Step::Prepare)),
+        (E::Restarted, here),
+    ];
     row.extend(match stream {
         Stream::Arming => vec![
             (E::Done, baking(Stream::Proven)),
@@ -242,6 +255,14 @@ fn baking_row(stream: Stream) -> Vec<(E, S)> {
 fn needs_operator_row(direction: Direction, step: Step) -> Vec<(E, S)> {
     use {Direction as D, Part as P};
     let undoing = S::Undoing { direction, step };
+    // A migration that is parked in its bake does not know how the source stands.
+    let closes_again = match step {
+        Step::Prepare => S::Undoing {
+            direction,
+            step: Step::Prime,
+        },
+        _ => undoing,
+    };
     let again = switching(direction, step);
     let mut row = vec![(E::Restarted, S::NeedsOperator { direction, step })];
     row.extend(match (direction, part(step)) {
@@ -256,11 +277,18 @@ fn needs_operator_row(direction: Direction, step: Step) -> Vec<(E, S)> {
             (E::OpenSourceChosen, undoing),
             (E::OpenSourceWithoutTargetChosen, undoing),
         ],
-        (D::Reverse, P::Undoable | P::Promotes) => vec![(E::RetryChosen, undoing)],
+        (D::Reverse, P::Undoable | P::Promotes) => vec![
+            (E::RetryChosen, closes_again),
+            (E::OpenSourceWithoutTargetChosen, undoing),
+        ],
         (D::Reverse, P::Opens) => vec![
             (E::RetryChosen, again),
             (E::OpenSourceWithoutTargetChosen, again),
         ],
     });
     row
+}
+
+fn stuck(direction: Direction, step: Step) -> S {
+    S::NeedsOperator { direction, step }
 }

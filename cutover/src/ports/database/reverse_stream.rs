@@ -19,11 +19,15 @@ pub trait ReversePublisher: fmt::Debug + Send + Sync {
     /// Drops slots, waiting for their walsenders to go; absent ones are no error.
     async fn drop_slots(&self, slots: &[ReverseSlot]) -> Result<(), ProviderError>;
 
-    /// How far the subscriber of each slot is.
+    /// How far the subscriber of each slot is. A slot that is gone or lost is not among them.
     async fn slot_progress(
         &self,
         slots: &[ReverseSlot],
     ) -> Result<Vec<SlotProgress>, ProviderError>;
+
+    /// Which of `slots` cannot deliver any more, and why, each with its database: it is gone, or the
+    /// server has removed WAL that it needed.
+    async fn missing_slots(&self, slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError>;
 
     /// The tables in `datnames` that the stream does not carry, each as `datname.schema.table`.
     async fn left_out(&self, datnames: &[String]) -> Result<Vec<String>, ProviderError>;
@@ -40,6 +44,10 @@ pub trait ReverseSubscriber: fmt::Debug + Send + Sync {
     /// starting backends awaited, strangers kept out as by `SessionControl::reenter_databases`,
     /// everybody ended, one subscription per database.
     async fn arm(&self, subscriptions: &[SubscriptionSpec]) -> Result<Armed, ProviderError>;
+
+    /// Sets each sequence of `datname` that is behind the greatest value of the integer column that
+    /// it belongs to, to that value. Returns how many there were.
+    async fn raise_sequences(&self, datname: &str) -> Result<usize, ProviderError>;
 
     /// The names of those of `sequences` that do not exist in `datname` here.
     async fn lacking_sequences(

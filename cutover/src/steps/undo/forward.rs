@@ -124,7 +124,8 @@ fn says_no_role(problem: Problem) -> bool {
         | Problem::ConditionNotMet
         | Problem::TargetUnwritten
         | Problem::Unprovable
-        | Problem::StreamBroken => false,
+        | Problem::StreamBroken
+        | Problem::MovedByHand => false,
     }
 }
 

@@ -1,21 +1,31 @@
 use serde_json::json;
 
-use super::{RETRY, recorded};
+use super::{RETRY, recorded, without_target};
 use crate::{
-    machine::{Side, Step},
-    migration::Learned,
+    machine::{Assertion, Side, Step},
+    migration::{Learned, Migration},
     ports::AccessRules,
     steps::{
         Failure, Proof, Run, fence,
         outcome::with_learned,
         routes::{Readers, convergence_message},
+        standing,
     },
 };
 
 /// The target, which served when the rollback began, serves again.
 pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof, Failure> {
+    let mut refuted = "nothing had been changed".to_owned();
+    if run.migration.machine.holds(Assertion::TargetDown) {
+        if let Some(opened) = without_target::open_source(run).await? {
+            return Ok(opened);
+        }
+        let Migration { source, target, .. } = run.migration;
+        refuted = format!("{target} answers, so it is not down, and {source} stays closed");
+    }
+    standing::source_is_not_served(run).await?;
     if step == Step::Prepare {
-        return Ok(Proof::new("nothing had been changed", json!({})));
+        return Ok(Proof::new(refuted, json!({})));
     }
     let mut left_open = None;
     if step >= Step::Promote {

@@ -53,6 +53,10 @@ impl ReversePublisher for RecordingServer {
             .collect())
     }
 
+    async fn missing_slots(&self, _slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
+        Ok(Vec::new())
+    }
+
     async fn left_out(&self, _datnames: &[String]) -> Result<Vec<String>, ProviderError> {
         Ok(Vec::new())
     }
@@ -72,6 +76,13 @@ impl ReverseSubscriber for RecordingServer {
             self.note(create_subscription(&subscription.slot));
         }
         Ok(Armed::default())
+    }
+
+    async fn raise_sequences(&self, datname: &str) -> Result<usize, ProviderError> {
+        self.note(format!(
+            "SELECT setval(…, max(…)) for each sequence of {datname} that belongs to a column"
+        ));
+        Ok(0)
     }
 
     async fn lacking_sequences(

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -64,7 +64,8 @@ impl ReversePublisher for SqlReversePublisher {
                 "SELECT s.slot_name::text, coalesce(r.state = 'streaming', false), \
                    s.confirmed_flush_lsn, pg_current_wal_insert_lsn() \
                  FROM pg_replication_slots s LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid \
-                 WHERE s.slot_name = ANY ($1) AND s.confirmed_flush_lsn IS NOT NULL",
+                 WHERE s.slot_name = ANY ($1) AND s.confirmed_flush_lsn IS NOT NULL \
+                   AND s.wal_status IS DISTINCT FROM 'lost'",
                 &[&names],
             )
             .await?;
@@ -78,6 +79,35 @@ impl ReversePublisher for SqlReversePublisher {
                 position: lsn(row.get(3)),
             })
             .collect())
+    }
+
+    async fn missing_slots(&self, slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
+        let names: Vec<&str> = slots.iter().map(|slot| slot.slot.as_str()).collect();
+        let rows = self
+            .control
+            .postgres
+            .rows(
+                "look for lost reverse slots",
+                "SELECT slot_name::text, wal_status IS NOT DISTINCT FROM 'lost' \
+                 FROM pg_replication_slots WHERE slot_name = ANY ($1)",
+                &[&names],
+            )
+            .await?;
+        let found: BTreeMap<String, bool> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let missing = slots.iter().filter_map(|slot| match found.get(&slot.slot) {
+            Some(false) => None,
+            Some(true) => Some(format!(
+                "the reverse slot of database {} is lost: {} has removed WAL that it needed \
+                 (max_slot_wal_keep_size)",
+                slot.datname, self.control.server.name
+            )),
+            None => Some(format!(
+                "the reverse slot of database {} is gone",
+                slot.datname
+            )),
+        });
+        Ok(missing.collect())
     }
 
     async fn left_out(&self, datnames: &[String]) -> Result<Vec<String>, ProviderError> {

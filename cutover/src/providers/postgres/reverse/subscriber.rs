@@ -192,6 +192,17 @@ impl ReverseSubscriber for SqlReverseSubscriber {
         Ok(())
     }
 
+    async fn raise_sequences(&self, datname: &str) -> Result<usize, ProviderError> {
+        let what = "set its sequences behind their columns";
+        let session = self.control.database(datname)?;
+        let mut raised = 0;
+        for row in &session.rows(what, RAISE_SEQUENCES, &[]).await? {
+            let raise: String = row.get(0);
+            raised += session.rows(what, &raise, &[]).await?.len();
+        }
+        Ok(raised)
+    }
+
     async fn lacking_sequences(
         &self,
         datname: &str,
@@ -259,6 +270,17 @@ const END_WORKERS: &str = "SELECT s.pid, a.usesysid IS NOT NULL AS signalled, \
        CASE WHEN s.pid <> ALL ($2) AND a.usesysid IS NOT NULL THEN pg_terminate_backend(s.pid) END \
      FROM pg_stat_subscription s LEFT JOIN pg_stat_activity a ON a.pid = s.pid \
      WHERE s.subname = $1 AND s.pid IS NOT NULL";
+
+/// One statement for each sequence that counts upward and belongs to an integer column.
+const RAISE_SEQUENCES: &str = "SELECT format('SELECT setval(%L, m) FROM %s AS s, \
+         (SELECT max(%I)::bigint AS m FROM %s) AS t \
+         WHERE m > s.last_value OR m = s.last_value AND NOT s.is_called', \
+       q.seqrelid::regclass, q.seqrelid::regclass, a.attname, d.refobjid::regclass) \
+     FROM pg_sequence q \
+     JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = q.seqrelid \
+       AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i') \
+     JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+     WHERE q.seqincrement > 0 AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)";
 
 const LACKING_SEQUENCES: &str = "SELECT name FROM unnest($1::text[]) AS v (name) \
      WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(name) AND relkind = 'S')";

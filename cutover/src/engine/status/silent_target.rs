@@ -1,0 +1,61 @@
+//! What is known, and what is not, while the target of a bake does not answer.
+
+use super::{WayBack, WayBackKind, promotion::moment, way};
+use crate::{
+    engine::{
+        choice::ChoiceName,
+        driver::{Silence, TargetWatch},
+    },
+    machine::State,
+    migration::Migration,
+};
+
+/// The silence of the target, in a bake.
+pub(super) fn silence<'a>(migration: &Migration, watch: &'a TargetWatch) -> Option<&'a Silence> {
+    let baking = matches!(migration.state(), State::Baking { .. });
+    watch.silence().filter(|_| baking)
+}
+
+pub(super) fn headline(migration: &Migration, silence: &Silence) -> String {
+    let target = &migration.target;
+    format!(
+        "{target} does not answer since {} ({}): whether it serves is not known, and no alarm goes back \
+         by itself; all is as before when it answers again, else an operator decides: see the choices",
+        moment(silence.since),
+        silence.reason
+    )
+}
+
+/// Nothing is proven of a server that does not answer.
+pub(super) fn way_back(migration: &Migration, silence: &Silence, watch: &TargetWatch) -> WayBack {
+    let Migration { name, target, .. } = migration;
+    way(
+        WayBackKind::AcceptLoss,
+        false,
+        format!(
+            "none that is proven, since {target} does not answer since {}; {}; by an operator's word that \
+             {target} is down for good: migration resolve {name} {}",
+            moment(silence.since),
+            not_countable(migration, watch),
+            ChoiceName::OpenSourceUnproven
+        ),
+    )
+}
+
+/// What going back without the target would give up.
+pub(in crate::engine) fn not_countable(migration: &Migration, watch: &TargetWatch) -> String {
+    let (source, target) = (&migration.source, &migration.target);
+    let confirmed = watch.confirmed().map_or_else(
+        || format!("what {source} has last confirmed is not known to this process"),
+        |confirmed| {
+            format!(
+                "{source} last confirmed {} at {}",
+                confirmed.lsn,
+                moment(confirmed.at)
+            )
+        },
+    );
+    format!(
+        "{confirmed}; what {target} acknowledged after that and is not on {source} cannot be counted"
+    )
+}
