@@ -55,6 +55,8 @@ pub struct LabOptions {
     /// Where PostgreSQL's files lie; measurements of commits need [`Storage::Disk`].
     pub storage: Storage,
     pub gates: GateOptions,
+    /// Its flags, its environment, and which program it is.
+    pub control_plane: Security,
 }
 
 impl Default for LabOptions {
@@ -71,6 +73,7 @@ impl Default for LabOptions {
             settings: String::new(),
             storage: Storage::default(),
             gates: GateOptions::default(),
+            control_plane: Security::default(),
         }
     }
 }
@@ -118,11 +121,11 @@ impl Lab {
         };
         let pair = PostgresPair::start(scratch.path(), &pair_options).await?;
         let cloud = Cloud::start(&pair, options.promotion_takes).await?;
-        let security = Security {
-            environment: cloud.iter().map(Cloud::environment).collect(),
-            program: cloud.is_some().then_some(Cloud::PROGRAM),
-            ..Security::default()
-        };
+        let mut security = options.control_plane;
+        if let Some(cloud) = &cloud {
+            security.environment.push(cloud.environment());
+            security.program = Some(Cloud::PROGRAM);
+        }
         let control_plane =
             ControlPlane::start_with(scratch.path(), &options.settings, security).await?;
         let gates = Gates::start(&options.gates, &pair, &control_plane).await?;

@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 use exit::{FAILED, USAGE};
 use global::Global;
 
-use crate::providers::{MoreProviders, no_more};
+use crate::parts::Parts;
 
 /// Moves PostgreSQL servers behind Envoy sidecars, and tells the sidecars where to go
 #[derive(Debug, Parser)]
@@ -57,11 +57,11 @@ enum Verb {
 
 /// Parses `args`, runs the verb, and says how it ended.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    main_with(args, no_more)
+    main_with(args, Parts::default())
 }
 
-/// The same for a program that has more providers than this one.
-pub fn main_with(args: impl IntoIterator<Item = OsString>, more: MoreProviders) -> ExitCode {
+/// The same for a program that has other parts than this one.
+pub fn main_with(args: impl IntoIterator<Item = OsString>, parts: Parts) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -77,7 +77,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, more: MoreProviders) 
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    let outcome = runtime.block_on(run(cli, more));
+    let outcome = runtime.block_on(run(cli, parts));
     // A verb that was aborted may have left blocking work behind; nobody waits for it.
     runtime.shutdown_background();
     match outcome {
@@ -87,10 +87,10 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, more: MoreProviders) 
     }
 }
 
-async fn run(cli: Cli, more: MoreProviders) -> anyhow::Result<ExitCode> {
+async fn run(cli: Cli, parts: Parts) -> anyhow::Result<ExitCode> {
     let Cli { global, verb } = cli;
     match verb {
-        Verb::Serve(verb) => verb.run(more).await,
+        Verb::Serve(verb) => verb.run(parts).await,
         Verb::Sidecar(verb) => verb.run(&global).await,
         Verb::Database(verb) => verb.run(&global).await,
         Verb::Fleet(verb) => verb.run(&global).await,

@@ -5,6 +5,7 @@ mod admin;
 mod alarms;
 pub mod cli;
 mod flip;
+mod parts;
 mod providers;
 mod publish;
 mod serve;
@@ -14,4 +15,5 @@ mod sidecar_cache;
 mod spiffe;
 mod telemetry;
 
+pub use parts::{Parts, WrapStore};
 pub use providers::MoreProviders;

@@ -14,7 +14,7 @@ use pointsman_catalog::{Store, store::EmbeddedStore};
 use tokio::time::timeout;
 use tracing::info;
 
-use crate::{providers::MoreProviders, settings::Settings};
+use crate::{parts::Parts, settings::Settings};
 use control_plane::ControlPlane;
 use listeners::Exposure;
 pub(crate) use signals::Signals;
@@ -35,8 +35,7 @@ pub(crate) struct Options {
     pub(crate) xds_anywhere: bool,
     /// The admin listener may be reached from other machines without a certificate.
     pub(crate) admin_anywhere: bool,
-    /// Beside those that this program always has.
-    pub(crate) providers: MoreProviders,
+    pub(crate) parts: Parts,
 }
 
 /// Serves until a signal ends it.
@@ -60,9 +59,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let tls = LoadedTls::read(&options.tls).await?;
     let xds = listeners::bind("sidecars", "--xds-listen", options.xds_listen).await?;
     let admin = listeners::bind("operators", "--admin-listen", options.admin_listen).await?;
-    let store = open(&options).await?;
+    let store = (options.parts.store)(open(&options).await?)?;
     let mut control_plane =
-        ControlPlane::build(store, &options.settings, options.providers).await?;
+        ControlPlane::build(store, &options.settings, options.parts.providers).await?;
     control_plane.open(xds, admin, tls).await?;
 
     let ended = tokio::select! {

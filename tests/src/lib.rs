@@ -4,6 +4,7 @@ pub mod bare;
 pub mod bench;
 pub mod cache;
 pub mod cloud;
+pub mod crash;
 pub mod demo;
 pub mod fanout;
 pub mod migration;

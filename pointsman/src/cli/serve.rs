@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::{providers::MoreProviders, serve, settings::Settings};
+use crate::{parts::Parts, serve, settings::Settings};
 
 /// Run the control plane
 #[derive(Args, Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    pub(super) async fn run(self, providers: MoreProviders) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, parts: Parts) -> anyhow::Result<ExitCode> {
         let settings = match &self.config {
             Some(path) => Settings::load(path)?,
             None => Settings::default(),
@@ -51,7 +51,7 @@ impl Serve {
             tls: self.certificates.into_options(),
             xds_anywhere: self.xds_plaintext_anywhere,
             admin_anywhere: self.admin_plaintext_anywhere,
-            providers,
+            parts,
         })
         .await?;
         Ok(ExitCode::SUCCESS)

@@ -2,8 +2,13 @@
 
 use std::process::ExitCode;
 
+use pointsman::Parts;
 use pointsman_tests::cloud;
 
 fn main() -> ExitCode {
-    pointsman::cli::main_with(std::env::args_os(), cloud::providers)
+    let parts = Parts {
+        providers: cloud::providers,
+        ..Parts::default()
+    };
+    pointsman::cli::main_with(std::env::args_os(), parts)
 }
