@@ -27,7 +27,7 @@ pub use database::{
     ProofMethod, ProviderError, Providers, ReadOnlyDefault, Recorder, Replay, Replication,
     RequestAnswer, ReversePublisher, ReverseSlot, ReverseSubscriber, Roles, SequenceValue,
     ServerRole, SessionControl, SlotProgress, StandbyLink, Strangers, SubscriptionSpec, Tried,
-    WalProof, WriteAttempt, WriteProof,
+    UserCommit, UserWrites, WalProof, WalReach, WriteAttempt, WriteProof,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 pub use manual_clock::ManualClock;

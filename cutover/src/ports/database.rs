@@ -17,6 +17,7 @@ mod replication;
 mod reverse_stream;
 mod server;
 mod sessions;
+mod user_writes;
 mod wal_proof;
 
 pub use budgets::Budgets;
@@ -42,4 +43,5 @@ pub use reverse_stream::{
 };
 pub use server::{ControlledServer, Offer, Roles};
 pub use sessions::{Arrivals, ConnectionAttempt, SessionControl};
+pub use user_writes::{UserCommit, UserWrites, WalReach};
 pub use wal_proof::{Exempt, Finding, Look, Marker, ProofMethod, Strangers, WalProof, WriteProof};

@@ -24,6 +24,15 @@ pub trait Fence: fmt::Debug + Send + Sync {
         spare: &[ReverseSlot],
     ) -> Result<Vec<Breach>, ProviderError>;
 
+    /// What contradicts "nobody but the control role and the apply workers comes in" in a bake:
+    /// the same, but that databases in `armed` may be open to nobody else, and that the
+    /// rewritten `pg_hba.conf` is still there.
+    async fn bake_breaches(
+        &self,
+        record: &FenceRecord,
+        armed: &[String],
+    ) -> Result<Vec<Breach>, ProviderError>;
+
     /// Waits until `rules` are in force for new connections. At fence level `sql` returns at
     /// once.
     async fn await_access_rules(

@@ -49,6 +49,9 @@ pub trait SessionControl: fmt::Debug + Send + Sync {
         deadline: Duration,
     ) -> Result<u64, ProviderError>;
 
+    /// The same, but the apply workers of the reverse stream go on.
+    async fn end_strangers(&self, deadline: Duration) -> Result<u64, ProviderError>;
+
     /// Tries a new connection to `datname` over TCP and says how the server answered.
     async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError>;
 }

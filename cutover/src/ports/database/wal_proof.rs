@@ -1,9 +1,12 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::error::ProviderError;
+use super::{
+    error::ProviderError,
+    user_writes::{UserWrites, WalReach},
+};
 use crate::Lsn;
 
 /// Final positions, and proof that nobody wrote after them.
@@ -29,6 +32,15 @@ pub trait WalProof: fmt::Debug + Send + Sync {
     /// where its WAL cannot be read.
     async fn user_commits(&self, since: Lsn, exempt: &Exempt)
     -> Result<Option<u64>, ProviderError>;
+
+    /// The user commits in this server's WAL from `since` to what is flushed now; `None` where
+    /// its WAL cannot be read. Reads for no longer than `within`, and leaves the rest.
+    async fn user_writes(
+        &self,
+        since: &WalReach,
+        exempt: &Exempt,
+        within: Duration,
+    ) -> Result<Option<UserWrites>, ProviderError>;
 }
 
 /// A fence marker.
@@ -51,6 +63,16 @@ pub struct Look {
     pub open: Vec<u64>,
     /// The ids of markers that the engine wrote in other databases right after it.
     pub own: Vec<u64>,
+}
+
+/// WAL is read from a look on. Whoever had not ended at it is found by what was written before.
+impl From<&Look> for WalReach {
+    fn from(look: &Look) -> Self {
+        Self {
+            lsn: look.lsn,
+            open: Vec::new(),
+        }
+    }
 }
 
 /// The engine's look is its marker where one marker is enough.

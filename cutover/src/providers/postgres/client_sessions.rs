@@ -195,16 +195,20 @@ impl ClientSessions {
             .postgres
             .rows("list what is to be waited for", databases, &[])
             .await?;
-        self.left(&[]).await?;
+        self.left(&[], Workers::End).await?;
         Ok(())
     }
 
     /// The sessions that "none left" counts, one description each. Looks at a server that have just begun or
     /// ended, or that are another process's, are waited for.
-    pub(super) async fn left(&self, spare: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
+    pub(super) async fn left(
+        &self,
+        spare: &[ReverseSlot],
+        workers: Workers,
+    ) -> Result<Vec<String>, ProviderError> {
         let deadline = Instant::now() + LOOKS_END_WITHIN;
         loop {
-            let rows = self.look_for_sessions(spare).await?;
+            let rows = self.look_for_sessions(spare, workers).await?;
             let is_passing = |row: &Row| row.get::<_, bool>("passing");
             if !rows.iter().any(is_passing) || Instant::now() >= deadline {
                 return Ok(rows.iter().map(|row| row.get("description")).collect());
@@ -213,12 +217,16 @@ impl ClientSessions {
         }
     }
 
-    async fn look_for_sessions(&self, spare: &[ReverseSlot]) -> Result<Vec<Row>, ProviderError> {
+    async fn look_for_sessions(
+        &self,
+        spare: &[ReverseSlot],
+        workers: Workers,
+    ) -> Result<Vec<Row>, ProviderError> {
         let slots: Vec<&str> = spare.iter().map(|slot| slot.slot.as_str()).collect();
         let params: Params<'_> = &[
             &self.control.own_pids(),
             &slots,
-            &false,
+            &(workers == Workers::Spare),
             &self.control.powers.not_closable,
             &self.control.powers.superuser,
             &PASSING,

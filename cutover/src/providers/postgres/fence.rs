@@ -10,7 +10,7 @@ use futures_util::future::try_join;
 use super::{
     acl::{self, Acl},
     admission::changeable,
-    client_sessions::ClientSessions,
+    client_sessions::{ClientSessions, Workers},
     control_sessions::ControlSessions,
     hba::HbaFile,
     identity::SqlIdentity,
@@ -39,12 +39,61 @@ impl SqlFence {
         let nothing = nothing.as_slice();
         let postgres = &self.control.postgres;
         postgres
-            .rows("read its databases", BREACHES, &[&nothing, &nothing, &""])
+            .rows(
+                "read its databases",
+                BREACHES,
+                &[&nothing, &nothing, &"", &nothing, &""],
+            )
             .await?;
         if self.control.powers.door() == Door::AccessList {
             acl::read(postgres, nothing).await?;
         }
         Ok(())
+    }
+
+    /// See [`Fence::breaches`] and [`Fence::bake_breaches`].
+    async fn found_open(
+        &self,
+        former: &FormerSettings,
+        armed: &[String],
+        sessions: impl Future<Output = Result<Vec<String>, ProviderError>>,
+    ) -> Result<Vec<Breach>, ProviderError> {
+        let known: Vec<&str> = former
+            .databases
+            .iter()
+            .map(|database| database.datname.as_str())
+            .collect();
+        let door = match self.control.powers.door() {
+            Door::Limit => "limit",
+            Door::AccessList => "access list",
+        };
+        let (rows, sessions) = try_join(
+            self.control.postgres.rows(
+                "prove its fence",
+                BREACHES,
+                &[
+                    &known,
+                    &former.not_closable,
+                    &door_of_postgres(former),
+                    &armed,
+                    &door,
+                ],
+            ),
+            sessions,
+        )
+        .await?;
+        let sessions = sessions.into_iter().map(|session| Breach {
+            message: format!("a session is left: {session}"),
+            kind: BreachKind::Session,
+        });
+        let settings = rows.iter().map(|row| Breach {
+            message: row.get(0),
+            kind: match row.get(1) {
+                true => BreachKind::Opened,
+                false => BreachKind::Lasting,
+            },
+        });
+        Ok(settings.chain(sessions).collect())
     }
 
     /// What gives the access lists of `former` back, those of `keep_closed` apart.
@@ -146,33 +195,29 @@ impl Fence for SqlFence {
         record: &FenceRecord,
         spare: &[ReverseSlot],
     ) -> Result<Vec<Breach>, ProviderError> {
+        let sessions = self.clients.left(spare, Workers::End);
+        self.found_open(&record.former, &[], sessions).await
+    }
+
+    async fn bake_breaches(
+        &self,
+        record: &FenceRecord,
+        armed: &[String],
+    ) -> Result<Vec<Breach>, ProviderError> {
         let former = &record.former;
-        let known: Vec<&str> = former
-            .databases
-            .iter()
-            .map(|database| database.datname.as_str())
-            .collect();
-        let (rows, sessions) = try_join(
-            self.control.postgres.rows(
-                "prove its fence",
-                BREACHES,
-                &[&known, &former.not_closable, &door_of_postgres(former)],
-            ),
-            self.clients.left(spare),
-        )
-        .await?;
-        let sessions = sessions.into_iter().map(|session| Breach {
-            message: format!("a session is left: {session}"),
-            kind: BreachKind::Session,
-        });
-        let settings = rows.iter().map(|row| Breach {
-            message: row.get(0),
-            kind: match row.get(1) {
-                true => BreachKind::Opened,
-                false => BreachKind::Lasting,
-            },
-        });
-        Ok(settings.chain(sessions).collect())
+        let sessions = self.clients.left(&[], Workers::Spare);
+        let mut breaches = self.found_open(former, armed, sessions).await?;
+        let fenced = match &former.hba {
+            Some(former) => self.hba.is_fenced_from(former).await?,
+            None => true,
+        };
+        if !fenced {
+            breaches.push(Breach {
+                message: "pg_hba.conf is not the one of the fence".to_owned(),
+                kind: BreachKind::Opened,
+            });
+        }
+        Ok(breaches)
     }
 
     async fn await_access_rules(
@@ -230,8 +275,15 @@ impl Fence for SqlFence {
     }
 }
 
-const BREACHES: &str = "SELECT format('database %s is open', datname), true FROM pg_database \
+const BREACHES: &str = "SELECT format('database %s is open', datname) || \
+         CASE WHEN datname = ANY ($4) AND $5 = 'limit' \
+           THEN format(', with connection limit %s', datconnlimit) ELSE '' END, true \
+       FROM pg_database \
        WHERE datallowconn AND datname <> 'postgres' AND datname <> ALL ($2) \
+         AND NOT (datname = ANY ($4) AND CASE $5 WHEN 'limit' THEN datconnlimit = 0 ELSE NOT EXISTS ( \
+           SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) a \
+           WHERE a.privilege_type = 'CONNECT' \
+             AND a.grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user)) END) \
      UNION ALL SELECT format('database %s was created after the fence', datname), false \
        FROM pg_database WHERE datname <> ALL ($1) \
      UNION ALL SELECT format('database postgres has connection limit %s', datconnlimit), true \

@@ -10,3 +10,7 @@ pub(super) fn own_transaction(what: &str) -> String {
         literal(what)
     )
 }
+
+/// The same where table `pointsman.transactions` is not at hand: in other databases. Only the
+/// watch of a bake heeds it, since anybody may write such a message.
+pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, 'pointsman.own', '')";

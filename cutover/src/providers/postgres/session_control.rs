@@ -93,6 +93,10 @@ impl SessionControl for SqlSessions {
         self.clients.end_all(spare, Workers::End, deadline).await
     }
 
+    async fn end_strangers(&self, deadline: Duration) -> Result<u64, ProviderError> {
+        self.clients.end_all(&[], Workers::Spare, deadline).await
+    }
+
     async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError> {
         let connector = &self.control.connector;
         connector

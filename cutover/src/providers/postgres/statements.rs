@@ -201,8 +201,9 @@ pub(super) fn promote(marker: Lsn, deadline: UnixMillis, not_closable: &[String]
 }
 
 /// Begins the transaction in which a connection string is handed over.
-pub(super) const HAND_OVER: &str =
-    "BEGIN; CREATE TEMP TABLE pointsman_publisher (conninfo text) ON COMMIT DROP";
+pub(super) const HAND_OVER: &str = "BEGIN; \
+     SELECT pg_logical_emit_message(true, 'pointsman.own', ''); \
+     CREATE TEMP TABLE pointsman_publisher (conninfo text) ON COMMIT DROP";
 /// Takes the connection string.
 pub(super) const TAKE_OVER: &str = "COPY pg_temp.pointsman_publisher FROM STDIN";
 const CREATE_SUBSCRIPTION: &str = "CREATE SUBSCRIPTION pointsman_rb CONNECTION";

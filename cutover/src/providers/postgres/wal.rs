@@ -5,8 +5,12 @@ mod look;
 mod records;
 mod transaction_ids;
 mod transactions;
+mod writes;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -20,7 +24,10 @@ use self::{
 use super::{control_sessions::ControlSessions, own_transaction::own_transaction};
 use crate::{
     Lsn,
-    ports::{Exempt, Look, Marker, ProofMethod, ProviderError, WalProof, WriteProof},
+    ports::{
+        Exempt, Look, Marker, ProofMethod, ProviderError, UserWrites, WalProof, WalReach,
+        WriteProof,
+    },
 };
 
 /// Proves by WAL's records where `pg_walinspect` can read them, else by transaction ids.
@@ -117,6 +124,21 @@ impl WalProof for SqlWalProof {
     ) -> Result<Option<u64>, ProviderError> {
         match self.method().await? {
             ProofMethod::WalRecords => Ok(Some(self.records.count(since, exempt).await?)),
+            ProofMethod::TransactionIds => Ok(None),
+        }
+    }
+
+    async fn user_writes(
+        &self,
+        since: &WalReach,
+        exempt: &Exempt,
+        within: Duration,
+    ) -> Result<Option<UserWrites>, ProviderError> {
+        match self.method().await? {
+            ProofMethod::WalRecords => {
+                let writes = self.records.writes(since, exempt, within).await?;
+                Ok(Some(writes))
+            }
             ProofMethod::TransactionIds => Ok(None),
         }
     }

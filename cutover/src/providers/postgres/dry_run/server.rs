@@ -18,7 +18,7 @@ use crate::{
         AccessRules, Arrivals, Breach, ConnectionAttempt, Exempt, Fence, FenceRecord, FenceToken,
         Finding, FormerSettings, GuardedPromotion, Look, Marker, Observation, Observe, Preparation,
         ProbeTable, PromoteAnswer, ProofMethod, ProviderError, Recorder, Replay, Replication,
-        ReverseSlot, SessionControl, StandbyLink, WalProof, WriteProof,
+        ReverseSlot, SessionControl, StandbyLink, UserWrites, WalProof, WalReach, WriteProof,
     },
 };
 
@@ -125,6 +125,14 @@ impl SessionControl for RecordingServer {
         Ok(0)
     }
 
+    async fn end_strangers(&self, deadline: Duration) -> Result<u64, ProviderError> {
+        self.note(format!(
+            "pg_terminate_backend every session with a database but the apply workers; none left \
+             within {deadline:?}"
+        ));
+        Ok(0)
+    }
+
     async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError> {
         self.note(format!(
             "try a new connection to {datname}: in a hold it is let in, at a fence it must be refused"
@@ -160,6 +168,15 @@ impl Fence for RecordingServer {
         _spare: &[ReverseSlot],
     ) -> Result<Vec<Breach>, ProviderError> {
         self.note("prove that it is closed and empty");
+        Ok(Vec::new())
+    }
+
+    async fn bake_breaches(
+        &self,
+        _record: &FenceRecord,
+        _armed: &[String],
+    ) -> Result<Vec<Breach>, ProviderError> {
+        self.note("look whether it is still closed to everybody else");
         Ok(Vec::new())
     }
 
@@ -283,6 +300,16 @@ impl WalProof for RecordingServer {
     async fn user_commits(&self, since: Lsn, _: &Exempt) -> Result<Option<u64>, ProviderError> {
         self.note(format!("count user commits in WAL since {since}"));
         Ok(Some(0))
+    }
+
+    async fn user_writes(
+        &self,
+        since: &WalReach,
+        _exempt: &Exempt,
+        _within: Duration,
+    ) -> Result<Option<UserWrites>, ProviderError> {
+        self.note(format!("read who wrote in its WAL since {}", since.lsn));
+        Ok(Some(UserWrites::default()))
     }
 }
 

@@ -52,6 +52,17 @@ impl HbaFile {
         Ok(Some(text))
     }
 
+    /// Whether the file is what the fence made of `former`. Always so where it is left alone.
+    pub(in crate::providers::postgres) async fn is_fenced_from(
+        &self,
+        former: &str,
+    ) -> Result<bool, ProviderError> {
+        if !self.control.rewrites_hba() {
+            return Ok(true);
+        }
+        Ok(self.text().await? == self.fenced(former).await?)
+    }
+
     /// Replaces `former` by the rules that admit the control sessions and replication only.
     pub(in crate::providers::postgres) async fn fence(
         &self,

@@ -8,6 +8,7 @@ use super::super::{
     admission::admit,
     client_sessions::{ClientSessions, Workers},
     control_sessions::ControlSessions,
+    own_transaction::MARK,
     record,
     session_control::SqlSessions,
     statements::{
@@ -79,7 +80,7 @@ impl SqlReverseSubscriber {
         if there {
             let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} ENABLE");
             let session = self.control.database(&subscription.datname)?;
-            session.batch(what, &sql).await?;
+            session.block(what, &own(sql)).await?;
         }
         Ok(())
     }
@@ -143,7 +144,7 @@ impl ReverseSubscriber for SqlReverseSubscriber {
             if self.has_subscription(datname).await? {
                 let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} DISABLE");
                 let session = self.control.database(datname)?;
-                session.batch("stop the reverse stream", &sql).await?;
+                session.block("stop the reverse stream", &own(sql)).await?;
             }
         }
         // A disabled subscription's worker would end by itself within a second; what it had
@@ -183,10 +184,10 @@ impl ReverseSubscriber for SqlReverseSubscriber {
                 let what = "drop the subscription";
                 for change in ["DISABLE", "SET (slot_name = NONE)"] {
                     let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} {change}");
-                    session.batch(what, &sql).await?;
+                    session.block(what, &own(sql)).await?;
                 }
                 let sql = format!("DROP SUBSCRIPTION {SUBSCRIPTION}");
-                session.batch(what, &sql).await?;
+                session.block(what, &own(sql)).await?;
             }
         }
         Ok(())
@@ -234,6 +235,11 @@ impl ReverseSubscriber for SqlReverseSubscriber {
             .await?;
         Ok(rows.len())
     }
+}
+
+/// A change in a database, as a transaction of the engine's own.
+fn own(sql: String) -> [String; 2] {
+    [MARK.to_owned(), sql]
 }
 
 fn alter_roles(roles: &[String], change: &str) -> Vec<String> {
@@ -284,8 +290,10 @@ const RAISE_SEQUENCES: &str = "SELECT format('SELECT setval(%L, m) FROM %s AS s,
 
 const LACKING_SEQUENCES: &str = "SELECT name FROM unnest($1::text[]) AS v (name) \
      WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(name) AND relkind = 'S')";
-const SET_SEQUENCES: &str = "SELECT setval(c.oid::regclass, number, called) \
-     FROM unnest($1::text[], $2::bigint[], $3::bool[]) AS v (name, number, called) \
+const SET_SEQUENCES: &str = "WITH own AS MATERIALIZED ( \
+       SELECT pg_logical_emit_message(true, 'pointsman.own', '')) \
+     SELECT setval(c.oid::regclass, number, called) FROM own, \
+       unnest($1::text[], $2::bigint[], $3::bool[]) AS v (name, number, called) \
      JOIN pg_class c ON c.oid = to_regclass(name) AND c.relkind = 'S'";
 
 const END_SESSIONS: Duration = Duration::from_secs(5);

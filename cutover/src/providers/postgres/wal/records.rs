@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +10,7 @@ use tokio_postgres::types::PgLsn;
 use super::{
     super::{control_sessions::ControlSessions, statements::identifier},
     look::{emit, failed, ids, take, written},
-    transactions::{Commit, Found},
+    transactions::{Commit, Found, Judged},
 };
 use crate::{
     Lsn,
@@ -20,7 +20,7 @@ use crate::{
 /// Reads WAL by `pg_walinspect`.
 #[derive(Debug)]
 pub(super) struct ByWalRecords {
-    control: Arc<ControlSessions>,
+    pub(super) control: Arc<ControlSessions>,
     /// The statement that reads WAL, once it has worked.
     reader: Mutex<Option<String>>,
 }
@@ -103,7 +103,11 @@ impl ByWalRecords {
 
     /// The engine's own transactions as WAL records name them: those that [`OWN`] returned, and
     /// `more`.
-    fn own(&self, row: Option<&String>, more: &[u64]) -> Result<BTreeSet<String>, ProviderError> {
+    pub(super) fn own(
+        &self,
+        row: Option<&String>,
+        more: &[u64],
+    ) -> Result<BTreeSet<String>, ProviderError> {
         let own = row.and_then(|row| ids(row));
         let own = own.ok_or_else(|| failed(&self.control, PROVE, "its own ids cannot be read"))?;
         let low = |xid: &u64| (xid & u64::from(u32::MAX)).to_string();
@@ -125,15 +129,36 @@ impl ByWalRecords {
         own: &BTreeSet<String>,
     ) -> Result<(u64, BTreeSet<u64>), ProviderError> {
         let reader = self.reader()?;
+        let (reached, mut found) = self.collect(since, through, exempt, PROOF).await?;
+        if reached < through {
+            let found = format!("{reached} is reached");
+            let reading = format!("reading WAL to {through}");
+            return Err(self.control.timed_out(&reading, PROOF, found));
+        }
+        let elsewhere = found.elsewhere.iter().filter_map(|xid| xid.parse().ok());
+        let elsewhere = elsewhere.collect();
+        let Judged { users, unclear } = found.judge(own);
+        let before = self.wrote_before(&reader, since, &unclear, exempt).await;
+        let count = u64::try_from(users.len() + before.len()).unwrap_or(u64::MAX);
+        Ok((count, elsewhere))
+    }
+
+    /// What stands in `since..through`, and how far that was read `within` this time.
+    pub(super) async fn collect(
+        &self,
+        since: Lsn,
+        through: Lsn,
+        exempt: &Exempt,
+        within: Duration,
+    ) -> Result<(Lsn, Found), ProviderError> {
+        let reader = self.reader()?;
         let mut found = Found::default();
         let mut next = since;
         let mut chunk = CHUNK;
-        let deadline = Instant::now() + PROOF;
+        let deadline = Instant::now() + within;
         while next < through {
             if Instant::now() >= deadline {
-                let found = format!("{next} is reached");
-                let reading = format!("reading WAL to {through}");
-                return Err(self.control.timed_out(&reading, PROOF, found));
+                return Ok((next, found));
             }
             let end = through.min(Lsn(next.0.saturating_add(chunk)));
             let read = self.read_wal(PROVE, &reader, next, end, exempt).await?;
@@ -148,24 +173,20 @@ impl ByWalRecords {
                 None => chunk = chunk.saturating_mul(2),
             }
         }
-        let elsewhere = found.elsewhere.iter().filter_map(|xid| xid.parse().ok());
-        let elsewhere = elsewhere.collect();
-        let (sure, unclear) = found.judge(own);
-        let before = self.wrote_before(&reader, since, &unclear, exempt).await;
-        Ok((sure + before, elsewhere))
+        Ok((next.max(through), found))
     }
 
-    /// How many of the transactions whose commit was read, but no write, wrote shortly before
+    /// Those of the transactions whose commit was read, but no write, that wrote shortly before
     /// `since`. Where that WAL cannot be read any more each of them counts.
-    async fn wrote_before(
+    pub(super) async fn wrote_before<'a>(
         &self,
         reader: &str,
         since: Lsn,
-        unclear: &[Commit],
+        unclear: &'a [Commit],
         exempt: &Exempt,
-    ) -> u64 {
+    ) -> Vec<&'a Commit> {
         if unclear.is_empty() {
-            return 0;
+            return Vec::new();
         }
         // The segment before may be recycled; the one that `since` lies in cannot be.
         let far = Lsn(since.0.saturating_sub(CHUNK));
@@ -179,8 +200,7 @@ impl ByWalRecords {
             Ok(None) => false,
             Err(_) => true,
         };
-        let count = unclear.iter().filter(wrote).count();
-        u64::try_from(count).unwrap_or(u64::MAX)
+        unclear.iter().filter(wrote).collect()
     }
 
     /// What stands in `begin..end`, and where its last record ends; `None` when no record
@@ -210,8 +230,8 @@ impl ByWalRecords {
             .await?;
         let reached: Option<PgLsn> = row.get(0);
         Ok(reached.map(|reached| {
-            let found = Found {
-                writers: row.get::<_, Vec<String>>(1).into_iter().collect(),
+            let mut found = Found {
+                writers: BTreeMap::new(),
                 own: row.get::<_, Vec<String>>(2).into_iter().collect(),
                 commits: row
                     .get::<_, Vec<String>>(3)
@@ -219,18 +239,31 @@ impl ByWalRecords {
                     .map(|commit| Commit::parse(commit))
                     .collect(),
                 elsewhere: row.get::<_, Vec<String>>(4).into_iter().collect(),
+                marked: row.get::<_, Vec<String>>(5).into_iter().collect(),
+                ended: xids(&row.get::<_, Vec<String>>(6)),
             };
+            for writer in row.get::<_, Vec<String>>(1) {
+                found.add_writer(&writer);
+            }
             (lsn_of(reached), found)
         }))
     }
 
-    fn reader(&self) -> Result<String, ProviderError> {
+    pub(super) fn reader(&self) -> Result<String, ProviderError> {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         reader.clone().ok_or_else(|| {
             self.control
                 .unfit("extension pg_walinspect does not read its WAL")
         })
     }
+}
+
+/// The transactions, and their subtransactions, of records with an id or several.
+fn xids(records: &[String]) -> BTreeSet<String> {
+    let xids = records
+        .iter()
+        .flat_map(|record| record.split_ascii_whitespace());
+    xids.map(str::to_owned).collect()
 }
 
 fn lsn_of(lsn: PgLsn) -> Lsn {
@@ -248,13 +281,15 @@ const WALINSPECT: &str = "SELECT n.nspname::text FROM pg_extension e \
 const KEPT_WAL: &str = "SELECT redo_lsn, CASE WHEN pg_is_in_recovery() \
      THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END FROM pg_control_checkpoint()";
 
-const OWN: &str = "SELECT coalesce(string_agg(xmin::text, ','), '') FROM pointsman.transactions";
+pub(super) const OWN: &str =
+    "SELECT coalesce(string_agg(xmin::text, ','), '') FROM pointsman.transactions";
 
 /// `block_ref` names the relation as `rel tablespace/database/filenode`; TRUNCATE has none.
 /// The description of a prepared transaction's commit begins with its transaction id.
 /// <https://www.postgresql.org/docs/current/pgwalinspect.html>
 const READ_WAL: &str = "SELECT max(end_lsn), \
-       coalesce(array_agg(DISTINCT xid::text) FILTER ( \
+       coalesce(array_agg(DISTINCT concat_ws(' ', xid, \
+           substring(block_ref FROM 'rel \\d+/(\\d+)/'))) FILTER ( \
          WHERE (resource_manager = 'Sequence' OR (resource_manager IN ('Heap', 'Heap2') \
              AND record_type ~ '^(INSERT|MULTI_INSERT|UPDATE|HOT_UPDATE|DELETE|TRUNCATE)')) \
            AND coalesce(substring(block_ref FROM 'rel (\\d+/\\d+/\\d+)'), '') <> ALL ($3) \
@@ -271,7 +306,14 @@ const READ_WAL: &str = "SELECT max(end_lsn), \
        coalesce(array_agg(DISTINCT xid::text) FILTER ( \
          WHERE cardinality($4::text[]) > 0 \
            AND resource_manager IN ('Heap', 'Heap2', 'Sequence') AND xid::text <> '0' \
-           AND substring(block_ref FROM 'rel \\d+/(\\d+)/') = ANY ($4)), '{}') \
+           AND substring(block_ref FROM 'rel \\d+/(\\d+)/') = ANY ($4)), '{}'), \
+       coalesce(array_agg(DISTINCT xid::text) FILTER ( \
+         WHERE resource_manager = 'LogicalMessage' \
+           AND description LIKE '%prefix \"pointsman.own\"%'), '{}'), \
+       coalesce(array_agg(concat_ws(' ', xid, \
+           substring(description FROM 'subxacts:([ 0-9]*)'))) FILTER ( \
+         WHERE resource_manager = 'Transaction' AND (record_type LIKE 'ABORT%' \
+           OR record_type LIKE 'COMMIT%' AND description ~ 'origin: node')), '{}') \
      FROM SCHEMA.pg_get_wal_records_info($1, $2)";
 
 /// A statement that reads as much ends within its timeout, on a busy machine too.

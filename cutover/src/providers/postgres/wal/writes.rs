@@ -1,0 +1,144 @@
+//! Who wrote on a server that is watched, from one look to the next.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    look::failed,
+    records::{ByWalRecords, OWN},
+    transactions::{Commit, Found},
+};
+use crate::{
+    Lsn,
+    ports::{Exempt, ProviderError, UserCommit, UserWrites, WalReach},
+};
+
+impl ByWalRecords {
+    /// See [`WalProof::user_writes`](crate::ports::WalProof).
+    pub(super) async fn writes(
+        &self,
+        since: &WalReach,
+        exempt: &Exempt,
+        within: Duration,
+    ) -> Result<UserWrites, ProviderError> {
+        let seen = self.flushed().await?;
+        let (reached, mut found) = self
+            .collect(since.lsn, seen.flushed, exempt, within)
+            .await?;
+        for xid in &since.open {
+            found.add_writer(&xid.to_string());
+        }
+        let own = &seen.own | &found.marked;
+        let judged = found.judge(&own);
+        let reader = self.reader()?;
+        let before = self
+            .wrote_before(&reader, since.lsn, &judged.unclear, exempt)
+            .await;
+        let users: Vec<_> = judged.users.iter().chain(before).collect();
+        let commits = self.named(&found, &users).await?;
+        let ended = judged.users.iter().chain(&judged.unclear);
+        let ended: BTreeSet<_> = ended.flat_map(|commit| &commit.xids).collect();
+        let open = found.writers.keys().filter(|xid| {
+            !found.ended.contains(*xid) && !own.contains(*xid) && !ended.contains(xid)
+        });
+        let open = open.filter_map(|xid| xid.parse().ok());
+        Ok(UserWrites {
+            through: WalReach {
+                lsn: reached,
+                open: open.filter(|&xid| runs(xid, seen.oldest)).collect(),
+            },
+            unread: seen.flushed.0.saturating_sub(reached.0),
+            commits,
+        })
+    }
+
+    /// A commit that did not wait for its flush is acknowledged all the same, so what is not
+    /// flushed is flushed first. Only then a server that is idle is written to.
+    async fn flushed(&self) -> Result<Seen, ProviderError> {
+        let postgres = &self.control.postgres;
+        let unreadable = || failed(&self.control, WATCH, "its position in WAL cannot be read");
+        let oldest = postgres.batch(WATCH, FLUSH).await?;
+        let oldest = oldest.first().and_then(|xid| xid.parse::<u64>().ok());
+        let rows = postgres.batch(WATCH, &format!("{FLUSHED}; {OWN}")).await?;
+        let flushed = rows.first().and_then(|lsn| lsn.parse().ok());
+        Ok(Seen {
+            oldest: low(oldest.ok_or_else(unreadable)?),
+            flushed: flushed.ok_or_else(unreadable)?,
+            own: self.own(rows.get(1), &[])?,
+        })
+    }
+
+    async fn named(
+        &self,
+        found: &Found,
+        commits: &[&Commit],
+    ) -> Result<Vec<UserCommit>, ProviderError> {
+        if commits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.control.postgres.rows(WATCH, DATABASES, &[]).await?;
+        let rows = rows.iter().map(|row| (row.get(0), row.get(1)));
+        let names: BTreeMap<String, String> = rows.collect();
+        let name = |oid: &str| {
+            let dropped = || format!("a database that is gone (oid {oid})");
+            names.get(oid).cloned().unwrap_or_else(dropped)
+        };
+        let named = commits.iter().filter_map(|commit| {
+            let databases = found.databases_of(commit).into_iter().map(name);
+            Some(UserCommit {
+                xid: commit.xids.first()?.parse().ok()?,
+                databases: databases.collect(),
+            })
+        });
+        Ok(named.collect())
+    }
+}
+
+/// What a look at a server's WAL begins with.
+#[derive(Debug)]
+struct Seen {
+    /// The oldest transaction that had not ended.
+    oldest: u32,
+    flushed: Lsn,
+    /// The engine's own transactions.
+    own: BTreeSet<String>,
+}
+
+fn low(xid: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
+    let low = xid as u32;
+    low
+}
+
+/// Whether a transaction may run while `oldest` is the oldest one that does. One that a crash of
+/// the server ended leaves no record.
+fn runs(xid: u32, oldest: u32) -> bool {
+    xid.wrapping_sub(oldest) < u32::MAX / 2
+}
+
+const WATCH: &str = "look who wrote";
+
+const FLUSH: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text, \
+       CASE WHEN pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn() \
+         THEN pg_logical_emit_message(true, 'pointsman.watch', '') END";
+
+const FLUSHED: &str = "SELECT pg_current_wal_flush_lsn()::text";
+
+/// Shared catalogs are in none.
+const DATABASES: &str = "SELECT oid::text, datname::text FROM pg_database \
+     UNION ALL SELECT '0', 'the shared catalogs'";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_is_older_than_the_oldest_has_ended() {
+        assert!(runs(731, 731) && runs(740, 731));
+        assert!(!runs(730, 731));
+        // Ids begin anew after the highest.
+        assert!(runs(5, u32::MAX - 5) && !runs(u32::MAX - 5, 5));
+    }
+}
