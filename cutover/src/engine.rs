@@ -176,6 +176,12 @@ impl Engine {
         self.settled(name).await
     }
 
+    /// Gives up what others did on the source in the bake. What they do afterwards is not given
+    /// up.
+    pub async fn accept_source_writes(&self, name: &str) -> Result<(), EngineError> {
+        self.ask(name, OperatorRequest::AcceptSourceWrites).await
+    }
+
     /// Gives up the way back and closes the source for good. `source_is_gone` is an
     /// operator's word for a source that does not answer any more: without it a completion
     /// wants to see the source closed.

@@ -4,6 +4,7 @@ mod facts;
 mod learned;
 mod not_proven;
 mod plan;
+mod source_watch;
 mod target;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use facts::{Facts, MissingFact};
 pub(crate) use learned::Learned;
 pub use not_proven::NotProven;
 pub use plan::{PlannedDatabase, UnlistedDatabasePolicy};
+pub use source_watch::{SourceSeen, SourceWatch};
 pub use target::{AskedPromotion, Coverage, FencedTarget, Promotion, ReverseStream};
 
 /// One migration: the plan, where its machine stands, and the facts that its steps
@@ -53,7 +55,7 @@ pub struct JournalHead {
 }
 
 impl Record for Migration {
-    const FORMAT: Format = Format(4);
+    const FORMAT: Format = Format(5);
 }
 
 impl Migration {

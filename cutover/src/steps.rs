@@ -2,6 +2,7 @@
 //! and returns its proof; running it twice equals running it once.
 
 mod arm;
+mod bake_watch;
 mod budgets;
 mod catch_up;
 mod cut_off;
@@ -32,6 +33,7 @@ use futures_util::future::BoxFuture;
 use crate::machine::{Command, Direction, Step};
 
 pub(crate) use arm::{StreamHealth, still_admitted, stream_health};
+pub(crate) use bake_watch::{SourceLook, disturbed, look as look_at_source};
 pub(crate) use budgets::BudgetsOfPair;
 pub use cut_off::cut_off_standby;
 pub(crate) use outcome::{Failure, Problem, Proof};

@@ -202,6 +202,7 @@ impl Packer {
         self.flag(machine.fence_proof() == FenceProof::Given);
         self.flag(machine.promotion_awaited_since().is_some());
         self.flag(machine.alarm_backoff().is_some());
+        self.put(machine.left_source() as usize, 2);
     }
 
     fn facts(&mut self, facts: &Facts) {

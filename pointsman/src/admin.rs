@@ -258,7 +258,12 @@ impl admin_server::Admin for AdminService {
         let v1::CompleteRequest {
             name,
             source_is_gone,
+            accept_loss,
         } = request.into_inner();
+        if accept_loss {
+            let accepted = self.context.engine.accept_source_writes(&name).await;
+            accepted.map_err(refuse)?;
+        }
         let completed = self.context.engine.complete(&name, source_is_gone).await;
         let status = completed.map_err(refuse)?;
         Ok(Response::new(migration::message(&status)))

@@ -4,6 +4,8 @@
 mod adversaries;
 #[path = "engine/api.rs"]
 mod api;
+#[path = "engine/bake_watch.rs"]
+mod bake_watch;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/exits.rs"]

@@ -8,6 +8,7 @@ mod inbox;
 mod journal_writer;
 mod leader;
 mod recorded;
+mod source_watcher;
 mod target_watch;
 
 use std::{sync::Arc, time::Duration};

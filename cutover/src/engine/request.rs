@@ -20,6 +20,8 @@ pub(super) enum OperatorRequest {
         accept_loss: bool,
     },
     WithdrawRollback,
+    /// Give up what others did on the source.
+    AcceptSourceWrites,
     Complete {
         source_is_gone: bool,
     },
@@ -56,6 +58,10 @@ impl OperatorRequest {
                 Event::RollbackWithdrawn,
                 "an operator withdrew the rollback that waited",
             ),
+            Self::AcceptSourceWrites => (
+                Event::SourceWritesAccepted,
+                "an operator gave up what others did on the source in the bake",
+            ),
             Self::Complete {
                 source_is_gone: false,
             } => (Event::CompleteRequested, "completion was asked for"),
@@ -69,15 +75,30 @@ impl OperatorRequest {
             Self::Resolve(choice) => choose(choice),
             Self::Park { ref reason } => (Event::MovedByHand, reason.as_str()),
         };
-        migration
-            .machine
-            .apply(event, now)
-            .map_err(|refused| EngineError::not_possible(&migration.name, refused))?;
+        migration.machine.apply(event, now).map_err(|refused| {
+            if migration.machine.asks_for_acceptance(event) {
+                return not_left_alone(migration);
+            }
+            EngineError::not_possible(&migration.name, refused)
+        })?;
         if matches!(self, Self::Start | Self::Switch) {
             require_preflight(migration, settings, now)?;
         }
         Ok(Admitted::Event(event, reason.to_owned()))
     }
+}
+
+/// What is refused says what was seen, and what to do.
+fn not_left_alone(migration: &Migration) -> EngineError {
+    let (name, source) = (&migration.name, &migration.source);
+    let seen = migration.facts.source_watch();
+    let seen = seen.map_or_else(String::new, ToString::to_string);
+    EngineError::Refused(format!(
+        "{source} was not left alone in the bake: {seen}. What was written there is not on {}: look \
+         at it, then give it up (migration complete {name} --accept-loss, migration rollback {name} \
+         --accept-loss)",
+        migration.target
+    ))
 }
 
 /// Backward a switch is what the operator wants: under way, and nothing to abort.

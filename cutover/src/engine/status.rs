@@ -1,3 +1,4 @@
+mod left_source;
 mod promotion;
 pub(super) mod silent_target;
 
@@ -79,6 +80,17 @@ pub(super) struct BakeView {
     /// When a rollback that waits for the reverse stream is given up.
     pub(super) rollback_until: Option<UnixMillis>,
     pub(super) target: TargetWatch,
+    /// Since when nobody knows who writes on the source, and why.
+    pub(super) source_not_known: Option<NotKnown>,
+    /// The source's WAL cannot be read.
+    pub(super) source_unreadable: bool,
+}
+
+/// What could not be looked at.
+#[derive(Clone, Debug)]
+pub(super) struct NotKnown {
+    pub(super) since: UnixMillis,
+    pub(super) why: String,
 }
 
 /// Why the reverse stream could not be made.
@@ -95,7 +107,11 @@ impl Status {
         let seen = Some(view).filter(|_| baking);
         Self {
             old_writer: seen.and_then(|view| view.old_writer.clone()),
-            alarm_warnings: seen.map_or_else(Vec::new, |view| view.alarm_warnings.clone()),
+            alarm_warnings: seen.map_or_else(Vec::new, |view| {
+                let mut warnings = view.alarm_warnings.clone();
+                warnings.extend(left_source::warning(migration, view));
+                warnings
+            }),
             headline: headline(migration, seen),
             not_driven: None,
             way_back: way_back(migration, view),
@@ -188,7 +204,8 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
             } else {
                 "is watched"
             };
-            format!("{target} serves and {watched}; {stream}")
+            let left = left_source::headline(migration);
+            format!("{target} serves and {watched}; {stream}{left}")
         }
         State::RolledBack if migration.machine.holds(Assertion::TargetDown) => format!(
             "{source} serves again; an operator asserted that {target} is down for good, and nothing \
@@ -267,7 +284,10 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
             "none while the promotion is under way: it cannot be called back; the source is opened \
              only if the target is proven to exist no more, or promoted, closed and unwritten",
         ),
-        State::Baking { stream } => way_back_of_bake(migration, stream, view),
+        State::Baking { stream } => {
+            let way_back = way_back_of_bake(migration, stream, view);
+            left_source::way_back(migration, view, way_back)
+        }
         State::NeedsOperator { .. } => way(
             WayBackKind::None,
             false,

@@ -6,6 +6,7 @@ use super::{
     data::{Machine, ReaderRoutes},
     effect::{Durability, Effect, Remark},
     event::Event,
+    left_source::LeftSource,
     state::State,
     table::NotPossible,
 };
@@ -27,6 +28,14 @@ impl Machine {
             && let Some(transition) = self.restoring_readers(event)
         {
             return Ok(transition);
+        }
+        if self.asks_for_acceptance(event) {
+            let state = self.state;
+            return Err(NotPossible { state, event });
+        }
+        if event == Event::AlarmFired && self.is_disturbed() {
+            let why = Remark::AlarmSourceDisturbed;
+            return Ok(self.stays(vec![Effect::Remark(why)]));
         }
         if event == Event::AlarmFired && self.alarms_wait(at) {
             return Ok(self.stays(vec![Effect::Remark(Remark::AlarmTooEarly)]));
@@ -53,6 +62,24 @@ impl Machine {
         Transition {
             machine: self,
             effects,
+        }
+    }
+
+    /// Whether the target bakes beside a source on which somebody did something.
+    fn is_disturbed(self) -> bool {
+        let bakes = matches!(self.state, State::Baking { .. });
+        bakes && self.left_source != LeftSource::Quiet
+    }
+
+    /// Whether `event` is refused because what others did on the source is given up by an
+    /// operator's word alone.
+    pub fn asks_for_acceptance(self, event: Event) -> bool {
+        match event {
+            Event::RollbackRequested => self.is_disturbed(),
+            Event::CompleteRequested | Event::CompleteWithoutSourceRequested => {
+                self.is_disturbed() && self.left_source == LeftSource::Disturbed
+            }
+            _ => false,
         }
     }
 
@@ -122,6 +149,7 @@ impl Machine {
             | Event::RollbackRequested
             | Event::LossyRollbackRequested
             | Event::RollbackWithdrawn
+            | Event::SourceWritesAccepted
             | Event::CompleteRequested
             | Event::CompleteWithoutSourceRequested
             | Event::CancelRequested
@@ -136,7 +164,8 @@ impl Machine {
             | Event::TargetGone
             | Event::SourceOpened
             | Event::MovedByHand
-            | Event::ReverseStreamLapsed => None,
+            | Event::ReverseStreamLapsed
+            | Event::SourceFenceBroken => None,
         }
     }
 
@@ -184,6 +213,8 @@ impl Machine {
             | Event::ReverseStreamBroke
             | Event::AlarmFired
             | Event::ReverseStreamLapsed
+            | Event::SourceWritesAccepted
+            | Event::SourceFenceBroken
             | Event::Restarted => None,
         }
     }

@@ -7,6 +7,7 @@ use super::{
     direction::Direction,
     effect::{Durability, Effect},
     event::Event,
+    left_source::LeftSource,
     state::{PromotionStage, State},
     step::Step,
 };
@@ -33,6 +34,7 @@ impl Change {
             readers: self.readers(),
             fence_proof: self.fence_proof(),
             promotion_awaited_since: self.promotion_awaited_since(),
+            left_source: self.left_source(),
         }
     }
 
@@ -74,6 +76,17 @@ impl Change {
             return self.before.promotion_awaited_since;
         }
         Some(self.at)
+    }
+
+    /// It holds until the next switch forward.
+    fn left_source(self) -> LeftSource {
+        let before = self.before.left_source;
+        match self.event {
+            Event::SourceFenceBroken => LeftSource::Disturbed,
+            Event::SourceWritesAccepted => LeftSource::Accepted,
+            _ if self.begins() == Some(Direction::Forward) => LeftSource::Quiet,
+            _ => before,
+        }
     }
 
     fn moves(self) -> bool {
@@ -124,6 +137,7 @@ impl Change {
             Event::StartRequested
             | Event::AbortRequested
             | Event::RollbackWithdrawn
+            | Event::SourceWritesAccepted
             | Event::CancelRequested
             | Event::Done
             | Event::DoneReadersMoved
@@ -139,6 +153,7 @@ impl Change {
             | Event::Unprovable
             | Event::ReverseStreamBroke
             | Event::ReverseStreamLapsed
+            | Event::SourceFenceBroken
             | Event::Restarted => {
                 let waits = matches!(
                     self.state,
@@ -269,6 +284,7 @@ impl Change {
                 | Event::LossyRollbackRequested
                 | Event::RollbackWithdrawn
                 | Event::AlarmFired
+                | Event::SourceFenceBroken
                 | Event::TargetGone
                 | Event::SourceOpened
                 | Event::MovedByHand

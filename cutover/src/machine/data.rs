@@ -1,7 +1,10 @@
 use pointsman_catalog::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use super::{alarms::AlarmBackoff, assertion::Assertion, command::Command, state::State};
+use super::{
+    alarms::AlarmBackoff, assertion::Assertion, command::Command, left_source::LeftSource,
+    state::State,
+};
 
 /// Everything that decides what a migration does next. Only an event changes it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -14,6 +17,7 @@ pub struct Machine {
     pub(super) readers: ReaderRoutes,
     pub(super) fence_proof: FenceProof,
     pub(super) promotion_awaited_since: Option<UnixMillis>,
+    pub(super) left_source: LeftSource,
 }
 
 /// Whether readers are served where they belong.
@@ -47,6 +51,7 @@ impl Machine {
             readers: ReaderRoutes::Settled,
             fence_proof: FenceProof::Owed,
             promotion_awaited_since: None,
+            left_source: LeftSource::Quiet,
         }
     }
 
@@ -94,6 +99,11 @@ impl Machine {
     /// How long alarms wait after an undone rollback; `None` where none was undone.
     pub fn alarm_backoff(self) -> Option<AlarmBackoff> {
         self.alarm_backoff
+    }
+
+    /// What the watch of the bake has seen on the source.
+    pub fn left_source(self) -> LeftSource {
+        self.left_source
     }
 
     /// Whether this leader has proved the source's fence.

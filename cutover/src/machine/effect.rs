@@ -46,6 +46,8 @@ pub enum Remark {
     AlarmTooEarly,
     /// An alarm fires and does not go back by itself: that would lose writes.
     AlarmWouldLose,
+    /// An alarm fires and does not go back by itself: somebody else did something on the source.
+    AlarmSourceDisturbed,
     /// How far a managed promotion is.
     PromotionObserved,
 }

@@ -15,6 +15,8 @@ pub enum Event {
     /// A rollback that waits for the reverse stream is given up: by an operator, because it has
     /// waited too long, or because only a person can end what keeps the stream from being made.
     RollbackWithdrawn,
+    /// An operator gives up what others did on the source in the bake.
+    SourceWritesAccepted,
     CompleteRequested,
     /// A completion by an operator who asserts that the source is down for good.
     CompleteWithoutSourceRequested,
@@ -66,19 +68,22 @@ pub enum Event {
     /// Somebody moved the routes by hand, or put another fence record into the source: nothing is
     /// touched before an operator decides.
     MovedByHand,
+    /// Somebody lifted the fence of the source that was left, or wrote on it.
+    SourceFenceBroken,
     /// A new process took over.
     Restarted,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::StartRequested,
         Self::SwitchRequested,
         Self::AbortRequested,
         Self::RollbackRequested,
         Self::LossyRollbackRequested,
         Self::RollbackWithdrawn,
+        Self::SourceWritesAccepted,
         Self::CompleteRequested,
         Self::CompleteWithoutSourceRequested,
         Self::CancelRequested,
@@ -102,6 +107,7 @@ impl Event {
         Self::AlarmFired,
         Self::ReverseStreamLapsed,
         Self::MovedByHand,
+        Self::SourceFenceBroken,
         Self::Restarted,
     ];
 }

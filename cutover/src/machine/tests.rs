@@ -4,6 +4,7 @@ use super::*;
 
 mod carried;
 mod effects;
+mod left_source;
 mod promoting;
 mod steps;
 mod table;
@@ -243,7 +244,8 @@ fn the_journal_form_is_pinned() {
             r#"{"state":{"phase":"needs_operator","direction":"forward","step":"promote"},"#,
             r#""epoch":1,"switches":0,"assertion":"source_down","#,
             r#""alarm_backoff":{"rollbacks_undone":1,"until":1000000},"#,
-            r#""readers":"settled","fence_proof":"owed","promotion_awaited_since":null}"#
+            r#""readers":"settled","fence_proof":"owed","promotion_awaited_since":null,"#,
+            r#""left_source":"quiet"}"#
         )
     );
 }

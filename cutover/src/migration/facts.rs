@@ -11,6 +11,7 @@ use crate::{
 use super::{
     learned::Learned,
     not_proven::NotProven,
+    source_watch::SourceWatch,
     target::{AskedPromotion, Coverage, FencedTarget, Promotion, ReverseStream},
 };
 
@@ -38,6 +39,8 @@ struct FencedSource {
     proof: Option<ProvedFence>,
     /// Of either server.
     not_proven: Vec<NotProven>,
+    /// In the bake.
+    watch: SourceWatch,
 }
 
 /// What follows from a proof that nobody wrote behind the fence; without it nothing is promoted.
@@ -58,6 +61,7 @@ impl FencedSource {
             token,
             proof: None,
             not_proven: Vec::new(),
+            watch: SourceWatch::default(),
         }
     }
 
@@ -227,6 +231,11 @@ impl Facts {
             .map_or(&[], |source| source.not_proven.as_slice())
     }
 
+    /// What was seen on the source in the bake.
+    pub fn source_watch(&self) -> Option<&SourceWatch> {
+        self.source.as_ref().map(|source| &source.watch)
+    }
+
     /// Why there will be no reverse stream: once the target was written to, there is no way
     /// back without loss.
     pub fn no_way_back(&self) -> Option<&str> {
@@ -286,6 +295,7 @@ impl Facts {
                 target.proved_by = Some(by);
             }
             Learned::NotProven(found) => self.source_mut()?.add_not_proven(found),
+            Learned::SourceSeen(seen) => self.source_mut()?.watch.add(seen),
             Learned::Armed(armed) => {
                 // A later arming finds roles without LOGIN already: what the first one took
                 // stays on record.

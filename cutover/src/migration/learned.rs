@@ -9,6 +9,7 @@ use crate::{
 
 use super::{
     not_proven::NotProven,
+    source_watch::SourceSeen,
     target::{AskedPromotion, FencedTarget, Promotion, ReverseStream},
 };
 
@@ -55,6 +56,8 @@ pub(crate) enum Learned {
         by: ProofMethod,
     },
     NotProven(NotProven),
+    /// What a look at the source in the bake found.
+    SourceSeen(SourceSeen),
     Armed(Armed),
     /// The slots will be dropped: no later arming finds them.
     StreamGivenUp,

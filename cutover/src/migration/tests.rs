@@ -6,7 +6,7 @@ use crate::{
     machine::PromotionDeadline,
     ports::{
         Armed, Exempt, FenceToken, FormerSettings, Look, Marker, ProofMethod, ReverseSlot,
-        Strangers,
+        Strangers, UserCommit, WalReach,
     },
 };
 
@@ -99,6 +99,17 @@ fn whole() -> Vec<Learned> {
             stream: stream(),
             by: ProofMethod::TransactionIds,
         },
+        Learned::SourceSeen(SourceSeen {
+            reach: Some(WalReach {
+                lsn: Lsn(0x320),
+                open: Vec::new(),
+            }),
+            commits: vec![UserCommit {
+                xid: 740,
+                databases: vec!["orders".to_owned()],
+            }],
+            ..SourceSeen::default()
+        }),
         Learned::TargetClosed(FencedTarget {
             former: FormerSettings::default(),
             marker: marker(0x400),
@@ -294,11 +305,12 @@ fn the_stored_form_is_pinned() {
     assert_eq!(
         String::from_utf8(stored.clone()).unwrap(),
         concat!(
-            r#"{"format":4,"record":{"name":"m","source":"blue","target":"green","#,
+            r#"{"format":5,"record":{"name":"m","source":"blue","target":"green","#,
             r#""databases":[{"name":"orders","datname":"orders"}],"#,
             r#""unlisted":{"idle":"stays-closed"},"#,
             r#""machine":{"state":{"phase":"planned"},"epoch":1,"switches":0,"assertion":null,"#,
-            r#""alarm_backoff":null,"readers":"settled","fence_proof":"owed","promotion_awaited_since":null},"#,
+            r#""alarm_backoff":null,"readers":"settled","fence_proof":"owed","promotion_awaited_since":null,"#,
+            r#""left_source":"quiet"},"#,
             r#""preflight_passed":1000,"#,
             r#""facts":{"system_identifier":"7","source_timeline":1,"#,
             r#""exempt":{"filenodes":["1663/5/2619"]},"#,
@@ -313,7 +325,10 @@ fn the_stored_form_is_pinned() {
             r#""fence":{"former":{"databases":[],"hba":null,"acls":{},"not_closable":[]},"#,
             r#""marker":{"lsn":"0/400","look":{"lsn":"0/400","xid":730,"open":[728],"own":[]}}}}},"#,
             r#""not_proven":[{"server":"green","strangers":{"count":1,"xids":[731],"#,
-            r#""not_closable":[],"changed":[]}}]},"no_way_back":null},"#,
+            r#""not_closable":[],"changed":[]}}],"#,
+            r#""watch":{"reach":{"lsn":"0/320"},"count":1,"#,
+            r#""commits":[{"xid":740,"databases":["orders"]}],"breaches":[],"sessions":[]}},"#,
+            r#""no_way_back":null},"#,
             r#""cause":null,"journal":{"entries":0,"hash":""}}}"#
         )
     );

@@ -5,7 +5,12 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Failure, Problem, Proof, Run, fence, outcome::with_learned, sessions::Both, standing};
+use super::{
+    Failure, Problem, Proof, Run, bake_watch, fence,
+    outcome::{with_all, with_learned},
+    sessions::Both,
+    standing,
+};
 use crate::{
     Lsn,
     machine::Side,
@@ -19,6 +24,11 @@ use crate::{
 /// Arms the source and proves the stream: a value written on the target is read on the
 /// source, in every database.
 pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let seen = bake_watch::before_arming(run).await?;
+    with_all(arm(run).await, seen)
+}
+
+async fn arm(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let stream = run.migration.facts.stream()?;
     if stream.coverage == Coverage::Incomplete {
         let written = "the target was written before its slots were made: the reverse stream \

@@ -2,7 +2,11 @@
 
 use serde_json::json;
 
-use super::{Failure, Proof, Run, fence, outcome::with_learned, sessions::enter};
+use super::{
+    Failure, Proof, Run, bake_watch, fence,
+    outcome::{with_all, with_learned},
+    sessions::enter,
+};
 use crate::{
     machine::{Assertion, Side},
     migration::Learned,
@@ -15,9 +19,18 @@ pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
     // Looked up first: without them nothing is taken down.
     run.migration.facts.former_settings(Side::Source)?;
     run.migration.facts.stream()?;
+    let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
+    let seen = match bake_watch::left_alone(run).await {
+        Err(failure) if failure.is_unanswered() && asserted_down => failure.learned,
+        outcome => outcome?,
+    };
+    with_all(give_up_the_way_back(run, &moving).await, seen)
+}
+
+async fn give_up_the_way_back(run: &mut Run<'_>, moving: &[String]) -> Result<Proof, Failure> {
     let target = run.target().await?;
-    target.sessions()?.open_databases(&moving).await?;
-    let (closing, ended) = close_source_for_good(run, &moving).await?;
+    target.sessions()?.open_databases(moving).await?;
+    let (closing, ended) = close_source_for_good(run, moving).await?;
     // From here on a return to the bake finds no stream that could be armed again.
     let outcome = release_target(run, &target, &closing, ended).await;
     with_learned(outcome, Learned::StreamGivenUp)

@@ -54,6 +54,8 @@ pub(crate) enum Problem {
     StreamBroken,
     /// Somebody moved the routes, or opened the source, by hand.
     MovedByHand,
+    /// Somebody else did something on the source in the bake.
+    SourceDisturbed,
 }
 
 impl Proof {
@@ -116,6 +118,18 @@ pub(super) fn with_learned(
     }
 }
 
+/// The same for several things.
+pub(super) fn with_all(
+    mut outcome: Result<Proof, Failure>,
+    learned: Vec<Learned>,
+) -> Result<Proof, Failure> {
+    match &mut outcome {
+        Ok(proof) => proof.learned.extend(learned),
+        Err(failure) => failure.learned.extend(learned),
+    }
+    outcome
+}
+
 impl Problem {
     /// Whether a server answered and nothing more is known of what that means.
     pub(super) fn is_an_answer(self) -> bool {
@@ -131,7 +145,8 @@ impl Problem {
             | Self::TargetUnwritten
             | Self::Unprovable
             | Self::StreamBroken
-            | Self::MovedByHand => false,
+            | Self::MovedByHand
+            | Self::SourceDisturbed => false,
         }
     }
 
@@ -151,6 +166,7 @@ impl Problem {
             Self::Unprovable => Event::Unprovable,
             Self::StreamBroken => Event::ReverseStreamBroke,
             Self::MovedByHand => Event::MovedByHand,
+            Self::SourceDisturbed => Event::SourceFenceBroken,
         }
     }
 }

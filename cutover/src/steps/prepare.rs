@@ -11,8 +11,8 @@ use serde_json::json;
 use super::{
     Failure, Proof, Run,
     arm::{left_out, not_carried},
-    catch_up,
-    outcome::with_learned,
+    bake_watch, catch_up,
+    outcome::{with_all, with_learned},
     routes::convergence_message,
     sessions::{Both, enter},
 };
@@ -130,7 +130,14 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .learning(Learned::WayBack(way_back)))
 }
 
+/// Before anybody is held: the source is as it was left, or an operator has given up what others
+/// did there.
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    let seen = bake_watch::left_alone(run).await?;
+    with_all(ready_to_go_back(run).await, seen)
+}
+
+async fn ready_to_go_back(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let both = run.both().await?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;

@@ -76,6 +76,9 @@ pub(super) enum Migration {
         /// Go on without the source should it not answer: you assert that it is down for good
         #[arg(long)]
         source_is_gone: bool,
+        /// Give up what others did on the source in the bake; `status` says what was seen
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Give up a migration whose target does not serve
     Cancel {
@@ -168,12 +171,14 @@ impl Migration {
             Self::Complete {
                 name,
                 source_is_gone,
+                accept_loss,
             } => {
                 let mut admin = client::connect(global).await?;
                 let answer = admin
                     .complete_migration(CompleteRequest {
                         name,
                         source_is_gone,
+                        accept_loss,
                     })
                     .await;
                 return ended(global, answer, &["completed"]);

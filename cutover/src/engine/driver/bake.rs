@@ -9,6 +9,7 @@ use super::{
     alarm_watch::AlarmWatch,
     inbox::{Inbox, hear},
     leader::{Leader, Next},
+    source_watcher::SourceWatcher,
 };
 use crate::{
     engine::error::DriveError,
@@ -25,6 +26,7 @@ pub(super) struct BakeWatcher {
     /// Why alarms could not fire, as it was last logged.
     warnings: Vec<String>,
     stream: StreamWatch,
+    source: SourceWatcher,
     /// Since when a rollback waits for the reverse stream.
     rollback_since: Option<Monotonic>,
     /// An alarm fired while the reverse stream waited for others, and that was said.
@@ -43,6 +45,7 @@ impl BakeWatcher {
             alarms: AlarmWatch::begin(&leader.commands().ports().alarms, subject),
             warnings: Vec::new(),
             stream: StreamWatch::default(),
+            source: SourceWatcher::default(),
             rollback_since: None,
             said_why_not: false,
         }
@@ -56,11 +59,15 @@ impl BakeWatcher {
         stop: &CancellationToken,
     ) -> Result<(), DriveError> {
         let clock = leader.commands().clock();
-        while let State::Baking { stream } = leader.migration().state() {
+        while matches!(leader.migration().state(), State::Baking { .. }) {
             if stop.is_cancelled() {
                 break;
             }
             self.look_around(leader);
+            self.source.look(leader).await?;
+            let State::Baking { stream } = leader.migration().state() else {
+                break;
+            };
             if self.rollback_has_waited(leader, stream) {
                 let waited = leader.commands().settings().rollback_wait;
                 let reason = format!(

@@ -5,7 +5,9 @@ use crate::{
     machine::Command,
     migration::Migration,
     ports::{Budgets, Clock, Ports},
-    steps::{self, BudgetsOfPair, Failure, Problem, Proof, Run, Sessions, StreamHealth},
+    steps::{
+        self, BudgetsOfPair, Failure, Problem, Proof, Run, Sessions, SourceLook, StreamHealth,
+    },
 };
 
 /// Runs commands on the servers, each inside its budget.
@@ -79,6 +81,16 @@ impl CommandRunner {
     pub(super) async fn target_answers(&mut self, migration: &Migration) -> Result<(), Failure> {
         let budgets = self.budgets(migration).await?;
         steps::target_answers(&mut self.step_run(migration, budgets)).await
+    }
+
+    /// Looks at the source that was left, and reads its WAL for no longer than `read`.
+    pub(super) async fn look_at_source(
+        &mut self,
+        migration: &Migration,
+        read: Duration,
+    ) -> Result<SourceLook, Failure> {
+        let budgets = self.budgets(migration).await?;
+        Ok(steps::look_at_source(&mut self.step_run(migration, budgets), read).await)
     }
 
     /// What going back would lose now, as far as it can be counted.

@@ -107,6 +107,24 @@ impl JournalWriter {
     ) -> Result<(), JournalError> {
         log(migration, &lines);
         self.last_remark = None;
+        self.append(migration, lines, failing).await
+    }
+
+    /// Writes the record as it is now.
+    pub(super) async fn save(
+        &mut self,
+        migration: &mut Migration,
+        failing: impl FnMut(&StoreError) + Send,
+    ) -> Result<(), JournalError> {
+        self.append(migration, Vec::new(), failing).await
+    }
+
+    async fn append(
+        &mut self,
+        migration: &mut Migration,
+        lines: Vec<Line>,
+        failing: impl FnMut(&StoreError) + Send,
+    ) -> Result<(), JournalError> {
         let mut all = std::mem::take(&mut self.unwritten);
         all.extend(lines);
         let appended = self

@@ -15,7 +15,7 @@ use crate::{
     machine::{Command, Durability, Effect, Event, Remark, Transition},
     migration::Migration,
     ports::Deadline,
-    steps::{Failure, Problem, Proof, StreamHealth},
+    steps::{Failure, Problem, Proof, SourceLook, StreamHealth},
 };
 
 use super::{
@@ -259,6 +259,28 @@ impl Leader {
         })
     }
 
+    /// Looks at the source that was left, and adds what was found to the record. It is on the disk
+    /// with the next entry, or by [`Self::save`].
+    pub(super) async fn look_at_source(&mut self, read: Duration) -> Result<SourceLook, Failure> {
+        let look = self.commands.look_at_source(&self.migration, read).await?;
+        for learned in look.learned() {
+            self.migration.facts.learn(learned)?;
+        }
+        Ok(look)
+    }
+
+    /// Writes the record without an entry.
+    pub(super) async fn save(&mut self) -> Result<(), DriveError> {
+        let board = &self.board;
+        self.journal
+            .save(&mut self.migration, |failed| {
+                board.show_not_driven(&unwritten(failed));
+            })
+            .await?;
+        self.show();
+        Ok(())
+    }
+
     /// Why the reverse stream cannot be made before a person does something about it.
     pub(super) fn waits_for_others(&self) -> Option<&str> {
         let not_armed = self.board.view().not_armed.as_ref();
@@ -361,6 +383,13 @@ impl Leader {
                 "an alarm fires; the last rollback was undone, so the next one needs an operator \
                  or more time"
                     .to_owned(),
+                None,
+            ),
+            Remark::AlarmSourceDisturbed => (
+                format!(
+                    "an alarm fires; not going back by itself: {} was not left alone in the bake",
+                    self.migration.source
+                ),
                 None,
             ),
             Remark::AlarmWouldLose => {

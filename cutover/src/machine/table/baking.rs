@@ -36,7 +36,9 @@ pub(super) fn next(stream: Stream, event: E) -> Option<S> {
             direction: Direction::Reverse,
             step: Step::Prepare,
         }),
-        E::Restarted => Some(here),
+        // It is shut anew. A rollback that waits would no longer lose nothing.
+        E::SourceFenceBroken => Some(baking(Stream::Arming)),
+        E::SourceWritesAccepted | E::Restarted => Some(here),
         E::StartRequested
         | E::SwitchRequested
         | E::AbortRequested

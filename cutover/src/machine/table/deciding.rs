@@ -61,6 +61,8 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::AlarmFired
         | E::ReverseStreamLapsed
         | E::SourceOpened
-        | E::MovedByHand => None,
+        | E::MovedByHand
+        | E::SourceWritesAccepted
+        | E::SourceFenceBroken => None,
     }
 }

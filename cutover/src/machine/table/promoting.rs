@@ -62,7 +62,9 @@ pub(super) fn next(stage: Stage, event: E) -> Option<S> {
         | E::AlarmFired
         | E::ReverseStreamLapsed
         | E::SourceOpened
-        | E::MovedByHand => None,
+        | E::MovedByHand
+        | E::SourceWritesAccepted
+        | E::SourceFenceBroken => None,
     }
 }
 

@@ -33,7 +33,9 @@ pub(super) fn planned(event: E) -> Option<S> {
         | E::AlarmFired
         | E::ReverseStreamLapsed
         | E::SourceOpened
-        | E::MovedByHand => None,
+        | E::MovedByHand
+        | E::SourceWritesAccepted
+        | E::SourceFenceBroken => None,
     }
 }
 
@@ -72,7 +74,9 @@ pub(super) fn ready(state: S, event: E) -> Option<S> {
         | E::ReverseStreamBroke
         | E::AlarmFired
         | E::ReverseStreamLapsed
-        | E::SourceOpened => None,
+        | E::SourceOpened
+        | E::SourceWritesAccepted
+        | E::SourceFenceBroken => None,
     }
 }
 
@@ -108,6 +112,8 @@ pub(super) fn over(state: S, event: E) -> Option<S> {
         | E::AlarmFired
         | E::ReverseStreamLapsed
         | E::SourceOpened
-        | E::MovedByHand => None,
+        | E::MovedByHand
+        | E::SourceWritesAccepted
+        | E::SourceFenceBroken => None,
     }
 }

@@ -26,6 +26,11 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         } else {
             stuck
         }),
+        // A rollback looks at it before it holds anybody.
+        E::SourceFenceBroken => match direction {
+            Direction::Reverse if can_be_undone => Some(undoing),
+            Direction::Forward | Direction::Reverse => None,
+        },
         // No step reports a broken stream; one that does has proven nothing.
         E::Unprovable | E::ReverseStreamBroke => Some(stuck),
         E::StartRequested
@@ -49,7 +54,8 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::AlarmFired
         | E::ReverseStreamLapsed
         | E::SourceOpened
-        | E::MovedByHand => None,
+        | E::MovedByHand
+        | E::SourceWritesAccepted => None,
     }
 }
 

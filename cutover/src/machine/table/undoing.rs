@@ -41,7 +41,9 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::TargetGone
         | E::AlarmFired
         | E::ReverseStreamLapsed
-        | E::MovedByHand => None,
+        | E::MovedByHand
+        | E::SourceWritesAccepted
+        | E::SourceFenceBroken => None,
     }
 }
 

@@ -14,6 +14,10 @@ pub(super) fn completing(event: E) -> Option<S> {
     let watched = S::Baking {
         stream: StreamState::Arming,
     };
+    // The completion looks at the source before it takes anything down.
+    if event == E::SourceFenceBroken {
+        return Some(watched);
+    }
     ended(event, S::Completing, S::Completed, watched)
 }
 
@@ -52,6 +56,8 @@ fn ended(event: E, owed: S, done: S, failed: S) -> Option<S> {
         | E::AlarmFired
         | E::ReverseStreamLapsed
         | E::SourceOpened
-        | E::MovedByHand => None,
+        | E::MovedByHand
+        | E::SourceWritesAccepted
+        | E::SourceFenceBroken => None,
     }
 }

@@ -246,7 +246,8 @@ fn the_journal_form_of_a_managed_promotion_is_pinned() {
         concat!(
             r#"{"state":{"phase":"promoting","stage":"under_way"},"#,
             r#""epoch":1,"switches":0,"assertion":null,"alarm_backoff":null,"#,
-            r#""readers":"settled","fence_proof":"owed","promotion_awaited_since":1000000}"#
+            r#""readers":"settled","fence_proof":"owed","promotion_awaited_since":1000000,"#,
+            r#""left_source":"quiet"}"#
         )
     );
 }

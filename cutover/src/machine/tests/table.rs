@@ -73,6 +73,7 @@ fn row(state: S) -> Vec<(E, S)> {
             (E::Done, S::Completed),
             (E::Failed, baking(Stream::Arming)),
             (E::Unanswered, baking(Stream::Arming)),
+            (E::SourceFenceBroken, baking(Stream::Arming)),
             (E::Restarted, S::Completing),
         ],
         S::Cancelling => vec![
@@ -106,6 +107,9 @@ fn switching_row(direction: Direction, step: Step) -> Vec<(E, S)> {
     }
     if (direction, step) == (D::Forward, Step::Promote) {
         row.push((E::DoneManaged, promoting(Stage::UnderWay)));
+    }
+    if direction == D::Reverse && part(step) != P::Opens {
+        row.push((E::SourceFenceBroken, undoing));
     }
     row.extend(match (direction, part(step)) {
         (D::Forward, P::Undoable) | (D::Reverse, P::Undoable | P::Promotes) => vec![
@@ -213,6 +217,8 @@ fn baking_row(stream: Stream) -> Vec<(E, S)> {
         (E::OpenSourceWithoutTargetChosen, without_target),
         (E::MovedByHand, stuck(Direction::Reverse, Step::Prepare)),
         (E::Restarted, here),
+        (E::SourceFenceBroken, baking(Stream::Arming)),
+        (E::SourceWritesAccepted, here),
     ];
     row.extend(match stream {
         Stream::Arming => vec![

@@ -125,7 +125,8 @@ fn says_no_role(problem: Problem) -> bool {
         | Problem::TargetUnwritten
         | Problem::Unprovable
         | Problem::StreamBroken
-        | Problem::MovedByHand => false,
+        | Problem::MovedByHand
+        | Problem::SourceDisturbed => false,
     }
 }
 
