@@ -2,6 +2,8 @@
 
 #[path = "engine/adversaries.rs"]
 mod adversaries;
+#[path = "engine/answers.rs"]
+mod answers;
 #[path = "engine/api.rs"]
 mod api;
 #[path = "engine/bake_watch.rs"]

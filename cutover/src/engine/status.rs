@@ -313,6 +313,19 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
     if let Some(silence) = silent_target::silence(migration, &view.target) {
         return silent_target::way_back(migration, silence, &view.target);
     }
+    if matches!(stream, StreamState::Arming | StreamState::ArmingForRollback)
+        && is_admitted(migration)
+    {
+        return way(
+            WayBackKind::ArmAndSwitch,
+            false,
+            format!(
+                "a rollback that was undone had let superusers into {0}: it is closed again before the \
+                 reverse stream is made, and whether anybody wrote on {0} is not known before",
+                migration.source
+            ),
+        );
+    }
     match stream {
         StreamState::Arming | StreamState::ArmingForRollback if has_every_write(migration) => {
             with_not_proven(
@@ -389,6 +402,11 @@ fn lossy_way_back(migration: &Migration, view: &BakeView) -> String {
             )
         },
     )
+}
+
+fn is_admitted(migration: &Migration) -> bool {
+    let stream = migration.facts.stream();
+    stream.is_ok_and(|stream| stream.admitted.is_some())
 }
 
 /// Whether the reverse stream holds every write of the target. A fact that is not on record is not

@@ -312,7 +312,7 @@ impl Change {
     fn durability(self) -> Durability {
         let deferrable = matches!(
             self.state,
-            State::Switching { step, .. } if !step.intent_is_durable()
+            State::Switching { direction, step } if !step.intent_is_durable(direction)
         );
         let in_a_switch = matches!(self.before.state, State::Switching { .. });
         if self.event == Event::Done && in_a_switch && deferrable {

@@ -69,10 +69,12 @@ impl Step {
     /// Whether its intent must be durable before it begins, because what recovery does
     /// depends on it. Any other step is recovered exactly as the step before it, so its
     /// intent may be written with the next durable one.
-    pub fn intent_is_durable(self) -> bool {
+    pub fn intent_is_durable(self, direction: Direction) -> bool {
         match self {
             Self::Prepare | Self::Hold | Self::Fence | Self::Promote | Self::Flip => true,
-            Self::CatchUp | Self::Prove | Self::Prime => false,
+            Self::CatchUp | Self::Prove => false,
+            // Backward it lets superusers into the source.
+            Self::Prime => direction == Direction::Reverse,
         }
     }
 

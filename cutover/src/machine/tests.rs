@@ -168,7 +168,7 @@ fn a_step_without_a_durable_intent_is_recovered_as_the_one_before_it() {
     for direction in DIRECTIONS {
         for pair in Step::ALL.windows(2) {
             let [before, step] = [pair[0], pair[1]];
-            if step.intent_is_durable() {
+            if step.intent_is_durable(direction) {
                 continue;
             }
             let line = Step::point_of_no_return(direction);

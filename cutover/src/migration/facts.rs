@@ -307,6 +307,15 @@ impl Facts {
                 }
                 known.still_admitted = armed.still_admitted;
             }
+            Learned::SourceAdmits(look) => self.stream_mut()?.admitted = Some(look),
+            Learned::SourceShut { gap } => {
+                let stream = self.stream_mut()?;
+                stream.admitted = None;
+                if gap.is_some() {
+                    stream.coverage = Coverage::Incomplete;
+                    stream.gap = gap;
+                }
+            }
             Learned::StreamGivenUp => self.stream_mut()?.coverage = Coverage::Incomplete,
             Learned::TargetClosed(fence) => self.target_mut()?.fence = Some(fence),
             Learned::TargetOpened => self.target_mut()?.fence = None,

@@ -4,7 +4,7 @@ use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
 
 use crate::{
     machine::PromotionDeadline,
-    ports::{Armed, Exempt, FenceToken, FormerSettings, PromotionOutlook, ProofMethod},
+    ports::{Armed, Exempt, FenceToken, FormerSettings, Look, PromotionOutlook, ProofMethod},
 };
 
 use super::{
@@ -59,6 +59,12 @@ pub(crate) enum Learned {
     /// What a look at the source in the bake found.
     SourceSeen(SourceSeen),
     Armed(Armed),
+    /// The next step of a rollback lets superusers into the source.
+    SourceAdmits(Look),
+    /// The source is closed again; `gap` is what was written there meanwhile.
+    SourceShut {
+        gap: Option<String>,
+    },
     /// The slots will be dropped: no later arming finds them.
     StreamGivenUp,
     TargetClosed(FencedTarget),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Lsn,
-    ports::{Armed, FormerSettings, Marker, ReverseSlot},
+    ports::{Armed, FormerSettings, Look, Marker, ReverseSlot},
 };
 
 /// A promotion that an API was asked for, or is about to be.
@@ -36,6 +36,9 @@ pub struct ReverseStream {
     pub armed: Armed,
     /// Why it carries less than everything, where that is known.
     pub gap: Option<String>,
+    /// Since this look at the source a rollback may have let superusers in there, and it was not
+    /// proved to be closed again.
+    pub admitted: Option<Look>,
 }
 
 /// Which writes of the target the slots hold.

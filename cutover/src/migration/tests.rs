@@ -44,6 +44,7 @@ fn stream() -> ReverseStream {
         coverage: Coverage::Complete,
         armed: Armed::default(),
         gap: None,
+        admitted: None,
     }
 }
 

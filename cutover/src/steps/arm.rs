@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use pointsman_catalog::Server;
 use serde_json::json;
 
 use super::{
     Failure, Problem, Proof, Run, bake_watch, fence,
     outcome::{with_all, with_learned},
     sessions::Both,
-    standing,
+    standing, undo,
 };
 use crate::{
     Lsn,
@@ -35,11 +36,31 @@ async fn arm(run: &mut Run<'_>) -> Result<Proof, Failure> {
                        would miss those writes";
         return Err(broken(stream.gap.as_deref().unwrap_or(written)));
     }
-    let wait = run.budgets.source.end_sessions;
     let record = fence::record(run, Side::Source)?;
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
     let both = run.both().await?;
     standing::of_a_bake(run).await?;
+    let mut learned = Vec::new();
+    if run.migration.facts.stream()?.admitted.is_some() {
+        let shut = undo::shut_source(run).await?;
+        if let Some(gap) = &shut.gap {
+            let broken = broken(gap);
+            return Err(shut.learned.into_iter().fold(broken, Failure::learning));
+        }
+        learned = shut.learned;
+    }
+    let armed = arm(run, &both, &record, publisher).await;
+    learned.into_iter().fold(armed, with_learned)
+}
+
+async fn arm(
+    run: &Run<'_>,
+    both: &Both,
+    record: &FenceRecord,
+    publisher: Server,
+) -> Result<Proof, Failure> {
+    let stream = run.migration.facts.stream()?;
+    let wait = run.budgets.source.end_sessions;
     // Nobody reads the former standby's slot any more; kept, it would pin WAL until the
     // source's disk is full.
     if let Some(slot) = both.target.replication()?.standby_link().await?.slot {
@@ -49,7 +70,7 @@ async fn arm(run: &mut Run<'_>) -> Result<Proof, Failure> {
     if let Some(missing) = named(&publishing.missing_slots(&stream.slots).await?) {
         return Err(broken(&missing));
     }
-    keep_out(&both.source, &record, wait).await?;
+    keep_out(&both.source, record, wait).await?;
     let subscriptions: Vec<_> = stream
         .slots
         .iter()
@@ -64,7 +85,7 @@ async fn arm(run: &mut Run<'_>) -> Result<Proof, Failure> {
         .reverse_subscriber()?
         .arm(&subscriptions)
         .await?;
-    let proven = prove(run, &both, &stream.slots, &armed).await;
+    let proven = prove(run, both, &stream.slots, &armed).await;
     // Also after a failed proof the roles that lost LOGIN must be on record: the undo gives it back.
     with_learned(proven, Learned::Armed(armed))
 }

@@ -10,8 +10,8 @@ use crate::{
     machine::{Direction, Side},
     migration::{FencedTarget, Learned, Migration, MissingFact},
     ports::{
-        ConnectionAttempt, ControlledServer, FenceRecord, FenceToken, FormerSettings, Marker,
-        ReverseSlot,
+        Clock, ConnectionAttempt, ControlledServer, FenceRecord, FenceToken, FormerSettings,
+        Marker, ProviderError, ReverseSlot,
     },
 };
 
@@ -25,7 +25,14 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     // Sessions on the standby survive a promotion and could write after it, so they end
     // now, while the source's do; new readers are held already.
     let (source, ended_on_target) = join(
-        close_and_empty(&both.source, &record, &[], &databases, source.end_sessions),
+        close_and_empty(
+            run.clock(),
+            &both.source,
+            &record,
+            &[],
+            &databases,
+            source.end_sessions,
+        ),
         answered(
             run.clock(),
             &both.target,
@@ -86,7 +93,8 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let reported = run.routes().reported(Direction::Reverse);
     let slots = &run.migration.facts.stream()?.slots;
     let target = run.target().await?;
-    let fenced = close_and_empty(&target, &record, slots, &databases, deadline).await?;
+    let fenced =
+        close_and_empty(run.clock(), &target, &record, slots, &databases, deadline).await?;
     let marker = fenced.marker;
     let proof = Proof::new(
         format!(
@@ -138,7 +146,41 @@ struct Fenced {
     refusal: ConnectionAttempt,
 }
 
+/// The server's own word that it is closed. One that does not answer, or refuses for another reason,
+/// has not said it, and is asked again.
+async fn refusal(
+    clock: &dyn Clock,
+    server: &ControlledServer,
+    datname: &str,
+    wait: Duration,
+) -> Result<ConnectionAttempt, ProviderError> {
+    let deadline = clock.deadline(wait);
+    loop {
+        let attempt = server.sessions()?.try_connect(datname).await?;
+        if attempt.is_fenced() {
+            return Ok(attempt);
+        }
+        if attempt == ConnectionAttempt::Accepted {
+            return Err(ProviderError::Failed {
+                server: server.name().clone(),
+                what: "closing it".to_owned(),
+                reason: format!("it still accepts connections to {datname}"),
+            });
+        }
+        if deadline.has_passed() {
+            return Err(ProviderError::TimedOut {
+                server: server.name().clone(),
+                what: format!("its word that {datname} is closed"),
+                waited: wait,
+                found: format!("a new connection found {attempt}"),
+            });
+        }
+        clock.sleep(POLL).await;
+    }
+}
+
 async fn close_and_empty(
+    clock: &dyn Clock,
     server: &ControlledServer,
     record: &FenceRecord,
     spare: &[ReverseSlot],
@@ -154,15 +196,9 @@ async fn close_and_empty(
     let ((), ended, refusal) = try_join3(
         server.sessions()?.await_starting_backends(),
         server.sessions()?.end_sessions(spare, deadline),
-        server.sessions()?.try_connect(first),
+        refusal(clock, server, first, deadline),
     )
     .await?;
-    if refusal == ConnectionAttempt::Accepted {
-        return Err(Failure::condition(format!(
-            "server {} still accepts connections to {first} after it was closed",
-            server.name()
-        )));
-    }
     // Every backend that was starting at the closing has appeared by now.
     let late = server.sessions()?.end_sessions(spare, deadline).await?;
     let full = FenceRecord {
@@ -188,3 +224,5 @@ async fn close_and_empty(
         refusal,
     })
 }
+
+const POLL: Duration = Duration::from_millis(20);

@@ -178,7 +178,9 @@ impl From<ProviderError> for Failure {
             ProviderError::Unreachable { server, .. } => (Problem::Unanswered, server),
             ProviderError::TimedOut { server, .. } => (Problem::TimedOut, server),
             ProviderError::SessionsLeft { server, .. } => (Problem::SessionsLeft, server),
-            ProviderError::Failed { server, .. } => (Problem::Rejected, server),
+            ProviderError::Failed { server, .. } | ProviderError::Closed { server, .. } => {
+                (Problem::Rejected, server)
+            }
             ProviderError::Superseded { server, .. } => (Problem::Superseded, server),
             ProviderError::Unfit { server, .. } => (Problem::Unfit, server),
             ProviderError::MissingRole(MissingRole { server, .. }) => (Problem::Unfit, server),

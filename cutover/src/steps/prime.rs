@@ -108,6 +108,7 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
         coverage,
         armed: Armed::default(),
         gap,
+        admitted: None,
     };
     learned.push(Learned::Primed {
         stream,

@@ -4,7 +4,7 @@
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Failure, Problem, Proof, Run, prove, readiness, sessions::Both};
+use super::{Failure, Problem, Proof, Run, fence, prove, readiness, sessions::Both};
 use crate::{
     Lsn,
     machine::PromotionDeadline,
@@ -95,29 +95,32 @@ pub(super) fn follows_from(
     })
 }
 
-/// Sequences are not replicated: each gets the target's value. Then the stream stops.
+/// Sequences are not replicated: each gets the target's value. Then the stream stops, and the
+/// source is looked at: the next step lets superusers in.
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let both = run.both().await?;
-    if let Err(missing) = both.source.reverse_subscriber() {
-        return Ok(Proof::new(
+    let proof = match both.source.reverse_subscriber() {
+        Err(missing) => Proof::new(
             "there is no reverse stream to stop; sequences stay as they were at the switch",
             json!({ "sequences": 0, "missing": missing.to_string() }),
-        ));
-    }
-    let mut copies = Vec::with_capacity(moving.len());
-    for datname in &moving {
-        copies.push(carry_sequences(&both, datname));
-    }
-    let sequences: usize = try_join_all(copies).await?.into_iter().sum();
-    both.source
-        .reverse_subscriber()?
-        .disable_subscriptions(&moving)
-        .await?;
-    Ok(Proof::new(
-        format!("{sequences} sequences carried over, the reverse stream is stopped"),
-        json!({ "sequences": sequences }),
-    ))
+        ),
+        Ok(subscriber) => {
+            let mut copies = Vec::with_capacity(moving.len());
+            for datname in &moving {
+                copies.push(carry_sequences(&both, datname));
+            }
+            let sequences: usize = try_join_all(copies).await?.into_iter().sum();
+            subscriber.disable_subscriptions(&moving).await?;
+            Proof::new(
+                format!("{sequences} sequences carried over, the reverse stream is stopped"),
+                json!({ "sequences": sequences }),
+            )
+        }
+    };
+    let id = fence::marker_id(run.migration);
+    let marker = both.source.wal_proof()?.marker(&id, &[]).await?;
+    Ok(proof.learning(Learned::SourceAdmits(marker.look)))
 }
 
 /// How many there were. What the source lacks was named before anybody was held.

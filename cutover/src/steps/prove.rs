@@ -211,7 +211,7 @@ pub(super) async fn target_is_left(run: &mut Run<'_>) -> Result<Option<String>, 
 
 /// Whether a server is closed, empty, and unwritten since a look.
 #[derive(Debug)]
-enum FenceCheck {
+pub(super) enum FenceCheck {
     Holds(WriteProof),
     /// It is closed and empty, and somebody took ids that do not say what was written.
     Unproven(NotProven),
@@ -232,7 +232,7 @@ impl FenceCheck {
     }
 }
 
-async fn check(
+pub(super) async fn check(
     server: &ControlledServer,
     record: &FenceRecord,
     spare: &[ReverseSlot],

@@ -50,8 +50,9 @@ pub(super) async fn enter(
     datnames: &[String],
 ) -> Result<(), ProviderError> {
     match server.sessions()?.open_databases(datnames).await {
-        Ok(()) => Ok(()),
-        Err(_) => server.sessions()?.reenter_databases(datnames).await,
+        Err(ProviderError::Closed { .. }) => server.sessions()?.reenter_databases(datnames).await,
+        // Any other error does not say that the server is closed.
+        outcome => outcome,
     }
 }
 

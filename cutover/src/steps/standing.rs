@@ -13,6 +13,13 @@ pub(super) async fn of_a_bake(run: &Run<'_>) -> Result<(), Failure> {
              to {source} any more"
         )));
     }
+    of_the_source(run).await
+}
+
+/// The source carries the fence of this migration.
+pub(super) async fn of_the_source(run: &Run<'_>) -> Result<(), Failure> {
+    let migration = run.migration;
+    let (source, target) = (&migration.source, &migration.target);
     let server = run.ports.catalog.server(source).await?;
     let provider = run.ports.providers.of(&server)?;
     match provider.fence_record(&server).await? {

@@ -68,7 +68,7 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
         closed.to_string().contains("not currently accepting"),
         "{closed}"
     );
-    assert!(matches!(closed, ProviderError::Failed { .. }));
+    assert!(matches!(closed, ProviderError::Closed { .. }));
 }
 
 #[tokio::test]

@@ -254,7 +254,7 @@ async fn killed_in_a_rollback_the_target_serves_on_until_the_source_is_open() ->
         let source_let_everybody_in =
             |w: &TestEnvironment| w.source_gate.hold_answer_to("pg_reload_conf");
         written = 3;
-        killed_going_back(&mut env, written, "promote", source_let_everybody_in).await?;
+        killed_going_back(&mut env, written, "prime", source_let_everybody_in).await?;
     }
 
     let caught = env.source_gate.hold_answer_to(OPENING);

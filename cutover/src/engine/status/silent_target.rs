@@ -34,7 +34,7 @@ pub(super) fn way_back(migration: &Migration, silence: &Silence, watch: &TargetW
         false,
         format!(
             "none that is proven, since {target} does not answer since {}; {}; by an operator's word that \
-             {target} is down for good: migration resolve {name} {}",
+             {target} is down for good: migration resolve {name} --choice {}",
             moment(silence.since),
             not_countable(migration, watch),
             ChoiceName::OpenSourceUnproven

@@ -40,6 +40,11 @@ fn an_intent_on_which_recovery_does_not_depend_is_written_with_the_next_one() {
     for direction in DIRECTIONS {
         for pair in STEPS.windows(2) {
             let [(done, ..), (next, _, durability)] = [pair[0], pair[1]];
+            let durability = match (direction, next) {
+                // It lets superusers into the source.
+                (Direction::Reverse, Step::Prime) => Durability::Now,
+                _ => durability,
+            };
             assert_eq!(
                 effects(switching(direction, done), Event::Done),
                 [F::Journal {

@@ -34,6 +34,13 @@ pub enum ProviderError {
         what: String,
         reason: String,
     },
+    /// The database accepts nobody, by the server's own word.
+    #[error("server {server}: connecting to {datname} failed: {reason}")]
+    Closed {
+        server: ServerName,
+        datname: String,
+        reason: String,
+    },
     /// A newer leader drives this server: stop.
     #[error(
         "server {server} carries the fence of migration {migration} at epoch {found}, newer than \

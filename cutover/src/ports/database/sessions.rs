@@ -56,6 +56,33 @@ pub trait SessionControl: fmt::Debug + Send + Sync {
     async fn try_connect(&self, datname: &str) -> Result<ConnectionAttempt, ProviderError>;
 }
 
+impl ConnectionAttempt {
+    /// Whether the server itself said that it is fenced. Any other refusal says nothing of that.
+    pub fn is_fenced(&self) -> bool {
+        match self {
+            Self::Refused {
+                by_access_rules,
+                closed,
+                ..
+            } => *by_access_rules || *closed,
+            Self::Accepted | Self::Unreachable { .. } => false,
+        }
+    }
+}
+
+/// `refused: too many clients (53300)`
+impl fmt::Display for ConnectionAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("let in"),
+            Self::Refused {
+                sqlstate, message, ..
+            } => write!(f, "refused: {message} ({sqlstate})"),
+            Self::Unreachable { reason } => write!(f, "no answer: {reason}"),
+        }
+    }
+}
+
 /// Who is coming in on a server, the control sessions apart.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Arrivals {
@@ -80,6 +107,9 @@ pub enum ConnectionAttempt {
         /// Its rules of who may come from where refused, before it looked at role or database.
         #[serde(default)]
         by_access_rules: bool,
+        /// The database accepts nobody.
+        #[serde(default)]
+        closed: bool,
     },
     /// It did not answer.
     Unreachable { reason: String },

@@ -213,6 +213,7 @@ impl Connector {
                 message,
                 by_access_rules,
             }) => Ok(ConnectionAttempt::Refused {
+                closed: code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
                 sqlstate: code.code().to_owned(),
                 message,
                 by_access_rules,

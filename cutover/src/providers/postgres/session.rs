@@ -330,6 +330,15 @@ fn connect_error(server: &ServerName, datname: &str, error: ConnectError) -> Pro
                 reason: format!("cannot connect to {datname}: {message}"),
             }
         }
+        ConnectError::Refused { code, message, .. }
+            if code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE =>
+        {
+            ProviderError::Closed {
+                server,
+                datname: datname.to_owned(),
+                reason: format!("{message} ({})", code.code()),
+            }
+        }
         ConnectError::Refused { code, message, .. } => ProviderError::Failed {
             server,
             what: format!("connecting to {datname}"),

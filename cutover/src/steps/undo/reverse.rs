@@ -1,12 +1,17 @@
+use pointsman_catalog::ServerName;
 use serde_json::json;
 
-use super::{RETRY, recorded, without_target};
+use super::{
+    RETRY, recorded,
+    shut::{self, Shut},
+    without_target,
+};
 use crate::{
     machine::{Assertion, Side, Step},
     migration::{Learned, Migration},
     ports::AccessRules,
     steps::{
-        Failure, Proof, Run, fence,
+        Failure, Proof, Run,
         outcome::with_learned,
         routes::{Readers, convergence_message},
         standing,
@@ -27,21 +32,46 @@ pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof
     if step == Step::Prepare {
         return Ok(Proof::new(refuted, json!({})));
     }
-    let mut left_open = None;
-    if step >= Step::Promote {
-        // It was about to open. Where it does not answer now, arming closes it again.
-        let closed = close_source(run).await;
-        left_open = closed.err().map(|failure| failure.message);
+    // It was about to open. Where it does not answer now, arming closes it again, with proof.
+    let shut = match step >= Step::Promote {
+        true => Some(shut::source(run).await),
+        false => None,
+    };
+    if step >= Step::Fence {
+        reopen_target(run).await?;
     }
-    if step < Step::Fence {
-        return serve_target(run, left_open).await;
+    let served = serve_target(run).await;
+    let served = match step >= Step::Fence {
+        true => with_learned(served, Learned::TargetOpened),
+        false => served,
+    };
+    match shut {
+        None => served,
+        Some(shut) => told(served?, shut, &run.migration.source),
     }
-    reopen_target(run).await?;
-    let served = serve_target(run, left_open).await;
-    with_learned(served, Learned::TargetOpened)
 }
 
-async fn serve_target(run: &Run<'_>, left_open: Option<String>) -> Result<Proof, Failure> {
+/// Says what became of the source, and what it means for the way back.
+fn told(served: Proof, shut: Result<Shut, Failure>, source: &ServerName) -> Result<Proof, Failure> {
+    let (said, learned) = match shut {
+        Err(failure) => (
+            Some(format!(
+                "{source} is not closed again: {}; that is tried until it is proved",
+                failure.message
+            )),
+            failure.learned,
+        ),
+        Ok(shut) => (shut.gap, shut.learned),
+    };
+    let message = match said {
+        Some(said) => format!("{}; {said}", served.message),
+        None => served.message.clone(),
+    };
+    let told = Proof { message, ..served };
+    Ok(learned.into_iter().fold(told, Proof::learning))
+}
+
+async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {
     let target = &run.migration.target;
     let publication = run.routes().serve(target, Readers::OnTarget).await?;
     let convergence = run.routes().converge(&publication).await;
@@ -50,19 +80,8 @@ async fn serve_target(run: &Run<'_>, left_open: Option<String>) -> Result<Proof,
         json!({
             "sequence": publication.sequence,
             "convergence": convergence,
-            "source_not_closed": left_open,
         }),
     ))
-}
-
-async fn close_source(run: &mut Run<'_>) -> Result<(), Failure> {
-    let record = fence::record(run, Side::Source)?;
-    let wait = run.budgets.source.end_sessions;
-    let source = run.source().await?;
-    source.fence()?.close(&record).await?;
-    source.sessions()?.await_starting_backends().await?;
-    source.sessions()?.end_sessions(&[], wait).await?;
-    Ok(())
 }
 
 async fn reopen_target(run: &mut Run<'_>) -> Result<(), Failure> {

@@ -141,6 +141,7 @@ impl SessionControl for RecordingServer {
             sqlstate: "55000".to_owned(),
             message: "dry run".to_owned(),
             by_access_rules: false,
+            closed: true,
         })
     }
 }
