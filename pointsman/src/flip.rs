@@ -105,7 +105,9 @@ impl Flip {
             .filter(|server| server != to)
             .collect::<Vec<_>>();
         self.refuse_while_migrating(former.iter().chain([to]), force)?;
-        if !force {
+        if force {
+            self.park(database, to, &former).await?;
+        } else {
             self.prove(&declared, &target, &former).await?;
         }
         let change = RouteChange {
@@ -152,6 +154,41 @@ impl Flip {
                     migration: migration.name.clone(),
                     state: migration.state(),
                 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Parks the migrations of these servers: what they would do next goes by routes that somebody
+    /// moves by hand now.
+    async fn park(
+        &self,
+        database: &DatabaseName,
+        to: &ServerName,
+        former: &[ServerName],
+    ) -> Result<(), FlipError> {
+        for status in self.engine.list() {
+            let migration = &status.migration;
+            let expected = match migration.state() {
+                State::Baking { .. } => &migration.target,
+                State::Prepared | State::Undone => &migration.source,
+                State::Planned
+                | State::SettingUp
+                | State::Switching { .. }
+                | State::Promoting { .. }
+                | State::Undoing { .. }
+                | State::RolledBack
+                | State::Completing
+                | State::Completed
+                | State::Cancelling
+                | State::Cancelled
+                | State::NeedsOperator { .. } => continue,
+            };
+            let mut named = former.iter().chain([to]);
+            let taken = named.any(|name| *name == migration.source || *name == migration.target);
+            if taken && to != expected {
+                let reason = format!("a forced flip sent the writers of {database} to {to}");
+                self.engine.park(&migration.name, reason).await?;
             }
         }
         Ok(())

@@ -81,3 +81,38 @@ async fn a_flip_needs_its_proofs_or_force() -> Result<()> {
     ensure!(ports == [i32::from(at_blue); 2], "{ports:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s25_a_forced_flip_parks_the_migration_of_its_servers() -> Result<()> {
+    let env = TestEnvironment::ready(options(GateOptions::default())).await?;
+    env.switch().await?;
+    env.proven().await?;
+    env.cli_ok(&["flip", "orders", "--to", "blue", "--force"])
+        .await?;
+    let status = env
+        .until("the migration is parked", |status| {
+            status["state"] == "needs_operator"
+        })
+        .await?;
+    let said = status["headline"].as_str().unwrap_or_default();
+    let why = "a forced flip sent the writers of orders to blue";
+    ensure!(said.contains(why), "{said}");
+    // While the route points at blue, nobody closes blue and serves green.
+    let refused = env
+        .cli(&["migration", "resolve", NAME, "--choice", "retry"])
+        .await?;
+    let status = env.until("it is where it was", |_| true).await?;
+    ensure!(
+        status["state"] == "needs_operator",
+        "{refused:?} {status:#}"
+    );
+
+    env.cli_ok(&["flip", "orders", "--to", "green", "--force"])
+        .await?;
+    env.cli_ok(&["migration", "resolve", NAME, "--choice", "retry"])
+        .await?;
+    env.proven().await?;
+    env.cli_ok(&["migration", "rollback", NAME]).await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    Ok(())
+}
