@@ -15,6 +15,9 @@ const AWAIT_DEADLINE: u8 = 1;
 const CUT_OFF: u8 = 2;
 const READ_RECORD: u8 = 3;
 const OPEN: u8 = 4;
+const PUBLISH_SOURCE: u8 = 2;
+const OPEN_SOURCE: u8 = 6;
+const ANSWERED: u8 = 7;
 
 /// The source becomes the writer again.
 pub(super) fn forward(act: &mut Act<'_>, step: Step) -> Option<Turn> {
@@ -143,17 +146,30 @@ fn tried_again(act: &mut Act<'_>, asked: Asked) -> Option<Turn> {
 
 /// The target, which served when the rollback began, serves again.
 pub(super) fn reverse(act: &mut Act<'_>, step: Step) -> Option<Turn> {
+    let asserted = act.process()?.holds(Assertion::TargetDown);
+    match act.at {
+        0 if asserted => return ask_target(act),
+        PUBLISH_SOURCE => {
+            let asked = act.world.publish(act.who, act.outcome, Route::Source)?;
+            return Some(asked.failure().unwrap_or(Turn::Goes(OPEN_SOURCE)));
+        }
+        OPEN_SOURCE => return open_without_target(act),
+        0 | ANSWERED if act.world.route == Route::Source => {
+            return said(act, Turn::Ends(Event::Failed));
+        }
+        _ => {}
+    }
     match (act.at, step) {
         (_, Step::Prepare) => said(act, Turn::Ends(Event::Done)),
-        (0, step) if step >= Step::Promote => {
+        (0 | ANSWERED, step) if step >= Step::Promote => {
             // It was about to open. Where it does not answer now, arming closes it again.
             if act.close(Side::Source)? == Asked::Answered {
                 act.end_sessions(Side::Source);
             }
             Some(Turn::Goes(1))
         }
-        (0 | 1, step) if step < Step::Fence => act.serve(Route::Target, Event::Done),
-        (0 | 1 | READ_RECORD, _) => {
+        (0 | ANSWERED | 1, step) if step < Step::Fence => act.serve(Route::Target, Event::Done),
+        (0 | ANSWERED | 1 | READ_RECORD, _) => {
             let there = act.world.target.record.is_some() || act.facts().target_closed;
             read_record(act, Side::Target, there)
         }
@@ -163,4 +179,26 @@ pub(super) fn reverse(act: &mut Act<'_>, step: Step) -> Option<Turn> {
             act.serve(Route::Target, Event::Done)
         }
     }
+}
+
+/// One that answers is not down, whatever an operator asserted.
+fn ask_target(act: &mut Act<'_>) -> Option<Turn> {
+    match act.look(Side::Target)? {
+        Asked::Answered | Asked::Refused => Some(Turn::Goes(ANSWERED)),
+        Asked::Silent(Patience::Over) => None,
+        Asked::Silent(Patience::Left) => {
+            act.world.word_taken |= act.world.target.power != Power::Gone;
+            act.process()?.by_word = true;
+            Some(Turn::Goes(PUBLISH_SOURCE))
+        }
+    }
+}
+
+fn open_without_target(act: &mut Act<'_>) -> Option<Turn> {
+    let open = Statement::Open(Side::Source);
+    let asked = act.world.tell(act.who, Side::Source, act.outcome, open)?;
+    if asked == Asked::Answered || act.outcome.leaves_traces() {
+        act.world.source.applies = false;
+    }
+    Some(asked.failure().unwrap_or(Turn::Did(Event::SourceOpened)))
 }
