@@ -1,15 +1,121 @@
 //! What a server holds besides the applications' rows: a case must leave nothing behind.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use anyhow::{Context, Result};
 use pointsman_lab::postgres::PostgresServer;
+use tokio::time::{Instant, sleep};
+
+use super::stage::Stage;
 
 /// A line for each thing that a switch makes or changes.
-pub(super) type Inventory = BTreeSet<String>;
+type Inventory = BTreeSet<String>;
+
+/// What the servers held before the migration.
+pub(super) struct Before {
+    source: Inventory,
+    target: Inventory,
+}
+
+impl Before {
+    /// Looks at both servers; the source serves, the target is its standby.
+    pub(super) async fn look(stage: &Stage) -> Result<Self> {
+        let datnames = datnames(stage);
+        Ok(Self {
+            source: whole(stage.source(), &datnames).await?,
+            target: whole(stage.target(), &datnames).await?,
+        })
+    }
+
+    /// What is on the servers that was not there before, and the other way round, once the migration
+    /// has `ended`. What ends by itself is given time.
+    pub(super) async fn leftovers(
+        &self,
+        stage: &Stage,
+        ended: &str,
+        other_is_up: bool,
+    ) -> Result<Vec<String>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = differences(stage, self, ended, other_is_up).await?;
+            if found.is_empty() || Instant::now() > deadline {
+                return Ok(found);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+async fn differences(
+    stage: &Stage,
+    before: &Before,
+    ended: &str,
+    other_is_up: bool,
+) -> Result<Vec<String>> {
+    let datnames = datnames(stage);
+    let (source, target) = (stage.source(), stage.target());
+    let mut found = Vec::new();
+    match ended {
+        "cancelled" => {
+            let (now, was) = (whole(source, &datnames).await?, &before.source);
+            found.extend(compared(source, &now, was));
+            let (now, was) = (whole(target, &datnames).await?, &before.target);
+            found.extend(compared(target, &now, was));
+        }
+        "rolled_back" => {
+            let now = whole(source, &datnames).await?;
+            found.extend(compared(source, &now, &without_slots(&before.source)));
+            if other_is_up {
+                found.extend(kept(target).await?);
+            }
+        }
+        _ => {
+            let now = whole(target, &datnames).await?;
+            found.extend(compared(target, &now, &before.target));
+            found.extend(kept(source).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// What pins something on a server that is closed and kept.
+async fn kept(server: &PostgresServer) -> Result<Vec<String>> {
+    let lines = outside_of_databases(server).await?;
+    let pins = |line: &&String| {
+        ["slot ", "subscription ", "replication origin "]
+            .iter()
+            .any(|kind| line.starts_with(kind))
+    };
+    let lines = lines.iter().filter(pins);
+    Ok(lines
+        .map(|line| format!("{}: {line}", server.name()))
+        .collect())
+}
+
+fn without_slots(inventory: &Inventory) -> Inventory {
+    let lines = inventory.iter();
+    lines
+        .filter(|line| !line.starts_with("slot "))
+        .cloned()
+        .collect()
+}
+
+fn compared(server: &PostgresServer, now: &Inventory, was: &Inventory) -> Vec<String> {
+    let name = server.name();
+    let more = now.difference(was).map(|line| format!("{name} has {line}"));
+    let less = was
+        .difference(now)
+        .map(|line| format!("{name} lacks {line}"));
+    more.chain(less).collect()
+}
+
+fn datnames(stage: &Stage) -> Vec<String> {
+    let databases = stage.lab.databases.iter();
+    databases.map(|database| database.name.clone()).collect()
+}
 
 /// Everything on `server`; its application databases must be open.
-pub(super) async fn whole(server: &PostgresServer, datnames: &[String]) -> Result<Inventory> {
+async fn whole(server: &PostgresServer, datnames: &[String]) -> Result<Inventory> {
     let mut found = outside_of_databases(server).await?;
     for datname in datnames.iter().map(String::as_str).chain(["postgres"]) {
         found.extend(lines(server, datname, INSIDE).await?);
@@ -18,7 +124,7 @@ pub(super) async fn whole(server: &PostgresServer, datnames: &[String]) -> Resul
 }
 
 /// What can be seen of a server whose databases are closed.
-pub(super) async fn outside_of_databases(server: &PostgresServer) -> Result<Inventory> {
+async fn outside_of_databases(server: &PostgresServer) -> Result<Inventory> {
     let mut found = lines(server, "postgres", OUTSIDE).await?;
     for file in ["pg_hba.conf", "postgresql.auto.conf"] {
         let path = server.data_folder().join(file);
@@ -42,6 +148,10 @@ async fn lines(server: &PostgresServer, datname: &str, sql: &str) -> Result<Inve
     let lines = rows.collect::<Result<Inventory, _>>()?;
     Ok(lines)
 }
+
+/// What ends by itself has ended by then.
+const PATIENCE: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 const OUTSIDE: &str = "
 SELECT format('slot %s', slot_name) FROM pg_replication_slots

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use pointsman_lab::{
     GateOptions, Lab, LabOptions,
     control_plane::Security,
@@ -94,14 +94,7 @@ impl Stage {
         let create = ["migration", "create", NAME, "--source", source];
         let create: Vec<_> = create.into_iter().chain(["--target", target]).collect();
         self.lab.control_plane.cli_ok(&create).await?;
-        let preflight = ["migration", "preflight", NAME];
-        let checks = self.lab.control_plane.cli(&preflight).await?;
-        ensure!(
-            matches!(checks.code, Some(0 | 2)),
-            "preflight blocks: {}{}",
-            checks.stdout,
-            checks.stderr
-        );
+        self.preflight().await?;
         if run != Run::Start {
             self.verb("start").await?;
         }
@@ -111,6 +104,22 @@ impl Stage {
             self.served_by(self.target()).await?;
         }
         Ok(())
+    }
+
+    /// It blocks also while the servers take their time.
+    async fn preflight(&self) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        let preflight = ["migration", "preflight", NAME];
+        loop {
+            let checks = self.lab.control_plane.cli(&preflight).await?;
+            if matches!(checks.code, Some(0 | 2)) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("preflight blocks: {}{}", checks.stdout, checks.stderr);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
     }
 
     pub(super) fn source(&self) -> &PostgresServer {
@@ -154,7 +163,7 @@ impl Stage {
                 let status = status
                     .as_ref()
                     .map_or_else(|| "no status".to_owned(), brief);
-                anyhow::bail!("never: {what}; {status}\n{tail}");
+                bail!("never: {what}; {status}\n{tail}");
             }
             sleep(LOOK_AGAIN).await;
         }

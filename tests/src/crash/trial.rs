@@ -6,13 +6,16 @@ use anyhow::{Context, Result, bail};
 use pointsman_lab::{postgres::PostgresServer, workload::verify};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    process::Child,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{
     audit,
     cell::{Cell, Run},
     fault,
-    inventory::{self, Inventory},
+    inventory::Before,
     overseer::Stop,
     stage::{self, HOLD, NAME, SOON, Stage},
     wire::Point,
@@ -41,10 +44,11 @@ pub struct Trial {
     pub leftovers: Vec<String>,
 }
 
-/// What the servers held before the migration.
-struct Before {
-    source: Inventory,
-    target: Inventory,
+/// Everything stands still at the write of a cell.
+struct Ready {
+    stage: Stage,
+    before: Before,
+    verb: Child,
 }
 
 /// Runs `cell`. Where an operator is asked, `choice` says which of the choices is taken.
@@ -52,20 +56,11 @@ struct Before {
 /// # Errors
 /// Something did not happen at all; what happened and should not have is in the trial.
 pub(super) async fn run(cell: &Cell, choice: usize) -> Result<Trial> {
-    let mut stage = Stage::set().await?;
-    let datnames = datnames(&stage);
-    let before = Before {
-        source: inventory::whole(stage.source(), &datnames).await?,
-        target: inventory::whole(stage.target(), &datnames).await?,
-    };
-    stage.prepare(cell.place.run).await?;
-    stage.overseer.stop_at(Stop {
-        label: cell.place.label.clone(),
-        occurrence: cell.place.occurrence,
-        point: cell.point,
-    });
-    let mut verb = stage.begin(cell.place.run)?;
-    stage.overseer.stopped(SOON).await?;
+    let Ready {
+        mut stage,
+        before,
+        mut verb,
+    } = ready(cell).await?;
     fault::happens(&mut stage, cell).await?;
     let happened = Instant::now();
     let ended = tokio::select! {
@@ -98,6 +93,37 @@ pub(super) async fn run(cell: &Cell, choice: usize) -> Result<Trial> {
     };
     trial.ended = over(&stage, cell, &state).await?;
     audited(stage, &before, gone, trial).await
+}
+
+/// Comes to the write of `cell`. What fails before anything has happened is no outcome of the cell: a
+/// machine that is busy lets a deadline pass.
+async fn ready(cell: &Cell) -> Result<Ready> {
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        match try_to_be_ready(cell).await {
+            Err(_) if left > 0 => {}
+            ended => return ended,
+        }
+    }
+}
+
+async fn try_to_be_ready(cell: &Cell) -> Result<Ready> {
+    let stage = Stage::set().await?;
+    let before = Before::look(&stage).await?;
+    stage.prepare(cell.place.run).await?;
+    stage.overseer.stop_at(Stop {
+        label: cell.place.label.clone(),
+        occurrence: cell.place.occurrence,
+        point: cell.point,
+    });
+    let verb = stage.begin(cell.place.run)?;
+    stage.overseer.stopped(SOON).await?;
+    Ok(Ready {
+        stage,
+        before,
+        verb,
+    })
 }
 
 /// Starts the server that crashed again when it has been away long enough; never returns otherwise.
@@ -231,7 +257,7 @@ async fn audited(
             .two_writers
             .push(format!("{} takes writes as well", other.name()));
     }
-    trial.leftovers = leftovers(&stage, before, &trial.ended, other_is_up).await?;
+    trial.leftovers = before.leftovers(&stage, &trial.ended, other_is_up).await?;
     let Stage { workload, lab, .. } = stage;
     let record = workload.stop(SOON).await?;
     let found = verify::check(&record, writer).await?;
@@ -252,91 +278,6 @@ async fn audited(
     Ok(trial)
 }
 
-/// What is on the servers that was not there before, and the other way round.
-async fn leftovers(
-    stage: &Stage,
-    before: &Before,
-    ended: &str,
-    other_is_up: bool,
-) -> Result<Vec<String>> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = differences(stage, before, ended, other_is_up).await?;
-        if found.is_empty() || Instant::now() > deadline {
-            return Ok(found);
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-}
-
-async fn differences(
-    stage: &Stage,
-    before: &Before,
-    ended: &str,
-    other_is_up: bool,
-) -> Result<Vec<String>> {
-    let datnames = datnames(stage);
-    let (source, target) = (stage.source(), stage.target());
-    let mut found = Vec::new();
-    match ended {
-        "cancelled" => {
-            let (now, was) = (inventory::whole(source, &datnames).await?, &before.source);
-            found.extend(compared(source, &now, was));
-            let (now, was) = (inventory::whole(target, &datnames).await?, &before.target);
-            found.extend(compared(target, &now, was));
-        }
-        "rolled_back" => {
-            let now = inventory::whole(source, &datnames).await?;
-            found.extend(compared(source, &now, &without_slots(&before.source)));
-            if other_is_up {
-                found.extend(kept(target).await?);
-            }
-        }
-        _ => {
-            let now = inventory::whole(target, &datnames).await?;
-            found.extend(compared(target, &now, &before.target));
-            found.extend(kept(source).await?);
-        }
-    }
-    Ok(found)
-}
-
-/// What pins something on a server that is closed and kept.
-async fn kept(server: &PostgresServer) -> Result<Vec<String>> {
-    let lines = inventory::outside_of_databases(server).await?;
-    let pins = |line: &&String| {
-        ["slot ", "subscription ", "replication origin "]
-            .iter()
-            .any(|kind| line.starts_with(kind))
-    };
-    let lines = lines.iter().filter(pins);
-    Ok(lines
-        .map(|line| format!("{}: {line}", server.name()))
-        .collect())
-}
-
-fn without_slots(inventory: &Inventory) -> Inventory {
-    let lines = inventory.iter();
-    lines
-        .filter(|line| !line.starts_with("slot "))
-        .cloned()
-        .collect()
-}
-
-fn compared(server: &PostgresServer, now: &Inventory, was: &Inventory) -> Vec<String> {
-    let name = server.name();
-    let more = now.difference(was).map(|line| format!("{name} has {line}"));
-    let less = was
-        .difference(now)
-        .map(|line| format!("{name} lacks {line}"));
-    more.chain(less).collect()
-}
-
-fn datnames(stage: &Stage) -> Vec<String> {
-    let databases = stage.lab.databases.iter();
-    databases.map(|database| database.name.clone()).collect()
-}
-
 fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().to_owned()
 }
@@ -346,6 +287,17 @@ fn text(value: &Value, name: &str) -> String {
 /// # Errors
 /// It did not come to its end.
 pub async fn undisturbed(run: Run) -> Result<Vec<String>> {
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        match try_undisturbed(run).await {
+            Err(_) if left > 0 => {}
+            ended => return ended,
+        }
+    }
+}
+
+async fn try_undisturbed(run: Run) -> Result<Vec<String>> {
     let stage = Stage::set().await?;
     stage.prepare(run).await?;
     stage.overseer.count();
@@ -360,9 +312,9 @@ pub async fn undisturbed(run: Run) -> Result<Vec<String>> {
     Ok(stage.overseer.written())
 }
 
+/// How often a run may begin.
+const TRIES: u32 = 4;
 /// How long a server that crashed is away, as a supervisor has it: an undo waits longer for its source.
 const SHORT: Duration = Duration::from_secs(3);
 /// The same behind the intent of the run: longer than the engine tries to go on without an operator.
 const LONG: Duration = Duration::from_secs(16);
-/// What ends by itself has ended by then.
-const PATIENCE: Duration = Duration::from_secs(8);
