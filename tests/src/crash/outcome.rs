@@ -1,8 +1,7 @@
 //! A case with all its trials, held against what was written down beforehand.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::{
     cell::Cell,

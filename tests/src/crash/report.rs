@@ -60,6 +60,8 @@ pub struct Faulty {
     pub cell: String,
     /// In words.
     pub faults: Vec<String>,
+    /// The migration's record, of each trial.
+    pub records: Vec<String>,
 }
 
 impl Report {
@@ -164,6 +166,11 @@ fn faulty(case: &Outcome) -> Option<Faulty> {
     (!faults.is_empty()).then(|| Faulty {
         cell: case.name.clone(),
         faults,
+        records: case
+            .trials
+            .iter()
+            .map(|trial| trial.record.clone())
+            .collect(),
     })
 }
 

@@ -11,7 +11,8 @@ use pointsman_catalog::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufStream},
     net::UnixStream,
-    sync::{Mutex, watch},
+    sync::{Mutex, oneshot, watch},
+    task::JoinSet,
 };
 
 use super::wire::{self, Point, Question, Verdict};
@@ -31,6 +32,7 @@ pub fn overseen(inner: Arc<dyn Store>) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(OverseenStore {
         inner,
         overseer: Arc::new(Mutex::new(overseer)),
+        commits: Mutex::default(),
     }))
 }
 
@@ -39,6 +41,7 @@ pub fn overseen(inner: Arc<dyn Store>) -> Result<Arc<dyn Store>> {
 struct OverseenStore {
     inner: Arc<dyn Store>,
     overseer: Arc<Mutex<BufStream<UnixStream>>>,
+    commits: Mutex<JoinSet<()>>,
 }
 
 #[async_trait]
@@ -62,17 +65,17 @@ impl Store for OverseenStore {
     /// In a task of its own: a caller that stops waiting does not stop it.
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
         let (inner, overseer) = (Arc::clone(&self.inner), Arc::clone(&self.overseer));
-        let commit = tokio::spawn(async move {
-            let label = wire::label(&writes);
-            let mut overseer = overseer.lock().await;
-            allowed(&mut overseer, Point::Before, &label).await?;
-            let committed = inner.commit(writes).await;
-            allowed(&mut overseer, Point::After, &label).await?;
-            committed
+        let (answer, answered) = oneshot::channel();
+        let mut commits = self.commits.lock().await;
+        while commits.try_join_next().is_some() {}
+        commits.spawn(async move {
+            // The caller may have given up.
+            answer.send(commit(&inner, &overseer, writes).await).ok();
         });
-        commit
+        drop(commits);
+        answered
             .await
-            .unwrap_or_else(|failed| Err(StoreError::Unavailable(failed.into())))
+            .unwrap_or_else(|lost| Err(StoreError::Unavailable(lost.into())))
     }
 
     async fn room(&self) -> Result<u64, StoreError> {
@@ -82,6 +85,19 @@ impl Store for OverseenStore {
     fn watch(&self) -> watch::Receiver<Revision> {
         self.inner.watch()
     }
+}
+
+async fn commit(
+    inner: &Arc<dyn Store>,
+    overseer: &Mutex<BufStream<UnixStream>>,
+    writes: Vec<Write>,
+) -> Result<Revision, StoreError> {
+    let label = wire::label(&writes);
+    let mut overseer = overseer.lock().await;
+    allowed(&mut overseer, Point::Before, &label).await?;
+    let committed = inner.commit(writes).await;
+    allowed(&mut overseer, Point::After, &label).await?;
+    committed
 }
 
 async fn allowed(

@@ -42,6 +42,8 @@ pub struct Trial {
     pub stuck_holds: Vec<String>,
     /// What the servers hold that they should not.
     pub leftovers: Vec<String>,
+    /// The last entries of the migration's record.
+    pub record: String,
 }
 
 /// Everything stands still at the write of a cell.
@@ -225,9 +227,20 @@ async fn over(stage: &Stage, cell: &Cell, state: &str) -> Result<String> {
         }
         over => return Ok(over.to_owned()),
     };
-    stage.verb(verb).await?;
-    let status = stage.status().await.context("no status")?;
-    Ok(text(&status, "state"))
+    let deadline = Instant::now() + SOON;
+    loop {
+        // A session to a server that has been away since is found out by using it: asked again.
+        let refused = stage.verb(verb).await.err();
+        let status = stage.until("an answer", |_| true).await?;
+        let state = text(&status, "state");
+        if ["cancelled", "completed", "rolled_back"].contains(&state.as_str()) {
+            return Ok(state);
+        }
+        if Instant::now() > deadline {
+            bail!("{verb} does not end: {state}, {refused:?}");
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Holds everything against what must be.
@@ -243,6 +256,9 @@ async fn audited(
         "cancelled" | "rolled_back" => (&source, &target),
         state => bail!("it is not over: {state}"),
     };
+    if let Some(status) = stage.status().await {
+        trial.record = stage::brief(&status);
+    }
     if let Err(unserved) = stage.served_by(writer).await {
         trial.stuck_holds.push(format!("{unserved:#}"));
     }
