@@ -5,9 +5,11 @@ mod create;
 mod driver;
 mod dry_run;
 mod error;
+mod moment;
 mod request;
 mod status;
 mod supervisor;
+mod target_watch;
 
 use std::{
     collections::BTreeMap,

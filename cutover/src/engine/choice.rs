@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
-use super::{driver::TargetWatch, status::silent_target::not_countable};
+use super::target_watch::TargetWatch;
 use crate::{
     machine::{Direction, Event, State, Step},
     migration::Migration,
@@ -68,7 +68,7 @@ fn message(migration: &Migration, name: ChoiceName, watch: &TargetWatch) -> Stri
             "open {source} without {target}: you assert that {target} is down for good (powered off, or \
              cut off from every client); if it is not, both accept writes; one that answers is refused; \
              {}; sequences go on behind the rows that {source} has, others where they stood at the switch",
-            not_countable(migration, watch)
+            watch.not_countable(migration)
         ),
         ChoiceName::Retry => {
             let step = place.map_or("", |(_, step)| step.label());

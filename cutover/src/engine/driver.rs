@@ -9,7 +9,6 @@ mod journal_writer;
 mod leader;
 mod recorded;
 mod source_watcher;
-mod target_watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +29,6 @@ use leader::{Leader, Next};
 
 pub(super) use inbox::{Asked, Inbox, Request};
 pub(super) use recorded::Recorded;
-pub(super) use target_watch::{Silence, TargetWatch};
 
 /// Drives one migration until the engine stops.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 mod left_source;
 mod promotion;
-pub(super) mod silent_target;
+mod silent_target;
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::{
     choice::{Choice, choices},
-    driver::TargetWatch,
     error::describe,
+    moment::moment,
+    target_watch::TargetWatch,
 };
 use crate::{
     journal::Entry,
@@ -247,7 +248,7 @@ fn reverse_stream(migration: &Migration, stream: StreamState, seen: Option<&Bake
         StreamState::ArmingForRollback => {
             let until = seen.and_then(|view| view.rollback_until);
             let until = until.map_or_else(String::new, |until| {
-                format!("until {}, and is given up then", promotion::moment(until))
+                format!("until {}, and is given up then", moment(until))
             });
             format!(
                 "the reverse stream is being made{not_armed}; a rollback waits for it {until} \
@@ -311,7 +312,8 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
 
 fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView) -> WayBack {
     if let Some(silence) = silent_target::silence(migration, &view.target) {
-        return silent_target::way_back(migration, silence, &view.target);
+        let message = silent_target::way_back(migration, silence, &view.target);
+        return way(WayBackKind::AcceptLoss, false, message);
     }
     if matches!(stream, StreamState::Arming | StreamState::ArmingForRollback)
         && is_admitted(migration)

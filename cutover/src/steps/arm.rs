@@ -8,14 +8,15 @@ use serde_json::json;
 
 use super::{
     Failure, Problem, Proof, Run, bake_watch, fence,
+    left_out::{left_out, not_carried},
     outcome::{with_all, with_learned},
     sessions::Both,
-    standing, undo,
+    shut, standing,
 };
 use crate::{
     Lsn,
     machine::Side,
-    migration::{Coverage, Learned, Migration},
+    migration::{Coverage, Learned},
     ports::{
         AccessRules, Armed, Clock, ControlledServer, FenceRecord, ProviderError, ReverseSlot,
         SlotProgress, SubscriptionSpec,
@@ -42,7 +43,7 @@ async fn arm(run: &mut Run<'_>) -> Result<Proof, Failure> {
     standing::of_a_bake(run).await?;
     let mut learned = Vec::new();
     if run.migration.facts.stream()?.admitted.is_some() {
-        let shut = undo::shut_source(run).await?;
+        let shut = shut::source(run).await?;
         if let Some(gap) = &shut.gap {
             let broken = broken(gap);
             return Err(shut.learned.into_iter().fold(broken, Failure::learning));
@@ -143,33 +144,6 @@ pub(crate) fn still_admitted(armed: &Armed) -> String {
          out, or a standby streams as them",
         roles.join(", ")
     )
-}
-
-/// The tables that the reverse stream leaves out, as `datname.schema.table`.
-pub(super) async fn left_out(
-    migration: &Migration,
-    target: &ControlledServer,
-) -> Result<Vec<String>, ProviderError> {
-    if migration.facts.no_way_back().is_some() {
-        return Ok(Vec::new());
-    }
-    let moving = migration.moving();
-    target.reverse_publisher()?.left_out(&moving).await
-}
-
-/// Says what is left out, if anything is.
-pub(super) fn not_carried(tables: &[String]) -> Option<String> {
-    let first = tables.get(..tables.len().min(SHOWN)).unwrap_or_default();
-    let more = match tables.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    (!tables.is_empty()).then(|| {
-        format!(
-            "the reverse stream does not carry {}{more}",
-            first.join(", ")
-        )
-    })
 }
 
 /// Says which slots are missing, if any are.
@@ -281,5 +255,3 @@ pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Fai
 /// `wal_retrieve_retry_interval`, 5 s by default.
 const RESTART: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
-/// More names make no message clearer.
-const SHOWN: usize = 3;

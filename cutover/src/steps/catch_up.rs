@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Failure, Proof, Run, answered,
-    arm::{left_out, not_carried},
+    left_out::{left_out, not_carried},
 };
 use crate::{
     Lsn,

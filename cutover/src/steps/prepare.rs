@@ -9,9 +9,8 @@ use futures_util::future::try_join;
 use serde_json::json;
 
 use super::{
-    Failure, Proof, Run,
-    arm::{left_out, not_carried},
-    bake_watch, catch_up,
+    Failure, Proof, Run, bake_watch, catch_up,
+    left_out::{left_out, not_carried},
     outcome::{with_all, with_learned},
     routes::convergence_message,
     sessions::{Both, enter},

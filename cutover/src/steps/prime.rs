@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     Failure, Problem, Proof, Run,
-    arm::{left_out, not_carried},
+    left_out::{left_out, not_carried},
     prove,
     sessions::enter,
 };

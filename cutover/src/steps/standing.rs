@@ -44,7 +44,7 @@ pub(super) async fn source_is_not_served(run: &Run<'_>) -> Result<(), Failure> {
     let (source, target) = (&run.migration.source, &run.migration.target);
     Err(Failure::condition(format!(
         "writers of {database} are sent to {source}, so it is not closed; send them to {target} first \
-         (flip {database} --to {target})"
+         (flip {database} --to {target} --force)"
     )))
 }
 

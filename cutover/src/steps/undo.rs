@@ -2,7 +2,6 @@
 
 mod forward;
 mod reverse;
-mod shut;
 mod without_target;
 
 use std::time::Duration;
@@ -12,7 +11,6 @@ use crate::{machine::Side, ports::FormerSettings};
 
 pub(super) use forward::run as forward;
 pub(super) use reverse::run as reverse;
-pub(super) use shut::source as shut_source;
 
 /// The former settings as the fence left them in the server; a crash can have lost the
 /// journal's copy, never the server's.

@@ -1,9 +1,6 @@
 //! What is known of a managed promotion, in words.
 
-use jiff::Timestamp;
-use pointsman_catalog::UnixMillis;
-
-use crate::{machine::PromotionStage, migration::Migration};
+use crate::{engine::moment::moment, machine::PromotionStage, migration::Migration};
 
 /// `headline`, and what a switch will mean to clients if an API promotes the target.
 pub(super) fn announced(migration: &Migration, headline: &str) -> String {
@@ -53,14 +50,5 @@ fn how_long(migration: &Migration) -> String {
     outlook.and_then(|outlook| outlook.typical).map_or_else(
         || "how long that takes is not known".to_owned(),
         |typical| format!("that usually takes {typical:?}"),
-    )
-}
-
-/// In UTC, to the second.
-pub(super) fn moment(at: UnixMillis) -> String {
-    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    Timestamp::from_millisecond(millis).map_or_else(
-        |_out_of_range| format!("{at} ms"),
-        |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
     )
 }

@@ -1,10 +1,10 @@
 //! What is known, and what is not, while the target of a bake does not answer.
 
-use super::{WayBack, WayBackKind, promotion::moment, way};
 use crate::{
     engine::{
         choice::ChoiceName,
-        driver::{Silence, TargetWatch},
+        moment::moment,
+        target_watch::{Silence, TargetWatch},
     },
     machine::State,
     migration::Migration,
@@ -27,35 +27,13 @@ pub(super) fn headline(migration: &Migration, silence: &Silence) -> String {
 }
 
 /// Nothing is proven of a server that does not answer.
-pub(super) fn way_back(migration: &Migration, silence: &Silence, watch: &TargetWatch) -> WayBack {
+pub(super) fn way_back(migration: &Migration, silence: &Silence, watch: &TargetWatch) -> String {
     let Migration { name, target, .. } = migration;
-    way(
-        WayBackKind::AcceptLoss,
-        false,
-        format!(
-            "none that is proven, since {target} does not answer since {}; {}; by an operator's word that \
-             {target} is down for good: migration resolve {name} --choice {}",
-            moment(silence.since),
-            not_countable(migration, watch),
-            ChoiceName::OpenSourceUnproven
-        ),
-    )
-}
-
-/// What going back without the target would give up.
-pub(in crate::engine) fn not_countable(migration: &Migration, watch: &TargetWatch) -> String {
-    let (source, target) = (&migration.source, &migration.target);
-    let confirmed = watch.confirmed().map_or_else(
-        || format!("what {source} has last confirmed is not known to this process"),
-        |confirmed| {
-            format!(
-                "{source} last confirmed {} at {}",
-                confirmed.lsn,
-                moment(confirmed.at)
-            )
-        },
-    );
     format!(
-        "{confirmed}; what {target} acknowledged after that and is not on {source} cannot be counted"
+        "none that is proven, since {target} does not answer since {}; {}; by an operator's word that \
+         {target} is down for good: migration resolve {name} --choice {}",
+        moment(silence.since),
+        watch.not_countable(migration),
+        ChoiceName::OpenSourceUnproven
     )
 }

@@ -1,11 +1,7 @@
 use pointsman_catalog::ServerName;
 use serde_json::json;
 
-use super::{
-    RETRY, recorded,
-    shut::{self, Shut},
-    without_target,
-};
+use super::{RETRY, recorded, without_target};
 use crate::{
     machine::{Assertion, Side, Step},
     migration::{Learned, Migration},
@@ -14,6 +10,7 @@ use crate::{
         Failure, Proof, Run,
         outcome::with_learned,
         routes::{Readers, convergence_message},
+        shut::{self, Shut},
         standing,
     },
 };

@@ -2,42 +2,52 @@
 
 use pointsman_catalog::{ServerName, UnixMillis};
 
+use super::moment::moment;
 use crate::{
     Lsn,
+    migration::Migration,
     steps::{Failure, Problem},
 };
 
 /// What looks at the target of a bake came to.
 #[derive(Clone, Debug, Default)]
-pub(in crate::engine) struct TargetWatch {
+pub(super) struct TargetWatch {
     silence: Option<Silence>,
     confirmed: Option<Confirmed>,
 }
 
 /// A target that does not answer.
 #[derive(Clone, Debug)]
-pub(in crate::engine) struct Silence {
-    pub(in crate::engine) since: UnixMillis,
-    pub(in crate::engine) reason: String,
+pub(super) struct Silence {
+    pub(super) since: UnixMillis,
+    pub(super) reason: String,
     /// How many looks in a row found it so.
     looks: u32,
 }
 
 /// Up to where the source had everything, by every slot of the reverse stream.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::engine) struct Confirmed {
-    pub(in crate::engine) lsn: Lsn,
-    pub(in crate::engine) at: UnixMillis,
+struct Confirmed {
+    lsn: Lsn,
+    at: UnixMillis,
 }
 
 impl TargetWatch {
     /// The silence, once a look with a new session has found it too: a session can end alone.
-    pub(in crate::engine) fn silence(&self) -> Option<&Silence> {
+    pub(super) fn silence(&self) -> Option<&Silence> {
         self.silence.as_ref().filter(|silence| silence.looks > 1)
     }
 
-    pub(in crate::engine) fn confirmed(&self) -> Option<Confirmed> {
-        self.confirmed
+    /// What opening the source without the target would give up.
+    pub(super) fn not_countable(&self, migration: &Migration) -> String {
+        let (source, target) = (&migration.source, &migration.target);
+        let confirmed = self.confirmed.map_or_else(
+            || format!("what {source} has last confirmed is not known to this process"),
+            |Confirmed { lsn, at }| format!("{source} last confirmed {lsn} at {}", moment(at)),
+        );
+        format!(
+            "{confirmed}; what {target} acknowledged after that and is not on {source} cannot be counted"
+        )
     }
 
     pub(super) fn answers(&mut self) {

@@ -1,27 +1,23 @@
 //! The source, which a rollback let superusers into, is closed again, and proved like a fence.
 
-use crate::{
-    machine::Side,
-    migration::Learned,
-    ports::FenceRecord,
-    steps::{
-        Failure, Run, fence,
-        prove::{FenceCheck, check},
-        standing,
-    },
+use super::{
+    Failure, Run, fence,
+    prove::{FenceCheck, check},
+    standing,
 };
+use crate::{machine::Side, migration::Learned, ports::FenceRecord};
 
 /// A source that is closed again.
 #[derive(Debug, Default)]
-pub(in crate::steps) struct Shut {
-    pub(in crate::steps) learned: Vec<Learned>,
+pub(super) struct Shut {
+    pub(super) learned: Vec<Learned>,
     /// What was written there meanwhile, or may have been.
-    pub(in crate::steps) gap: Option<String>,
+    pub(super) gap: Option<String>,
 }
 
 /// Closes the source and ends everybody. What was written there since it let somebody in is on no
 /// other server.
-pub(in crate::steps) async fn source(run: &mut Run<'_>) -> Result<Shut, Failure> {
+pub(super) async fn source(run: &mut Run<'_>) -> Result<Shut, Failure> {
     let facts = &run.migration.facts;
     let since = facts.stream()?.admitted.clone();
     let record = fence::record(run, Side::Source)?;
