@@ -104,8 +104,8 @@ impl<'a> RoutePublisher<'a> {
         let databases = self.migration.databases.iter();
         let mut elsewhere = databases.filter_map(|database| {
             let writer = routes.get(&database.name).map(|routes| &routes.writer)?;
-            let serves =
-                matches!(writer, Route::Serve { servers, .. } if servers == &[server.clone()]);
+            let alone = std::slice::from_ref(server);
+            let serves = matches!(writer, Route::Serve { servers, .. } if servers == alone);
             (!serves).then(|| format!("{} is {writer}", database.name))
         });
         Ok(elsewhere.next())

@@ -267,7 +267,13 @@ fn needs_operator_row(direction: Direction, step: Step) -> Vec<(E, S)> {
             direction,
             step: Step::Prime,
         },
-        _ => undoing,
+        Step::Hold
+        | Step::Fence
+        | Step::CatchUp
+        | Step::Prove
+        | Step::Promote
+        | Step::Prime
+        | Step::Flip => undoing,
     };
     let again = switching(direction, step);
     let mut row = vec![(E::Restarted, S::NeedsOperator { direction, step })];
