@@ -44,6 +44,7 @@ pub(crate) use run::Run;
 pub(crate) use sessions::Sessions;
 pub(crate) use silence::target_answers;
 
+use outcome::with_all;
 use run::answered;
 
 /// Runs the one command that a state owes. `Watch` is the driver's own.
@@ -62,7 +63,10 @@ async fn dispatch(run: &mut Run<'_>, command: Command) -> Result<Proof, Failure>
         Command::Undo(Direction::Reverse, step) => undo::reverse(run, step).await,
         Command::RequestPromotion => managed::request(run).await,
         Command::AwaitPromotion => managed::observe(run).await,
-        Command::Arm => arm::run(run).await,
+        Command::Arm => {
+            let seen = bake_watch::before_arming(run).await?;
+            with_all(arm::run(run).await, seen)
+        }
         Command::Complete => end::complete(run).await,
         Command::Cancel => end::cancel(run).await,
         Command::RestoreReaders => readers::restore(run).await,

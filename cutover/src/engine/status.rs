@@ -21,6 +21,9 @@ use crate::{
     steps::still_admitted,
 };
 
+use left_source::Known;
+pub(super) use left_source::{NotKnown, SourceView};
+
 /// Where a migration stands, for operators.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -81,17 +84,8 @@ pub(super) struct BakeView {
     /// When a rollback that waits for the reverse stream is given up.
     pub(super) rollback_until: Option<UnixMillis>,
     pub(super) target: TargetWatch,
-    /// Since when nobody knows who writes on the source, and why.
-    pub(super) source_not_known: Option<NotKnown>,
-    /// The source's WAL cannot be read.
-    pub(super) source_unreadable: bool,
-}
-
-/// What could not be looked at.
-#[derive(Clone, Debug)]
-pub(super) struct NotKnown {
-    pub(super) since: UnixMillis,
-    pub(super) why: String,
+    /// What is not known of the source.
+    pub(super) source: SourceView,
 }
 
 /// Why the reverse stream could not be made.
@@ -110,7 +104,7 @@ impl Status {
             old_writer: seen.and_then(|view| view.old_writer.clone()),
             alarm_warnings: seen.map_or_else(Vec::new, |view| {
                 let mut warnings = view.alarm_warnings.clone();
-                warnings.extend(left_source::warning(migration, view));
+                warnings.extend(left_source::warning(migration, &view.source));
                 warnings
             }),
             headline: headline(migration, seen),
@@ -287,7 +281,7 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
         ),
         State::Baking { stream } => {
             let way_back = way_back_of_bake(migration, stream, view);
-            left_source::way_back(migration, view, way_back)
+            from_source(left_source::known(migration, &view.source), way_back)
         }
         State::NeedsOperator { .. } => way(
             WayBackKind::None,
@@ -316,7 +310,7 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
         return way(WayBackKind::AcceptLoss, false, message);
     }
     if matches!(stream, StreamState::Arming | StreamState::ArmingForRollback)
-        && is_admitted(migration)
+        && migration.facts.admits_strangers()
     {
         return way(
             WayBackKind::ArmAndSwitch,
@@ -365,6 +359,29 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
     }
 }
 
+/// A way back is called lossless only as long as the source was left alone, and is known to have
+/// been.
+fn from_source(known: Known, way_back: WayBack) -> WayBack {
+    let (lossless, message) = match known {
+        Known::LeftAlone => return way_back,
+        Known::Disturbed(seen) if way_back.kind == WayBackKind::AcceptLoss => {
+            (false, format!("{}; {seen}", way_back.message))
+        }
+        Known::Disturbed(seen) => (
+            false,
+            format!("over the reverse stream, by rollback --accept-loss alone: {seen}"),
+        ),
+        Known::NotKnown(why) => (false, format!("{}; {why}", way_back.message)),
+        Known::Unreadable(why) => (way_back.lossless, format!("{}; {why}", way_back.message)),
+    };
+    WayBack {
+        lossless,
+        writes_at_risk: way_back.writes_at_risk.filter(|_| lossless),
+        message,
+        ..way_back
+    }
+}
+
 /// Who can log in to the closed source all the same.
 fn admitted(migration: &Migration) -> String {
     let stream = migration.facts.stream();
@@ -404,11 +421,6 @@ fn lossy_way_back(migration: &Migration, view: &BakeView) -> String {
             )
         },
     )
-}
-
-fn is_admitted(migration: &Migration) -> bool {
-    let stream = migration.facts.stream();
-    stream.is_ok_and(|stream| stream.admitted.is_some())
 }
 
 /// Whether the reverse stream holds every write of the target. A fact that is not on record is not

@@ -74,13 +74,13 @@ impl Machine {
     /// Whether `event` is refused because what others did on the source is given up by an
     /// operator's word alone.
     pub fn asks_for_acceptance(self, event: Event) -> bool {
-        match event {
-            Event::RollbackRequested => self.is_disturbed(),
-            Event::CompleteRequested | Event::CompleteWithoutSourceRequested => {
-                self.is_disturbed() && self.left_source == LeftSource::Disturbed
-            }
-            _ => false,
-        }
+        let completes = matches!(
+            event,
+            Event::CompleteRequested | Event::CompleteWithoutSourceRequested
+        );
+        let accepted = self.left_source == LeftSource::Accepted;
+        let asks = event == Event::RollbackRequested || (completes && !accepted);
+        asks && self.is_disturbed()
     }
 
     /// Whether an alarm that fires `at` this time finds the last rollback undone too recently.

@@ -80,12 +80,14 @@ impl Change {
 
     /// It holds until the next switch forward.
     fn left_source(self) -> LeftSource {
-        let before = self.before.left_source;
-        match self.event {
-            Event::SourceFenceBroken => LeftSource::Disturbed,
-            Event::SourceWritesAccepted => LeftSource::Accepted,
-            _ if self.begins() == Some(Direction::Forward) => LeftSource::Quiet,
-            _ => before,
+        if self.event == Event::SourceFenceBroken {
+            LeftSource::Disturbed
+        } else if self.event == Event::SourceWritesAccepted {
+            LeftSource::Accepted
+        } else if self.begins() == Some(Direction::Forward) {
+            LeftSource::Quiet
+        } else {
+            self.before.left_source
         }
     }
 

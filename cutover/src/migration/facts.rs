@@ -209,6 +209,11 @@ impl Facts {
             .ok_or(MissingFact("the reverse stream"))
     }
 
+    /// Whether a rollback has let superusers in to the source, and no undo has shut it again with proof.
+    pub(crate) fn admits_strangers(&self) -> bool {
+        self.stream().is_ok_and(|stream| stream.admitted.is_some())
+    }
+
     /// From where on a proof counts that nobody wrote on the promoted target.
     pub fn promoted_at(&self) -> Result<Look, MissingFact> {
         let marker = self.marker(Direction::Forward)?;

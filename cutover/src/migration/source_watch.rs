@@ -49,7 +49,9 @@ impl SourceWatch {
     }
 
     pub(super) fn add(&mut self, seen: SourceSeen) {
-        self.reach = seen.reach.or(self.reach.take());
+        if seen.reach.is_some() {
+            self.reach = seen.reach;
+        }
         self.count += u64::try_from(seen.commits.len()).unwrap_or(u64::MAX);
         add_first(&mut self.commits, seen.commits);
         add_first(&mut self.breaches, seen.breaches);

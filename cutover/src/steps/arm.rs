@@ -7,9 +7,9 @@ use pointsman_catalog::Server;
 use serde_json::json;
 
 use super::{
-    Failure, Problem, Proof, Run, bake_watch, fence,
+    Failure, Problem, Proof, Run, fence,
     left_out::{left_out, not_carried},
-    outcome::{with_all, with_learned},
+    outcome::with_learned,
     sessions::Both,
     shut, standing,
 };
@@ -26,11 +26,6 @@ use crate::{
 /// Arms the source and proves the stream: a value written on the target is read on the
 /// source, in every database.
 pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
-    let seen = bake_watch::before_arming(run).await?;
-    with_all(arm(run).await, seen)
-}
-
-async fn arm(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let stream = run.migration.facts.stream()?;
     if stream.coverage == Coverage::Incomplete {
         let written = "the target was written before its slots were made: the reverse stream \
@@ -42,7 +37,7 @@ async fn arm(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let both = run.both().await?;
     standing::of_a_bake(run).await?;
     let mut learned = Vec::new();
-    if run.migration.facts.stream()?.admitted.is_some() {
+    if run.migration.facts.admits_strangers() {
         let shut = shut::source(run).await?;
         if let Some(gap) = &shut.gap {
             let broken = broken(gap);
@@ -50,11 +45,11 @@ async fn arm(run: &mut Run<'_>) -> Result<Proof, Failure> {
         }
         learned = shut.learned;
     }
-    let armed = arm(run, &both, &record, publisher).await;
+    let armed = subscribe(run, &both, &record, publisher).await;
     learned.into_iter().fold(armed, with_learned)
 }
 
-async fn arm(
+async fn subscribe(
     run: &Run<'_>,
     both: &Both,
     record: &FenceRecord,

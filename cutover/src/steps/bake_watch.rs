@@ -42,6 +42,13 @@ impl SourceLook {
 /// ended where somebody has written, or where nobody can say.
 pub(crate) async fn look(run: &mut Run<'_>, read: Duration) -> SourceLook {
     let mut found = SourceLook::default();
+    if run.migration.facts.admits_strangers() {
+        found.failure = Some(Failure::condition(format!(
+            "{} is not closed again after a rollback that was undone; that is tried until it is proved",
+            run.migration.source
+        )));
+        return found;
+    }
     let within = read + ANSWER;
     let clock = run.clock();
     let looking = look_at(run, read, &mut found);
@@ -186,15 +193,17 @@ pub(super) async fn left_alone(run: &mut Run<'_>) -> Result<Vec<Learned>, Failur
         return Ok(learned);
     };
     let known_enough = loss_accepted || machine.left_source() == LeftSource::Accepted;
-    let failure = match failure.problem {
-        Problem::Unanswered => failure,
-        _ if known_enough => return Ok(learned),
-        _ => Failure::condition(format!(
-            "who wrote on {source} in the bake is not known: {}; {}",
-            failure.message,
-            how_to_go_on(migration)
-        )),
-    };
+    if failure.is_unanswered() {
+        return Err(Failure { learned, ..failure });
+    }
+    if known_enough {
+        return Ok(learned);
+    }
+    let failure = Failure::condition(format!(
+        "who wrote on {source} in the bake is not known: {}; {}",
+        failure.message,
+        how_to_go_on(migration)
+    ));
     Err(Failure { learned, ..failure })
 }
 
@@ -203,12 +212,16 @@ pub(super) async fn left_alone(run: &mut Run<'_>) -> Result<Vec<Learned>, Failur
 pub(super) async fn before_arming(run: &mut Run<'_>) -> Result<Vec<Learned>, Failure> {
     let found = look(run, WHOLE).await;
     let learned = found.learned();
-    if found.is_disturbed() && run.migration.machine.left_source() != LeftSource::Disturbed {
+    let by_hand = |failure: &Failure| failure.problem == Problem::MovedByHand;
+    let disturbed_now =
+        found.is_disturbed() && run.migration.machine.left_source() != LeftSource::Disturbed;
+    if disturbed_now && !found.failure.as_ref().is_some_and(by_hand) {
         let message = disturbed(run.migration, &found.seen);
         let failure = Failure::new(Problem::SourceDisturbed, message);
         return Err(Failure { learned, ..failure });
     }
     match found.failure {
+        Some(failure) if by_hand(&failure) => Err(failure),
         Some(failure) if failure.is_unanswered() => Err(Failure { learned, ..failure }),
         // The status says what is not known.
         Some(_) | None => Ok(learned),

@@ -41,10 +41,10 @@ impl SourceWatcher {
         let now = clock.now();
         let why = look.failure.as_ref().map(|failure| failure.message.clone());
         leader.show_bake(|view| {
-            let former = view.source_not_known.take();
+            let former = view.source.not_known.take();
             let since = former.map_or(now, |former| former.since);
-            view.source_not_known = why.map(|why| NotKnown { since, why });
-            view.source_unreadable = look.unreadable;
+            view.source.not_known = why.map(|why| NotKnown { since, why });
+            view.source.unreadable = look.unreadable;
         });
         let by_hand = look.failure.as_ref();
         if let Some(moved) = by_hand.filter(|it| it.problem == Problem::MovedByHand) {

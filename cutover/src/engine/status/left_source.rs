@@ -1,7 +1,35 @@
 //! What is known of the source that was left, in a bake.
 
-use super::{BakeView, WayBack, WayBackKind, promotion::moment};
+use pointsman_catalog::UnixMillis;
+
+use super::promotion::moment;
 use crate::{machine::LeftSource, migration::Migration};
+
+/// What is not known of it.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct SourceView {
+    /// Since when nobody knows who writes there, and why.
+    pub(in crate::engine) not_known: Option<NotKnown>,
+    /// Its WAL can be read by nobody.
+    pub(in crate::engine) unreadable: bool,
+}
+
+/// What could not be looked at.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct NotKnown {
+    pub(in crate::engine) since: UnixMillis,
+    pub(in crate::engine) why: String,
+}
+
+/// What can be said of it, in words.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Known {
+    LeftAlone,
+    Disturbed(String),
+    NotKnown(String),
+    /// By transaction ids.
+    Unreadable(String),
+}
 
 /// What was seen there, where an operator has to look at it.
 fn seen(migration: &Migration) -> Option<String> {
@@ -15,8 +43,8 @@ fn seen(migration: &Migration) -> Option<String> {
 }
 
 /// What is not known, in words.
-fn not_known(migration: &Migration, view: &BakeView) -> Option<String> {
-    let not_known = view.source_not_known.as_ref()?;
+fn not_known(migration: &Migration, view: &SourceView) -> Option<String> {
+    let not_known = view.not_known.as_ref()?;
     Some(format!(
         "who has written on {} since {} is not known: {}",
         migration.source,
@@ -36,48 +64,27 @@ pub(super) fn headline(migration: &Migration) -> String {
 }
 
 /// Why no alarm goes back by itself.
-pub(super) fn warning(migration: &Migration, view: &BakeView) -> Option<String> {
+pub(super) fn warning(migration: &Migration, view: &SourceView) -> Option<String> {
     let seen = seen(migration).map(|seen| format!("{seen}; no alarm goes back by itself"));
     seen.or_else(|| not_known(migration, view))
 }
 
-/// A way back is called lossless only as long as the source was left alone, and is known to have
-/// been.
-pub(super) fn way_back(migration: &Migration, view: &BakeView, way_back: WayBack) -> WayBack {
-    let name = &migration.name;
+/// What can be said of it now.
+pub(super) fn known(migration: &Migration, view: &SourceView) -> Known {
+    let (name, source) = (&migration.name, &migration.source);
     if let Some(seen) = seen(migration) {
-        let message = match way_back.kind {
-            WayBackKind::AcceptLoss => format!("{}; {seen}", way_back.message),
-            _ => format!(
-                "over the reverse stream, by rollback --accept-loss alone: {seen}; look at what was \
-                 written there before you go back or complete (migration complete {name} \
-                 --accept-loss)"
-            ),
-        };
-        return WayBack {
-            lossless: false,
-            writes_at_risk: None,
-            message,
-            ..way_back
-        };
+        return Known::Disturbed(format!(
+            "{seen}; look at what was written there before you go back or complete (migration \
+             complete {name} --accept-loss)"
+        ));
     }
     if let Some(not_known) = not_known(migration, view) {
-        return WayBack {
-            lossless: false,
-            writes_at_risk: None,
-            message: format!("{}; {not_known}", way_back.message),
-            ..way_back
-        };
+        return Known::NotKnown(not_known);
     }
-    if view.source_unreadable && way_back.lossless {
-        let message = format!(
-            "{}; who writes on {} meanwhile is not known: its WAL cannot be read",
-            way_back.message, migration.source
-        );
-        return WayBack {
-            message,
-            ..way_back
-        };
+    if view.unreadable {
+        return Known::Unreadable(format!(
+            "who writes on {source} meanwhile is not known: its WAL cannot be read"
+        ));
     }
-    way_back
+    Known::LeftAlone
 }
