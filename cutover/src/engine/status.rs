@@ -371,7 +371,7 @@ fn from_source(known: Known, way_back: WayBack) -> WayBack {
             false,
             format!("over the reverse stream, by rollback --accept-loss alone: {seen}"),
         ),
-        Known::NotKnown(why) => (false, format!("{}; {why}", way_back.message)),
+        Known::Unanswered(why) => (false, format!("{}; {why}", way_back.message)),
         Known::Unreadable(why) => (way_back.lossless, format!("{}; {why}", way_back.message)),
     };
     WayBack {

@@ -26,7 +26,7 @@ pub(in crate::engine) struct NotKnown {
 pub(super) enum Known {
     LeftAlone,
     Disturbed(String),
-    NotKnown(String),
+    Unanswered(String),
     /// By transaction ids.
     Unreadable(String),
 }
@@ -79,7 +79,7 @@ pub(super) fn known(migration: &Migration, view: &SourceView) -> Known {
         ));
     }
     if let Some(not_known) = not_known(migration, view) {
-        return Known::NotKnown(not_known);
+        return Known::Unanswered(not_known);
     }
     if view.unreadable {
         return Known::Unreadable(format!(
