@@ -301,17 +301,7 @@ impl Facts {
             }
             Learned::NotProven(found) => self.source_mut()?.add_not_proven(found),
             Learned::SourceSeen(seen) => self.source_mut()?.watch.add(seen),
-            Learned::Armed(armed) => {
-                // A later arming finds roles without LOGIN already: what the first one took
-                // stays on record.
-                let known = &mut self.stream_mut()?.armed;
-                for role in armed.nologin_roles {
-                    if !known.nologin_roles.contains(&role) {
-                        known.nologin_roles.push(role);
-                    }
-                }
-                known.still_admitted = armed.still_admitted;
-            }
+            Learned::Armed(armed) => self.stream_mut()?.was_armed(armed),
             Learned::SourceAdmits(look) => self.stream_mut()?.admitted = Some(look),
             Learned::SourceShut { gap } => {
                 let stream = self.stream_mut()?;

@@ -38,7 +38,21 @@ pub struct ReverseStream {
     pub gap: Option<String>,
     /// Since this look at the source a rollback may have let superusers in there, and it was not
     /// proved to be closed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted: Option<Look>,
+}
+
+impl ReverseStream {
+    /// A later arming finds roles without LOGIN already: what the first one took stays on record.
+    pub(super) fn was_armed(&mut self, armed: Armed) {
+        let known = &mut self.armed;
+        for role in armed.nologin_roles {
+            if !known.nologin_roles.contains(&role) {
+                known.nologin_roles.push(role);
+            }
+        }
+        known.still_admitted = armed.still_admitted;
+    }
 }
 
 /// Which writes of the target the slots hold.

@@ -163,11 +163,7 @@ impl Migration {
                 let asked = switch::Asked::rollback(name, accept_loss);
                 return switch::run(global, asked, dry_run).await;
             }
-            Self::Start { name } => {
-                let mut admin = client::connect(global).await?;
-                let answer = admin.start_migration(MigrationRequest { name }).await;
-                return ended(global, answer, &["prepared"]);
-            }
+            Self::Start { name } => return start(global, name).await,
             Self::Complete {
                 name,
                 source_is_gone,
@@ -198,6 +194,12 @@ impl Migration {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+async fn start(global: &Global, name: String) -> anyhow::Result<ExitCode> {
+    let mut admin = client::connect(global).await?;
+    let answer = admin.start_migration(MigrationRequest { name }).await;
+    ended(global, answer, &["prepared"])
 }
 
 impl Create {

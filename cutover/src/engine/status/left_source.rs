@@ -2,8 +2,7 @@
 
 use pointsman_catalog::UnixMillis;
 
-use super::promotion::moment;
-use crate::{machine::LeftSource, migration::Migration};
+use crate::{engine::moment::moment, machine::LeftSource, migration::Migration};
 
 /// What is not known of it.
 #[derive(Clone, Debug, Default)]
