@@ -203,7 +203,8 @@ impl Cell {
         places.iter().flat_map(of_place).collect()
     }
 
-    /// Whether the intent behind which nothing can simply be taken back is in the store when it happens.
+    /// Whether the engine goes on behind the intent from which nothing can simply be taken back. A
+    /// write that only stood still is made after all.
     #[must_use]
     pub fn intent_is_written(&self) -> bool {
         let Place {
@@ -211,7 +212,8 @@ impl Cell {
             is_the_intent,
             ..
         } = self.place;
-        behind_the_intent || (is_the_intent && self.point == Point::After)
+        let never_made = self.fault == Fault::Killed && self.point == Point::Before;
+        behind_the_intent || (is_the_intent && !never_made)
     }
 }
 

@@ -251,14 +251,20 @@ async fn audited(
     mut trial: Trial,
 ) -> Result<Trial> {
     let (source, target) = (stage.source().clone(), stage.target().clone());
-    let (writer, other) = match trial.ended.as_str() {
-        "completed" => (&target, &source),
-        "cancelled" | "rolled_back" => (&source, &target),
-        state => bail!("it is not over: {state}"),
-    };
     if let Some(status) = stage.status().await {
         trial.record = stage::brief(&status);
     }
+    let (writer, other) = match trial.ended.as_str() {
+        "completed" => (&target, &source),
+        "cancelled" | "rolled_back" => (&source, &target),
+        state => bail!(
+            "settled in {}, and {:?} of {:?} led to {state}\n{}",
+            trial.settled,
+            trial.choice,
+            trial.choices,
+            trial.record
+        ),
+    };
     if let Err(unserved) = stage.served_by(writer).await {
         trial.stuck_holds.push(format!("{unserved:#}"));
     }
