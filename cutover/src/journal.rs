@@ -345,9 +345,10 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&happened).unwrap(),
             concat!(
-                r#"{"event":"start_requested","at":1001,"machine":{"state":"planned","epoch":1,"#,
-                r#""switches":0,"assertion":null,"alarm_backoff":null,"readers":"settled","#,
-                r#""fence_proof":"owed","promotion_awaited_since":null}}"#
+                r#"{"event":"start_requested","at":1001,"machine":{"state":{"phase":"planned"},"#,
+                r#""epoch":1,"switches":0,"assertion":null,"alarm_backoff":null,"#,
+                r#""readers":"settled","fence_proof":"owed","promotion_awaited_since":null,"#,
+                r#""left_source":"quiet"}}"#
             )
         );
     }

@@ -1,5 +1,7 @@
 //! The ends of a migration outside a switch.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{
@@ -94,7 +96,18 @@ pub(super) async fn cancel(run: &mut Run<'_>) -> Result<Proof, Failure> {
         return Ok(Proof::new("no server had been touched", json!({})));
     }
     let moving = run.migration.moving();
-    let source = match run.source().await {
+    let clock = run.clock();
+    let give_up = clock.deadline(run.settings.undo);
+    let taken = loop {
+        match take_back(run, &moving).await {
+            Err(failure) if failure.is_unanswered() && !give_up.has_passed() => {
+                run.sessions.clear();
+                clock.sleep(RETRY).await;
+            }
+            outcome => break outcome,
+        }
+    };
+    match taken {
         Err(failure) if failure.is_unanswered() => {
             return Ok(Proof::new(
                 format!(
@@ -105,9 +118,7 @@ pub(super) async fn cancel(run: &mut Run<'_>) -> Result<Proof, Failure> {
             ));
         }
         outcome => outcome?,
-    };
-    source.sessions()?.open_databases(&moving).await?;
-    source.preparation()?.unprepare(&moving).await?;
+    }
     run.routes().end_draining().await?;
     Ok(Proof::new(
         format!(
@@ -117,3 +128,12 @@ pub(super) async fn cancel(run: &mut Run<'_>) -> Result<Proof, Failure> {
         json!({}),
     ))
 }
+
+async fn take_back(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> {
+    let source = run.source().await?;
+    source.sessions()?.open_databases(moving).await?;
+    source.preparation()?.unprepare(moving).await?;
+    Ok(())
+}
+
+const RETRY: Duration = Duration::from_millis(200);

@@ -130,7 +130,7 @@ async fn proven_stream(
         .arm(&subscriptions(pair, slots))
         .await
         .unwrap();
-    assert_eq!(armed.nologin_roles, ["boss"]);
+    assert_eq!(armed.nologin_roles, ["boss", "repl"]);
     let again = reverse_subscriber(source)
         .arm(&subscriptions(pair, slots))
         .await

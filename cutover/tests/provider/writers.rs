@@ -177,7 +177,11 @@ pub(crate) const KINDS: &[Kind] = &[
             Is::Written,
         )
     },
-    boss("ANALYZE", &["ANALYZE items"], Is::Id),
+    // Of an empty table there is nothing to write down.
+    Kind {
+        before: &[INSERT],
+        ..boss("ANALYZE", &["ANALYZE items"], Is::Id)
+    },
     Kind {
         before: EMPTIED,
         ..boss(

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::wire::{self, Point, Question, Verdict};
 
-/// Puts an [`OverseenStore`] around `inner`, where the environment names an overseer.
+/// Puts a store that asks around `inner`, where the environment names an overseer.
 ///
 /// # Errors
 /// The overseer does not answer.

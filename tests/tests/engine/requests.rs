@@ -51,16 +51,7 @@ async fn a_cancelled_migration_leaves_nothing_and_frees_its_servers() -> Result<
     env.started().await?;
     let status = env.engine().cancel("m").await?;
     is_in(&status, &State::Cancelled)?;
-    let source = env.pair.source.client("orders").await?;
-    for left in [
-        "SELECT count(*) FROM pg_publication",
-        "SELECT count(*) FROM pg_namespace WHERE nspname = 'pointsman'",
-    ] {
-        ensure!(
-            source.query_one(left, &[]).await?.get::<_, i64>(0) == 0,
-            "{left}"
-        );
-    }
+    nothing_is_left(&env).await?;
     write(&env.pair.source, 1, 1).await?;
     env.create("n", &[]).await?;
     ensure!(
@@ -73,6 +64,31 @@ async fn a_cancelled_migration_leaves_nothing_and_frees_its_servers() -> Result<
     );
     let status = env.engine().start("n").await?;
     is_in(&status, &State::Prepared)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_waits_for_a_source_that_comes_back() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    env.pair.source.stop().await?;
+    let cancelled = env.begin_cancel();
+    env.pair.source.start().await?;
+    is_in(&cancelled.await??, &State::Cancelled)?;
+    nothing_is_left(&env).await
+}
+
+async fn nothing_is_left(env: &TestEnvironment) -> Result<()> {
+    let source = env.pair.source.client("orders").await?;
+    for left in [
+        "SELECT count(*) FROM pg_publication",
+        "SELECT count(*) FROM pg_namespace WHERE nspname = 'pointsman'",
+    ] {
+        ensure!(
+            source.query_one(left, &[]).await?.get::<_, i64>(0) == 0,
+            "{left}"
+        );
+    }
     Ok(())
 }
 

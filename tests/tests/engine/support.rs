@@ -210,6 +210,12 @@ impl TestEnvironment {
         self.on_engine(async move { Ok(engine.rollback("m", accept_loss).await?) })
     }
 
+    /// The same with a cancellation.
+    pub(crate) fn begin_cancel(&self) -> JoinHandle<Result<Status>> {
+        let engine = Arc::clone(&self.process().engine);
+        self.on_engine(async move { Ok(engine.cancel("m").await?) })
+    }
+
     fn on_engine<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
@@ -260,10 +266,19 @@ impl TestEnvironment {
 
     /// From now on new control sessions to the target are tried at `control`.
     pub(crate) async fn move_control_of_target(&self, control: SocketAddr) -> Result<()> {
+        self.declare(control, "sql+hba").await
+    }
+
+    /// The engine leaves `pg_hba.conf` of both servers alone.
+    pub(crate) async fn fence_by_sql_alone(&self) -> Result<()> {
+        self.declare(self.target_gate.address(), "sql").await
+    }
+
+    async fn declare(&self, control: SocketAddr, fence: &'static str) -> Result<()> {
         let server = |server: &PostgresServer, control: SocketAddr, stream: SocketAddr| {
             let ways = Ways {
                 fence: match server.hosting() {
-                    Hosting::SelfManaged => "sql+hba",
+                    Hosting::SelfManaged => fence,
                     Hosting::Managed => "sql",
                 },
                 control,

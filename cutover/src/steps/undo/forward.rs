@@ -41,13 +41,15 @@ pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof
         convergence_message(&convergence)
     );
     // The target must be rebuilt: no other switch of this migration follows.
-    if !step.can_be_undone(Direction::Forward)
-        && let Err(failure) = forget_preparation(run).await
-    {
-        message = format!(
-            "{message}; left behind, to be dropped by hand: {}",
-            failure.message
-        );
+    if !step.can_be_undone(Direction::Forward) {
+        for forgotten in [forget_preparation(run).await, forget_slots(run).await] {
+            if let Err(failure) = forgotten {
+                message = format!(
+                    "{message}; left behind, to be dropped by hand: {}",
+                    failure.message
+                );
+            }
+        }
     }
     let proof = Proof::new(
         message,
@@ -73,6 +75,37 @@ async fn forget_preparation(run: &mut Run<'_>) -> Result<(), Failure> {
     let moving = run.migration.moving();
     let source = run.source().await?;
     taken_down::take_down(&source, &moving).await
+}
+
+/// Nobody reads the reverse slots of a target that will be rebuilt, nor the slot by which it was fed.
+/// Either would keep WAL until a disk is full.
+async fn forget_slots(run: &mut Run<'_>) -> Result<(), Failure> {
+    let slots = match run.migration.facts.stream() {
+        Ok(stream) => stream.slots.clone(),
+        Err(_missing) => Vec::new(),
+    };
+    let target = run.target().await.map_err(|failure| Failure {
+        message: format!(
+            "{} slots on {}, and its slot on {}: {}",
+            slots.len(),
+            run.migration.target,
+            run.migration.source,
+            failure.message
+        ),
+        ..failure
+    })?;
+    if target.observe().await?.in_recovery {
+        // It was cut off with its slot.
+        return Ok(());
+    }
+    if let Ok(publisher) = target.reverse_publisher() {
+        publisher.drop_slots(&slots).await?;
+    }
+    if let Some(slot) = target.replication()?.standby_link().await?.slot {
+        let source = run.source().await?;
+        source.replication()?.cut_off_standby(&slot).await?;
+    }
+    Ok(())
 }
 
 /// Opening the source needs proof that the target is no second writer. Before the intent
