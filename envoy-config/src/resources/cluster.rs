@@ -51,7 +51,6 @@ fn connect_check() -> HealthCheck {
         // By default a cluster without traffic is tried once a minute.
         no_traffic_interval: duration(PROBE_INTERVAL),
         unhealthy_interval: duration(PROBE_RETRY),
-        initial_jitter: duration(PROBE_JITTER),
         interval_jitter: duration(PROBE_JITTER),
         unhealthy_threshold: uint32(1),
         healthy_threshold: uint32(1),
@@ -106,7 +105,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A whole fleet is told to try a server at one time. Without a random part in their pauses its sidecars
-/// would overflow the listen queue of the server together, again and again.
+/// would overflow the listen queue of the server together, again and again. The first try has none: a
+/// sidecar that starts waits for it before it listens.
 const PROBE_JITTER: Duration = Duration::from_millis(500);
 
 /// The pause between tries of an endpoint that was not reached.
