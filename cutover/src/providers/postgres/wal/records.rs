@@ -74,7 +74,10 @@ impl ByWalRecords {
         let question = Some(OWN.to_owned());
         let (through, answer) = take(&self.control, PROVE, message, question).await?;
         let own = self.own(answer.as_ref(), &since.own)?;
-        let (count, elsewhere) = self.read(since.lsn, through.lsn, exempt, &own).await?;
+        let open = since.open.iter().map(low).collect();
+        let (count, elsewhere) = self
+            .read((since.lsn, &open), through.lsn, exempt, &own)
+            .await?;
         let finding = match (count, elsewhere.is_empty()) {
             (0, true) => Finding::Unwritten,
             (0, false) => Finding::Accepted(Strangers {
@@ -97,7 +100,8 @@ impl ByWalRecords {
         let flushed = self.control.postgres.batch(PROVE, &flush).await?;
         let (xid, through) = written(&self.control, PROVE, &flushed)?;
         let own = self.own(flushed.get(1), &[xid])?;
-        let (count, _) = self.read(since, through, exempt, &own).await?;
+        let nobody = BTreeSet::new();
+        let (count, _) = self.read((since, &nobody), through, exempt, &own).await?;
         Ok(count)
     }
 
@@ -110,7 +114,6 @@ impl ByWalRecords {
     ) -> Result<BTreeSet<String>, ProviderError> {
         let own = row.and_then(|row| ids(row));
         let own = own.ok_or_else(|| failed(&self.control, PROVE, "its own ids cannot be read"))?;
-        let low = |xid: &u64| (xid & u64::from(u32::MAX)).to_string();
         Ok(own.iter().chain(more).map(low).collect())
     }
 
@@ -123,7 +126,7 @@ impl ByWalRecords {
     /// which nothing moves and nothing takes back.
     async fn read(
         &self,
-        since: Lsn,
+        (since, open): (Lsn, &BTreeSet<String>),
         through: Lsn,
         exempt: &Exempt,
         own: &BTreeSet<String>,
@@ -138,7 +141,9 @@ impl ByWalRecords {
         let elsewhere = found.elsewhere.iter().filter_map(|xid| xid.parse().ok());
         let elsewhere = elsewhere.collect();
         let Judged { users, unclear } = found.judge(own);
-        let before = self.wrote_before(&reader, since, &unclear, exempt).await;
+        let before = self
+            .wrote_before(&reader, (since, open), &unclear, exempt)
+            .await;
         let count = u64::try_from(users.len() + before.len()).unwrap_or(u64::MAX);
         Ok((count, elsewhere))
     }
@@ -177,11 +182,11 @@ impl ByWalRecords {
     }
 
     /// Those of the transactions whose commit was read, but no write, that wrote shortly before
-    /// `since`. Where that WAL cannot be read any more each of them counts.
+    /// `since`. Where that WAL cannot be read any more, those count that were `open` then.
     pub(super) async fn wrote_before<'a>(
         &self,
         reader: &str,
-        since: Lsn,
+        (since, open): (Lsn, &BTreeSet<String>),
         unclear: &'a [Commit],
         exempt: &Exempt,
     ) -> Vec<&'a Commit> {
@@ -192,12 +197,16 @@ impl ByWalRecords {
         let far = Lsn(since.0.saturating_sub(CHUNK));
         let near = Lsn(since.0 - since.0 % SMALLEST_SEGMENT);
         let mut earlier = self.read_wal(PROVE, reader, far, since, exempt).await;
-        if earlier.is_err() {
+        let is_whole = earlier.is_ok();
+        if !is_whole {
             earlier = self.read_wal(PROVE, reader, near, since, exempt).await;
         }
+        // What was recycled may have been a write of whoever had begun.
+        let unread =
+            |commit: &Commit| !is_whole && commit.xids.iter().any(|xid| open.contains(xid));
         let wrote = |commit: &&Commit| match &earlier {
-            Ok(Some((_, found))) => found.wrote(commit),
-            Ok(None) => false,
+            Ok(Some((_, found))) => found.wrote(commit) || unread(commit),
+            Ok(None) => unread(commit),
             Err(_) => true,
         };
         unclear.iter().filter(wrote).collect()
@@ -256,6 +265,11 @@ impl ByWalRecords {
                 .unfit("extension pg_walinspect does not read its WAL")
         })
     }
+}
+
+/// An id as WAL records name it.
+fn low(xid: &u64) -> String {
+    (xid & u64::from(u32::MAX)).to_string()
 }
 
 /// The transactions, and their subtransactions, of records with an id or several.

@@ -34,7 +34,12 @@ impl ByWalRecords {
         let judged = found.judge(&own);
         let reader = self.reader()?;
         let before = self
-            .wrote_before(&reader, since.lsn, &judged.unclear, exempt)
+            .wrote_before(
+                &reader,
+                (since.lsn, &BTreeSet::new()),
+                &judged.unclear,
+                exempt,
+            )
             .await;
         let users: Vec<_> = judged.users.iter().chain(before).collect();
         let commits = self.named(&found, &users).await?;
