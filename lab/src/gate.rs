@@ -4,7 +4,6 @@ mod controls;
 mod pump;
 
 use std::{
-    io::ErrorKind,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,8 +23,6 @@ use tokio::{
 use self::controls::{Controls, Mode};
 use crate::ports::Port;
 
-/// Ports that are tried again.
-const TRIES: u32 = 8;
 /// How long a connection to what lies behind the gate may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -70,22 +67,9 @@ impl Caught {
 }
 
 impl Gate {
-    /// Between its reservation and its use somebody who reserves nothing may take a port.
-    async fn listen() -> Result<(Port, TcpListener)> {
-        let mut tries = 0;
-        loop {
-            let port = Port::reserve()?;
-            match TcpListener::bind(port.on_loopback()).await {
-                Ok(listener) => return Ok((port, listener)),
-                Err(error) if error.kind() == ErrorKind::AddrInUse && tries < TRIES => tries += 1,
-                Err(error) => return Err(error).context("opening a gate"),
-            }
-        }
-    }
-
     /// Opens a gate in front of `upstream`; it passes everything to begin with.
     pub async fn start(upstream: SocketAddr) -> Result<Self> {
-        let (port, listener) = Self::listen().await?;
+        let (port, listener) = Port::listen().await.context("opening a gate")?;
         let controls = watch::Sender::new(Controls::default());
         let caught = watch::Sender::new(0);
         let traffic = Traffic::default();

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     ops::RangeInclusive,
     process,
@@ -19,6 +20,9 @@ use crate::scratch;
 // could otherwise take a port between its test and its use. Above the fixed ports of
 // well-known services.
 const RANGE: RangeInclusive<u16> = 12_000..=31_999;
+
+/// Ports that are tried besides the first.
+const TRIES: u32 = 3;
 
 /// A TCP port, reserved against every other lab on this machine until it is dropped.
 #[derive(Debug)]
@@ -47,6 +51,20 @@ impl Port {
             RANGE.start(),
             RANGE.end()
         );
+    }
+
+    /// Listens at a reserved port of `127.0.0.1`. Between its reservation and its use a program outside of the
+    /// lab may take a port; another one is tried then.
+    pub(crate) async fn listen() -> Result<(Self, tokio::net::TcpListener)> {
+        let mut tries = 0;
+        loop {
+            let port = Self::reserve()?;
+            match tokio::net::TcpListener::bind(port.on_loopback()).await {
+                Ok(listener) => return Ok((port, listener)),
+                Err(error) if error.kind() == ErrorKind::AddrInUse && tries < TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     #[must_use]

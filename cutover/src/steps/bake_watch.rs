@@ -124,12 +124,9 @@ fn note_lasting(migration: &Migration, lasting: Vec<String>, found: &mut SourceL
 
 /// Closes it again and ends who came in. The apply workers go on, and arming lets them in anew.
 async fn shut(run: &Run<'_>, source: &ControlledServer) -> Result<(), Failure> {
-    let own = fence::record(run, Side::Source)?;
-    source.fence()?.close(&own).await?;
-    let sessions = source.sessions()?;
-    sessions.await_starting_backends().await?;
+    fence::close_again(run, source).await?;
     let limit = run.budgets.source.end_sessions;
-    sessions.end_strangers(limit).await?;
+    source.sessions()?.end_strangers(limit).await?;
     Ok(())
 }
 

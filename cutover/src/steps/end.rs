@@ -8,6 +8,7 @@ use super::{
     Failure, Proof, Run, bake_watch, fence,
     outcome::{with_all, with_learned},
     sessions::enter,
+    taken_down,
 };
 use crate::{
     machine::{Assertion, Side},
@@ -131,9 +132,7 @@ pub(super) async fn cancel(run: &mut Run<'_>) -> Result<Proof, Failure> {
 
 async fn take_back(run: &mut Run<'_>, moving: &[String]) -> Result<(), Failure> {
     let source = run.source().await?;
-    source.sessions()?.open_databases(moving).await?;
-    source.preparation()?.unprepare(moving).await?;
-    Ok(())
+    taken_down::take_down(&source, moving).await
 }
 
 const RETRY: Duration = Duration::from_millis(200);

@@ -134,6 +134,17 @@ pub(super) fn record(run: &Run<'_>, side: Side) -> Result<FenceRecord, MissingFa
     })
 }
 
+/// Closes the source anew and waits out who was starting. Returns the record with what was before.
+pub(super) async fn close_again(
+    run: &Run<'_>,
+    source: &ControlledServer,
+) -> Result<FenceRecord, Failure> {
+    let record = record(run, Side::Source)?;
+    let former = source.fence()?.close(&record).await?;
+    source.sessions()?.await_starting_backends().await?;
+    Ok(FenceRecord { former, ..record })
+}
+
 pub(super) fn marker_id(migration: &Migration) -> String {
     format!("{}/{}", migration.name, migration.machine.epoch())
 }

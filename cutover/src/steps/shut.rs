@@ -5,7 +5,7 @@ use super::{
     prove::{FenceCheck, check},
     standing,
 };
-use crate::{machine::Side, migration::Learned, ports::FenceRecord};
+use crate::migration::Learned;
 
 /// A source that is closed again.
 #[derive(Debug, Default)]
@@ -20,18 +20,15 @@ pub(super) struct Shut {
 pub(super) async fn source(run: &mut Run<'_>) -> Result<Shut, Failure> {
     let facts = &run.migration.facts;
     let since = facts.stream()?.admitted.clone();
-    let record = fence::record(run, Side::Source)?;
     let wait = run.budgets.source.end_sessions;
     let source = run.source().await?;
     let by_hand = standing::of_the_source(run).await.err();
-    let former = source.fence()?.close(&record).await?;
-    source.sessions()?.await_starting_backends().await?;
+    let record = fence::close_again(run, &source).await?;
     source.sessions()?.end_sessions(&[], wait).await?;
     let mut shut = Shut::default();
     if let Some(failure) = by_hand {
         shut.gap = Some(failure.message);
     } else if let Some(since) = since {
-        let record = FenceRecord { former, ..record };
         match check(&source, &record, &[], &since, facts.exempt()).await? {
             FenceCheck::Holds(_) => {}
             FenceCheck::Unproven(found) => shut.learned.push(Learned::NotProven(found)),

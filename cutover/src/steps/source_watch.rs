@@ -111,12 +111,9 @@ fn broken(run: &Run<'_>, breach: &Breach) -> String {
 
 /// Closes it again and ends who came in.
 async fn shut(run: &Run<'_>, source: &ControlledServer) -> Result<(), Failure> {
-    let own = fence::record(run, Side::Source)?;
-    source.fence()?.close(&own).await?;
-    let sessions = source.sessions()?;
-    sessions.await_starting_backends().await?;
+    fence::close_again(run, source).await?;
     let limit = run.budgets.source.end_sessions;
-    sessions.end_sessions(&[], limit).await?;
+    source.sessions()?.end_sessions(&[], limit).await?;
     Ok(())
 }
 

@@ -1,11 +1,11 @@
 //! The API for programs other than the lab's own: one question a connection, one line each way.
 
-use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinSet,
     time::timeout,
 };
@@ -16,8 +16,6 @@ use crate::{ports::Port, postgres::session::CONNECT_DEADLINE};
 /// Longer is no question and no answer.
 const LINE_BYTES: u64 = 4096;
 
-const TRIES: u32 = 3;
-
 /// Where a [`PromotionApi`] answers; closed on drop.
 #[derive(Debug)]
 pub struct PromotionEndpoint {
@@ -25,23 +23,10 @@ pub struct PromotionEndpoint {
     _serving: JoinSet<()>,
 }
 
-/// A program outside of the lab may take a port between its reservation and its use.
-async fn listen() -> Result<(Port, TcpListener)> {
-    let mut tries = 0;
-    loop {
-        let port = Port::reserve()?;
-        match TcpListener::bind(port.on_loopback()).await {
-            Ok(listener) => return Ok((port, listener)),
-            Err(error) if error.kind() == ErrorKind::AddrInUse && tries < TRIES => tries += 1,
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 impl PromotionEndpoint {
     /// Serves `api` on `127.0.0.1`.
     pub async fn start(api: Arc<PromotionApi>) -> Result<Self> {
-        let (port, listener) = listen().await?;
+        let (port, listener) = Port::listen().await?;
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
