@@ -6,7 +6,7 @@ use super::Failure;
 use crate::{
     Ports,
     migration::Migration,
-    ports::{Budgets, ControlledServer, ProviderError},
+    ports::{Budgets, ControlledServer, ProviderError, SessionControl},
 };
 
 /// The control sessions of a migration's two servers, opened when first needed.
@@ -56,14 +56,16 @@ pub(super) async fn enter(
     }
 }
 
-/// The session in `slot`, opened where there is none.
+/// The session in `slot`, opened where there is none, or where a server that crashed has ended it.
 pub(super) async fn ensure(
     slot: &mut Option<Arc<ControlledServer>>,
     ports: &Ports,
     (name, budgets): (&ServerName, Budgets),
     migration: &Migration,
 ) -> Result<Arc<ControlledServer>, Failure> {
-    if let Some(server) = slot {
+    if let Some(server) = slot
+        && !server.sessions().is_ok_and(SessionControl::is_lost)
+    {
         return Ok(Arc::clone(server));
     }
     let server = ports.catalog.server(name).await?;

@@ -38,6 +38,16 @@ fn undone_at(status: &Status) -> Result<Duration> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_completion_right_behind_a_crash_of_the_source_is_taken() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.pair.source.crash().await?;
+    env.pair.source.start().await?;
+    let status = env.engine().complete("m", false).await?;
+    is_in(&status, &State::Completed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_target_undoes_the_switch_within_the_hold() -> Result<()> {
     let settings = Settings::default();
     let env = TestEnvironment::new(settings).await?;

@@ -14,6 +14,9 @@ use super::{error::ProviderError, reverse_stream::ReverseSlot};
 /// walsender that is the `active_pid` of a spared slot while it is `streaming`.
 #[async_trait]
 pub trait SessionControl: fmt::Debug + Send + Sync {
+    /// Whether the first of the control sessions is known to have ended. Nothing is asked.
+    fn is_lost(&self) -> bool;
+
     /// Opens one control session per database and keeps it; a closed database accepts
     /// no new one, its superusers' included.
     async fn open_databases(&self, datnames: &[String]) -> Result<(), ProviderError>;

@@ -50,6 +50,10 @@ impl Warmed {
 
 #[async_trait]
 impl SessionControl for SqlSessions {
+    fn is_lost(&self) -> bool {
+        self.control.postgres.is_closed()
+    }
+
     async fn open_databases(&self, datnames: &[String]) -> Result<(), ProviderError> {
         self.control.open_databases(datnames).await?;
         self.clients.warm_up().await?;

@@ -81,6 +81,10 @@ impl Observe for RecordingServer {
 
 #[async_trait]
 impl SessionControl for RecordingServer {
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     async fn open_databases(&self, datnames: &[String]) -> Result<(), ProviderError> {
         self.note(format!("open control sessions to {}", datnames.join(", ")));
         Ok(())
