@@ -22,6 +22,8 @@ pub struct Facts {
     /// Shared by source and target; the lease that the migration holds is under its name.
     system_identifier: Option<String>,
     source_timeline: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    standby_slot: Option<String>,
     exempt: Exempt,
     former_readers: BTreeMap<DatabaseName, Vec<ServerName>>,
     hold_until: Option<UnixMillis>,
@@ -122,6 +124,11 @@ impl Facts {
     pub fn source_timeline(&self) -> Result<u32, MissingFact> {
         self.source_timeline
             .ok_or(MissingFact("the source's timeline"))
+    }
+
+    /// By which slot of the source the target was fed when the switch began, where it had one.
+    pub fn standby_slot(&self) -> Option<&str> {
+        self.standby_slot.as_deref()
     }
 
     /// What WAL proofs do not count.
@@ -261,6 +268,7 @@ impl Facts {
                 self.exempt = exempt;
             }
             Learned::SourceTimeline(timeline) => self.source_timeline = Some(timeline),
+            Learned::StandbySlot(slot) => self.standby_slot = slot,
             Learned::WayBack(offered) => self.no_way_back = offered.err(),
             Learned::FormerReaders(readers) => self.former_readers = readers,
             Learned::Held { until } => self.hold_until = Some(until),

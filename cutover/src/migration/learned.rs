@@ -25,6 +25,8 @@ pub(crate) enum Learned {
         exempt: Exempt,
     },
     SourceTimeline(u32),
+    /// By which slot of the source the target is fed, where it has one.
+    StandbySlot(Option<String>),
     /// Whether the source can be the subscriber of a reverse stream, or why not.
     WayBack(Result<(), String>),
     FormerReaders(BTreeMap<DatabaseName, Vec<ServerName>>),

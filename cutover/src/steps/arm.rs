@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Lsn,
     machine::Side,
-    migration::{Coverage, Learned},
+    migration::{Coverage, Learned, Migration},
     ports::{
         AccessRules, Armed, Clock, ControlledServer, FenceRecord, ProviderError, ReverseSlot,
         SlotProgress, SubscriptionSpec,
@@ -59,8 +59,8 @@ async fn subscribe(
     let wait = run.budgets.source.end_sessions;
     // Nobody reads the former standby's slot any more; kept, it would pin WAL until the
     // source's disk is full.
-    if let Some(slot) = both.target.replication()?.standby_link().await?.slot {
-        both.source.replication()?.cut_off_standby(&slot).await?;
+    if let Some(slot) = run.migration.facts.standby_slot() {
+        both.source.replication()?.cut_off_standby(slot).await?;
     }
     let publishing = both.target.reverse_publisher()?;
     if let Some(missing) = named(&publishing.missing_slots(&stream.slots).await?) {
@@ -113,10 +113,11 @@ async fn prove(
     }
     Ok(Proof::new(
         format!(
-            "a row written on {} arrived on {} in each of {} databases{}",
+            "a row written on {} arrived on {} in each of {} databases{}{}",
             both.target.name(),
             both.source.name(),
             moving.len(),
+            dropped_slot(run.migration),
             still_admitted(armed)
         ),
         json!({
@@ -139,6 +140,17 @@ pub(crate) fn still_admitted(armed: &Armed) -> String {
          out, or a standby streams as them",
         roles.join(", ")
     )
+}
+
+/// Whoever rebuilds the target as a standby needs the slot again.
+fn dropped_slot(migration: &Migration) -> String {
+    let Migration { source, target, .. } = migration;
+    migration
+        .facts
+        .standby_slot()
+        .map_or_else(String::new, |slot| {
+            format!("; slot {slot}, which fed {target} as a standby, is dropped on {source}")
+        })
 }
 
 /// Says which slots are missing, if any are.

@@ -84,16 +84,21 @@ async fn forget_slots(run: &mut Run<'_>) -> Result<(), Failure> {
         Ok(stream) => stream.slots.clone(),
         Err(_missing) => Vec::new(),
     };
-    let target = run.target().await.map_err(|failure| Failure {
-        message: format!(
-            "{} slots on {}, and its slot on {}: {}",
-            slots.len(),
-            run.migration.target,
-            run.migration.source,
-            failure.message
-        ),
-        ..failure
-    })?;
+    let target = match run.target().await {
+        Ok(target) => target,
+        Err(failure) => {
+            forget_standby_slot(run).await?;
+            return Err(Failure {
+                message: format!(
+                    "{} slots on {}, should it come back: {}",
+                    slots.len(),
+                    run.migration.target,
+                    failure.message
+                ),
+                ..failure
+            });
+        }
+    };
     if target.observe().await?.in_recovery {
         // It was cut off with its slot.
         return Ok(());
@@ -101,10 +106,16 @@ async fn forget_slots(run: &mut Run<'_>) -> Result<(), Failure> {
     if let Ok(publisher) = target.reverse_publisher() {
         publisher.drop_slots(&slots).await?;
     }
-    if let Some(slot) = target.replication()?.standby_link().await?.slot {
-        let source = run.source().await?;
-        source.replication()?.cut_off_standby(&slot).await?;
-    }
+    forget_standby_slot(run).await
+}
+
+/// The slot by which the target was fed.
+async fn forget_standby_slot(run: &mut Run<'_>) -> Result<(), Failure> {
+    let Some(slot) = run.migration.facts.standby_slot() else {
+        return Ok(());
+    };
+    let source = run.source().await?;
+    source.replication()?.cut_off_standby(slot).await?;
     Ok(())
 }
 
