@@ -340,8 +340,7 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
                 WayBackKind::Switch,
                 true,
                 format!(
-                    "a switch back over the reverse stream, which is {} bytes of WAL behind; \
-                     lossless as long as the target answers{}",
+                    "a switch back over the reverse stream, which is {} bytes of WAL behind{}",
                     view.behind_bytes,
                     admitted(migration)
                 ),
@@ -363,6 +362,13 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
 /// been.
 fn from_source(known: Known, way_back: WayBack) -> WayBack {
     let (lossless, message) = match known {
+        Known::LeftAlone if way_back.lossless && way_back.kind == WayBackKind::Switch => (
+            true,
+            format!(
+                "{}; lossless as long as the target answers",
+                way_back.message
+            ),
+        ),
         Known::LeftAlone => return way_back,
         Known::Disturbed(seen) if way_back.kind == WayBackKind::AcceptLoss => {
             (false, format!("{}; {seen}", way_back.message))
@@ -371,8 +377,14 @@ fn from_source(known: Known, way_back: WayBack) -> WayBack {
             false,
             format!("over the reverse stream, by rollback --accept-loss alone: {seen}"),
         ),
-        Known::Unanswered(why) => (false, format!("{}; {why}", way_back.message)),
-        Known::Unreadable(why) => (way_back.lossless, format!("{}; {why}", way_back.message)),
+        Known::Unknown(why) if way_back.lossless => (
+            false,
+            format!(
+                "{}; that it loses nothing is not proven: {why}",
+                way_back.message
+            ),
+        ),
+        Known::Unknown(why) => (false, format!("{}; {why}", way_back.message)),
     };
     WayBack {
         lossless,

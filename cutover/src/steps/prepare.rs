@@ -88,6 +88,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     )
     .await?;
     both.source.preparation()?.complete(&moving).await?;
+    let link = both.target.replication()?.standby_link().await?;
     let report = preflight::run(run.ports, run.settings, run.migration, Moment::Switch)
         .await
         .map_err(|error| Failure::condition(error.to_string()))?;
@@ -125,6 +126,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let way_back = way_back.map(|_| ()).map_err(|missing| missing.to_string());
     Ok(proof
         .learning(Learned::SourceTimeline(source.timeline))
+        .learning(Learned::StandbySlot(link.slot))
         .learning(Learned::Outlook(outlook))
         .learning(Learned::WayBack(way_back)))
 }
@@ -146,7 +148,11 @@ async fn ready_to_go_back(run: &mut Run<'_>) -> Result<Proof, Failure> {
         enter(&both.source, &moving).await?;
     }
     let accepted = run.migration.machine.holds(Assertion::LossAccepted);
-    let at_risk = match count_at_risk(run.migration, &both.target).await {
+    let mut counted = count_at_risk(run.migration, &both.target).await;
+    if !accepted && !matches!(counted, Ok(0)) && lag::await_stream(run).await? {
+        counted = count_at_risk(run.migration, &both.target).await;
+    }
+    let at_risk = match counted {
         // The operator accepted the loss, also if it cannot be counted.
         Err(_uncountable) if accepted => 0,
         counted => counted?,

@@ -215,9 +215,9 @@ pub(super) enum FenceCheck {
     Holds(WriteProof),
     /// It is closed and empty, and somebody took ids that do not say what was written.
     Unproven(NotProven),
-    /// It is closed and empty, and user commits stand in its WAL.
+    /// It is closed and empty. User commits stand in its WAL, or it was open and somebody took ids.
     Written(String),
-    /// It is open, or was.
+    /// It is open.
     Broken(String),
 }
 
@@ -253,14 +253,14 @@ pub(super) async fn check(
         Finding::Unwritten | Finding::Accepted(_) => FenceCheck::Holds(proof),
         // Somebody may have been let in and shut out again.
         Finding::Unproven(strangers) if !strangers.changed.is_empty() => {
-            FenceCheck::Broken(format!(
+            FenceCheck::Written(format!(
                 "{strangers} behind the fence of {name} changed {}",
                 strangers.changed.join(", ")
             ))
         }
         // An id does not say whether whoever was seen there wrote.
         Finding::Unproven(strangers) if !strangers.breaches.is_empty() => {
-            FenceCheck::Broken(format!(
+            FenceCheck::Written(format!(
                 "{strangers} behind the fence of {name}, which was seen broken: {}; an id does not \
                  say what was written",
                 strangers.breaches.join("; ")

@@ -148,11 +148,15 @@ async fn s19_a_replication_role_does_not_get_in_to_the_source_in_the_bake() -> R
     admin
         .batch_execute("GRANT INSERT ON writes TO repl")
         .await?;
+    // Where the control role may not end a superuser's session, it would keep the switch from closing.
+    drop(admin);
     env.engine().switch("m").await?;
     env.proven().await?;
     let refused = written_by_replication(&env).await.unwrap_err();
     let words = format!("{refused:#}");
-    ensure!(words.contains("not permitted to log in"), "{words}");
+    let by_login = words.contains("not permitted to log in");
+    let by_connect = words.contains("User does not have CONNECT privilege");
+    ensure!(by_login || by_connect, "{words}");
     let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
     written_by_replication(&env).await

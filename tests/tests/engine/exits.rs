@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{
     servers::{SOON, eventually, nothing_is_left, rows, write},
-    support::{TestEnvironment, is_in, story},
+    support::{TestEnvironment, is_in, is_whole, story},
 };
 
 const TARGET_IS_DOWN: &str = "open-source-target-is-down";
@@ -30,7 +30,7 @@ fn is_silent(status: &Status) -> bool {
 }
 
 fn as_before(status: &Status) -> bool {
-    !is_silent(status) && status.reverse_stream() == "proven" && status.way_back.lossless
+    !is_silent(status) && status.reverse_stream() == "proven" && is_whole(status)
 }
 
 async fn arrives(source: &PostgresServer, rows_there: i64) -> Result<()> {
@@ -141,7 +141,7 @@ async fn s25_a_target_that_answers_is_not_down_whatever_is_asserted() -> Result<
     ensure!(env.routes().await?.0 == "served by green");
     ensure!(write(&env.pair.source, 1, 1).await.is_err());
     write(&env.pair.target, 1, 1).await?;
-    ensure!(env.proven().await?.way_back.lossless);
+    ensure!(is_whole(&env.proven().await?));
     Ok(())
 }
 

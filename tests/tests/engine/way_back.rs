@@ -11,7 +11,7 @@ use pointsman_lab::postgres::Hosting;
 
 use super::{
     servers::{SOON, eventually, nothing_is_left, rows, write},
-    support::{TestEnvironment, is_in, story},
+    support::{TestEnvironment, is_in, is_whole, story},
 };
 
 const DATABASES: [&str; 2] = ["orders", "billing"];
@@ -48,7 +48,7 @@ async fn a_server_moves_forward_and_back() -> Result<()> {
     let env = TestEnvironment::new(Settings::default()).await?;
     let status = env.switched().await?;
     println!("{}", story(&status));
-    ensure!(status.way_back.kind == WayBackKind::Switch && status.way_back.lossless);
+    ensure!(is_whole(&status), "{:?}", status.way_back);
     write(&env.pair.target, 1, 1).await?;
     let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
@@ -233,6 +233,35 @@ async fn s22_a_request_is_heard_while_the_stream_is_being_made() -> Result<()> {
     is_in(&rollback.await??, &State::RolledBack)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_interrupted_when_a_rollback_is_asked_for_is_waited_for() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.stream_gate.sever();
+    write(&env.pair.target, 1, 1).await?;
+    let rollback = env.begin_rollback(false);
+    env.until("the rollback has begun", |status| {
+        let mut entries = status.entries.iter();
+        entries.any(|entry| entry.switch == 2 && entry.step == "prepare")
+    })
+    .await?;
+    let looks = env.target_gate.hold_at("s.confirmed_flush_lsn");
+    looks.within(SOON).await?;
+    env.target_gate.release();
+    let target = env.pair.target.client("postgres").await?;
+    let looked = "SELECT FROM pg_stat_activity WHERE state = 'idle' \
+                  AND query LIKE '%s.confirmed_flush_lsn%'";
+    eventually("the stream was looked at", async || {
+        Ok(!target.query(looked, &[]).await?.is_empty())
+    })
+    .await?;
+    drop(target);
+    env.stream_gate.restore();
+    is_in(&rollback.await??, &State::RolledBack)?;
+    ensure!(rows(&env.pair.source, 1).await? == 1);
+    Ok(())
+}
+
 fn refused_because(outcome: Result<Status>, cause: &str) -> Result<()> {
     let refused = outcome.err().context("it went back")?.to_string();
     ensure!(refused.contains(cause), "{refused}");
@@ -285,8 +314,8 @@ async fn a_source_that_is_far_behind_is_waited_for_while_the_target_serves() -> 
     };
     eventually("the source has caught up", caught_up).await?;
     // The source confirms what it has applied a moment after the rows are there.
-    let confirmed = async || Ok(env.engine().status("m")?.way_back.lossless);
-    eventually("the way back is lossless", confirmed).await?;
+    let confirmed = async || Ok(is_whole(&env.engine().status("m")?));
+    eventually("the way back is whole", confirmed).await?;
     let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
     write(&env.pair.source, 1, 20_002).await
@@ -360,7 +389,7 @@ async fn a_table_that_the_stream_leaves_out_ends_the_lossless_way_back() -> Resu
         .await?;
     env.engine().switch("m").await?;
     let status = env.proven().await?;
-    ensure!(status.way_back.lossless, "{}", story(&status));
+    ensure!(is_whole(&status), "{}", story(&status));
 
     let target = env.pair.target.client_as("app", "orders").await?;
     target
@@ -385,7 +414,7 @@ async fn a_table_that_the_stream_leaves_out_ends_the_lossless_way_back() -> Resu
     // Without it the stream, which ran on, carries everything again.
     target.batch_execute("DROP TABLE late").await?;
     let status = env.proven().await?;
-    ensure!(status.way_back.lossless, "{}", story(&status));
+    ensure!(is_whole(&status), "{}", story(&status));
     let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
     let source = env.pair.source.client("orders").await?;

@@ -12,7 +12,7 @@ use super::{
     source_watcher::SourceWatcher,
 };
 use crate::{
-    engine::error::DriveError,
+    engine::{error::DriveError, status::SourceView},
     machine::{Command, Event, State, StreamState, StreamWatch},
     migration::Migration,
     ports::{Alarm, AlarmSubject, Monotonic},
@@ -59,6 +59,7 @@ impl BakeWatcher {
         stop: &CancellationToken,
     ) -> Result<(), DriveError> {
         let clock = leader.commands().clock();
+        leader.show_bake(|view| view.source = SourceView::default());
         while matches!(leader.migration().state(), State::Baking { .. }) {
             if stop.is_cancelled() {
                 break;

@@ -43,6 +43,7 @@ impl SourceWatcher {
         leader.show_bake(|view| {
             let former = view.source.not_known.take();
             let since = former.map_or(now, |former| former.since);
+            view.source.looked = true;
             view.source.not_known = why.map(|why| NotKnown { since, why });
             view.source.unreadable = look.unreadable;
         });

@@ -7,6 +7,8 @@ use crate::{engine::moment::moment, machine::LeftSource, migration::Migration};
 /// What is not known of it.
 #[derive(Clone, Debug, Default)]
 pub(in crate::engine) struct SourceView {
+    /// This process has looked at it in this bake.
+    pub(in crate::engine) looked: bool,
     /// Since when nobody knows who writes there, and why.
     pub(in crate::engine) not_known: Option<NotKnown>,
     /// Its WAL can be read by nobody.
@@ -25,9 +27,7 @@ pub(in crate::engine) struct NotKnown {
 pub(super) enum Known {
     LeftAlone,
     Disturbed(String),
-    Unanswered(String),
-    /// By transaction ids.
-    Unreadable(String),
+    Unknown(String),
 }
 
 /// What was seen there, where an operator has to look at it.
@@ -78,10 +78,15 @@ pub(super) fn known(migration: &Migration, view: &SourceView) -> Known {
         ));
     }
     if let Some(not_known) = not_known(migration, view) {
-        return Known::Unanswered(not_known);
+        return Known::Unknown(not_known);
+    }
+    if !view.looked {
+        return Known::Unknown(format!(
+            "who has written on {source} is not known yet: it is looked at now"
+        ));
     }
     if view.unreadable {
-        return Known::Unreadable(format!(
+        return Known::Unknown(format!(
             "who writes on {source} meanwhile is not known: its WAL cannot be read"
         ));
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Lsn,
+    migration::Coverage,
     ports::{Clock, Deadline, ReversePublisher, ReverseSlot, SlotProgress},
     steps::{Failure, Run},
 };
@@ -38,6 +39,32 @@ pub(super) async fn await_small_lag(run: &mut Run<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A stream that was interrupted is no stream that is lost: a subscriber connects again by itself.
+/// Returns whether every slot streams. The target serves meanwhile.
+pub(super) async fn await_stream(run: &mut Run<'_>) -> Result<bool, Failure> {
+    let target = run.target().await?;
+    let stream = run.migration.facts.stream()?;
+    if stream.coverage == Coverage::Incomplete {
+        return Ok(false);
+    }
+    let slots = &stream.slots;
+    let publisher = target.reverse_publisher()?;
+    let deadline = run.clock().deadline(RECONNECTS);
+    loop {
+        let progress = publisher.slot_progress(slots).await?;
+        if progress.is_empty() || progress.len() < slots.len() {
+            return Ok(false);
+        }
+        if progress.iter().all(|slot| slot.streaming) {
+            return Ok(true);
+        }
+        if deadline.has_passed() {
+            return Ok(false);
+        }
+        run.clock().sleep(RECONNECT_POLL).await;
+    }
 }
 
 /// Measures how long the subscriber needs.
@@ -88,3 +115,7 @@ fn latest(progress: &[SlotProgress]) -> Lsn {
 }
 
 const POLL: Duration = Duration::from_millis(20);
+/// A worker that has ended is started again after `wal_retrieve_retry_interval`, which is 5 s where
+/// nobody has set it.
+const RECONNECTS: Duration = Duration::from_secs(10);
+const RECONNECT_POLL: Duration = Duration::from_millis(100);
