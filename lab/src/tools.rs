@@ -28,6 +28,19 @@ pub async fn postgres_bin_of(major: u32) -> Result<PathBuf> {
     run_script("versions.sh", &[&major.to_string()]).await
 }
 
+/// `pgbench`: the server's own, or the one that is installed.
+pub async fn pgbench() -> Result<PathBuf> {
+    let beside = postgres_bin().await?.join("pgbench");
+    if beside.is_file() {
+        return Ok(beside);
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut found = env::split_paths(&path).map(|folder| folder.join("pgbench"));
+    found.find(|program| program.is_file()).context(
+        "pgbench is not installed; it comes with the server (Debian: postgresql-contrib or postgresql-15)",
+    )
+}
+
 /// The Envoy binary.
 pub async fn envoy() -> Result<&'static Path> {
     static FOUND: OnceCell<PathBuf> = OnceCell::const_new();

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod cache;
 pub mod cloud;
 pub mod crash;
+pub mod crowd;
 pub mod demo;
 pub mod fanout;
 pub mod migration;
