@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-managed crash crowd test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz model
+.PHONY: help setup demo demo-managed crash adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz model
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -28,6 +28,10 @@ demo-managed: setup ## The same on servers like Amazon RDS's: no superuser, TLS,
 crash: setup ## Every write of the store crossed with every crash; CASES=a..b runs some of the cells; ends in target/crash/report.json
 	$(CARGO) build $(PROGRAMS)
 	@POINTSMAN_BIN=target/debug/pointsman nice -n 10 target/debug/crash
+
+adversaries: setup ## 50 switches while sessions try to write on the server that is left; ends in target/adversaries/report.json
+	$(CARGO) build $(PROGRAMS)
+	@POINTSMAN_BIN=target/debug/pointsman target/debug/adversaries
 
 crowd: setup ## 100 clients of pgbench that connect for each transaction beside 8 busy loops, 20 switches; ends in target/crowd/report.json
 	$(CARGO) build $(PROGRAMS)

@@ -1,5 +1,6 @@
 //! What runs in the lab over the whole: the demo and the benchmarks.
 
+pub mod adversaries;
 pub mod bare;
 pub mod bench;
 pub mod cache;
