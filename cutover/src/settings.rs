@@ -29,6 +29,11 @@ pub struct Settings {
     pub undo: Duration,
     /// How long a rollback waits at most for the reverse stream, while the target serves.
     pub rollback_wait: Duration,
+    /// How many bytes of WAL the slots of the reverse stream may keep on the serving target before
+    /// the status says so.
+    pub slots_warn: u64,
+    /// The same before they are dropped, and with them the lossless way back.
+    pub slots_drop: u64,
     /// The interval between looks at the reverse stream during a bake.
     pub watch_interval: Duration,
     /// How long a bake is expected to last; checks look that far ahead.
@@ -49,9 +54,13 @@ impl Default for Settings {
             promote: None,
             undo: Duration::from_secs(30),
             rollback_wait: Duration::from_secs(10 * 60),
+            slots_warn: 8 * GIB,
+            slots_drop: 32 * GIB,
             watch_interval: Duration::from_millis(250),
             bake: Duration::from_secs(24 * 60 * 60),
             preflight_age: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
+
+const GIB: u64 = 1 << 30;

@@ -25,6 +25,7 @@ mod run;
 mod sessions;
 mod shut;
 mod silence;
+mod slots;
 mod source_watch;
 mod standing;
 mod taken_down;
@@ -43,6 +44,7 @@ pub(crate) use prepare::writes_at_risk;
 pub(crate) use run::Run;
 pub(crate) use sessions::Sessions;
 pub(crate) use silence::target_answers;
+pub(crate) use slots::{SlotLook, look as look_at_slots};
 
 use outcome::with_all;
 use run::answered;

@@ -262,6 +262,20 @@ const FIELDS: &[Field] = &[
         range: 1_000..=600_000,
         apply: |settings, number| settings.alarms.connect_failures.lasting = ms(number),
     },
+    Field {
+        section: "slots",
+        name: "warn_mib",
+        about: "how much WAL the reverse stream may keep on the target before status says so, in MiB",
+        range: 16..=1_048_576,
+        apply: |settings, number| settings.engine.slots_warn = number << 20,
+    },
+    Field {
+        section: "slots",
+        name: "drop_mib",
+        about: "how much WAL the reverse stream may keep on the target before it is given up, in MiB",
+        range: 16..=1_048_576,
+        apply: |settings, number| settings.engine.slots_drop = number << 20,
+    },
 ];
 
 #[cfg(test)]
@@ -286,7 +300,7 @@ mod tests {
                     [barrier]\ndeadline_ms = 1500\n[switch]\ncatch_up_ms = 2500\n\
                     promote_ms = 4000\n[alarm]\ninterval_ms = 100\nfailures = 5\n\
                     timeout_ms = 700\nfirst_write_ms = 3000\nconnect_failures = 9\nfailing_percent = 50\n\
-                    failing_ms = 7000\n";
+                    failing_ms = 7000\n[slots]\nwarn_mib = 100\ndrop_mib = 200\n";
         let settings = Settings::parse(text).unwrap();
         assert_eq!(settings.engine.hold_budget, ms(8000));
         assert_eq!(settings.engine.settle, ms(50));
@@ -302,6 +316,8 @@ mod tests {
         let sidecars = settings.alarms.connect_failures;
         assert_eq!((sidecars.per_second, sidecars.percent), (9, 50));
         assert_eq!(sidecars.lasting, ms(7000));
+        assert_eq!(settings.engine.slots_warn, 100 << 20);
+        assert_eq!(settings.engine.slots_drop, 200 << 20);
     }
 
     #[test]
@@ -316,7 +332,7 @@ mod tests {
                 "3: hold.settle_ms: found string; allowed: a whole number from 0 to 5000 (from \
                  the fleet's acknowledgement of a hold to the fence, in milliseconds)",
                 "5: barier: unknown section; allowed: [hold], [barrier], [switch], [alarm], \
-                 [secrets]",
+                 [slots], [secrets]",
                 "8: switch.catch_up_ms: 999999 is out of range; allowed: a whole number from 50 \
                  to 30000 (how long the new writer may take to receive the last write, in \
                  milliseconds)",

@@ -34,6 +34,8 @@ mod requests;
 mod roles;
 #[path = "engine/servers.rs"]
 mod servers;
+#[path = "engine/slots.rs"]
+mod slots;
 #[path = "engine/support.rs"]
 mod support;
 #[path = "engine/transaction_ids.rs"]

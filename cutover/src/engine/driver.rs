@@ -8,6 +8,7 @@ mod inbox;
 mod journal_writer;
 mod leader;
 mod recorded;
+mod slot_guard;
 mod source_watcher;
 
 use std::{sync::Arc, time::Duration};

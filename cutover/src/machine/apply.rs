@@ -165,6 +165,7 @@ impl Machine {
             | Event::SourceOpened
             | Event::MovedByHand
             | Event::ReverseStreamLapsed
+            | Event::SlotsGivenUp
             | Event::SourceFenceBroken => None,
         }
     }
@@ -213,6 +214,7 @@ impl Machine {
             | Event::ReverseStreamBroke
             | Event::AlarmFired
             | Event::ReverseStreamLapsed
+            | Event::SlotsGivenUp
             | Event::SourceWritesAccepted
             | Event::SourceFenceBroken
             | Event::Restarted => None,

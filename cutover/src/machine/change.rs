@@ -155,6 +155,7 @@ impl Change {
             | Event::Unprovable
             | Event::ReverseStreamBroke
             | Event::ReverseStreamLapsed
+            | Event::SlotsGivenUp
             | Event::SourceFenceBroken
             | Event::Restarted => {
                 let waits = matches!(
@@ -287,6 +288,7 @@ impl Change {
                 | Event::RollbackWithdrawn
                 | Event::AlarmFired
                 | Event::SourceFenceBroken
+                | Event::SlotsGivenUp
                 | Event::TargetGone
                 | Event::SourceOpened
                 | Event::MovedByHand

@@ -65,6 +65,8 @@ pub enum Event {
     AlarmFired,
     /// The reverse stream has to be proven anew.
     ReverseStreamLapsed,
+    /// The slots of the reverse stream keep more WAL on the target than they may: they are dropped.
+    SlotsGivenUp,
     /// Somebody moved the routes by hand, or put another fence record into the source: nothing is
     /// touched before an operator decides.
     MovedByHand,
@@ -76,7 +78,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::StartRequested,
         Self::SwitchRequested,
         Self::AbortRequested,
@@ -106,6 +108,7 @@ impl Event {
         Self::ReverseStreamBroke,
         Self::AlarmFired,
         Self::ReverseStreamLapsed,
+        Self::SlotsGivenUp,
         Self::MovedByHand,
         Self::SourceFenceBroken,
         Self::Restarted,

@@ -311,15 +311,11 @@ impl Facts {
             Learned::SourceSeen(seen) => self.source_mut()?.watch.add(seen),
             Learned::Armed(armed) => self.stream_mut()?.was_armed(armed),
             Learned::SourceAdmits(look) => self.stream_mut()?.admitted = Some(look),
-            Learned::SourceShut { gap } => {
-                let stream = self.stream_mut()?;
-                stream.admitted = None;
-                if gap.is_some() {
-                    stream.coverage = Coverage::Incomplete;
-                    stream.gap = gap;
-                }
-            }
+            Learned::SourceShut { gap } => self.stream_mut()?.source_was_shut(gap),
             Learned::StreamGivenUp => self.stream_mut()?.coverage = Coverage::Incomplete,
+            Learned::SlotsGivenUp { why, delivered } => {
+                self.stream_mut()?.slots_were_given_up(why, delivered);
+            }
             Learned::TargetClosed(fence) => self.target_mut()?.fence = Some(fence),
             Learned::TargetOpened => self.target_mut()?.fence = None,
         }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
 
 use crate::{
+    Lsn,
     machine::PromotionDeadline,
     ports::{Armed, Exempt, FenceToken, FormerSettings, Look, PromotionOutlook, ProofMethod},
 };
@@ -69,6 +70,12 @@ pub(crate) enum Learned {
     },
     /// The slots will be dropped: no later arming finds them.
     StreamGivenUp,
+    /// The same, because they keep too much WAL.
+    SlotsGivenUp {
+        why: String,
+        /// Up to where the source has everything.
+        delivered: Lsn,
+    },
     TargetClosed(FencedTarget),
     TargetOpened,
 }

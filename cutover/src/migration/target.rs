@@ -40,6 +40,9 @@ pub struct ReverseStream {
     /// proved to be closed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted: Option<Look>,
+    /// The slots were given up for the target's disk: up to where the source had everything then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up_at: Option<Lsn>,
 }
 
 impl ReverseStream {
@@ -52,6 +55,22 @@ impl ReverseStream {
             }
         }
         known.still_admitted = armed.still_admitted;
+    }
+
+    /// The source is closed again; `gap` is what was written there meanwhile.
+    pub(super) fn source_was_shut(&mut self, gap: Option<String>) {
+        self.admitted = None;
+        if gap.is_some() {
+            self.coverage = Coverage::Incomplete;
+            self.gap = gap;
+        }
+    }
+
+    /// The slots will be dropped; the source has everything up to `delivered`.
+    pub(super) fn slots_were_given_up(&mut self, why: String, delivered: Lsn) {
+        self.coverage = Coverage::Incomplete;
+        self.gap = Some(why);
+        self.given_up_at = Some(delivered);
     }
 }
 

@@ -45,6 +45,7 @@ fn stream() -> ReverseStream {
         armed: Armed::default(),
         gap: None,
         admitted: None,
+        given_up_at: None,
     }
 }
 

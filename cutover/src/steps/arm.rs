@@ -11,7 +11,7 @@ use super::{
     left_out::{left_out, not_carried},
     outcome::with_learned,
     sessions::Both,
-    shut, standing,
+    shut, slots, standing,
 };
 use crate::{
     Lsn,
@@ -28,9 +28,7 @@ use crate::{
 pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let stream = run.migration.facts.stream()?;
     if stream.coverage == Coverage::Incomplete {
-        let written = "the target was written before its slots were made: the reverse stream \
-                       would miss those writes";
-        return Err(broken(stream.gap.as_deref().unwrap_or(written)));
+        return Err(without_stream(run).await?);
     }
     let record = fence::record(run, Side::Source)?;
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
@@ -49,6 +47,26 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     learned.into_iter().fold(armed, with_learned)
 }
 
+/// There will be no stream. The slot by which the source fed the target goes all the same; as long as
+/// the source does not answer, that is tried again.
+async fn without_stream(run: &mut Run<'_>) -> Result<Failure, Failure> {
+    let source = run.source().await?;
+    let dropped = slots::drop_standby_slot(run, &source).await;
+    let stream = run.migration.facts.stream()?;
+    let written = "the target was written before its slots were made: the reverse stream would miss \
+                   those writes";
+    let gap = stream.gap.as_deref().unwrap_or(written);
+    match dropped.map_err(Failure::from) {
+        Ok(()) => Ok(broken(gap)),
+        Err(failure) if failure.is_unanswered() => Err(failure),
+        Err(failure) => Ok(broken(&format!(
+            "{gap}; the slot by which {} fed its standby is left there, to be dropped by hand: {}",
+            source.name(),
+            failure.message
+        ))),
+    }
+}
+
 async fn subscribe(
     run: &Run<'_>,
     both: &Both,
@@ -57,11 +75,7 @@ async fn subscribe(
 ) -> Result<Proof, Failure> {
     let stream = run.migration.facts.stream()?;
     let wait = run.budgets.source.end_sessions;
-    // Nobody reads the former standby's slot any more; kept, it would pin WAL until the
-    // source's disk is full.
-    if let Some(slot) = run.migration.facts.standby_slot() {
-        both.source.replication()?.cut_off_standby(slot).await?;
-    }
+    slots::drop_standby_slot(run, &both.source).await?;
     let publishing = both.target.reverse_publisher()?;
     if let Some(missing) = named(&publishing.missing_slots(&stream.slots).await?) {
         return Err(broken(&missing));

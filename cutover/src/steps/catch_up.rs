@@ -196,7 +196,7 @@ pub(super) fn delivered_up_to(
     progress: &[SlotProgress],
 ) -> Lsn {
     match stream.coverage {
-        Coverage::Incomplete => promotion.fork,
+        Coverage::Incomplete => stream.given_up_at.unwrap_or(promotion.fork),
         Coverage::Complete => {
             let confirmed = progress.iter().map(|slot| slot.confirmed).min();
             let all = progress.len() == stream.slots.len();

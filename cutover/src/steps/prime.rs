@@ -109,6 +109,7 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
         armed: Armed::default(),
         gap,
         admitted: None,
+        given_up_at: None,
     };
     learned.push(Learned::Primed {
         stream,

@@ -9,6 +9,7 @@ use super::{
     alarm_watch::AlarmWatch,
     inbox::{Inbox, hear},
     leader::{Leader, Next},
+    slot_guard::SlotGuard,
     source_watcher::SourceWatcher,
 };
 use crate::{
@@ -27,6 +28,7 @@ pub(super) struct BakeWatcher {
     warnings: Vec<String>,
     stream: StreamWatch,
     source: SourceWatcher,
+    slots: SlotGuard,
     /// Since when a rollback waits for the reverse stream.
     rollback_since: Option<Monotonic>,
     /// An alarm fired while the reverse stream waited for others, and that was said.
@@ -46,6 +48,7 @@ impl BakeWatcher {
             warnings: Vec::new(),
             stream: StreamWatch::default(),
             source: SourceWatcher::default(),
+            slots: SlotGuard::default(),
             rollback_since: None,
             said_why_not: false,
         }
@@ -66,6 +69,9 @@ impl BakeWatcher {
             }
             self.look_around(leader);
             self.source.look(leader).await?;
+            if matches!(leader.migration().state(), State::Baking { .. }) {
+                self.slots.look(leader).await?;
+            }
             let State::Baking { stream } = leader.migration().state() else {
                 break;
             };
@@ -150,13 +156,14 @@ impl BakeWatcher {
 
     /// What the sidecars still have on the old writer, and what keeps alarms from firing.
     fn look_around(&mut self, leader: &mut Leader) {
-        let warnings = self.alarms.look();
+        let mut warnings = self.alarms.look();
         if warnings != self.warnings {
             for warning in &warnings {
                 warn!(migration = %leader.migration().name, "{warning}");
             }
             self.warnings.clone_from(&warnings);
         }
+        warnings.extend(self.slots.warning());
         let databases = &self.alarms.subject().databases;
         let source = &leader.migration().source;
         let left = leader

@@ -6,7 +6,8 @@ use crate::{
     migration::Migration,
     ports::{Budgets, Clock, Ports},
     steps::{
-        self, BudgetsOfPair, Failure, Problem, Proof, Run, Sessions, SourceLook, StreamHealth,
+        self, BudgetsOfPair, Failure, Problem, Proof, Run, Sessions, SlotLook, SourceLook,
+        StreamHealth,
     },
 };
 
@@ -91,6 +92,15 @@ impl CommandRunner {
     ) -> Result<SourceLook, Failure> {
         let budgets = self.budgets(migration).await?;
         Ok(steps::look_at_source(&mut self.step_run(migration, budgets), read).await)
+    }
+
+    /// Looks how much WAL the slots of the reverse stream keep.
+    pub(super) async fn look_at_slots(
+        &mut self,
+        migration: &Migration,
+    ) -> Result<SlotLook, Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::look_at_slots(&mut self.step_run(migration, budgets)).await
     }
 
     /// What going back would lose now, as far as it can be counted.

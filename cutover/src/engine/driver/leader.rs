@@ -15,7 +15,7 @@ use crate::{
     machine::{Command, Durability, Effect, Event, Remark, Transition},
     migration::Migration,
     ports::Deadline,
-    steps::{Failure, Problem, Proof, SourceLook, StreamHealth},
+    steps::{Failure, Problem, Proof, SlotLook, SourceLook, StreamHealth},
 };
 
 use super::{
@@ -265,6 +265,16 @@ impl Leader {
         let look = self.commands.look_at_source(&self.migration, read).await?;
         for learned in look.learned() {
             self.migration.facts.learn(learned)?;
+        }
+        Ok(look)
+    }
+
+    /// Looks how much WAL the slots of the reverse stream keep. That they are given up is on the disk
+    /// with the next entry.
+    pub(super) async fn look_at_slots(&mut self) -> Result<SlotLook, Failure> {
+        let look = self.commands.look_at_slots(&self.migration).await?;
+        if let SlotLook::TooMuch(given_up) = &look {
+            self.migration.facts.learn(given_up.learned())?;
         }
         Ok(look)
     }

@@ -38,6 +38,8 @@ pub(super) fn next(stream: Stream, event: E) -> Option<S> {
         }),
         // It is shut anew. A rollback that waits would no longer lose nothing.
         E::SourceFenceBroken => Some(baking(Stream::Arming)),
+        // What a rollback waits for cannot come any more.
+        E::SlotsGivenUp => Some(baking(Stream::Broken)),
         E::SourceWritesAccepted | E::Restarted => Some(here),
         E::StartRequested
         | E::SwitchRequested

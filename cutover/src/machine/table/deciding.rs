@@ -60,6 +60,7 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::ReverseStreamBroke
         | E::AlarmFired
         | E::ReverseStreamLapsed
+        | E::SlotsGivenUp
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted

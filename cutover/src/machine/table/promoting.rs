@@ -61,6 +61,7 @@ pub(super) fn next(stage: Stage, event: E) -> Option<S> {
         | E::DoneManaged
         | E::AlarmFired
         | E::ReverseStreamLapsed
+        | E::SlotsGivenUp
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted

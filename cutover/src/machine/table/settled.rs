@@ -32,6 +32,7 @@ pub(super) fn planned(event: E) -> Option<S> {
         | E::ReverseStreamBroke
         | E::AlarmFired
         | E::ReverseStreamLapsed
+        | E::SlotsGivenUp
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted
@@ -74,6 +75,7 @@ pub(super) fn ready(state: S, event: E) -> Option<S> {
         | E::ReverseStreamBroke
         | E::AlarmFired
         | E::ReverseStreamLapsed
+        | E::SlotsGivenUp
         | E::SourceOpened
         | E::SourceWritesAccepted
         | E::SourceFenceBroken => None,
@@ -111,6 +113,7 @@ pub(super) fn over(state: S, event: E) -> Option<S> {
         | E::ReverseStreamBroke
         | E::AlarmFired
         | E::ReverseStreamLapsed
+        | E::SlotsGivenUp
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted

@@ -53,6 +53,7 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::TargetGone
         | E::AlarmFired
         | E::ReverseStreamLapsed
+        | E::SlotsGivenUp
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted => None,

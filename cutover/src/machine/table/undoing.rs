@@ -41,6 +41,7 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::TargetGone
         | E::AlarmFired
         | E::ReverseStreamLapsed
+        | E::SlotsGivenUp
         | E::MovedByHand
         | E::SourceWritesAccepted
         | E::SourceFenceBroken => None,

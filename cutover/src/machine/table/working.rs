@@ -55,6 +55,7 @@ fn ended(event: E, owed: S, done: S, failed: S) -> Option<S> {
         | E::ReverseStreamBroke
         | E::AlarmFired
         | E::ReverseStreamLapsed
+        | E::SlotsGivenUp
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted

@@ -218,6 +218,7 @@ fn baking_row(stream: Stream) -> Vec<(E, S)> {
         (E::MovedByHand, stuck(Direction::Reverse, Step::Prepare)),
         (E::Restarted, here),
         (E::SourceFenceBroken, baking(Stream::Arming)),
+        (E::SlotsGivenUp, baking(Stream::Broken)),
         (E::SourceWritesAccepted, here),
     ];
     row.extend(match stream {

@@ -106,6 +106,8 @@ pub struct SlotProgress {
     /// A walsender serves it and is in state `streaming`.
     pub streaming: bool,
     pub confirmed: Lsn,
+    /// From here on the publisher keeps its WAL for it.
+    pub kept_from: Lsn,
     /// The publisher's insert position when this was read.
     pub position: Lsn,
 }
@@ -114,6 +116,11 @@ impl SlotProgress {
     /// Bytes of WAL that its consumer has not confirmed.
     pub fn behind_bytes(&self) -> u64 {
         self.position.0.saturating_sub(self.confirmed.0)
+    }
+
+    /// Bytes of WAL that the publisher keeps for it.
+    pub fn kept_bytes(&self) -> u64 {
+        self.position.0.saturating_sub(self.kept_from.0)
     }
 }
 

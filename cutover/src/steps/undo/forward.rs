@@ -13,7 +13,7 @@ use crate::{
         prime, prove,
         routes::{Readers, convergence_message},
         sessions::Both,
-        taken_down,
+        slots, taken_down,
     },
 };
 
@@ -80,42 +80,28 @@ async fn forget_preparation(run: &mut Run<'_>) -> Result<(), Failure> {
 /// Nobody reads the reverse slots of a target that will be rebuilt, nor the slot by which it was fed.
 /// Either would keep WAL until a disk is full.
 async fn forget_slots(run: &mut Run<'_>) -> Result<(), Failure> {
-    let slots = match run.migration.facts.stream() {
+    let reverse = match run.migration.facts.stream() {
         Ok(stream) => stream.slots.clone(),
         Err(_missing) => Vec::new(),
     };
-    let target = match run.target().await {
-        Ok(target) => target,
-        Err(failure) => {
-            forget_standby_slot(run).await?;
-            return Err(Failure {
-                message: format!(
-                    "{} slots on {}, should it come back: {}",
-                    slots.len(),
-                    run.migration.target,
-                    failure.message
-                ),
-                ..failure
-            });
-        }
-    };
+    let source = run.source().await?;
+    // A standby that was cut off has lost it already.
+    slots::drop_standby_slot(run, &source).await?;
+    let target = run.target().await.map_err(|failure| Failure {
+        message: format!(
+            "{} slots on {}, should it come back: {}",
+            reverse.len(),
+            run.migration.target,
+            failure.message
+        ),
+        ..failure
+    })?;
     if target.observe().await?.in_recovery {
-        // It was cut off with its slot.
         return Ok(());
     }
     if let Ok(publisher) = target.reverse_publisher() {
-        publisher.drop_slots(&slots).await?;
+        publisher.drop_slots(&reverse).await?;
     }
-    forget_standby_slot(run).await
-}
-
-/// The slot by which the target was fed.
-async fn forget_standby_slot(run: &mut Run<'_>) -> Result<(), Failure> {
-    let Some(slot) = run.migration.facts.standby_slot() else {
-        return Ok(());
-    };
-    let source = run.source().await?;
-    source.replication()?.cut_off_standby(slot).await?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::{
         Failure, Proof, Run, flip,
         routes::{Readers, convergence_message},
         sessions::enter,
-        silence, taken_down,
+        silence, slots, taken_down,
     },
 };
 
@@ -51,6 +51,9 @@ pub(super) async fn open_source(run: &mut Run<'_>) -> Result<Option<Proof>, Fail
         convergence_message(&convergence)
     );
     let mut left_behind = taken_down::take_down(&server, &moving).await.err();
+    if let Err(error) = slots::drop_standby_slot(run, &server).await {
+        left_behind.get_or_insert_with(|| error.into());
+    }
     if let Err(failure) = run.routes().end_draining().await {
         left_behind.get_or_insert(failure);
     }

@@ -48,6 +48,7 @@ impl ReversePublisher for RecordingServer {
                 slot: slot.slot.clone(),
                 streaming: true,
                 confirmed: self.observed.position,
+                kept_from: self.observed.position,
                 position: self.observed.position,
             })
             .collect())

@@ -62,7 +62,8 @@ impl ReversePublisher for SqlReversePublisher {
             .rows(
                 "look at the reverse slots",
                 "SELECT s.slot_name::text, coalesce(r.state = 'streaming', false), \
-                   s.confirmed_flush_lsn, pg_current_wal_insert_lsn() \
+                   s.confirmed_flush_lsn, coalesce(s.restart_lsn, s.confirmed_flush_lsn), \
+                   pg_current_wal_insert_lsn() \
                  FROM pg_replication_slots s LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid \
                  WHERE s.slot_name = ANY ($1) AND s.confirmed_flush_lsn IS NOT NULL \
                    AND s.wal_status IS DISTINCT FROM 'lost'",
@@ -76,7 +77,8 @@ impl ReversePublisher for SqlReversePublisher {
                 slot: row.get(0),
                 streaming: row.get(1),
                 confirmed: lsn(row.get(2)),
-                position: lsn(row.get(3)),
+                kept_from: lsn(row.get(3)),
+                position: lsn(row.get(4)),
             })
             .collect())
     }
