@@ -6,8 +6,9 @@ mod not_proven;
 mod plan;
 mod source_watch;
 mod target;
+mod waiver;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pointsman_catalog::{
     DatabaseName, ServerName, UnixMillis,
@@ -26,6 +27,7 @@ pub use not_proven::NotProven;
 pub use plan::{PlannedDatabase, UnlistedDatabasePolicy};
 pub use source_watch::{SourceSeen, SourceWatch};
 pub use target::{AskedPromotion, Coverage, FencedTarget, Promotion, ReverseStream};
+pub use waiver::Waiver;
 
 /// One migration: the plan, where its machine stands, and the facts that its steps
 /// gathered. Written whole with every journal entry.
@@ -37,6 +39,9 @@ pub struct Migration {
     pub databases: Vec<PlannedDatabase>,
     /// Policies, by `datname`.
     pub unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
+    /// What the operator accepted by name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub waived: BTreeSet<Waiver>,
     pub machine: Machine,
     /// When a preflight last found nothing that blocks.
     pub preflight_passed: Option<UnixMillis>,

@@ -21,13 +21,13 @@ pub use data_plane::{
 pub use database::{
     AccessRules, AclItem, Armed, Arrivals, Breach, BreachKind, Budgets, Clients, ConnectionAttempt,
     ControlId, ControlledServer, DatabaseProvider, DatabaseSettings, Exempt, Fence, FenceRecord,
-    FenceToken, Finding, FormerSettings, GuardedPromotion, HostSeen, Inspector, Instance, Look,
-    ManagedPromotion, Marker, MissingRole, NotOffered, Observation, Observe, Offer, Preparation,
-    ProbeError, ProbeSessions, ProbeTable, PromoteAnswer, PromotionOutlook, PromotionProgress,
-    ProofMethod, ProviderError, Providers, ReadOnlyDefault, Recorder, Replay, Replication,
-    RequestAnswer, ReversePublisher, ReverseSlot, ReverseSubscriber, Roles, SequenceValue,
-    ServerRole, SessionControl, SlotProgress, StandbyLink, Strangers, SubscriptionSpec, Tried,
-    UserCommit, UserWrites, WalProof, WalReach, WriteAttempt, WriteProof,
+    FenceToken, Finding, FormerSettings, GuardedPromotion, HostSeen, Inspector, Instance,
+    LeftTimeline, Look, ManagedPromotion, Marker, MissingRole, NotOffered, Observation, Observe,
+    Offer, Preparation, ProbeError, ProbeSessions, ProbeTable, PromoteAnswer, PromotionOutlook,
+    PromotionProgress, ProofMethod, ProviderError, Providers, ReadOnlyDefault, Recorder, Replay,
+    Replication, RequestAnswer, ReversePublisher, ReverseSlot, ReverseSubscriber, Roles,
+    SequenceValue, ServerRole, SessionControl, SlotProgress, StandbyLink, Strangers,
+    SubscriptionSpec, Tried, UserCommit, UserWrites, WalProof, WalReach, WriteAttempt, WriteProof,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 pub use manual_clock::ManualClock;

@@ -64,6 +64,7 @@ pub(crate) async fn run(
         on_target: &*on_target,
         databases: &migration.databases,
         unlisted: &migration.unlisted,
+        waived: &migration.waived,
         catalogued: &catalogued,
         readers: &readers,
         membership: &membership.map_err(|error| error.to_string()),

@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use pointsman_catalog::{DatabaseName, NodeId, Server, ServerName};
 use pointsman_cutover::{
     checks::{CheckContext, CheckSet, Finding, Moment, Outcome, Report, Verdict},
-    migration::{PlannedDatabase, UnlistedDatabasePolicy},
+    migration::{PlannedDatabase, UnlistedDatabasePolicy, Waiver},
     ports::{
         Budgets, DatabaseProvider, HostSeen, Inspector, Membership, PromotionOutlook,
         ProviderError, Reached, SystemClock, Tried,
@@ -347,6 +347,7 @@ struct Setting {
     databases: Vec<PlannedDatabase>,
     catalogued: Vec<PlannedDatabase>,
     unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
+    waived: BTreeSet<Waiver>,
     readers: BTreeMap<DatabaseName, Vec<ServerName>>,
     promotion_by_api: Option<PromotionOutlook>,
     accept_loss: bool,
@@ -365,6 +366,7 @@ impl Setting {
             catalogued: databases.clone(),
             databases,
             unlisted: BTreeMap::new(),
+            waived: BTreeSet::new(),
             readers,
             promotion_by_api: None,
             accept_loss: false,
@@ -410,6 +412,7 @@ impl Setting {
             on_target,
             databases: &self.databases,
             unlisted: &self.unlisted,
+            waived: &self.waived,
             catalogued: &self.catalogued,
             readers: &self.readers,
             membership: &membership,

@@ -38,6 +38,8 @@ mod servers;
 mod slots;
 #[path = "engine/support.rs"]
 mod support;
+#[path = "engine/timelines.rs"]
+mod timelines;
 #[path = "engine/transaction_ids.rs"]
 mod transaction_ids;
 #[path = "engine/undriven.rs"]

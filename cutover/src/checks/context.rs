@@ -1,10 +1,13 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use pointsman_catalog::{DatabaseName, NodeId, Server, ServerName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    migration::{PlannedDatabase, UnlistedDatabasePolicy},
+    migration::{PlannedDatabase, UnlistedDatabasePolicy, Waiver},
     ports::{Budgets, Clock, Inspector, Membership, PromotionOutlook, Reached},
 };
 
@@ -20,6 +23,8 @@ pub struct CheckContext<'a> {
     pub databases: &'a [PlannedDatabase],
     /// What the operator decided about other databases of the source, by `datname`.
     pub unlisted: &'a BTreeMap<String, UnlistedDatabasePolicy>,
+    /// What the operator accepted by name.
+    pub waived: &'a BTreeSet<Waiver>,
     /// Every database whose writer is the source, as the catalogue has it now.
     pub catalogued: &'a [PlannedDatabase],
     /// Where the reader routes of [`Self::databases`] point.
@@ -54,6 +59,11 @@ pub enum Moment {
 }
 
 impl CheckContext<'_> {
+    /// Whether the operator accepted the check `id`, or `object` of it.
+    pub(crate) fn waives(&self, id: &str, object: Option<&str>) -> bool {
+        self.waived.iter().any(|waiver| waiver.covers(id, object))
+    }
+
     /// The PostgreSQL names of every database that moves, catalogued or not.
     pub(crate) fn moving(&self) -> Vec<&str> {
         let unlisted = self.unlisted_that(UnlistedDatabasePolicy::Moves);

@@ -1,13 +1,13 @@
 //! From a request to a plan that leaves nothing to choose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pointsman_catalog::{Catalog, ServerName};
 
 use super::{EngineError, status::Status};
 use crate::{
     machine::Machine,
-    migration::{Facts, JournalHead, Migration, PlannedDatabase, UnlistedDatabasePolicy},
+    migration::{Facts, JournalHead, Migration, PlannedDatabase, UnlistedDatabasePolicy, Waiver},
 };
 
 /// What `migration create` asks for.
@@ -18,6 +18,8 @@ pub struct NewMigration {
     pub target: ServerName,
     /// Policies of the databases on the source that the catalogue does not list, by `datname`.
     pub unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
+    /// What the operator accepts by name.
+    pub waived: BTreeSet<Waiver>,
 }
 
 /// `others` are all migrations that there are.
@@ -31,6 +33,7 @@ pub(super) async fn plan(
         source,
         target,
         unlisted,
+        waived,
     } = wanted;
     check_name(&name)?;
     if source == target {
@@ -73,6 +76,7 @@ pub(super) async fn plan(
         target,
         databases,
         unlisted,
+        waived,
         machine: Machine::planned(),
         preflight_passed: None,
         facts: Facts::default(),

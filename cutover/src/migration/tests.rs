@@ -129,6 +129,7 @@ fn known(learned: Vec<Learned>) -> Migration {
             datname: "orders".to_owned(),
         }],
         unlisted: [("idle".to_owned(), UnlistedDatabasePolicy::StaysClosed)].into(),
+        waived: BTreeSet::new(),
         machine: Machine::planned(),
         preflight_passed: Some(UnixMillis(1_000)),
         facts: Facts::default(),

@@ -25,7 +25,7 @@ pub use clients::Clients;
 pub use error::ProviderError;
 pub use fence::{AccessRules, AclItem, Breach, BreachKind, Fence, FenceRecord, FormerSettings};
 pub use missing::{MissingRole, NotOffered, ServerRole};
-pub use observe::{DatabaseSettings, Observation, Observe};
+pub use observe::{DatabaseSettings, LeftTimeline, Observation, Observe};
 pub use preparation::Preparation;
 pub use probe_sessions::{ProbeError, ProbeSessions, ReadOnlyDefault, WriteAttempt};
 pub use probe_table::ProbeTable;

@@ -130,17 +130,20 @@ async fn look_at_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let before = facts.asked_promotion().map(|asked| asked.replayed);
     let fork = observed.replayed.or(before);
     let promotion = promote::follows_from(token, &observed, fork, &target)?;
+    let left = promote::branches_from(token, &target).await?;
     let ended = target.sessions()?.end_sessions(&[], end).await?;
     closed(&target, &record).await?;
     let proof = Proof::new(
         format!(
-            "{} is a primary on timeline {}, closed",
+            "{} is a primary on timeline {}, closed{}",
             target.name(),
-            promotion.timeline
+            promotion.timeline,
+            promote::not_known(left, token)
         ),
         json!({
             "timeline": promotion.timeline,
             "fork": promotion.fork,
+            "left_timeline": left,
             "sessions_ended": ended,
         }),
     );

@@ -9,7 +9,7 @@ use crate::{
     Lsn,
     machine::PromotionDeadline,
     migration::{Learned, Promotion},
-    ports::{ControlledServer, FenceToken, Observation, PromoteAnswer},
+    ports::{ControlledServer, FenceToken, LeftTimeline, Observation, PromoteAnswer},
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
@@ -32,13 +32,20 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     }
     let observed = promoting.await_primary(run.budgets.target.promote).await?;
     let promotion = follows_from(&expected, &observed, observed.replayed, &target)?;
+    let left = branches_from(&expected, &target).await?;
     let proof = Proof::new(
         format!(
-            "{} is a primary on timeline {}",
+            "{} is a primary on timeline {}{}",
             target.name(),
-            promotion.timeline
+            promotion.timeline,
+            not_known(left, &expected)
         ),
-        json!({ "timeline": promotion.timeline, "fork": promotion.fork, "answer": answer }),
+        json!({
+            "timeline": promotion.timeline,
+            "fork": promotion.fork,
+            "left_timeline": left,
+            "answer": answer,
+        }),
     );
     let proof = proof.learning(Learned::Promoted {
         promotion,
@@ -93,6 +100,40 @@ pub(super) fn follows_from(
         timeline: observed.timeline,
         fork,
     })
+}
+
+/// The target's history names the token's timeline, and left it at the marker or behind it. A position
+/// alone does not say so: a server that was restored from before the fence, was promoted, wrote, and
+/// became a standby again is far enough by its position, and lacks what the source acknowledged.
+pub(super) async fn branches_from(
+    token: &FenceToken,
+    target: &ControlledServer,
+) -> Result<LeftTimeline, Failure> {
+    let left = target.left_timeline(token.timeline).await?;
+    let (name, timeline, marker) = (target.name(), token.timeline, token.marker.lsn);
+    match left {
+        LeftTimeline::At(lsn) if lsn < marker => Err(Failure::unprovable(format!(
+            "{name} left timeline {timeline} at {lsn}, before the marker {marker}: it lacks what {} \
+             acknowledged in between, and went another way since",
+            token.server
+        ))),
+        LeftTimeline::Never => Err(Failure::unprovable(format!(
+            "the history of {name} does not name timeline {timeline}, on which {} was closed",
+            token.server
+        ))),
+        LeftTimeline::At(_) | LeftTimeline::NotKnown => Ok(left),
+    }
+}
+
+/// Says what the proof of a promotion does not rest on.
+pub(super) fn not_known(left: LeftTimeline, token: &FenceToken) -> String {
+    match left {
+        LeftTimeline::NotKnown => format!(
+            "; where it left timeline {} is not known, since the control role cannot read its history",
+            token.timeline
+        ),
+        LeftTimeline::At(_) | LeftTimeline::Never => String::new(),
+    }
 }
 
 /// Sequences are not replicated: each gets the target's value. Then the stream stops, and the

@@ -37,6 +37,11 @@ pub(super) fn wanted(request: v1::CreateMigrationRequest) -> Result<NewMigration
         source: ServerName::new(request.source).map_err(invalid)?,
         target: ServerName::new(request.target).map_err(invalid)?,
         unlisted,
+        waived: request
+            .waived
+            .iter()
+            .map(|waived| waived.parse().map_err(invalid))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -88,6 +93,7 @@ pub(super) fn message_since(status: &MigrationStatus, sent: usize) -> v1::Migrat
             .iter()
             .map(|(datname, &policy)| (datname.clone(), policy_name(policy).to_owned()))
             .collect(),
+        waived: migration.waived.iter().map(ToString::to_string).collect(),
         not_driven: status.not_driven.clone().unwrap_or_default(),
     }
 }
@@ -204,6 +210,7 @@ mod tests {
             source: "blue".to_owned(),
             target: "green".to_owned(),
             unlisted: [("legacy".to_owned(), "dies".to_owned())].into(),
+            waived: Vec::new(),
         };
         let status = wanted(request).unwrap_err();
         assert_eq!(

@@ -114,6 +114,9 @@ pub(super) struct Create {
     /// stays-closed on both servers
     #[arg(long, value_name = "DATNAME=POLICY", value_parser = unlisted)]
     unlisted: Vec<(String, String)>,
+    /// Accept what this check of the preflight blocks on, or one object of it
+    #[arg(long, value_name = "CHECK[=OBJECT]")]
+    waive: Vec<String>,
 }
 
 /// Reads `DATNAME=moves` or `DATNAME=stays-closed`. A database name may itself hold `=`.
@@ -211,6 +214,7 @@ impl Create {
                 source: self.source.to_string(),
                 target: self.target.to_string(),
                 unlisted: self.unlisted.into_iter().collect::<HashMap<_, _>>(),
+                waived: self.waive,
             })
             .await;
         ended(global, answer, &["planned"])

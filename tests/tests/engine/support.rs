@@ -1,6 +1,7 @@
 //! An engine on a real pair, with gates between them.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     thread,
@@ -155,6 +156,7 @@ impl TestEnvironment {
                 .iter()
                 .map(|(datname, policy)| ((*datname).to_owned(), *policy))
                 .collect(),
+            waived: BTreeSet::new(),
         };
         let engine = Arc::clone(&self.process().engine);
         // The driver's task must belong to the engine's runtime.

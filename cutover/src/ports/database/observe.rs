@@ -12,6 +12,23 @@ use crate::Lsn;
 pub trait Observe: fmt::Debug + Send + Sync {
     /// Identity, role, position and database list, read in one statement each.
     async fn observe(&self) -> Result<Observation, ProviderError>;
+
+    /// Where this primary left `timeline`, by the history of its own one.
+    async fn left_timeline(&self, _timeline: u32) -> Result<LeftTimeline, ProviderError> {
+        Ok(LeftTimeline::NotKnown)
+    }
+}
+
+/// What the history of a primary's timeline says of another timeline.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftTimeline {
+    /// It has all that was written there up to this position, and nothing behind it.
+    At(Lsn),
+    /// It was never on it.
+    Never,
+    /// The history cannot be read by the control role, or is not there.
+    NotKnown,
 }
 
 /// What a server says of itself.

@@ -6,7 +6,7 @@ use super::{
     error::ProviderError,
     fence::Fence,
     missing::{MissingRole, NotOffered, ServerRole},
-    observe::{Observation, Observe},
+    observe::{LeftTimeline, Observation, Observe},
     preparation::Preparation,
     probe_table::ProbeTable,
     promotion::GuardedPromotion,
@@ -63,6 +63,11 @@ impl ControlledServer {
     /// What the server is now.
     pub async fn observe(&self) -> Result<Observation, ProviderError> {
         self.roles.observe.observe().await
+    }
+
+    /// Where it left `timeline`, once it is a primary.
+    pub async fn left_timeline(&self, timeline: u32) -> Result<LeftTimeline, ProviderError> {
+        self.roles.observe.left_timeline(timeline).await
     }
 
     pub fn sessions(&self) -> Result<&dyn SessionControl, MissingRole> {

@@ -11,6 +11,7 @@ mod place;
 mod process_way_back_ready;
 mod readers_other_standbys;
 mod replica_same_system;
+mod replica_shared_archive;
 mod replica_streaming;
 mod replica_synchronous_standbys;
 mod replication;
@@ -40,6 +41,7 @@ pub const CHECKS: &[&dyn Check] = &[
     &process_way_back_ready::WayBackReady,
     &readers_other_standbys::OtherStandbys,
     &replica_same_system::SameSystem,
+    &replica_shared_archive::SharedArchive,
     &replica_streaming::Streaming,
     &replica_synchronous_standbys::SynchronousStandbys,
     &reverse_always_triggers::AlwaysTriggers,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Lsn,
-    ports::{DatabaseSettings, Observation, Observe, ProviderError},
+    ports::{DatabaseSettings, LeftTimeline, Observation, Observe, ProviderError},
 };
 
 /// Observes a server over its control session.
@@ -30,8 +30,13 @@ impl SqlIdentity {
 
     /// Where this timeline began. A primary that was restarted since its promotion has
     /// forgotten where its recovery ended; the history file has not.
-    /// A role that may not read files does not learn it.
     async fn read_fork(&self, timeline: u32) -> Result<Option<Lsn>, ProviderError> {
+        let history = self.read_history(timeline).await?;
+        Ok(history.as_deref().and_then(fork_in))
+    }
+
+    /// The history file of `timeline`. A role that may not read files does not learn it.
+    async fn read_history(&self, timeline: u32) -> Result<Option<String>, ProviderError> {
         if !self.control.powers.read_files {
             return Ok(None);
         }
@@ -46,13 +51,14 @@ impl SqlIdentity {
             )
             .await?;
         let history: Option<String> = row.get(0);
-        let fork = history.as_deref().map(fork_in).transpose();
-        let fork = fork.map_err(|reason| ProviderError::Failed {
-            server: self.control.server.name.clone(),
-            what: format!("reading {path}"),
-            reason,
-        })?;
-        Ok(fork.flatten())
+        match history.filter(|history| is_cut(history)) {
+            None => Ok(row.get(0)),
+            Some(_) => Err(ProviderError::Failed {
+                server: self.control.server.name.clone(),
+                what: format!("reading {path}"),
+                reason: format!("it is longer than {LONGEST_HISTORY} bytes"),
+            }),
+        }
     }
 }
 
@@ -64,6 +70,14 @@ impl Observe for SqlIdentity {
             observed.replayed = self.read_fork(observed.timeline).await?;
         }
         Ok(observed)
+    }
+
+    async fn left_timeline(&self, timeline: u32) -> Result<LeftTimeline, ProviderError> {
+        let own = read(&self.control.postgres).await?.timeline;
+        let history = self.read_history(own).await?;
+        Ok(history.map_or(LeftTimeline::NotKnown, |history| {
+            left_in(&history, timeline)
+        }))
     }
 }
 
@@ -127,19 +141,35 @@ fn position_in(lsn: Option<PgLsn>) -> Result<Lsn, String> {
     Ok(Lsn(lsn.into()))
 }
 
-/// The switch point in the last line of a history file: `TIMELINE LSN REASON`. A file that is not
-/// whole has another last line.
+/// Whether a history file was not read to its end.
+fn is_cut(history: &str) -> bool {
+    usize::try_from(LONGEST_HISTORY).is_ok_and(|longest| history.len() >= longest)
+}
+
+/// The lines of a history file, `TIMELINE LSN REASON`, oldest first.
 /// <https://www.postgresql.org/docs/current/continuous-archiving.html>
-fn fork_in(history: &str) -> Result<Option<Lsn>, String> {
-    if usize::try_from(LONGEST_HISTORY).is_ok_and(|longest| history.len() >= longest) {
-        return Err(format!("it is longer than {LONGEST_HISTORY} bytes"));
+fn switch_points(history: &str) -> impl DoubleEndedIterator<Item = (&str, Option<Lsn>)> {
+    let lines = history.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| {
+        let mut fields = line.split_whitespace();
+        let timeline = fields.next().unwrap_or_default();
+        (timeline, fields.next().and_then(|point| point.parse().ok()))
+    })
+}
+
+/// The switch point in the last line. A file that is not whole has another last line.
+fn fork_in(history: &str) -> Option<Lsn> {
+    switch_points(history).next_back()?.1
+}
+
+/// The switch point in the line of `timeline`.
+fn left_in(history: &str, timeline: u32) -> LeftTimeline {
+    let timeline = timeline.to_string();
+    match switch_points(history).find(|(left, _)| *left == timeline) {
+        None => LeftTimeline::Never,
+        Some((_, point)) => point.map_or(LeftTimeline::NotKnown, LeftTimeline::At),
     }
-    let last = history
-        .lines()
-        .map(str::trim)
-        .rfind(|line| !line.is_empty() && !line.starts_with('#'));
-    let point = last.and_then(|last| last.split_whitespace().nth(1));
-    Ok(point.and_then(|point| point.parse().ok()))
 }
 
 /// One line a promotion: some 20,000 of them.
@@ -167,8 +197,19 @@ mod tests {
     #[test]
     fn a_history_file_says_where_its_timeline_began() {
         let history = "1\t0/3000000\tno recovery target specified\n\n2\t0/3097A90\tbefore x\n";
-        assert_eq!(fork_in(history), Ok("0/3097A90".parse().ok()));
-        assert_eq!(fork_in(""), Ok(None));
+        assert_eq!(fork_in(history), "0/3097A90".parse().ok());
+        assert_eq!(fork_in(""), None);
+    }
+
+    #[test]
+    fn a_history_file_says_where_each_timeline_was_left_and_which_was_never_one() {
+        let history =
+            "1\t0/3000000\tno recovery target specified\n\n2\t0/3097A90\tbefore x\n3\t?\n";
+        let at = |lsn: &str| LeftTimeline::At(lsn.parse().unwrap());
+        assert_eq!(left_in(history, 1), at("0/3000000"));
+        assert_eq!(left_in(history, 2), at("0/3097A90"));
+        assert_eq!(left_in(history, 3), LeftTimeline::NotKnown);
+        assert_eq!(left_in(history, 4), LeftTimeline::Never);
     }
 
     #[test]
@@ -177,7 +218,7 @@ mod tests {
         let longest = usize::try_from(LONGEST_HISTORY).unwrap();
         let mut cut = line.repeat(longest / line.len() + 1);
         cut.truncate(longest);
-        assert!(fork_in(&cut).unwrap_err().contains("longer than"));
+        assert!(is_cut(&cut) && !is_cut(line));
     }
 
     #[test]

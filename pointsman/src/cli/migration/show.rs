@@ -51,6 +51,7 @@ pub(super) fn summary(migration: &Migration) -> String {
     line("databases", &migration.databases.join(", "));
     line("moves as well", &unlisted(migration, "moves"));
     line("stays closed", &unlisted(migration, "stays-closed"));
+    line("waived", &migration.waived.join(", "));
     if migration.state == "baking" {
         line("reverse stream", &migration.reverse_stream);
     }
