@@ -27,7 +27,8 @@ pub use database::{
     PromotionProgress, ProofMethod, ProviderError, Providers, ReadOnlyDefault, Recorder, Replay,
     Replication, RequestAnswer, ReversePublisher, ReverseSlot, ReverseSubscriber, Roles,
     SequenceValue, ServerRole, SessionControl, SlotProgress, StandbyLink, Strangers,
-    SubscriptionSpec, Tried, UserCommit, UserWrites, WalProof, WalReach, WriteAttempt, WriteProof,
+    SubscriptionSpec, Synchronous, Tried, UserCommit, UserWrites, WalProof, WalReach, WriteAttempt,
+    WriteProof,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 pub use manual_clock::ManualClock;

@@ -28,6 +28,7 @@ mod silence;
 mod slots;
 mod source_watch;
 mod standing;
+mod synchronous;
 mod taken_down;
 mod undo;
 

@@ -10,6 +10,8 @@ mod api;
 mod bake_watch;
 #[path = "engine/crashes.rs"]
 mod crashes;
+#[path = "engine/durability.rs"]
+mod durability;
 #[path = "engine/exits.rs"]
 mod exits;
 #[path = "engine/failures.rs"]

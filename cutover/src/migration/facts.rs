@@ -24,6 +24,9 @@ pub struct Facts {
     source_timeline: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     standby_slot: Option<String>,
+    /// `synchronous_standby_names` of the target before the switch, if commits there wait for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    former_synchronous: Option<String>,
     exempt: Exempt,
     former_readers: BTreeMap<DatabaseName, Vec<ServerName>>,
     hold_until: Option<UnixMillis>,
@@ -129,6 +132,11 @@ impl Facts {
     /// By which slot of the source the target was fed when the switch began, where it had one.
     pub fn standby_slot(&self) -> Option<&str> {
         self.standby_slot.as_deref()
+    }
+
+    /// Which standbys commits on the target waited for before the switch, if for any.
+    pub fn former_synchronous(&self) -> Option<&str> {
+        self.former_synchronous.as_deref()
     }
 
     /// What WAL proofs do not count.
@@ -269,6 +277,9 @@ impl Facts {
             }
             Learned::SourceTimeline(timeline) => self.source_timeline = Some(timeline),
             Learned::StandbySlot(slot) => self.standby_slot = slot,
+            Learned::Synchronous(names) => {
+                self.former_synchronous = Some(names).filter(|names| !names.is_empty());
+            }
             Learned::WayBack(offered) => self.no_way_back = offered.err(),
             Learned::FormerReaders(readers) => self.former_readers = readers,
             Learned::Held { until } => self.hold_until = Some(until),

@@ -8,7 +8,7 @@ use super::{
     outcome::with_learned,
     prove,
     routes::{Readers, convergence_message},
-    taken_down,
+    synchronous, taken_down,
 };
 use crate::{
     machine::Side,
@@ -21,10 +21,20 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let staying = run.migration.staying_closed();
     let moving = run.migration.moving();
     let target = run.target().await?;
+    let released = synchronous::release(run, &target).await?;
     target.fence()?.reopen(former, &staying).await?;
     first_write(run.clock(), &target, &moving).await?;
-    let served = serve_target(run).await;
+    let served = with_words(serve_target(run).await, released);
     learned.into_iter().fold(served, with_learned)
+}
+
+/// Says what else was done.
+fn with_words(outcome: Result<Proof, Failure>, more: Option<String>) -> Result<Proof, Failure> {
+    let mut proof = outcome?;
+    if let Some(more) = more {
+        proof.message.push_str(&format!("; {more}"));
+    }
+    Ok(proof)
 }
 
 async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {
@@ -46,13 +56,20 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let former = run.migration.facts.former_settings(Side::Source)?;
     let moving = run.migration.moving();
     let source = run.source().await?;
+    let released = synchronous::release(run, &source).await?;
     taken_down::reopen(&source, former, &moving).await?;
     first_write_on_source(run.clock(), &source, &moving).await?;
     let writer = run.migration.source.clone();
     let publication = run.routes().serve(&writer, Readers::WithoutTarget).await?;
     let convergence = run.routes().converge(&publication).await;
-    let left_behind = take_down(run, &moving).await.err();
+    let mut left_behind = take_down(run, &moving).await.err();
+    if let Err(failure) = give_back(run).await {
+        left_behind.get_or_insert(failure);
+    }
     let mut message = format!("{writer} serves; {}", convergence_message(&convergence));
+    if let Some(released) = released {
+        message.push_str(&format!("; {released}"));
+    }
     if let Some(given_up) = &given_up {
         message.push_str(&format!("; by an operator's word, although {given_up}"));
     }
@@ -69,6 +86,15 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "given_up": given_up,
         }),
     ))
+}
+
+/// The target is left as it was before the switch.
+async fn give_back(run: &mut Run<'_>) -> Result<(), Failure> {
+    if run.migration.facts.former_synchronous().is_none() {
+        return Ok(());
+    }
+    let target = run.target().await?;
+    synchronous::give_back(run, &target).await
 }
 
 /// The same on a source that an attempt that was cut off may have opened and cleaned up.

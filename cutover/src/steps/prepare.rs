@@ -122,11 +122,13 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "rehearsal": rehearsal,
         }),
     );
+    let synchronous = both.target.replication()?.synchronous().await?;
     let way_back = both.source.reverse_subscriber();
     let way_back = way_back.map(|_| ()).map_err(|missing| missing.to_string());
     Ok(proof
         .learning(Learned::SourceTimeline(source.timeline))
         .learning(Learned::StandbySlot(link.slot))
+        .learning(Learned::Synchronous(synchronous.names))
         .learning(Learned::Outlook(outlook))
         .learning(Learned::WayBack(way_back)))
 }

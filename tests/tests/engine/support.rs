@@ -16,7 +16,7 @@ use pointsman_cutover::{
     Engine, NewMigration, Settings, Status, WayBack, WayBackKind,
     journal::{Journal, Verdict},
     machine::State,
-    migration::UnlistedDatabasePolicy,
+    migration::{UnlistedDatabasePolicy, Waiver},
     ports::SystemClock,
 };
 use pointsman_lab::{
@@ -53,6 +53,7 @@ pub(crate) struct TestEnvironment {
     /// Of the target, once it is switched on.
     pub(crate) api: PromotionApi,
     settings: Settings,
+    waived: BTreeSet<Waiver>,
     scratch: Scratch,
 }
 
@@ -101,11 +102,19 @@ impl TestEnvironment {
             pair,
             api,
             settings,
+            waived: BTreeSet::new(),
             scratch,
         };
         env.move_control_of_target(env.target_gate.address())
             .await?;
         Ok(env)
+    }
+
+    /// The operator accepts this in each migration that is made from now on.
+    pub(crate) fn waive(&mut self, what: &str) -> Result<()> {
+        let waiver = what.parse().map_err(anyhow::Error::msg)?;
+        self.waived.insert(waiver);
+        Ok(())
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -156,7 +165,7 @@ impl TestEnvironment {
                 .iter()
                 .map(|(datname, policy)| ((*datname).to_owned(), *policy))
                 .collect(),
-            waived: BTreeSet::new(),
+            waived: self.waived.clone(),
         };
         let engine = Arc::clone(&self.process().engine);
         // The driver's task must belong to the engine's runtime.

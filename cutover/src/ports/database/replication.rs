@@ -22,6 +22,25 @@ pub trait Replication: fmt::Debug + Send + Sync {
     /// On a primary: ends the walsender of the physical slot `slot` and drops the slot, so
     /// that its standby receives nothing that happens here from now on.
     async fn cut_off_standby(&self, slot: &str) -> Result<(), ProviderError>;
+
+    /// Which standbys commits wait for. By default for none.
+    async fn synchronous(&self) -> Result<Synchronous, ProviderError> {
+        Ok(Synchronous::default())
+    }
+
+    /// Sets `synchronous_standby_names` on the server and reloads it; does not wait for the reload.
+    async fn wait_for_standbys(&self, _names: &str) -> Result<(), ProviderError> {
+        Ok(())
+    }
+}
+
+/// The standbys that commits wait for.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Synchronous {
+    /// `synchronous_standby_names`, empty when commits wait for none.
+    pub names: String,
+    /// As many of them as it wants are connected.
+    pub enough: bool,
 }
 
 /// Whether a server is in recovery and what it has replayed, at one instant.

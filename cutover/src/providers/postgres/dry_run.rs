@@ -16,7 +16,7 @@ use super::{
     inspector::SqlInspector,
     powers::Powers,
     probe_sessions::SqlProbeSessions,
-    record,
+    record, replication,
     session::{Purpose, Session},
 };
 use crate::ports::{
@@ -71,6 +71,7 @@ impl DatabaseProvider for RecordingProvider {
             observed,
             powers,
             promoted: Mutex::new(None),
+            synchronous: Mutex::new(replication::synchronous(&session).await?),
             recorder: self.recorder.clone(),
         });
         let roles = Roles {

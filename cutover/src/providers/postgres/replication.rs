@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::types::PgLsn;
 
-use super::{control_sessions::ControlSessions, slots};
+use super::{control_sessions::ControlSessions, session::Session, slots, text::literal};
 use crate::{
     Lsn,
-    ports::{ProviderError, Replay, Replication, StandbyLink},
+    ports::{ProviderError, Replay, Replication, StandbyLink, Synchronous},
 };
 
 /// Physical replication, as functions and settings of a server show it.
@@ -78,6 +78,43 @@ impl Replication for SqlReplication {
     async fn cut_off_standby(&self, slot: &str) -> Result<(), ProviderError> {
         slots::drop_named(&self.control, &[slot.to_owned()]).await
     }
+
+    async fn synchronous(&self) -> Result<Synchronous, ProviderError> {
+        synchronous(&self.control.postgres).await
+    }
+
+    async fn wait_for_standbys(&self, names: &str) -> Result<(), ProviderError> {
+        let what = "change which standbys its commits wait for";
+        let set = wait_for_standbys(names);
+        // ALTER SYSTEM runs in no transaction, and with no other statement.
+        for statement in [set.as_str(), "SELECT pg_reload_conf()"] {
+            self.control.postgres.batch(what, statement).await?;
+        }
+        Ok(())
+    }
 }
+
+/// Which standbys commits wait for, on the server of `session`.
+pub(super) async fn synchronous(session: &Session) -> Result<Synchronous, ProviderError> {
+    let what = "read which standbys its commits wait for";
+    let row = session.row(what, SYNCHRONOUS, &[]).await?;
+    Ok(Synchronous {
+        names: row.get(0),
+        enough: row.get(1),
+    })
+}
+
+/// Sets them; a reload follows.
+pub(super) fn wait_for_standbys(names: &str) -> String {
+    let names = literal(names);
+    format!("ALTER SYSTEM SET synchronous_standby_names = {names}")
+}
+
+/// `FIRST n (…)`, `ANY n (…)`, `n (…)`, or a list, which wants one.
+/// <https://www.postgresql.org/docs/current/runtime-config-replication.html>
+const SYNCHRONOUS: &str = "SELECT current_setting('synchronous_standby_names') AS names, \
+       (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) \
+         >= coalesce((regexp_match(current_setting('synchronous_standby_names'), \
+           '^ *(?:first|any)? *([0-9]+) *[(]', 'i'))[1]::int, 1)";
 
 const POLL: Duration = Duration::from_micros(500);

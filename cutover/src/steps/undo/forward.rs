@@ -13,7 +13,7 @@ use crate::{
         prime, prove,
         routes::{Readers, convergence_message},
         sessions::Both,
-        slots, taken_down,
+        slots, synchronous, taken_down,
     },
 };
 
@@ -25,7 +25,9 @@ pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof
     let mut seen = "the target was not asked: nothing was closed".to_owned();
     if step >= Step::Fence {
         seen = target_is_harmless(run, step).await?;
-        unfence_source(run).await?;
+        if let Some(released) = unfence_source(run, step).await? {
+            seen = format!("{seen}; {released}");
+        }
     }
     let Migration { source, target, .. } = run.migration;
     // Before the fence nothing was closed: readers are served where they were.
@@ -245,11 +247,11 @@ async fn await_engine_clock(clock: &dyn Clock, deadline: Option<PromotionDeadlin
     clock.sleep(left).await;
 }
 
-async fn unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
+async fn unfence_source(run: &mut Run<'_>, step: Step) -> Result<Option<String>, Failure> {
     let clock = run.clock();
     let give_up = clock.deadline(run.settings.undo);
     loop {
-        match try_unfence_source(run).await {
+        match try_unfence_source(run, step).await {
             Err(failure) if failure.is_unanswered() && !give_up.has_passed() => {
                 run.sessions.clear();
                 clock.sleep(RETRY).await;
@@ -259,21 +261,28 @@ async fn unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
     }
 }
 
-async fn try_unfence_source(run: &mut Run<'_>) -> Result<(), Failure> {
+async fn try_unfence_source(run: &mut Run<'_>, step: Step) -> Result<Option<String>, Failure> {
     let wait = run.budgets.source.end_sessions;
     // Attaching ends the former session first: what it still had under way is decided when
     // the record is read.
     run.source().await?;
     let closed = recorded(run, Side::Source).await?;
     let source = run.source().await?;
-    let Some(closed) = closed else { return Ok(()) };
+    let Some(closed) = closed else {
+        return Ok(None);
+    };
     source.fence()?.restore_access_rules(&closed).await?;
     source
         .fence()?
         .await_access_rules(AccessRules::Former, wait)
         .await?;
+    // Before the intent to promote the target is its standby still.
+    let released = match step.can_be_undone(Direction::Forward) {
+        true => None,
+        false => synchronous::release(run, &source).await?,
+    };
     taken_down::reopen(&source, &closed, &run.migration.moving()).await?;
-    Ok(())
+    Ok(released)
 }
 
 /// More than two clocks kept by NTP differ.

@@ -11,7 +11,7 @@ use crate::{
         Failure, Proof, Run, flip,
         routes::{Readers, convergence_message},
         sessions::enter,
-        silence, slots, taken_down,
+        silence, slots, synchronous, taken_down,
     },
 };
 
@@ -37,6 +37,7 @@ pub(super) async fn open_source(run: &mut Run<'_>) -> Result<Option<Proof>, Fail
             .await_access_rules(AccessRules::Former, wait)
             .await?;
     }
+    let released = synchronous::release(run, &server).await?;
     let publication = run.routes().serve(source, Readers::WithoutTarget).await?;
     if let Some(former) = &former {
         taken_down::reopen(&server, former, &moving).await?;
@@ -50,6 +51,9 @@ pub(super) async fn open_source(run: &mut Run<'_>) -> Result<Option<Proof>, Fail
          sequences were set behind the greatest value of their column; {}",
         convergence_message(&convergence)
     );
+    if let Some(released) = released {
+        message.push_str(&format!("; {released}"));
+    }
     let mut left_behind = taken_down::take_down(&server, &moving).await.err();
     if let Err(error) = slots::drop_standby_slot(run, &server).await {
         left_behind.get_or_insert_with(|| error.into());

@@ -10,6 +10,7 @@ use pointsman_catalog::{Server, UnixMillis};
 use super::super::{
     acl::Acl,
     powers::{BackendWait, Door, Powers},
+    replication::wait_for_standbys,
     statements::{PUBLICATION, admit_control, close_databases, promote, reopen_databases},
 };
 use crate::{
@@ -18,7 +19,8 @@ use crate::{
         AccessRules, Arrivals, Breach, ConnectionAttempt, Exempt, Fence, FenceRecord, FenceToken,
         Finding, FormerSettings, GuardedPromotion, Look, Marker, Observation, Observe, Preparation,
         ProbeTable, PromoteAnswer, ProofMethod, ProviderError, Recorder, Replay, Replication,
-        ReverseSlot, SessionControl, StandbyLink, UserWrites, WalProof, WalReach, WriteProof,
+        ReverseSlot, SessionControl, StandbyLink, Synchronous, UserWrites, WalProof, WalReach,
+        WriteProof,
     },
 };
 
@@ -30,6 +32,7 @@ pub(super) struct RecordingServer {
     pub(super) powers: Powers,
     pub(super) acls: BTreeMap<String, Acl>,
     pub(super) promoted: Mutex<Option<Lsn>>,
+    pub(super) synchronous: Mutex<Synchronous>,
     pub(super) recorder: Recorder,
 }
 
@@ -252,6 +255,24 @@ impl Replication for RecordingServer {
 
     async fn cut_off_standby(&self, slot: &str) -> Result<(), ProviderError> {
         self.note(format!("SELECT pg_drop_replication_slot('{slot}')"));
+        Ok(())
+    }
+
+    async fn synchronous(&self) -> Result<Synchronous, ProviderError> {
+        let synchronous = self.synchronous.lock();
+        Ok(synchronous.unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    async fn wait_for_standbys(&self, names: &str) -> Result<(), ProviderError> {
+        self.note(format!(
+            "{}; SELECT pg_reload_conf()",
+            wait_for_standbys(names)
+        ));
+        let mut synchronous = self
+            .synchronous
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        names.clone_into(&mut synchronous.names);
         Ok(())
     }
 }

@@ -1,0 +1,92 @@
+//! Commits that wait for standbys which a switch takes away.
+
+use anyhow::{Context, Result, ensure};
+use pointsman_cutover::{
+    Settings,
+    machine::{Direction, State},
+};
+use pointsman_lab::postgres::{Hosting, PostgresServer, start_standby};
+use tokio::time::timeout;
+
+use super::{
+    servers::{SOON, eventually, rows, write},
+    support::{TestEnvironment, is_in, story},
+};
+
+async fn names(server: &PostgresServer) -> Result<String> {
+    let session = server.client("postgres").await?;
+    let sql = "SHOW synchronous_standby_names";
+    Ok(session.query_one(sql, &[]).await?.get(0))
+}
+
+async fn wait_for(server: &PostgresServer, standbys: &str) -> Result<()> {
+    let session = server.client("postgres").await?;
+    let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'");
+    session.batch_execute(&set).await?;
+    session.execute("SELECT pg_reload_conf()", &[]).await?;
+    eventually("the setting is in force", async || {
+        Ok(names(server).await? == standbys)
+    })
+    .await
+}
+
+async fn writes(server: &PostgresServer, number: i64) -> Result<()> {
+    let written = timeout(SOON, write(server, 1, number));
+    written
+        .await
+        .with_context(|| format!("a commit on {} hangs", server.name()))?
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s9_no_commit_waits_for_a_standby_that_the_switch_took_away() -> Result<()> {
+    if Hosting::from_environment()? == Hosting::Managed {
+        // There it blocks: the control role may not change the setting.
+        return Ok(());
+    }
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    wait_for(&env.pair.source, "green").await?;
+    wait_for(&env.pair.target, "FIRST 1 (violet)").await?;
+    writes(&env.pair.source, 1).await?;
+    env.waive("S9")?;
+    env.started().await?;
+    let lines = env.engine().dry_run("m", Direction::Forward).await?;
+    let emptied = "green: ALTER SYSTEM SET synchronous_standby_names = ''";
+    ensure!(
+        lines.iter().any(|line| line.contains(emptied)),
+        "{lines:#?}"
+    );
+    let status = env.engine().switch("m").await?;
+    println!("{}", story(&status));
+    env.proven().await?;
+    writes(&env.pair.target, 2).await?;
+    ensure!(names(&env.pair.target).await?.is_empty());
+    eventually("the stream delivers", async || {
+        Ok(rows(&env.pair.source, 1).await? == 2)
+    })
+    .await?;
+    let status = env.engine().rollback("m", false).await?;
+    println!("{}", story(&status));
+    is_in(&status, &State::RolledBack)?;
+    writes(&env.pair.source, 3).await?;
+    ensure!(names(&env.pair.target).await? == "FIRST 1 (violet)");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s9_what_is_connected_is_waited_for_as_before() -> Result<()> {
+    if Hosting::from_environment()? == Hosting::Managed {
+        return Ok(());
+    }
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    let _red = start_standby("red", env.folder(), &env.pair.source).await?;
+    wait_for(&env.pair.source, "FIRST 1 (red)").await?;
+    env.waive("S9")?;
+    env.waive("S6=red")?;
+    env.switched().await?;
+    let status = env.engine().rollback("m", false).await?;
+    println!("{}", story(&status));
+    is_in(&status, &State::RolledBack)?;
+    writes(&env.pair.source, 1).await?;
+    ensure!(names(&env.pair.source).await? == "FIRST 1 (red)");
+    Ok(())
+}
