@@ -24,6 +24,5 @@ pub use check::{Check, CheckSpec};
 pub use context::{CheckContext, Moment};
 pub(crate) use judgement::count;
 pub use judgement::{Grade, Judgement};
-pub(crate) use readers_after_the_switch::READERS;
 pub use report::{Finding, Outcome, Report, Severity, Verdict};
 pub use set::CheckSet;

@@ -26,6 +26,8 @@ mod managed_fence;
 mod managed_fence_by_ids;
 #[path = "engine/managed_stalls.rs"]
 mod managed_stalls;
+#[path = "engine/other_servers.rs"]
+mod other_servers;
 #[path = "engine/process.rs"]
 mod process;
 #[path = "engine/promotion_port.rs"]

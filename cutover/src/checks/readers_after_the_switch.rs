@@ -11,8 +11,7 @@ use super::{Check, CheckContext, CheckSpec, Finding, Judgement, count};
 #[derive(Debug)]
 pub(super) struct ReaderEndpoints;
 
-/// Providers look for standbys that the catalogue does not know, under the same id.
-pub(crate) const READERS: CheckSpec = CheckSpec::warn("S10", "readers.after-the-switch");
+const READERS: CheckSpec = CheckSpec::warn("S10", "readers.after-the-switch");
 
 /// What the switch means for a server that reader routes point at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]

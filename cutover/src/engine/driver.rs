@@ -7,6 +7,7 @@ mod commands;
 mod inbox;
 mod journal_writer;
 mod leader;
+mod others_watcher;
 mod recorded;
 mod slot_guard;
 mod source_watcher;

@@ -67,8 +67,8 @@ pub enum Event {
     ReverseStreamLapsed,
     /// The slots of the reverse stream keep more WAL on the target than they may: they are dropped.
     SlotsGivenUp,
-    /// Somebody moved the routes by hand, or put another fence record into the source: nothing is
-    /// touched before an operator decides.
+    /// Somebody moved the routes by hand, put another fence record into the source, or promoted another
+    /// server of the system: nothing is touched before an operator decides.
     MovedByHand,
     /// Somebody lifted the fence of the source that was left, or wrote on it.
     SourceFenceBroken,

@@ -24,6 +24,9 @@ pub struct Facts {
     source_timeline: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     standby_slot: Option<String>,
+    /// The standbys of the source besides the target, as they called themselves before the switch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    standbys: Vec<String>,
     /// `synchronous_standby_names` of the target before the switch, if commits there wait for any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     former_synchronous: Option<String>,
@@ -132,6 +135,11 @@ impl Facts {
     /// By which slot of the source the target was fed when the switch began, where it had one.
     pub fn standby_slot(&self) -> Option<&str> {
         self.standby_slot.as_deref()
+    }
+
+    /// The standbys of the source besides the target, as they called themselves before the switch.
+    pub fn standbys(&self) -> &[String] {
+        &self.standbys
     }
 
     /// Which standbys commits on the target waited for before the switch, if for any.
@@ -277,6 +285,7 @@ impl Facts {
             }
             Learned::SourceTimeline(timeline) => self.source_timeline = Some(timeline),
             Learned::StandbySlot(slot) => self.standby_slot = slot,
+            Learned::Standbys(names) => self.standbys = names,
             Learned::Synchronous(names) => {
                 self.former_synchronous = Some(names).filter(|names| !names.is_empty());
             }

@@ -28,6 +28,8 @@ pub(crate) enum Learned {
     SourceTimeline(u32),
     /// By which slot of the source the target is fed, where it has one.
     StandbySlot(Option<String>),
+    /// The standbys of the source besides the target, as they call themselves.
+    Standbys(Vec<String>),
     /// `synchronous_standby_names` of the target, before the switch.
     Synchronous(String),
     /// Whether the source can be the subscriber of a reverse stream, or why not.

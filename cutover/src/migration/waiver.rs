@@ -71,7 +71,7 @@ fn allowed() -> String {
 }
 
 /// The checks that give way to an operator's word, and whether it names one object of theirs.
-const WAIVABLE: [(&str, bool); 2] = [("S9", false), ("S11", false)];
+const WAIVABLE: [(&str, bool); 3] = [("S6", true), ("S9", false), ("S11", false)];
 
 #[cfg(test)]
 mod tests {
@@ -82,9 +82,11 @@ mod tests {
         let waiver: Waiver = "S11".parse().unwrap();
         assert!(waiver.covers("S11", None) && !waiver.covers("S11", Some("x")));
         assert_eq!(waiver.to_string(), "S11");
-        for refused in ["S4", "S11=x", "S11=", ""] {
+        let waiver: Waiver = "S6=Patroni heartbeat".parse().unwrap();
+        assert!(waiver.covers("S6", Some("Patroni heartbeat")) && !waiver.covers("S6", None));
+        for refused in ["S4", "S11=x", "S11=", "S6", "S6=", ""] {
             let error = refused.parse::<Waiver>().unwrap_err();
-            assert!(error.contains("S9, S11"), "{error}");
+            assert!(error.contains("S6=NAME, S9, S11"), "{error}");
         }
     }
 }

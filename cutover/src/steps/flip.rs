@@ -4,7 +4,7 @@ use futures_util::future::try_join_all;
 use serde_json::json;
 
 use super::{
-    Failure, Proof, Run,
+    Failure, Proof, Run, others,
     outcome::with_learned,
     prove,
     routes::{Readers, convergence_message},
@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    others::none_promoted(run).await?;
     let (_, learned) = prove::token_of_a_fence_that_holds(run).await?;
     let former = run.migration.facts.former_settings(Side::Source)?;
     let staying = run.migration.staying_closed();

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{
     Failure, Proof, Run, bake_watch, catch_up,
     left_out::{left_out, not_carried},
+    others,
     outcome::{with_all, with_learned},
     routes::convergence_message,
     sessions::{Both, enter},
@@ -88,7 +89,6 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     )
     .await?;
     both.source.preparation()?.complete(&moving).await?;
-    let link = both.target.replication()?.standby_link().await?;
     let report = preflight::run(run.ports, run.settings, run.migration, Moment::Switch)
         .await
         .map_err(|error| Failure::condition(error.to_string()))?;
@@ -98,6 +98,8 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             finding.id, finding.slug, finding.message, finding.remedy
         )));
     }
+    let hangs_on = HangsOn::of(&both).await?;
+    others::none_promoted_before(run, &hangs_on.standbys).await?;
     let membership = run.ports.data_plane.membership().await?;
     if let Some(reason) = incomplete(&membership) {
         return Err(Failure::condition(reason));
@@ -122,15 +124,44 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
             "rehearsal": rehearsal,
         }),
     );
-    let synchronous = both.target.replication()?.synchronous().await?;
     let way_back = both.source.reverse_subscriber();
     let way_back = way_back.map(|_| ()).map_err(|missing| missing.to_string());
-    Ok(proof
+    let proof = proof
         .learning(Learned::SourceTimeline(source.timeline))
-        .learning(Learned::StandbySlot(link.slot))
-        .learning(Learned::Synchronous(synchronous.names))
         .learning(Learned::Outlook(outlook))
-        .learning(Learned::WayBack(way_back)))
+        .learning(Learned::WayBack(way_back));
+    Ok(hangs_on.learned().into_iter().fold(proof, Proof::learning))
+}
+
+/// What a switch takes away from either server.
+#[derive(Debug)]
+struct HangsOn {
+    /// The slot by which the source feeds the target.
+    slot: Option<String>,
+    /// The source's standbys besides the target.
+    standbys: Vec<String>,
+    /// Which standbys the target's commits would wait for.
+    synchronous: String,
+}
+
+impl HangsOn {
+    async fn of(both: &Both) -> Result<Self, Failure> {
+        let (source, target) = (both.source.replication()?, both.target.replication()?);
+        let slot = target.standby_link().await?.slot;
+        Ok(Self {
+            standbys: source.other_standbys(slot.as_deref()).await?,
+            synchronous: target.synchronous().await?.names,
+            slot,
+        })
+    }
+
+    fn learned(self) -> [Learned; 3] {
+        [
+            Learned::StandbySlot(self.slot),
+            Learned::Standbys(self.standbys),
+            Learned::Synchronous(self.synchronous),
+        ]
+    }
 }
 
 /// Before anybody is held: the source is as it was left, or an operator has given up what others
@@ -145,6 +176,7 @@ async fn ready_to_go_back(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let both = run.both().await?;
     let (source, target) = try_join(both.source.observe(), both.target.observe()).await?;
     expect_pair(run.migration, &source, &target, Direction::Reverse)?;
+    others::none_promoted_before(run, run.migration.facts.standbys()).await?;
     both.target.sessions()?.open_databases(&moving).await?;
     if both.source.reverse_subscriber().is_ok() {
         enter(&both.source, &moving).await?;

@@ -1,10 +1,12 @@
 //! The fence is proved once more, at the last moment before the intent to promote.
 
-use futures_util::future::{join3, try_join};
+use futures_util::future::{join, join3, try_join};
 use pointsman_catalog::UnixMillis;
 use serde_json::json;
 
-use super::{BudgetsOfPair, Failure, Proof, Run, catch_up, fence, readiness, sessions::Both};
+use super::{
+    BudgetsOfPair, Failure, Proof, Run, catch_up, fence, others, readiness, sessions::Both,
+};
 use crate::{
     machine::{Assertion, Direction, FenceProof, PromotionDeadline, Side},
     migration::{FencedTarget, Learned, MissingFact, NotProven},
@@ -19,7 +21,13 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let mut token = run.migration.facts.token()?.clone();
     let record = full_record(run, Side::Source)?;
     let both = run.both().await?;
-    let proved = unwritten_source(run, &both, &record, &mut token).await?;
+    let (proved, others) = join(
+        unwritten_source(run, &both, &record, &mut token),
+        others::none_promoted(run),
+    )
+    .await;
+    others?;
+    let proved = proved?;
     let asked = readiness::before_the_request(run, &record, &token).await?;
     let deadline = match asked {
         // An API takes no deadline.

@@ -218,4 +218,21 @@ mod tests {
             "the policy of the unlisted database legacy is \"dies\"; allowed: moves, stays-closed"
         );
     }
+
+    #[test]
+    fn what_cannot_be_waived_is_answered_with_what_can() {
+        let request = |waived: &str| v1::CreateMigrationRequest {
+            name: "m".to_owned(),
+            source: "blue".to_owned(),
+            target: "green".to_owned(),
+            waived: vec![waived.to_owned()],
+            ..v1::CreateMigrationRequest::default()
+        };
+        assert_eq!(
+            wanted(request("S4")).unwrap_err().message(),
+            "\"S4\" is nothing that can be waived; allowed: S6=NAME, S9, S11"
+        );
+        let accepted = wanted(request("S6=reports")).unwrap().waived;
+        assert!(accepted.iter().map(ToString::to_string).eq(["S6=reports"]));
+    }
 }

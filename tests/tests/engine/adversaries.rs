@@ -164,7 +164,7 @@ async fn s19_a_replication_role_does_not_get_in_to_the_source_in_the_bake() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s19_the_role_of_a_standby_that_stays_is_named_and_kept() -> Result<()> {
-    let env = TestEnvironment::new(Settings::default()).await?;
+    let mut env = TestEnvironment::new(Settings::default()).await?;
     let standby = start_standby("violet", env.folder(), &env.pair.source).await?;
     standby.stop().await?;
     let follows = standby.data_folder().join("postgresql.auto.conf");
@@ -172,6 +172,7 @@ async fn s19_the_role_of_a_standby_that_stays_is_named_and_kept() -> Result<()> 
     fs::write(&follows, settings)?;
     standby.start().await?;
     streams_to_violet(&env).await?;
+    env.waive("S6=violet")?;
     env.started().await?;
     env.engine().switch("m").await?;
     let status = env.proven().await?;

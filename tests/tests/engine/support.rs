@@ -333,6 +333,26 @@ impl TestEnvironment {
         .await
     }
 
+    /// Declares `server`, and has readers of `orders` go there as well.
+    pub(crate) async fn add_reader(&self, server: &PostgresServer) -> Result<()> {
+        let ways = Ways {
+            fence: "sql",
+            control: server.address(),
+            replication: None,
+        };
+        let text = server.declaration(ways, self.folder())?;
+        let declared = Declaration::parse(&text, "lab")?;
+        self.catalog().apply(&declared, OpenSessions::Keep).await?;
+        let readers = vec!["green".parse()?, server.name().parse()?];
+        let change = RouteChange {
+            writer: None,
+            reader: Some(Route::serve(readers)),
+        };
+        let changes = [("orders".parse()?, change)].into();
+        self.catalog().change_routes(&changes).await?;
+        Ok(())
+    }
+
     /// From now on this engine's fleet takes its time with every acknowledgement.
     pub(crate) fn mute_fleet(&self) {
         self.process().fleet.muted.store(true, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use super::{
     alarm_watch::AlarmWatch,
     inbox::{Inbox, hear},
     leader::{Leader, Next},
+    others_watcher::OthersWatcher,
     slot_guard::SlotGuard,
     source_watcher::SourceWatcher,
 };
@@ -29,6 +30,7 @@ pub(super) struct BakeWatcher {
     stream: StreamWatch,
     source: SourceWatcher,
     slots: SlotGuard,
+    others: OthersWatcher,
     /// Since when a rollback waits for the reverse stream.
     rollback_since: Option<Monotonic>,
     /// An alarm fired while the reverse stream waited for others, and that was said.
@@ -49,6 +51,7 @@ impl BakeWatcher {
             stream: StreamWatch::default(),
             source: SourceWatcher::default(),
             slots: SlotGuard::default(),
+            others: OthersWatcher::default(),
             rollback_since: None,
             said_why_not: false,
         }
@@ -71,6 +74,7 @@ impl BakeWatcher {
             self.source.look(leader).await?;
             if matches!(leader.migration().state(), State::Baking { .. }) {
                 self.slots.look(leader).await?;
+                self.others.look(leader).await?;
             }
             let State::Baking { stream } = leader.migration().state() else {
                 break;
@@ -164,6 +168,7 @@ impl BakeWatcher {
             self.warnings.clone_from(&warnings);
         }
         warnings.extend(self.slots.warning());
+        warnings.extend_from_slice(self.others.unknown());
         let databases = &self.alarms.subject().databases;
         let source = &leader.migration().source;
         let left = leader

@@ -6,7 +6,7 @@ use crate::{
     migration::Migration,
     ports::{Budgets, Clock, Ports},
     steps::{
-        self, BudgetsOfPair, Failure, Problem, Proof, Run, Sessions, SlotLook, SourceLook,
+        self, BudgetsOfPair, Failure, Others, Problem, Proof, Run, Sessions, SlotLook, SourceLook,
         StreamHealth,
     },
 };
@@ -101,6 +101,17 @@ impl CommandRunner {
     ) -> Result<SlotLook, Failure> {
         let budgets = self.budgets(migration).await?;
         steps::look_at_slots(&mut self.step_run(migration, budgets)).await
+    }
+
+    /// Looks at the other servers of the same system.
+    pub(super) async fn look_at_others(&mut self, migration: &Migration) -> Others {
+        match self.budgets(migration).await {
+            Ok(budgets) => steps::look_at_others(&mut self.step_run(migration, budgets)).await,
+            Err(failure) => Others {
+                unknown: vec![failure.message],
+                ..Others::default()
+            },
+        }
     }
 
     /// What going back would lose now, as far as it can be counted.

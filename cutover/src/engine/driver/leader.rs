@@ -15,7 +15,7 @@ use crate::{
     machine::{Command, Durability, Effect, Event, Remark, Transition},
     migration::Migration,
     ports::Deadline,
-    steps::{Failure, Problem, Proof, SlotLook, SourceLook, StreamHealth},
+    steps::{Failure, Others, Problem, Proof, SlotLook, SourceLook, StreamHealth},
 };
 
 use super::{
@@ -277,6 +277,11 @@ impl Leader {
             self.migration.facts.learn(given_up.learned())?;
         }
         Ok(look)
+    }
+
+    /// Looks at the other servers of the same system.
+    pub(super) async fn look_at_others(&mut self) -> Others {
+        self.commands.look_at_others(&self.migration).await
     }
 
     /// Writes the record without an entry.

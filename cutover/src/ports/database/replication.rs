@@ -23,6 +23,11 @@ pub trait Replication: fmt::Debug + Send + Sync {
     /// that its standby receives nothing that happens here from now on.
     async fn cut_off_standby(&self, slot: &str) -> Result<(), ProviderError>;
 
+    /// The names (`application_name`) of the standbys that stream from here and are not fed by `slot`.
+    async fn other_standbys(&self, _slot: Option<&str>) -> Result<Vec<String>, ProviderError> {
+        Ok(Vec::new())
+    }
+
     /// Which standbys commits wait for. By default for none.
     async fn synchronous(&self) -> Result<Synchronous, ProviderError> {
         Ok(Synchronous::default())

@@ -9,7 +9,7 @@ mod control_role;
 mod missing;
 mod place;
 mod process_way_back_ready;
-mod readers_other_standbys;
+mod replica_other_promoters;
 mod replica_same_system;
 mod replica_shared_archive;
 mod replica_streaming;
@@ -39,7 +39,7 @@ pub const CHECKS: &[&dyn Check] = &[
     &control_one_server::OneServer,
     &control_ready::ControlReady,
     &process_way_back_ready::WayBackReady,
-    &readers_other_standbys::OtherStandbys,
+    &replica_other_promoters::OtherPromoters,
     &replica_same_system::SameSystem,
     &replica_shared_archive::SharedArchive,
     &replica_streaming::Streaming,

@@ -79,6 +79,12 @@ impl Replication for SqlReplication {
         slots::drop_named(&self.control, &[slot.to_owned()]).await
     }
 
+    async fn other_standbys(&self, slot: Option<&str>) -> Result<Vec<String>, ProviderError> {
+        let what = "list its standbys";
+        let rows = self.control.postgres.rows(what, STANDBYS, &[&slot]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     async fn synchronous(&self) -> Result<Synchronous, ProviderError> {
         synchronous(&self.control.postgres).await
     }
@@ -109,6 +115,12 @@ pub(super) fn wait_for_standbys(names: &str) -> String {
     let names = literal(names);
     format!("ALTER SYSTEM SET synchronous_standby_names = {names}")
 }
+
+/// Backups and archivers report no replay.
+const STANDBYS: &str = "SELECT DISTINCT r.application_name \
+     FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid \
+     WHERE r.replay_lsn IS NOT NULL AND s.datoid IS NULL \
+       AND s.slot_name IS DISTINCT FROM $1::text ORDER BY 1";
 
 /// `FIRST n (…)`, `ANY n (…)`, `n (…)`, or a list, which wants one.
 /// <https://www.postgresql.org/docs/current/runtime-config-replication.html>
