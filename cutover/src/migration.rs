@@ -17,7 +17,7 @@ use pointsman_catalog::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    machine::{Direction, Machine, Side, State},
+    machine::{Direction, LeftSource, Machine, Side, State},
     ports::ControlId,
 };
 
@@ -104,6 +104,14 @@ impl Migration {
             migration: self.name.clone(),
             epoch: self.machine.epoch(),
         }
+    }
+
+    /// What others did on the source, as the record has it, where the machine has not heard of it: a
+    /// rollback that was undone had given it up for itself alone.
+    pub(crate) fn unheard_of_source(&self) -> Option<&SourceWatch> {
+        let watch = self.facts.source_watch()?;
+        let unheard = self.machine.left_source() == LeftSource::Quiet;
+        Some(watch).filter(|watch| unheard && watch.is_disturbed())
     }
 
     /// Forgets what was true of the former attempt only.

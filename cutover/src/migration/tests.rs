@@ -3,7 +3,7 @@ use pointsman_catalog::store::{Key, record};
 use super::*;
 use crate::{
     Lsn,
-    machine::PromotionDeadline,
+    machine::{Event, PromotionDeadline},
     ports::{
         Armed, Exempt, FenceToken, FormerSettings, Look, Marker, ProofMethod, ReverseSlot,
         Strangers, UserCommit, WalReach,
@@ -337,4 +337,22 @@ fn the_stored_form_is_pinned() {
     );
     let read: Migration = record::decode(&key, &stored).unwrap();
     assert_eq!(read, known(whole()));
+}
+
+/// A rollback that gave them up was undone.
+#[test]
+fn what_others_did_is_news_as_long_as_the_machine_has_not_heard_of_it() {
+    let mut migration = known(whole());
+    assert!(migration.unheard_of_source().is_some());
+    let switched = [Event::StartRequested, Event::Done, Event::SwitchRequested];
+    let baked = switched.into_iter().chain([Event::Done; 8]);
+    for event in baked.chain([Event::SourceFenceBroken]) {
+        migration.machine = migration
+            .machine
+            .apply(event, UnixMillis(1))
+            .unwrap()
+            .machine;
+    }
+    assert!(migration.unheard_of_source().is_none());
+    assert!(known(Vec::new()).unheard_of_source().is_none());
 }

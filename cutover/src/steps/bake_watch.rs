@@ -18,6 +18,9 @@ pub(crate) struct SourceLook {
     pub(crate) opened: bool,
     /// Its WAL can be read by nobody: who wrote is not known.
     pub(crate) unreadable: bool,
+    /// What is on record and the machine has not heard of: a rollback that was undone had given it
+    /// up.
+    pub(crate) unheard: Option<String>,
     /// By transaction ids, before the first arming.
     pub(crate) not_proven: Option<NotProven>,
     /// Why not everything was looked at.
@@ -27,7 +30,8 @@ pub(crate) struct SourceLook {
 impl SourceLook {
     /// Whether somebody else did something.
     pub(crate) fn is_disturbed(&self) -> bool {
-        !self.seen.commits.is_empty() || !self.seen.breaches.is_empty()
+        let news = !self.seen.commits.is_empty() || !self.seen.breaches.is_empty();
+        news || self.unheard.is_some()
     }
 
     /// What it adds to the record.
@@ -41,7 +45,10 @@ impl SourceLook {
 /// Looks at the source. What lifted its fence is shut again at once. Who is there is named, and
 /// ended where somebody has written, or where nobody can say.
 pub(crate) async fn look(run: &mut Run<'_>, read: Duration) -> SourceLook {
-    let mut found = SourceLook::default();
+    let mut found = SourceLook {
+        unheard: run.migration.unheard_of_source().map(ToString::to_string),
+        ..SourceLook::default()
+    };
     if run.migration.facts.admits_strangers() {
         found.failure = Some(Failure::condition(format!(
             "{} is not closed again after a rollback that was undone; that is tried until it is proved",
@@ -182,7 +189,7 @@ pub(super) async fn left_alone(run: &mut Run<'_>) -> Result<Vec<Learned>, Failur
     let machine = migration.machine;
     let loss_accepted = machine.holds(Assertion::LossAccepted);
     if found.is_disturbed() && !loss_accepted {
-        let message = disturbed(migration, &found.seen);
+        let message = disturbed(migration, &found);
         let failure = Failure::new(Problem::SourceDisturbed, message);
         return Err(Failure { learned, ..failure });
     }
@@ -213,7 +220,7 @@ pub(super) async fn before_arming(run: &mut Run<'_>) -> Result<Vec<Learned>, Fai
     let disturbed_now =
         found.is_disturbed() && run.migration.machine.left_source() != LeftSource::Disturbed;
     if disturbed_now && !found.failure.as_ref().is_some_and(by_hand) {
-        let message = disturbed(run.migration, &found.seen);
+        let message = disturbed(run.migration, &found);
         let failure = Failure::new(Problem::SourceDisturbed, message);
         return Err(Failure { learned, ..failure });
     }
@@ -226,10 +233,14 @@ pub(super) async fn before_arming(run: &mut Run<'_>) -> Result<Vec<Learned>, Fai
 }
 
 /// What was seen, and what an operator can do about it.
-pub(crate) fn disturbed(migration: &Migration, seen: &SourceSeen) -> String {
+pub(crate) fn disturbed(migration: &Migration, found: &SourceLook) -> String {
+    let mut seen = vec![found.seen.to_string()];
+    seen.extend(found.unheard.clone());
+    seen.retain(|said| !said.is_empty());
     format!(
-        "{} was not left alone in the bake: {seen}; {}",
+        "{} was not left alone in the bake: {}; {}",
         migration.source,
+        seen.join("; "),
         how_to_go_on(migration)
     )
 }

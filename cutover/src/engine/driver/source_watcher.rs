@@ -57,7 +57,7 @@ impl SourceWatcher {
         let migration = leader.migration();
         let said = migration.machine.left_source() == LeftSource::Disturbed;
         if look.opened || (look.is_disturbed() && !said) {
-            let reason = disturbed(migration, &look.seen);
+            let reason = disturbed(migration, &look);
             error!(migration = %migration.name, "{reason}");
             leader.happened(Event::SourceFenceBroken, reason).await?;
         } else if due(self.saved, SAVE) {
