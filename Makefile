@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-managed crash adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz model
+.PHONY: help setup demo demo-managed crash adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz model model-faults
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -86,6 +86,10 @@ property: ## A million random steps of discovery streams against a reference mod
 model: ## Every interleaving of a switch within bounds; ends in target/model/report.json
 	$(CARGO) build --release --workspace --bin model
 	@target/release/model full target/model/report.json
+
+model-faults: ## Each deliberate fault planted into a copy and searched for; its table goes to target/model/report.json
+	$(CARGO) build --workspace --bin model --bin faults
+	@target/debug/faults target/model/report.json
 
 FUZZ_SECONDS ?= 1800
 fuzz: ## Half an hour of fuzzing each: HTTP/2, what clients ask and report, and all that can happen to a stream

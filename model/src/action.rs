@@ -18,8 +18,10 @@ pub enum Action {
     AlarmFires {
         soon: bool,
     },
-    /// The watch of the bake sees the reverse stream lapse or break.
+    /// The watch of the bake sees the reverse stream lapse or break, or what others did on the source.
     Watches(Event),
+    /// An operator sends the writers of a bake elsewhere by force, or back to the target.
+    MovesRoutes(Side),
     ServerCrashes(Side),
     /// A server that is down never comes back.
     ServerIsGone(Side),
@@ -53,12 +55,14 @@ pub enum Action {
 }
 
 /// What operators can ask for.
-pub(crate) const REQUESTS: [Event; 13] = [
+pub(crate) const REQUESTS: [Event; 15] = [
     Event::StartRequested,
     Event::SwitchRequested,
     Event::AbortRequested,
     Event::RollbackRequested,
     Event::LossyRollbackRequested,
+    Event::RollbackWithdrawn,
+    Event::SourceWritesAccepted,
     Event::CompleteRequested,
     Event::CompleteWithoutSourceRequested,
     Event::CancelRequested,
@@ -86,6 +90,7 @@ pub(crate) fn all() -> Vec<Action> {
         A::AlarmFires { soon: false },
         A::Watches(Event::ReverseStreamLapsed),
         A::Watches(Event::ReverseStreamBroke),
+        A::Watches(Event::SourceFenceBroken),
         A::StreamIsHurt(Slots::Gap),
         A::StreamIsHurt(Slots::Lost),
     ];
@@ -100,6 +105,7 @@ pub(crate) fn all() -> Vec<Action> {
             A::ServerComesBack(side),
             A::OperatorTakesDown(side),
             A::OperatorCloses(side),
+            A::MovesRoutes(side),
             A::Commits(side),
             A::StrangerOpens(side),
             A::StrangerWrites(side),

@@ -63,6 +63,17 @@ impl Troubles {
         }
     }
 
+    /// What a deliberate fault is looked for in that the sample does not find.
+    pub fn medium() -> Self {
+        Self {
+            source_crashes: 1,
+            takeovers: 1,
+            stream_troubles: 1,
+            requests: 3,
+            ..Self::small()
+        }
+    }
+
     /// What `make model` goes through.
     pub fn full() -> Self {
         Self {
@@ -76,7 +87,7 @@ impl Troubles {
             strangers: 1,
             stream_troubles: 1,
             alarms: 1,
-            requests: 3,
+            requests: 2,
         }
     }
 
@@ -103,7 +114,24 @@ impl Troubles {
         self.together = self.together.checked_sub(1)?;
         let left = kind(self);
         *left = left.checked_sub(1)?;
+        self.forget_what_cannot_come();
         Some(())
+    }
+
+    /// More of a kind than may come together tells no worlds apart.
+    fn forget_what_cannot_come(&mut self) {
+        for left in [
+            &mut self.engine_crashes,
+            &mut self.source_crashes,
+            &mut self.target_crashes,
+            &mut self.servers_gone,
+            &mut self.takeovers,
+            &mut self.losses,
+            &mut self.strangers,
+            &mut self.stream_troubles,
+        ] {
+            *left = (*left).min(self.together);
+        }
     }
 
     /// Takes one request of an operator.

@@ -67,8 +67,7 @@ impl Model for SwitchModel {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        // What follows a broken promise proves nothing more.
-        if world.violations.none() {
+        if world.goes_on() {
             actions.extend(&self.actions);
         }
     }
@@ -78,9 +77,9 @@ impl Model for SwitchModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let conditions: [fn(&Self, &World) -> bool; 10] = [
+        let conditions: [fn(&Self, &World) -> bool; 13] = [
             kept::<0>, kept::<1>, kept::<2>, kept::<3>, kept::<4>, kept::<5>, kept::<6>, kept::<7>,
-            kept::<8>, kept::<9>,
+            kept::<8>, kept::<9>, kept::<10>, kept::<11>, kept::<12>,
         ];
         Violation::ALL
             .into_iter()

@@ -3,16 +3,16 @@
 
 use pointsman_catalog::UnixMillis;
 use pointsman_cutover::machine::{
-    Assertion, Direction, Durability, Effect, Event, Side, State, Transition,
+    Assertion, Direction, Durability, Effect, Event, LeftSource, Side, State, Transition,
 };
 
 use crate::{
     bounds::UNLIMITED,
-    process::{Process, Who},
-    reach::Outcome,
-    server::Power,
+    message::{Route, Statement},
+    process::{Process, Record, Session, Who, short},
+    reach::{Asked, Outcome},
+    server::{Access, Power},
     steps::{self, Turn},
-    violation::Violation,
     world::{LATER, NOW, World},
 };
 
@@ -44,17 +44,19 @@ impl World {
         let Some(mut process) = self.process(who) else {
             return;
         };
+        let former = process.record.machine.state();
         let applied = process.record.machine.apply(event, at);
         let Ok(Transition { machine, effects }) = applied else {
             // The driver ends with that.
             if who == Who::Leader {
-                self.violations.add(Violation::NotPossible);
+                self.violations.add(crate::Violation::NotPossible);
             }
             *self.process_mut(who) = None;
             return;
         };
         if who == Who::Leader {
             self.said = self.said.filter(|&said| outlasts(said, machine.state()));
+            self.judge_event(former, event, machine.state());
         }
         process.record.machine = machine;
         process.at = 0;
@@ -139,6 +141,69 @@ impl World {
         self.said = None;
         let at = if soon { NOW } else { LATER };
         self.happened(Who::Leader, Event::AlarmFired, at);
+        Some(self)
+    }
+
+    /// The watch of the bake looks at the source: what was opened is shut before the record has it.
+    pub(crate) fn watched_source(mut self) -> Option<Self> {
+        let Record { machine, facts } = self.listening()?.record;
+        let bakes = matches!(machine.state(), State::Baking { .. });
+        let open = self.source.access == Access::Open;
+        let told = machine.left_source() == LeftSource::Disturbed;
+        let unheard = facts.strayed && machine.left_source() == LeftSource::Quiet;
+        let news = open || unheard || (facts.written_behind && !told);
+        if !bakes || facts.admits || !news {
+            return None;
+        }
+        let leader = self.leader.as_mut()?;
+        if leader.source == Session::Dead {
+            leader.source = Session::None;
+        }
+        let asked = self.look(Who::Leader, Side::Source, Outcome::Works)?;
+        let leader = self.leader.as_mut()?;
+        if asked != Asked::Answered {
+            return None;
+        }
+        leader.record.facts.written_behind = false;
+        leader.record.facts.strayed = true;
+        let event = Event::SourceFenceBroken;
+        if open {
+            leader.pending = Some(event);
+            self.shut_source(Who::Leader);
+        } else {
+            self.happened(Who::Leader, event, NOW);
+        }
+        Some(self)
+    }
+
+    /// Closes the source and ends everybody there.
+    pub(crate) fn shut_source(&mut self, who: Who) {
+        let process = self.process(who);
+        let epoch = process.map_or(0, |process| short(process.record.machine.epoch()));
+        self.judge_closing_of_source();
+        self.execute(Statement::Close(Side::Source), epoch);
+        self.end_sessions(Side::Source);
+    }
+
+    /// An operator moves the routes of a bake by force, which parks the migration, or moves those of a
+    /// parked one back.
+    pub(crate) fn moved_by_hand(mut self, side: Side) -> Option<Self> {
+        let state = self.listening()?.record.machine.state();
+        match (side, state) {
+            (Side::Source, State::Baking { .. }) => {
+                self.left.ask()?;
+                self.said = None;
+                self.happened(Who::Leader, Event::MovedByHand, NOW);
+                self.route = Route::Source;
+            }
+            (Side::Target, State::NeedsOperator { direction, .. })
+                if direction == Direction::Reverse && self.route == Route::Source =>
+            {
+                self.left.ask()?;
+                self.route = Route::Target;
+            }
+            _ => return None,
+        }
         Some(self)
     }
 

@@ -1,17 +1,14 @@
 //! What happens around the engine: clients, strangers, crashes, replication, time.
 
-use pointsman_cutover::{
-    machine::{Direction, Event, PromotionStage, Side, State, StreamState},
-    migration::Coverage,
-};
+use pointsman_cutover::machine::{Direction, Event, PromotionStage, Side, State, StreamState};
 
 use crate::{
     action::Action,
     bounds::Troubles,
     message::{Api, Route, Statement},
-    process::Who,
+    process::{Coverage, Who},
     reach::end_session,
-    server::{Access, Meddling, Power, Slots},
+    server::{Access, Meddling, Power, Slots, Strayed},
     world::World,
 };
 
@@ -24,7 +21,9 @@ impl World {
             Action::EngineCrashes(who) => self.engine_crashed(who),
             Action::Asks(event) => self.asked(event),
             Action::AlarmFires { soon } => self.alarmed(soon),
+            Action::Watches(Event::SourceFenceBroken) => self.watched_source(),
             Action::Watches(event) => self.sees(event).then_some(self)?.watched(event),
+            Action::MovesRoutes(side) => self.moved_by_hand(side),
             Action::ServerCrashes(side) => self.server_crashed(side),
             Action::ServerIsGone(side) => self.server_gone(side),
             Action::ServerComesBack(side) => self.server_back(side),
@@ -44,6 +43,7 @@ impl World {
             Action::ApiPromotes => self.promoted_by_api(),
             Action::ApiSaysFailed => self.api_failed(),
         }?;
+        next.settle();
         next.judge();
         Some(next)
     }
@@ -120,7 +120,11 @@ impl World {
 
     /// An operator closes what a stranger opened.
     fn closed_by_operator(mut self, side: Side) -> Option<Self> {
-        let open = self.power(side) == Power::Up && self.access(side) == Access::Open;
+        let by_stranger = match side {
+            Side::Source => self.source.opened_by_stranger,
+            Side::Target => self.target.opened_by_stranger,
+        };
+        let open = by_stranger && self.power(side) == Power::Up;
         if !self.awaits_an_operator() || !open {
             return None;
         }
@@ -205,9 +209,7 @@ impl World {
         match side {
             Side::Source => {
                 self.target.lacks = true;
-                for record in self.records() {
-                    record.facts.written_behind |= record.facts.closed;
-                }
+                self.leave_in_wal_of_source();
             }
             Side::Target => {
                 self.target.written = true;
@@ -216,20 +218,32 @@ impl World {
                 } else {
                     self.target.undelivered = true;
                 }
-                for record in self.records() {
-                    record.facts.target_written_behind |= record.facts.target_closed;
-                }
+                self.leave_in_wal_of_target();
             }
         }
     }
 
-    /// A server that a switch has closed, and has not opened the other one beside.
+    fn leave_in_wal_of_source(&mut self) {
+        for record in self.records() {
+            record.facts.written_behind |= record.facts.closed;
+        }
+    }
+
+    fn leave_in_wal_of_target(&mut self) {
+        for record in self.records() {
+            record.facts.target_written_behind |= record.facts.target_closed;
+        }
+    }
+
+    /// A server that a switch has closed, and has not opened the other one beside; in a bake the
+    /// source that was left.
     fn is_fenced(&self, side: Side) -> bool {
         let closed = self.power(side) == Power::Up && self.access(side) != Access::Open;
         match side {
             Side::Source => {
                 let open = self.target.is_primary && self.target.access == Access::Open;
-                closed && !open && self.leaves() == Some(Direction::Forward)
+                let forward = !open && self.leaves() == Some(Direction::Forward);
+                closed && (forward || self.has_left_source())
             }
             Side::Target => {
                 let open = self.source.access == Access::Open;
@@ -244,9 +258,16 @@ impl World {
         }
         self.left.spend(|left| &mut left.strangers)?;
         *self.access_mut(side) = Access::Open;
+        // The opening is a commit.
         match side {
-            Side::Source => self.source.opened_by_stranger = true,
-            Side::Target => self.target.opened_by_stranger = true,
+            Side::Source => {
+                self.source.opened_by_stranger = true;
+                self.leave_in_wal_of_source();
+            }
+            Side::Target => {
+                self.target.opened_by_stranger = true;
+                self.leave_in_wal_of_target();
+            }
         }
         self.meddle(side);
         Some(self)
@@ -269,6 +290,10 @@ impl World {
         };
         if *meddling == Meddling::Never {
             *meddling = Meddling::Lately;
+        }
+        if side == Side::Source && self.has_left_source() && self.source.strayed == Strayed::Nothing
+        {
+            self.source.strayed = Strayed::Lately;
         }
     }
 

@@ -1,17 +1,15 @@
 //! Two worlds are the same when nothing tells them apart that decides anything. Epochs count by
 //! their order alone.
 
-use pointsman_cutover::{
-    machine::{
-        Assertion, Direction, Event, FenceProof, Machine, PromotionStage, ReaderRoutes, State,
-        StreamState,
-    },
-    migration::Coverage,
+use pointsman_cutover::machine::{
+    Assertion, Direction, Event, FenceProof, Machine, PromotionStage, ReaderRoutes, State,
+    StreamState,
 };
 
 use crate::{
+    fingerprint,
     message::{Message, Route, Statement},
-    process::{Facts, Process, Session, short},
+    process::{Coverage, Facts, Process, Record, Session, short},
     world::World,
 };
 
@@ -25,6 +23,11 @@ impl World {
         let mut packer = Packer::new(self.epochs());
         packer.world(self);
         Key(packer.words)
+    }
+
+    /// A number that stands for the key.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        fingerprint::of(self.key().0)
     }
 
     /// Every epoch that anything carries.
@@ -99,6 +102,7 @@ impl Packer {
     }
 
     fn world(&mut self, world: &World) {
+        let after = world.is_past_the_switch();
         let World {
             promotion,
             source,
@@ -120,7 +124,9 @@ impl Packer {
         self.put(source.access as usize, 2);
         self.epoch(source.record);
         self.flag(source.opened_by_stranger);
-        self.put(source.meddling as usize, 2);
+        // Behind the opening of the target nobody asks that any more.
+        self.put(if after { 0 } else { source.meddling as usize }, 2);
+        self.put(source.strayed as usize, 2);
         self.flag(source.applies);
         self.put(target.power as usize, 2);
         self.put(target.access as usize, 2);
@@ -131,11 +137,11 @@ impl Packer {
             target.is_primary,
             target.is_cut_off,
             target.opened_by_stranger,
-            target.lacks,
+            target.lacks && !after,
             target.undelivered,
             target.uncarried,
             target.written,
-            *held,
+            *held && world.holds_next(),
             *word_taken,
         ] {
             self.flag(flag);
@@ -145,21 +151,20 @@ impl Packer {
         self.put(
             match route {
                 Route::Source => 0,
-                Route::Hold => 1,
-                Route::Refuse => 2,
-                Route::Target => 3,
+                // Nobody but clients tells them apart.
+                Route::Hold | Route::Refuse => 1,
+                Route::Target => 2,
             },
             2,
         );
         self.messages(messages);
-        self.machine(&journal.machine);
-        self.facts(&journal.facts);
+        self.record(journal);
         self.process(leader.as_ref());
         self.process(stale.as_ref());
         for left in left.fields() {
             self.put(usize::from(left), 3);
         }
-        self.put(usize::from(violations.0), 10);
+        self.put(usize::from(violations.0), 13);
         debug_assert!(self.used <= 5 * 64, "the key has no room");
     }
 
@@ -186,6 +191,12 @@ impl Packer {
             Statement::AskApi => (4, 0),
         };
         kind + 8 * more + 128 * rank
+    }
+
+    fn record(&mut self, record: &Record) {
+        let state = record.machine.state();
+        self.machine(&record.machine);
+        self.facts(&record.facts.that_count_in(state));
     }
 
     fn machine(&mut self, machine: &Machine) {
@@ -215,6 +226,8 @@ impl Packer {
             facts.promoted,
             facts.target_closed,
             facts.target_written_behind,
+            facts.strayed,
+            facts.admits,
         ] {
             self.flag(flag);
         }
@@ -232,8 +245,7 @@ impl Packer {
     fn process(&mut self, process: Option<&Process>) {
         self.flag(process.is_some());
         let Some(process) = process else { return };
-        self.machine(&process.record.machine);
-        self.facts(&process.record.facts);
+        self.record(&process.record);
         for session in [process.source, process.target] {
             self.flag(session == Session::Dead);
             self.epoch(match session {
@@ -244,7 +256,7 @@ impl Packer {
         self.put(usize::from(process.at), 3);
         let pending = process.pending;
         let position = pending.and_then(|event| Event::ALL.iter().position(|&e| e == event));
-        self.put(position.map_or(0, |position| position + 1), 5);
+        self.put(position.map_or(0, |position| position + 1), 6);
         self.flag(process.by_word);
     }
 }

@@ -1,9 +1,6 @@
 //! The engine's processes, and what they know.
 
-use pointsman_cutover::{
-    machine::{Assertion, Direction, Event, Machine, Side},
-    migration::Coverage,
-};
+use pointsman_cutover::machine::{Assertion, Command, Direction, Event, Machine, Side};
 
 /// The record of a migration: in the journal, and in the memory of each process.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +16,8 @@ pub struct Facts {
     pub closed: bool,
     /// The target has replayed the token's marker.
     pub replayed: bool,
-    /// Somebody has written on the source behind the token's marker.
+    /// Somebody else has left something in the source's WAL behind the token's marker, or, in a bake,
+    /// behind where the watch has read it.
     pub written_behind: bool,
     /// The proof of the source's fence is on record.
     pub proved: bool,
@@ -34,6 +32,18 @@ pub struct Facts {
     pub target_closed: bool,
     /// Somebody has written on the target behind that fence's marker.
     pub target_written_behind: bool,
+    /// What others did on the source in a bake is on record.
+    pub strayed: bool,
+    /// A rollback lets superusers in to the source, and nobody has shut it again with proof.
+    pub admits: bool,
+}
+
+/// Which writes of the target the slots of the reverse stream hold, as the record has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Coverage {
+    /// Every one since the promotion.
+    Complete,
+    Incomplete,
 }
 
 /// One process of the engine.
@@ -85,6 +95,12 @@ impl Process {
     /// Whether an operator accepted or asserted `that`.
     pub fn holds(&self, that: Assertion) -> bool {
         self.record.machine.holds(that)
+    }
+
+    /// Whether it does nothing more by itself but watch.
+    pub(crate) fn owes_nothing(&self) -> bool {
+        let owed = self.record.machine.command();
+        self.is_between_commands() && matches!(owed, None | Some(Command::Watch))
     }
 
     pub(crate) fn session(&self, side: Side) -> Session {

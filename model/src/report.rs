@@ -1,14 +1,20 @@
 //! What a run of the model found, as it is written to `report.json`.
 
-use std::{fs, time::Duration};
+#![expect(clippy::disallowed_types, reason = "no clock is paused here")]
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
 use crate::{
     bounds::{Promotion, Troubles},
-    graph::{Explored, Stuck},
+    ends::Stuck,
+    graph::{Explored, Seen},
     trace::Trace,
-    violation::Violation,
+    violation::{COMES_THROUGH, REACHES_END, Violation},
 };
 
 /// One run.
@@ -17,6 +23,7 @@ pub struct Report {
     pub bounds: Troubles,
     /// Of both kinds of promotion.
     pub states: usize,
+    pub transitions: usize,
     pub depth: usize,
     /// Whether two searches, each with a program of its own, went through everything within the bounds
     /// and found the same.
@@ -24,10 +31,12 @@ pub struct Report {
     pub passes: Vec<Pass>,
     pub properties: Vec<Property>,
     pub reaches_end: ReachesEnd,
-    /// What is broken and not known.
+    /// What is broken.
     pub broken: Vec<&'static str>,
     pub verdict: String,
     pub seconds: f64,
+    /// Of processors, by all threads.
+    pub cpu_seconds: f64,
     pub peak_memory_mb: u64,
 }
 
@@ -37,13 +46,14 @@ pub struct Pass {
     pub promotion: Promotion,
     /// That the search which keeps the graph found.
     pub states: usize,
+    pub transitions: usize,
     pub depth: usize,
     /// That stateright's search found; `None` where it was left out.
     pub states_by_stateright: Option<usize>,
     /// In the calm that follows.
     pub calm_states: usize,
-    /// Whether it was seen to bake with a proven way back, to roll back and to complete.
-    pub comes_through: bool,
+    pub seen: Seen,
+    pub seconds: f64,
     #[serde(skip)]
     pub violated: Vec<(&'static str, Trace)>,
     #[serde(skip)]
@@ -55,8 +65,6 @@ pub struct Pass {
 pub struct Property {
     pub promise: &'static str,
     pub holds: bool,
-    /// Why a violation is known and stands.
-    pub known: Option<&'static str>,
     /// How it was broken.
     pub traces: Vec<Trace>,
 }
@@ -74,15 +82,18 @@ pub struct ReachesEnd {
 impl Pass {
     /// Goes through everything within the bounds, twice.
     pub fn of(promotion: Promotion, troubles: Troubles, threads: usize) -> Self {
+        let began = Instant::now();
         let (by_stateright, found) = by_stateright(promotion, troubles, threads);
         let explored = Explored::of(promotion, troubles);
         Self {
             promotion,
             states: explored.states,
+            transitions: explored.transitions,
             depth: explored.depth,
             states_by_stateright: by_stateright,
             calm_states: explored.calm_states,
-            comes_through: explored.comes_through,
+            seen: explored.seen,
+            seconds: began.elapsed().as_secs_f64(),
             violated: explored.violated.into_iter().chain(found).collect(),
             stuck: explored.stuck,
         }
@@ -119,9 +130,7 @@ impl Report {
         let reaches_end = ReachesEnd {
             found_by: "a search backward from all ends over a graph of its own, from each explored \
                        world with nothing more going wrong",
-            holds: stuck
-                .iter()
-                .all(|stuck| stuck.gone != "none" || stuck.by_force),
+            holds: !stuck.iter().any(Stuck::is_broken),
             stuck,
         };
         let complete = passes.iter().all(Pass::agrees);
@@ -134,6 +143,7 @@ impl Report {
         Self {
             bounds,
             states: passes.iter().map(|pass| pass.states).sum(),
+            transitions: passes.iter().map(|pass| pass.transitions).sum(),
             depth: passes
                 .iter()
                 .map(|pass| pass.depth)
@@ -146,20 +156,20 @@ impl Report {
             broken,
             verdict: verdict.to_owned(),
             seconds: took.as_secs_f64(),
+            cpu_seconds: cpu_seconds(),
             peak_memory_mb: peak_memory_mb(),
         }
     }
 }
 
 fn broken(properties: &[Property], reaches_end: &ReachesEnd, passes: &[Pass]) -> Vec<&'static str> {
-    let unknown = |property: &&Property| !property.holds && property.known.is_none();
-    let broken = properties.iter().filter(unknown);
+    let broken = properties.iter().filter(|property| !property.holds);
     let mut broken: Vec<_> = broken.map(|property| property.promise).collect();
     if !reaches_end.holds {
-        broken.push("an end can be reached from everywhere");
+        broken.push(REACHES_END);
     }
-    if passes.iter().any(|pass| !pass.comes_through) {
-        broken.push("a switch can bake with a proven way back, roll back and complete");
+    if passes.iter().any(|pass| !pass.seen.comes_through()) {
+        broken.push(COMES_THROUGH);
     }
     broken
 }
@@ -183,9 +193,18 @@ fn property(violation: Violation, passes: &[Pass]) -> Property {
     Property {
         promise,
         holds: traces.is_empty(),
-        known: violation.known(),
         traces,
     }
+}
+
+/// The time that all threads of this process have had a processor.
+fn cpu_seconds() -> f64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(spent.tv_sec).unwrap_or_default(),
+        u32::try_from(spent.tv_nsec).unwrap_or_default(),
+    )
+    .as_secs_f64()
 }
 
 /// The most memory that this process ever had.

@@ -31,6 +31,16 @@ pub enum Meddling {
     Before,
 }
 
+/// What a stranger did on the source while the target served, and no operator has given up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Strayed {
+    Nothing,
+    /// Since the command began that looks before something is done: no look can see that in time.
+    Lately,
+    /// Before that command began, or a look has seen it.
+    Before,
+}
+
 /// The server that the migration leaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
@@ -41,6 +51,7 @@ pub struct Source {
     /// It is open, and a stranger opened it.
     pub opened_by_stranger: bool,
     pub meddling: Meddling,
+    pub strayed: Strayed,
     /// It applies what the target sends.
     pub applies: bool,
 }
@@ -94,6 +105,7 @@ impl Source {
             record: None,
             opened_by_stranger: false,
             meddling: Meddling::Never,
+            strayed: Strayed::Nothing,
             applies: false,
         }
     }
@@ -154,6 +166,16 @@ impl Access {
             Self::Open => Self::Sessions,
             Self::Sessions => Self::Sessions,
             Self::Empty => Self::Empty,
+        }
+    }
+}
+
+impl Strayed {
+    /// A command begins whose look would see what happened before it.
+    pub fn at_the_beginning(self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Lately | Self::Before => Self::Before,
         }
     }
 }

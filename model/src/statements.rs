@@ -1,11 +1,11 @@
 //! What a statement does on its server, and what must hold when it is sent.
 
-use pointsman_cutover::machine::{Assertion, Side};
+use pointsman_cutover::machine::{Assertion, Direction, Event, PromotionStage, Side, State, Step};
 
 use crate::{
-    message::{Api, Statement},
+    message::{Api, Route, Statement},
     process::Who,
-    server::{Access, Meddling, Power},
+    server::{Access, Meddling, Power, Strayed},
     violation::Violation,
     world::World,
 };
@@ -86,20 +86,27 @@ impl World {
 
     pub(crate) fn promote(&mut self) {
         self.target.is_primary = true;
-        let opened_by_us = self.source.access == Access::Open && !self.source.opened_by_stranger;
-        if opened_by_us && !self.word_taken {
+        if self.has_opened_source() && !self.word_taken {
             self.violations.add(Violation::PromotedUnproven);
         }
+    }
+
+    /// Whether the source is open, and no stranger opened it.
+    fn has_opened_source(&self) -> bool {
+        let source = &self.source;
+        let is_there = source.power != Power::Gone;
+        is_there && source.access == Access::Open && !source.opened_by_stranger
     }
 
     /// A promotion is asked for.
     pub(crate) fn judge_promotion(&mut self, who: Who) {
         let by_word = self.process(who).is_some_and(|process| process.by_word);
-        if by_word || self.word_taken {
+        // An operator asserted it, and was right.
+        let gone = self.source.power == Power::Gone && self.said == Some(Assertion::SourceDown);
+        if by_word || self.word_taken || gone {
             return;
         }
-        let opened_by_us = self.source.access == Access::Open && !self.source.opened_by_stranger;
-        if self.source.meddling == Meddling::Before || opened_by_us {
+        if self.source.meddling == Meddling::Before || self.has_opened_source() {
             self.violations.add(Violation::PromotedUnproven);
         }
     }
@@ -145,7 +152,10 @@ impl World {
     }
 
     /// The opening of the source is sent by a rollback.
-    pub(crate) fn judge_opening_by_rollback(&mut self) {
+    pub(crate) fn judge_opening_by_rollback(&mut self, who: Who) {
+        if self.process(who).is_some_and(|process| process.by_word) {
+            return;
+        }
         match self.target.meddling {
             Meddling::Lately => return,
             Meddling::Before => {
@@ -162,6 +172,58 @@ impl World {
         }
         if self.target.is_ahead() && self.said != Some(Assertion::LossAccepted) {
             self.violations.add(Violation::Lost);
+        }
+    }
+
+    /// The closing of a source that was left is sent.
+    pub(crate) fn judge_closing_of_source(&mut self) {
+        if self.route == Route::Source && self.has_left_source() {
+            self.violations.add(Violation::ServedClosed);
+        }
+    }
+
+    /// A command begins that looks at the source before it does anything.
+    pub(crate) fn begin_to_look(&mut self) {
+        self.source.strayed = self.source.strayed.at_the_beginning();
+    }
+
+    /// A rollback holds writers.
+    pub(crate) fn judge_hold_of_rollback(&mut self) {
+        let given_up = self.said == Some(Assertion::LossAccepted);
+        if self.source.strayed == Strayed::Before && !given_up {
+            self.violations.add(Violation::GivenUpUnasked);
+        }
+    }
+
+    /// The leader's machine takes an event.
+    pub(crate) fn judge_event(&mut self, former: State, event: Event, state: State) {
+        let proved = State::Switching {
+            direction: Direction::Forward,
+            step: Step::Prove,
+        };
+        let proves = event == Event::DoneManaged && former == proved;
+        let stage = PromotionStage::Requesting;
+        let asks = state == State::Promoting { stage };
+        if asks && !proves && event != Event::NotReceived {
+            self.violations.add(Violation::AskedTwice);
+        }
+        let gone = self.said == Some(Assertion::SourceDown);
+        let strayed = self.source.strayed;
+        if state == State::Completed && strayed == Strayed::Before && !gone {
+            self.violations.add(Violation::GivenUpUnasked);
+        }
+        if event == Event::SourceFenceBroken {
+            self.begin_to_look();
+        }
+        if event == Event::SourceWritesAccepted {
+            // What is seen afterwards is not accepted.
+            let leader = self.leader;
+            let unseen = leader.is_some_and(|leader| leader.record.facts.written_behind);
+            self.source.strayed = if unseen && strayed != Strayed::Nothing {
+                Strayed::Lately
+            } else {
+                Strayed::Nothing
+            };
         }
     }
 }

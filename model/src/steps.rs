@@ -8,7 +8,7 @@ mod prove;
 mod reverse;
 mod undo;
 
-use pointsman_cutover::machine::{Command, Direction, Event, Side, Step};
+use pointsman_cutover::machine::{Assertion, Command, Direction, Event, LeftSource, Side, Step};
 
 use crate::{
     process::{Facts, Process, Who},
@@ -105,6 +105,18 @@ impl Act<'_> {
         if let Some(process) = self.process() {
             learn(&mut process.record.facts);
         }
+    }
+
+    fn loss_is_accepted(&self) -> bool {
+        let process = self.world.process(self.who);
+        process.is_some_and(|process| process.holds(Assertion::LossAccepted))
+    }
+
+    fn left_source(&self) -> LeftSource {
+        let process = self.world.process(self.who);
+        process.map_or(LeftSource::Quiet, |process| {
+            process.record.machine.left_source()
+        })
     }
 
     fn look(&mut self, side: Side) -> Option<Asked> {

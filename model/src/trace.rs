@@ -23,18 +23,24 @@ impl Trace {
         Self(lines)
     }
 
-    /// Of the actions that begin in `world`.
-    pub(crate) fn replayed(mut world: World, actions: &[Action]) -> Self {
+    /// Of the actions that begin in `world`, and of those in the calm behind them.
+    pub(crate) fn replayed(world: World, actions: &[Action], in_the_calm: &[Action]) -> Self {
         let mut lines = Vec::new();
-        for &action in actions {
-            let Some(next) = world.after(action) else {
-                break;
-            };
-            world = next;
-            lines.push(line(action, &world));
-        }
+        let world = go(world, actions, &mut lines);
+        go(world.calm(), in_the_calm, &mut lines);
         Self(lines)
     }
+}
+
+fn go(mut world: World, actions: &[Action], lines: &mut Vec<String>) -> World {
+    for &action in actions {
+        let Some(next) = world.after(action) else {
+            break;
+        };
+        world = next;
+        lines.push(line(action, &world));
+    }
+    world
 }
 
 fn line(action: Action, world: &World) -> String {

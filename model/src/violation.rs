@@ -13,6 +13,9 @@ pub enum Violation {
     SaidProven,
     NotPossible,
     RollbackUnlooked,
+    GivenUpUnasked,
+    AskedTwice,
+    ServedClosed,
 }
 
 /// The ones that were seen.
@@ -21,7 +24,7 @@ pub struct Violations(pub u16);
 
 impl Violation {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::TwoWriters,
         Self::Lost,
         Self::TargetOpenedUnproven,
@@ -32,6 +35,9 @@ impl Violation {
         Self::SaidProven,
         Self::NotPossible,
         Self::RollbackUnlooked,
+        Self::GivenUpUnasked,
+        Self::AskedTwice,
+        Self::ServedClosed,
     ];
 
     /// The promise, as the report names it.
@@ -49,30 +55,21 @@ impl Violation {
             }
             Self::HeldTwice => "a switch holds once, so every hold ends",
             Self::NotServed => "a migration that rests is where its status says",
-            Self::SaidProven => "a way back is called proven only over a stream that was seen",
+            Self::SaidProven => {
+                "a way back is called proven only over a stream that was seen and a source that was \
+                 left alone"
+            }
             Self::NotPossible => "what comes of a command has a place in the machine",
             Self::RollbackUnlooked => {
                 "a rollback opens the source only behind a look at the target's fence"
             }
-        }
-    }
-
-    /// Why a violation of it is known and stands, if it is.
-    pub fn known(self) -> Option<&'static str> {
-        match self {
-            Self::RollbackUnlooked => Some(
-                "the step Flip of a rollback looks at the target's fence no more; the machine has no \
-                 part in it (steps/flip.rs)",
-            ),
-            Self::TwoWriters
-            | Self::Lost
-            | Self::TargetOpenedUnproven
-            | Self::SourceOpenedUnproven
-            | Self::PromotedUnproven
-            | Self::HeldTwice
-            | Self::NotServed
-            | Self::SaidProven
-            | Self::NotPossible => None,
+            Self::GivenUpUnasked => {
+                "what others did on the source in the bake is given up by an operator's word alone"
+            }
+            Self::AskedTwice => {
+                "an API is asked again only by its own word that it received nothing"
+            }
+            Self::ServedClosed => "no server is closed while writers are sent to it by hand",
         }
     }
 
@@ -87,12 +84,6 @@ impl Violations {
         self.0 == 0
     }
 
-    /// Whether all that was seen is known and stands.
-    pub(crate) fn all_known(self) -> bool {
-        let mut seen = Violation::ALL.into_iter().filter(|&one| self.has(one));
-        seen.all(|violation| violation.known().is_some())
-    }
-
     /// Whether this one was seen.
     pub fn has(self, violation: Violation) -> bool {
         self.0 & violation.bit() != 0
@@ -102,3 +93,9 @@ impl Violations {
         self.0 |= violation.bit();
     }
 }
+
+/// That no migration stands still for good.
+pub const REACHES_END: &str = "an end can be reached from everywhere";
+
+/// What no promise says, and a switch is for.
+pub const COMES_THROUGH: &str = "a switch can bake with a proven way back, roll back and complete";

@@ -1,16 +1,15 @@
 //! Everything that decides what can happen next.
 
 use pointsman_catalog::UnixMillis;
-use pointsman_cutover::{
-    machine::{Assertion, Direction, Event, Machine, Side, State, StreamState},
-    migration::Coverage,
+use pointsman_cutover::machine::{
+    Assertion, Direction, Event, LeftSource, Machine, Side, State, StreamState,
 };
 
 use crate::{
     bounds::{Promotion, Troubles},
     message::{Api, Message, Route, Statement},
-    process::{Process, Record, Who},
-    server::{Access, Power, Source, Target},
+    process::{Coverage, Process, Record, Who},
+    server::{Access, Power, Source, Strayed, Target},
     violation::{Violation, Violations},
 };
 
@@ -82,6 +81,25 @@ impl World {
     /// Where the migration stands on the disk.
     pub fn state(&self) -> State {
         self.journal.machine.state()
+    }
+
+    /// Whether the source was left, and has not been opened again by a rollback that ended.
+    pub(crate) fn has_left_source(&self) -> bool {
+        match self.state() {
+            State::Baking { .. } | State::Completing => true,
+            State::Switching { direction, .. }
+            | State::Undoing { direction, .. }
+            | State::NeedsOperator { direction, .. } => direction == Direction::Reverse,
+            State::Planned
+            | State::SettingUp
+            | State::Prepared
+            | State::Promoting { .. }
+            | State::Undone
+            | State::RolledBack
+            | State::Completed
+            | State::Cancelling
+            | State::Cancelled => false,
+        }
     }
 
     /// Whether it has ended, one way or the other.
@@ -172,12 +190,40 @@ impl World {
         up && self.source.applies && self.target.is_primary && self.target.slots.are_there()
     }
 
+    /// What happens at once and is told apart by nobody.
+    pub(crate) fn settle(&mut self) {
+        // On an open source somebody commits at any time, and the target never has the last of it.
+        if self.source.accepts() && !self.records().any(|record| record.facts.closed) {
+            self.target.lacks = true;
+        }
+        if self.stale.is_some_and(|stale| stale.owes_nothing()) {
+            self.stale = None;
+        }
+    }
+
+    /// Whether what follows is looked at: behind a broken promise it proves nothing more, behind an
+    /// end at which nothing is under way nothing follows.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.violations.none() && !self.is_at_its_end()
+    }
+
+    /// Whether nothing is under way that could still break a promise.
+    pub(crate) fn is_at_its_end(&self) -> bool {
+        let promoted_late =
+            self.api != Api::Idle && !self.target.is_primary && self.target.power != Power::Gone;
+        let state = self.state();
+        let ready = matches!(state, State::Prepared | State::Undone);
+        (state.is_over() || (ready && self.left.requests == 0))
+            && self.stale.is_none()
+            && self.messages == [None; 2]
+            && !promoted_late
+            && self.leader.is_some_and(|leader| leader.owes_nothing())
+    }
+
     /// Looks for what may never be seen.
     pub(crate) fn judge(&mut self) {
-        let excused = self.word_taken
-            || self.source.opened_by_stranger
-            || self.target.opened_by_stranger
-            || self.violations.has(Violation::RollbackUnlooked);
+        let excused =
+            self.word_taken || self.source.opened_by_stranger || self.target.opened_by_stranger;
         if self.source.accepts() && self.target.accepts() && !excused {
             self.violations.add(Violation::TwoWriters);
         }
@@ -200,7 +246,9 @@ impl World {
         self.at_rest().is_some_and(|leader| {
             let Record { machine, facts } = leader.record;
             let seen = self.source.applies && facts.stream == Some(Coverage::Complete);
-            machine.state() == (State::Baking { stream }) && !seen
+            let unsaid = machine.left_source() == LeftSource::Quiet
+                && self.source.strayed == Strayed::Before;
+            machine.state() == (State::Baking { stream }) && (!seen || unsaid)
         })
     }
 

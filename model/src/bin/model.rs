@@ -2,14 +2,15 @@
 #![expect(clippy::print_stdout, reason = "a program for a terminal")]
 #![expect(clippy::disallowed_types, reason = "no clock is paused here")]
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
+use std::{fs, path::PathBuf, process::ExitCode, thread, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
-use pointsman_model::{Pass, Promotion, Report, Troubles};
+use pointsman_model::{Explored, Pass, Promotion, Report, Troubles};
 
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (bounds, path) = match arguments.as_slice() {
+        [what, bounds] if what == "until-broken" => return until_broken(bounds),
         [bounds, path] => (bounds.as_str(), path),
         _ => bail!("{USAGE}"),
     };
@@ -33,34 +34,54 @@ fn main() -> Result<ExitCode> {
     })
 }
 
+/// Both kinds of promotion at once, each on a processor of its own.
 fn run(bounds: Troubles) -> Report {
     let began = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     println!("bounds: {bounds:?}");
-    let mut passes = Vec::new();
-    for promotion in [Promotion::Guarded, Promotion::Managed] {
-        let pass = Pass::of(promotion, bounds, threads);
+    let pass = |promotion| {
+        let pass = Pass::of(promotion, bounds, 1);
         println!(
-            "{promotion:?}: {} states, {:?} by stateright, depth {}, {} calm states",
-            pass.states, pass.states_by_stateright, pass.depth, pass.calm_states
+            "{promotion:?}: {} states, {:?} by stateright, depth {}, {} calm states, {:.0} s",
+            pass.states, pass.states_by_stateright, pass.depth, pass.calm_states, pass.seconds
         );
-        passes.push(pass);
-    }
+        pass
+    };
+    let passes = thread::scope(|scope| {
+        let passes = PROMOTIONS.map(|promotion| scope.spawn(move || pass(promotion)));
+        passes.map(thread::ScopedJoinHandle::join)
+    });
+    let passes = passes.into_iter().flatten().collect();
     Report::new(bounds, passes, began.elapsed())
+}
+
+/// Prints the first promise that is found broken, and how it came to that.
+fn until_broken(bounds: &str) -> Result<ExitCode> {
+    let find = match bounds {
+        "small" => |promotion| Explored::until_broken(promotion, Troubles::small()),
+        "medium" => |promotion| Explored::until_broken(promotion, Troubles::medium()),
+        "ends" => |promotion| Explored::of(promotion, Troubles::small()).broken(),
+        _ => bail!("{USAGE}"),
+    };
+    for promotion in PROMOTIONS {
+        let Some((promise, trace)) = find(promotion) else {
+            continue;
+        };
+        println!("{promise}");
+        for line in trace.0 {
+            println!("  {line}");
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("every promise holds");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(report: &Report) {
     for property in &report.properties {
-        let verdict = match (property.holds, property.known) {
-            (true, _) => "holds ",
-            (false, Some(_)) => "known ",
-            (false, None) => "BROKEN",
-        };
+        let verdict = if property.holds { "holds " } else { "BROKEN" };
         println!("{verdict} {}", property.promise);
-        if property.known.is_none() {
-            for line in property.traces.iter().flat_map(|trace| &trace.0) {
-                println!("         {line}");
-            }
+        for line in property.traces.iter().flat_map(|trace| &trace.0) {
+            println!("         {line}");
         }
     }
     let ends = if report.reaches_end.holds {
@@ -77,21 +98,26 @@ fn print(report: &Report) {
             stuck.state,
             stuck.gone
         );
-        if stuck.gone == "none" && !stuck.by_force {
+        if stuck.is_broken() {
             for line in &stuck.example.0 {
                 println!("           {line}");
             }
         }
     }
     println!(
-        "{} states, depth {}, complete: {}, {:.1} s, {} MB at most; verdict: {}",
+        "{} states, {} transitions, depth {}, complete: {}, {:.1} s, {:.1} s of processors, {} MB at most; \
+         verdict: {}",
         report.states,
+        report.transitions,
         report.depth,
         report.complete,
         report.seconds,
+        report.cpu_seconds,
         report.peak_memory_mb,
         report.verdict
     );
 }
 
-const USAGE: &str = "usage: model full|small REPORT";
+const PROMOTIONS: [Promotion; 2] = [Promotion::Guarded, Promotion::Managed];
+
+const USAGE: &str = "usage: model full|small REPORT, or model until-broken small|medium|ends";

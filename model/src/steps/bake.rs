@@ -1,24 +1,26 @@
 //! What is done outside of a switch: the reverse stream, the ends of a migration, its readers.
 
-use pointsman_cutover::{
-    machine::{Assertion, Event, Side},
-    migration::Coverage,
-};
+use pointsman_cutover::machine::{Assertion, Event, LeftSource, Side};
 
-use super::{Act, Turn, forward};
+use super::{Act, Turn};
 use crate::{
-    message::Statement,
+    message::Route,
+    process::{Coverage, Facts},
     reach::{Asked, Outcome},
     server::{Access, Slots},
 };
 
 /// Shuts the source for everybody but the apply workers, and sees a row arrive.
 pub(super) fn arm(act: &mut Act<'_>) -> Option<Turn> {
+    if act.at == 0 {
+        act.world.begin_to_look();
+        return before_arming(act);
+    }
     if act.facts().stream == Some(Coverage::Incomplete) {
         return said(act, Turn::Ends(Event::ReverseStreamBroke));
     }
     let timed_out = act.outcome == Outcome::TimedOut;
-    if act.at > 0 && timed_out {
+    if act.at > 1 && timed_out {
         return if act.world.streams() {
             None
         } else {
@@ -31,13 +33,25 @@ pub(super) fn arm(act: &mut Act<'_>) -> Option<Turn> {
     if act.facts().stream.is_none() {
         return Some(Turn::Ends(Event::Failed));
     }
-    if act.world.target.slots == Slots::Lost {
-        return Some(Turn::Ends(Event::ReverseStreamBroke));
-    }
-    if act.at == 0 {
-        shut_source(act);
+    let lost = act.world.target.slots == Slots::Lost;
+    if act.at == 1 {
+        if act.world.route != Route::Target {
+            return Some(Turn::Ends(Event::MovedByHand));
+        }
+        let mut gap = false;
+        if act.facts().admits {
+            act.world.shut_source(act.who);
+            gap = shut_again(act);
+        }
+        if gap || lost {
+            return Some(Turn::Did(Event::ReverseStreamBroke));
+        }
+        act.world.shut_source(act.who);
         act.world.source.applies = true;
-        return Some(Turn::Goes(1));
+        return Some(Turn::Goes(2));
+    }
+    if lost {
+        return Some(Turn::Ends(Event::ReverseStreamBroke));
     }
     if !act.world.streams() {
         return None;
@@ -53,10 +67,75 @@ fn said(act: &Act<'_>, turn: Turn) -> Option<Turn> {
     (act.outcome == Outcome::Works).then_some(turn)
 }
 
-fn shut_source(act: &mut Act<'_>) {
-    let epoch = forward::epoch(act);
-    act.world.execute(Statement::Close(Side::Source), epoch);
+/// The look right before the source is opened to the apply workers. One that a rollback let somebody
+/// in to is looked at when it is shut again.
+fn before_arming(act: &mut Act<'_>) -> Option<Turn> {
+    if act.facts().admits {
+        return said(act, Turn::Goes(1));
+    }
+    if let Some(failure) = act.look(Side::Source)?.failure() {
+        return Some(failure);
+    }
+    let known = act.left_source() == LeftSource::Disturbed;
+    Some(match look(act) {
+        Some(changed) if !known => disturbed(changed),
+        Some(_) | None => Turn::Goes(1),
+    })
+}
+
+/// What others did on the source since the last look, which is on record from now on, or what is on
+/// record and the machine has not heard of. What was opened is shut again: whether that changed
+/// something.
+fn look(act: &mut Act<'_>) -> Option<bool> {
+    let open = act.world.source.access == Access::Open;
+    let unheard = act.facts().strayed && act.left_source() == LeftSource::Quiet;
+    let found = open || act.facts().written_behind || unheard;
+    act.learn(|facts| {
+        facts.written_behind = false;
+        facts.strayed |= found;
+    });
+    if open {
+        act.world.shut_source(act.who);
+    }
+    found.then_some(open)
+}
+
+fn disturbed(changed: bool) -> Turn {
+    if changed {
+        Turn::Did(Event::SourceFenceBroken)
+    } else {
+        Turn::Ends(Event::SourceFenceBroken)
+    }
+}
+
+/// The look of a command that cannot do without; the source answers. `None`: it goes on.
+pub(super) fn left_alone(act: &mut Act<'_>) -> Option<Turn> {
+    let accepted = act.loss_is_accepted();
+    if act.facts().admits {
+        let enough = accepted || act.left_source() == LeftSource::Accepted;
+        return (!enough).then_some(Turn::Ends(Event::Failed));
+    }
+    let changed = look(act).filter(|_| !accepted)?;
+    Some(disturbed(changed))
+}
+
+/// The source is closed again, and its WAL is looked at since it let somebody in. Returns whether
+/// somebody wrote there.
+pub(super) fn shut_again(act: &mut Act<'_>) -> bool {
     act.end_sessions(Side::Source);
+    let Facts {
+        admits,
+        written_behind,
+        ..
+    } = act.facts();
+    let gap = admits && written_behind;
+    act.learn(|facts| {
+        facts.admits = false;
+        if gap {
+            facts.stream = Some(Coverage::Incomplete);
+        }
+    });
+    gap
 }
 
 /// The reverse stream is taken down, the source closed for good.
@@ -65,13 +144,22 @@ pub(super) fn complete(act: &mut Act<'_>) -> Option<Turn> {
         return Some(Turn::Ends(Event::Failed));
     }
     if act.at == 0 {
-        let asked = act.look(Side::Target)?;
-        return Some(asked.failure().unwrap_or(Turn::Goes(1)));
+        act.world.begin_to_look();
+        return Some(match act.look(Side::Source)? {
+            Asked::Answered => left_alone(act).unwrap_or(Turn::Goes(1)),
+            Asked::Silent(_) if act.process()?.holds(Assertion::SourceDown) => Turn::Goes(1),
+            Asked::Silent(patience) => Turn::Ends(patience.event()),
+            Asked::Refused => Turn::Ends(Event::Failed),
+        });
     }
     if act.at == 1 {
+        let asked = act.look(Side::Target)?;
+        return Some(asked.failure().unwrap_or(Turn::Goes(2)));
+    }
+    if act.at == 2 {
         match act.look(Side::Source)? {
             Asked::Answered => {
-                shut_source(act);
+                act.world.shut_source(act.who);
                 act.world.source.applies = false;
             }
             Asked::Silent(patience) => {
@@ -83,7 +171,7 @@ pub(super) fn complete(act: &mut Act<'_>) -> Option<Turn> {
             Asked::Refused => return Some(Turn::Ends(Event::Failed)),
         }
         act.learn(|facts| facts.stream = Some(Coverage::Incomplete));
-        return Some(Turn::Goes(2));
+        return Some(Turn::Goes(3));
     }
     if let Some(failure) = act.look(Side::Target)?.failure() {
         return Some(failure);

@@ -1,15 +1,12 @@
 //! The steps of a switch to the target.
 
-use pointsman_cutover::{
-    machine::{Assertion, Direction, Event, FenceProof, Side},
-    migration::Coverage,
-};
+use pointsman_cutover::machine::{Assertion, Direction, Event, FenceProof, Side};
 
 use super::{Act, Turn, prove};
 use crate::{
     bounds::Promotion,
     message::{Route, Statement},
-    process::{Facts, short},
+    process::{Coverage, Facts, short},
     reach::{Asked, Outcome},
     server::{Access, Meddling, Power, Slots},
     violation::Violation,
@@ -24,6 +21,9 @@ impl Act<'_> {
                 self.world.violations.add(Violation::HeldTwice);
             }
             self.world.held = true;
+            if direction == Direction::Reverse {
+                self.world.judge_hold_of_rollback();
+            }
         }
         if refused {
             // Forward every registered sidecar must have taken it.

@@ -1,23 +1,16 @@
 //! The steps of a rollback: the same switch, back to the source.
 
-use pointsman_cutover::{
-    machine::{Assertion, Event, Side},
-    migration::Coverage,
-};
+use pointsman_cutover::machine::{Assertion, Event, Side};
 
-use super::{Act, Turn};
+use super::{Act, Turn, bake};
 use crate::{
     message::{Route, Statement},
+    process::Coverage,
     reach::{Asked, Outcome},
-    server::{Access, Meddling, Slots},
+    server::{Access, Meddling, Power, Slots},
 };
 
 impl Act<'_> {
-    fn loss_is_accepted(&self) -> bool {
-        let process = self.world.process(self.who);
-        process.is_some_and(|process| process.holds(Assertion::LossAccepted))
-    }
-
     fn is_complete(&self) -> bool {
         self.facts().stream == Some(Coverage::Complete)
     }
@@ -44,8 +37,12 @@ impl Act<'_> {
 }
 
 pub(super) fn prepare(act: &mut Act<'_>) -> Option<Turn> {
+    act.world.begin_to_look();
     if let Some(failure) = act.look_at_both()?.failure() {
         return Some(failure);
+    }
+    if let Some(found) = bake::left_alone(act) {
+        return Some(found);
     }
     let known = act.world.target.is_primary && act.facts().stream.is_some();
     let delivers = act.is_complete() && act.world.streams();
@@ -142,7 +139,8 @@ pub(super) fn promote(act: &mut Act<'_>) -> Option<Turn> {
         return Some(failure);
     }
     act.world.source.applies = false;
-    Some(Turn::Ends(Event::Done))
+    act.learn(|facts| facts.admits = true);
+    Some(Turn::Did(Event::Done))
 }
 
 /// The source gets its rules and logins back, and stays limited to nobody.
@@ -154,19 +152,56 @@ pub(super) fn prime(act: &mut Act<'_>) -> Option<Turn> {
     Some(asked.failure().unwrap_or(Turn::Ends(Event::Done)))
 }
 
-/// The source opens. Nobody looks at the target here.
+/// The source opens behind a look at the target.
 pub(super) fn flip(act: &mut Act<'_>) -> Option<Turn> {
     if !act.facts().closed {
         return Some(Turn::Ends(Event::Failed));
     }
-    if act.at > 0 {
-        return act.serve(Route::Source, Event::Done);
+    match act.at {
+        0 => {
+            act.world.begin_to_open(Side::Source);
+            target_is_left(act)
+        }
+        1 => open_source(act),
+        _ => act.serve(Route::Source, Event::Done),
     }
-    act.world.begin_to_open(Side::Source);
+}
+
+/// An operator who asserts that the target is down gives up what was written on it; one that answers
+/// and is open is not down.
+fn target_is_left(act: &mut Act<'_>) -> Option<Turn> {
+    if !act.facts().target_closed || act.facts().stream.is_none() {
+        return Some(Turn::Ends(Event::Failed));
+    }
+    let asserted = act.process()?.holds(Assertion::TargetDown);
+    let written = match act.look(Side::Target)? {
+        Asked::Answered if act.world.target.access != Access::Empty => {
+            return Some(Turn::Ends(Event::Unprovable));
+        }
+        Asked::Answered => act.facts().target_written_behind,
+        Asked::Silent(_) if asserted => true,
+        Asked::Silent(patience) => return Some(Turn::Ends(patience.event())),
+        Asked::Refused => return Some(Turn::Ends(Event::Failed)),
+    };
+    if !written {
+        act.world.target.meddling = Meddling::Never;
+        return Some(Turn::Goes(1));
+    }
+    if !asserted {
+        return Some(Turn::Ends(Event::Unprovable));
+    }
+    if act.world.said == Some(Assertion::TargetDown) {
+        act.process()?.by_word = true;
+        act.world.word_taken |= act.world.target.power != Power::Gone;
+    }
+    Some(Turn::Goes(1))
+}
+
+fn open_source(act: &mut Act<'_>) -> Option<Turn> {
     let open = Statement::Open(Side::Source);
     let asked = act.world.tell(act.who, Side::Source, act.outcome, open)?;
     if asked == Asked::Answered || act.outcome.leaves_traces() {
-        act.world.judge_opening_by_rollback();
+        act.world.judge_opening_by_rollback(act.who);
     }
-    Some(asked.failure().unwrap_or(Turn::Goes(1)))
+    Some(asked.failure().unwrap_or(Turn::Goes(2)))
 }

@@ -2,10 +2,11 @@
 
 use pointsman_cutover::machine::{Assertion, Event, Side, Step};
 
-use super::{Act, Turn};
+use super::{Act, Turn, bake};
 use crate::{
     bounds::Promotion,
     message::{Route, Statement},
+    process::Session,
     reach::{Asked, Outcome, Patience},
     server::Power,
 };
@@ -147,8 +148,14 @@ fn tried_again(act: &mut Act<'_>, asked: Asked) -> Option<Turn> {
 /// The target, which served when the rollback began, serves again.
 pub(super) fn reverse(act: &mut Act<'_>, step: Step) -> Option<Turn> {
     let asserted = act.process()?.holds(Assertion::TargetDown);
+    let has_session = matches!(act.process()?.source, Session::Live(_));
     match act.at {
         0 if asserted => return ask_target(act),
+        // Its sessions are new ones before anybody is sent there.
+        PUBLISH_SOURCE if !has_session => {
+            let asked = act.look(Side::Source)?;
+            return Some(asked.failure().unwrap_or(Turn::Goes(PUBLISH_SOURCE)));
+        }
         PUBLISH_SOURCE => {
             let asked = act.world.publish(act.who, act.outcome, Route::Source)?;
             return Some(asked.failure().unwrap_or(Turn::Goes(OPEN_SOURCE)));
@@ -163,8 +170,9 @@ pub(super) fn reverse(act: &mut Act<'_>, step: Step) -> Option<Turn> {
         (_, Step::Prepare) => said(act, Turn::Ends(Event::Done)),
         (0 | ANSWERED, step) if step >= Step::Promote => {
             // It was about to open. Where it does not answer now, arming closes it again.
+            act.world.judge_closing_of_source();
             if act.close(Side::Source)? == Asked::Answered {
-                act.end_sessions(Side::Source);
+                bake::shut_again(act);
             }
             Some(Turn::Goes(1))
         }
