@@ -1,7 +1,7 @@
 //! The source's fence while an API promotes the target. That takes minutes, and whoever lifts the
 //! fence meanwhile makes a second writer.
 
-use super::{Failure, Run, fence, prove};
+use super::{Failure, Run, fence, prove, standing};
 use crate::{
     machine::Side,
     ports::{Breach, BreachKind, ControlledServer, Finding, ProviderError},
@@ -42,6 +42,11 @@ async fn watch(run: &mut Run<'_>) -> Result<(), Failure> {
     })??;
     let is = |kind| breaches.iter().find(|breach| breach.kind == kind);
     if let Some(opened) = is(BreachKind::Opened) {
+        // A server that somebody serves from is not closed under them.
+        if let Err(served) = standing::source_is_not_served(run).await {
+            let what = broken(run, opened);
+            return Err(Failure::unprovable(format!("{what}; {}", served.message)));
+        }
         note(run, &source, opened).await?;
         return Err(opened_again(run, &source, opened).await);
     }
