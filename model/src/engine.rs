@@ -190,7 +190,8 @@ impl World {
     pub(crate) fn moved_by_hand(mut self, side: Side) -> Option<Self> {
         let state = self.listening()?.record.machine.state();
         match (side, state) {
-            (Side::Source, State::Baking { .. }) => {
+            // In the calm nobody does that any more.
+            (Side::Source, State::Baking { .. }) if self.left.requests < UNLIMITED => {
                 self.left.ask()?;
                 self.said = None;
                 self.happened(Who::Leader, Event::MovedByHand, NOW);

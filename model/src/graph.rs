@@ -68,7 +68,9 @@ impl Explored {
     pub fn broken(self) -> Option<(&'static str, Trace)> {
         let stuck = self.stuck.into_iter().find(Stuck::is_broken);
         let stuck = stuck.map(|stuck| (REACHES_END, stuck.example));
-        let broken = self.violated.into_iter().next().or(stuck);
+        let mut violated = self.violated.into_iter();
+        let broken = violated.find(|(promise, _)| !Violation::is_known(promise));
+        let broken = broken.or(stuck);
         let blind = !self.seen.comes_through();
         broken.or_else(|| blind.then(|| (COMES_THROUGH, Trace::default())))
     }
@@ -79,7 +81,9 @@ impl Explored {
         let root = World::prepared(promotion, troubles);
         let mut bounded = Bounded::new(root, &actions);
         while bounded.next().is_some() {
-            if let Some(found) = bounded.violated().pop_first() {
+            let broken = bounded.violated().into_iter();
+            let mut broken = broken.filter(|(promise, _)| !Violation::is_known(promise));
+            if let Some(found) = broken.next() {
                 return Some(found);
             }
         }

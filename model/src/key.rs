@@ -164,7 +164,7 @@ impl Packer {
         for left in left.fields() {
             self.put(usize::from(left), 3);
         }
-        self.put(usize::from(violations.0), 13);
+        self.put(usize::from(violations.0), 14);
         debug_assert!(self.used <= 5 * 64, "the key has no room");
     }
 

@@ -65,6 +65,8 @@ pub struct Pass {
 pub struct Property {
     pub promise: &'static str,
     pub holds: bool,
+    /// Why a violation is known and stands.
+    pub known: Option<&'static str>,
     /// How it was broken.
     pub traces: Vec<Trace>,
 }
@@ -163,7 +165,8 @@ impl Report {
 }
 
 fn broken(properties: &[Property], reaches_end: &ReachesEnd, passes: &[Pass]) -> Vec<&'static str> {
-    let broken = properties.iter().filter(|property| !property.holds);
+    let unknown = |property: &&Property| !property.holds && property.known.is_none();
+    let broken = properties.iter().filter(unknown);
     let mut broken: Vec<_> = broken.map(|property| property.promise).collect();
     if !reaches_end.holds {
         broken.push(REACHES_END);
@@ -193,6 +196,7 @@ fn property(violation: Violation, passes: &[Pass]) -> Property {
     Property {
         promise,
         holds: traces.is_empty(),
+        known: violation.known(),
         traces,
     }
 }

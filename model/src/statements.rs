@@ -91,6 +91,12 @@ impl World {
         }
     }
 
+    /// Whether the command under way began behind what a stranger did. That of a process which was taken
+    /// over from began before the one that this is counted from.
+    fn could_be_seen(&self, who: Who, meddling: Meddling) -> bool {
+        who == Who::Leader && meddling == Meddling::Before
+    }
+
     /// Whether the source is open, and no stranger opened it.
     fn has_opened_source(&self) -> bool {
         let source = &self.source;
@@ -98,21 +104,37 @@ impl World {
         is_there && source.access == Access::Open && !source.opened_by_stranger
     }
 
+    /// A server is opened. A process that was taken over from looked before another one went on.
+    pub(crate) fn judge_opening(&mut self, who: Who, side: Side) {
+        let other = match side {
+            Side::Source => self.target.accepts(),
+            Side::Target => self.source.accepts(),
+        };
+        if who == Who::Stale && other {
+            self.violations.add(Violation::StaleOpened);
+        }
+    }
+
     /// A promotion is asked for.
     pub(crate) fn judge_promotion(&mut self, who: Who) {
         let by_word = self.process(who).is_some_and(|process| process.by_word);
         // An operator asserted it, and was right.
         let gone = self.source.power == Power::Gone && self.said == Some(Assertion::SourceDown);
-        if by_word || self.word_taken || gone {
+        let nothing_to_promote = self.target.is_primary || self.target.power == Power::Gone;
+        if by_word || self.word_taken || gone || nothing_to_promote {
             return;
         }
-        if self.source.meddling == Meddling::Before || self.has_opened_source() {
+        if self.could_be_seen(who, self.source.meddling) || self.has_opened_source() {
             self.violations.add(Violation::PromotedUnproven);
         }
     }
 
     /// The command begins that opens the target: what strangers did before is there to be seen.
-    pub(crate) fn begin_to_open(&mut self, side: Side) {
+    /// That of a process which was taken over from began before.
+    pub(crate) fn begin_to_open(&mut self, who: Who, side: Side) {
+        if who == Who::Stale {
+            return;
+        }
         match side {
             Side::Target => {
                 self.source.meddling = self.source.meddling.at_the_beginning();
@@ -126,11 +148,13 @@ impl World {
     /// The opening of the target is sent by a switch.
     pub(crate) fn judge_opening_of_target(&mut self, who: Who) {
         let by_word = self.process(who).is_some_and(|process| process.by_word);
-        if by_word || self.word_taken || self.source.meddling == Meddling::Lately {
+        let meddling = self.source.meddling;
+        let unseen = meddling != Meddling::Never && !self.could_be_seen(who, meddling);
+        if by_word || self.word_taken || unseen {
             return;
         }
         let fenced = self.source.access == Access::Empty;
-        if self.source.meddling == Meddling::Before || !fenced {
+        if meddling == Meddling::Before || !fenced {
             self.violations.add(Violation::TargetOpenedUnproven);
         } else if self.target.lacks {
             self.violations.add(Violation::Lost);
@@ -156,13 +180,12 @@ impl World {
         if self.process(who).is_some_and(|process| process.by_word) {
             return;
         }
-        match self.target.meddling {
-            Meddling::Lately => return,
-            Meddling::Before => {
+        let meddling = self.target.meddling;
+        if meddling != Meddling::Never {
+            if self.could_be_seen(who, meddling) {
                 self.violations.add(Violation::RollbackUnlooked);
-                return;
             }
-            Meddling::Never => {}
+            return;
         }
         if self.word_taken {
             return;
@@ -183,7 +206,10 @@ impl World {
     }
 
     /// A command begins that looks at the source before it does anything.
-    pub(crate) fn begin_to_look(&mut self) {
+    pub(crate) fn begin_to_look(&mut self, who: Who) {
+        if who == Who::Stale {
+            return;
+        }
         self.source.strayed = self.source.strayed.at_the_beginning();
     }
 
@@ -213,7 +239,7 @@ impl World {
             self.violations.add(Violation::GivenUpUnasked);
         }
         if event == Event::SourceFenceBroken {
-            self.begin_to_look();
+            self.begin_to_look(Who::Leader);
         }
         if event == Event::SourceWritesAccepted {
             // What is seen afterwards is not accepted.

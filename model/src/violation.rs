@@ -16,6 +16,7 @@ pub enum Violation {
     GivenUpUnasked,
     AskedTwice,
     ServedClosed,
+    StaleOpened,
 }
 
 /// The ones that were seen.
@@ -24,7 +25,7 @@ pub struct Violations(pub u16);
 
 impl Violation {
     /// Every one.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TwoWriters,
         Self::Lost,
         Self::TargetOpenedUnproven,
@@ -38,6 +39,7 @@ impl Violation {
         Self::GivenUpUnasked,
         Self::AskedTwice,
         Self::ServedClosed,
+        Self::StaleOpened,
     ];
 
     /// The promise, as the report names it.
@@ -69,8 +71,26 @@ impl Violation {
             Self::AskedTwice => {
                 "an API is asked again only by its own word that it received nothing"
             }
+            Self::StaleOpened => {
+                "a process that was taken over from opens no server beside an open one"
+            }
             Self::ServedClosed => "no server is closed while writers are sent to it by hand",
         }
+    }
+
+    /// Why a violation of it is known and stands, if it is.
+    pub fn known(self) -> Option<&'static str> {
+        (self == Self::StaleOpened).then_some(
+            "between two commands a leader has no session on a server, and the fence's record there may be \
+             older than a process that was taken over from: nothing on the server refuses that process \
+             then. The embedded store is open in one process alone, so there is no second one to do it",
+        )
+    }
+
+    /// Whether a violation of this promise is known and stands.
+    pub fn is_known(promise: &str) -> bool {
+        let mut all = Self::ALL.into_iter();
+        all.any(|violation| violation.promise() == promise && violation.known().is_some())
     }
 
     fn bit(self) -> u16 {
@@ -89,8 +109,11 @@ impl Violations {
         self.0 & violation.bit() != 0
     }
 
+    /// What follows from one that is known says nothing more.
     pub(crate) fn add(&mut self, violation: Violation) {
-        self.0 |= violation.bit();
+        if !self.has(Violation::StaleOpened) {
+            self.0 |= violation.bit();
+        }
     }
 }
 

@@ -31,6 +31,7 @@ impl WorkspaceCopy {
         for name in FILES {
             copy_changed(&workspace.join(name), &root.join(name))?;
         }
+        write_changed(&root.join("Cargo.toml"), &planted_version(workspace)?)?;
         for member in members(workspace)? {
             copy_tree(&workspace.join(&member), &root.join(&member))?;
         }
@@ -126,6 +127,17 @@ impl WorkspaceCopy {
     }
 }
 
+/// The workspace's manifest, by another version: what is built of the copy must not be taken for what
+/// is built of the workspace.
+fn planted_version(workspace: &Path) -> Result<Vec<u8>> {
+    let text = fs::read_to_string(workspace.join("Cargo.toml"))?;
+    let (before, version) = text
+        .split_once("\nversion = \"")
+        .context("Cargo.toml gives the workspace no version")?;
+    let (_, after) = version.split_once('"').unwrap_or_default();
+    Ok(format!("{before}\nversion = \"0.0.0-planted\"{after}").into_bytes())
+}
+
 fn members(workspace: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(workspace.join("Cargo.toml"))?;
     let list = text
@@ -151,6 +163,10 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 /// Leaves a file alone that is the same: cargo would build it again.
 fn copy_changed(from: &Path, to: &Path) -> Result<()> {
     let text = fs::read(from).with_context(|| format!("read {}", from.display()))?;
+    write_changed(to, &text)
+}
+
+fn write_changed(to: &Path, text: &[u8]) -> Result<()> {
     if fs::read(to).is_ok_and(|there| there == text) {
         return Ok(());
     }
@@ -170,8 +186,7 @@ pub mod ports {
 }
 ";
 
-const FILES: [&str; 5] = [
-    "Cargo.toml",
+const FILES: [&str; 4] = [
     "Cargo.lock",
     "rust-toolchain.toml",
     "rustfmt.toml",

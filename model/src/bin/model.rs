@@ -78,7 +78,11 @@ fn until_broken(bounds: &str) -> Result<ExitCode> {
 
 fn print(report: &Report) {
     for property in &report.properties {
-        let verdict = if property.holds { "holds " } else { "BROKEN" };
+        let verdict = match (property.holds, property.known) {
+            (true, _) => "holds ",
+            (false, Some(_)) => "known ",
+            (false, None) => "BROKEN",
+        };
         println!("{verdict} {}", property.promise);
         for line in property.traces.iter().flat_map(|trace| &trace.0) {
             println!("         {line}");

@@ -13,7 +13,7 @@ use crate::{
 /// Shuts the source for everybody but the apply workers, and sees a row arrive.
 pub(super) fn arm(act: &mut Act<'_>) -> Option<Turn> {
     if act.at == 0 {
-        act.world.begin_to_look();
+        act.world.begin_to_look(act.who);
         return before_arming(act);
     }
     if act.facts().stream == Some(Coverage::Incomplete) {
@@ -76,6 +76,9 @@ fn before_arming(act: &mut Act<'_>) -> Option<Turn> {
     if let Some(failure) = act.look(Side::Source)?.failure() {
         return Some(failure);
     }
+    if opened_by_hand(act) {
+        return Some(Turn::Ends(Event::MovedByHand));
+    }
     let known = act.left_source() == LeftSource::Disturbed;
     Some(match look(act) {
         Some(changed) if !known => disturbed(changed),
@@ -100,6 +103,11 @@ fn look(act: &mut Act<'_>) -> Option<bool> {
     found.then_some(open)
 }
 
+/// A server that somebody serves from is not closed under them.
+fn opened_by_hand(act: &Act<'_>) -> bool {
+    act.world.source.access == Access::Open && act.world.route != Route::Target
+}
+
 fn disturbed(changed: bool) -> Turn {
     if changed {
         Turn::Did(Event::SourceFenceBroken)
@@ -114,6 +122,9 @@ pub(super) fn left_alone(act: &mut Act<'_>) -> Option<Turn> {
     if act.facts().admits {
         let enough = accepted || act.left_source() == LeftSource::Accepted;
         return (!enough).then_some(Turn::Ends(Event::Failed));
+    }
+    if opened_by_hand(act) {
+        return Some(Turn::Ends(Event::Failed));
     }
     let changed = look(act).filter(|_| !accepted)?;
     Some(disturbed(changed))
@@ -144,7 +155,7 @@ pub(super) fn complete(act: &mut Act<'_>) -> Option<Turn> {
         return Some(Turn::Ends(Event::Failed));
     }
     if act.at == 0 {
-        act.world.begin_to_look();
+        act.world.begin_to_look(act.who);
         return Some(match act.look(Side::Source)? {
             Asked::Answered => left_alone(act).unwrap_or(Turn::Goes(1)),
             Asked::Silent(_) if act.process()?.holds(Assertion::SourceDown) => Turn::Goes(1),

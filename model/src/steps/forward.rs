@@ -230,7 +230,7 @@ fn judge(act: &Act<'_>) -> Turn {
 /// Opens the target and sends the sidecars there.
 pub(super) fn flip(act: &mut Act<'_>) -> Option<Turn> {
     if act.at == 0 {
-        act.world.begin_to_open(Side::Target);
+        act.world.begin_to_open(act.who, Side::Target);
     }
     if !act.facts().closed {
         return Some(Turn::Ends(Event::Failed));

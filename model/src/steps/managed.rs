@@ -4,7 +4,7 @@ use pointsman_cutover::machine::{Event, PromotionStage, Side, State};
 
 use super::{Act, Turn, forward, prove};
 use crate::{
-    message::{Api, Statement},
+    message::{Api, Route, Statement},
     process::Session,
     reach::{Asked, Outcome},
     server::{Access, Power},
@@ -68,6 +68,8 @@ fn watch_source(act: &mut Act<'_>) -> Option<Turn> {
     }
     let epoch = forward::epoch(act);
     match act.world.source.access {
+        // A server that writers are sent to is not closed under them.
+        Access::Open if act.world.route == Route::Source => Some(Turn::Ends(Event::Unprovable)),
         Access::Open => {
             if !act.world.execute(Statement::Close(Side::Source), epoch) {
                 return Some(Turn::Ends(Event::Unprovable));

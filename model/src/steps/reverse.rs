@@ -37,7 +37,7 @@ impl Act<'_> {
 }
 
 pub(super) fn prepare(act: &mut Act<'_>) -> Option<Turn> {
-    act.world.begin_to_look();
+    act.world.begin_to_look(act.who);
     if let Some(failure) = act.look_at_both()?.failure() {
         return Some(failure);
     }
@@ -159,7 +159,7 @@ pub(super) fn flip(act: &mut Act<'_>) -> Option<Turn> {
     }
     match act.at {
         0 => {
-            act.world.begin_to_open(Side::Source);
+            act.world.begin_to_open(act.who, Side::Source);
             target_is_left(act)
         }
         1 => open_source(act),

@@ -30,7 +30,7 @@ pub(super) fn forward(act: &mut Act<'_>, step: Step) -> Option<Turn> {
     }
     match act.at {
         LOOK_AT_TARGET => {
-            act.world.begin_to_open(Side::Source);
+            act.world.begin_to_open(act.who, Side::Source);
             target_is_harmless(act, step)
         }
         AWAIT_DEADLINE => await_deadline(act),
