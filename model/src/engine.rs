@@ -30,7 +30,11 @@ impl World {
         let command = process.record.machine.command()?;
         let turn = steps::perform(&mut self, who, command, outcome)?;
         match turn {
-            Turn::Goes(at) => self.process_mut(who).as_mut()?.at = at,
+            Turn::Goes(at) => {
+                if let Some(process) = self.process_mut(who) {
+                    process.at = at;
+                }
+            }
             Turn::Ends(event) if !outcome.leaves_traces() => self.happened(who, event, NOW),
             Turn::Ends(event) | Turn::Did(event) => {
                 self.process_mut(who).as_mut()?.pending = Some(event);
@@ -180,6 +184,9 @@ impl World {
     pub(crate) fn shut_source(&mut self, who: Who) {
         let process = self.process(who);
         let epoch = process.map_or(0, |process| short(process.record.machine.epoch()));
+        if self.source.access == Access::Open {
+            self.judge_change(who);
+        }
         self.judge_closing_of_source();
         self.execute(Statement::Close(Side::Source), epoch);
         self.end_sessions(Side::Source);

@@ -132,8 +132,9 @@ impl World {
     ) -> Option<Asked> {
         let reach = self.attach(who, side);
         let epoch = self.session_epoch(who, side);
-        if reach == Reach::Ready && matches!(statement, Statement::Open(_)) {
-            self.judge_opening(who, side);
+        let opens = matches!(statement, Statement::Open(_));
+        if reach == Reach::Ready && opens {
+            self.judge_change(who);
         }
         match (outcome, reach) {
             (Outcome::Works, Reach::Ready) => Some(if self.execute(statement, epoch) {

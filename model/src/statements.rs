@@ -1,10 +1,12 @@
 //! What a statement does on its server, and what must hold when it is sent.
 
-use pointsman_cutover::machine::{Assertion, Direction, Event, PromotionStage, Side, State, Step};
+use pointsman_cutover::machine::{
+    Assertion, Direction, Event, LeftSource, PromotionStage, Side, State, Step,
+};
 
 use crate::{
     message::{Api, Route, Statement},
-    process::Who,
+    process::{Process, Record, Who},
     server::{Access, Meddling, Power, Strayed},
     violation::Violation,
     world::World,
@@ -104,14 +106,13 @@ impl World {
         is_there && source.access == Access::Open && !source.opened_by_stranger
     }
 
-    /// A server is opened. A process that was taken over from looked before another one went on.
-    pub(crate) fn judge_opening(&mut self, who: Who, side: Side) {
-        let other = match side {
-            Side::Source => self.target.accepts(),
-            Side::Target => self.source.accepts(),
-        };
-        if who == Who::Stale && other {
-            self.violations.add(Violation::StaleOpened);
+    /// A server is opened, or one that was found open is shut. A process that was taken over from may have begun that before an operator
+    /// and the leader went on to something else.
+    pub(crate) fn judge_change(&mut self, who: Who) {
+        let command = |process: Process| process.record.machine.command();
+        let owed = self.process(who).and_then(command);
+        if who == Who::Stale && self.journal.machine.command() != owed {
+            self.violations.add(Violation::StaleActed);
         }
     }
 
@@ -193,7 +194,11 @@ impl World {
         if self.target.access != Access::Empty {
             self.violations.add(Violation::SourceOpenedUnproven);
         }
-        if self.target.is_ahead() && self.said != Some(Assertion::LossAccepted) {
+        // What was accepted when a process began that was taken over from stays accepted for it.
+        let process = self.process(who).filter(|_| who == Who::Stale);
+        let accepted = self.said == Some(Assertion::LossAccepted)
+            || process.is_some_and(|process| process.holds(Assertion::LossAccepted));
+        if self.target.is_ahead() && !accepted {
             self.violations.add(Violation::Lost);
         }
     }
@@ -215,10 +220,19 @@ impl World {
 
     /// A rollback holds writers.
     pub(crate) fn judge_hold_of_rollback(&mut self) {
-        let given_up = self.said == Some(Assertion::LossAccepted);
+        let given_up = self.said == Some(Assertion::LossAccepted) || self.is_given_up_unseen();
         if self.source.strayed == Strayed::Before && !given_up {
             self.violations.add(Violation::GivenUpUnasked);
         }
+    }
+
+    /// Whether an operator gave up what was or may have been done on a source that nobody can look at
+    /// before it is shut again.
+    fn is_given_up_unseen(&self) -> bool {
+        let accepted = |record: Record| {
+            record.facts.admits && record.machine.left_source() == LeftSource::Accepted
+        };
+        self.leader.is_some_and(|leader| accepted(leader.record))
     }
 
     /// The leader's machine takes an event.
@@ -235,7 +249,8 @@ impl World {
         }
         let gone = self.said == Some(Assertion::SourceDown);
         let strayed = self.source.strayed;
-        if state == State::Completed && strayed == Strayed::Before && !gone {
+        let given_up = gone || self.is_given_up_unseen();
+        if state == State::Completed && strayed == Strayed::Before && !given_up {
             self.violations.add(Violation::GivenUpUnasked);
         }
         if event == Event::SourceFenceBroken {

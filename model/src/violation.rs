@@ -16,7 +16,7 @@ pub enum Violation {
     GivenUpUnasked,
     AskedTwice,
     ServedClosed,
-    StaleOpened,
+    StaleActed,
 }
 
 /// The ones that were seen.
@@ -39,7 +39,7 @@ impl Violation {
         Self::GivenUpUnasked,
         Self::AskedTwice,
         Self::ServedClosed,
-        Self::StaleOpened,
+        Self::StaleActed,
     ];
 
     /// The promise, as the report names it.
@@ -71,8 +71,8 @@ impl Violation {
             Self::AskedTwice => {
                 "an API is asked again only by its own word that it received nothing"
             }
-            Self::StaleOpened => {
-                "a process that was taken over from opens no server beside an open one"
+            Self::StaleActed => {
+                "a process that was taken over from opens or shuts no server but as its leader is about to"
             }
             Self::ServedClosed => "no server is closed while writers are sent to it by hand",
         }
@@ -80,7 +80,7 @@ impl Violation {
 
     /// Why a violation of it is known and stands, if it is.
     pub fn known(self) -> Option<&'static str> {
-        (self == Self::StaleOpened).then_some(
+        (self == Self::StaleActed).then_some(
             "between two commands a leader has no session on a server, and the fence's record there may be \
              older than a process that was taken over from: nothing on the server refuses that process \
              then. The embedded store is open in one process alone, so there is no second one to do it",
@@ -111,7 +111,7 @@ impl Violations {
 
     /// What follows from one that is known says nothing more.
     pub(crate) fn add(&mut self, violation: Violation) {
-        if !self.has(Violation::StaleOpened) {
+        if !self.has(Violation::StaleActed) {
             self.0 |= violation.bit();
         }
     }

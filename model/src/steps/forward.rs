@@ -6,7 +6,7 @@ use super::{Act, Turn, prove};
 use crate::{
     bounds::Promotion,
     message::{Route, Statement},
-    process::{Coverage, Facts, short},
+    process::{Coverage, Facts, Who, short},
     reach::{Asked, Outcome},
     server::{Access, Meddling, Power, Slots},
     violation::Violation,
@@ -137,8 +137,10 @@ fn ask_to_promote(act: &mut Act<'_>) -> Option<Turn> {
     if !facts.closed {
         return Some(Turn::Ends(Event::Failed));
     }
-    // The deadline on record while it serves, else one of the request's own.
-    let deadline = facts.deadline.filter(|&left| left > 0).unwrap_or(1);
+    let deadline = facts.deadline.unwrap_or_default();
+    if deadline == 0 {
+        return another_deadline(act);
+    }
     let request = Statement::Promote {
         replayed: facts.replayed,
         deadline,
@@ -156,6 +158,21 @@ fn ask_to_promote(act: &mut Act<'_>) -> Option<Turn> {
         Asked::Refused if act.outcome == Outcome::Works => Turn::Ends(Event::Unprovable),
         Asked::Refused => Turn::Ends(Event::Failed),
     })
+}
+
+/// It is put on record, and used by the next try. The journal takes nothing of a process that was taken
+/// over from, which ends with that.
+fn another_deadline(act: &mut Act<'_>) -> Option<Turn> {
+    if act.outcome != Outcome::Works {
+        return None;
+    }
+    if act.who == Who::Stale {
+        act.world.stale = None;
+        return Some(Turn::Goes(0));
+    }
+    act.learn(|facts| facts.deadline = Some(1));
+    act.world.journal = act.process()?.record;
+    Some(Turn::Ends(Event::Unanswered))
 }
 
 fn await_primary(act: &mut Act<'_>) -> Option<Turn> {

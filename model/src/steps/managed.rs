@@ -71,6 +71,7 @@ fn watch_source(act: &mut Act<'_>) -> Option<Turn> {
         // A server that writers are sent to is not closed under them.
         Access::Open if act.world.route == Route::Source => Some(Turn::Ends(Event::Unprovable)),
         Access::Open => {
+            act.world.judge_change(act.who);
             if !act.world.execute(Statement::Close(Side::Source), epoch) {
                 return Some(Turn::Ends(Event::Unprovable));
             }
