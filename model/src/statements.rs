@@ -166,7 +166,11 @@ impl World {
     pub(crate) fn judge_opening_by_undo(&mut self, who: Who) {
         let by_word = self.process(who).is_some_and(|process| process.by_word);
         let gone = self.target.power == Power::Gone;
-        if by_word || self.word_taken || gone || self.target.meddling == Meddling::Lately {
+        // What was asserted to a process that was taken over from holds for it.
+        let process = self.process(who).filter(|_| who == Who::Stale);
+        let told = process.is_some_and(|process| process.holds(Assertion::TargetDown));
+        let unseen = self.target.meddling == Meddling::Lately;
+        if by_word || told || self.word_taken || gone || unseen {
             return;
         }
         let target = &self.target;
