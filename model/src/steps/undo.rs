@@ -6,7 +6,7 @@ use super::{Act, Turn, bake};
 use crate::{
     bounds::Promotion,
     message::{Route, Statement},
-    process::Session,
+    process::{Session, Who},
     reach::{Asked, Outcome, Patience},
     server::Power,
 };
@@ -86,7 +86,8 @@ fn takes_the_word_for_the_target(act: &mut Act<'_>) -> Option<Turn> {
     if deadline.is_some_and(|left| left > 0) {
         return None;
     }
-    if act.world.said == Some(Assertion::TargetDown) {
+    // What was asserted to a process that was taken over from holds for it.
+    if act.world.said == Some(Assertion::TargetDown) || act.who == Who::Stale {
         act.process()?.by_word = true;
         act.world.word_taken |= act.world.target.power != Power::Gone;
     }
