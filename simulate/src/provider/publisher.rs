@@ -1,0 +1,120 @@
+use async_trait::async_trait;
+use pointsman_cutover::ports::{
+    ProviderError, ReversePublisher, ReverseSlot, SequenceValue, SlotProgress,
+};
+
+use crate::{
+    network::failed,
+    server::{Kind, Slot},
+};
+
+use super::{control::Control, looks::drop_slots};
+
+#[async_trait]
+impl ReversePublisher for Control {
+    async fn create_slots(&self, datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError> {
+        let mut slots = Vec::new();
+        for datname in datnames {
+            let database = datname.clone();
+            let made = self.ask_in(datname, "make the reverse slot", move |server| {
+                if server.in_recovery {
+                    let reason = "a standby makes no logical slot";
+                    return Err(failed(&server.name, "make the reverse slot", reason));
+                }
+                let oid = server
+                    .tables
+                    .databases
+                    .get(&database)
+                    .map_or(0, |it| it.oid);
+                let slot = format!("pointsman_rb_{oid}");
+                let position = server.position;
+                let known = server.slots.entry(slot.clone()).or_insert_with(|| Slot {
+                    confirmed: position,
+                });
+                Ok(ReverseSlot {
+                    datname: database,
+                    slot,
+                    lsn: known.confirmed,
+                })
+            });
+            slots.push(made.await?);
+        }
+        Ok(slots)
+    }
+
+    async fn drop_slots(&self, slots: &[ReverseSlot]) -> Result<(), ProviderError> {
+        let names = slots.iter().map(|slot| slot.slot.clone()).collect();
+        drop_slots(self, names).await
+    }
+
+    async fn slot_progress(
+        &self,
+        slots: &[ReverseSlot],
+    ) -> Result<Vec<SlotProgress>, ProviderError> {
+        let names: Vec<_> = slots.iter().map(|slot| slot.slot.clone()).collect();
+        self.ask("look at the reverse slots", move |server, _| {
+            if server.in_recovery {
+                let reason = "recovery is in progress (55000)";
+                return Err(failed(&server.name, "look at the reverse slots", reason));
+            }
+            let there = names.into_iter().filter_map(|slot| {
+                let confirmed = server.slots.get(&slot)?.confirmed;
+                let serves = Kind::Walsender {
+                    slot: Some(slot.clone()),
+                };
+                Some(SlotProgress {
+                    streaming: server.backends.values().any(|it| it.kind == serves),
+                    slot,
+                    confirmed,
+                    position: server.position,
+                })
+            });
+            Ok(there.collect())
+        })
+        .await
+    }
+
+    async fn missing_slots(&self, slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
+        let slots = slots.to_vec();
+        self.ask("look for the reverse slots", move |server, _| {
+            let gone = slots
+                .into_iter()
+                .filter(|slot| !server.slots.contains_key(&slot.slot));
+            let say = |slot: ReverseSlot| {
+                format!("the reverse slot of database {} is gone", slot.datname)
+            };
+            Ok(gone.map(say).collect())
+        })
+        .await
+    }
+
+    async fn left_out(&self, datnames: &[String]) -> Result<Vec<String>, ProviderError> {
+        let mut left_out = Vec::new();
+        for datname in datnames {
+            self.open(datname).await?;
+            let database = datname.clone();
+            let carried = self.ask_in(
+                datname,
+                "compare tables with the publication",
+                move |server| Ok(server.tables.publications.contains(&database)),
+            );
+            if !carried.await? {
+                left_out.push(format!("{datname}.public.writes"));
+            }
+        }
+        Ok(left_out)
+    }
+
+    async fn sequences(&self, datname: &str) -> Result<Vec<SequenceValue>, ProviderError> {
+        let database = datname.to_owned();
+        self.ask_in(datname, "read its sequences", move |server| {
+            let value = server.tables.sequences.get(&database).copied();
+            Ok(vec![SequenceValue {
+                name: "public.writes_id_seq".to_owned(),
+                value: value.unwrap_or_default(),
+                is_called: true,
+            }])
+        })
+        .await
+    }
+}

@@ -1,0 +1,117 @@
+//! Many runs, counted.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{
+    ledger::PROMISES,
+    run::{Outcome, run},
+};
+
+/// What came of a range of seeds.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// `pass` or `fail`.
+    pub verdict: &'static str,
+    pub first_seed: u64,
+    pub seeds: u64,
+    pub violations: u64,
+    /// Per promise, how many runs broke it.
+    pub promises: BTreeMap<&'static str, u64>,
+    /// Per state, how many migrations ended there.
+    pub ends: BTreeMap<&'static str, u64>,
+    /// Per kind of trouble, how often it was planned.
+    pub troubles: BTreeMap<String, u64>,
+    /// Runs in which an operator gave something up by name.
+    pub gave_up: u64,
+    pub acknowledged: u64,
+    pub messages: u64,
+    pub simulated_hours: f64,
+    /// The first runs that broke a promise.
+    pub broken: Vec<Outcome>,
+}
+
+/// Runs `seeds`, on `threads` threads. With `until_violation` no new run begins after the first that
+/// broke a promise.
+///
+/// # Errors
+/// The simulation itself is at fault.
+pub fn run_all(seeds: Range<u64>, threads: usize, until_violation: bool) -> Result<Report> {
+    let report = Mutex::new(Report {
+        first_seed: seeds.start,
+        promises: PROMISES.into_iter().map(|promise| (promise, 0)).collect(),
+        ..Report::default()
+    });
+    let next = AtomicU64::new(seeds.start);
+    let stop = AtomicBool::new(false);
+    let work = || -> Result<()> {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let outcome = run(seed, false)?;
+            if until_violation && !outcome.violations.is_empty() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+            report.add(outcome);
+        }
+    };
+    thread::scope(|scope| -> Result<()> {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            worker
+                .join()
+                .map_err(|_| anyhow::anyhow!("a run panicked"))??;
+        }
+        Ok(())
+    })?;
+    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.verdict = if report.violations == 0 {
+        "pass"
+    } else {
+        "fail"
+    };
+    report.broken.sort_by_key(|outcome| outcome.seed);
+    Ok(report)
+}
+
+impl Report {
+    fn add(&mut self, outcome: Outcome) {
+        self.seeds += 1;
+        *self.ends.entry(outcome.end).or_default() += 1;
+        for trouble in &outcome.troubles {
+            let kind = trouble.split(": ").nth(1).unwrap_or_default();
+            let kind = kind.split([' ', '{']).next().unwrap_or_default();
+            *self.troubles.entry(kind.to_owned()).or_default() += 1;
+        }
+        self.gave_up += u64::from(!outcome.accepted.is_empty());
+        self.acknowledged += outcome.acknowledged as u64;
+        self.messages += outcome.messages;
+        self.simulated_hours += outcome.simulated_ms as f64 / 3_600_000.0;
+        if outcome.violations.is_empty() {
+            return;
+        }
+        self.violations += 1;
+        for violation in &outcome.violations {
+            *self.promises.entry(violation.promise).or_default() += 1;
+        }
+        if self.broken.len() < KEPT {
+            self.broken.push(outcome);
+        }
+    }
+}
+
+/// Any seed can be run again.
+const KEPT: usize = 20;
