@@ -50,8 +50,9 @@ async fn release_target(
     let slots = &facts.stream()?.slots;
     let former = facts.former_settings(Side::Source)?;
     target.reverse_publisher()?.drop_slots(slots).await?;
-    target.fence()?.reopen(former, &[]).await?;
     let moving = run.migration.moving();
+    // An attempt that was cut off may have opened it and taken the fence's table down.
+    taken_down::reopen(target, former, &moving).await?;
     target.preparation()?.unprepare(&moving).await?;
     run.routes().end_draining().await?;
     Ok(Proof::new(

@@ -1,5 +1,5 @@
-//! What `start` made on the source goes with the migration's end, and a step that a crash made
-//! run again finds it gone.
+//! What `start` made goes with the migration's end, and a step that a crash made run again finds it
+//! gone.
 
 use super::{Failure, sessions::enter};
 use crate::ports::{ControlledServer, FormerSettings, ProviderError};
@@ -12,18 +12,18 @@ pub(super) async fn take_down(source: &ControlledServer, moving: &[String]) -> R
     Ok(())
 }
 
-/// Opens the closed `source`. An attempt that was cut off may have opened it and taken the
+/// Opens a closed `server`. An attempt that was cut off may have opened it and taken the
 /// fence's table down: it is made again first.
 pub(super) async fn reopen(
-    source: &ControlledServer,
+    server: &ControlledServer,
     former: &FormerSettings,
     moving: &[String],
 ) -> Result<(), ProviderError> {
-    let opened = source.fence()?.reopen(former, &[]).await;
+    let opened = server.fence()?.reopen(former, &[]).await;
     let refused = matches!(opened, Err(ProviderError::Failed { .. }));
-    if refused && is_taken_down(source, moving).await.unwrap_or(false) {
-        source.preparation()?.prepare(moving).await?;
-        source.fence()?.reopen(former, &[]).await?;
+    if refused && is_taken_down(server, moving).await.unwrap_or(false) {
+        server.preparation()?.prepare(moving).await?;
+        server.fence()?.reopen(former, &[]).await?;
         return Ok(());
     }
     opened.map(drop)
@@ -41,12 +41,12 @@ pub(super) async fn prepare_again(
 }
 
 async fn is_taken_down(
-    source: &ControlledServer,
+    server: &ControlledServer,
     moving: &[String],
 ) -> Result<bool, ProviderError> {
-    enter(source, moving).await?;
+    enter(server, moving).await?;
     for datname in moving {
-        if !source.probe_table()?.is_there(datname).await? {
+        if !server.probe_table()?.is_there(datname).await? {
             return Ok(true);
         }
     }
