@@ -42,6 +42,20 @@ impl ReversePublisher for Control {
         Ok(slots)
     }
 
+    async fn slots_there(&self, datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError> {
+        let datnames = datnames.to_vec();
+        self.ask("look for reverse slots", move |server, _| {
+            let there = datnames.into_iter().filter_map(|datname| {
+                let oid = server.tables.databases.get(&datname)?.oid;
+                let slot = format!("pointsman_rb_{oid}");
+                let lsn = server.slots.get(&slot)?.confirmed;
+                Some(ReverseSlot { datname, slot, lsn })
+            });
+            Ok(there.collect())
+        })
+        .await
+    }
+
     async fn drop_slots(&self, slots: &[ReverseSlot]) -> Result<(), ProviderError> {
         let names = slots.iter().map(|slot| slot.slot.clone()).collect();
         drop_slots(self, names).await

@@ -16,6 +16,9 @@ pub trait ReversePublisher: fmt::Debug + Send + Sync {
     /// Makes one logical slot (`pgoutput`) per database, in parallel; existing ones stay.
     async fn create_slots(&self, datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError>;
 
+    /// The reverse slots of `datnames` that are there, also those of an attempt that was cut off.
+    async fn slots_there(&self, datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError>;
+
     /// Drops slots, waiting for their walsenders to go; absent ones are no error.
     async fn drop_slots(&self, slots: &[ReverseSlot]) -> Result<(), ProviderError>;
 

@@ -80,21 +80,16 @@ async fn forget_preparation(run: &mut Run<'_>) -> Result<(), Failure> {
 }
 
 /// Nobody reads the reverse slots of a target that will be rebuilt, nor the slot by which it was fed.
-/// Either would keep WAL until a disk is full.
+/// Either would keep WAL until a disk is full. A step that failed half-way has not said which it made.
 async fn forget_slots(run: &mut Run<'_>) -> Result<(), Failure> {
-    let reverse = match run.migration.facts.stream() {
-        Ok(stream) => stream.slots.clone(),
-        Err(_missing) => Vec::new(),
-    };
+    let moving = run.migration.moving();
     let source = run.source().await?;
     // A standby that was cut off has lost it already.
     slots::drop_standby_slot(run, &source).await?;
     let target = run.target().await.map_err(|failure| Failure {
         message: format!(
-            "{} slots on {}, should it come back: {}",
-            reverse.len(),
-            run.migration.target,
-            failure.message
+            "the reverse slots on {}, should it come back: {}",
+            run.migration.target, failure.message
         ),
         ..failure
     })?;
@@ -102,6 +97,7 @@ async fn forget_slots(run: &mut Run<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     if let Ok(publisher) = target.reverse_publisher() {
+        let reverse = publisher.slots_there(&moving).await?;
         publisher.drop_slots(&reverse).await?;
     }
     Ok(())

@@ -30,6 +30,10 @@ impl ReversePublisher for RecordingServer {
             .collect())
     }
 
+    async fn slots_there(&self, _datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError> {
+        Ok(Vec::new())
+    }
+
     async fn drop_slots(&self, slots: &[ReverseSlot]) -> Result<(), ProviderError> {
         for slot in slots {
             self.note(format!("SELECT pg_drop_replication_slot('{}')", slot.slot));

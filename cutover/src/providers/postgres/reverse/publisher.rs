@@ -46,6 +46,20 @@ impl ReversePublisher for SqlReversePublisher {
         try_join_all(making).await
     }
 
+    async fn slots_there(&self, datnames: &[String]) -> Result<Vec<ReverseSlot>, ProviderError> {
+        let postgres = &self.control.postgres;
+        let what = "look for reverse slots";
+        let rows = postgres.rows(what, SLOTS_THERE, &[&datnames]).await?;
+        let slot = |row: &tokio_postgres::Row| ReverseSlot {
+            datname: row.get(0),
+            slot: row.get(1),
+            lsn: row
+                .get::<_, Option<PgLsn>>(2)
+                .map_or(Lsn(0), |lsn| Lsn(lsn.into())),
+        };
+        Ok(rows.iter().map(slot).collect())
+    }
+
     async fn drop_slots(&self, slots: &[ReverseSlot]) -> Result<(), ProviderError> {
         let names: Vec<_> = slots.iter().map(|slot| slot.slot.clone()).collect();
         slots::drop_named(&self.control, &names).await
@@ -187,6 +201,9 @@ const FIND_SLOT: &str = "SELECT d.name, s.confirmed_flush_lsn \
      FROM (SELECT 'pointsman_rb_' || oid::text AS name FROM pg_database \
            WHERE datname = current_database()) AS d \
      LEFT JOIN pg_replication_slots s ON s.slot_name = d.name";
+const SLOTS_THERE: &str = "SELECT d.datname::text, s.slot_name::text, s.confirmed_flush_lsn \
+     FROM pg_database d JOIN pg_replication_slots s ON s.slot_name = 'pointsman_rb_' || d.oid::text \
+     WHERE d.datname = ANY ($1) ORDER BY 1";
 const SEQUENCES: &str = "SELECT format('%I.%I', n.nspname, c.relname), \
        has_sequence_privilege(c.oid, 'SELECT') \
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
