@@ -216,8 +216,16 @@ impl Control {
             }
         });
         let pid = opened.await?;
-        self.databases().insert(datname.to_owned(), pid);
-        Ok(())
+        // A newer leader has ended it, and knows nothing of sessions that are opened later.
+        let leads = self.ask("look whether it still leads", |_, _| Ok(())).await;
+        match leads {
+            Ok(()) => self.databases().insert(datname.to_owned(), pid),
+            Err(_) => {
+                self.shared.world().give_up(side, pid);
+                None
+            }
+        };
+        leads
     }
 
     /// The sessions of this leader, which "none left" does not count.

@@ -96,6 +96,9 @@ impl ControlSessions {
     pub(super) async fn passing(&self, datname: &str) -> Result<Session, ProviderError> {
         let purpose = Purpose::Control(self.leader.clone());
         let session = Session::open(&self.connector, &self.server, datname, &purpose).await?;
+        // A newer leader has ended it, and knows nothing of sessions that are opened later.
+        let what = "look whether it still leads";
+        self.postgres.row(what, "SELECT true", &[]).await?;
         // Several hosts, or a name that has moved, may lead to two servers; both would be driven as one.
         if session.server_started != self.postgres.server_started {
             return Err(ProviderError::Unreachable {
