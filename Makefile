@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-managed crash adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz model model-faults
+.PHONY: help setup demo demo-managed crash adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz model model-faults simulate
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -90,6 +90,11 @@ model: ## Every interleaving of a switch within bounds; ends in target/model/rep
 model-faults: ## Each deliberate fault planted into a copy and searched for; its table goes to target/model/report.json
 	$(CARGO) build --workspace --bin model --bin faults
 	@target/debug/faults target/model/report.json
+
+SEEDS ?= 10000
+simulate: ## The shipped engine on simulated servers, SEEDS=10000 seeds; ends in target/simulate/report.json
+	$(CARGO) build --workspace --bin simulate
+	@target/debug/simulate --seeds $(SEEDS) --crossed --report target/simulate/report.json
 
 FUZZ_SECONDS ?= 1800
 fuzz: ## Half an hour of fuzzing each: HTTP/2, what clients ask and report, and all that can happen to a stream

@@ -3,6 +3,7 @@
 //! Servers, sidecars, disk and clock are simulated; the engine, its steps and its machine are the
 //! shipped ones. A seed decides everything that happens, so a run can be repeated exactly.
 
+pub mod behaviours;
 mod clients;
 mod clock;
 mod fleet;
@@ -23,5 +24,5 @@ mod trouble;
 mod world;
 
 pub use ledger::Violation;
-pub use report::{Report, run_all};
-pub use run::{Outcome, run};
+pub use report::{Report, crossed, run_all};
+pub use run::{Case, Fault, Outcome, run};

@@ -166,7 +166,8 @@ fn nothing_is_lost(world: &mut World, status: &Status, operator: &Operator) {
     };
     let excused = |row: &Row| {
         let is_strangers = row.by == By::Stranger || world.ledger.was_lifted_before(row);
-        is_strangers && (named || world.is_behind_the_last_look(row))
+        let by_hand = world.promoted_by_hand && row.side == Side::Target;
+        by_hand || is_strangers && (named || world.is_behind_the_last_look(row))
     };
     let mut lost = world.ledger.rows.iter();
     let lost = lost.find(|row| row.acknowledged && !has(row) && !excused(row));
@@ -306,8 +307,9 @@ fn closed(server: &Server, left: &mut Vec<String>) {
 const LOOK: u64 = 1_500_000;
 /// A try to make the stream looks for its slots at its beginning alone.
 const ARMING: u64 = 10_000_000;
-/// Within this time the source was looked at.
-const SEEN: u64 = 6_000_000;
+/// Within this time the source was looked at: a try to make the stream looks there at its beginning
+/// alone.
+const SEEN: u64 = 13_000_000;
 const NAMED: [&str; 6] = [
     "behind the fence",
     "not left alone",

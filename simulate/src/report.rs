@@ -2,10 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Range,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -15,16 +14,18 @@ use serde::Serialize;
 
 use crate::{
     ledger::PROMISES,
-    run::{Outcome, run},
+    run::{Case, Fault, Outcome, run},
 };
 
-/// What came of a range of seeds.
+/// What came of many runs.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// `pass` or `fail`.
     pub verdict: &'static str,
-    pub first_seed: u64,
+    /// Runs in which the seed decides what goes wrong.
     pub seeds: u64,
+    /// Runs with one fault, at one message of an undisturbed migration.
+    pub crossed: u64,
     pub violations: u64,
     /// Per promise, how many runs broke it.
     pub promises: BTreeMap<&'static str, u64>,
@@ -41,32 +42,62 @@ pub struct Report {
     pub broken: Vec<Outcome>,
 }
 
-/// Runs `seeds`, on `threads` threads. With `until_violation` no new run begins after the first that
+/// An undisturbed migration there and back, and one that is completed, each crossed with every fault at
+/// each of its messages.
+///
+/// # Errors
+/// The simulation itself is at fault.
+pub fn crossed() -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    let mut wanted = vec!["rolled_back", "completed"];
+    for seed in 0.. {
+        let case = Case {
+            undisturbed: true,
+            ..Case::of(seed)
+        };
+        let outcome = run(case, false)?;
+        let Some(found) = wanted.iter().position(|end| *end == outcome.end) else {
+            continue;
+        };
+        wanted.remove(found);
+        for at in 1..=outcome.messages {
+            cases.extend(Fault::ALL.map(|fault| Case {
+                crossed: Some((at, fault)),
+                ..Case::of(seed)
+            }));
+        }
+        if wanted.is_empty() {
+            break;
+        }
+    }
+    Ok(cases)
+}
+
+/// Runs `cases`, on `threads` threads. With `until_violation` no new run begins after the first that
 /// broke a promise.
 ///
 /// # Errors
 /// The simulation itself is at fault.
-pub fn run_all(seeds: Range<u64>, threads: usize, until_violation: bool) -> Result<Report> {
+pub fn run_all(cases: &[Case], threads: usize, until_violation: bool) -> Result<Report> {
     let report = Mutex::new(Report {
-        first_seed: seeds.start,
         promises: PROMISES.into_iter().map(|promise| (promise, 0)).collect(),
         ..Report::default()
     });
-    let next = AtomicU64::new(seeds.start);
+    let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let work = || -> Result<()> {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end || stop.load(Ordering::Relaxed) {
-                return Ok(());
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop.load(Ordering::Relaxed) {
+                break;
             }
-            let outcome = run(seed, false)?;
+            let outcome = run(*case, false)?;
             if until_violation && !outcome.violations.is_empty() {
                 stop.store(true, Ordering::Relaxed);
             }
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-            report.add(outcome);
+            report.add(*case, outcome);
         }
+        Ok(())
     };
     thread::scope(|scope| -> Result<()> {
         let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
@@ -88,8 +119,11 @@ pub fn run_all(seeds: Range<u64>, threads: usize, until_violation: bool) -> Resu
 }
 
 impl Report {
-    fn add(&mut self, outcome: Outcome) {
-        self.seeds += 1;
+    fn add(&mut self, case: Case, outcome: Outcome) {
+        match case.crossed {
+            Some(_) => self.crossed += 1,
+            None => self.seeds += 1,
+        }
         *self.ends.entry(outcome.end).or_default() += 1;
         for trouble in &outcome.troubles {
             let kind = trouble.split(": ").nth(1).unwrap_or_default();

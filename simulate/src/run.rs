@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use crate::{
     ledger::Violation,
+    network::MessageFault,
     operator::{NAME, Operator},
     process::Process,
     promises,
+    trouble::Trouble,
     world::{Errand, Shared, World},
 };
 
@@ -45,17 +47,76 @@ struct Run {
     ended: bool,
 }
 
-/// Runs one seed. The same seed is the same run.
+/// What goes wrong at one message of a run in which nothing else does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    LoseRequest,
+    LoseAnswer,
+    Refuse,
+    Die,
+    DiskFull,
+}
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Case {
+    pub seed: u64,
+    /// The one message at which something goes wrong, instead of what the seed plans.
+    pub crossed: Option<(u64, Fault)>,
+    /// Nothing goes wrong at all.
+    pub undisturbed: bool,
+}
+
+impl Case {
+    /// What the seed plans.
+    pub fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            crossed: None,
+            undisturbed: false,
+        }
+    }
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 5] = [
+        Self::LoseRequest,
+        Self::LoseAnswer,
+        Self::Refuse,
+        Self::Die,
+        Self::DiskFull,
+    ];
+
+    fn trouble(self) -> Trouble {
+        match self {
+            Self::LoseRequest => Trouble::Message(MessageFault::LoseRequest),
+            Self::LoseAnswer => Trouble::Message(MessageFault::LoseAnswer),
+            Self::Refuse => Trouble::Message(MessageFault::Refuse),
+            Self::Die => Trouble::Die { begins_again: 300 },
+            Self::DiskFull => Trouble::DiskFull { lasts: 7_000 },
+        }
+    }
+}
+
+/// Runs one case. The same case is the same run.
 ///
 /// # Errors
 /// The simulation itself is at fault.
-pub fn run(seed: u64, traced: bool) -> Result<Outcome> {
+pub fn run(case: Case, traced: bool) -> Result<Outcome> {
+    let seed = case.seed;
     let mut world = World::new(seed, traced)?;
     world.green.ahead = world.rng.i64(-900..900);
     world.blue.ahead = world.rng.i64(-900..900);
     let operator = Operator::new(&mut world);
     let with_rules = world.chance(70);
     world.plan_troubles();
+    if case.undisturbed || case.crossed.is_some() {
+        world.troubles.clear();
+    }
+    if let Some((at, fault)) = case.crossed {
+        world.troubles.insert(at, vec![fault.trouble()]);
+    }
     let planned = world.troubles.iter();
     let planned = planned.flat_map(|(at, all)| all.iter().map(move |it| format!("{at}: {it:?}")));
     let troubles = planned.collect();
@@ -204,9 +265,15 @@ impl Run {
         Ok(())
     }
 
+    /// One process is left, a new one: of two that were at work either may have been the newer.
     fn heal(&mut self) -> Result<()> {
+        if self.operator.healed {
+            return Ok(());
+        }
         self.stopped.clear();
         self.late.clear();
+        self.process = None;
+        self.operator.hears_nothing_more();
         self.operator.healed = true;
         self.shared.world().heal();
         self.start()
@@ -229,8 +296,9 @@ impl Run {
         }
         let is_over = status.is_some_and(|status| status.migration.state().is_over());
         let now = world.now();
-        if is_over {
-            world.over_at.get_or_insert(now);
+        if is_over && world.over_at.is_none() {
+            world.over_at = Some(now);
+            world.errands.push(Errand::Heal);
         }
         if !is_over {
             self.over_since = None;

@@ -271,8 +271,12 @@ impl World {
         self.disk.full_until = 0;
         self.intruders_until = self.now();
         for side in [Side::Source, Side::Target] {
+            let is_gone = match side {
+                Side::Source => self.blue_is_gone,
+                Side::Target => self.green_is_gone,
+            };
             let server = self.server_mut(side);
-            server.up = true;
+            server.up = !is_gone;
             server.refuses_control = false;
         }
         for number in 0..3 {
@@ -309,7 +313,8 @@ impl World {
             if shuts {
                 let server = world.server_mut(side);
                 let shut = (before.allow_connections, before.connection_limit);
-                if server.up {
+                // Whom it serves meanwhile is not shut out.
+                if server.up && !server.tables.fences().is_empty() {
                     server.commit("postgres", vec![change(shut.0, shut.1)]);
                 }
             }

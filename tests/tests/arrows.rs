@@ -120,8 +120,8 @@ fn only_tests_reach_the_lab() -> Result<()> {
 }
 
 #[test]
-fn no_shipped_crate_reaches_the_model() -> Result<()> {
-    let banned = ["pointsman-model", "stateright"];
+fn no_shipped_crate_reaches_the_model_or_the_simulation() -> Result<()> {
+    let banned = ["pointsman-model", "pointsman-simulate", "stateright"];
     SHIPPED
         .into_iter()
         .try_for_each(|package| reaches_none(package, &banned))

@@ -8,12 +8,13 @@
 use std::{fs, ops::Range, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
-use pointsman_simulate::{Outcome, run, run_all};
+use pointsman_simulate::{Case, Outcome, crossed, run, run_all};
 
 /// What is asked for on the command line.
 struct Arguments {
     seeds: Range<u64>,
     until_violation: bool,
+    crossed: bool,
     trace: Option<u64>,
     report: Option<PathBuf>,
     threads: usize,
@@ -22,20 +23,24 @@ struct Arguments {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::read()?;
     if let Some(seed) = arguments.trace {
-        let outcome = run(seed, true)?;
+        let outcome = run(Case::of(seed), true)?;
         println!("{}", outcome.trace.join("\n"));
         print(&outcome);
         return Ok(code(outcome.violations.is_empty()));
     }
     let began = Instant::now();
-    let seeds = arguments.seeds.clone();
-    let report = run_all(seeds, arguments.threads, arguments.until_violation)?;
+    let mut cases: Vec<_> = arguments.seeds.clone().map(Case::of).collect();
+    if arguments.crossed {
+        cases.extend(crossed()?);
+    }
+    let report = run_all(&cases, arguments.threads, arguments.until_violation)?;
     for outcome in &report.broken {
         print(outcome);
     }
     println!(
-        "{} seeds, {} broke a promise, {} messages, {:.1} simulated hours in {:.1} s; ends: {:?}; verdict: {}",
+        "{} seeds and {} crossed messages, {} broke a promise, {} messages, {:.1} simulated hours in {:.1} s; ends: {:?}; verdict: {}",
         report.seeds,
+        report.crossed,
         report.violations,
         report.messages,
         report.simulated_hours,
@@ -87,6 +92,7 @@ impl Arguments {
         let mut read = Self {
             seeds: 0..10_000,
             until_violation: false,
+            crossed: false,
             trace: None,
             report: None,
             threads,
@@ -101,6 +107,7 @@ impl Arguments {
             match word.as_str() {
                 "--seeds" => read.seeds = range(&value()?)?,
                 "--until-violation" => read.until_violation = true,
+                "--crossed" => read.crossed = true,
                 "--trace" => read.trace = Some(value()?.parse()?),
                 "--report" => read.report = Some(value()?.into()),
                 "--threads" => read.threads = value()?.parse()?,
@@ -119,5 +126,5 @@ fn range(text: &str) -> Result<Range<u64>> {
     })
 }
 
-const USAGE: &str = "usage: simulate [--seeds N|A..B] [--until-violation] [--threads N] [--report FILE]\n\
+const USAGE: &str = "usage: simulate [--seeds N|A..B] [--crossed] [--until-violation] [--threads N] [--report FILE]\n\
      \u{20}      simulate --trace SEED";
