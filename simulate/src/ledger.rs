@@ -56,16 +56,18 @@ pub(crate) const STATUS_IS_TRUE: &str = "lossless is said only of what is";
 pub(crate) const HOLDS_END: &str = "every hold ends";
 pub(crate) const NOTHING_LEFT: &str = "nothing is left over";
 pub(crate) const ON_RECORD: &str = "the record is what the machine allows";
+pub(crate) const GOES_THROUGH: &str = "what nobody disturbs goes through";
 pub(crate) const IT_ENDS: &str = "an operator ends it once everything is back";
 
 /// Every promise, in the order of the report.
-pub(crate) const PROMISES: [&str; 7] = [
+pub(crate) const PROMISES: [&str; 8] = [
     ONE_WRITER,
     NOTHING_LOST,
     STATUS_IS_TRUE,
     HOLDS_END,
     NOTHING_LEFT,
     ON_RECORD,
+    GOES_THROUGH,
     IT_ENDS,
 ];
 
@@ -147,7 +149,7 @@ impl World {
     /// Whether nobody could see it any more: the other server was being opened, and this one is
     /// watched by nobody since.
     pub(crate) fn is_behind_the_last_look(&self, row: &Row) -> bool {
-        let over = self.over_at.is_some_and(|over| row.at + QUICK >= over);
+        let over = self.over_at.is_some_and(|over| row.at + NOTICED >= over);
         let source_opens = self.ledger.opening_asked[Side::Source as usize];
         let left = source_opens.is_some_and(|asked| row.at + self.grace() >= asked);
         over || (row.side == Side::Target && left)
@@ -177,6 +179,8 @@ pub(crate) fn side_name(side: Side) -> &'static str {
 }
 
 /// Without anything that makes steps slow.
-const QUICK: u64 = 50_000;
+const QUICK: u64 = 2_500;
+/// Between two looks of the run's, with what is on its way.
+const NOTICED: u64 = 60_000;
 /// The same with messages that are late.
 const SLOW: u64 = 12_000_000;

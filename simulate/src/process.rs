@@ -27,7 +27,7 @@ use crate::{
 pub(crate) struct Process {
     pub(crate) engine: Arc<Engine>,
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<SimulatedStore>,
     pub(crate) clock: Arc<dyn Clock>,
     bell: Arc<Bell>,
     runtime: Runtime,
@@ -70,8 +70,9 @@ fn settings() -> Settings {
 impl Process {
     /// A process that drives nothing yet.
     pub(crate) fn start(shared: &Shared) -> Result<Self> {
-        let store: Arc<dyn Store> = Arc::new(SimulatedStore::new(shared));
-        let catalog = Arc::new(Catalog::new(Arc::clone(&store)));
+        let store = Arc::new(SimulatedStore::new(shared));
+        let opened: Arc<dyn Store> = store.clone();
+        let catalog = Arc::new(Catalog::new(opened));
         let clock: Arc<dyn Clock> = Arc::new(SimulatedClock {
             shared: shared.clone(),
         });

@@ -3,14 +3,14 @@
 use pointsman_catalog::{Route, ServerName};
 use pointsman_cutover::{
     Status,
-    journal::{Replay, Verdict},
+    journal::{EntryKind, Replay, Verdict},
     machine::{Side, State},
 };
 
 use crate::{
     ledger::{
-        By, HOLDS_END, IT_ENDS, NOTHING_LEFT, NOTHING_LOST, ON_RECORD, Row, STATUS_IS_TRUE,
-        side_name,
+        By, GOES_THROUGH, HOLDS_END, IT_ENDS, NOTHING_LEFT, NOTHING_LOST, ON_RECORD, Row,
+        STATUS_IS_TRUE, side_name,
     },
     operator::Operator,
     server::{MOVING, Server},
@@ -74,6 +74,19 @@ fn strangers_are_seen(world: &mut World, status: &Status) {
             status.way_back.message
         );
         world.ledger.violated(STATUS_IS_TRUE, what);
+    }
+}
+
+/// Nothing went wrong, so no step fails, and the way back loses nothing.
+pub(crate) fn undisturbed(world: &mut World, status: Option<&Status>) {
+    let entries = status.map(|status| status.entries.iter());
+    let bad = entries
+        .into_iter()
+        .flatten()
+        .find(|entry| entry.kind == EntryKind::Failed || entry.message.contains("not lossless"));
+    if let Some(entry) = bad {
+        let what = format!("{}: {}", entry.step, entry.message);
+        world.ledger.violated(GOES_THROUGH, what);
     }
 }
 

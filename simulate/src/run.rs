@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use pointsman_catalog::{Declaration, OpenSessions};
-use pointsman_cutover::Status;
+use pointsman_cutover::{Status, machine::Side};
 use serde::Serialize;
 
 use crate::{
@@ -55,6 +55,8 @@ pub enum Fault {
     Refuse,
     Die,
     DiskFull,
+    CutTarget,
+    RefuseAtTarget,
 }
 
 /// What is to be run.
@@ -80,12 +82,14 @@ impl Case {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::LoseRequest,
         Self::LoseAnswer,
         Self::Refuse,
         Self::Die,
         Self::DiskFull,
+        Self::CutTarget,
+        Self::RefuseAtTarget,
     ];
 
     fn trouble(self) -> Trouble {
@@ -95,6 +99,14 @@ impl Fault {
             Self::Refuse => Trouble::Message(MessageFault::Refuse),
             Self::Die => Trouble::Die { begins_again: 300 },
             Self::DiskFull => Trouble::DiskFull { lasts: 7_000 },
+            Self::CutTarget => Trouble::Cut {
+                side: Side::Target,
+                lasts: 9_000,
+            },
+            Self::RefuseAtTarget => Trouble::RefuseControl {
+                side: Side::Target,
+                lasts: 9_000,
+            },
         }
     }
 }
@@ -225,7 +237,10 @@ impl Run {
             }
             Errand::Supersede => {
                 self.operator.hears_nothing_more();
-                self.stopped.extend(self.process.take());
+                if let Some(process) = self.process.take() {
+                    process.store.lose();
+                    self.stopped.push(process);
+                }
             }
             Errand::Continue => self.late.append(&mut self.stopped),
             Errand::Start => self.start()?,
@@ -324,6 +339,9 @@ impl Run {
         let end = status
             .as_ref()
             .map_or("no record", |status| status.migration.state().label());
+        if troubles.is_empty() {
+            promises::undisturbed(&mut self.shared.world(), status.as_ref());
+        }
         promises::at_the_end(
             &mut self.shared.world(),
             status.as_ref(),

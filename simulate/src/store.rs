@@ -1,6 +1,9 @@
 //! A store on the simulated disk of the control plane.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use pointsman_catalog::{
@@ -19,6 +22,8 @@ use crate::{
 pub(crate) struct SimulatedStore {
     pub(crate) shared: Shared,
     revision: watch::Sender<Revision>,
+    /// Another process has it now.
+    lost: AtomicBool,
 }
 
 impl SimulatedStore {
@@ -26,7 +31,20 @@ impl SimulatedStore {
         Self {
             shared: shared.clone(),
             revision: watch::Sender::new(Revision(shared.world().disk.revision)),
+            lost: AtomicBool::new(false),
         }
+    }
+
+    /// A successor opens the file, of which there can be one owner.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
+    fn owned(&self) -> Result<(), StoreError> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(unavailable("another process has it"));
+        }
+        Ok(())
     }
 }
 
@@ -110,10 +128,12 @@ impl World {
 #[async_trait]
 impl Store for SimulatedStore {
     async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
+        self.owned()?;
         Ok(self.shared.world().disk.get(key))
     }
 
     async fn range(&self, prefix: &str) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        self.owned()?;
         Ok(self.shared.world().disk.range(prefix))
     }
 
@@ -132,6 +152,7 @@ impl Store for SimulatedStore {
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        self.owned()?;
         let (answer, answered) = oneshot::channel();
         {
             let mut world = self.shared.world();

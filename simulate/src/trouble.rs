@@ -95,7 +95,7 @@ impl Trouble {
         };
         let soon = world.some(1..800);
         let number = world.rng.usize(0..3);
-        match world.some(0..26) {
+        match world.some(0..30) {
             0 => Self::Message(MessageFault::LoseRequest),
             1 | 2 => Self::Message(MessageFault::LoseAnswer),
             3 | 4 => Self::Message(MessageFault::Late(lasts * 1000)),
@@ -137,6 +137,10 @@ impl Trouble {
                 _ => Self::RefuseAtSidecar { number },
             },
             24 => Self::Ring,
+            26..=29 => Self::Lift {
+                side,
+                shuts: soon < 200,
+            },
             _ => Self::Abort,
         }
     }
@@ -187,7 +191,13 @@ impl Trouble {
                 later(world, lasts, move |world| world.server_mut(side).up = true);
             }
             Self::RefuseControl { side, lasts } => {
-                world.server_mut(side).refuses_control = true;
+                let server = world.server_mut(side);
+                server.refuses_control = true;
+                // Its sessions end with the change.
+                let is_control = |kind: &Kind| matches!(kind, Kind::Control { .. });
+                server
+                    .backends
+                    .retain(|_, backend| !is_control(&backend.kind));
                 later(world, lasts, move |world| {
                     world.server_mut(side).refuses_control = false;
                 });
