@@ -86,6 +86,7 @@ impl Operator {
                     source: "blue".parse().map_err(|_| "no name".to_owned())?,
                     target: "green".parse().map_err(|_| "no name".to_owned())?,
                     unlisted: [("template1".to_owned(), CLOSED)].into(),
+                    waived: Default::default(),
                 };
                 done(engine.create(wanted).await)
             });

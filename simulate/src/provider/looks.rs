@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pointsman_cutover::{
     Lsn,
-    ports::{Observation, Observe, ProbeTable, ProviderError, Replay, Replication, StandbyLink},
+    ports::{
+        LeftTimeline, Observation, Observe, ProbeTable, ProviderError, Replay, Replication,
+        StandbyLink,
+    },
 };
 
 use crate::{network::failed, server::Kind, tables::Change};
@@ -18,6 +21,17 @@ impl Observe for Control {
         let look =
             |world: &mut crate::world::World, side| Ok(world.server(side).observe(world.wall()));
         self.ask_world("observe it", look).await
+    }
+
+    async fn left_timeline(&self, timeline: u32) -> Result<LeftTimeline, ProviderError> {
+        self.ask("read its timeline's history", move |server, _| {
+            Ok(match server.fork {
+                Some(fork) if timeline + 1 == server.timeline => LeftTimeline::At(fork),
+                Some(_) => LeftTimeline::Never,
+                None => LeftTimeline::NotKnown,
+            })
+        })
+        .await
     }
 }
 

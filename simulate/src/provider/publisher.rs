@@ -81,6 +81,7 @@ impl ReversePublisher for Control {
                     slot,
                     confirmed,
                     position: server.position,
+                    kept_from: confirmed,
                 })
             });
             Ok(there.collect())
