@@ -40,7 +40,7 @@ pub(crate) fn while_it_runs(world: &mut World, status: &Status) {
         let slot = world.green.slots.get(&format!("pointsman_rb_{oid}"));
         let is_held = slot.is_some_and(|slot| slot.confirmed < row.lsn);
         // A look at the stream comes a little later.
-        let lost = world.slot_lost_at.map_or(0, |lost| lost + ARMING);
+        let lost = world.slot_lost_at.map_or(0, |lost| lost + LOOK);
         let is_fresh = world.now() < lost.max(row.at.max(world.disturbed_at) + LOOK);
         if row.acknowledged && !is_held && !is_fresh {
             let what = format!(
@@ -318,11 +318,8 @@ fn closed(server: &Server, left: &mut Vec<String>) {
 
 /// Between two looks at the reverse stream, with what the first of them may have missed.
 const LOOK: u64 = 1_500_000;
-/// A try to make the stream looks for its slots at its beginning alone.
-const ARMING: u64 = 10_000_000;
-/// Within this time the source was looked at: a try to make the stream looks there at its beginning
-/// alone.
-const SEEN: u64 = 13_000_000;
+/// Within this time the source was looked at again: every two seconds, and a look takes up to three.
+const SEEN: u64 = 6_000_000;
 const NAMED: [&str; 6] = [
     "behind the fence",
     "not left alone",

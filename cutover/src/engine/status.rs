@@ -328,9 +328,9 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
                 migration,
                 way(
                     WayBackKind::ArmAndSwitch,
-                    true,
+                    false,
                     "a rollback first waits until the reverse stream is proven, while the target serves; \
-                 then it is a switch back",
+                     then it is a switch back. That it loses nothing is known then",
                 ),
             )
         }
