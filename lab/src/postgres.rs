@@ -182,8 +182,9 @@ pub async fn start_stranger_from(
 async fn streaming(primary: &PostgresServer, name: &str) -> Result<()> {
     let session = primary.client("postgres").await?;
     let deadline = Instant::now() + STREAMING_DEADLINE;
-    let question =
-        "SELECT FROM pg_stat_replication WHERE application_name = $1 AND state = 'streaming'";
+    // A standby that has told nothing of its replay yet is not told from a copy of WAL.
+    let question = "SELECT FROM pg_stat_replication \
+                    WHERE application_name = $1 AND state = 'streaming' AND replay_lsn IS NOT NULL";
     while session.query(question, &[&name]).await?.is_empty() {
         if Instant::now() > deadline {
             bail!(
