@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-managed crash adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout fleet-turmoil property fuzz model model-faults simulate
+.PHONY: help setup demo demo-managed crash adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout bench-peers fleet-turmoil property fuzz model model-faults simulate
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -75,6 +75,11 @@ bench-fanout: ## One change to 10,000 streams, against go-control-plane and a fl
 	else echo 'Go is not installed: go-control-plane is left out'; fi
 	$(CARGO) build --release --workspace --bin bench_fanout
 	@target/release/bench_fanout
+
+# Peers whose programs are not installed are left out, with a word.
+bench-peers: setup ## Switchovers by Patroni behind HAProxy and behind PgBouncer beside Pointsman's; ends in target/bench/peers.json
+	$(CARGO) build --release $(PROGRAMS)
+	@POINTSMAN_BIN=target/release/pointsman target/release/bench_peers
 
 fleet-turmoil: setup ## 200 sidecars, 5 of which go each second, through 20 switches there and back; ends in target/fleet-turmoil/report.json
 	$(CARGO) build $(PROGRAMS)

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as far as tests need it: one GET over one connection.
+//! HTTP/1.1 as far as tests need it: one request over one connection.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ impl Answer {
 
 /// A GET for `path` at `host`.
 pub async fn get(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     host: &str,
     path: &str,
     headers: &[(&str, &str)],
@@ -33,6 +33,28 @@ pub async fn get(
         write!(request, "{name}: {value}\r\n")?;
     }
     request.push_str("\r\n");
+    exchange(stream, &request).await
+}
+
+/// A POST of JSON to `path` at `host`.
+pub async fn post(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &str,
+    path: &str,
+    json: &str,
+) -> Result<Answer> {
+    let length = json.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{json}"
+    );
+    exchange(stream, &request).await
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+) -> Result<Answer> {
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;

@@ -18,8 +18,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use tokio::{sync::watch, time::timeout};
 
-pub(crate) use self::launch::Launch;
-pub use self::launch::ServerUser;
+pub use self::launch::{Launch, ServerUser};
 
 const TAIL_LINES: usize = 30;
 

@@ -34,11 +34,24 @@ pub async fn pgbench() -> Result<PathBuf> {
     if beside.is_file() {
         return Ok(beside);
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut found = env::split_paths(&path).map(|folder| folder.join("pgbench"));
-    found.find(|program| program.is_file()).context(
+    on_path("pgbench").context(
         "pgbench is not installed; it comes with the server (Debian: postgresql-contrib or postgresql-15)",
     )
+}
+
+/// Patroni, in a Python environment of the project's own.
+pub async fn patroni() -> Result<PathBuf> {
+    run_script("peers.sh", &[]).await
+}
+
+/// A program that is installed. Debian keeps servers where only root's `PATH` leads.
+#[must_use]
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
 }
 
 /// The Envoy binary.

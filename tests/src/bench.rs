@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Context;
 use serde::{Serialize, Serializer};
 
-mod round;
+pub(crate) mod round;
 mod spread;
 
 pub use spread::Spread;

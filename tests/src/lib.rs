@@ -11,5 +11,6 @@ pub mod demo;
 pub mod fanout;
 pub mod migration;
 pub mod paper_api;
+pub mod peers;
 pub mod reached_by_sql;
 pub mod versions;

@@ -1,12 +1,6 @@
 //! Making a server's data directory, and what is written into it.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, chown},
-    time::Duration,
-};
+use std::{fmt::Write as _, fs, net::SocketAddr, os::unix::fs::DirBuilderExt, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -105,8 +99,7 @@ impl PostgresServer {
             .create(data)
             .with_context(|| format!("making {}", data.display()))?;
         if let Some(user) = user {
-            chown(data, Some(user.uid), Some(user.gid))
-                .with_context(|| format!("giving {} to its server", data.display()))?;
+            user.give(data)?;
         }
         Ok(())
     }

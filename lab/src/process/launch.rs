@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, OpenOptions},
+    os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{OnceLock, mpsc},
@@ -24,7 +25,7 @@ pub struct ServerUser {
 
 impl ServerUser {
     /// `None` when this process is not root: then servers run as the same user.
-    pub(crate) fn find() -> Result<Option<Self>> {
+    pub fn find() -> Result<Option<Self>> {
         if scratch::own_uid()? != 0 {
             return Ok(None);
         }
@@ -34,6 +35,12 @@ impl ServerUser {
             .find_map(|name| Self::in_passwd(&passwd, name))
             .map(Some)
             .context("running as root, and there is neither a user postgres nor nobody to run PostgreSQL as")
+    }
+
+    /// Gives the file or folder at `path` to this user.
+    pub fn give(self, path: &Path) -> Result<()> {
+        chown(path, Some(self.uid), Some(self.gid))
+            .with_context(|| format!("giving {} to its server", path.display()))
     }
 
     fn in_passwd(passwd: &str, name: &str) -> Option<Self> {
@@ -50,7 +57,7 @@ impl ServerUser {
 
 /// What to start.
 #[derive(Debug)]
-pub(crate) struct Launch {
+pub struct Launch {
     name: String,
     program: PathBuf,
     args: Vec<OsString>,
@@ -63,7 +70,7 @@ pub(crate) struct Launch {
 
 impl Launch {
     /// `log` takes what the process says, after what stands there already.
-    pub(crate) fn new(name: impl Into<String>, program: impl AsRef<Path>, log: PathBuf) -> Self {
+    pub fn new(name: impl Into<String>, program: impl AsRef<Path>, log: PathBuf) -> Self {
         Self {
             name: name.into(),
             program: program.as_ref().to_path_buf(),
@@ -76,11 +83,13 @@ impl Launch {
         }
     }
 
-    pub(crate) fn arg(self, arg: impl AsRef<OsStr>) -> Self {
+    /// One more argument.
+    pub fn arg(self, arg: impl AsRef<OsStr>) -> Self {
         self.args([arg])
     }
 
-    pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+    /// More arguments.
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args
             .extend(args.into_iter().map(|arg| arg.as_ref().to_os_string()));
         self
@@ -92,13 +101,14 @@ impl Launch {
         self
     }
 
-    pub(crate) fn user(mut self, user: Option<ServerUser>) -> Self {
+    /// Runs it as this user; `None` is that of the lab.
+    pub fn user(mut self, user: Option<ServerUser>) -> Self {
         self.user = user;
         self
     }
 
     /// The signal that ends the process on drop and at the death of the lab's own process.
-    pub(crate) fn end_signal(mut self, signal: Signal) -> Self {
+    pub fn end_signal(mut self, signal: Signal) -> Self {
         self.end_signal = signal;
         self
     }
@@ -109,7 +119,8 @@ impl Launch {
         self
     }
 
-    pub(crate) fn start(self) -> Result<Process> {
+    /// Starts it.
+    pub fn start(self) -> Result<Process> {
         let command = self.command()?;
         let child = spawn(command).with_context(|| {
             format!(

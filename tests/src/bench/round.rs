@@ -16,18 +16,18 @@ use pointsman_lab::{Lab, LabOptions};
 
 /// What one round measured.
 #[derive(Debug, Clone)]
-pub(super) struct Round {
-    pub(super) forward: Leg,
-    pub(super) rollback: Leg,
-    pub(super) audit: WriteAudit,
+pub(crate) struct Round {
+    pub(crate) forward: Leg,
+    pub(crate) rollback: Leg,
+    pub(crate) audit: WriteAudit,
 }
 
 /// One direction of a round.
 #[derive(Debug, Clone)]
-pub(super) struct Leg {
-    pub(super) figures: Figures,
+pub(crate) struct Leg {
+    pub(crate) figures: Figures,
     /// Milliseconds of each step, in order.
-    pub(super) steps: Vec<(String, f64)>,
+    pub(crate) steps: Vec<(String, f64)>,
 }
 
 /// When the two switches of a round began, and when the round ended.
@@ -38,7 +38,7 @@ struct Marks {
 }
 
 /// The floor: plain SQL on a pair, the clients straight at the servers.
-pub(super) async fn bare() -> anyhow::Result<Round> {
+pub(crate) async fn bare() -> anyhow::Result<Round> {
     let scratch = Scratch::on(Storage::Disk)?;
     let options = PairOptions {
         storage: Storage::Disk,
@@ -87,7 +87,7 @@ pub(super) async fn bare() -> anyhow::Result<Round> {
 }
 
 /// Pointsman with three sidecars.
-pub(super) async fn pointsman() -> anyhow::Result<Round> {
+pub(crate) async fn pointsman() -> anyhow::Result<Round> {
     let options = LabOptions {
         storage: Storage::Disk,
         ..LabOptions::default()
@@ -198,6 +198,6 @@ const NAME: &str = "bench";
 const FORWARD: u32 = 1;
 const ROLLBACK: u32 = 2;
 /// Acknowledged writes per second before each switch: the clients are at work, and all of them connected.
-const RATE: f64 = 300.0;
-const WARM: Duration = Duration::from_millis(700);
+pub(crate) const RATE: f64 = 300.0;
+pub(crate) const WARM: Duration = Duration::from_millis(700);
 const SOON: Duration = Duration::from_secs(30);
