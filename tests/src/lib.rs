@@ -12,5 +12,6 @@ pub mod fanout;
 pub mod migration;
 pub mod paper_api;
 pub mod peers;
+pub mod program;
 pub mod reached_by_sql;
 pub mod versions;

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -166,6 +166,27 @@ impl Follower {
         }
         Ok(status)
     }
+}
+
+/// Creates the migration `name` from one server to another, and asks whether it may start.
+///
+/// # Errors
+/// It is refused, or a check blocks it.
+pub async fn create(
+    cli: &ControlPlane,
+    name: &str,
+    (source, target): (&str, &str),
+) -> anyhow::Result<()> {
+    let create = ["create", name, "--source", source, "--target", target];
+    cli.cli_ok(&[&["migration"][..], &create].concat()).await?;
+    let checks = cli.cli(&["migration", "preflight", name]).await?;
+    ensure!(
+        matches!(checks.code, Some(0 | 2)),
+        "preflight: {}{}",
+        checks.stdout,
+        checks.stderr
+    );
+    Ok(())
 }
 
 /// Milliseconds of so many microseconds.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
 use crate::bare::{Bare, Laps, Servers};
-use crate::migration::{Follower, MigrationStatus};
+use crate::migration::{Follower, MigrationStatus, create};
 use pointsman_lab::postgres::{PairOptions, PostgresPair, PostgresServer};
 use pointsman_lab::scratch::{Scratch, Storage};
 use pointsman_lab::workload::verify::{self, WriteAudit};
@@ -96,23 +96,7 @@ pub(crate) async fn pointsman() -> anyhow::Result<Round> {
     let (source, target) = (&lab.pair.source, &lab.pair.target);
     let cli = &lab.control_plane;
     let workload = Workload::start(&WorkloadOptions::through_sidecars(&lab)?)?;
-    let create = [
-        "migration",
-        "create",
-        NAME,
-        "--source",
-        source.name(),
-        "--target",
-        target.name(),
-    ];
-    cli.cli_ok(&create).await?;
-    let checks = cli.cli(&["migration", "preflight", NAME]).await?;
-    ensure!(
-        matches!(checks.code, Some(0 | 2)),
-        "preflight: {}{}",
-        checks.stdout,
-        checks.stderr
-    );
+    create(cli, NAME, (source.name(), target.name())).await?;
     cli.cli_ok(&["migration", "start", NAME]).await?;
     let mut follower = Follower::start(cli, NAME, |_| ())?;
     workload.steady(RATE, WARM, SOON).await?;

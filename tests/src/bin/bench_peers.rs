@@ -1,13 +1,12 @@
 //! `make bench-peers`; `POINTSMAN_PEER_ROUNDS` sets how many rounds are run (5, which are 10 switches).
 
-use std::{
-    env,
-    io::{Write as _, stdout},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
-use pointsman_tests::peers;
+use anyhow::Result;
+use pointsman_tests::{
+    peers,
+    program::{count, tell},
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -22,26 +21,13 @@ async fn main() -> ExitCode {
 }
 
 async fn measure() -> Result<bool> {
-    let report = peers::run(rounds()?, tell).await?;
+    let report = peers::run(count(ROUNDS, DEFAULT_ROUNDS)?, tell).await?;
     tell(&format!("\n{}{}", report.table(), peers::REPORT));
     // Times are for people to judge; lost writes are not.
     if !report.valid {
         tell("a contender lost, doubled or displaced writes: nothing here counts");
     }
     Ok(report.valid)
-}
-
-fn rounds() -> Result<usize> {
-    let Ok(text) = env::var(ROUNDS) else {
-        return Ok(DEFAULT_ROUNDS);
-    };
-    let rounds = text.parse().ok().filter(|rounds| *rounds > 0);
-    rounds.with_context(|| format!("{ROUNDS}={text}: must be a number from 1"))
-}
-
-fn tell(line: &str) {
-    // A reader that closes the pipe does not want the rest.
-    writeln!(stdout().lock(), "{line}").ok();
 }
 
 const ROUNDS: &str = "POINTSMAN_PEER_ROUNDS";

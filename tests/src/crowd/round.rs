@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::pgbench::{self, Crowd, Done};
-use crate::migration::{Follower, MigrationStatus};
+use crate::migration::{Follower, MigrationStatus, create};
 
 /// What became of everybody.
 pub(super) struct Round {
@@ -80,23 +80,7 @@ pub(super) async fn run() -> Result<Round> {
 async fn there_and_back(lab: &Lab, workload: &Workload) -> Result<MigrationStatus> {
     let (source, target) = (&lab.pair.source, &lab.pair.target);
     let cli = &lab.control_plane;
-    let create = [
-        "migration",
-        "create",
-        NAME,
-        "--source",
-        source.name(),
-        "--target",
-        target.name(),
-    ];
-    cli.cli_ok(&create).await?;
-    let checks = cli.cli(&["migration", "preflight", NAME]).await?;
-    ensure!(
-        matches!(checks.code, Some(0 | 2)),
-        "preflight: {}{}",
-        checks.stdout,
-        checks.stderr
-    );
+    create(cli, NAME, (source.name(), target.name())).await?;
     started(cli).await?;
     let mut follower = Follower::start(cli, NAME, |_| ())?;
     workload.more_acked(200, SOON).await?;
