@@ -26,4 +26,12 @@ impl BudgetsOfPair {
             target: budgets(Side::Target).await?,
         })
     }
+
+    /// These, while nobody is held.
+    pub(super) fn unhurried(self) -> Self {
+        Self {
+            source: self.source.unhurried(),
+            target: self.target.unhurried(),
+        }
+    }
 }

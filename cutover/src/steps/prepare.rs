@@ -77,6 +77,7 @@ async fn make(
 }
 
 pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    run.budgets = run.budgets.unhurried();
     let moving = run.migration.moving();
     let both = run.both().await?;
     expect_roles(&both)?;
@@ -167,6 +168,7 @@ impl HangsOn {
 /// Before anybody is held: the source is as it was left, or an operator has given up what others
 /// did there.
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    run.budgets = run.budgets.unhurried();
     let seen = bake_watch::left_alone(run).await?;
     with_all(ready_to_go_back(run).await, seen)
 }

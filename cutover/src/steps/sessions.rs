@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pointsman_catalog::ServerName;
 
@@ -71,7 +71,17 @@ pub(super) async fn ensure(
     let server = ports.catalog.server(name).await?;
     let control = migration.control();
     let provider = ports.providers.of(&server)?;
-    let attaching = provider.attach(&server, &control);
+    // A server that gave no answer may be busy, and is asked again; one that refused has answered.
+    let attaching = async {
+        loop {
+            let began = ports.clock.monotonic();
+            let attached = provider.attach(&server, &control).await;
+            let unreachable = matches!(attached, Err(ProviderError::Unreachable { .. }));
+            if !unreachable || ports.clock.elapsed(began) < NO_ANSWER {
+                break attached;
+            }
+        }
+    };
     let attached = ports.clock.timeout(budgets.attach, attaching).await;
     let attached = attached.map_err(|_elapsed| ProviderError::Unreachable {
         server: name.clone(),
@@ -79,3 +89,6 @@ pub(super) async fn ensure(
     })??;
     Ok(Arc::clone(slot.insert(Arc::new(attached))))
 }
+
+/// What failed sooner was refused.
+const NO_ANSWER: Duration = Duration::from_secs(1);

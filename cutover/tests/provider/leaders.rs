@@ -4,7 +4,7 @@ use pointsman_catalog::FenceLevel;
 use pointsman_cutover::ports::{ControlId, ProviderError};
 
 use crate::{
-    pair::{Pair, provider},
+    pair::{Pair, provider, until},
     roles::{reverse_publisher, sessions},
     verbs::{close, moving, prepared},
 };
@@ -69,6 +69,22 @@ async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed
         "{closed}"
     );
     assert!(matches!(closed, ProviderError::Closed { .. }));
+}
+
+#[tokio::test]
+async fn a_former_leader_keeps_no_session_that_nobody_would_end() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let former = pair.source.attach(1).await;
+    let _newer = pair.source.attach(2).await;
+    let late = sessions(&former).open_databases(&moving()).await;
+    assert!(
+        matches!(late, Err(ProviderError::Unreachable { .. })),
+        "{late:?}"
+    );
+    let boss = pair.source.connect("boss", "postgres").await.unwrap();
+    let left = "SELECT count(*) FROM pg_stat_activity \
+                WHERE datname = 'orders' AND application_name LIKE 'pointsman%'";
+    until("no session is left", async || boss.ask(left).await == "0").await;
 }
 
 #[tokio::test]

@@ -103,6 +103,29 @@ async fn s26_who_writes_on_the_source_in_the_bake_is_named_and_given_up_by_a_wor
     is_in(&status, &State::Completed)
 }
 
+/// The word that gave a row up was for one rollback.
+#[tokio::test(flavor = "multi_thread")]
+async fn s26_what_a_rollback_gave_up_is_said_again_when_it_is_undone() -> Result<()> {
+    if Hosting::from_environment()? == Hosting::Managed {
+        return Ok(());
+    }
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.mute_fleet();
+    inserts(&env.pair.source, 1).await?;
+    // Its own look finds the row, before the watch looks again.
+    let _rollback = env.begin_rollback(true);
+    let held = async || Ok(env.routes().await?.0.starts_with("held"));
+    eventually("new connections are held", held).await?;
+    env.kill().await?;
+    env.take_over().await?;
+    let status = disturbed(&env).await?;
+    names(&status, "others committed 1 transaction (")?;
+    let refused = refusal(env.engine().complete("m", false).await)?;
+    ensure!(refused.contains("--accept-loss"), "{refused}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s26_a_rollback_right_after_a_strangers_write_holds_nobody() -> Result<()> {
     if Hosting::from_environment()? == Hosting::Managed {

@@ -5,7 +5,7 @@ use pointsman_cutover::{Settings, Status, journal::Entry, machine::State};
 use pointsman_lab::{gate::Caught, postgres::Hosting};
 
 use super::{
-    servers::{eventually, is_standby, nothing_is_left, rows, write},
+    servers::{SOON, eventually, is_standby, nothing_is_left, rows, write},
     support::{TestEnvironment, is_in, story},
 };
 
@@ -212,6 +212,32 @@ async fn killed_in_the_bake_a_migration_is_completed_by_the_next_engine() -> Res
     env.take_over().await?;
     let status = env.engine().complete("m", false).await?;
     is_in(&status, &State::Completed)?;
+    write(&env.pair.target, 1, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_behind_the_last_statement_of_a_completion_the_next_engine_ends_it() -> Result<()> {
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    // A message with this statement alone, by its length: it takes the fence table down.
+    let caught = env
+        .target_gate
+        .hold_answer_to(b"Q\0\0\0,DROP SCHEMA IF EXISTS pointsman CASCADE\0");
+    let _completion = env.begin_completion();
+    caught.within(SOON).await?;
+    let target = env.pair.target.client("postgres").await?;
+    let taken_down = async || {
+        let gone = "SELECT to_regclass('pointsman.fence') IS NULL";
+        Ok(target.query_one(gone, &[]).await?.get::<_, bool>(0))
+    };
+    eventually("the fence table is gone", taken_down).await?;
+    drop(target);
+    env.kill().await?;
+    env.target_gate.release();
+    env.take_over().await?;
+    let status = env.settled().await?;
+    is_in(&status, &State::Completed)?;
+    nothing_is_left(&env.pair.target).await?;
     write(&env.pair.target, 1, 1).await
 }
 

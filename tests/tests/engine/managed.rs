@@ -24,6 +24,10 @@ pub(super) const STALLED: State = State::Promoting {
     stage: PromotionStage::Stalled,
 };
 
+/// Fails while database `orders` is open.
+pub(super) const IS_CLOSED: &str = "DO $$ BEGIN ASSERT NOT (SELECT datallowconn FROM pg_database \
+     WHERE datname = 'orders'); END $$";
+
 /// Migration `m`, ready to switch to a target that an API promotes.
 pub(super) async fn managed() -> Result<TestEnvironment> {
     let settings = Settings {

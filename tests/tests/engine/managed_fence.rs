@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 
 use super::{
     managed::{
-        STALLED, UNDER_WAY, as_superuser, asked, cause, ended, in_state, managed, needs_operator,
-        only_looks_in, source_is_closed, there_and_back,
+        IS_CLOSED, STALLED, UNDER_WAY, as_superuser, asked, cause, ended, in_state, managed,
+        needs_operator, only_looks_in, source_is_closed, there_and_back,
     },
     servers::{rows, write},
     support::{is_in, story},
@@ -13,6 +13,10 @@ use super::{
 use pointsman_cutover::{Status, machine::State};
 
 const OPEN: &str = "ALTER DATABASE orders ALLOW_CONNECTIONS true";
+
+/// Fails while database `orders` is closed.
+const IS_OPEN: &str = "DO $$ BEGIN ASSERT (SELECT datallowconn FROM pg_database \
+     WHERE datname = 'orders'); END $$";
 
 const INSERT: &str = "INSERT INTO writes (client, number) VALUES (1, 2)";
 
@@ -24,9 +28,7 @@ async fn a_source_that_is_opened_meanwhile_gets_no_second_writer() -> Result<()>
     in_state(&env, UNDER_WAY).await?;
     env.kill().await?;
     as_superuser(&env.pair.source, "postgres", OPEN).await?;
-    let replayed = "DO $$ BEGIN ASSERT (SELECT datallowconn FROM pg_database \
-         WHERE datname = 'orders'); END $$";
-    as_superuser(&env.pair.target, "postgres", replayed).await?;
+    as_superuser(&env.pair.target, "postgres", IS_OPEN).await?;
     env.api.promote(&env.pair.target).await?;
     env.take_over().await?;
     let open_target = "green came up as a primary that is not closed: database orders is open";
@@ -57,15 +59,27 @@ async fn a_fence_that_is_lifted_meanwhile_is_seen_at_once_and_put_back() -> Resu
     }
     source_is_closed(&env).await?;
     // It closes as the source does: the standby follows until it is promoted.
-    let closed = "DO $$ BEGIN ASSERT NOT (SELECT datallowconn FROM pg_database \
-         WHERE datname = 'orders'); END $$";
-    as_superuser(&env.pair.target, "postgres", closed).await?;
+    as_superuser(&env.pair.target, "postgres", IS_CLOSED).await?;
     env.api.promote(&env.pair.target).await?;
     // The opening is a transaction that nobody vouches for: the target is not opened beside it.
     let waits = |status: &Status| matches!(status.migration.state(), State::NeedsOperator { .. });
     needs_operator(&env.until("an operator is asked", waits).await?)?;
     ensure!(write(&env.pair.target, 1, 3).await.is_err(), "two writers");
     source_is_closed(&env).await
+}
+
+/// Closing it would shut out clients that somebody serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_opened_and_served_from_by_hand_meanwhile_stays_open() -> Result<()> {
+    let env = managed().await?;
+    let switch = asked(&env).await?;
+    in_state(&env, UNDER_WAY).await?;
+    env.send_writers_to("blue").await?;
+    as_superuser(&env.pair.source, "postgres", OPEN).await?;
+    let status = ended(switch).await?;
+    is_in(&status, &STALLED)?;
+    cause(&status, "database orders is open")?;
+    as_superuser(&env.pair.source, "postgres", IS_OPEN).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,8 +11,8 @@ use pointsman_lab::postgres::Hosting;
 
 use super::{
     managed::{
-        STALLED, UNDER_WAY, as_superuser, asked, cause, ended, in_state, managed, needs_operator,
-        only_looks_in, source_is_closed,
+        IS_CLOSED, STALLED, UNDER_WAY, as_superuser, asked, cause, ended, in_state, managed,
+        needs_operator, only_looks_in, source_is_closed,
     },
     servers::{eventually, write},
     support::{TestEnvironment, is_in},
@@ -114,6 +114,8 @@ async fn killed_when_it_had_closed_the_source_again_its_successor_opens_no_targe
     as_superuser(&env.pair.source, "postgres", OPEN).await?;
     env.kill_at(closed_again).await?;
     env.source_gate.release();
+    // The statement may still run.
+    as_superuser(&env.pair.source, "postgres", IS_CLOSED).await?;
     source_is_closed(&env).await?;
     env.take_over().await?;
     opens_nothing(&env, "database orders is open").await

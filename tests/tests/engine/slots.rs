@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use pointsman_cutover::{EngineError, Settings, Status, machine::State};
 use pointsman_lab::postgres::{PostgresServer, STANDBY_SLOT};
+use tokio::time::timeout;
 
 use super::{
     servers::{SOON, eventually, rows, write},
@@ -86,6 +87,32 @@ async fn s14_slots_that_keep_too_much_are_said_and_then_dropped_with_the_lossles
     println!("{}", story(&status));
     is_in(&status, &State::RolledBack)?;
     write(&env.pair.source, 1, 4).await
+}
+
+/// What a step that fails half-way has made is on no record.
+#[tokio::test(flavor = "multi_thread")]
+async fn s14_a_step_that_could_make_one_slot_of_two_leaves_none_behind() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let caught = env.target_gate.hold_at("THEN pg_promote");
+    let switch = env.begin_switch();
+    caught.within(SOON).await?;
+    // Room for one is left.
+    let target = env.pair.target.client("postgres").await?;
+    let occupy = "SELECT pg_create_physical_replication_slot('other_' || n) FROM generate_series(2, \
+         current_setting('max_replication_slots')::int \
+           - (SELECT count(*)::int FROM pg_replication_slots)) AS n";
+    target.query(occupy, &[]).await?;
+    drop(target);
+    env.target_gate.release();
+    let status = timeout(SOON, switch).await???;
+    is_in(&status, &State::RolledBack)?;
+    let full = "all replication slots are in use";
+    ensure!(status.headline.contains(full), "{}", story(&status));
+    let mut left = slots(&env.pair.target).await?;
+    left.retain(|name| name.starts_with("pointsman_rb_"));
+    ensure!(left.is_empty(), "{left:?}\n{}", story(&status));
+    write(&env.pair.source, 1, 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -222,6 +222,12 @@ impl TestEnvironment {
         self.on_engine(async move { Ok(engine.rollback("m", accept_loss).await?) })
     }
 
+    /// The same with a completion.
+    pub(crate) fn begin_completion(&self) -> JoinHandle<Result<Status>> {
+        let engine = Arc::clone(&self.process().engine);
+        self.on_engine(async move { Ok(engine.complete("m", false).await?) })
+    }
+
     /// The same with a cancellation.
     pub(crate) fn begin_cancel(&self) -> JoinHandle<Result<Status>> {
         let engine = Arc::clone(&self.process().engine);

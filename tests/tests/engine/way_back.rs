@@ -6,8 +6,10 @@ use anyhow::{Context, Result, ensure};
 use pointsman_cutover::{
     EngineError, Settings, Status, WayBackKind,
     machine::{State, StreamState},
+    ports::Budgets,
 };
 use pointsman_lab::postgres::Hosting;
+use tokio::time::sleep;
 
 use super::{
     servers::{SOON, eventually, nothing_is_left, rows, write},
@@ -260,6 +262,21 @@ async fn a_stream_that_is_interrupted_when_a_rollback_is_asked_for_is_waited_for
     is_in(&rollback.await??, &State::RolledBack)?;
     ensure!(rows(&env.pair.source, 1).await? == 1);
     Ok(())
+}
+
+/// A machine with other work to do can need longer for a session than writers may be held.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_gives_a_busy_source_time_for_a_session() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    let logins = env.source_gate.hold();
+    env.source_gate.cut();
+    let rollback = env.begin_rollback(false);
+    logins.within(SOON).await?;
+    // Longer than it may take while somebody waits.
+    sleep(Budgets::BY_SQL.attach + Duration::from_millis(500)).await;
+    env.source_gate.release();
+    is_in(&rollback.await??, &State::RolledBack)
 }
 
 fn refused_because(outcome: Result<Status>, cause: &str) -> Result<()> {

@@ -37,6 +37,16 @@ impl Budgets {
         [attach, end_sessions, catch_up, promote].iter().sum()
     }
 
+    /// These, while nobody waits for the server: one that is busy may take longer until its
+    /// session is open.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        Self {
+            attach: self.attach * UNHURRIED,
+            ..self
+        }
+    }
+
     /// These, but for what an operator has set.
     #[must_use]
     pub fn or_as_set(self, settings: &Settings) -> Self {
@@ -47,6 +57,9 @@ impl Budgets {
         }
     }
 }
+
+/// How many times as long a server may take while nobody waits for it.
+const UNHURRIED: u32 = 5;
 
 #[cfg(test)]
 mod tests {
