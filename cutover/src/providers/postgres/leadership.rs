@@ -79,12 +79,15 @@ const FORMER_SESSIONS: &str = "SELECT application_name, pid FROM pg_stat_activit
        AND pid <> pg_backend_pid()";
 
 /// What runs is cancelled first: a server logs the context of a session that is ended in the
-/// midst of a statement, and in the one that subscribes there is a password.
-const END: &str = "SELECT CASE WHEN state = 'active' AND NOT $2 THEN pg_cancel_backend(pid) \
-     ELSE pg_terminate_backend(pid) END FROM pg_stat_activity WHERE pid = ANY ($1)";
+/// midst of a statement, and in the one that subscribes there is a password. A session that has
+/// taken the password over is about to run that statement, and is waited for.
+const END: &str = "SELECT CASE WHEN $2 THEN pg_terminate_backend(pid) \
+       WHEN state = 'active' THEN pg_cancel_backend(pid) \
+       WHEN query LIKE 'COPY pg_temp.pointsman_publisher%' THEN false \
+       ELSE pg_terminate_backend(pid) END FROM pg_stat_activity WHERE pid = ANY ($1)";
 
 /// A backend that does not heed a cancellation for so long is ended all the same.
-const CANCELLING: Duration = Duration::from_millis(500);
+const CANCELLING: Duration = Duration::from_secs(1);
 /// A backend that was told to end does so at its next look, within milliseconds.
 const FORMER_LEADER: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);
