@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-managed crash adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout bench-peers fleet-turmoil property fuzz model model-faults simulate
+.PHONY: help setup demo demo-managed crash chaos adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout bench-peers fleet-turmoil property fuzz model model-faults simulate
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -28,6 +28,11 @@ demo-managed: setup ## The same on servers like Amazon RDS's: no superuser, TLS,
 crash: setup ## Every write of the store crossed with every crash; CASES=a..b runs some of the cells; ends in target/crash/report.json
 	$(CARGO) build $(PROGRAMS)
 	@POINTSMAN_BIN=target/debug/pointsman nice -n 10 target/debug/crash
+
+MINUTES ?= 60
+chaos: setup ## Random kills of everything and cuts between all, under load, there and back; MINUTES=60, SEED=n repeats; ends in target/chaos/report.json
+	$(CARGO) build $(PROGRAMS)
+	@MINUTES=$(MINUTES) SEED=$(SEED) POINTSMAN_BIN=target/debug/pointsman target/debug/chaos
 
 adversaries: setup ## 50 switches while sessions try to write on the server that is left; ends in target/adversaries/report.json
 	$(CARGO) build $(PROGRAMS)

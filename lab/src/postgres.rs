@@ -16,7 +16,7 @@ mod tls;
 mod verifier;
 mod walsender;
 
-use std::{path::Path, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Result, bail};
 use futures_util::future::try_join;
@@ -140,17 +140,51 @@ pub async fn start_standby(
     folder: &Path,
     primary: &PostgresServer,
 ) -> Result<PostgresServer> {
-    let slot = format!("{name}_slot");
     let Parts { bin, access, .. } = primary.parts();
     let standby = PostgresServer::at(name, bin, folder, access.clone())?;
-    standby.basebackup(primary, &slot).await?;
-    standby.configure(true)?;
-    standby.follow(primary, primary.address(), &slot)?;
-    standby.start().await?;
-    streaming(primary, name).await?;
+    copied(&standby, primary, primary.address()).await?;
     standby.let_superuser_write();
     Ok(standby)
 }
+
+/// Makes `server` anew, as a standby of `primary`, which it reaches at `at`. What it held is gone; its name
+/// and its address stay.
+pub async fn rebuild_standby(
+    server: &PostgresServer,
+    primary: &PostgresServer,
+    at: SocketAddr,
+) -> Result<()> {
+    server.crash().await?;
+    fs::remove_dir_all(server.data_folder())?;
+    let session = primary.client("postgres").await?;
+    let deadline = Instant::now() + STREAMING_DEADLINE;
+    // The walsender of the former standby may not have found out yet.
+    while let Err(error) = session.execute(DROP_SLOT, &[&slot_of(server)]).await {
+        if Instant::now() > deadline {
+            return Err(error.into());
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    copied(server, primary, at).await
+}
+
+/// Fills the data directory of `standby`, starts it, and waits until it streams.
+async fn copied(standby: &PostgresServer, primary: &PostgresServer, at: SocketAddr) -> Result<()> {
+    let slot = slot_of(standby);
+    standby.basebackup(primary, &slot).await?;
+    standby.configure(true)?;
+    standby.follow(primary, at, &slot)?;
+    standby.start().await?;
+    streaming(primary, standby.name()).await
+}
+
+fn slot_of(standby: &PostgresServer) -> String {
+    format!("{}_slot", standby.name())
+}
+
+/// Its own, and what a standby that went has left: it would keep WAL for nobody.
+const DROP_SLOT: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+                         WHERE slot_name = $1 OR (slot_type = 'physical' AND NOT active)";
 
 /// Starts a primary that has nothing to do with any other: its own system identifier,
 /// the same roles, and `databases` with their table.

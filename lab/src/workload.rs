@@ -55,6 +55,9 @@ pub struct WorkloadOptions {
     pub password: Option<String>,
     /// Without it sessions are not encrypted.
     pub tls: Option<ClientTls>,
+    /// How many clients of former workloads have written into the same tables: the numbers of these
+    /// clients begin behind theirs.
+    pub clients_before: usize,
     /// How many clients write.
     pub writers: usize,
     /// How many clients read.
@@ -119,6 +122,7 @@ impl WorkloadOptions {
             user: "app".to_owned(),
             password: None,
             tls: None,
+            clients_before: 0,
             writers: 24,
             readers: 4,
             write_every: Duration::from_millis(28),
@@ -158,7 +162,7 @@ impl WorkloadOptions {
         };
         let way = (place / (2 * databases) + place).checked_rem(routes.len())?;
         let identity = Identity {
-            client: i32::try_from(before + place + 1).ok()?,
+            client: i32::try_from(self.clients_before + before + place + 1).ok()?,
             role,
             habit,
             datname: access.datname.clone(),

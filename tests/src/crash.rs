@@ -3,11 +3,9 @@
 //! The control plane under test is the shipped one with a store that asks an overseer around each
 //! write ([`overseen`]). The overseer stops it at one write; then something is killed, cut or lost.
 
-mod audit;
 mod cell;
 mod expectation;
 mod fault;
-mod inventory;
 mod notebook;
 mod outcome;
 mod overseer;

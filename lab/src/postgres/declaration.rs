@@ -20,7 +20,17 @@ pub struct Ways<'a> {
 impl PostgresServer {
     /// The table of this server. Passwords may not stand in it: they go to files below `folder`.
     pub fn declaration(&self, ways: Ways<'_>, folder: &Path) -> Result<String> {
-        let (name, endpoint) = (self.name(), self.address());
+        self.declaration_at(self.address(), ways, folder)
+    }
+
+    /// The same where sidecars connect to `endpoint`, a gate before it.
+    pub fn declaration_at(
+        &self,
+        endpoint: SocketAddr,
+        ways: Ways<'_>,
+        folder: &Path,
+    ) -> Result<String> {
+        let name = self.name();
         let mut text = format!(
             "[servers.{name}]\nendpoint = \"{endpoint}\"\nfence = \"{}\"\n",
             ways.fence

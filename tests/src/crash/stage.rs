@@ -16,6 +16,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use crate::inventory::Pair;
+
 use super::{cell::Run, overseer::Overseer, wire};
 
 /// The migration, from `blue` to `green`.
@@ -128,6 +130,20 @@ impl Stage {
 
     pub(super) fn target(&self) -> &PostgresServer {
         &self.lab.pair.target
+    }
+
+    /// Both, with these databases.
+    pub(super) fn pair<'a>(&'a self, datnames: &'a [String]) -> Pair<'a> {
+        Pair {
+            source: self.source(),
+            target: self.target(),
+            datnames,
+        }
+    }
+
+    pub(super) fn datnames(&self) -> Vec<String> {
+        let databases = self.lab.databases.iter();
+        databases.map(|database| database.name.clone()).collect()
     }
 
     /// Runs a verb on the migration, which is to succeed.

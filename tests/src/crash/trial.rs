@@ -11,11 +11,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use crate::{audit, inventory::Before};
+
 use super::{
-    audit,
     cell::{Cell, Run},
     fault,
-    inventory::Before,
     overseer::Stop,
     stage::{self, HOLD, NAME, SOON, Stage},
     wire::Point,
@@ -112,7 +112,7 @@ async fn ready(cell: &Cell) -> Result<Ready> {
 
 async fn try_to_be_ready(cell: &Cell) -> Result<Ready> {
     let stage = Stage::set().await?;
-    let before = Before::look(&stage).await?;
+    let before = Before::look(stage.pair(&stage.datnames())).await?;
     stage.prepare(cell.place.run).await?;
     stage.overseer.stop_at(Stop {
         label: cell.place.label.clone(),
@@ -169,7 +169,7 @@ async fn decided(
     trial: &mut Trial,
 ) -> Result<Option<PostgresServer>> {
     sleep(HOLD).await;
-    let parked = audit::parked(stage).await?;
+    let parked = audit::parked(&audit::ways(&stage.lab)).await;
     if parked > 0 {
         trial
             .stuck_holds
@@ -279,7 +279,9 @@ async fn audited(
             .two_writers
             .push(format!("{} takes writes as well", other.name()));
     }
-    trial.leftovers = before.leftovers(&stage, &trial.ended, other_is_up).await?;
+    trial.leftovers = before
+        .leftovers(stage.pair(&stage.datnames()), &trial.ended, other_is_up)
+        .await?;
     let Stage { workload, lab, .. } = stage;
     let record = workload.stop(SOON).await?;
     let found = verify::check(&record, writer).await?;

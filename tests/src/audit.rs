@@ -1,16 +1,17 @@
-//! What must hold whatever happened: nothing lost, one writer, nobody parked, nothing left behind.
+//! What must hold whatever happened: one writer, nobody parked.
 
-use anyhow::Result;
+use std::{net::SocketAddr, time::Duration};
+
 use pointsman_lab::{
+    Lab,
     postgres::PostgresServer,
     workload::{EventKind, Login, Moment, Proof, Record, Session},
 };
 use tokio::time::timeout;
 
-use super::stage::{SOON, Stage};
-
 /// How often the clients' writes went from one server to another, as their acknowledgements prove it.
-pub(super) fn changes_of_writer(record: &Record) -> usize {
+#[must_use]
+pub fn changes_of_writer(record: &Record) -> usize {
     let mut acked: Vec<(Moment, Moment, u16)> = Vec::new();
     for client in record.writers() {
         for event in &client.events {
@@ -46,7 +47,7 @@ fn changes(acked: &[(Moment, Moment, u16)]) -> usize {
 }
 
 /// Whether `server` lets the applications' role write, tried and taken back.
-pub(super) async fn accepts_writes(server: &PostgresServer) -> bool {
+pub async fn accepts_writes(server: &PostgresServer) -> bool {
     let attempt = async {
         let session = server.client_as("app", "orders").await?;
         session
@@ -59,29 +60,40 @@ pub(super) async fn accepts_writes(server: &PostgresServer) -> bool {
         .is_ok_and(|tried| tried.is_ok())
 }
 
-/// How many new connections through sidecars are parked: neither served nor refused.
-pub(super) async fn parked(stage: &Stage) -> Result<usize> {
+/// How many new connections are parked, neither served nor refused, at these addresses of databases.
+pub async fn parked(ways: &[(SocketAddr, &str)]) -> usize {
     let mut parked = 0;
-    for (number, _) in (0..).zip(&stage.lab.sidecars) {
-        for database in &stage.lab.databases {
-            let login = Login {
-                user: "app".to_owned(),
-                password: None,
-                tls: None,
-                datname: database.name.clone(),
-                application_name: "late".to_owned(),
-            };
-            for address in [
-                stage.lab.writer(number, database),
-                stage.lab.reader(number, database),
-            ] {
-                let opening = Session::open(address, &login, SOON);
-                parked += usize::from(timeout(SOON / 8, opening).await.is_err());
-            }
-        }
+    for (address, datname) in ways {
+        let login = Login {
+            user: "app".to_owned(),
+            password: None,
+            tls: None,
+            datname: (*datname).to_owned(),
+            application_name: "late".to_owned(),
+        };
+        let opening = Session::open(*address, &login, SOON);
+        parked += usize::from(timeout(SOON / 8, opening).await.is_err());
     }
-    Ok(parked)
+    parked
 }
+
+/// The addresses at which the sidecars of `lab` serve each database, to writers and to readers.
+#[must_use]
+pub fn ways(lab: &Lab) -> Vec<(SocketAddr, &str)> {
+    let sidecars = (0..).zip(&lab.sidecars).map(|(number, _)| number);
+    sidecars
+        .flat_map(|number| {
+            lab.databases.iter().flat_map(move |database| {
+                let name = database.name.as_str();
+                [lab.writer(number, database), lab.reader(number, database)]
+                    .map(|address| (address, name))
+            })
+        })
+        .collect()
+}
+
+/// No wait lasts longer.
+const SOON: Duration = Duration::from_secs(90);
 
 #[cfg(test)]
 mod tests {

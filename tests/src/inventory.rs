@@ -6,38 +6,53 @@ use anyhow::{Context, Result};
 use pointsman_lab::postgres::PostgresServer;
 use tokio::time::{Instant, sleep};
 
-use super::stage::Stage;
+/// Two servers, and the application databases on them.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    /// The one that is left.
+    pub source: &'a PostgresServer,
+    /// The one that becomes the writer.
+    pub target: &'a PostgresServer,
+    /// The application databases.
+    pub datnames: &'a [String],
+}
 
 /// A line for each thing that a switch makes or changes.
 type Inventory = BTreeSet<String>;
 
 /// What the servers held before the migration.
-pub(super) struct Before {
+#[derive(Debug)]
+pub struct Before {
     source: Inventory,
     target: Inventory,
 }
 
 impl Before {
     /// Looks at both servers; the source serves, the target is its standby.
-    pub(super) async fn look(stage: &Stage) -> Result<Self> {
-        let datnames = datnames(stage);
+    ///
+    /// # Errors
+    /// One of them does not answer.
+    pub async fn look(pair: Pair<'_>) -> Result<Self> {
         Ok(Self {
-            source: whole(stage.source(), &datnames).await?,
-            target: whole(stage.target(), &datnames).await?,
+            source: whole(pair.source, pair.datnames).await?,
+            target: whole(pair.target, pair.datnames).await?,
         })
     }
 
     /// What is on the servers that was not there before, and the other way round, once the migration
     /// has `ended`. What ends by itself is given time.
-    pub(super) async fn leftovers(
+    ///
+    /// # Errors
+    /// A server does not answer. The one that does not serve is asked only if `other_is_up`.
+    pub async fn leftovers(
         &self,
-        stage: &Stage,
+        pair: Pair<'_>,
         ended: &str,
         other_is_up: bool,
     ) -> Result<Vec<String>> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = differences(stage, self, ended, other_is_up).await?;
+            let found = differences(pair, self, ended, other_is_up).await?;
             if found.is_empty() || Instant::now() > deadline {
                 return Ok(found);
             }
@@ -47,32 +62,37 @@ impl Before {
 }
 
 async fn differences(
-    stage: &Stage,
+    pair: Pair<'_>,
     before: &Before,
     ended: &str,
     other_is_up: bool,
 ) -> Result<Vec<String>> {
-    let datnames = datnames(stage);
-    let (source, target) = (stage.source(), stage.target());
+    let Pair {
+        source,
+        target,
+        datnames,
+    } = pair;
     let mut found = Vec::new();
     match ended {
         "cancelled" => {
-            let (now, was) = (whole(source, &datnames).await?, &before.source);
+            let (now, was) = (whole(source, datnames).await?, &before.source);
             found.extend(compared(source, &now, was));
-            let (now, was) = (whole(target, &datnames).await?, &before.target);
+            let (now, was) = (whole(target, datnames).await?, &before.target);
             found.extend(compared(target, &now, was));
         }
         "rolled_back" => {
-            let now = whole(source, &datnames).await?;
+            let now = whole(source, datnames).await?;
             found.extend(compared(source, &now, &without_slots(&before.source)));
             if other_is_up {
                 found.extend(kept(target).await?);
             }
         }
         _ => {
-            let now = whole(target, &datnames).await?;
+            let now = whole(target, datnames).await?;
             found.extend(compared(target, &now, &before.target));
-            found.extend(kept(source).await?);
+            if other_is_up {
+                found.extend(kept(source).await?);
+            }
         }
     }
     Ok(found)
@@ -107,11 +127,6 @@ fn compared(server: &PostgresServer, now: &Inventory, was: &Inventory) -> Vec<St
         .difference(now)
         .map(|line| format!("{name} lacks {line}"));
     more.chain(less).collect()
-}
-
-fn datnames(stage: &Stage) -> Vec<String> {
-    let databases = stage.lab.databases.iter();
-    databases.map(|database| database.name.clone()).collect()
 }
 
 /// Everything on `server`; its application databases must be open.
