@@ -8,7 +8,7 @@ use super::{
     Failure, Proof, Run, bake_watch, fence,
     outcome::{with_all, with_learned},
     sessions::enter,
-    taken_down,
+    slots, taken_down,
 };
 use crate::{
     machine::{Assertion, Side},
@@ -89,6 +89,8 @@ async fn close_source_for_good(
     source.fence()?.close(&record).await?;
     source.sessions()?.await_starting_backends().await?;
     let ended = source.sessions()?.end_sessions(&[], end).await?;
+    // An arming that came so far has dropped it.
+    slots::drop_standby_slot(run, &source).await?;
     Ok((format!("{} is closed and kept", source.name()), ended))
 }
 

@@ -89,6 +89,33 @@ async fn s14_slots_that_keep_too_much_are_said_and_then_dropped_with_the_lossles
     write(&env.pair.source, 1, 4).await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn s14_a_completion_before_the_stream_is_made_leaves_no_slot_on_the_source() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.started().await?;
+    let promotion = env.target_gate.hold_at("THEN pg_promote");
+    let switch = env.begin_switch();
+    promotion.within(SOON).await?;
+    let arming = env.source_gate.hold_at("pg_drop_replication_slot");
+    env.target_gate.release();
+    timeout(SOON, switch).await???;
+    arming.within(SOON).await?;
+    // The arming that is tried again finds no target, and what the gate holds is lost.
+    env.target_gate.sever();
+    env.source_gate.sever();
+    ensure!(slots(&env.pair.source).await? == [STANDBY_SLOT]);
+    env.source_gate.restore();
+    env.target_gate.restore();
+    eventually("it is completed", async || {
+        Ok(env.engine().complete("m", false).await.is_ok())
+    })
+    .await?;
+    is_in(&env.engine().status("m")?, &State::Completed)?;
+    let left = slots(&env.pair.source).await?;
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
 /// What a step that fails half-way has made is on no record.
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_a_step_that_could_make_one_slot_of_two_leaves_none_behind() -> Result<()> {
