@@ -1,5 +1,6 @@
 //! Drives migrations: journals the intent, runs the step, journals the evidence.
 
+mod abandon;
 mod choice;
 mod create;
 mod driver;
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use pointsman_catalog::Chain;
+use pointsman_catalog::{Chain, ServerName};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::error;
@@ -197,6 +198,20 @@ impl Engine {
     pub async fn cancel(&self, name: &str) -> Result<Status, EngineError> {
         self.ask(name, OperatorRequest::Cancel).await?;
         self.ended_in(name, State::Cancelled, "cancel").await
+    }
+
+    /// Ends a migration that nothing else ends, by an operator's word: what stands on both servers is
+    /// given up, by their names, and nothing is touched there.
+    pub async fn abandon(&self, name: &str, leave: &[ServerName]) -> Result<Status, EngineError> {
+        let migration = self.migration(name)?;
+        let event = Event::AbandonRequested;
+        migration
+            .state()
+            .apply(event)
+            .map_err(|refused| EngineError::not_possible(name, refused))?;
+        abandon::permit(&self.means.ports, &migration, leave).await?;
+        self.ask(name, OperatorRequest::Abandon).await?;
+        self.ended_in(name, State::Abandoned, "be abandoned").await
     }
 
     /// An operator's decision, by the name of one of the status's choices.

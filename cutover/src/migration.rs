@@ -42,6 +42,10 @@ pub struct Migration {
     /// What the operator accepted by name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub waived: BTreeSet<Waiver>,
+    /// Commits on the target wait for the source in the bake, so that no acknowledged write is on the
+    /// target alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub durable_way_back: bool,
     pub machine: Machine,
     /// When a preflight last found nothing that blocks.
     pub preflight_passed: Option<UnixMillis>,

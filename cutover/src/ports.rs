@@ -26,9 +26,9 @@ pub use database::{
     Offer, Preparation, ProbeError, ProbeSessions, ProbeTable, PromoteAnswer, PromotionOutlook,
     PromotionProgress, ProofMethod, ProviderError, Providers, ReadOnlyDefault, Recorder, Replay,
     Replication, RequestAnswer, ReversePublisher, ReverseSlot, ReverseSubscriber, Roles,
-    SequenceValue, ServerRole, SessionControl, SlotProgress, StandbyLink, Strangers,
-    SubscriptionSpec, Synchronous, Tried, UserCommit, UserWrites, WalProof, WalReach, WriteAttempt,
-    WriteProof,
+    SequenceValue, ServerRole, SessionControl, SlotProgress, StandbyLink, StandbysSet, Strangers,
+    SubscriptionSpec, Synchronous, Synchrony, Tried, UserCommit, UserWrites, WalProof, WalReach,
+    WriteAttempt, WriteProof,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 pub use manual_clock::ManualClock;

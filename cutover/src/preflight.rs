@@ -76,6 +76,7 @@ pub(crate) async fn run(
         target_budgets: of_target.budgets(&target).or_as_set(settings),
         hold: settings.hold_budget,
         accept_loss: migration.machine.holds(Assertion::LossAccepted),
+        durable_way_back: migration.durable_way_back,
         moment,
         bake: settings.bake,
     };

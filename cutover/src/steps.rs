@@ -7,6 +7,7 @@ mod budgets;
 mod catch_up;
 mod cut_off;
 mod drain;
+mod durable;
 mod end;
 mod fence;
 mod flip;
@@ -14,6 +15,7 @@ mod hold;
 mod left_out;
 mod managed;
 mod others;
+mod outage;
 mod outcome;
 mod prepare;
 mod prime;
@@ -41,7 +43,17 @@ pub(crate) use arm::{StreamHealth, still_admitted, stream_health};
 pub(crate) use bake_watch::{SourceLook, disturbed, look as look_at_source};
 pub(crate) use budgets::BudgetsOfPair;
 pub use cut_off::cut_off_standby;
-pub(crate) use others::{Others, look_in_bake as look_at_others, what_to_do};
+pub(crate) use durable::{
+    DurableLook, begin as wait_for_source, end as wait_for_source_no_more,
+    look as look_at_durability,
+};
+pub(crate) use others::{
+    Others, look_beside as look_beside_pair, look_in_bake as look_at_others, what_to_do,
+};
+pub(crate) use outage::{
+    TargetSeen, hold as hold_for_target, is_down as target_is_down, look as look_at_target,
+    release as release_to_target,
+};
 pub(crate) use outcome::{Failure, Problem, Proof};
 pub(crate) use prepare::writes_at_risk;
 pub(crate) use run::Run;

@@ -359,6 +359,7 @@ struct Setting {
     readers: BTreeMap<DatabaseName, Vec<ServerName>>,
     promotion_by_api: Option<PromotionOutlook>,
     accept_loss: bool,
+    durable_way_back: bool,
 }
 
 impl Setting {
@@ -378,6 +379,7 @@ impl Setting {
             readers,
             promotion_by_api: None,
             accept_loss: false,
+            durable_way_back: false,
             source,
             target,
         }
@@ -430,6 +432,7 @@ impl Setting {
             target_budgets: Budgets::BY_SQL,
             hold: Duration::from_secs(10),
             accept_loss: self.accept_loss,
+            durable_way_back: self.durable_way_back,
             moment,
             bake: Duration::from_secs(60 * 60),
         };

@@ -92,7 +92,8 @@ impl World {
                 | Effect::RememberCause
                 | Effect::ForgetCause
                 | Effect::TryAgain
-                | Effect::CountRisk => {}
+                | Effect::CountRisk
+                | Effect::HoldWriters => {}
             }
         }
         *self.process_mut(who) = Some(process);
@@ -254,7 +255,8 @@ fn outlasts(said: Assertion, state: State) -> bool {
         | State::Completing
         | State::Completed
         | State::Cancelling
-        | State::Cancelled => true,
+        | State::Cancelled
+        | State::Abandoned => true,
     }
 }
 
@@ -286,6 +288,7 @@ fn is_abortable(state: State) -> bool {
         | State::Completed
         | State::Cancelling
         | State::Cancelled
+        | State::Abandoned
         | State::NeedsOperator { .. } => false,
     }
 }

@@ -151,6 +151,7 @@ impl World {
             | State::Completed
             | State::Cancelling
             | State::Cancelled
+            | State::Abandoned
             | State::Promoting { .. } => state == State::Promoting { stage },
         }
     }

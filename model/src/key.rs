@@ -288,5 +288,6 @@ fn code(state: State) -> usize {
         State::Switching { direction, step } => 16 + place(direction, step as usize),
         State::Undoing { direction, step } => 32 + place(direction, step as usize),
         State::NeedsOperator { direction, step } => 48 + place(direction, step as usize),
+        State::Abandoned => 64,
     }
 }

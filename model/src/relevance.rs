@@ -33,7 +33,8 @@ fn is_past_the_switch(state: State) -> bool {
         | State::Completing
         | State::Completed
         | State::RolledBack
-        | State::Cancelled => true,
+        | State::Cancelled
+        | State::Abandoned => true,
         State::Switching { direction, .. }
         | State::Undoing { direction, .. }
         | State::NeedsOperator { direction, .. } => direction == Direction::Reverse,
@@ -53,7 +54,9 @@ impl Facts {
             State::Switching { direction, step } | State::NeedsOperator { direction, step } => {
                 (direction, step) == (Direction::Reverse, Step::Flip)
             }
-            State::RolledBack | State::Completed | State::Cancelled => return Self::default(),
+            State::RolledBack | State::Completed | State::Cancelled | State::Abandoned => {
+                return Self::default();
+            }
             // A switch begins with none.
             State::Planned
             | State::SettingUp

@@ -98,14 +98,19 @@ impl World {
             | State::RolledBack
             | State::Completed
             | State::Cancelling
-            | State::Cancelled => false,
+            | State::Cancelled
+            | State::Abandoned => false,
         }
     }
 
     /// Whether it has ended, one way or the other.
     pub fn has_ended(&self) -> bool {
         match self.state() {
-            State::Undone | State::RolledBack | State::Completed | State::Cancelled => true,
+            State::Undone
+            | State::RolledBack
+            | State::Completed
+            | State::Cancelled
+            | State::Abandoned => true,
             State::Planned
             | State::SettingUp
             | State::Prepared
@@ -277,6 +282,7 @@ impl World {
             | State::Undoing { .. }
             | State::Completing
             | State::Cancelling
+            | State::Abandoned
             | State::NeedsOperator { .. } => None,
         };
         served.is_none_or(|(side, route)| self.route == route && self.access(side) == Access::Open)

@@ -295,6 +295,17 @@ impl admin_server::Admin for AdminService {
         }))
     }
 
+    async fn abandon_migration(
+        &self,
+        request: Request<v1::AbandonRequest>,
+    ) -> Answer<v1::Migration> {
+        let v1::AbandonRequest { name, leave } = request.into_inner();
+        let leave = migration::servers(&leave)?;
+        let abandoned = self.context.engine.abandon(&name, &leave).await;
+        let status = abandoned.map_err(refuse)?;
+        Ok(Response::new(migration::message(&status)))
+    }
+
     async fn resolve_migration(
         &self,
         request: Request<v1::ResolveRequest>,

@@ -167,6 +167,7 @@ mod tests {
             "migration complete m",
             "migration cancel m",
             "migration resolve m --choice retry",
+            "migration abandon m --leave blue --leave green",
             "--admin http://127.0.0.1:1 migration list",
             "--admin https://cp:1 --admin-cert c --admin-key k --admin-ca a fleet status",
             "recover --control host=127.0.0.1 --un-fence",

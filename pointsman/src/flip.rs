@@ -182,6 +182,7 @@ impl Flip {
                 | State::Completed
                 | State::Cancelling
                 | State::Cancelled
+                | State::Abandoned
                 | State::NeedsOperator { .. } => continue,
             };
             let mut named = former.iter().chain([to]);

@@ -87,6 +87,7 @@ impl Operator {
                     target: "green".parse().map_err(|_| "no name".to_owned())?,
                     unlisted: [("template1".to_owned(), CLOSED)].into(),
                     waived: Default::default(),
+                    durable_way_back: false,
                 };
                 done(engine.create(wanted).await)
             });
@@ -126,7 +127,8 @@ impl Operator {
             | State::Completing
             | State::Completed
             | State::Cancelling
-            | State::Cancelled => {}
+            | State::Cancelled
+            | State::Abandoned => {}
         }
     }
 

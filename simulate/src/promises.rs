@@ -260,6 +260,7 @@ fn nothing_is_left(world: &mut World, status: &Status) {
         | State::Baking { .. }
         | State::Completing
         | State::Cancelling
+        | State::Abandoned
         | State::NeedsOperator { .. } => {}
     }
     let leases = world.disk.values.keys();

@@ -23,6 +23,8 @@ mod managed_promotion;
 mod on_the_way;
 #[path = "end_to_end/operator.rs"]
 mod operator;
+#[path = "end_to_end/outage.rs"]
+mod outage;
 #[path = "end_to_end/readers.rs"]
 mod readers;
 #[path = "end_to_end/refusing.rs"]

@@ -1,5 +1,7 @@
 //! The engine on real PostgreSQL, without sidecars.
 
+#[path = "engine/abandon.rs"]
+mod abandon;
 #[path = "engine/adversaries.rs"]
 mod adversaries;
 #[path = "engine/answers.rs"]
@@ -12,6 +14,8 @@ mod bake_watch;
 mod crashes;
 #[path = "engine/durability.rs"]
 mod durability;
+#[path = "engine/durable_way_back.rs"]
+mod durable_way_back;
 #[path = "engine/exits.rs"]
 mod exits;
 #[path = "engine/failures.rs"]
@@ -28,6 +32,8 @@ mod managed_fence_by_ids;
 mod managed_stalls;
 #[path = "engine/other_servers.rs"]
 mod other_servers;
+#[path = "engine/outage.rs"]
+mod outage;
 #[path = "engine/process.rs"]
 mod process;
 #[path = "engine/promotion_port.rs"]

@@ -43,6 +43,8 @@ pub struct CheckContext<'a> {
     pub hold: Duration,
     /// The operator gives up the lossless way back.
     pub accept_loss: bool,
+    /// Commits on the target are to wait for the source in the bake.
+    pub durable_way_back: bool,
     pub moment: Moment,
     /// How long the switch is going to be watched before it is completed.
     pub bake: Duration,

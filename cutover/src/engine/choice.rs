@@ -37,7 +37,9 @@ pub enum ChoiceName {
 pub(super) fn choices(migration: &Migration, target: &TargetWatch) -> Vec<Choice> {
     let state = migration.state();
     let baking = matches!(state, State::Baking { .. });
-    if baking && target.silence().is_none() {
+    // A server that is starting is not down, whatever an operator asserts.
+    let is_down = |target: &TargetWatch| target.silence().is_some_and(|it| !it.is_starting);
+    if baking && !is_down(target) {
         return Vec::new();
     }
     ChoiceName::ALL

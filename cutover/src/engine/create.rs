@@ -20,6 +20,8 @@ pub struct NewMigration {
     pub unlisted: BTreeMap<String, UnlistedDatabasePolicy>,
     /// What the operator accepts by name.
     pub waived: BTreeSet<Waiver>,
+    /// Commits on the target wait for the source in the bake.
+    pub durable_way_back: bool,
 }
 
 /// `others` are all migrations that there are.
@@ -34,6 +36,7 @@ pub(super) async fn plan(
         target,
         unlisted,
         waived,
+        durable_way_back,
     } = wanted;
     check_name(&name)?;
     if source == target {
@@ -77,6 +80,7 @@ pub(super) async fn plan(
         databases,
         unlisted,
         waived,
+        durable_way_back,
         machine: Machine::planned(),
         preflight_passed: None,
         facts: Facts::default(),

@@ -4,10 +4,12 @@ mod alarm_watch;
 mod bake;
 mod board;
 mod commands;
+mod durability_watcher;
 mod inbox;
 mod journal_writer;
 mod leader;
 mod others_watcher;
+mod outage_watcher;
 mod recorded;
 mod slot_guard;
 mod source_watcher;
@@ -21,13 +23,14 @@ use super::{error::DriveError, status::Status};
 use crate::{
     Settings,
     journal::Journal,
-    machine::{Command, Event},
+    machine::{Command, Event, State},
     ports::Ports,
 };
 use bake::BakeWatcher;
 use commands::CommandRunner;
 use inbox::hear;
 use leader::{Leader, Next};
+use others_watcher::OthersWatcher;
 
 pub(super) use inbox::{Asked, Inbox, Request};
 pub(super) use recorded::Recorded;
@@ -36,6 +39,7 @@ pub(super) use recorded::Recorded;
 #[derive(Debug)]
 pub(super) struct Driver<'a> {
     leader: Leader,
+    others: OthersWatcher,
     inbox: &'a mut Inbox,
     stop: CancellationToken,
     origin: Origin,
@@ -80,6 +84,7 @@ impl<'a> Driver<'a> {
         let commands = CommandRunner::new(means.ports.clone(), means.settings);
         Self {
             leader: Leader::new(commands, means.journal.clone(), recorded, shown),
+            others: OthersWatcher::default(),
             inbox,
             stop: means.stop.clone(),
             origin,
@@ -124,12 +129,18 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Nothing is owed: waits for a request.
+    /// Nothing is owed: waits for a request. While an operator is waited for, the other servers are
+    /// looked at.
     async fn idle(&mut self) -> Result<(), DriveError> {
+        let clock = self.leader.commands().clock();
+        let state = self.leader.migration().state();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Ok(()),
             Some(request) = self.inbox.next() => hear(&mut self.leader, request).await,
+            () = clock.sleep(others_watcher::EVERY), if matches!(state, State::NeedsOperator { .. }) => {
+                self.others.look_outside_of_a_bake(&mut self.leader).await
+            }
         }
     }
 
@@ -151,6 +162,7 @@ impl<'a> Driver<'a> {
     /// Looks how far a managed promotion is; meanwhile hears requests. A stop does not wait for
     /// it: the next process goes on looking.
     async fn await_promotion(&mut self) -> Result<(), DriveError> {
+        self.others.look_outside_of_a_bake(&mut self.leader).await?;
         let clock = self.leader.commands().clock();
         let outlook = self.leader.migration().facts.promotion_outlook();
         let look_every = outlook.map_or(READERS_POLL, |outlook| outlook.look_every);

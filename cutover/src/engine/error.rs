@@ -132,7 +132,7 @@ impl EngineError {
             State::NeedsOperator { .. } => {
                 "it waits for a decision: see `migration status` and `migration resolve`"
             }
-            State::RolledBack | State::Completed | State::Cancelled => {
+            State::RolledBack | State::Completed | State::Cancelled | State::Abandoned => {
                 "it has ended; rebuild the standby and create a new migration"
             }
             State::SettingUp

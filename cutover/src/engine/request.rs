@@ -27,6 +27,8 @@ pub(super) enum OperatorRequest {
     },
     Cancel,
     Resolve(ChoiceName),
+    /// Give up what stands on both servers.
+    Abandon,
     /// Somebody moves the routes by hand.
     Park {
         reason: String,
@@ -73,11 +75,18 @@ impl OperatorRequest {
             ),
             Self::Cancel => (Event::CancelRequested, "cancelling was asked for"),
             Self::Resolve(choice) => choose(choice),
+            Self::Abandon => (
+                Event::AbandonRequested,
+                "an operator gave up what stands on both servers",
+            ),
             Self::Park { ref reason } => (Event::MovedByHand, reason.as_str()),
         };
         migration.machine.apply(event, now).map_err(|refused| {
             if migration.machine.asks_for_acceptance(event) {
                 return not_left_alone(migration);
+            }
+            if migration.machine.waits_for_target(event) {
+                return held(migration);
             }
             EngineError::not_possible(&migration.name, refused)
         })?;
@@ -98,6 +107,15 @@ fn not_left_alone(migration: &Migration) -> EngineError {
          at it, then give it up (migration complete {name} --accept-loss, migration rollback {name} \
          --accept-loss)",
         migration.target
+    ))
+}
+
+/// Nobody knows yet what the target is.
+fn held(migration: &Migration) -> EngineError {
+    let Migration { name, target, .. } = migration;
+    EngineError::Refused(format!(
+        "{target} serves nobody, and new connections are held for it: bring it back, then complete; what else \
+         can be done is in migration status {name}"
     ))
 }
 

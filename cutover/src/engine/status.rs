@@ -1,3 +1,5 @@
+mod durability;
+mod left_behind;
 mod left_source;
 mod promotion;
 mod silent_target;
@@ -21,6 +23,7 @@ use crate::{
     steps::still_admitted,
 };
 
+pub(super) use durability::Durability;
 use left_source::Known;
 pub(super) use left_source::{NotKnown, SourceView};
 
@@ -84,6 +87,9 @@ pub(super) struct BakeView {
     /// When a rollback that waits for the reverse stream is given up.
     pub(super) rollback_until: Option<UnixMillis>,
     pub(super) target: TargetWatch,
+    pub(super) durability: Durability,
+    /// Outside of a bake: a server of the system that no switch made what it is, in words.
+    pub(super) not_ours: Option<String>,
     /// What is not known of the source.
     pub(super) source: SourceView,
 }
@@ -105,9 +111,10 @@ impl Status {
             alarm_warnings: seen.map_or_else(Vec::new, |view| {
                 let mut warnings = view.alarm_warnings.clone();
                 warnings.extend(left_source::warning(migration, &view.source));
+                warnings.extend(view.durability.warning(migration));
                 warnings
             }),
-            headline: headline(migration, seen),
+            headline: with_others(migration, headline(migration, seen), view),
             not_driven: None,
             way_back: way_back(migration, view),
             choices: choices(migration, &view.target),
@@ -165,6 +172,7 @@ impl Status {
             | State::Completed
             | State::Cancelling
             | State::Cancelled
+            | State::Abandoned
             | State::NeedsOperator { .. } => "none",
         }
     }
@@ -173,9 +181,10 @@ impl Status {
 fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
     let (source, target) = (&migration.source, &migration.target);
     let cause = migration.cause.as_deref().unwrap_or("no cause on record");
-    let silence = seen.and_then(|view| silent_target::silence(migration, &view.target));
-    if let Some(silence) = silence {
-        return silent_target::headline(migration, silence);
+    if let Some(view) = seen
+        && let Some(silence) = silent_target::silence(migration, &view.target)
+    {
+        return silent_target::headline(migration, silence, &view.target);
     }
     match migration.state() {
         State::Planned if migration.facts.lease().is_some() => format!(
@@ -213,6 +222,7 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
         State::Completed => format!("{target} serves; {source} is closed and kept"),
         State::Cancelling => "what the start made is being taken back".to_owned(),
         State::Cancelled => format!("cancelled; {source} serves as before"),
+        State::Abandoned => left_behind::headline(migration),
         State::NeedsOperator {
             direction,
             step: Step::Prepare,
@@ -228,6 +238,18 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
              opened and routes refuse once the hold ends: {cause}",
             step.label()
         ),
+    }
+}
+
+/// Says also which other server of the system somebody else made what it is.
+fn with_others(migration: &Migration, headline: String, view: &BakeView) -> String {
+    let asks = matches!(
+        migration.state(),
+        State::NeedsOperator { .. } | State::Promoting { .. }
+    );
+    match &view.not_ours {
+        Some(found) if asks && !headline.contains(found) => format!("{headline}; {found}"),
+        Some(_) | None => headline,
     }
 }
 
@@ -281,12 +303,17 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
         ),
         State::Baking { stream } => {
             let way_back = way_back_of_bake(migration, stream, view);
-            from_source(left_source::known(migration, &view.source), way_back)
+            let promise = view.durability.promise(migration);
+            let known = left_source::known(migration, &view.source);
+            from_source(known, way_back, promise)
         }
         State::NeedsOperator { .. } => way(
             WayBackKind::None,
             false,
-            "an operator decides first: see the choices",
+            format!(
+                "an operator decides first: see the choices; {}",
+                left_behind::how_to_abandon(migration)
+            ),
         ),
         State::Switching { .. } | State::Undoing { .. } => {
             way(WayBackKind::None, true, "none while this is under way")
@@ -301,12 +328,13 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
         | State::RolledBack
         | State::Cancelling
         | State::Cancelled => way(WayBackKind::None, true, "nothing to go back from"),
+        State::Abandoned => way(WayBackKind::None, false, "the way back was given up"),
     }
 }
 
 fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView) -> WayBack {
     if let Some(silence) = silent_target::silence(migration, &view.target) {
-        let message = silent_target::way_back(migration, silence, &view.target);
+        let message = silent_target::way_back(migration, silence, &view.target, &view.durability);
         return way(WayBackKind::AcceptLoss, false, message);
     }
     if matches!(stream, StreamState::Arming | StreamState::ArmingForRollback)
@@ -360,15 +388,12 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
 
 /// A way back is called lossless only as long as the source was left alone, and is known to have
 /// been.
-fn from_source(known: Known, way_back: WayBack) -> WayBack {
+fn from_source(known: Known, way_back: WayBack, promise: Option<String>) -> WayBack {
+    let as_long = promise.unwrap_or_else(|| "lossless as long as the target answers".to_owned());
     let (lossless, message) = match known {
-        Known::LeftAlone if way_back.lossless && way_back.kind == WayBackKind::Switch => (
-            true,
-            format!(
-                "{}; lossless as long as the target answers",
-                way_back.message
-            ),
-        ),
+        Known::LeftAlone if way_back.lossless && way_back.kind == WayBackKind::Switch => {
+            (true, format!("{}; {as_long}", way_back.message))
+        }
         Known::LeftAlone => return way_back,
         Known::Disturbed(seen) if way_back.kind == WayBackKind::AcceptLoss => {
             (false, format!("{}; {seen}", way_back.message))

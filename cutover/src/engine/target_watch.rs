@@ -3,17 +3,15 @@
 use pointsman_catalog::{ServerName, UnixMillis};
 
 use super::moment::moment;
-use crate::{
-    Lsn,
-    migration::Migration,
-    steps::{Failure, Problem},
-};
+use crate::{Lsn, migration::Migration, steps::Failure};
 
 /// What looks at the target of a bake came to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TargetWatch {
     silence: Option<Silence>,
     confirmed: Option<Confirmed>,
+    /// Why nobody is held although it is silent.
+    not_held: Option<String>,
 }
 
 /// A target that does not answer.
@@ -21,6 +19,8 @@ pub(super) struct TargetWatch {
 pub(super) struct Silence {
     pub(super) since: UnixMillis,
     pub(super) reason: String,
+    /// It says itself that it lets nobody in now.
+    pub(super) is_starting: bool,
     /// How many looks in a row found it so.
     looks: u32,
 }
@@ -33,9 +33,44 @@ struct Confirmed {
 }
 
 impl TargetWatch {
+    /// As the record has it, before this process has looked.
+    pub(super) fn on_record(migration: &Migration) -> Self {
+        let silence = migration.machine.held_since().map(|since| Silence {
+            since,
+            reason: "it served nobody when it was last looked at".to_owned(),
+            is_starting: false,
+            looks: CERTAIN,
+        });
+        // It may have been cut off before that.
+        let not_held = silence
+            .as_ref()
+            .map(|_| "whether the hold was published is not known yet".to_owned());
+        Self {
+            silence,
+            not_held,
+            ..Self::default()
+        }
+    }
+
     /// The silence, once a look with a new session has found it too: a session can end alone.
     pub(super) fn silence(&self) -> Option<&Silence> {
-        self.silence.as_ref().filter(|silence| silence.looks > 1)
+        self.silence
+            .as_ref()
+            .filter(|silence| silence.looks >= CERTAIN)
+    }
+
+    /// Whether the newest look found it silent.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.silence.is_some()
+    }
+
+    /// Why nobody is held although it is silent.
+    pub(super) fn not_held(&self) -> Option<&str> {
+        self.not_held.as_deref()
+    }
+
+    pub(super) fn holds_nobody(&mut self, why: Option<String>) {
+        self.not_held = why;
     }
 
     /// What opening the source without the target would give up.
@@ -52,6 +87,7 @@ impl TargetWatch {
 
     pub(super) fn answers(&mut self) {
         self.silence = None;
+        self.not_held = None;
     }
 
     pub(super) fn has_confirmed(&mut self, lsn: Lsn, at: UnixMillis) {
@@ -63,7 +99,7 @@ impl TargetWatch {
         if failure.server.as_ref() != Some(target) {
             return;
         }
-        if failure.problem != Problem::Unanswered {
+        if !failure.is_unanswered() {
             self.answers();
             return;
         }
@@ -71,7 +107,11 @@ impl TargetWatch {
         self.silence = Some(Silence {
             since: former.as_ref().map_or(at, |former| former.since),
             reason: failure.message.clone(),
+            is_starting: failure.is_starting(),
             looks: former.map_or(1, |former| former.looks.saturating_add(1)),
         });
     }
 }
+
+/// A session can end alone, so one look is not enough.
+const CERTAIN: u32 = 2;

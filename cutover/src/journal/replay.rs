@@ -192,6 +192,7 @@ fn intent(effect: Effect) -> Option<Command> {
         | Effect::Remark(_)
         | Effect::TryAgain
         | Effect::CountRisk
+        | Effect::HoldWriters
         | Effect::ReleaseLease => None,
     }
 }

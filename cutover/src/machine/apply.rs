@@ -29,7 +29,7 @@ impl Machine {
         {
             return Ok(transition);
         }
-        if self.asks_for_acceptance(event) {
+        if self.asks_for_acceptance(event) || self.waits_for_target(event) {
             let state = self.state;
             return Err(NotPossible { state, event });
         }
@@ -83,6 +83,16 @@ impl Machine {
         asks && self.is_disturbed()
     }
 
+    /// Whether `event` is refused because writers are held for a target that is down: nothing ends the
+    /// migration without the target, and a hold is given back by the bake.
+    pub fn waits_for_target(self, event: Event) -> bool {
+        let completes = matches!(
+            event,
+            Event::CompleteRequested | Event::CompleteWithoutSourceRequested
+        );
+        completes && self.held_since.is_some()
+    }
+
     /// Whether an alarm that fires `at` this time finds the last rollback undone too recently.
     fn alarms_wait(self, at: UnixMillis) -> bool {
         let listened_to = match self.state {
@@ -99,6 +109,7 @@ impl Machine {
             | State::Completed
             | State::Cancelling
             | State::Cancelled
+            | State::Abandoned
             | State::NeedsOperator { .. } => false,
         };
         listened_to && self.alarm_backoff.is_some_and(|backoff| backoff.covers(at))
@@ -158,6 +169,7 @@ impl Machine {
             | Event::OpenSourceChosen
             | Event::OpenSourceWithoutTargetChosen
             | Event::WaitChosen
+            | Event::AbandonRequested
             | Event::Done
             | Event::DoneReadersMoved
             | Event::DoneManaged
@@ -166,7 +178,9 @@ impl Machine {
             | Event::MovedByHand
             | Event::ReverseStreamLapsed
             | Event::SlotsGivenUp
-            | Event::SourceFenceBroken => None,
+            | Event::SourceFenceBroken
+            | Event::TargetDown
+            | Event::TargetBack => None,
         }
     }
 
@@ -203,6 +217,7 @@ impl Machine {
             | Event::OpenSourceChosen
             | Event::OpenSourceWithoutTargetChosen
             | Event::WaitChosen
+            | Event::AbandonRequested
             | Event::DoneReadersMoved
             | Event::DoneManaged
             | Event::NotReceived
@@ -217,6 +232,8 @@ impl Machine {
             | Event::SlotsGivenUp
             | Event::SourceWritesAccepted
             | Event::SourceFenceBroken
+            | Event::TargetDown
+            | Event::TargetBack
             | Event::Restarted => None,
         }
     }

@@ -35,6 +35,7 @@ impl Change {
             fence_proof: self.fence_proof(),
             promotion_awaited_since: self.promotion_awaited_since(),
             left_source: self.left_source(),
+            held_since: self.held_since(),
         }
     }
 
@@ -59,6 +60,9 @@ impl Change {
         });
         if self.event == Event::ReverseStreamBroke && self.was_baking() {
             effects.push(Effect::CountRisk);
+        }
+        if self.event == Event::TargetDown {
+            effects.push(Effect::HoldWriters);
         }
         if self.state.is_over() && !self.before.state.is_over() {
             effects.push(Effect::ReleaseLease);
@@ -91,6 +95,16 @@ impl Change {
         }
     }
 
+    /// One outage has one hold, whatever is asked for meanwhile. A rollback that succeeds, and an end,
+    /// leave nobody to be held for the target.
+    fn held_since(self) -> Option<UnixMillis> {
+        if self.event == Event::TargetDown {
+            return self.before.held_since.or(Some(self.at));
+        }
+        let ends = self.event == Event::TargetBack || self.state.is_over();
+        self.before.held_since.filter(|_| !ends)
+    }
+
     fn moves(self) -> bool {
         self.state != self.before.state
     }
@@ -114,7 +128,9 @@ impl Change {
     /// migration that is over is driven by nobody.
     fn takes_a_new_epoch(self) -> bool {
         let turns_back = self.turns_back();
-        let decided = matches!(self.before.state, State::NeedsOperator { .. }) && self.moves();
+        let decided = matches!(self.before.state, State::NeedsOperator { .. })
+            && self.moves()
+            && !self.state.is_over();
         let waits_longer = self.event == Event::WaitChosen;
         let new_leader = self.event == Event::Restarted && !self.state.is_over();
         self.begins().is_some() || turns_back || decided || waits_longer || new_leader
@@ -157,6 +173,9 @@ impl Change {
             | Event::ReverseStreamLapsed
             | Event::SlotsGivenUp
             | Event::SourceFenceBroken
+            | Event::TargetDown
+            | Event::TargetBack
+            | Event::AbandonRequested
             | Event::Restarted => {
                 let waits = matches!(
                     self.state,
@@ -225,6 +244,7 @@ impl Change {
             | State::Completed
             | State::Cancelling
             | State::Cancelled
+            | State::Abandoned
             | State::NeedsOperator { .. } => self.before.readers,
         }
     }
@@ -270,7 +290,8 @@ impl Change {
     fn goes_on_after_a_stall(self) -> bool {
         let stage = PromotionStage::Stalled;
         let stalled = self.before.state == State::Promoting { stage };
-        stalled && self.moves() && !matches!(self.state, State::Undoing { .. })
+        let ends = matches!(self.state, State::Undoing { .. }) || self.state.is_over();
+        stalled && self.moves() && !ends
     }
 
     /// What an earlier attempt failed for is mended.
@@ -292,6 +313,7 @@ impl Change {
                 | Event::TargetGone
                 | Event::SourceOpened
                 | Event::MovedByHand
+                | Event::AbandonRequested
         );
         let ended_by_restart = self.event == Event::Restarted && self.turns_back();
         let may_have_been_sent = self.was_requesting() && self.event == Event::Unanswered;

@@ -18,6 +18,8 @@ pub struct Machine {
     pub(super) fence_proof: FenceProof,
     pub(super) promotion_awaited_since: Option<UnixMillis>,
     pub(super) left_source: LeftSource,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) held_since: Option<UnixMillis>,
 }
 
 /// Whether readers are served where they belong.
@@ -52,6 +54,7 @@ impl Machine {
             fence_proof: FenceProof::Owed,
             promotion_awaited_since: None,
             left_source: LeftSource::Quiet,
+            held_since: None,
         }
     }
 
@@ -104,6 +107,12 @@ impl Machine {
     /// What the watch of the bake has seen on the source.
     pub fn left_source(self) -> LeftSource {
         self.left_source
+    }
+
+    /// Since when new connections are held because the target of the bake is down; `None` when they
+    /// are not.
+    pub fn held_since(self) -> Option<UnixMillis> {
+        self.held_since
     }
 
     /// Whether this leader has proved the source's fence.

@@ -23,6 +23,8 @@ pub enum Effect {
     TryAgain,
     /// Count what going back would lose now.
     CountRisk,
+    /// Publish the hold of an outage.
+    HoldWriters,
     /// The servers are free for another migration.
     ReleaseLease,
 }

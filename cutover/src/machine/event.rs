@@ -30,6 +30,8 @@ pub enum Event {
     OpenSourceWithoutTargetChosen,
     /// Wait longer for a managed promotion that did not come through in its time.
     WaitChosen,
+    /// An operator gives up what the migration has on both servers: its record ends.
+    AbandonRequested,
 
     // What came of the command that was owed.
     /// It succeeded, with its proof.
@@ -72,13 +74,18 @@ pub enum Event {
     MovedByHand,
     /// Somebody lifted the fence of the source that was left, or wrote on it.
     SourceFenceBroken,
+    /// The target of a bake serves nobody, by its own word or by that of the engine and of sidecars:
+    /// new connections are held.
+    TargetDown,
+    /// It serves again as the writer that it was, and new connections are sent there.
+    TargetBack,
     /// A new process took over.
     Restarted,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::StartRequested,
         Self::SwitchRequested,
         Self::AbortRequested,
@@ -94,6 +101,7 @@ impl Event {
         Self::OpenSourceChosen,
         Self::OpenSourceWithoutTargetChosen,
         Self::WaitChosen,
+        Self::AbandonRequested,
         Self::Done,
         Self::DoneReadersMoved,
         Self::DoneManaged,
@@ -111,6 +119,8 @@ impl Event {
         Self::SlotsGivenUp,
         Self::MovedByHand,
         Self::SourceFenceBroken,
+        Self::TargetDown,
+        Self::TargetBack,
         Self::Restarted,
     ];
 }

@@ -33,6 +33,8 @@ pub enum State {
     Cancelling,
     /// Ended before any switch.
     Cancelled,
+    /// Ended by an operator's word: what stands on both servers was given up, and nothing was touched.
+    Abandoned,
     /// Neither server can be proven to be the only writer: both stay closed.
     NeedsOperator { direction: Direction, step: Step },
 }
@@ -88,13 +90,17 @@ impl State {
             | Self::RolledBack
             | Self::Completed
             | Self::Cancelled
+            | Self::Abandoned
             | Self::NeedsOperator { .. } => None,
         }
     }
 
     /// Whether the migration has ended and its servers are free for another.
     pub fn is_over(self) -> bool {
-        matches!(self, Self::RolledBack | Self::Completed | Self::Cancelled)
+        matches!(
+            self,
+            Self::RolledBack | Self::Completed | Self::Cancelled | Self::Abandoned
+        )
     }
 
     /// How an operator ends a migration that is in this state, and frees its servers.
@@ -114,7 +120,9 @@ impl State {
             | Self::Undoing { .. }
             | Self::Completing
             | Self::Cancelling => "wait until that is through (`migration status --watch`)",
-            Self::RolledBack | Self::Completed | Self::Cancelled => "it has ended",
+            Self::RolledBack | Self::Completed | Self::Cancelled | Self::Abandoned => {
+                "it has ended"
+            }
         }
     }
 
@@ -134,6 +142,7 @@ impl State {
             | Self::RolledBack
             | Self::Completed
             | Self::Cancelled
+            | Self::Abandoned
             | Self::NeedsOperator { .. } => false,
         }
     }
@@ -155,6 +164,7 @@ impl State {
             | Self::Completed
             | Self::Cancelling
             | Self::Cancelled
+            | Self::Abandoned
             | Self::NeedsOperator { .. } => false,
         }
     }
@@ -175,7 +185,8 @@ impl State {
             | Self::Completing
             | Self::Completed
             | Self::Cancelling
-            | Self::Cancelled => None,
+            | Self::Cancelled
+            | Self::Abandoned => None,
         }
     }
 
@@ -195,6 +206,7 @@ impl State {
             Self::Completed => "completed",
             Self::Cancelling => "cancelling",
             Self::Cancelled => "cancelled",
+            Self::Abandoned => "abandoned",
             Self::NeedsOperator { .. } => "needs_operator",
         }
     }

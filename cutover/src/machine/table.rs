@@ -25,7 +25,9 @@ impl State {
         let next = match self {
             Self::Planned => settled::planned(event),
             Self::Prepared | Self::Undone => settled::ready(self, event),
-            Self::RolledBack | Self::Completed | Self::Cancelled => settled::over(self, event),
+            Self::RolledBack | Self::Completed | Self::Cancelled | Self::Abandoned => {
+                settled::over(self, event)
+            }
             Self::SettingUp => working::setting_up(event),
             Self::Completing => working::completing(event),
             Self::Cancelling => working::cancelling(event),

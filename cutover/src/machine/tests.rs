@@ -5,6 +5,7 @@ use super::*;
 mod carried;
 mod effects;
 mod left_source;
+mod outage;
 mod promoting;
 mod steps;
 mod table;
@@ -46,6 +47,7 @@ fn every_state() -> Vec<State> {
         State::Completed,
         State::Cancelling,
         State::Cancelled,
+        State::Abandoned,
     ];
     for direction in DIRECTIONS {
         for step in Step::ALL {

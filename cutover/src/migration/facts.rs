@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     machine::{Direction, PromotionDeadline, Side},
-    ports::{Exempt, FenceToken, FormerSettings, Look, Marker, PromotionOutlook, ProofMethod},
+    ports::{
+        Exempt, FenceToken, FormerSettings, Look, Marker, PromotionOutlook, ProofMethod,
+        StandbysSet,
+    },
 };
 
 use super::{
@@ -30,6 +33,9 @@ pub struct Facts {
     /// `synchronous_standby_names` of the target before the switch, if commits there wait for any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     former_synchronous: Option<String>,
+    /// Of the target, before its commits were made to wait for the source; `None` where they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before_durable: Option<StandbysSet>,
     exempt: Exempt,
     former_readers: BTreeMap<DatabaseName, Vec<ServerName>>,
     hold_until: Option<UnixMillis>,
@@ -145,6 +151,12 @@ impl Facts {
     /// Which standbys commits on the target waited for before the switch, if for any.
     pub fn former_synchronous(&self) -> Option<&str> {
         self.former_synchronous.as_deref()
+    }
+
+    /// What was set on the target before its commits were made to wait for the source; `None` where
+    /// they do not wait.
+    pub fn before_durable(&self) -> Option<&StandbysSet> {
+        self.before_durable.as_ref()
     }
 
     /// What WAL proofs do not count.
@@ -289,6 +301,7 @@ impl Facts {
             Learned::Synchronous(names) => {
                 self.former_synchronous = Some(names).filter(|names| !names.is_empty());
             }
+            Learned::Durable(former) => self.before_durable = former,
             Learned::WayBack(offered) => self.no_way_back = offered.err(),
             Learned::FormerReaders(readers) => self.former_readers = readers,
             Learned::Held { until } => self.hold_until = Some(until),

@@ -5,7 +5,9 @@ use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
 use crate::{
     Lsn,
     machine::PromotionDeadline,
-    ports::{Armed, Exempt, FenceToken, FormerSettings, Look, PromotionOutlook, ProofMethod},
+    ports::{
+        Armed, Exempt, FenceToken, FormerSettings, Look, PromotionOutlook, ProofMethod, StandbysSet,
+    },
 };
 
 use super::{
@@ -32,6 +34,9 @@ pub(crate) enum Learned {
     Standbys(Vec<String>),
     /// `synchronous_standby_names` of the target, before the switch.
     Synchronous(String),
+    /// Commits on the target are about to wait for the source, where this was set before; `None`: they
+    /// do not wait any more.
+    Durable(Option<StandbysSet>),
     /// Whether the source can be the subscriber of a reverse stream, or why not.
     WayBack(Result<(), String>),
     FormerReaders(BTreeMap<DatabaseName, Vec<ServerName>>),

@@ -6,7 +6,7 @@ use crate::{
     machine::{Event, PromotionDeadline},
     ports::{
         Armed, Exempt, FenceToken, FormerSettings, Look, Marker, ProofMethod, ReverseSlot,
-        Strangers, UserCommit, WalReach,
+        StandbysSet, Strangers, UserCommit, WalReach,
     },
 };
 
@@ -130,6 +130,7 @@ fn known(learned: Vec<Learned>) -> Migration {
         }],
         unlisted: [("idle".to_owned(), UnlistedDatabasePolicy::StaysClosed)].into(),
         waived: BTreeSet::new(),
+        durable_way_back: false,
         machine: Machine::planned(),
         preflight_passed: Some(UnixMillis(1_000)),
         facts: Facts::default(),
@@ -355,4 +356,17 @@ fn what_others_did_is_news_as_long_as_the_machine_has_not_heard_of_it() {
     }
     assert!(migration.unheard_of_source().is_none());
     assert!(known(Vec::new()).unheard_of_source().is_none());
+}
+
+/// That nothing had been set is something to give back, too.
+#[test]
+fn what_was_set_before_commits_waited_is_read_as_it_was_written() {
+    let key = Key::new("migrations/m");
+    for by_alter_system in [None, Some("FIRST 1 (red)".to_owned())] {
+        let before = StandbysSet { by_alter_system };
+        let migration = known(vec![Learned::Durable(Some(before.clone()))]);
+        let stored = record::encode(&key, &migration).unwrap();
+        let read: Migration = record::decode(&key, &stored).unwrap();
+        assert_eq!(read.facts.before_durable(), Some(&before));
+    }
 }

@@ -36,7 +36,7 @@ pub use promotion::{
 pub use provider::{ControlId, DatabaseProvider, HostSeen, Inspector, Instance, Tried};
 pub use providers::Providers;
 pub use recorder::Recorder;
-pub use replication::{Replay, Replication, StandbyLink, Synchronous};
+pub use replication::{Replay, Replication, StandbyLink, StandbysSet, Synchronous, Synchrony};
 pub use reverse_stream::{
     Armed, ReversePublisher, ReverseSlot, ReverseSubscriber, SequenceValue, SlotProgress,
     SubscriptionSpec,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    Failure, Proof, Run, bake_watch, fence,
+    Failure, Proof, Run, bake_watch, durable, fence,
     outcome::{with_all, with_learned},
     sessions::enter,
     slots, taken_down,
@@ -24,7 +24,7 @@ pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
     run.migration.facts.stream()?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let seen = match bake_watch::left_alone(run).await {
-        Err(failure) if failure.is_unanswered() && asserted_down => failure.learned,
+        Err(failure) if failure.is_silent() && asserted_down => failure.learned,
         outcome => outcome?,
     };
     with_all(give_up_the_way_back(run, &moving).await, seen)
@@ -33,9 +33,20 @@ pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
 async fn give_up_the_way_back(run: &mut Run<'_>, moving: &[String]) -> Result<Proof, Failure> {
     let target = run.target().await?;
     target.sessions()?.open_databases(moving).await?;
+    // Commits would wait for subscriptions that are gone.
+    let waits_no_more = durable::put_back(run, &target).await?;
+    let outcome = take_down_the_way_back(run, &target, moving).await;
+    with_all(outcome, waits_no_more.into_iter().collect())
+}
+
+async fn take_down_the_way_back(
+    run: &mut Run<'_>,
+    target: &ControlledServer,
+    moving: &[String],
+) -> Result<Proof, Failure> {
     let (closing, ended) = close_source_for_good(run, moving).await?;
     // From here on a return to the bake finds no stream that could be armed again.
-    let outcome = release_target(run, &target, &closing, ended).await;
+    let outcome = release_target(run, target, &closing, ended).await;
     with_learned(outcome, Learned::StreamGivenUp)
 }
 
@@ -72,7 +83,7 @@ async fn close_source_for_good(
     let record = fence::record(run, Side::Source)?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let source = match run.source().await {
-        Err(failure) if failure.is_unanswered() && asserted_down => {
+        Err(failure) if failure.is_silent() && asserted_down => {
             let message = format!(
                 "{} is left behind as it is: an operator asserted that it is down for good ({})",
                 run.migration.source, failure.message

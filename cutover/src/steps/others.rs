@@ -34,6 +34,11 @@ pub(crate) async fn look_in_bake(run: &mut Run<'_>) -> Others {
     found
 }
 
+/// Looks at those that are neither source nor target.
+pub(crate) async fn look_beside(run: &Run<'_>) -> Others {
+    look(run, run.migration.facts.standbys(), UNHURRIED).await
+}
+
 async fn pair(run: &mut Run<'_>) -> Result<Vec<String>, Failure> {
     let both = run.both().await?;
     let (source, target) = join(both.source.observe(), both.target.observe()).await;
@@ -139,7 +144,11 @@ async fn observed(
 }
 
 /// What is not as a switch of this migration left it, if anything is.
-fn judge(migration: &Migration, server: &ServerName, seen: &Observation) -> Option<String> {
+pub(super) fn judge(
+    migration: &Migration,
+    server: &ServerName,
+    seen: &Observation,
+) -> Option<String> {
     let facts = &migration.facts;
     if facts.lease() != Some(seen.system_identifier.as_str()) {
         return None;

@@ -32,6 +32,8 @@ pub(crate) struct Failure {
 pub(crate) enum Problem {
     /// A server or the store did not answer: worth another try.
     Unanswered,
+    /// A server is there and lets nobody in now, by its own word. Worth another try as well.
+    Starting,
     /// It answered, and what was waited for did not happen.
     TimedOut,
     /// Sessions are left that only a person can end.
@@ -101,9 +103,20 @@ impl Failure {
         self
     }
 
-    /// Whether a server or the store did not answer.
+    /// Whether a server or the store did not answer, or a server is not through with its start.
     pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(self.problem, Problem::Unanswered | Problem::Starting)
+    }
+
+    /// Whether nothing is heard. A server that says that it starts is not down, whatever an operator
+    /// asserts.
+    pub(crate) fn is_silent(&self) -> bool {
         self.problem == Problem::Unanswered
+    }
+
+    /// Whether a server is there and lets nobody in now.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.problem == Problem::Starting
     }
 }
 
@@ -142,6 +155,7 @@ impl Problem {
             | Self::MissingFact
             | Self::ConditionNotMet => true,
             Self::Unanswered
+            | Self::Starting
             | Self::TargetUnwritten
             | Self::Unprovable
             | Self::StreamBroken
@@ -153,8 +167,9 @@ impl Problem {
     /// What the machine hears of it, with or without time for another try.
     pub(crate) fn event(self, time_left: bool) -> Event {
         match self {
-            Self::Unanswered if time_left => Event::Unanswered,
+            Self::Unanswered | Self::Starting if time_left => Event::Unanswered,
             Self::Unanswered
+            | Self::Starting
             | Self::TimedOut
             | Self::SessionsLeft
             | Self::Rejected
@@ -176,6 +191,7 @@ impl From<ProviderError> for Failure {
         let message = error.to_string();
         let (problem, server) = match error {
             ProviderError::Unreachable { server, .. } => (Problem::Unanswered, server),
+            ProviderError::Starting { server, .. } => (Problem::Starting, server),
             ProviderError::TimedOut { server, .. } => (Problem::TimedOut, server),
             ProviderError::SessionsLeft { server, .. } => (Problem::SessionsLeft, server),
             ProviderError::Failed { server, .. } | ProviderError::Closed { server, .. } => {

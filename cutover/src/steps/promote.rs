@@ -4,7 +4,7 @@
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Failure, Problem, Proof, Run, fence, prove, readiness, sessions::Both};
+use super::{Failure, Problem, Proof, Run, durable, fence, prove, readiness, sessions::Both};
 use crate::{
     Lsn,
     machine::PromotionDeadline,
@@ -141,6 +141,7 @@ pub(super) fn not_known(left: LeftTimeline, token: &FenceToken) -> String {
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let moving = run.migration.moving();
     let both = run.both().await?;
+    let waits_no_more = durable::put_back(run, &both.target).await?;
     let proof = match both.source.reverse_subscriber() {
         Err(missing) => Proof::new(
             "there is no reverse stream to stop; sequences stay as they were at the switch",
@@ -161,7 +162,8 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
     };
     let id = fence::marker_id(run.migration);
     let marker = both.source.wal_proof()?.marker(&id, &[]).await?;
-    Ok(proof.learning(Learned::SourceAdmits(marker.look)))
+    let proof = proof.learning(Learned::SourceAdmits(marker.look));
+    Ok(waits_no_more.into_iter().fold(proof, Proof::learning))
 }
 
 /// How many there were. What the source lacks was named before anybody was held.

@@ -177,7 +177,7 @@ async fn source_is_left(run: &mut Run<'_>) -> Result<Vec<Learned>, Failure> {
     let record = full_record(run, Side::Source)?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
     let source = match run.source().await {
-        Err(failure) if failure.is_unanswered() && asserted_down => return Ok(Vec::new()),
+        Err(failure) if failure.is_silent() && asserted_down => return Ok(Vec::new()),
         outcome => outcome?,
     };
     match check(&source, &record, &[], &since, facts.exempt()).await? {
@@ -201,7 +201,7 @@ pub(super) async fn target_is_left(run: &mut Run<'_>) -> Result<Option<String>, 
     let machine = run.migration.machine;
     let asserted_down = machine.holds(Assertion::TargetDown);
     let target = match run.target().await {
-        Err(failure) if failure.is_unanswered() && asserted_down => {
+        Err(failure) if failure.is_silent() && asserted_down => {
             return Ok(Some(failure.message));
         }
         outcome => outcome?,

@@ -68,6 +68,60 @@ impl<'a> RoutePublisher<'a> {
         Ok(self.ports.data_plane.publish(&changes).await?)
     }
 
+    /// Parks new connections that the target of a bake would get, for `window`. What is parked already,
+    /// or sent elsewhere, stays so. `None`: nothing was to be done.
+    pub(super) async fn hold_for_target(
+        self,
+        window: HoldWindow,
+    ) -> Result<Option<Publication>, Failure> {
+        let HoldWindow { since, until } = window;
+        let target = std::slice::from_ref(&self.migration.target);
+        self.change_each(|route| match route {
+            Route::Serve { servers, .. } if servers == target => Some(Route::Hold {
+                from: target.to_vec(),
+                since,
+                until,
+            }),
+            Route::Serve { .. } | Route::Hold { .. } | Route::Refuse => None,
+        })
+        .await
+    }
+
+    /// Sends those that are parked since then for the target there again.
+    pub(super) async fn release_to_target(
+        self,
+        since: UnixMillis,
+    ) -> Result<Option<Publication>, Failure> {
+        let target = std::slice::from_ref(&self.migration.target);
+        self.change_each(|route| {
+            held_for(route, target, since).then(|| Route::serve(target.to_vec()))
+        })
+        .await
+    }
+
+    /// Publishes what `change` makes of each route, where it makes something of any.
+    async fn change_each(
+        self,
+        change: impl Fn(&Route) -> Option<Route>,
+    ) -> Result<Option<Publication>, Failure> {
+        let routes = self.ports.catalog.routes().await?;
+        let databases = self.migration.databases.iter();
+        let changes: BTreeMap<_, _> = databases
+            .filter_map(|database| {
+                let routes = routes.get(&database.name)?;
+                let change = RouteChange {
+                    writer: change(&routes.writer),
+                    reader: change(&routes.reader),
+                };
+                (change != RouteChange::default()).then(|| (database.name.clone(), change))
+            })
+            .collect();
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.ports.data_plane.publish(&changes).await?))
+    }
+
     /// Sends writers to `writer` and readers where `readers` says.
     pub(super) async fn serve(
         self,
@@ -95,17 +149,20 @@ impl<'a> RoutePublisher<'a> {
         Ok(self.ports.data_plane.publish(&changes).await?)
     }
 
-    /// The first database whose writers are not sent to `server` alone, and where they are sent.
+    /// The first database whose writers are not sent to `server` alone, and where they are sent. Those
+    /// that are parked for a target that is down wait for that.
     pub(super) async fn not_served_by(
         self,
         server: &ServerName,
     ) -> Result<Option<String>, Failure> {
         let routes = self.ports.catalog.routes().await?;
         let databases = self.migration.databases.iter();
+        let held_since = self.migration.machine.held_since();
         let mut elsewhere = databases.filter_map(|database| {
             let writer = routes.get(&database.name).map(|routes| &routes.writer)?;
             let alone = std::slice::from_ref(server);
-            let serves = matches!(writer, Route::Serve { servers, .. } if servers == alone);
+            let serves = matches!(writer, Route::Serve { servers, .. } if servers == alone)
+                || held_since.is_some_and(|since| held_for(writer, alone, since));
             (!serves).then(|| format!("{} is {writer}", database.name))
         });
         Ok(elsewhere.next())
@@ -129,23 +186,7 @@ impl<'a> RoutePublisher<'a> {
 
     /// Takes out of the routes what drains: the migration ends, and nobody is left there.
     pub(super) async fn end_draining(self) -> Result<(), Failure> {
-        let routes = self.ports.catalog.routes().await?;
-        let changes: BTreeMap<_, _> = self
-            .migration
-            .databases
-            .iter()
-            .filter_map(|database| {
-                let routes = routes.get(&database.name)?;
-                let change = RouteChange {
-                    writer: drained(&routes.writer),
-                    reader: drained(&routes.reader),
-                };
-                (change != RouteChange::default()).then(|| (database.name.clone(), change))
-            })
-            .collect();
-        if !changes.is_empty() {
-            self.ports.data_plane.publish(&changes).await?;
-        }
+        self.change_each(drained).await?;
         Ok(())
     }
 
@@ -222,6 +263,11 @@ fn drained(route: &Route) -> Option<Route> {
         }
         Route::Serve { .. } | Route::Hold { .. } | Route::Refuse => None,
     }
+}
+
+/// Whether the route parks connections for `servers`, and began to at that time.
+fn held_for(route: &Route, servers: &[ServerName], began: UnixMillis) -> bool {
+    matches!(route, Route::Hold { from, since, .. } if from == servers && *since == began)
 }
 
 /// The servers that a route sends or sent connections to.

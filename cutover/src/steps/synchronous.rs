@@ -37,7 +37,7 @@ pub(super) async fn give_back(run: &Run<'_>, target: &ControlledServer) -> Resul
 }
 
 /// Waits until a new setting is in force for sessions that begin then.
-async fn replicates(
+pub(super) async fn replicates(
     run: &Run<'_>,
     server: &ControlledServer,
     names: &str,

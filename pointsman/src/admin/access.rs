@@ -146,7 +146,8 @@ mod tests {
     }
 
     /// Written down a second time, so that an option in the wrong place lets none of them through.
-    const COMMANDING: [&str; 14] = [
+    const COMMANDING: [&str; 15] = [
+        "AbandonMigration",
         "AddGroup",
         "ApplyDatabases",
         "CancelMigration",

@@ -42,7 +42,14 @@ pub(super) fn wanted(request: v1::CreateMigrationRequest) -> Result<NewMigration
             .iter()
             .map(|waived| waived.parse().map_err(invalid))
             .collect::<Result<_, _>>()?,
+        durable_way_back: request.durable_way_back,
     })
+}
+
+/// Servers by their names.
+pub(super) fn servers(names: &[String]) -> Result<Vec<ServerName>, Status> {
+    let names = names.iter();
+    names.map(|name| name.parse().map_err(invalid)).collect()
 }
 
 pub(super) fn message(status: &MigrationStatus) -> v1::Migration {
@@ -210,7 +217,7 @@ mod tests {
             source: "blue".to_owned(),
             target: "green".to_owned(),
             unlisted: [("legacy".to_owned(), "dies".to_owned())].into(),
-            waived: Vec::new(),
+            ..v1::CreateMigrationRequest::default()
         };
         let status = wanted(request).unwrap_err();
         assert_eq!(

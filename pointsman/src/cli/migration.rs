@@ -9,8 +9,8 @@ use std::{collections::HashMap, process::ExitCode};
 use clap::{Args, Subcommand};
 use pointsman_catalog::ServerName;
 use pointsman_proto::v1::{
-    self, CompleteRequest, CreateMigrationRequest, ListMigrationsRequest, MigrationRequest,
-    ResolveRequest,
+    self, AbandonRequest, CompleteRequest, CreateMigrationRequest, ListMigrationsRequest,
+    MigrationRequest, ResolveRequest,
 };
 
 use super::{
@@ -90,6 +90,14 @@ pub(super) enum Migration {
         /// The migrations; all, if none is named
         names: Vec<String>,
     },
+    /// End a migration whose servers are both down for good, or no longer used; touches neither
+    Abandon {
+        /// The migration
+        name: String,
+        /// A server that is given up as it is: the source and the target, each by name
+        #[arg(long, value_name = "SERVER", required = true)]
+        leave: Vec<ServerName>,
+    },
     /// Decide what the engine could not
     Resolve {
         /// The migration
@@ -117,6 +125,10 @@ pub(super) struct Create {
     /// Accept what this check of the preflight blocks on, or one object of it
     #[arg(long, value_name = "CHECK[=OBJECT]")]
     waive: Vec<String>,
+    /// In the bake, commits on the target wait until the source has them too, so that no acknowledged
+    /// write is lost if the target dies
+    #[arg(long)]
+    durable_way_back: bool,
 }
 
 /// Reads `DATNAME=moves` or `DATNAME=stays-closed`. A database name may itself hold `=`.
@@ -187,6 +199,14 @@ impl Migration {
                 let answer = admin.cancel_migration(MigrationRequest { name }).await;
                 return ended(global, answer, &["cancelled"]);
             }
+            Self::Abandon { name, leave } => {
+                let mut admin = client::connect(global).await?;
+                let leave = leave.iter().map(ToString::to_string).collect();
+                let answer = admin
+                    .abandon_migration(AbandonRequest { name, leave })
+                    .await;
+                return ended(global, answer, &["abandoned"]);
+            }
             Self::Resolve { name, choice } => {
                 let mut admin = client::connect(global).await?;
                 let answer = admin
@@ -215,6 +235,7 @@ impl Create {
                 target: self.target.to_string(),
                 unlisted: self.unlisted.into_iter().collect::<HashMap<_, _>>(),
                 waived: self.waive,
+                durable_way_back: self.durable_way_back,
             })
             .await;
         ended(global, answer, &["planned"])

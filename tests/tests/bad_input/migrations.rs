@@ -102,6 +102,10 @@ fn too_early<'a>() -> Vec<Case<'a>> {
         planned("a rollback of nothing", "migration rollback m"),
         planned("a completion of nothing", "migration complete m"),
         planned(
+            "an end by a word that nothing calls for",
+            "migration abandon m --leave blue --leave green",
+        ),
+        planned(
             "a decision that nobody asked for",
             "migration resolve m --choice retry",
         ),

@@ -13,7 +13,7 @@ use super::{
     support::{TestEnvironment, is_in, story},
 };
 
-async fn names(server: &PostgresServer) -> Result<String> {
+pub(super) async fn names(server: &PostgresServer) -> Result<String> {
     let session = server.client("postgres").await?;
     let sql = "SHOW synchronous_standby_names";
     Ok(session.query_one(sql, &[]).await?.get(0))

@@ -25,11 +25,11 @@ async fn killed_in_the_bake(env: &TestEnvironment) -> Result<Status> {
         .await
 }
 
-fn is_silent(status: &Status) -> bool {
+pub(super) fn is_silent(status: &Status) -> bool {
     status.headline.starts_with("green does not answer since ")
 }
 
-fn as_before(status: &Status) -> bool {
+pub(super) fn as_before(status: &Status) -> bool {
     !is_silent(status) && status.reverse_stream() == "proven" && is_whole(status)
 }
 
@@ -41,7 +41,7 @@ async fn arrives(source: &PostgresServer, rows_there: i64) -> Result<()> {
 }
 
 /// The request is refused, within a bounded time, and this is why.
-async fn refused<T>(
+pub(super) async fn refused<T>(
     outcome: impl Future<Output = Result<T, EngineError>>,
     why: &str,
 ) -> Result<()> {

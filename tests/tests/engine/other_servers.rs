@@ -8,6 +8,7 @@ use pointsman_cutover::{
 use pointsman_lab::postgres::{PostgresServer, start_standby};
 
 use super::{
+    managed::{STALLED, asked, ended, in_state},
     servers::{SOON, is_standby, rows, write},
     support::{TestEnvironment, is_in, is_whole, story},
 };
@@ -150,5 +151,58 @@ async fn s6_a_standby_that_is_promoted_in_the_bake_parks_the_migration() -> Resu
         &State::RolledBack,
     )?;
     ensure!(rows(&env.pair.source, 1).await? == 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s6_a_standby_that_is_promoted_while_an_api_promotes_calls_an_operator() -> Result<()> {
+    let (env, red) = with_a_third_server().await?;
+    env.api.switch_on();
+    env.started().await?;
+    let switch = asked(&env).await?;
+    promote(&red).await?;
+    let status = in_state(&env, STALLED).await?;
+    says(&status)?;
+    red.stop().await?;
+    // What was asked for comes through all the same.
+    env.api.promote(&env.pair.target).await?;
+    let status = ended(switch).await?;
+    ensure!(
+        !matches!(status.migration.state(), State::Undone),
+        "{}",
+        story(&status)
+    );
+    env.until("the target serves", |status| {
+        matches!(status.migration.state(), State::Baking { .. })
+    })
+    .await?;
+    write(&env.pair.target, 1, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s6_a_standby_that_is_promoted_while_an_operator_is_waited_for_is_said() -> Result<()> {
+    let (env, red) = with_a_third_server().await?;
+    env.switched().await?;
+    env.engine()
+        .park("m", "somebody moved routes".to_owned())
+        .await?;
+    promote(&red).await?;
+    let status = env
+        .until("it is said and noted", |status| {
+            let mut entries = status.entries.iter();
+            status.headline.contains(NOT_OURS)
+                && entries.any(|entry| entry.message.contains(NOT_OURS))
+        })
+        .await?;
+    ensure!(matches!(
+        status.migration.state(),
+        State::NeedsOperator { .. }
+    ));
+    let said = status.entries.iter();
+    let said = said.filter(|entry| entry.message.contains(NOT_OURS));
+    ensure!(said.count() == 1, "{}", story(&status));
+    red.stop().await?;
+    env.until("it is gone", |status| !status.headline.contains(NOT_OURS))
+        .await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -50,10 +50,12 @@ pub(crate) struct Acknowledging {
     pub(crate) faulty: AtomicBool,
 }
 
-/// What sidecar `app-1` says of its sessions on the source.
+/// What sidecar `app-1` says: of its sessions on the source, and of trying the target.
 #[derive(Debug, Default)]
 pub(crate) struct Reporting {
     pub(crate) on_blue: AtomicU64,
+    /// It says nothing of that without.
+    pub(crate) target: Mutex<Option<Reached>>,
 }
 
 #[async_trait]
@@ -78,10 +80,13 @@ impl Evidence for Reporting {
     async fn reach(
         &self,
         _: &[DatabaseName],
-        _: &ServerName,
+        server: &ServerName,
         _: Duration,
     ) -> BTreeMap<NodeId, Reached> {
-        BTreeMap::new()
+        let said = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = said.clone().filter(|_| server.as_str() == "green");
+        let node = "app-1".parse().ok();
+        node.zip(said).into_iter().collect()
     }
 }
 

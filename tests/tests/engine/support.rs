@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     thread,
 };
 
@@ -17,7 +17,7 @@ use pointsman_cutover::{
     journal::{Journal, Verdict},
     machine::State,
     migration::{UnlistedDatabasePolicy, Waiver},
-    ports::SystemClock,
+    ports::{Reached, SystemClock},
 };
 use pointsman_lab::{
     gate::{Caught, Gate},
@@ -54,6 +54,7 @@ pub(crate) struct TestEnvironment {
     pub(crate) api: PromotionApi,
     settings: Settings,
     waived: BTreeSet<Waiver>,
+    durable_way_back: bool,
     scratch: Scratch,
 }
 
@@ -103,6 +104,7 @@ impl TestEnvironment {
             api,
             settings,
             waived: BTreeSet::new(),
+            durable_way_back: false,
             scratch,
         };
         env.move_control_of_target(env.target_gate.address())
@@ -115,6 +117,11 @@ impl TestEnvironment {
         let waiver = what.parse().map_err(anyhow::Error::msg)?;
         self.waived.insert(waiver);
         Ok(())
+    }
+
+    /// Each migration that is made from now on wants no acknowledged write to be lost with its target.
+    pub(crate) fn want_durable_way_back(&mut self) {
+        self.durable_way_back = true;
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -166,6 +173,7 @@ impl TestEnvironment {
                 .map(|(datname, policy)| ((*datname).to_owned(), *policy))
                 .collect(),
             waived: self.waived.clone(),
+            durable_way_back: self.durable_way_back,
         };
         let engine = Arc::clone(&self.process().engine);
         // The driver's task must belong to the engine's runtime.
@@ -385,6 +393,12 @@ impl TestEnvironment {
         reported.store(sessions, Ordering::Relaxed);
     }
 
+    /// From now on sidecar `app-1` says this of trying the target.
+    pub(crate) fn report_on_target(&self, reached: Reached) {
+        let reported = self.process().evidence.target.lock();
+        *reported.unwrap_or_else(PoisonError::into_inner) = Some(reached);
+    }
+
     /// An alarm fires.
     pub(crate) fn ring(&self) {
         self.process().bell.rung.notify_one();
@@ -398,6 +412,19 @@ impl TestEnvironment {
         };
         let changes = [("orders".parse()?, change)].into();
         self.catalog().change_routes(&changes).await?;
+        Ok(())
+    }
+
+    /// The same with every database.
+    pub(crate) async fn send_all_writers_to(&self, server: &str) -> Result<()> {
+        let writer = Some(Route::serve(vec![server.parse()?]));
+        let change = RouteChange {
+            writer,
+            reader: None,
+        };
+        let changes = ["orders", "billing"].map(|name| Ok((name.parse()?, change.clone())));
+        let changes: Result<_> = changes.into_iter().collect();
+        self.catalog().change_routes(&changes?).await?;
         Ok(())
     }
 

@@ -7,14 +7,19 @@ use tracing::warn;
 
 use super::{
     alarm_watch::AlarmWatch,
+    durability_watcher::DurabilityWatcher,
     inbox::{Inbox, hear},
     leader::{Leader, Next},
     others_watcher::OthersWatcher,
+    outage_watcher::OutageWatcher,
     slot_guard::SlotGuard,
     source_watcher::SourceWatcher,
 };
 use crate::{
-    engine::{error::DriveError, status::SourceView},
+    engine::{
+        error::DriveError,
+        status::{Durability, SourceView},
+    },
     machine::{Command, Event, State, StreamState, StreamWatch},
     migration::Migration,
     ports::{Alarm, AlarmSubject, Monotonic},
@@ -31,6 +36,10 @@ pub(super) struct BakeWatcher {
     source: SourceWatcher,
     slots: SlotGuard,
     others: OthersWatcher,
+    outage: OutageWatcher,
+    durability: DurabilityWatcher,
+    /// New connections were held at the last look.
+    held: bool,
     /// Since when a rollback waits for the reverse stream.
     rollback_since: Option<Monotonic>,
     /// An alarm fired while the reverse stream waited for others, and that was said.
@@ -52,6 +61,9 @@ impl BakeWatcher {
             source: SourceWatcher::default(),
             slots: SlotGuard::default(),
             others: OthersWatcher::default(),
+            outage: OutageWatcher::default(),
+            durability: DurabilityWatcher::default(),
+            held: false,
             rollback_since: None,
             said_why_not: false,
         }
@@ -65,17 +77,18 @@ impl BakeWatcher {
         stop: &CancellationToken,
     ) -> Result<(), DriveError> {
         let clock = leader.commands().clock();
-        leader.show_bake(|view| view.source = SourceView::default());
+        leader.show_bake(|view| {
+            view.source = SourceView::default();
+            view.durability = Durability::default();
+        });
         while matches!(leader.migration().state(), State::Baking { .. }) {
             if stop.is_cancelled() {
                 break;
             }
             self.look_around(leader);
-            self.source.look(leader).await?;
-            if matches!(leader.migration().state(), State::Baking { .. }) {
-                self.slots.look(leader).await?;
-                self.others.look(leader).await?;
-            }
+            let held = self.outage.look(leader, inbox).await?;
+            self.forget_alarms_of_outage(leader, held);
+            self.look_at_servers(leader, held).await?;
             let State::Baking { stream } = leader.migration().state() else {
                 break;
             };
@@ -88,6 +101,12 @@ impl BakeWatcher {
                 continue;
             }
             let wait = match stream {
+                // Nothing is streamed by a target that is down; and while clients wait for a source that
+                // does not confirm, nothing else comes first.
+                _ if held || self.durability.keeps_clients_waiting() => {
+                    give_up_waiting(leader).await?;
+                    LOOK_AGAIN
+                }
                 StreamState::Arming | StreamState::ArmingForRollback => {
                     arm(leader, inbox).await?;
                     if leader.owes() != Some(Command::Arm) {
@@ -101,6 +120,10 @@ impl BakeWatcher {
                     leader.commands().settings().watch_interval
                 }
             };
+            let wait = match leader.suspects_target() {
+                true => wait.min(LOOK_AGAIN),
+                false => wait,
+            };
             let State::Baking { stream } = leader.migration().state() else {
                 break;
             };
@@ -113,6 +136,38 @@ impl BakeWatcher {
                 }
                 () = clock.sleep(wait) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// What failed while the target was down says nothing of the one that is back: every source begins
+    /// anew.
+    fn forget_alarms_of_outage(&mut self, leader: &Leader, held: bool) {
+        if self.held && !held {
+            let sources = &leader.commands().ports().alarms;
+            self.alarms = AlarmWatch::begin(sources, self.alarms.subject().clone());
+        }
+        self.held = held;
+    }
+
+    /// Looks at the source, at the slots of a target that serves, and at the other servers.
+    async fn look_at_servers(
+        &mut self,
+        leader: &mut Leader,
+        target_is_down: bool,
+    ) -> Result<(), DriveError> {
+        let bakes = |leader: &Leader| matches!(leader.migration().state(), State::Baking { .. });
+        if !target_is_down {
+            self.durability.look(leader).await?;
+        }
+        if bakes(leader) {
+            self.source.look(leader).await?;
+        }
+        if bakes(leader) && !target_is_down {
+            self.slots.look(leader).await?;
+        }
+        if bakes(leader) {
+            self.others.look(leader).await?;
         }
         Ok(())
     }
@@ -267,3 +322,5 @@ async fn give_up_waiting(leader: &mut Leader) -> Result<(), DriveError> {
 
 /// A failed arming is tried again; the target serves meanwhile.
 const REARM: Duration = Duration::from_secs(1);
+/// While the target is silent, and somebody may be held for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);

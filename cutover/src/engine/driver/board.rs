@@ -13,12 +13,9 @@ pub(super) struct StatusBoard {
 }
 
 impl StatusBoard {
-    pub(super) fn new(shown: watch::Sender<Arc<Status>>, status: Status) -> Self {
+    pub(super) fn new(shown: watch::Sender<Arc<Status>>, status: Status, view: BakeView) -> Self {
         shown.send_replace(Arc::new(status));
-        Self {
-            shown,
-            view: BakeView::default(),
-        }
+        Self { shown, view }
     }
 
     pub(super) fn view(&self) -> &BakeView {

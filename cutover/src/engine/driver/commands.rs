@@ -1,13 +1,15 @@
 use std::{sync::Arc, time::Duration};
 
+use pointsman_catalog::UnixMillis;
+
 use crate::{
     Settings,
-    machine::Command,
-    migration::Migration,
+    machine::{Command, State},
+    migration::{Learned, Migration},
     ports::{Budgets, Clock, Ports},
     steps::{
-        self, BudgetsOfPair, Failure, Others, Problem, Proof, Run, Sessions, SlotLook, SourceLook,
-        StreamHealth,
+        self, BudgetsOfPair, DurableLook, Failure, Others, Problem, Proof, Run, Sessions, SlotLook,
+        SourceLook, StreamHealth, TargetSeen,
     },
 };
 
@@ -103,15 +105,86 @@ impl CommandRunner {
         steps::look_at_slots(&mut self.step_run(migration, budgets)).await
     }
 
-    /// Looks at the other servers of the same system.
+    /// Looks whether commits on the target wait for the source.
+    pub(super) async fn look_at_durability(
+        &mut self,
+        migration: &Migration,
+    ) -> Result<DurableLook, Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::look_at_durability(&mut self.step_run(migration, budgets)).await
+    }
+
+    /// Makes them wait.
+    pub(super) async fn wait_for_source(&mut self, migration: &Migration) -> Result<(), Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::wait_for_source(&mut self.step_run(migration, budgets)).await
+    }
+
+    /// They wait no more.
+    pub(super) async fn wait_for_source_no_more(
+        &mut self,
+        migration: &Migration,
+    ) -> Result<Option<Learned>, Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::wait_for_source_no_more(&mut self.step_run(migration, budgets)).await
+    }
+
+    /// Looks at the other servers of the same system: in a bake also at source and target.
     pub(super) async fn look_at_others(&mut self, migration: &Migration) -> Others {
+        let baking = matches!(migration.state(), State::Baking { .. });
         match self.budgets(migration).await {
-            Ok(budgets) => steps::look_at_others(&mut self.step_run(migration, budgets)).await,
+            Ok(budgets) => {
+                let mut run = self.step_run(migration, budgets);
+                match baking {
+                    true => steps::look_at_others(&mut run).await,
+                    false => steps::look_beside_pair(&run).await,
+                }
+            }
             Err(failure) => Others {
                 unknown: vec![failure.message],
                 ..Others::default()
             },
         }
+    }
+
+    /// Looks at the target of a bake by a session of its own.
+    pub(super) async fn look_at_target(
+        &mut self,
+        migration: &Migration,
+    ) -> Result<TargetSeen, Failure> {
+        let budgets = self.budgets(migration).await?;
+        Ok(steps::look_at_target(&self.step_run(migration, budgets)).await)
+    }
+
+    /// Whether clients reach the target no more, or why that is not known.
+    pub(super) async fn target_is_down(
+        &mut self,
+        migration: &Migration,
+        silent: &Failure,
+    ) -> Result<String, String> {
+        let budgets = self.budgets(migration).await;
+        let budgets = budgets.map_err(|failure| failure.message)?;
+        steps::target_is_down(&self.step_run(migration, budgets), silent).await
+    }
+
+    /// Parks the connections that the target would get.
+    pub(super) async fn hold_for_target(
+        &mut self,
+        migration: &Migration,
+        since: UnixMillis,
+    ) -> Result<bool, Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::hold_for_target(&self.step_run(migration, budgets), since).await
+    }
+
+    /// Sends those there that were parked.
+    pub(super) async fn release_to_target(
+        &mut self,
+        migration: &Migration,
+        since: UnixMillis,
+    ) -> Result<(), Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::release_to_target(&self.step_run(migration, budgets), since).await
     }
 
     /// What going back would lose now, as far as it can be counted.

@@ -9,13 +9,17 @@ use crate::{
     engine::{
         error::DriveError,
         status::{BakeView, NotArmed, Status},
+        target_watch::TargetWatch,
     },
     journal::{EntryKind, Happened, Journal, Line},
     lease,
     machine::{Command, Durability, Effect, Event, Remark, Transition},
-    migration::Migration,
-    ports::Deadline,
-    steps::{Failure, Others, Problem, Proof, SlotLook, SourceLook, StreamHealth},
+    migration::{Learned, Migration},
+    ports::{Deadline, StandbysSet},
+    steps::{
+        DurableLook, Failure, Others, Problem, Proof, SlotLook, SourceLook, StreamHealth,
+        TargetSeen,
+    },
 };
 
 use super::{
@@ -69,9 +73,13 @@ impl Leader {
             entries,
         } = recorded;
         let journal = JournalWriter::new(journal, commands.clock(), revision, entries);
-        let status = Status::new(&migration, journal.entries(), &BakeView::default());
+        let view = BakeView {
+            target: TargetWatch::on_record(&migration),
+            ..BakeView::default()
+        };
+        let status = Status::new(&migration, journal.entries(), &view);
         Self {
-            board: StatusBoard::new(shown, status),
+            board: StatusBoard::new(shown, status, view),
             migration,
             commands,
             journal,
@@ -246,9 +254,84 @@ impl Leader {
         });
     }
 
+    /// Looks at the target of a bake.
+    pub(super) async fn look_at_target(&mut self) -> Result<TargetSeen, Failure> {
+        let seen = self.commands.look_at_target(&self.migration).await?;
+        match &seen {
+            TargetSeen::Silent(failure) => self.note_target(Some(failure)),
+            // Those who are held are sent there first.
+            TargetSeen::Serves | TargetSeen::Unclear(_) | TargetSeen::Changed(_) => {
+                if self.migration.machine.held_since().is_none() {
+                    self.note_target(None);
+                }
+            }
+        }
+        self.show();
+        Ok(seen)
+    }
+
+    /// Whether the newest look found the target silent.
+    pub(super) fn suspects_target(&self) -> bool {
+        self.board.view().target.is_suspect()
+    }
+
+    /// Whether clients reach the target no more, or why that is not known.
+    pub(super) async fn target_is_down(&mut self, silent: &Failure) -> Result<String, String> {
+        self.commands.target_is_down(&self.migration, silent).await
+    }
+
+    /// New connections are held from now on, and until when is on record before.
+    pub(super) async fn begin_to_hold(&mut self, why: &str) -> Result<(), DriveError> {
+        let budget = self.commands.settings().hold_budget;
+        let until = self.commands.clock().now().plus(budget);
+        if let Err(missing) = self.migration.facts.learn(Learned::Held { until }) {
+            self.show_bake(|view| view.target.holds_nobody(Some(missing.to_string())));
+            return Ok(());
+        }
+        let reason = format!(
+            "{} serves nobody: {why}; new connections are held for {budget:?}, and refused after that until \
+             it serves again",
+            self.migration.target
+        );
+        warn!(migration = %self.migration.name, "{reason}");
+        self.board
+            .change(|view| view.target.holds_nobody(Some(NOT_PUBLISHED.to_owned())));
+        self.happened(Event::TargetDown, reason).await?;
+        Ok(())
+    }
+
+    /// Publishes the hold of the outage, as far as that is not done. What could not be published is
+    /// shown, and tried again by the next look.
+    pub(super) async fn hold_writers(&mut self) {
+        let Some(since) = self.migration.machine.held_since() else {
+            return;
+        };
+        let held = self.commands.hold_for_target(&self.migration, since).await;
+        let why = held.err().map(|failure| failure.message);
+        self.show_bake(|view| view.target.holds_nobody(why));
+    }
+
+    /// Those who are held go to the target again.
+    ///
+    /// # Errors
+    /// They could not be sent there, and are held on.
+    pub(super) async fn release_writers(&mut self) -> Result<(), Failure> {
+        match self.migration.machine.held_since() {
+            Some(since) => {
+                self.commands
+                    .release_to_target(&self.migration, since)
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Why a rollback waits in vain: the target has been silent for too long.
     pub(super) fn silent_for_too_long(&self) -> Option<String> {
         let silence = self.board.view().target.silence()?;
+        if silence.is_starting {
+            return None;
+        }
         let silent = self.commands.clock().now().since(silence.since);
         let (name, target) = (&self.migration.name, &self.migration.target);
         (silent > SILENCE).then(|| {
@@ -277,6 +360,54 @@ impl Leader {
             self.migration.facts.learn(given_up.learned())?;
         }
         Ok(look)
+    }
+
+    /// Looks whether commits on the target wait for the source.
+    pub(super) async fn look_at_durability(&mut self) -> Result<DurableLook, Failure> {
+        self.commands.look_at_durability(&self.migration).await
+    }
+
+    /// Makes them wait, once it is on record what was set `before`.
+    pub(super) async fn wait_for_source(
+        &mut self,
+        before: StandbysSet,
+    ) -> Result<Result<(), Failure>, DriveError> {
+        let message = format!(
+            "commits on {} wait for {} from now on",
+            self.migration.target, self.migration.source
+        );
+        if let Err(missing) = self.migration.facts.learn(Learned::Durable(Some(before))) {
+            return Ok(Err(missing.into()));
+        }
+        self.note(Command::Watch.label(), message).await?;
+        Ok(self.commands.wait_for_source(&self.migration).await)
+    }
+
+    /// They wait no more, which is said before it is done.
+    pub(super) async fn wait_for_source_no_more(
+        &mut self,
+        why: &str,
+    ) -> Result<Result<(), Failure>, DriveError> {
+        let ended = match self.commands.wait_for_source_no_more(&self.migration).await {
+            Ok(Some(ended)) => self.migration.facts.learn(ended),
+            Ok(None) => return Ok(Ok(())),
+            Err(failure) => return Ok(Err(failure)),
+        };
+        if let Err(missing) = ended {
+            return Ok(Err(missing.into()));
+        }
+        let message = format!(
+            "commits on {} wait for {} no more: {why}",
+            self.migration.target, self.migration.source
+        );
+        warn!(migration = %self.migration.name, "{message}");
+        self.note(Command::Watch.label(), message).await?;
+        Ok(Ok(()))
+    }
+
+    /// What is shown of a bake.
+    pub(super) fn bake_view(&self) -> &BakeView {
+        self.board.view()
     }
 
     /// Looks at the other servers of the same system.
@@ -359,6 +490,7 @@ impl Leader {
                     let count = self.commands.writes_at_risk(&self.migration).await;
                     self.show_bake(|view| view.writes_at_risk = count);
                 }
+                Effect::HoldWriters => self.hold_writers().await,
                 Effect::ReleaseLease => {
                     lease::release(&self.commands.ports().catalog, &self.migration).await;
                     // The next fence would take them for strangers'.
@@ -477,5 +609,6 @@ fn unwritten(failed: &StoreError) -> String {
     )
 }
 
+const NOT_PUBLISHED: &str = "the hold is on its way to the sidecars";
 /// A server that was restarted answers within this time.
 const SILENCE: Duration = Duration::from_secs(5);

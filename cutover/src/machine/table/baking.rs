@@ -40,7 +40,9 @@ pub(super) fn next(stream: Stream, event: E) -> Option<S> {
         E::SourceFenceBroken => Some(baking(Stream::Arming)),
         // What a rollback waits for cannot come any more.
         E::SlotsGivenUp => Some(baking(Stream::Broken)),
-        E::SourceWritesAccepted | E::Restarted => Some(here),
+        // Who is held, and until when, stands beside the state.
+        E::TargetDown | E::TargetBack | E::SourceWritesAccepted | E::Restarted => Some(here),
+        E::AbandonRequested => Some(S::Abandoned),
         E::StartRequested
         | E::SwitchRequested
         | E::AbortRequested

@@ -36,6 +36,7 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
             // The target, which served, would serve again.
             Direction::Reverse => Some(S::Undoing { direction, step }),
         },
+        E::AbandonRequested => Some(S::Abandoned),
         E::Restarted => Some(S::NeedsOperator { direction, step }),
         E::StartRequested
         | E::SwitchRequested
@@ -64,6 +65,8 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted
-        | E::SourceFenceBroken => None,
+        | E::SourceFenceBroken
+        | E::TargetDown
+        | E::TargetBack => None,
     }
 }

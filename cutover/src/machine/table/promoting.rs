@@ -41,10 +41,8 @@ pub(super) fn next(stage: Stage, event: E) -> Option<S> {
                 step: Step::Promote,
             },
         ),
-        E::WaitChosen => match stage {
-            Stage::Requesting | Stage::UnderWay => None,
-            Stage::Stalled => Some(at(Stage::UnderWay)),
-        },
+        E::WaitChosen => stalled(stage, at(Stage::UnderWay)),
+        E::AbandonRequested => stalled(stage, S::Abandoned),
         E::StartRequested
         | E::SwitchRequested
         | E::AbortRequested
@@ -65,12 +63,22 @@ pub(super) fn next(stage: Stage, event: E) -> Option<S> {
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted
-        | E::SourceFenceBroken => None,
+        | E::SourceFenceBroken
+        | E::TargetDown
+        | E::TargetBack => None,
     }
 }
 
 fn at(stage: Stage) -> S {
     S::Promoting { stage }
+}
+
+/// `next` for a promotion that did not come through in its time.
+fn stalled(stage: Stage, next: S) -> Option<S> {
+    match stage {
+        Stage::Requesting | Stage::UnderWay => None,
+        Stage::Stalled => Some(next),
+    }
 }
 
 /// `next` for a promotion that is observed; one that is being asked for sees nothing yet.

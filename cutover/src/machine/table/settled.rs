@@ -36,7 +36,10 @@ pub(super) fn planned(event: E) -> Option<S> {
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted
-        | E::SourceFenceBroken => None,
+        | E::AbandonRequested
+        | E::SourceFenceBroken
+        | E::TargetDown
+        | E::TargetBack => None,
     }
 }
 
@@ -78,7 +81,10 @@ pub(super) fn ready(state: S, event: E) -> Option<S> {
         | E::SlotsGivenUp
         | E::SourceOpened
         | E::SourceWritesAccepted
-        | E::SourceFenceBroken => None,
+        | E::AbandonRequested
+        | E::SourceFenceBroken
+        | E::TargetDown
+        | E::TargetBack => None,
     }
 }
 
@@ -117,6 +123,9 @@ pub(super) fn over(state: S, event: E) -> Option<S> {
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted
-        | E::SourceFenceBroken => None,
+        | E::AbandonRequested
+        | E::SourceFenceBroken
+        | E::TargetDown
+        | E::TargetBack => None,
     }
 }

@@ -56,7 +56,10 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::SlotsGivenUp
         | E::SourceOpened
         | E::MovedByHand
-        | E::SourceWritesAccepted => None,
+        | E::AbandonRequested
+        | E::SourceWritesAccepted
+        | E::TargetDown
+        | E::TargetBack => None,
     }
 }
 

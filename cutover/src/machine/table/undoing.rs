@@ -44,7 +44,10 @@ pub(super) fn next(direction: Direction, step: Step, event: E) -> Option<S> {
         | E::SlotsGivenUp
         | E::MovedByHand
         | E::SourceWritesAccepted
-        | E::SourceFenceBroken => None,
+        | E::AbandonRequested
+        | E::SourceFenceBroken
+        | E::TargetDown
+        | E::TargetBack => None,
     }
 }
 

@@ -59,6 +59,9 @@ fn ended(event: E, owed: S, done: S, failed: S) -> Option<S> {
         | E::SourceOpened
         | E::MovedByHand
         | E::SourceWritesAccepted
-        | E::SourceFenceBroken => None,
+        | E::AbandonRequested
+        | E::SourceFenceBroken
+        | E::TargetDown
+        | E::TargetBack => None,
     }
 }

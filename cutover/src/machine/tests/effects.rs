@@ -74,6 +74,7 @@ fn every_change_but_the_deferred_ones_is_durable() {
                 | F::Remark(_)
                 | F::TryAgain
                 | F::CountRisk
+                | F::HoldWriters
                 | F::ReleaseLease => None,
             });
             if durability != Some(Durability::Now) && next != state {
@@ -166,6 +167,26 @@ fn the_lease_is_released_with_the_end_and_after_a_crash_behind_it() {
         assert_eq!(effects(last, Event::Done), expected, "{over:?}");
         assert_eq!(effects(over, Event::Restarted), [F::ReleaseLease]);
     }
+}
+
+#[test]
+fn what_is_given_up_frees_its_servers_and_owes_them_nothing() {
+    for state in [
+        baking(StreamState::Arming),
+        promoting(PromotionStage::Stalled),
+        State::NeedsOperator {
+            direction: Direction::Forward,
+            step: Step::Promote,
+        },
+    ] {
+        let given_up = effects(state, Event::AbandonRequested);
+        let expected = [F::RememberCause, journal(None), F::ReleaseLease];
+        assert_eq!(given_up, expected, "{state:?}");
+    }
+    assert_eq!(
+        effects(State::Abandoned, Event::Restarted),
+        [F::ReleaseLease]
+    );
 }
 
 #[test]

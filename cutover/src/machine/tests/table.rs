@@ -82,7 +82,7 @@ fn row(state: S) -> Vec<(E, S)> {
             (E::Unanswered, S::Planned),
             (E::Restarted, S::Cancelling),
         ],
-        S::RolledBack | S::Completed | S::Cancelled => vec![(E::Restarted, state)],
+        S::RolledBack | S::Completed | S::Cancelled | S::Abandoned => vec![(E::Restarted, state)],
         S::NeedsOperator { direction, step } => needs_operator_row(direction, step),
     }
 }
@@ -172,6 +172,7 @@ fn promoting_row(stage: Stage) -> Vec<(E, S)> {
             (E::TargetGone, opens_source),
             (E::OpenSourceWithoutTargetChosen, opens_source),
             (E::WaitChosen, under_way),
+            (E::AbandonRequested, S::Abandoned),
         ],
     });
     row
@@ -220,6 +221,9 @@ fn baking_row(stream: Stream) -> Vec<(E, S)> {
         (E::SourceFenceBroken, baking(Stream::Arming)),
         (E::SlotsGivenUp, baking(Stream::Broken)),
         (E::SourceWritesAccepted, here),
+        (E::TargetDown, here),
+        (E::TargetBack, here),
+        (E::AbandonRequested, S::Abandoned),
     ];
     row.extend(match stream {
         Stream::Arming => vec![
@@ -277,7 +281,10 @@ fn needs_operator_row(direction: Direction, step: Step) -> Vec<(E, S)> {
         | Step::Flip => undoing,
     };
     let again = switching(direction, step);
-    let mut row = vec![(E::Restarted, S::NeedsOperator { direction, step })];
+    let mut row = vec![
+        (E::Restarted, S::NeedsOperator { direction, step }),
+        (E::AbandonRequested, S::Abandoned),
+    ];
     row.extend(match (direction, part(step)) {
         (D::Forward, P::Undoable) => vec![
             (E::RetryChosen, undoing),

@@ -10,6 +10,10 @@ pub enum ProviderError {
     /// Retry under the caller's deadline; then the server counts as unreachable.
     #[error("server {server} cannot be reached: {reason}")]
     Unreachable { server: ServerName, reason: String },
+    /// It is there, and by its own word it lets nobody in now: it starts, recovers, or shuts down. Retry as
+    /// if it were unreachable.
+    #[error("server {server} lets nobody in now, by its own word: {reason}")]
+    Starting { server: ServerName, reason: String },
     /// A wait ended; the state is what it was.
     #[error("server {server}: {what} did not happen within {waited:?}: {found}")]
     TimedOut {

@@ -37,6 +37,37 @@ pub trait Replication: fmt::Debug + Send + Sync {
     async fn wait_for_standbys(&self, _names: &str) -> Result<(), ProviderError> {
         Ok(())
     }
+
+    /// `synchronous_standby_names` as an `ALTER SYSTEM` has set it, if one has.
+    async fn standbys_set(&self) -> Result<StandbysSet, ProviderError> {
+        Ok(StandbysSet::default())
+    }
+
+    /// Puts that back and reloads; does not wait for the reload.
+    async fn put_standbys_back(&self, _former: &StandbysSet) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// How commits that wait for these standbys get on. By default none is connected.
+    async fn synchrony(&self, _standbys: &[String]) -> Result<Synchrony, ProviderError> {
+        Ok(Synchrony::default())
+    }
+}
+
+/// `synchronous_standby_names` as it was set on a server.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct StandbysSet {
+    /// By `ALTER SYSTEM`; `None` where that has set nothing.
+    pub by_alter_system: Option<String>,
+}
+
+/// How commits that wait for some standbys get on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Synchrony {
+    /// Each of them is connected, and commits wait for each.
+    pub in_sync: bool,
+    /// For how long the commit that waits longest has waited, as far as the control role may see.
+    pub longest_wait: Duration,
 }
 
 /// The standbys that commits wait for.

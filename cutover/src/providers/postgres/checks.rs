@@ -16,6 +16,7 @@ mod replica_streaming;
 mod replica_synchronous_standbys;
 mod replication;
 mod reverse_always_triggers;
+mod reverse_durable;
 mod reverse_large_objects;
 mod reverse_partitions_due;
 mod reverse_replica_identity;
@@ -45,6 +46,7 @@ pub const CHECKS: &[&dyn Check] = &[
     &replica_streaming::Streaming,
     &replica_synchronous_standbys::SynchronousStandbys,
     &reverse_always_triggers::AlwaysTriggers,
+    &reverse_durable::DurableWayBack,
     &reverse_large_objects::LargeObjects,
     &reverse_partitions_due::PartitionsDue,
     &reverse_replica_identity::ReplicaIdentity,

@@ -4,10 +4,15 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::types::PgLsn;
 
-use super::{control_sessions::ControlSessions, session::Session, slots, text::literal};
+use super::{
+    control_sessions::ControlSessions,
+    session::{Params, Session},
+    slots,
+    text::literal,
+};
 use crate::{
     Lsn,
-    ports::{ProviderError, Replay, Replication, StandbyLink, Synchronous},
+    ports::{ProviderError, Replay, Replication, StandbyLink, StandbysSet, Synchronous, Synchrony},
 };
 
 /// Physical replication, as functions and settings of a server show it.
@@ -90,10 +95,37 @@ impl Replication for SqlReplication {
     }
 
     async fn wait_for_standbys(&self, names: &str) -> Result<(), ProviderError> {
+        self.set(&wait_for_standbys(names)).await
+    }
+
+    async fn standbys_set(&self) -> Result<StandbysSet, ProviderError> {
+        let what = "read who has set which standbys its commits wait for";
+        let row = self.control.postgres.row(what, STANDBYS_SET, &[]).await?;
+        Ok(StandbysSet {
+            by_alter_system: row.get(0),
+        })
+    }
+
+    async fn put_standbys_back(&self, former: &StandbysSet) -> Result<(), ProviderError> {
+        self.set(&put_standbys_back(former)).await
+    }
+
+    async fn synchrony(&self, standbys: &[String]) -> Result<Synchrony, ProviderError> {
+        let what = "look how commits that wait get on";
+        let params: Params<'_> = &[&standbys];
+        let row = self.control.postgres.row(what, SYNCHRONY, params).await?;
+        Ok(Synchrony {
+            in_sync: row.get(0),
+            longest_wait: Duration::try_from_secs_f64(row.get(1)).unwrap_or_default(),
+        })
+    }
+}
+
+impl SqlReplication {
+    /// ALTER SYSTEM runs in no transaction, and with no other statement.
+    async fn set(&self, alter_system: &str) -> Result<(), ProviderError> {
         let what = "change which standbys its commits wait for";
-        let set = wait_for_standbys(names);
-        // ALTER SYSTEM runs in no transaction, and with no other statement.
-        for statement in [set.as_str(), "SELECT pg_reload_conf()"] {
+        for statement in [alter_system, "SELECT pg_reload_conf()"] {
             self.control.postgres.batch(what, statement).await?;
         }
         Ok(())
@@ -115,6 +147,29 @@ pub(super) fn wait_for_standbys(names: &str) -> String {
     let names = literal(names);
     format!("ALTER SYSTEM SET synchronous_standby_names = {names}")
 }
+
+/// Puts back what an earlier one had set; a reload follows.
+pub(super) fn put_standbys_back(former: &StandbysSet) -> String {
+    former.by_alter_system.as_ref().map_or_else(
+        || "ALTER SYSTEM RESET synchronous_standby_names".to_owned(),
+        |names| wait_for_standbys(names),
+    )
+}
+
+/// Where a setting stands is shown to superusers and to members of pg_read_all_settings alone: without
+/// that, what some file says is put back by its value.
+const STANDBYS_SET: &str = "SELECT CASE WHEN source = 'configuration file' \
+       AND coalesce(sourcefile LIKE '%/postgresql.auto.conf', true) THEN setting END \
+     FROM pg_settings WHERE name = 'synchronous_standby_names'";
+
+/// A standby of a priority that is not used is 'potential'.
+/// <https://www.postgresql.org/docs/current/monitoring-stats.html#MONITORING-PG-STAT-REPLICATION-VIEW>
+const SYNCHRONY: &str = "SELECT \
+       (SELECT count(DISTINCT application_name) FROM pg_stat_replication \
+         WHERE application_name = ANY ($1) AND state = 'streaming' AND sync_state = 'sync') \
+         = cardinality($1::text[]), \
+       coalesce((SELECT extract(epoch FROM max(clock_timestamp() - state_change)) \
+         FROM pg_stat_activity WHERE wait_event = 'SyncRep'), 0)::float8";
 
 /// Backups and archivers report no replay.
 const STANDBYS: &str = "SELECT DISTINCT r.application_name \

@@ -325,9 +325,9 @@ fn connect_error(server: &ServerName, datname: &str, error: ConnectError) -> Pro
     match error {
         ConnectError::Unfit(reason) => ProviderError::Unfit { server, reason },
         ConnectError::Refused { code, message, .. } if code == SqlState::CANNOT_CONNECT_NOW => {
-            ProviderError::Unreachable {
+            ProviderError::Starting {
                 server,
-                reason: format!("cannot connect to {datname}: {message}"),
+                reason: message,
             }
         }
         ConnectError::Refused { code, message, .. }

@@ -124,7 +124,7 @@ async fn target_is_harmless(run: &mut Run<'_>, step: Step) -> Result<String, Fai
             Ok(format!("the target's role is unknown: {}", failure.message))
         }
         Err(failure) if !failure.is_unanswered() => Err(failure),
-        Err(failure) if asserted_down => {
+        Err(failure) if asserted_down && failure.is_silent() => {
             await_engine_clock(clock, run.migration.facts.promotion_deadline()).await;
             Ok(format!(
                 "an operator asserted that the target is down for good ({})",
@@ -143,6 +143,7 @@ async fn target_is_harmless(run: &mut Run<'_>, step: Step) -> Result<String, Fai
 fn says_no_role(problem: Problem) -> bool {
     match problem {
         Problem::Unanswered
+        | Problem::Starting
         | Problem::TimedOut
         | Problem::SessionsLeft
         | Problem::Rejected

@@ -20,8 +20,8 @@ use crate::{
 /// The publish decides: before it nothing was opened, and the target serves as soon as it is back.
 pub(super) async fn open_source(run: &mut Run<'_>) -> Result<Option<Proof>, Failure> {
     let silent = match silence::target_answers(run).await {
-        Err(failure) if failure.is_unanswered() => failure.message,
-        // An error is an answer of a server that is up.
+        Err(failure) if failure.is_silent() => failure.message,
+        // An error is an answer of a server that is up, and so is that it starts.
         Ok(()) | Err(_) => return Ok(None),
     };
     let Migration { source, target, .. } = run.migration;

@@ -10,7 +10,7 @@ use pointsman_catalog::{Server, UnixMillis};
 use super::super::{
     acl::Acl,
     powers::{BackendWait, Door, Powers},
-    replication::wait_for_standbys,
+    replication::{put_standbys_back, wait_for_standbys},
     statements::{PUBLICATION, admit_control, close_databases, promote, reopen_databases},
 };
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
         AccessRules, Arrivals, Breach, ConnectionAttempt, Exempt, Fence, FenceRecord, FenceToken,
         Finding, FormerSettings, GuardedPromotion, Look, Marker, Observation, Observe, Preparation,
         ProbeTable, PromoteAnswer, ProofMethod, ProviderError, Recorder, Replay, Replication,
-        ReverseSlot, SessionControl, StandbyLink, Synchronous, UserWrites, WalProof, WalReach,
-        WriteProof,
+        ReverseSlot, SessionControl, StandbyLink, StandbysSet, Synchronous, UserWrites, WalProof,
+        WalReach, WriteProof,
     },
 };
 
@@ -273,6 +273,14 @@ impl Replication for RecordingServer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         names.clone_into(&mut synchronous.names);
+        Ok(())
+    }
+
+    async fn put_standbys_back(&self, former: &StandbysSet) -> Result<(), ProviderError> {
+        self.note(format!(
+            "{}; SELECT pg_reload_conf()",
+            put_standbys_back(former)
+        ));
         Ok(())
     }
 }
