@@ -1,11 +1,12 @@
 //! How a process reaches a server: what arrives, what is lost, who is refused.
 
-use pointsman_cutover::machine::{Event, Side};
+use pointsman_cutover::machine::{Event, Side, supersedes};
 
 use crate::{
     message::{Route, Statement},
     process::{Process, Session, Who, short},
     server::Power,
+    violation::Violation,
     world::World,
 };
 
@@ -132,9 +133,11 @@ impl World {
     ) -> Option<Asked> {
         let reach = self.attach(who, side);
         let epoch = self.session_epoch(who, side);
-        let opens = matches!(statement, Statement::Open(_));
-        if reach == Reach::Ready && opens {
-            self.judge_change(who);
+        if reach == Reach::Ready {
+            self.judge_obedience(side, epoch);
+            if matches!(statement, Statement::Open(_)) {
+                self.judge_change(who);
+            }
         }
         match (outcome, reach) {
             (Outcome::Works, Reach::Ready) => Some(if self.execute(statement, epoch) {
@@ -207,10 +210,8 @@ impl World {
     }
 
     fn is_driven_by_newer(&self, who: Who, side: Side, epoch: u8) -> bool {
-        let record = match side {
-            Side::Source => self.source.record,
-            Side::Target => self.target.record,
-        };
+        let own = u64::from(epoch);
+        let newer = |found: u8| supersedes(u64::from(found), own);
         let other = match who {
             Who::Leader => self.stale,
             Who::Stale => self.leader,
@@ -218,9 +219,23 @@ impl World {
         let session = other.map(|other| other.session(side));
         let sent = self.messages.iter().flatten();
         let mut sent = sent.filter(|message| message.statement.side() == Some(side));
-        record.is_some_and(|found| found > epoch)
-            || matches!(session, Some(Session::Live(found)) if found > epoch)
-            || sent.any(|message| message.epoch > epoch)
+        self.record_of(side).is_some_and(newer)
+            || matches!(session, Some(Session::Live(found)) if newer(found))
+            || sent.any(|message| newer(message.epoch))
+    }
+
+    fn record_of(&self, side: Side) -> Option<u8> {
+        match side {
+            Side::Source => self.source.record,
+            Side::Target => self.target.record,
+        }
+    }
+
+    /// Whoever closed the server last was the newest leader there.
+    fn judge_obedience(&mut self, side: Side, epoch: u8) {
+        if self.record_of(side).is_some_and(|found| found > epoch) {
+            self.violations.add(Violation::OlderObeyed);
+        }
     }
 
     fn end_former_sessions(&mut self, who: Who, side: Side) {

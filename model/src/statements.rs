@@ -1,7 +1,7 @@
 //! What a statement does on its server, and what must hold when it is sent.
 
 use pointsman_cutover::machine::{
-    Assertion, Direction, Event, LeftSource, PromotionStage, Side, State, Step,
+    Assertion, Direction, Event, LeftSource, PromotionStage, Side, State, Step, supersedes,
 };
 
 use crate::{
@@ -36,7 +36,7 @@ impl World {
             Side::Source => &mut self.source.record,
             Side::Target => &mut self.target.record,
         };
-        if record.is_some_and(|found| found > epoch) {
+        if record.is_some_and(|found| supersedes(u64::from(found), u64::from(epoch))) {
             return false;
         }
         *record = Some(epoch);

@@ -17,6 +17,7 @@ pub enum Violation {
     AskedTwice,
     ServedClosed,
     StaleActed,
+    OlderObeyed,
 }
 
 /// The ones that were seen.
@@ -25,7 +26,7 @@ pub struct Violations(pub u16);
 
 impl Violation {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TwoWriters,
         Self::Lost,
         Self::TargetOpenedUnproven,
@@ -40,6 +41,7 @@ impl Violation {
         Self::AskedTwice,
         Self::ServedClosed,
         Self::StaleActed,
+        Self::OlderObeyed,
     ];
 
     /// The promise, as the report names it.
@@ -74,6 +76,7 @@ impl Violation {
             Self::StaleActed => {
                 "a process that was taken over from opens or shuts no server but as its leader is about to"
             }
+            Self::OlderObeyed => "a server does nothing for a leader that is older than its fence",
             Self::ServedClosed => "no server is closed while writers are sent to it by hand",
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use pointsman_catalog::{FenceLevel, Server, ServerName};
 use pointsman_cutover::{
-    machine::Side,
+    machine::{Side, supersedes},
     ports::{ControlId, ProviderError},
 };
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Control {
             let fences = server.tables.fences();
             let newer = fences.iter().find(|fenced| {
                 let record = &fenced.record;
-                record.migration == leader.migration && record.epoch > leader.epoch
+                record.migration == leader.migration && supersedes(record.epoch, leader.epoch)
             });
             match newer {
                 Some(newer) => Err(superseded(server, &leader, newer.record.epoch)),
@@ -85,7 +85,7 @@ impl Control {
                         && *migration == leader.migration
                         && *pid != own
                     {
-                        if *epoch > leader.epoch {
+                        if supersedes(*epoch, leader.epoch) {
                             return Err(superseded(server, &leader, *epoch));
                         }
                         ended.push(*pid);

@@ -18,9 +18,12 @@ use super::{
     record,
     statements::{close_databases, reopen_databases},
 };
-use crate::ports::{
-    AccessRules, AclItem, Breach, BreachKind, Fence, FenceRecord, FormerSettings, Observe as _,
-    ProviderError, ReverseSlot,
+use crate::{
+    machine::supersedes,
+    ports::{
+        AccessRules, AclItem, Breach, BreachKind, Fence, FenceRecord, FormerSettings, Observe as _,
+        ProviderError, ReverseSlot,
+    },
 };
 
 /// Closes the databases of a server, and its `pg_hba.conf` at level `sql+hba`.
@@ -163,7 +166,9 @@ impl Fence for SqlFence {
                     found.migration
                 )));
             }
-            Some(found) if found.epoch > fence.epoch => return Err(self.control.superseded(found)),
+            Some(found) if supersedes(found.epoch, fence.epoch) => {
+                return Err(self.control.superseded(found));
+            }
             // This migration closed it before: what is in force now is the fence itself.
             Some(found) => found.former,
             None => FormerSettings {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{control_sessions::ControlSessions, record, session::control_prefix};
-use crate::ports::ProviderError;
+use crate::{machine::supersedes, ports::ProviderError};
 
 /// Makes sure that this leader is the newest one and that no former one can act any more.
 pub(super) async fn take_over(control: &ControlSessions) -> Result<(), ProviderError> {
@@ -17,7 +17,7 @@ pub(super) async fn take_over(control: &ControlSessions) -> Result<(), ProviderE
 async fn refuse_newer_fence(control: &ControlSessions) -> Result<(), ProviderError> {
     let records = record::read_all(&control.postgres).await?;
     let newer = records.into_iter().find(|found| {
-        found.migration == control.leader.migration && found.epoch > control.leader.epoch
+        found.migration == control.leader.migration && supersedes(found.epoch, control.leader.epoch)
     });
     newer.map_or(Ok(()), |found| Err(control.superseded(found)))
 }
@@ -43,7 +43,7 @@ async fn end_former_leader(control: &ControlSessions) -> Result<(), ProviderErro
             let epoch = name
                 .strip_prefix(&prefix)
                 .and_then(|epoch| epoch.parse().ok());
-            if let Some(found) = epoch.filter(|&epoch: &u64| epoch > control.leader.epoch) {
+            if let Some(found) = epoch.filter(|&epoch| supersedes(epoch, control.leader.epoch)) {
                 return Err(ProviderError::Superseded {
                     server: control.server.name.clone(),
                     migration: control.leader.migration.clone(),
