@@ -251,11 +251,8 @@ impl World {
         self.at_rest().is_some_and(|leader| {
             let Record { machine, facts } = leader.record;
             let seen = self.source.applies && facts.stream == Some(Coverage::Complete);
-            // What the next look of the watch sees is said then.
-            let seen_next = facts.written_behind || facts.strayed;
             let unsaid = machine.left_source() == LeftSource::Quiet
-                && self.source.strayed == Strayed::Before
-                && !seen_next;
+                && self.source.strayed == Strayed::Before;
             machine.state() == (State::Baking { stream }) && (!seen || unsaid)
         })
     }

@@ -34,17 +34,24 @@ pub(super) async fn run(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let publisher = run.ports.catalog.server(&run.migration.target).await?;
     let both = run.both().await?;
     standing::of_a_bake(run).await?;
-    let mut learned = Vec::new();
     if run.migration.facts.admits_strangers() {
-        let shut = shut::source(run).await?;
-        if let Some(gap) = &shut.gap {
-            let broken = broken(gap);
-            return Err(shut.learned.into_iter().fold(broken, Failure::learning));
-        }
-        learned = shut.learned;
+        return Err(shut_first(run).await?);
     }
-    let armed = subscribe(run, &both, &record, publisher).await;
-    learned.into_iter().fold(armed, with_learned)
+    subscribe(run, &both, &record, publisher).await
+}
+
+/// A source that a rollback let somebody in to is closed. What others did there before the rollback is
+/// for the look that begins the next try.
+async fn shut_first(run: &mut Run<'_>) -> Result<Failure, Failure> {
+    let shut = shut::source(run).await?;
+    let failure = match &shut.gap {
+        Some(gap) => broken(gap),
+        None => Failure::condition(format!(
+            "{} was let in to by a rollback that was undone; it is closed again, and looked at next",
+            run.migration.source
+        )),
+    };
+    Ok(shut.learned.into_iter().fold(failure, Failure::learning))
 }
 
 /// There will be no stream. The slot by which the source fed the target goes all the same; as long as

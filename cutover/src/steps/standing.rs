@@ -48,6 +48,18 @@ pub(super) async fn source_is_not_served(run: &Run<'_>) -> Result<(), Failure> {
     )))
 }
 
+/// Before a switch has changed anything, writers are sent to the source, unless somebody moved them.
+pub(super) async fn writers_are_where_they_were(run: &Run<'_>) -> Result<(), Failure> {
+    let (source, target) = (&run.migration.source, &run.migration.target);
+    let Some(elsewhere) = run.routes().not_served_by(source).await? else {
+        return Ok(());
+    };
+    Err(Failure::condition(format!(
+        "{elsewhere}, and not by {source}, from which the switch to {target} begins; send writers to {source} first \
+         (flip DATABASE --to {source} --force)"
+    )))
+}
+
 fn by_hand(message: String) -> Failure {
     Failure::new(Problem::MovedByHand, message)
 }

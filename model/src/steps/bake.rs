@@ -38,13 +38,16 @@ pub(super) fn arm(act: &mut Act<'_>) -> Option<Turn> {
         if act.world.route != Route::Target {
             return Some(Turn::Ends(Event::MovedByHand));
         }
-        let mut gap = false;
         if act.facts().admits {
             act.world.shut_source(act.who);
-            gap = shut_again(act);
+            // What others did before the rollback is for the look that begins the next try.
+            return Some(Turn::Did(match shut_again(act) {
+                true => Event::ReverseStreamBroke,
+                false => Event::Failed,
+            }));
         }
-        if gap || lost {
-            return Some(Turn::Did(Event::ReverseStreamBroke));
+        if lost {
+            return Some(Turn::Ends(Event::ReverseStreamBroke));
         }
         act.world.shut_source(act.who);
         act.world.source.applies = true;

@@ -116,3 +116,36 @@ async fn s25_a_forced_flip_parks_the_migration_of_its_servers() -> Result<()> {
     env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s25_a_switch_that_a_forced_flip_parked_is_not_undone_before_its_writers_are_back()
+-> Result<()> {
+    let env = TestEnvironment::ready(options(GateOptions::default())).await?;
+    env.cli_ok(&["flip", "orders", "--to", "green", "--force"])
+        .await?;
+    env.until("the migration is parked", |status| {
+        status["state"] == "needs_operator"
+    })
+    .await?;
+    let refused = env
+        .cli(&["migration", "resolve", NAME, "--choice", "retry"])
+        .await?;
+    let status = env.until("it is where it was", |_| true).await?;
+    let said = status["headline"].as_str().unwrap_or_default();
+    ensure!(
+        status["state"] == "needs_operator" && said.contains("send writers to blue first"),
+        "{refused:?} {status:#}"
+    );
+
+    env.cli_ok(&["flip", "orders", "--to", "blue", "--force"])
+        .await?;
+    env.cli_ok(&["migration", "resolve", NAME, "--choice", "retry"])
+        .await?;
+    env.until("nothing had been changed", |status| {
+        status["state"] == "undone"
+    })
+    .await?;
+    env.switch().await?;
+    env.proven().await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await
+}

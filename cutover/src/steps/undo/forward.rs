@@ -13,13 +13,14 @@ use crate::{
         prime, prove,
         routes::{Readers, convergence_message},
         sessions::Both,
-        slots, synchronous, taken_down,
+        slots, standing, synchronous, taken_down,
     },
 };
 
 /// The source becomes the writer again.
 pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof, Failure> {
     if step == Step::Prepare {
+        standing::writers_are_where_they_were(run).await?;
         return Ok(Proof::new("nothing had been changed", json!({})));
     }
     let mut seen = "the target was not asked: nothing was closed".to_owned();
