@@ -52,6 +52,8 @@ macro_rules! every_behaviour {
             a_promoted_server_names_its_fork
             a_session_on_the_standby_can_write_after_the_promotion
             a_standby_that_is_cut_off_hears_no_more
+            a_standby_is_listed_and_told_from_others_by_its_slot
+            commits_wait_for_a_standby_that_is_named_and_connected
             a_slot_is_made_once_and_found_again
             what_the_target_writes_arrives_on_the_source
             an_armed_source_lets_nobody_else_in

@@ -255,11 +255,22 @@ impl World {
             by,
         });
         let back = self.some(80..500);
-        self.after(back, move |world| {
-            let hears = world.server(side).backends.contains_key(&pid) || world.chance(50);
-            if world.server(side).up && hears {
-                world.acknowledged(index);
+        self.after(back, move |world| world.answer(side, pid, index));
+    }
+
+    /// The client hears of its COMMIT, once those have it that the server waits for.
+    fn answer(&mut self, side: Side, pid: u64, index: usize) {
+        let is_there = self.server(side).backends.contains_key(&pid);
+        if !self.server(side).up {
+            return;
+        }
+        if !self.commits_wait(side) {
+            if is_there || self.chance(50) {
+                self.acknowledged(index);
             }
-        });
+        } else if is_there {
+            let after = self.some(1_000..4_000);
+            self.after(after, move |world| world.answer(side, pid, index));
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pointsman_cutover::{Lsn, machine::Side};
 
-use crate::world::World;
+use crate::{server::MOVING, world::World};
 
 /// One row that somebody committed.
 #[derive(Clone, Debug)]
@@ -28,6 +28,14 @@ pub(crate) enum By {
     Stranger,
 }
 
+/// A server that the engine has opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    pub(crate) side: Side,
+    /// Who came to the other server before is there to be seen.
+    pub(crate) may_miss_from: u64,
+}
+
 /// A broken promise.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct Violation {
@@ -44,8 +52,8 @@ pub(crate) struct Ledger {
     pub(crate) violations: Vec<Violation>,
     /// When somebody else opened a server.
     pub(crate) lifted: Vec<(Side, u64)>,
-    /// When the engine asked last for the opening of the source, and of the target.
-    pub(crate) opening_asked: [Option<u64>; 2],
+    /// The last opening by the engine.
+    pub(crate) opening: Option<Opening>,
     pub(crate) refused: u64,
     pub(crate) parked: u64,
 }
@@ -56,17 +64,19 @@ pub(crate) const STATUS_IS_TRUE: &str = "lossless is said only of what is";
 pub(crate) const HOLDS_END: &str = "every hold ends";
 pub(crate) const NOTHING_LEFT: &str = "nothing is left over";
 pub(crate) const ON_RECORD: &str = "the record is what the machine allows";
+pub(crate) const RESTS: &str = "a migration that rests is where its status says";
 pub(crate) const GOES_THROUGH: &str = "what nobody disturbs goes through";
 pub(crate) const IT_ENDS: &str = "an operator ends it once everything is back";
 
 /// Every promise, in the order of the report.
-pub(crate) const PROMISES: [&str; 8] = [
+pub(crate) const PROMISES: [&str; 9] = [
     ONE_WRITER,
     NOTHING_LOST,
     STATUS_IS_TRUE,
     HOLDS_END,
     NOTHING_LEFT,
     ON_RECORD,
+    RESTS,
     GOES_THROUGH,
     IT_ENDS,
 ];
@@ -78,10 +88,6 @@ impl Ledger {
             let what = what.into();
             self.violations.push(Violation { promise, what });
         }
-    }
-
-    pub(crate) fn asks_to_open(&mut self, side: Side, at: u64) {
-        self.opening_asked[side as usize] = Some(at);
     }
 
     /// Whether somebody else had opened the server before the row was written there.
@@ -119,21 +125,37 @@ impl World {
         index
     }
 
+    /// The engine has opened a server: the other one accepts nothing, nor does another primary of the
+    /// same system serve.
+    pub(crate) fn opened(&mut self, side: Side, epoch: u64) {
+        let may_miss_from = self.task.may_miss_from(epoch);
+        self.ledger.opening = Some(Opening {
+            side,
+            may_miss_from,
+        });
+        let other = other_than(side);
+        let second = MOVING.into_iter().find(|database| {
+            self.server(side).accepts_writes(database)
+                && self.server(other).accepts_writes(database)
+        });
+        if let Some(database) = second.filter(|_| !self.is_excused()) {
+            let what = format!(
+                "{database} of the {} is opened while the {} accepts writes",
+                side_name(side),
+                side_name(other)
+            );
+            self.ledger.violated(ONE_WRITER, what);
+        }
+        if side == Side::Target && self.bystander.is_seen_as_primary(may_miss_from) {
+            let what = "the target is opened while another standby is a primary since before";
+            self.ledger.violated(ONE_WRITER, what);
+        }
+    }
+
     /// At the instant of an application's commit the other server accepts none.
     fn look_for_another_writer(&mut self, row: &Row) {
-        let other = match row.side {
-            Side::Source => Side::Target,
-            Side::Target => Side::Source,
-        };
-        if self.promoted_by_hand || !self.server(other).accepts_writes(row.database) {
-            return;
-        }
-        let grace = self.grace();
-        let excused = self.ledger.lifted.iter().any(|(_, at)| {
-            let asked = self.ledger.opening_asked.iter().flatten().max();
-            asked.is_none_or(|asked| *at + grace >= *asked)
-        });
-        if excused {
+        let other = other_than(row.side);
+        if !self.server(other).accepts_writes(row.database) || self.is_excused() {
             return;
         }
         let what = format!(
@@ -146,28 +168,35 @@ impl World {
         self.ledger.violated(ONE_WRITER, what);
     }
 
-    /// Whether nobody could see it any more: the other server was being opened, and this one is
-    /// watched by nobody since.
-    pub(crate) fn is_behind_the_last_look(&self, row: &Row) -> bool {
-        let over = self.over_at.is_some_and(|over| row.at + NOTICED >= over);
-        let source_opens = self.ledger.opening_asked[Side::Source as usize];
-        let left = source_opens.is_some_and(|asked| row.at + self.grace() >= asked);
-        over || (row.side == Side::Target && left)
+    /// Whether somebody else made the second writer, when no look could see that any more.
+    fn is_excused(&self) -> bool {
+        let may_miss_from = self.ledger.opening.map_or(0, |it| it.may_miss_from);
+        let mut lifted = self.ledger.lifted.iter();
+        self.promoted_by_hand || lifted.any(|(_, at)| *at >= may_miss_from)
     }
 
-    /// From the last look at a fence to the opening behind it.
-    fn grace(&self) -> u64 {
-        if self.disturbed_otherwise {
-            SLOW
-        } else {
-            QUICK
-        }
+    /// Whether nobody could see it any more: the source was being opened, and the target is watched by
+    /// nobody since.
+    pub(crate) fn is_behind_the_last_look(&self, row: &Row) -> bool {
+        let over = self.over_at.is_some_and(|over| row.at + NOTICED >= over);
+        let is_left = self
+            .ledger
+            .opening
+            .is_some_and(|opening| opening.side == Side::Source && row.at >= opening.may_miss_from);
+        over || (row.side == Side::Target && is_left)
     }
 
     pub(crate) fn acknowledged(&mut self, index: usize) {
         if let Some(row) = self.ledger.rows.get_mut(index) {
             row.acknowledged = true;
         }
+    }
+}
+
+fn other_than(side: Side) -> Side {
+    match side {
+        Side::Source => Side::Target,
+        Side::Target => Side::Source,
     }
 }
 
@@ -178,9 +207,5 @@ pub(crate) fn side_name(side: Side) -> &'static str {
     }
 }
 
-/// Without anything that makes steps slow.
-const QUICK: u64 = 2_500;
 /// Between two looks of the run's, with what is on its way.
 const NOTICED: u64 = 60_000;
-/// The same with messages that are late.
-const SLOW: u64 = 12_000_000;

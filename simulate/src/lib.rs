@@ -3,7 +3,9 @@
 //! Servers, sidecars, disk and clock are simulated; the engine, its steps and its machine are the
 //! shipped ones. A seed decides everything that happens, so a run can be repeated exactly.
 
+mod aim;
 pub mod behaviours;
+mod bystander;
 mod clients;
 mod clock;
 mod fleet;
@@ -19,7 +21,9 @@ mod run;
 mod schedule;
 mod server;
 mod store;
+mod synchronous;
 mod tables;
+mod task;
 mod trouble;
 mod world;
 

@@ -6,7 +6,10 @@ use pointsman_catalog::ServerName;
 use pointsman_cutover::{machine::Side, ports::ProviderError};
 use tokio::sync::oneshot;
 
-use crate::world::{Shared, World};
+use crate::{
+    aim::Said,
+    world::{Shared, World},
+};
 
 /// The state of the ways.
 #[derive(Debug, Default)]
@@ -100,7 +103,10 @@ impl Shared {
 
 impl World {
     fn send(&mut self, to: To, what: &'static str, deliver: Deliver) {
-        let fault = self.engine_acts();
+        let fault = self.engine_acts(Some(Said {
+            what,
+            side: to.side,
+        }));
         let mut way = self.some(60..300);
         if let Some(MessageFault::Late(more)) = fault {
             way += more;

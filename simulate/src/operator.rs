@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use pointsman_cutover::{Engine, NewMigration, Status, machine::State};
+use pointsman_cutover::{
+    Engine, NewMigration, Status,
+    machine::{Side, State},
+};
 use tokio::task::JoinHandle;
 
-use crate::{process::Process, world::World};
+use crate::{network::name, process::Process, world::World};
 
 /// How the operator wants the migration to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -195,6 +198,8 @@ impl Operator {
     fn choose(&mut self, process: &Process, world: &mut World, status: &Status) {
         let now = world.now();
         self.decisions += 1;
+        // Whoever promotes other servers is stopped first.
+        world.bystander.heal();
         self.wait_until = now + world.some(150_000..900_000);
         let names: Vec<_> = status
             .choices
@@ -236,6 +241,20 @@ impl Operator {
         drop(process.spawn(async move {
             // Whether it is taken shows in the status.
             let _ = engine.rollback(NAME, false).await;
+        }));
+    }
+
+    /// A target that answers with an error is up: the word is refuted.
+    pub(crate) fn take_for_down(&mut self, process: &Process, world: &mut World) {
+        let is_cut = world.network.cut.contains(name(Side::Target));
+        if !world.green.up || !world.green.refuses_control || is_cut {
+            return;
+        }
+        world.note(|_| "operator takes an error for the target's end".to_owned());
+        let engine = Arc::clone(&process.engine);
+        drop(process.spawn(async move {
+            // It is not, so this opens nothing.
+            let _ = engine.resolve(NAME, "open-source-target-is-down").await;
         }));
     }
 

@@ -9,7 +9,7 @@ use pointsman_cutover::{
 
 use crate::{
     ledger::{
-        By, GOES_THROUGH, HOLDS_END, IT_ENDS, NOTHING_LEFT, NOTHING_LOST, ON_RECORD, Row,
+        By, GOES_THROUGH, HOLDS_END, IT_ENDS, NOTHING_LEFT, NOTHING_LOST, ON_RECORD, RESTS, Row,
         STATUS_IS_TRUE, side_name,
     },
     operator::Operator,
@@ -19,6 +19,7 @@ use crate::{
 
 /// What a status says is so.
 pub(crate) fn while_it_runs(world: &mut World, status: &Status) {
+    rests_where_it_says(world, status);
     let is_baking = matches!(status.migration.state(), State::Baking { .. });
     if !is_baking || status.not_driven.is_some() || !status.way_back.lossless {
         return;
@@ -51,6 +52,16 @@ pub(crate) fn while_it_runs(world: &mut World, status: &Status) {
         }
     }
     strangers_are_seen(world, status);
+}
+
+/// Another switch may follow, so the target is a standby still.
+fn rests_where_it_says(world: &mut World, status: &Status) {
+    let state = status.migration.state();
+    let is_standby = world.green.in_recovery && !world.green.promoting;
+    if matches!(state, State::Prepared | State::Undone) && !is_standby && !world.promoted_by_hand {
+        let what = format!("{}: the target is no standby any more", status.headline);
+        world.ledger.violated(RESTS, what);
+    }
 }
 
 /// Whoever wrote on the source in the bake is named within the time of a few looks.
@@ -87,6 +98,12 @@ pub(crate) fn undisturbed(world: &mut World, status: Option<&Status>) {
     if let Some(entry) = bad {
         let what = format!("{}: {}", entry.step, entry.message);
         world.ledger.violated(GOES_THROUGH, what);
+    }
+    let rolled_back = status.is_some_and(|it| it.migration.state() == State::RolledBack);
+    let (former, now) = (&world.former_synchronous, &world.green.synchronous.file);
+    if rolled_back && former != now {
+        let what = format!("the target's synchronous_standby_names is '{now}', it was '{former}'");
+        world.ledger.violated(NOTHING_LEFT, what);
     }
 }
 
@@ -170,6 +187,15 @@ fn nothing_is_lost(world: &mut World, status: &Status, operator: &Operator) {
         }
     }
     if !operator.accepted.is_empty() {
+        return;
+    }
+    if world.commits_wait(side) && !world.promoted_by_hand {
+        let names = &server.synchronous.in_force;
+        let what = format!(
+            "commits on the {} wait for '{names}', which is not connected",
+            side_name(side)
+        );
+        world.ledger.violated(IT_ENDS, what);
         return;
     }
     let named = is_named(status);

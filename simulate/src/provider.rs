@@ -24,6 +24,7 @@ use pointsman_cutover::{
 };
 
 use crate::{
+    bystander::BYSTANDER,
     network::{To, failed},
     server::CONTROL,
     world::{Shared, World},
@@ -108,6 +109,9 @@ impl DatabaseProvider for SimulatedProvider {
     }
 
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
+        if server.name.as_str() == BYSTANDER {
+            return self.shared.ask_bystander(&server.name).await;
+        }
         let look = |world: &mut World, side| world.server(side).observe(world.wall());
         self.passing(server, "look at it", look).await
     }

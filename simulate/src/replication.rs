@@ -21,18 +21,41 @@ impl World {
         }
         let pause = self.some(300..2_500);
         self.after(pause, Self::replicate);
-        let (blue, green) = (&self.blue, &mut self.green);
+        self.receive();
+        let is_held = self.now() < self.replay_stands_until || self.green.promoting;
+        if !is_held {
+            self.replay_what_is_received();
+        }
+    }
+
+    /// Its primary sends what it has.
+    fn receive(&mut self) {
+        if self.target_streams() {
+            self.received = self.blue.position;
+        }
+    }
+
+    pub(crate) fn target_streams(&self) -> bool {
+        let (blue, green) = (&self.blue, &self.green);
         let slot = green.fed_by.as_ref();
         let is_fed = slot.is_some_and(|slot| blue.slots.contains_key(slot));
-        let follows = green.up && green.in_recovery && !green.promoting;
-        let is_held = self.schedule.now() < self.replay_stands_until || self.network.parted;
-        if !blue.up || !follows || !is_fed || is_held || blue.timeline != green.timeline {
+        let follows = green.up && green.in_recovery && blue.timeline == green.timeline;
+        blue.up && follows && is_fed && !self.network.parted
+    }
+
+    /// A standby replays all that it has, also one that is told to become a primary.
+    pub(crate) fn replay_what_is_received(&mut self) {
+        let (blue, green, received) = (&self.blue, &mut self.green, self.received);
+        if !green.up || !green.in_recovery {
             return;
         }
         let first = blue
             .wal
             .partition_point(|record| record.lsn <= green.position);
-        for record in &blue.wal[first..] {
+        let received = blue.wal[first..]
+            .iter()
+            .take_while(|record| record.lsn <= received);
+        for record in received {
             green.replay(Arc::clone(record));
         }
     }

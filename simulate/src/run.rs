@@ -6,6 +6,8 @@ use pointsman_cutover::{Status, machine::Side};
 use serde::Serialize;
 
 use crate::{
+    aim::Aim,
+    bystander::BYSTANDER,
     ledger::Violation,
     network::MessageFault,
     operator::{NAME, Operator},
@@ -121,17 +123,26 @@ pub fn run(case: Case, traced: bool) -> Result<Outcome> {
     world.green.ahead = world.rng.i64(-900..900);
     world.blue.ahead = world.rng.i64(-900..900);
     let operator = Operator::new(&mut world);
-    let with_rules = world.chance(70);
+    let declared = Declared {
+        rules: world.chance(70),
+        bystander: world.chance(50),
+    };
+    world.wait_for_standbys();
     world.plan_troubles();
+    if declared.bystander {
+        world.bystander.appear();
+    }
     if case.undisturbed || case.crossed.is_some() {
         world.troubles.clear();
+        world.aims.clear();
     }
     if let Some((at, fault)) = case.crossed {
         world.troubles.insert(at, vec![fault.trouble()]);
     }
     let planned = world.troubles.iter();
     let planned = planned.flat_map(|(at, all)| all.iter().map(move |it| format!("{at}: {it:?}")));
-    let troubles = planned.collect();
+    let aimed = world.aims.iter().flat_map(Aim::words);
+    let troubles = planned.chain(aimed).collect();
     let shared = Shared::new(world);
     let mut run = Run {
         process: Some(Process::start(&shared)?),
@@ -142,15 +153,28 @@ pub fn run(case: Case, traced: bool) -> Result<Outcome> {
         over_since: None,
         ended: false,
     };
-    run.set_up(with_rules)?;
+    run.set_up(declared)?;
     run.go_to_its_end()?;
     run.outcome(seed, troubles)
 }
 
-fn declaration(with_rules: bool) -> String {
-    let fence = if with_rules { "sql+hba" } else { "sql" };
+/// What differs from run to run.
+#[derive(Clone, Copy, Debug)]
+struct Declared {
+    /// The fence rewrites `pg_hba.conf`.
+    rules: bool,
+    /// There is another standby.
+    bystander: bool,
+}
+
+fn declaration(declared: Declared) -> String {
+    let fence = if declared.rules { "sql+hba" } else { "sql" };
     let mut text = String::new();
-    for (name, port) in [("blue", 5001), ("green", 5002)] {
+    let mut servers = vec![("blue", 5001), ("green", 5002)];
+    if declared.bystander {
+        servers.push((BYSTANDER, 5003));
+    }
+    for (name, port) in servers {
         text.push_str(&format!(
             "[servers.{name}]\nendpoint = \"127.0.0.1:{port}\"\nfence = \"{fence}\"\n\
              control = \"host=127.0.0.1 port={port} user=postgres\"\n"
@@ -167,8 +191,8 @@ fn declaration(with_rules: bool) -> String {
 }
 
 impl Run {
-    fn set_up(&mut self, with_rules: bool) -> Result<()> {
-        let declared = Declaration::parse(&declaration(with_rules), "simulation")?;
+    fn set_up(&mut self, declared: Declared) -> Result<()> {
+        let declared = Declaration::parse(&declaration(declared), "simulation")?;
         let process = self.process.as_ref().context("a process")?;
         let catalog = process.catalog.clone();
         let applying = process.spawn(async move {
@@ -253,6 +277,12 @@ impl Run {
             Errand::Abort => {
                 if let Some(process) = &self.process {
                     self.operator.abort(process, &mut self.shared.world());
+                }
+            }
+            Errand::TakeForDown => {
+                if let Some(process) = &self.process {
+                    self.operator
+                        .take_for_down(process, &mut self.shared.world());
                 }
             }
             Errand::Heal => self.heal()?,

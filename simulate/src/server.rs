@@ -11,7 +11,10 @@ use pointsman_cutover::{
     ports::{DatabaseSettings, Look, Observation},
 };
 
-use crate::tables::{Change, Role, Tables};
+use crate::{
+    synchronous::SynchronousNames,
+    tables::{Change, Role, Tables},
+};
 
 /// The end of one transaction, with all that it wrote.
 #[derive(Debug)]
@@ -107,6 +110,7 @@ pub(crate) struct Server {
     /// `primary_slot_name`.
     pub(crate) fed_by: Option<String>,
     pub(crate) rules: Rules,
+    pub(crate) synchronous: SynchronousNames,
     /// How far its clock is ahead, in milliseconds.
     pub(crate) ahead: i64,
     /// It refuses the control role's password.
@@ -186,6 +190,7 @@ impl Server {
             slots: BTreeMap::new(),
             fed_by: in_recovery.then(|| STANDBY_SLOT.to_owned()),
             rules: Rules::default(),
+            synchronous: SynchronousNames::default(),
             ahead: 0,
             refuses_control: false,
         }

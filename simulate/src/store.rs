@@ -117,11 +117,17 @@ impl World {
                 Err(unavailable("input/output error"))
             }
             Some(MessageFault::LoseAnswer) => {
-                let done = self.disk.commit(writes);
+                let done = self.commit(writes);
                 done.and_then(|_| Err(unavailable("the answer was lost")))
             }
-            Some(MessageFault::Late(_)) | None => self.disk.commit(writes),
+            Some(MessageFault::Late(_)) | None => self.commit(writes),
         }
+    }
+
+    fn commit(&mut self, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        let written = self.disk.commit(writes)?;
+        self.note_task();
+        Ok(written)
     }
 }
 
@@ -156,7 +162,7 @@ impl Store for SimulatedStore {
         let (answer, answered) = oneshot::channel();
         {
             let mut world = self.shared.world();
-            let fault = world.engine_acts();
+            let fault = world.engine_acts(None);
             let number = world.messages;
             world.note(|_| {
                 let keys: Vec<_> = writes.iter().map(|write| write.key.as_str()).collect();

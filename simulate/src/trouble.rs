@@ -68,6 +68,14 @@ pub(crate) enum Trouble {
     },
     LoseSlot,
     PromoteByHand,
+    /// The next promotion takes its time.
+    PromotionTakes {
+        lasts: u64,
+    },
+    /// Somebody promotes another standby of the source.
+    PromoteBystander,
+    /// An operator takes an error of the target's for its end.
+    TakeForDown,
     Ring,
     Abort,
 }
@@ -156,6 +164,7 @@ impl Trouble {
             | Self::RefuseControl { lasts, .. }
             | Self::DiskFull { lasts }
             | Self::ReplayStands { lasts }
+            | Self::PromotionTakes { lasts }
             | Self::CutSidecar { lasts, .. } => lasts,
             Self::Die { begins_again } => begins_again,
             Self::Supersede {
@@ -167,6 +176,8 @@ impl Trouble {
             | Self::RefuseAtSidecar { .. }
             | Self::LoseSlot
             | Self::PromoteByHand
+            | Self::PromoteBystander
+            | Self::TakeForDown
             | Self::Ring
             | Self::Abort => 0,
         }
@@ -174,9 +185,6 @@ impl Trouble {
 
     /// It happens now. Returns what becomes of the message that was its moment.
     pub(crate) fn happen(self, world: &mut World) -> Option<MessageFault> {
-        if !matches!(self, Self::Lift { .. } | Self::Ring | Self::Abort) {
-            world.disturbed_otherwise = true;
-        }
         world.disturbed_at = world.disturbed_at.max(world.now() + self.lasts() * 1000);
         match self {
             Self::Message(fault) => return Some(fault),
@@ -240,6 +248,9 @@ impl Trouble {
                 }
             }
             Self::PromoteByHand => world.promote_by_hand(),
+            Self::PromotionTakes { lasts } => world.promotion_takes = Some(lasts * 1000),
+            Self::PromoteBystander => world.promote_bystander(),
+            Self::TakeForDown => world.errands.push(Errand::TakeForDown),
             Self::Ring => world.errands.push(Errand::Ring),
             Self::Abort => world.errands.push(Errand::Abort),
         }
@@ -254,6 +265,9 @@ fn later(world: &mut World, millis: u64, act: impl FnOnce(&mut World) + Send + '
 impl World {
     /// Decides what goes wrong in this run.
     pub(crate) fn plan_troubles(&mut self) {
+        if self.chance(AIMED) {
+            return self.plan_aims();
+        }
         let count = match self.some(0..20) {
             0 | 1 => 0,
             2..=9 => 1,
@@ -275,6 +289,9 @@ impl World {
     /// Everything that can come back does.
     pub(crate) fn heal(&mut self) {
         self.troubles.clear();
+        self.aims.clear();
+        self.promotion_takes = None;
+        self.bystander.heal();
         self.network.cut.clear();
         self.network.parted = false;
         self.replay_stands_until = 0;
@@ -370,14 +387,25 @@ impl World {
 
     fn promote_by_hand(&mut self) {
         if self.green.up && self.green.in_recovery {
-            self.green.promoting = true;
             self.promoted_by_hand = true;
-            self.after(5_000, |world| {
-                let green = &mut world.green;
-                if green.up && green.promoting && green.in_recovery {
-                    green.become_primary();
-                }
-            });
+            self.promote();
         }
     }
+
+    /// The target is told to become a primary: it does when it has replayed what it has received.
+    pub(crate) fn promote(&mut self) {
+        self.green.promoting = true;
+        let quick = self.some(2_000..40_000);
+        let takes = self.promotion_takes.take().unwrap_or(quick);
+        self.after(takes, |world| {
+            if world.green.up && world.green.promoting && world.green.in_recovery {
+                world.replay_what_is_received();
+                world.green.become_primary();
+                world.note(|_| "green is a primary".to_owned());
+            }
+        });
+    }
 }
+
+/// So many seeds in a hundred aim at a moment.
+const AIMED: u64 = 40;

@@ -10,15 +10,18 @@ use pointsman_catalog::{
     ServerName, UnixMillis,
     store::{Key, Revision},
 };
-use pointsman_cutover::machine::Side;
+use pointsman_cutover::{Lsn, machine::Side};
 
 use crate::{
+    aim::{Aim, Said},
+    bystander::Bystander,
     clients::Clients,
     fleet::Fleet,
     ledger::Ledger,
     network::{MessageFault, Network},
     schedule::{Act, Place, Schedule},
     server::Server,
+    task::Task,
     trouble::Trouble,
 };
 
@@ -43,6 +46,8 @@ pub(crate) enum Errand {
     Ring,
     /// An operator aborts, or goes back.
     Abort,
+    /// An operator takes an error of the target's for its end.
+    TakeForDown,
     /// Nothing goes wrong any more.
     Heal,
     End,
@@ -71,17 +76,27 @@ pub(crate) struct World {
     pub(crate) errands: Vec<Errand>,
     /// What happens at the engine's so-many-th message of a switch.
     pub(crate) troubles: BTreeMap<u64, Vec<Trouble>>,
+    /// What happens at a message of a kind.
+    pub(crate) aims: Vec<Aim>,
+    /// What the engine is at.
+    pub(crate) task: Task,
+    /// `synchronous_standby_names` of both servers before the migration.
+    pub(crate) former_synchronous: &'static str,
+    /// Another standby of the source.
+    pub(crate) bystander: Bystander,
     /// The engine's messages, once a switch was asked for.
     pub(crate) counting: bool,
     pub(crate) messages: u64,
     pub(crate) next_pid: u64,
     /// A task of an engine can go on.
     pub(crate) woken: bool,
-    /// Something went wrong that makes steps slow.
-    pub(crate) disturbed_otherwise: bool,
-    /// When the last of it ended.
+    /// When the last of what went wrong ended.
     pub(crate) disturbed_at: u64,
     pub(crate) replay_stands_until: u64,
+    /// Up to where the standby has received what its primary wrote.
+    pub(crate) received: Lsn,
+    /// How long the next promotion takes.
+    pub(crate) promotion_takes: Option<u64>,
     pub(crate) intruders_until: u64,
     pub(crate) promoted_by_hand: bool,
     /// When somebody dropped a reverse slot.
@@ -132,13 +147,18 @@ impl World {
             ledger: Ledger::default(),
             errands: Vec::new(),
             troubles: BTreeMap::new(),
+            aims: Vec::new(),
+            task: Task::default(),
+            former_synchronous: "",
+            bystander: Bystander::default(),
             counting: false,
             messages: 0,
             next_pid: 1000,
             woken: true,
-            disturbed_otherwise: false,
             disturbed_at: 0,
             replay_stands_until: 0,
+            received: Lsn::default(),
+            promotion_takes: None,
             intruders_until: u64::MAX,
             promoted_by_hand: false,
             slot_lost_at: None,
@@ -213,13 +233,16 @@ impl World {
     }
 
     /// The engine sends something. What was planned for this moment happens.
-    pub(crate) fn engine_acts(&mut self) -> Option<MessageFault> {
+    pub(crate) fn engine_acts(&mut self, said: Option<Said>) -> Option<MessageFault> {
         if !self.counting {
             return None;
         }
         self.messages += 1;
         let number = self.messages;
-        let planned = self.troubles.remove(&number).unwrap_or_default();
+        let mut planned = self.troubles.remove(&number).unwrap_or_default();
+        if let Some(said) = said {
+            planned.extend(self.aimed_at(said));
+        }
         let mut fault = None;
         for trouble in planned {
             self.note(|_| format!("TROUBLE at message {number}: {trouble:?}"));

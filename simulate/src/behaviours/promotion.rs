@@ -140,3 +140,40 @@ pub async fn a_standby_that_is_cut_off_hears_no_more(stage: &dyn Stage) -> Resul
     ensure!(stage.connect(Side::Target, "orders").await.is_err());
     Ok(())
 }
+
+/// The one that is to be promoted apart: it is told by its slot.
+pub async fn a_standby_is_listed_and_told_from_others_by_its_slot(stage: &dyn Stage) -> Result<()> {
+    let both = prepared(stage).await?;
+    let source = both.source.replication()?;
+    let all = source.other_standbys(None).await?;
+    ensure!(all.len() == 1, "{all:?}");
+    let link = both.target.replication()?.standby_link().await?;
+    let others = source.other_standbys(link.slot.as_deref()).await?;
+    ensure!(others.is_empty(), "{others:?}");
+    let of_target = both.target.replication()?.other_standbys(None).await?;
+    ensure!(of_target.is_empty(), "{of_target:?}");
+    Ok(())
+}
+
+/// What it waits for is in force a little later.
+pub async fn commits_wait_for_a_standby_that_is_named_and_connected(
+    stage: &dyn Stage,
+) -> Result<()> {
+    let both = prepared(stage).await?;
+    let source = both.source.replication()?;
+    let before = source.synchronous().await?;
+    ensure!(before.names.is_empty(), "{before:?}");
+    let all = source.other_standbys(None).await?;
+    let standby = all.first().map(String::as_str).unwrap_or_default();
+    for (names, enough) in [(standby, true), ("nobody", false), ("", false)] {
+        source.wait_for_standbys(names).await?;
+        eventually(stage, "the setting is in force", async || {
+            let found = source.synchronous().await?;
+            Ok(found.names == names && (names.is_empty() || found.enough == enough))
+        })
+        .await?;
+    }
+    let connected = stage.connect(Side::Source, "orders").await;
+    let mut client = connected.map_err(anyhow::Error::msg)?;
+    client.insert().await.map_err(anyhow::Error::msg)
+}

@@ -37,6 +37,9 @@ fn main() -> Result<ExitCode> {
     for outcome in &report.broken {
         print(outcome);
     }
+    if arguments.until_violation && report.violations > 0 {
+        println!("after {} seeds", report.seeds);
+    }
     println!(
         "{} seeds and {} crossed messages, {} broke a promise, {} messages, {:.1} simulated hours in {:.1} s; ends: {:?}; verdict: {}",
         report.seeds,

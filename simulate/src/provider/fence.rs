@@ -2,11 +2,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pointsman_catalog::FenceLevel;
-use pointsman_cutover::ports::{
-    AccessRules, Breach, BreachKind, Fence, FenceRecord, FormerSettings, ProviderError, ReverseSlot,
+use pointsman_cutover::{
+    machine::supersedes,
+    ports::{
+        AccessRules, Breach, BreachKind, Fence, FenceRecord, FormerSettings, ProviderError,
+        ReverseSlot,
+    },
 };
 
 use crate::{
+    network::failed,
     server::Server,
     tables::{Change, FencesChange},
 };
@@ -101,6 +106,30 @@ fn closing(server: &Server) -> Vec<Change> {
     .collect()
 }
 
+fn opening(
+    server: &Server,
+    former: &FormerSettings,
+    keep_closed: &[String],
+    migration: String,
+) -> Vec<Change> {
+    let there = |datname: &String| {
+        server.tables.databases.contains_key(datname) && !keep_closed.contains(datname)
+    };
+    let databases = former
+        .databases
+        .iter()
+        .filter(|known| there(&known.datname));
+    let mut changes: Vec<_> = databases
+        .map(|known| Change::Settings {
+            database: known.datname.clone(),
+            allow: (known.datname != "postgres").then_some(known.allow_connections),
+            limit: Some(known.connection_limit),
+        })
+        .collect();
+    changes.push(Change::Fences(FencesChange::Remove { migration }));
+    changes
+}
+
 #[async_trait]
 impl Fence for Control {
     async fn close(&self, fence: &FenceRecord) -> Result<FormerSettings, ProviderError> {
@@ -119,7 +148,7 @@ impl Fence for Control {
                     server: server.name.clone(),
                     reason: format!("it carries the fence of migration {}", found.migration),
                 }),
-                Some(found) if found.epoch > wanted.epoch => {
+                Some(found) if supersedes(found.epoch, wanted.epoch) => {
                     Err(superseded(server, &leader, found.epoch))
                 }
                 Some(found) => Ok(found.former.clone()),
@@ -216,29 +245,15 @@ impl Fence for Control {
         keep_closed: &[String],
     ) -> Result<(), ProviderError> {
         let (former, keep_closed) = (former.clone(), keep_closed.to_vec());
-        let migration = self.leader.migration.clone();
-        {
-            let mut world = self.shared.world();
-            let now = world.now();
-            world.ledger.asks_to_open(self.side, now);
-        }
-        self.transaction("open it", move |server| {
-            let there = |datname: &String| {
-                server.tables.databases.contains_key(datname) && !keep_closed.contains(datname)
-            };
-            let databases = former
-                .databases
-                .iter()
-                .filter(|known| there(&known.datname));
-            let mut changes: Vec<_> = databases
-                .map(|known| Change::Settings {
-                    database: known.datname.clone(),
-                    allow: (known.datname != "postgres").then_some(known.allow_connections),
-                    limit: Some(known.connection_limit),
-                })
-                .collect();
-            changes.push(Change::Fences(FencesChange::Remove { migration }));
-            changes
+        let leader = self.leader.clone();
+        self.ask_world("open it", move |world, side| {
+            let server = world.server_mut(side);
+            let changes = opening(server, &former, &keep_closed, leader.migration);
+            server
+                .commit_own(changes)
+                .map_err(|reason| failed(&server.name, "open it", reason))?;
+            world.opened(side, leader.epoch);
+            Ok(())
         })
         .await
     }

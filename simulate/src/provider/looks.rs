@@ -7,7 +7,7 @@ use pointsman_cutover::{
     Lsn,
     ports::{
         LeftTimeline, Observation, Observe, ProbeTable, ProviderError, Replay, Replication,
-        StandbyLink,
+        StandbyLink, Synchronous,
     },
 };
 
@@ -72,6 +72,38 @@ impl Replication for Control {
                 slot: server.fed_by.clone(),
                 restore_command: String::new(),
             })
+        })
+        .await
+    }
+
+    async fn other_standbys(&self, slot: Option<&str>) -> Result<Vec<String>, ProviderError> {
+        let slot = slot.map(str::to_owned);
+        self.ask_world("list its standbys", move |world, side| {
+            world.bystander.is_listed();
+            let standbys = world.standbys(side).into_iter();
+            let others = standbys.filter(|(_, fed_by)| *fed_by != slot.as_deref());
+            Ok(others.map(|(name, _)| name.to_owned()).collect())
+        })
+        .await
+    }
+
+    async fn synchronous(&self) -> Result<Synchronous, ProviderError> {
+        let what = "read which standbys its commits wait for";
+        self.ask_world(what, |world, side| Ok(world.synchronous(side)))
+            .await
+    }
+
+    async fn wait_for_standbys(&self, names: &str) -> Result<(), ProviderError> {
+        let what = "change which standbys its commits wait for";
+        let names = names.to_owned();
+        self.ask_world(what, move |world, side| {
+            world.server_mut(side).synchronous.file = names;
+            let after = world.some(300..4000);
+            world.after(after, move |world| {
+                let synchronous = &mut world.server_mut(side).synchronous;
+                synchronous.in_force.clone_from(&synchronous.file);
+            });
+            Ok(())
         })
         .await
     }

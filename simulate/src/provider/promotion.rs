@@ -27,15 +27,7 @@ impl GuardedPromotion for Control {
                 && server.clock(wall) < deadline
                 && !open;
             if holds {
-                world.server_mut(side).promoting = true;
-                let after = world.some(2_000..40_000);
-                world.after(after, move |world| {
-                    let server = world.server_mut(side);
-                    if server.up && server.promoting && server.in_recovery {
-                        server.become_primary();
-                        world.note(|_| "green is a primary".to_owned());
-                    }
-                });
+                world.promote();
             }
             Ok(holds)
         });
