@@ -33,6 +33,16 @@ pub struct Explored {
     pub stuck: Vec<Stuck>,
 }
 
+/// The first promise that was found broken.
+#[derive(Debug)]
+pub struct Broken {
+    pub promise: &'static str,
+    /// How it came to that.
+    pub trace: Trace,
+    /// How many worlds it took.
+    pub states: usize,
+}
+
 impl Explored {
     /// Explores everything within the bounds, and the calm after each world of it.
     pub fn of(promotion: Promotion, troubles: Troubles) -> Self {
@@ -65,26 +75,37 @@ impl Explored {
     }
 
     /// What is broken, and how it came to that.
-    pub fn broken(self) -> Option<(&'static str, Trace)> {
+    pub fn broken(self) -> Option<Broken> {
+        let states = self.states;
         let stuck = self.stuck.into_iter().find(Stuck::is_broken);
         let stuck = stuck.map(|stuck| (REACHES_END, stuck.example));
         let mut violated = self.violated.into_iter();
         let broken = violated.find(|(promise, _)| !Violation::is_known(promise));
         let broken = broken.or(stuck);
         let blind = !self.seen.comes_through();
-        broken.or_else(|| blind.then(|| (COMES_THROUGH, Trace::default())))
+        let broken = broken.or_else(|| blind.then(|| (COMES_THROUGH, Trace::default())));
+        broken.map(|(promise, trace)| Broken {
+            promise,
+            trace,
+            states,
+        })
     }
 
     /// The first promise that is found broken within the bounds.
-    pub fn until_broken(promotion: Promotion, troubles: Troubles) -> Option<(&'static str, Trace)> {
+    pub fn until_broken(promotion: Promotion, troubles: Troubles) -> Option<Broken> {
         let actions = action::all();
         let root = World::prepared(promotion, troubles);
         let mut bounded = Bounded::new(root, &actions);
         while bounded.next().is_some() {
             let broken = bounded.violated().into_iter();
             let mut broken = broken.filter(|(promise, _)| !Violation::is_known(promise));
-            if let Some(found) = broken.next() {
-                return Some(found);
+            if let Some((promise, trace)) = broken.next() {
+                let states = bounded.search.len();
+                return Some(Broken {
+                    promise,
+                    trace,
+                    states,
+                });
             }
         }
         None

@@ -32,7 +32,7 @@ pub use bounds::{Promotion, Troubles};
 pub use check::{Checked, SwitchModel};
 pub use ends::Stuck;
 pub use fault::{CaughtBy, Fault};
-pub use graph::{Explored, Seen};
+pub use graph::{Broken, Explored, Seen};
 pub use message::{Api, Message, Route, Statement};
 pub use process::{Coverage, Facts, Process, Record, Session, Who};
 pub use reach::{Outcome, Patience};

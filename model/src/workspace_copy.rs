@@ -69,9 +69,7 @@ impl WorkspaceCopy {
             let text = fs::read(&path).with_context(|| format!("{file} is no source any more"))?;
             before.push((path, text));
         }
-        if fault.caught_by != CaughtBy::Simulation {
-            before.push(self.leave_the_machine_alone()?);
-        }
+        before.push(self.leave_out_what_finds_nothing(fault)?);
         let done = self.apply(fault).and_then(|()| doing(self));
         for (path, text) in before {
             fs::write(path, text)?;
@@ -79,13 +77,17 @@ impl WorkspaceCopy {
         done
     }
 
-    /// Of `cutover` the model needs the machine and nothing else, which is built in seconds. Returns the
-    /// file that says so, and what it said before.
-    fn leave_the_machine_alone(&self) -> Result<(PathBuf, Vec<u8>)> {
+    /// Of `cutover` the model needs the machine and nothing else, which is built in seconds. The simulation
+    /// brings its own provider. Returns the file that says so, and what it said before.
+    fn leave_out_what_finds_nothing(&self, fault: &Fault) -> Result<(PathBuf, Vec<u8>)> {
         let path = self.root.join("cutover/src/lib.rs");
-        let before = fs::read(&path)?;
-        fs::write(&path, MACHINE_ALONE)?;
-        Ok((path, before))
+        let before = fs::read_to_string(&path)?;
+        let text = match fault.caught_by {
+            CaughtBy::Sample | CaughtBy::Medium | CaughtBy::Ends => MACHINE_ALONE.to_owned(),
+            CaughtBy::Simulation => before.replace("pub mod providers;\n", ""),
+        };
+        fs::write(&path, text)?;
+        Ok((path, before.into_bytes()))
     }
 
     fn apply(&self, fault: &Fault) -> Result<()> {
@@ -128,14 +130,15 @@ impl WorkspaceCopy {
 }
 
 /// The workspace's manifest, by another version: what is built of the copy must not be taken for what
-/// is built of the workspace.
+/// is built of the workspace. A simulation that is built for one fault is not worth optimising.
 fn planted_version(workspace: &Path) -> Result<Vec<u8>> {
     let text = fs::read_to_string(workspace.join("Cargo.toml"))?;
     let (before, version) = text
         .split_once("\nversion = \"")
         .context("Cargo.toml gives the workspace no version")?;
     let (_, after) = version.split_once('"').unwrap_or_default();
-    Ok(format!("{before}\nversion = \"0.0.0-planted\"{after}").into_bytes())
+    let text = format!("{before}\nversion = \"0.0.0-planted\"{after}");
+    Ok(text.replace(OPTIMISED, NOT_OPTIMISED).into_bytes())
 }
 
 fn members(workspace: &Path) -> Result<Vec<String>> {
@@ -185,6 +188,9 @@ pub mod ports {
     pub use clock::Monotonic;
 }
 ";
+
+const OPTIMISED: &str = "[profile.dev.package.pointsman-simulate]\nopt-level = 2";
+const NOT_OPTIMISED: &str = "[profile.dev.package.pointsman-simulate]\nopt-level = 0";
 
 const FILES: [&str; 4] = [
     "Cargo.lock",

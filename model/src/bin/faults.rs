@@ -29,7 +29,15 @@ fn main() -> Result<ExitCode> {
     let mut table = Vec::new();
     for fault in &faults {
         let row = plant(&copy, fault);
-        println!("{:9} {}: {}", row.outcome.as_str(), fault.name, row.found);
+        println!(
+            "{:10} {}: {}{}",
+            row.outcome.as_str(),
+            fault.name,
+            row.found,
+            row.after
+                .as_ref()
+                .map_or_else(String::new, |after| format!(", after {after}"))
+        );
         table.push(row);
     }
     let summary = Summary::of(&table, began.elapsed().as_secs_f64());
@@ -48,6 +56,7 @@ struct Row {
     outcome: Outcome,
     /// The promise that was found broken, or why none was.
     found: String,
+    after: Option<String>,
     value: Value,
 }
 
@@ -74,15 +83,16 @@ fn plant(copy: &WorkspaceCopy, fault: &Fault) -> Row {
     let began = Instant::now();
     let tried = copy.with(fault, |copy| search(copy, fault));
     let seconds = began.elapsed().as_secs_f64();
-    let (outcome, found, events) = match tried {
+    let (outcome, found, after) = match tried {
         Ok(Some(found)) => {
+            // A seed may break another promise first.
             let expected = found.promise == fault.breaks || fault.caught_by == CaughtBy::Simulation;
             let outcome = if expected {
                 Outcome::Caught
             } else {
                 Outcome::Missed
             };
-            (outcome, found.promise, Some(found.events))
+            (outcome, found.what, Some(found.after))
         }
         Ok(None) if fault.caught_by == CaughtBy::Simulation && !copy.has_simulation() => (
             Outcome::NotRun,
@@ -100,12 +110,13 @@ fn plant(copy: &WorkspaceCopy, fault: &Fault) -> Row {
         "breaks": fault.breaks,
         "outcome": outcome.as_str(),
         "found": found,
-        "events": events,
+        "after": after,
         "seconds": seconds,
     });
     Row {
         outcome,
         found,
+        after,
         value,
     }
 }
@@ -114,8 +125,35 @@ fn plant(copy: &WorkspaceCopy, fault: &Fault) -> Row {
 #[derive(Debug)]
 struct Found {
     promise: String,
-    /// How many it took.
-    events: usize,
+    /// The promise, and by which seed.
+    what: String,
+    /// How many worlds or seeds it took.
+    after: String,
+}
+
+impl Found {
+    /// What a program prints of a broken promise. A run may break several: then the one that must break.
+    fn read(text: &str, breaks: &str) -> Self {
+        let lines = || text.lines();
+        let first = lines().next().unwrap_or_default();
+        let of_seeds = lines().filter_map(|line| line.split_once(": BROKEN "));
+        let of_seeds = of_seeds.map(|(seed, broken)| (seed, broken.split(": ").next()));
+        let mut of_seeds: Vec<_> = of_seeds.collect();
+        of_seeds.sort_by_key(|(_, promise)| *promise != Some(breaks));
+        let (promise, what) = match of_seeds.first() {
+            Some((seed, promise)) => {
+                let promise = promise.unwrap_or_default();
+                (promise, format!("{promise} ({seed})"))
+            }
+            None => (first, first.to_owned()),
+        };
+        let after = lines().find_map(|line| line.strip_prefix("after "));
+        Self {
+            promise: promise.to_owned(),
+            what,
+            after: after.unwrap_or_default().to_owned(),
+        }
+    }
 }
 
 /// Builds what must find the fault, and runs it. `None`: it found nothing.
@@ -146,11 +184,7 @@ fn search(copy: &WorkspaceCopy, fault: &Fault) -> Result<Option<Found>> {
         Some(0) => Ok(None),
         Some(1) => {
             let text = String::from_utf8_lossy(&ran.stdout);
-            let mut lines = text.lines();
-            Ok(Some(Found {
-                promise: lines.next().unwrap_or_default().to_owned(),
-                events: lines.filter(|line| line.starts_with("  ")).count(),
-            }))
+            Ok(Some(Found::read(&text, &fault.breaks)))
         }
         _ => bail!("{program} ended with {}: {}", ran.status, last_lines(&ran)),
     }

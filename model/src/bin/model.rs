@@ -63,13 +63,14 @@ fn until_broken(bounds: &str) -> Result<ExitCode> {
         _ => bail!("{USAGE}"),
     };
     for promotion in PROMOTIONS {
-        let Some((promise, trace)) = find(promotion) else {
+        let Some(broken) = find(promotion) else {
             continue;
         };
-        println!("{promise}");
-        for line in trace.0 {
+        println!("{}", broken.promise);
+        for line in broken.trace.0 {
             println!("  {line}");
         }
+        println!("after {} states", broken.states);
         return Ok(ExitCode::FAILURE);
     }
     println!("every promise holds");
