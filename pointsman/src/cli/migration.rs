@@ -184,29 +184,19 @@ impl Migration {
                 source_is_gone,
                 accept_loss,
             } => {
-                let mut admin = client::connect(global).await?;
-                let answer = admin
-                    .complete_migration(CompleteRequest {
-                        name,
-                        source_is_gone,
-                        accept_loss,
-                    })
-                    .await;
-                return ended(global, answer, &["completed"]);
+                let request = CompleteRequest {
+                    name,
+                    source_is_gone,
+                    accept_loss,
+                };
+                return complete(global, request).await;
             }
             Self::Cancel { name } => {
                 let mut admin = client::connect(global).await?;
                 let answer = admin.cancel_migration(MigrationRequest { name }).await;
                 return ended(global, answer, &["cancelled"]);
             }
-            Self::Abandon { name, leave } => {
-                let mut admin = client::connect(global).await?;
-                let leave = leave.iter().map(ToString::to_string).collect();
-                let answer = admin
-                    .abandon_migration(AbandonRequest { name, leave })
-                    .await;
-                return ended(global, answer, &["abandoned"]);
-            }
+            Self::Abandon { name, leave } => return abandon(global, name, &leave).await,
             Self::Resolve { name, choice } => {
                 let mut admin = client::connect(global).await?;
                 let answer = admin
@@ -223,6 +213,21 @@ async fn start(global: &Global, name: String) -> anyhow::Result<ExitCode> {
     let mut admin = client::connect(global).await?;
     let answer = admin.start_migration(MigrationRequest { name }).await;
     ended(global, answer, &["prepared"])
+}
+
+async fn complete(global: &Global, request: CompleteRequest) -> anyhow::Result<ExitCode> {
+    let mut admin = client::connect(global).await?;
+    let answer = admin.complete_migration(request).await;
+    ended(global, answer, &["completed"])
+}
+
+async fn abandon(global: &Global, name: String, leave: &[ServerName]) -> anyhow::Result<ExitCode> {
+    let mut admin = client::connect(global).await?;
+    let leave = leave.iter().map(ToString::to_string).collect();
+    let answer = admin
+        .abandon_migration(AbandonRequest { name, leave })
+        .await;
+    ended(global, answer, &["abandoned"])
 }
 
 impl Create {

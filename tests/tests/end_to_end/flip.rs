@@ -147,5 +147,6 @@ async fn s25_a_switch_that_a_forced_flip_parked_is_not_undone_before_its_writers
     .await?;
     env.switch().await?;
     env.proven().await?;
-    env.nothing_is_lost_on(|lab| &lab.pair.target).await
+    env.nothing_is_lost_on(|lab| &lab.pair.target).await?;
+    Ok(())
 }
