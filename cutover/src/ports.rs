@@ -21,14 +21,14 @@ pub use data_plane::{
 pub use database::{
     AccessRules, AclItem, Armed, Arrivals, Breach, BreachKind, Budgets, Clients, ConnectionAttempt,
     ControlId, ControlledServer, DatabaseProvider, DatabaseSettings, Exempt, Fence, FenceRecord,
-    FenceToken, Finding, FormerSettings, GuardedPromotion, HostSeen, Inspector, Instance,
+    FenceToken, Finding, FormerSettings, GuardedPromotion, HostSeen, IdReach, Inspector, Instance,
     LeftTimeline, Look, ManagedPromotion, Marker, MissingRole, NotOffered, Observation, Observe,
     Offer, Preparation, ProbeError, ProbeSessions, ProbeTable, PromoteAnswer, PromotionOutlook,
     PromotionProgress, ProofMethod, ProviderError, Providers, ReadOnlyDefault, Recorder, Replay,
     Replication, RequestAnswer, ReversePublisher, ReverseSlot, ReverseSubscriber, Roles,
     SequenceValue, ServerRole, SessionControl, SlotProgress, StandbyLink, StandbysSet, Strangers,
     SubscriptionSpec, Synchronous, Synchrony, Tried, UserCommit, UserWrites, WalProof, WalReach,
-    WriteAttempt, WriteProof,
+    WatchMethod, WriteAttempt, WriteProof,
 };
 pub use evidence::{Evidence, NoEvidence, Reached, SessionsOn};
 pub use manual_clock::ManualClock;

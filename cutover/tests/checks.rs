@@ -65,6 +65,7 @@ async fn checks_are_silent_on_a_clean_pair_and_fire_on_their_fixtures() {
     replay_that_is_paused_blocks(&pair.target, &setting).await;
     every_database_needs_a_decision(&pair.source, &mut setting).await;
     a_replication_session_is_listed(&pair.source, &setting).await;
+    who_else_uses_the_control_role_is_named(&pair.source, &setting).await;
     commits_that_wait_for_standbys_block(&pair, &mut setting).await;
 
     spoil(&pair.source).await;
@@ -210,6 +211,16 @@ async fn a_replication_session_is_listed(source: &Running, setting: &Setting) {
     );
     let harmless = find(&report, "S1", "source/billing");
     assert_eq!(harmless.result, Outcome::Pass);
+}
+
+async fn who_else_uses_the_control_role_is_named(source: &Running, setting: &Setting) {
+    let session = source.connect("postgres", "orders").await;
+    let report = setting.preflight().await;
+    let finding = find(&report, "S26", "source");
+    assert_eq!(finding.result, Outcome::Warn, "{finding:#?}");
+    assert!(finding.message.contains("in orders"), "{finding:#?}");
+    assert_eq!(find(&report, "S26", "target").result, Outcome::Pass);
+    drop(session);
 }
 
 async fn commits_that_wait_for_standbys_block(pair: &Pair, setting: &mut Setting) {

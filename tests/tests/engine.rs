@@ -10,6 +10,8 @@ mod answers;
 mod api;
 #[path = "engine/bake_watch.rs"]
 mod bake_watch;
+#[path = "engine/commit_origins.rs"]
+mod commit_origins;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/durability.rs"]

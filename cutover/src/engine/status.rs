@@ -305,7 +305,7 @@ fn way_back(migration: &Migration, view: &BakeView) -> WayBack {
             let way_back = way_back_of_bake(migration, stream, view);
             let promise = view.durability.promise(migration);
             let known = left_source::known(migration, &view.source);
-            from_source(known, way_back, promise)
+            from_source(migration, known, way_back, promise)
         }
         State::NeedsOperator { .. } => way(
             WayBackKind::None,
@@ -388,11 +388,17 @@ fn way_back_of_bake(migration: &Migration, stream: StreamState, view: &BakeView)
 
 /// A way back is called lossless only as long as the source was left alone, and is known to have
 /// been.
-fn from_source(known: Known, way_back: WayBack, promise: Option<String>) -> WayBack {
+fn from_source(
+    migration: &Migration,
+    known: Known,
+    way_back: WayBack,
+    promise: Option<String>,
+) -> WayBack {
     let as_long = promise.unwrap_or_else(|| "lossless as long as the target answers".to_owned());
     let (lossless, message) = match known {
         Known::LeftAlone if way_back.lossless && way_back.kind == WayBackKind::Switch => {
-            (true, format!("{}; {as_long}", way_back.message))
+            let by = left_source::method(migration);
+            (true, format!("{}; {as_long}{by}", way_back.message))
         }
         Known::LeftAlone => return way_back,
         Known::Disturbed(seen) if way_back.kind == WayBackKind::AcceptLoss => {

@@ -2,15 +2,23 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{UserCommit, WalReach};
+use crate::ports::{UserCommit, WalReach, WatchMethod};
 
 /// What was seen on the source since the fence of the switch that left it. Of a long list the
 /// first entries are kept.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SourceWatch {
-    /// How far its WAL was read; `None` before the first look.
+    /// How far it was looked at; `None` before the first look.
     reach: Option<WalReach>,
+    /// By what it was told last who writes there; `None` where nothing tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<WatchMethod>,
     count: u64,
+    /// How many transactions there may be somebody's write or nobody's, and the first few.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    untold_count: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    untold: Vec<u64>,
     commits: Vec<UserCommit>,
     breaches: Vec<String>,
     /// Who was there; the last ones are kept.
@@ -20,17 +28,34 @@ pub struct SourceWatch {
 /// What one look found.
 #[derive(Clone, Debug, Default)]
 pub struct SourceSeen {
-    /// How far its WAL was read, where it can be.
+    /// How far it was looked at, where that is possible.
     pub reach: Option<WalReach>,
+    pub by: Option<WatchMethod>,
     pub commits: Vec<UserCommit>,
+    /// Transactions that may be somebody's write or nobody's.
+    pub untold: Vec<u64>,
     pub breaches: Vec<String>,
     pub sessions: Vec<String>,
 }
 
 impl SourceWatch {
-    /// How far its WAL was read.
+    /// How far it was looked at.
     pub fn reach(&self) -> Option<&WalReach> {
         self.reach.as_ref()
+    }
+
+    /// By what it was told last who writes there.
+    pub fn by(&self) -> Option<WatchMethod> {
+        self.by
+    }
+
+    /// The transactions that may be somebody's write or nobody's, in words.
+    pub fn untold(&self) -> Option<String> {
+        if self.untold_count == 0 {
+            return None;
+        }
+        let ids: Vec<_> = self.untold.iter().map(u64::to_string).collect();
+        Some(transactions(self.untold_count, &ids))
     }
 
     /// How many transactions of others were committed there.
@@ -51,8 +76,11 @@ impl SourceWatch {
     pub(super) fn add(&mut self, seen: SourceSeen) {
         if seen.reach.is_some() {
             self.reach = seen.reach;
+            self.by = seen.by;
         }
-        self.count += u64::try_from(seen.commits.len()).unwrap_or(u64::MAX);
+        self.count += length(&seen.commits);
+        self.untold_count += length(&seen.untold);
+        add_first(&mut self.untold, seen.untold);
         add_first(&mut self.commits, seen.commits);
         add_first(&mut self.breaches, seen.breaches);
         self.sessions.extend(seen.sessions);
@@ -70,22 +98,31 @@ fn add_first<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
     }
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+fn length<T>(list: &[T]) -> u64 {
+    u64::try_from(list.len()).unwrap_or(u64::MAX)
+}
+
+/// `3 transactions (731, 732 and 1 more)`
+fn transactions(count: u64, named: &[String]) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    let more = match count.saturating_sub(length(named)) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{count} transaction{s} ({}{more})", named.join(", "))
+}
+
 impl fmt::Display for SourceWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut found = Vec::new();
         if self.count > 0 {
-            let s = if self.count == 1 { "" } else { "s" };
             let named: Vec<_> = self.commits.iter().map(ToString::to_string).collect();
-            let more = self.count.saturating_sub(named.len() as u64);
-            let more = match more {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let named = named.join(", ");
-            found.push(format!(
-                "others committed {} transaction{s} ({named}{more})",
-                self.count
-            ));
+            let committed = transactions(self.count, &named);
+            found.push(format!("others committed {committed}"));
         }
         found.extend(self.breaches.iter().cloned());
         if !self.sessions.is_empty() {
@@ -136,6 +173,19 @@ mod tests {
         });
         assert!(watch.is_disturbed());
         assert!(watch.to_string().contains("738 in orders and 3 more)"));
+    }
+
+    #[test]
+    fn what_may_be_nobodys_write_is_named_and_no_disturbance() {
+        let mut watch = SourceWatch::default();
+        assert_eq!(watch.untold(), None);
+        watch.add(SourceSeen {
+            untold: (731..741).collect(),
+            ..SourceSeen::default()
+        });
+        assert!(!watch.is_disturbed());
+        let untold = watch.untold().unwrap();
+        assert!(untold.starts_with("10 transactions (731, ") && untold.ends_with(" and 2 more)"));
     }
 
     #[test]

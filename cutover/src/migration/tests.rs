@@ -104,7 +104,7 @@ fn whole() -> Vec<Learned> {
         Learned::SourceSeen(SourceSeen {
             reach: Some(WalReach {
                 lsn: Lsn(0x320),
-                open: Vec::new(),
+                ..WalReach::default()
             }),
             commits: vec![UserCommit {
                 xid: 740,

@@ -43,5 +43,5 @@ pub use reverse_stream::{
 };
 pub use server::{ControlledServer, Offer, Roles};
 pub use sessions::{Arrivals, ConnectionAttempt, SessionControl};
-pub use user_writes::{UserCommit, UserWrites, WalReach};
+pub use user_writes::{IdReach, UserCommit, UserWrites, WalReach, WatchMethod};
 pub use wal_proof::{Exempt, Finding, Look, Marker, ProofMethod, Strangers, WalProof, WriteProof};

@@ -17,6 +17,7 @@ mod hosts;
 mod identity;
 mod inspector;
 mod leadership;
+mod logins;
 mod own_looks;
 mod own_transaction;
 mod powers;

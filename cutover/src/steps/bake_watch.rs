@@ -7,16 +7,21 @@ use super::{Failure, Problem, Run, fence, prove, standing};
 use crate::{
     machine::{Assertion, LeftSource, Side},
     migration::{Learned, Migration, NotProven, SourceSeen},
-    ports::{Breach, BreachKind, ControlledServer, Finding, ProviderError, WalReach},
+    ports::{
+        Breach, BreachKind, ControlledServer, Finding, ProviderError, UserWrites, WalReach,
+        WatchMethod,
+    },
 };
 
 /// What a look found, also one that was not ended.
 #[derive(Debug, Default)]
 pub(crate) struct SourceLook {
     pub(crate) seen: SourceSeen,
+    /// A session of the replication protocol is in a database of it, which no limit keeps out.
+    pub(crate) walsender: bool,
     /// Its fence was lifted. It is closed again, unless a breach says why not.
     pub(crate) opened: bool,
-    /// Its WAL can be read by nobody: who wrote is not known.
+    /// Nothing tells whose a transaction is: who wrote is not known.
     pub(crate) unreadable: bool,
     /// What is on record and the machine has not heard of: a rollback that was undone had given it
     /// up.
@@ -43,7 +48,8 @@ impl SourceLook {
 }
 
 /// Looks at the source. What lifted its fence is shut again at once. Who is there is named, and
-/// ended where somebody has written, or where nobody can say.
+/// ended where somebody has written, where nobody can say, and where one of them came by the
+/// replication protocol.
 pub(crate) async fn look(run: &mut Run<'_>, read: Duration) -> SourceLook {
     let mut found = SourceLook {
         unheard: run.migration.unheard_of_source().map(ToString::to_string),
@@ -89,11 +95,11 @@ async fn look_at(run: &mut Run<'_>, read: Duration, found: &mut SourceLook) -> R
             found.seen.breaches.push(again);
         }
     }
-    let was_read = read_wal(run, &source, read, found).await;
+    let was_read = who_wrote(run, &source, read, found).await;
     if found.unreadable {
         note_lasting(run.migration, lasting, found);
     }
-    let suspect = found.unreadable || !found.seen.commits.is_empty();
+    let suspect = found.unreadable || found.walsender || !found.seen.commits.is_empty();
     if suspect && !found.opened && !found.seen.sessions.is_empty() {
         // Who may not be ended is named all the same.
         let limit = run.budgets.source.end_sessions;
@@ -102,8 +108,7 @@ async fn look_at(run: &mut Run<'_>, read: Duration, found: &mut SourceLook) -> R
     was_read
 }
 
-/// Returns what lasts: a prepared transaction, a new database. Where WAL is read, their commits
-/// are found there.
+/// Returns what lasts: a new database. Where it is told who wrote, its commit is found.
 fn note(breaches: Vec<Breach>, found: &mut SourceLook) -> Vec<String> {
     let mut lasting = Vec::new();
     for Breach { kind, message } in breaches {
@@ -112,7 +117,12 @@ fn note(breaches: Vec<Breach>, found: &mut SourceLook) -> Vec<String> {
                 found.opened = true;
                 found.seen.breaches.push(message);
             }
-            BreachKind::Session => found.seen.sessions.push(message),
+            // A prepared transaction has written, and what it wrote is nobody's before its end.
+            BreachKind::Session | BreachKind::Prepared => found.seen.sessions.push(message),
+            BreachKind::Walsender => {
+                found.walsender = true;
+                found.seen.sessions.push(message);
+            }
             BreachKind::Lasting => lasting.push(message),
         }
     }
@@ -137,7 +147,7 @@ async fn shut(run: &Run<'_>, source: &ControlledServer) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn read_wal(
+async fn who_wrote(
     run: &Run<'_>,
     source: &ControlledServer,
     read: Duration,
@@ -146,26 +156,23 @@ async fn read_wal(
     let facts = &run.migration.facts;
     let marker = &facts.token()?.marker.look;
     let known = facts.source_watch().and_then(|watch| watch.reach());
-    let since = known.cloned().unwrap_or_else(|| WalReach::from(marker));
+    // By ids the apply workers must have taken none before the first look: see below.
+    let since = known.cloned().unwrap_or_else(|| WalReach {
+        ids: None,
+        ..WalReach::from(marker)
+    });
+    let moving = run.migration.moving();
     let proof = source.wal_proof()?;
-    if let Some(writes) = proof.user_writes(&since, facts.exempt(), read).await? {
-        found.seen.commits = writes.commits;
-        found.seen.reach = Some(writes.through);
-        return match writes.unread {
-            0 => Ok(()),
-            left => Err(Failure::from(ProviderError::TimedOut {
-                server: source.name().clone(),
-                what: "the reading of its WAL".to_owned(),
-                waited: read,
-                found: format!("{left} bytes are left"),
-            })),
-        };
+    let writes = proof
+        .user_writes(&since, facts.exempt(), &moving, read)
+        .await?;
+    if let Some(writes) = writes {
+        return take(writes, source, read, found);
     }
     found.unreadable = true;
     if known.is_some() {
         return Ok(());
     }
-    // The apply workers have taken no id yet.
     let proof = proof.prove_unwritten(marker, facts.exempt()).await?;
     found.seen.reach = Some(WalReach::from(&proof.through));
     if let Finding::Unproven(strangers) = proof.finding {
@@ -175,6 +182,31 @@ async fn read_wal(
         });
     }
     Ok(())
+}
+
+fn take(
+    writes: UserWrites,
+    source: &ControlledServer,
+    read: Duration,
+    found: &mut SourceLook,
+) -> Result<(), Failure> {
+    found.seen.commits = writes.commits;
+    found.seen.untold = writes.untold;
+    found.seen.reach = Some(writes.through);
+    found.seen.by = Some(writes.by);
+    let (what, unit) = match writes.by {
+        WatchMethod::WalRecords => ("the reading of its WAL", "bytes"),
+        WatchMethod::CommitOrigins => ("a look at its transaction ids", "ids"),
+    };
+    match writes.unread {
+        0 => Ok(()),
+        left => Err(Failure::from(ProviderError::TimedOut {
+            server: source.name().clone(),
+            what: what.to_owned(),
+            waited: read,
+            found: format!("{left} {unit} are left"),
+        })),
+    }
 }
 
 /// Looks once more before something is done that cannot do without. Returns what was found.

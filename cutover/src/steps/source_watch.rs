@@ -50,10 +50,10 @@ async fn watch(run: &mut Run<'_>) -> Result<(), Failure> {
         note(run, &source, opened).await?;
         return Err(opened_again(run, &source, opened).await);
     }
-    if let Some(lasting) = is(BreachKind::Lasting) {
+    if let Some(lasting) = is(BreachKind::Lasting).or_else(|| is(BreachKind::Prepared)) {
         return Err(Failure::unprovable(broken(run, lasting)));
     }
-    match is(BreachKind::Session) {
+    match is(BreachKind::Session).or_else(|| is(BreachKind::Walsender)) {
         None => Ok(()),
         Some(session) => entered(run, &source, session).await,
     }

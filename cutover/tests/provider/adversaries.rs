@@ -99,7 +99,31 @@ async fn a_commit_that_changes_no_row_of_a_user_is_not_counted() {
     let since = wal_proof(&source).marker("m/1", &[]).await.unwrap().look;
     boss.run("INSERT INTO items (words) VALUES ('applied')")
         .await;
-    assert_eq!(commits(&source, &since, &exempt).await, 0, "of an origin");
+    assert_eq!(commits(&source, &since, &exempt).await, 1, "a stranger's");
+}
+
+/// The origin of a subscription is one of the stream's if that is the stream's.
+#[tokio::test]
+async fn s26_commits_under_the_origin_of_the_stream_alone_are_its_own() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let (source, _target, exempt) = prepared(&pair).await;
+    for (subscription, strangers) in [("pointsman_rb", 0), ("other", 1)] {
+        let boss = pair.source.connect("boss", "orders").await.unwrap();
+        let make = format!(
+            "CREATE SUBSCRIPTION {subscription} CONNECTION 'port=1' PUBLICATION p WITH (connect = false)"
+        );
+        boss.run(&make).await;
+        let origin = format!(
+            "SELECT pg_replication_origin_session_setup('pg_' || oid) FROM pg_subscription \
+             WHERE subname = '{subscription}'"
+        );
+        boss.run(&origin).await;
+        let since = wal_proof(&source).marker("m/1", &[]).await.unwrap().look;
+        boss.run("INSERT INTO items (words) VALUES ('applied')")
+            .await;
+        let found = commits(&source, &since, &exempt).await;
+        assert_eq!(found, strangers, "{subscription}");
+    }
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ pub async fn the_watch_tells_strangers_from_the_stream(stage: &dyn Stage) -> Res
     .await?;
     let proof = both.source.wal_proof()?;
     let since = WalReach::from(&closed.marker.look);
-    let quiet = proof.user_writes(&since, &both.exempt, SOON).await?;
+    let quiet = proof.user_writes(&since, &both.exempt, &[], SOON).await?;
     let Some(quiet) = quiet else {
         // Its WAL can be read by nobody.
         return Ok(());
@@ -185,7 +185,7 @@ pub async fn the_watch_tells_strangers_from_the_stream(stage: &dyn Stage) -> Res
     stage.lift(Side::Source, "orders").await?;
     insert(stage, Side::Source).await?;
     let seen = proof
-        .user_writes(&quiet.through, &both.exempt, SOON)
+        .user_writes(&quiet.through, &both.exempt, &[], SOON)
         .await?;
     ensure!(seen.is_some_and(|seen| !seen.commits.is_empty()));
     Ok(())

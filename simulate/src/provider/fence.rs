@@ -19,6 +19,7 @@ use crate::{
 use super::{
     control::{Control, superseded},
     sessions::{Workers, left},
+    subscriber::admitted,
 };
 
 impl Control {
@@ -82,6 +83,23 @@ fn open_databases(server: &Server, former: &FormerSettings, armed: &[String]) ->
         }
     }
     breaches
+}
+
+/// Arming takes LOGIN from these before a database opens.
+fn logins_given_back(server: &Server, armed: &[String]) -> Vec<String> {
+    let databases = &server.tables.databases;
+    let is_open = |datname| {
+        databases
+            .get(datname)
+            .is_some_and(|it| it.allow_connections)
+    };
+    if !armed.iter().any(is_open) {
+        return Vec::new();
+    }
+    let admitted = admitted(server).into_iter();
+    admitted
+        .map(|role| format!("{role} can log in again"))
+        .collect()
 }
 
 /// What closes every database, templates included; `postgres` is shut by its limit.
@@ -194,15 +212,20 @@ impl Fence for Control {
         let mut breaches = self
             .found(former, armed, Vec::new(), Workers::Spare)
             .await?;
-        let rules = self.ask("read pg_hba.conf", |server, _| {
-            Ok(server.rules.file_is_fenced)
+        let (armed, by_rules) = (armed.to_vec(), former.hba.is_some());
+        let lifted = self.ask("look what keeps others out", move |server, _| {
+            let mut lifted = logins_given_back(server, &armed);
+            if by_rules && !server.rules.file_is_fenced {
+                lifted.push("pg_hba.conf is not the one of the fence".to_owned());
+            } else if by_rules && !server.rules.fenced {
+                lifted.push("the rules that it has loaded are others".to_owned());
+            }
+            Ok(lifted)
         });
-        if former.hba.is_some() && !rules.await? {
-            breaches.push(Breach {
-                kind: BreachKind::Opened,
-                message: "pg_hba.conf is not the one of the fence".to_owned(),
-            });
-        }
+        breaches.extend(lifted.await?.into_iter().map(|message| Breach {
+            kind: BreachKind::Opened,
+            message,
+        }));
         Ok(breaches)
     }
 

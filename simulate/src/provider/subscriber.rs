@@ -13,6 +13,15 @@ use crate::{
 
 use super::{control::Control, sessions::Workers};
 
+/// Who passes a connection limit, the control role apart.
+pub(super) fn admitted(server: &Server) -> Vec<String> {
+    let roles = server.tables.roles.iter().filter(|(name, role)| {
+        let enters = role.superuser || *name == REPLICATOR;
+        *name != CONTROL && role.login && enters
+    });
+    roles.map(|(name, _)| name.clone()).collect()
+}
+
 impl Control {
     /// A change in a database that says of itself that it is the engine's.
     async fn marked(
@@ -37,13 +46,7 @@ impl Control {
     }
 
     async fn take_logins(&self) -> Result<Armed, ProviderError> {
-        let admitted = self.ask("list who else enters", |server, _| {
-            let roles = server.tables.roles.iter().filter(|(name, role)| {
-                let enters = role.superuser || *name == REPLICATOR;
-                *name != CONTROL && role.login && enters
-            });
-            Ok(roles.map(|(name, _)| name.clone()).collect::<Vec<_>>())
-        });
+        let admitted = self.ask("list who else enters", |server, _| Ok(admitted(server)));
         let roles = admitted.await?;
         if !roles.is_empty() {
             let server = self.name.clone();

@@ -80,6 +80,7 @@ impl WalProof for Control {
         &self,
         since: &WalReach,
         _exempt: &Exempt,
+        _moving: &[String],
         _within: Duration,
     ) -> Result<Option<UserWrites>, ProviderError> {
         let since = since.lsn;
@@ -93,12 +94,12 @@ impl WalProof for Control {
             // Whoever has not ended is found by the commit, which comes later.
             let through = WalReach {
                 lsn: server.position,
-                open: Vec::new(),
+                ..WalReach::default()
             };
             Ok(Some(UserWrites {
                 through,
-                unread: 0,
                 commits,
+                ..UserWrites::default()
             }))
         })
         .await

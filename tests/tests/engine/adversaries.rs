@@ -165,14 +165,7 @@ async fn s19_a_replication_role_does_not_get_in_to_the_source_in_the_bake() -> R
 #[tokio::test(flavor = "multi_thread")]
 async fn s19_the_role_of_a_standby_that_stays_is_named_and_kept() -> Result<()> {
     let mut env = TestEnvironment::new(Settings::default()).await?;
-    let standby = start_standby("violet", env.folder(), &env.pair.source).await?;
-    standby.stop().await?;
-    let follows = standby.data_folder().join("postgresql.auto.conf");
-    let settings = fs::read_to_string(&follows)?.replace("user=postgres", "user=repl");
-    fs::write(&follows, settings)?;
-    standby.start().await?;
-    streams_to_violet(&env).await?;
-    env.waive("S6=violet")?;
+    let standby = violet_streams(&mut env).await?;
     env.started().await?;
     env.engine().switch("m").await?;
     let status = env.proven().await?;
@@ -181,6 +174,19 @@ async fn s19_the_role_of_a_standby_that_stays_is_named_and_kept() -> Result<()> 
     standby.stop().await?;
     standby.start().await?;
     streams_to_violet(&env).await
+}
+
+/// Another standby of the source, by role `repl`. Migrations that are made from now on know of it.
+pub(super) async fn violet_streams(env: &mut TestEnvironment) -> Result<PostgresServer> {
+    let standby = start_standby("violet", env.folder(), &env.pair.source).await?;
+    standby.stop().await?;
+    let follows = standby.data_folder().join("postgresql.auto.conf");
+    let settings = fs::read_to_string(&follows)?.replace("user=postgres", "user=repl");
+    fs::write(&follows, settings)?;
+    standby.start().await?;
+    streams_to_violet(env).await?;
+    env.waive("S6=violet")?;
+    Ok(standby)
 }
 
 async fn streams_to_violet(env: &TestEnvironment) -> Result<()> {

@@ -7,10 +7,11 @@ use pointsman_cutover::{
     EngineError, Lsn, Settings, Status,
     machine::{LeftSource, State},
 };
-use pointsman_lab::postgres::{Hosting, PostgresServer, Session};
+use pointsman_lab::postgres::{Hosting, PostgresServer, Session, Walsender};
 use tokio::time::timeout;
 
 use super::{
+    adversaries::violet_streams,
     servers::{SOON, eventually, rows, write},
     support::{TestEnvironment, is_in, is_whole, story},
 };
@@ -25,14 +26,14 @@ async fn inserts(server: &PostgresServer, number: i64) -> Result<()> {
     Ok(())
 }
 
-async fn disturbed(env: &TestEnvironment) -> Result<Status> {
+pub(super) async fn disturbed(env: &TestEnvironment) -> Result<Status> {
     env.until("it is seen that the source was not left alone", |status| {
         status.migration.machine.left_source() == LeftSource::Disturbed
     })
     .await
 }
 
-fn names(status: &Status, what: &str) -> Result<()> {
+pub(super) fn names(status: &Status, what: &str) -> Result<()> {
     let said = &status.way_back.message;
     ensure!(
         said.contains(what),
@@ -52,7 +53,7 @@ fn names(status: &Status, what: &str) -> Result<()> {
     Ok(())
 }
 
-fn refusal<T: std::fmt::Debug>(outcome: Result<T, EngineError>) -> Result<String> {
+pub(super) fn refusal<T: std::fmt::Debug>(outcome: Result<T, EngineError>) -> Result<String> {
     match outcome {
         Err(EngineError::Refused(message)) => Ok(message),
         other => bail!("not refused: {other:?}"),
@@ -322,31 +323,134 @@ async fn s26_a_transaction_that_was_begun_before_a_look_is_counted_at_its_end() 
     names(&status, "others committed 1 transaction (")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn s19_what_a_walsender_writes_on_the_source_in_the_bake_is_named() -> Result<()> {
+/// Role `repl` keeps its LOGIN in the bake: another standby streams by it. `None` where CONNECT keeps it
+/// out of databases all the same.
+async fn repl_keeps_its_login() -> Result<Option<(TestEnvironment, PostgresServer)>> {
     if Hosting::from_environment()? == Hosting::Managed {
-        return Ok(());
+        return Ok(None);
     }
-    let env = TestEnvironment::new(Settings::default()).await?;
+    let mut env = TestEnvironment::new(Settings::default()).await?;
+    let standby = violet_streams(&mut env).await?;
     let admin = env.pair.source.client("orders").await?;
     admin
         .batch_execute("GRANT INSERT ON writes TO repl")
         .await?;
     drop(admin);
     env.switched().await?;
-    // Arming took it; somebody gives it back.
-    let admin = env.pair.source.client("postgres").await?;
-    admin.batch_execute("ALTER ROLE repl LOGIN").await?;
-    let entered = env.pair.source.walsender("repl", "orders").await;
-    let mut session = match entered {
-        Ok(session) => session,
-        // Some minor versions count a walsender for the limit of its database.
-        Err(error) if error.to_string().contains("too many connections") => return Ok(()),
-        Err(error) => return Err(error),
+    Ok(Some((env, standby)))
+}
+
+/// Some minor versions count a walsender for the limit of its database, and refuse it.
+async fn enters_by_replication(source: &PostgresServer) -> Result<Option<Walsender>> {
+    match source.walsender("repl", "orders").await {
+        Ok(session) => Ok(Some(session)),
+        Err(error) if error.to_string().contains("too many connections") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s19_what_a_walsender_writes_on_the_source_in_the_bake_is_named() -> Result<()> {
+    let Some((env, _standby)) = repl_keeps_its_login().await? else {
+        return Ok(());
+    };
+    let Some(mut session) = enters_by_replication(&env.pair.source).await? else {
+        return Ok(());
     };
     let sql = "INSERT INTO writes (id, client, number) OVERRIDING SYSTEM VALUE VALUES (-1, 9, 1)";
     session.run(sql).await?;
     let status = disturbed(&env).await?;
-    names(&status, " in orders)")?;
-    names(&status, "walsender")
+    names(&status, " in orders)")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s19_a_session_by_the_role_of_a_standby_is_ended_before_it_has_written() -> Result<()> {
+    let Some((env, _standby)) = repl_keeps_its_login().await? else {
+        return Ok(());
+    };
+    let Some(mut session) = enters_by_replication(&env.pair.source).await? else {
+        return Ok(());
+    };
+    let seen = |status: &Status| {
+        let watch = status.migration.facts.source_watch();
+        watch.is_some_and(|watch| watch.to_string().contains("walsender"))
+    };
+    let status = env.until("the session is named", seen).await?;
+    ensure!(
+        status.migration.machine.left_source() == LeftSource::Quiet,
+        "{}",
+        story(&status)
+    );
+    let there =
+        "SELECT FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = 'orders'";
+    let admin = env.pair.source.client("postgres").await?;
+    eventually("the session is ended", async || {
+        Ok(admin.query(there, &[]).await?.is_empty())
+    })
+    .await?;
+    let sql = "INSERT INTO writes (id, client, number) OVERRIDING SYSTEM VALUE VALUES (-1, 9, 1)";
+    ensure!(session.run(sql).await.is_err(), "it goes on");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s5_a_login_that_is_given_back_in_the_bake_is_taken_again() -> Result<()> {
+    if Hosting::from_environment()? == Hosting::Managed {
+        return Ok(());
+    }
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    let admin = env.pair.source.client("postgres").await?;
+    admin.batch_execute("ALTER ROLE repl LOGIN").await?;
+    drop(admin);
+    let status = disturbed(&env).await?;
+    names(&status, "repl can log in again")?;
+    env.proven().await?;
+    let admin = env.pair.source.client("postgres").await?;
+    let row = admin
+        .query_one(
+            "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'repl'",
+            &[],
+        )
+        .await?;
+    ensure!(!row.get::<_, bool>(0), "it has its LOGIN");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s5_rules_that_are_loaded_behind_the_file_are_fenced_again() -> Result<()> {
+    if Hosting::from_environment()? == Hosting::Managed {
+        return Ok(());
+    }
+    let env = TestEnvironment::new(Settings::default()).await?;
+    let path = env.pair.source.data_folder().join("pg_hba.conf");
+    let former = fs::read_to_string(&path)?;
+    env.switched().await?;
+    let fenced = fs::read_to_string(&path)?;
+    // The look has read the file already, and the next one finds it as it was.
+    let looks = env.source_gate.hold_at("pg_snapshot_xm");
+    looks.within(SOON).await?;
+    fs::write(&path, &former)?;
+    let admin = env.pair.source.client("postgres").await?;
+    let before = "SELECT clock_timestamp()::text";
+    let before: String = admin.query_one(before, &[]).await?.get(0);
+    admin.execute("SELECT pg_reload_conf()", &[]).await?;
+    drop(admin);
+    eventually("the former rules are loaded", async || {
+        let session = env.pair.source.client("postgres").await?;
+        let loaded = "SELECT pg_conf_load_time() >= $1::text::timestamptz";
+        Ok(session.query_one(loaded, &[&before]).await?.get(0))
+    })
+    .await?;
+    fs::write(&path, &fenced)?;
+    env.source_gate.release();
+    let status = disturbed(&env).await?;
+    names(&status, "the rules that it has loaded")?;
+    env.proven().await?;
+    ensure!(fs::read_to_string(&path)? == fenced);
+    let Err(refused) = write(&env.pair.source, 1, 1).await else {
+        bail!("a stranger wrote");
+    };
+    println!("{refused:#}");
+    Ok(())
 }

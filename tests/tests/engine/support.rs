@@ -60,23 +60,36 @@ pub(crate) struct TestEnvironment {
 
 impl TestEnvironment {
     pub(crate) async fn new(settings: Settings) -> Result<Self> {
-        Self::at(Hosting::from_environment()?, None, settings).await
+        Self::on("", settings).await
+    }
+
+    /// On servers that have these lines in `postgresql.conf`.
+    pub(crate) async fn on(lines: &str, settings: Settings) -> Result<Self> {
+        Self::at(Hosting::from_environment()?, None, lines, settings).await
     }
 
     /// On servers like a cloud's, whose control role is no superuser. A DBA has granted it the
     /// promotion and the reading of WAL. The cloud's own role writes in its database all the time.
     pub(crate) async fn without_superuser(settings: Settings) -> Result<Self> {
-        Self::at(Hosting::Managed, None, settings).await
+        Self::at(Hosting::Managed, None, "", settings).await
     }
 
     /// The same on servers of this major version.
     pub(crate) async fn without_superuser_on(major: u32, settings: Settings) -> Result<Self> {
-        Self::at(Hosting::Managed, Some(major), settings).await
+        Self::at(Hosting::Managed, Some(major), "", settings).await
     }
 
-    async fn at(hosting: Hosting, major: Option<u32>, settings: Settings) -> Result<Self> {
+    async fn at(
+        hosting: Hosting,
+        major: Option<u32>,
+        lines: &str,
+        settings: Settings,
+    ) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let mut contents = Contents::default();
+        let mut contents = Contents {
+            settings: lines.to_owned(),
+            ..Contents::default()
+        };
         if hosting == Hosting::Managed {
             // Where ids prove that nobody wrote, those of the cloud's role are told from others.
             contents.settings.push_str("autovacuum = off\n");

@@ -2,7 +2,11 @@
 
 use pointsman_catalog::UnixMillis;
 
-use crate::{engine::moment::moment, machine::LeftSource, migration::Migration};
+use crate::{
+    engine::moment::moment,
+    machine::LeftSource,
+    migration::{Migration, SourceWatch},
+};
 
 /// What is not known of it.
 #[derive(Clone, Debug, Default)]
@@ -11,7 +15,7 @@ pub(in crate::engine) struct SourceView {
     pub(in crate::engine) looked: bool,
     /// Since when nobody knows who writes there, and why.
     pub(in crate::engine) not_known: Option<NotKnown>,
-    /// Its WAL can be read by nobody.
+    /// Nothing tells whose a transaction there is.
     pub(in crate::engine) unreadable: bool,
 }
 
@@ -87,8 +91,31 @@ pub(super) fn known(migration: &Migration, view: &SourceView) -> Known {
     }
     if view.unreadable {
         return Known::Unknown(format!(
-            "who writes on {source} meanwhile is not known: its WAL cannot be read"
+            "who writes on {source} meanwhile is not known: its WAL cannot be read, and it does not keep \
+             the origin of each transaction (track_commit_timestamp)"
         ));
     }
+    if let Some(untold) = untold(migration) {
+        return Known::Unknown(untold);
+    }
     Known::LeftAlone
+}
+
+/// The transactions on it that may be somebody's write or nobody's, in words.
+fn untold(migration: &Migration) -> Option<String> {
+    let source = &migration.source;
+    let untold = migration.facts.source_watch()?.untold()?;
+    Some(format!(
+        "whether others wrote on {source} is not known: {untold} there carry no origin of the reverse \
+         stream, and an id does not tell a write from an automatic ANALYZE, or from what is done in a \
+         database that cannot be closed"
+    ))
+}
+
+/// By what it stands that nobody else wrote there.
+pub(super) fn method(migration: &Migration) -> String {
+    let by = migration.facts.source_watch().and_then(SourceWatch::by);
+    by.map_or_else(String::new, |by| {
+        format!("; nobody else wrote on {}, proved {by}", migration.source)
+    })
 }

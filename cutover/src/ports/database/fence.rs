@@ -25,8 +25,9 @@ pub trait Fence: fmt::Debug + Send + Sync {
     ) -> Result<Vec<Breach>, ProviderError>;
 
     /// What contradicts "nobody but the control role and the apply workers comes in" in a bake:
-    /// the same, but that databases in `armed` may be open to nobody else, and that the
-    /// rewritten `pg_hba.conf` is still there.
+    /// the same, but that databases in `armed` may be open to nobody else, that the roles which lost
+    /// LOGIN for that have not got it back, and that the rewritten `pg_hba.conf` is still there and
+    /// loaded: now and then a connection tries it.
     async fn bake_breaches(
         &self,
         record: &FenceRecord,
@@ -122,6 +123,10 @@ pub enum BreachKind {
     Opened,
     /// A session is left: it can be ended.
     Session,
+    /// The same, of the replication protocol: it passes a connection limit, and writes like any other.
+    Walsender,
+    /// A transaction was prepared, and can be committed by whoever comes in.
+    Prepared,
     /// Closing again does not mend it.
     Lasting,
 }

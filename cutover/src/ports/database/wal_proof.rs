@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::ProviderError,
-    user_writes::{UserWrites, WalReach},
+    user_writes::{IdReach, UserWrites, WalReach},
 };
 use crate::Lsn;
 
@@ -33,12 +33,14 @@ pub trait WalProof: fmt::Debug + Send + Sync {
     async fn user_commits(&self, since: Lsn, exempt: &Exempt)
     -> Result<Option<u64>, ProviderError>;
 
-    /// The user commits in this server's WAL from `since` to what is flushed now; `None` where
-    /// its WAL cannot be read. Reads for no longer than `within`, and leaves the rest.
+    /// The user commits on this server from `since` until now, the reverse stream's and the
+    /// engine's in `moving` apart; `None` where nothing tells whose they are. Looks for no longer
+    /// than `within`, and leaves the rest.
     async fn user_writes(
         &self,
         since: &WalReach,
         exempt: &Exempt,
+        moving: &[String],
         within: Duration,
     ) -> Result<Option<UserWrites>, ProviderError>;
 }
@@ -70,7 +72,11 @@ impl From<&Look> for WalReach {
     fn from(look: &Look) -> Self {
         Self {
             lsn: look.lsn,
-            open: Vec::new(),
+            ids: Some(IdReach {
+                next: look.xid + 1,
+                open: look.open.clone(),
+            }),
+            ..Self::default()
         }
     }
 }

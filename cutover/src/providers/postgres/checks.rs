@@ -4,6 +4,7 @@
 //! A check is added by its file, its two lines here, and its place in `docs/preflight.md`.
 
 mod control_one_server;
+mod control_other_users;
 mod control_ready;
 mod control_role;
 mod missing;
@@ -29,6 +30,7 @@ mod source_fence_covers_everyone;
 mod source_prepared_transactions;
 mod source_replication_writers;
 mod source_slot_and_worker_room;
+mod source_standby_roles;
 mod source_subscriptions;
 mod source_unlisted_databases;
 mod source_unlogged_tables;
@@ -38,6 +40,7 @@ use crate::checks::Check;
 /// Every check of this folder.
 pub const CHECKS: &[&dyn Check] = &[
     &control_one_server::OneServer,
+    &control_other_users::OtherUsers,
     &control_ready::ControlReady,
     &process_way_back_ready::WayBackReady,
     &replica_other_promoters::OtherPromoters,
@@ -59,6 +62,7 @@ pub const CHECKS: &[&dyn Check] = &[
     &source_prepared_transactions::PreparedTransactions,
     &source_replication_writers::ReplicationWriters,
     &source_slot_and_worker_room::SlotAndWorkerRoom,
+    &source_standby_roles::StandbyRoles,
     &source_subscriptions::Subscriptions,
     &source_unlisted_databases::UnlistedDatabases,
     &source_unlogged_tables::UnloggedTables,

@@ -19,6 +19,14 @@ pub(super) struct ClientSessions {
     control: Arc<ControlSessions>,
 }
 
+/// A session that "none left" counts.
+#[derive(Clone, Debug)]
+pub(super) struct Left {
+    pub(super) description: String,
+    /// Of the replication protocol. It passes a connection limit.
+    pub(super) walsender: bool,
+}
+
 /// What becomes of the reverse stream's apply workers when sessions are ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Workers {
@@ -199,19 +207,23 @@ impl ClientSessions {
         Ok(())
     }
 
-    /// The sessions that "none left" counts, one description each. Looks at a server that have just begun or
+    /// The sessions that "none left" counts. Looks at a server that have just begun or
     /// ended, or that are another process's, are waited for.
     pub(super) async fn left(
         &self,
         spare: &[ReverseSlot],
         workers: Workers,
-    ) -> Result<Vec<String>, ProviderError> {
+    ) -> Result<Vec<Left>, ProviderError> {
         let deadline = Instant::now() + LOOKS_END_WITHIN;
+        let one = |row: &Row| Left {
+            description: row.get("description"),
+            walsender: row.get("walsender"),
+        };
         loop {
             let rows = self.look_for_sessions(spare, workers).await?;
             let is_passing = |row: &Row| row.get::<_, bool>("passing");
             if !rows.iter().any(is_passing) || Instant::now() >= deadline {
-                return Ok(rows.iter().map(|row| row.get("description")).collect());
+                return Ok(rows.iter().map(one).collect());
             }
             sleep(POLL).await;
         }
@@ -324,7 +336,8 @@ macro_rules! description {
 /// A name may be anybody's, the control role may not.
 const LEFT: &str = left!(concat!(
     description!("$5"),
-    ", coalesce(a.application_name, '') = $6 AND a.usename = current_user AS passing"
+    ", coalesce(a.application_name, '') = $6 AND a.usename = current_user AS passing, \
+      a.backend_type = 'walsender' AS walsender"
 ));
 
 const END: &str = left!(concat!(

@@ -10,10 +10,11 @@ use futures_util::future::try_join;
 use super::{
     acl::{self, Acl},
     admission::changeable,
-    client_sessions::{ClientSessions, Workers},
+    client_sessions::{ClientSessions, Left, Workers},
     control_sessions::ControlSessions,
     hba::HbaFile,
     identity::SqlIdentity,
+    logins::Logins,
     powers::Door,
     record,
     statements::{close_databases, reopen_databases},
@@ -59,7 +60,7 @@ impl SqlFence {
         &self,
         former: &FormerSettings,
         armed: &[String],
-        sessions: impl Future<Output = Result<Vec<String>, ProviderError>>,
+        sessions: impl Future<Output = Result<Vec<Left>, ProviderError>>,
     ) -> Result<Vec<Breach>, ProviderError> {
         let known: Vec<&str> = former
             .databases
@@ -86,17 +87,37 @@ impl SqlFence {
         )
         .await?;
         let sessions = sessions.into_iter().map(|session| Breach {
-            message: format!("a session is left: {session}"),
-            kind: BreachKind::Session,
+            message: format!("a session is left: {}", session.description),
+            kind: match session.walsender {
+                true => BreachKind::Walsender,
+                false => BreachKind::Session,
+            },
         });
         let settings = rows.iter().map(|row| Breach {
             message: row.get(0),
             kind: match row.get(1) {
-                true => BreachKind::Opened,
-                false => BreachKind::Lasting,
+                "opened" => BreachKind::Opened,
+                "prepared" => BreachKind::Prepared,
+                _ => BreachKind::Lasting,
             },
         });
         Ok(settings.chain(sessions).collect())
+    }
+
+    /// Roles that can log in again, in words, where arming has taken that from all who could. It does so
+    /// before the databases of `armed` open.
+    async fn logins_given_back(&self, armed: &[String]) -> Result<Option<String>, ProviderError> {
+        let postgres = &self.control.postgres;
+        let row = postgres
+            .row("look whether it is armed", IS_ARMED, &[&armed])
+            .await?;
+        if !row.get::<_, bool>(0) {
+            return Ok(None);
+        }
+        let back = Logins::of(postgres).await?.to_take;
+        let roles = back.join(", ");
+        Ok((!back.is_empty())
+            .then(|| format!("{roles} can log in again: somebody gave LOGIN back")))
     }
 
     /// What gives the access lists of `former` back, those of `keep_closed` apart.
@@ -212,15 +233,13 @@ impl Fence for SqlFence {
         let former = &record.former;
         let sessions = self.clients.left(&[], Workers::Spare);
         let mut breaches = self.found_open(former, armed, sessions).await?;
-        let fenced = match &former.hba {
-            Some(former) => self.hba.is_fenced_from(former).await?,
-            None => true,
+        let opened = |message| Breach {
+            message,
+            kind: BreachKind::Opened,
         };
-        if !fenced {
-            breaches.push(Breach {
-                message: "pg_hba.conf is not the one of the fence".to_owned(),
-                kind: BreachKind::Opened,
-            });
+        breaches.extend(self.logins_given_back(armed).await?.map(opened));
+        if let Some(former) = &former.hba {
+            breaches.extend(self.hba.lifted(former).await?.map(opened));
         }
         Ok(breaches)
     }
@@ -280,23 +299,26 @@ impl Fence for SqlFence {
     }
 }
 
+const IS_ARMED: &str =
+    "SELECT EXISTS (SELECT FROM pg_database WHERE datallowconn AND datname = ANY ($1))";
+
 const BREACHES: &str = "SELECT format('database %s is open', datname) || \
          CASE WHEN datname = ANY ($4) AND $5 = 'limit' \
-           THEN format(', with connection limit %s', datconnlimit) ELSE '' END, true \
+           THEN format(', with connection limit %s', datconnlimit) ELSE '' END, 'opened' \
        FROM pg_database \
        WHERE datallowconn AND datname <> 'postgres' AND datname <> ALL ($2) \
          AND NOT (datname = ANY ($4) AND CASE $5 WHEN 'limit' THEN datconnlimit = 0 ELSE NOT EXISTS ( \
            SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) a \
            WHERE a.privilege_type = 'CONNECT' \
              AND a.grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user)) END) \
-     UNION ALL SELECT format('database %s was created after the fence', datname), false \
+     UNION ALL SELECT format('database %s was created after the fence', datname), 'lasting' \
        FROM pg_database WHERE datname <> ALL ($1) \
-     UNION ALL SELECT format('database postgres has connection limit %s', datconnlimit), true \
+     UNION ALL SELECT format('database postgres has connection limit %s', datconnlimit), 'opened' \
        FROM pg_database WHERE $3 = 'limit' AND datname = 'postgres' AND datconnlimit <> 0 \
      UNION ALL SELECT format('%s may connect to database postgres', \
-         CASE a.grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee) END), true \
+         CASE a.grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee) END), 'opened' \
        FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a \
        WHERE $3 = 'access list' AND d.datname = 'postgres' AND a.privilege_type = 'CONNECT' \
          AND a.grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user) \
-     UNION ALL SELECT format('prepared transaction %s of %s survives every fence', gid, owner), false \
+     UNION ALL SELECT format('prepared transaction %s of %s survives every fence', gid, owner), 'prepared' \
        FROM pg_prepared_xacts WHERE database <> ALL ($2)";

@@ -11,6 +11,10 @@ pub(super) fn own_transaction(what: &str) -> String {
     )
 }
 
-/// The same where table `pointsman.transactions` is not at hand: in other databases. Only the
-/// watch of a bake heeds it, since anybody may write such a message.
-pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, 'pointsman.own', '')";
+/// The same in a database that moves, by a row of its own table and by a message. Only the watch of a
+/// bake heeds them: by the row where it looks at ids, by the message where it reads WAL.
+pub(super) fn own_transaction_in_database(what: &str) -> [String; 2] {
+    // Anybody may write such a message.
+    let message = "SELECT pg_logical_emit_message(true, 'pointsman.own', '')";
+    [message.to_owned(), own_transaction(what)]
+}

@@ -35,7 +35,9 @@ impl SqlPreparation {
         }
         for datname in datnames {
             let session = self.control.database(datname)?;
-            session.batch("make the probe table", CREATE_PROBE).await?;
+            session
+                .batch("make the probe table", CREATE_IN_DATABASE)
+                .await?;
             self.admit_probe_role(&session).await?;
             publication::make(&session, &self.control.powers).await?;
         }
@@ -127,11 +129,16 @@ const MAKE_WALINSPECT: &str = "DO $$ BEGIN \
          CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA pointsman; \
        END IF; END $$";
 
-/// The probe table has a primary key, so that the reverse stream can carry its changes.
-pub(super) const CREATE_PROBE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
+/// The probe table, and the table in which the engine vouches for its transactions in the database.
+/// Both have a primary key, so that the reverse stream can carry their changes.
+pub(super) const CREATE_IN_DATABASE: &str = "CREATE SCHEMA IF NOT EXISTS pointsman; \
      CREATE TABLE IF NOT EXISTS pointsman.probe (\
        id int PRIMARY KEY, \
        value bigint NOT NULL, \
+       at timestamptz NOT NULL DEFAULT clock_timestamp()); \
+     CREATE TABLE IF NOT EXISTS pointsman.transactions (\
+       id uuid PRIMARY KEY DEFAULT gen_random_uuid(), \
+       what text NOT NULL, \
        at timestamptz NOT NULL DEFAULT clock_timestamp())";
 
 /// ON CONFLICT reads the row that is there.

@@ -7,6 +7,7 @@ use pointsman_catalog::UnixMillis;
 
 use super::{
     acl::Acl,
+    own_transaction::own_transaction,
     powers::{Door, Powers},
 };
 use crate::{Lsn, ports::DatabaseSettings};
@@ -129,6 +130,7 @@ fn with_handed_over(statement: &str, options: &str) -> String {
         literal(&format!(
             "DECLARE made text; code text; said text; quiet text; BEGIN \
                {quieten} \
+               {noted}; \
                SELECT format('{statement} %L ', conninfo) || {options} \
                  INTO STRICT made FROM pg_temp.pointsman_publisher; \
                EXECUTE made; \
@@ -136,6 +138,8 @@ fn with_handed_over(statement: &str, options: &str) -> String {
                GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, said = MESSAGE_TEXT; \
                RAISE EXCEPTION USING ERRCODE = code, MESSAGE = said; END",
             options = literal(options),
+            // What runs inside of the block has an id of its own.
+            noted = own_transaction("subscribe to its successor"),
         ))
     )
 }
@@ -203,6 +207,7 @@ pub(super) fn promote(marker: Lsn, deadline: UnixMillis, not_closable: &[String]
 /// Begins the transaction in which a connection string is handed over.
 pub(super) const HAND_OVER: &str = "BEGIN; \
      SELECT pg_logical_emit_message(true, 'pointsman.own', ''); \
+     INSERT INTO pointsman.transactions (what) VALUES ('hand a connection string over'); \
      CREATE TEMP TABLE pointsman_publisher (conninfo text) ON COMMIT DROP";
 /// Takes the connection string.
 pub(super) const TAKE_OVER: &str = "COPY pg_temp.pointsman_publisher FROM STDIN";

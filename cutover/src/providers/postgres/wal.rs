@@ -1,7 +1,9 @@
 //! Positions in the write-ahead log, and proof that nobody wrote after them.
 
 mod account;
+mod commit_origins;
 mod look;
+mod own;
 mod records;
 mod transaction_ids;
 mod transactions;
@@ -132,6 +134,7 @@ impl WalProof for SqlWalProof {
         &self,
         since: &WalReach,
         exempt: &Exempt,
+        moving: &[String],
         within: Duration,
     ) -> Result<Option<UserWrites>, ProviderError> {
         match self.method().await? {
@@ -139,7 +142,7 @@ impl WalProof for SqlWalProof {
                 let writes = self.records.writes(since, exempt, within).await?;
                 Ok(Some(writes))
             }
-            ProofMethod::TransactionIds => Ok(None),
+            ProofMethod::TransactionIds => self.ids.writes(since, moving, within).await,
         }
     }
 }

@@ -29,6 +29,8 @@ SELECT current_database()::text AS db, pg_is_in_recovery() AS in_recovery,
 const EQUIPMENT: &str = "
 SELECT current_setting('server_version_num')::int AS version, current_user::text AS role,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
+       current_setting('track_commit_timestamp')::bool AS keeps_origins,
+       current_setting('autovacuum')::bool AS autovacuum,
        EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'pg_walinspect') AS walinspect,
        (SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
         WHERE e.extname = 'pg_walinspect') AS walinspect_schema,
@@ -59,6 +61,9 @@ struct Equipment {
     version: i64,
     role: String,
     superuser: bool,
+    /// Of each transaction the origin: `track_commit_timestamp`.
+    keeps_origins: bool,
+    autovacuum: bool,
     walinspect: bool,
     walinspect_schema: Option<String>,
     may_read_wal: Option<bool>,
@@ -107,7 +112,7 @@ async fn look(
     let judgement = answers
         .iter()
         .find_map(|answer| unfit(name, answer, expected))
-        .or_else(|| lacking(name, &equipment))
+        .or_else(|| lacking(name, &equipment, expected))
         .unwrap_or_else(|| {
             let sessions = answers.len();
             Judgement::pass(format!(
@@ -214,7 +219,7 @@ fn unfit(server: &str, timed: &Timed, expected: ReplicationRole) -> Option<Judge
 }
 
 /// What `server` lacks for a switch.
-fn lacking(server: &str, equipment: &Equipment) -> Option<Judgement> {
+fn lacking(server: &str, equipment: &Equipment, role: ReplicationRole) -> Option<Judgement> {
     if equipment.version < OLDEST {
         return Some(Judgement::fail(
             format!(
@@ -224,7 +229,7 @@ fn lacking(server: &str, equipment: &Equipment) -> Option<Judgement> {
             "upgrade it",
         ));
     }
-    let role = identifier(&equipment.role);
+    let who = identifier(&equipment.role);
     let (why, grant) = match (&equipment.walinspect_schema, equipment.may_read_wal) {
         (_, Some(true)) => return None,
         // The start of the migration makes it.
@@ -237,7 +242,7 @@ fn lacking(server: &str, equipment: &Equipment) -> Option<Judgement> {
             "no extension pg_walinspect in database postgres",
             format!(
                 "CREATE EXTENSION pg_walinspect; GRANT EXECUTE ON FUNCTION \
-                 pg_get_wal_records_info(pg_lsn, pg_lsn) TO {role}"
+                 pg_get_wal_records_info(pg_lsn, pg_lsn) TO {who}"
             ),
         ),
         (Some(schema), _) => {
@@ -245,14 +250,34 @@ fn lacking(server: &str, equipment: &Equipment) -> Option<Judgement> {
             (
                 "its function is not granted",
                 format!(
-                    "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT EXECUTE ON FUNCTION \
-                     {schema}.pg_get_wal_records_info(pg_lsn, pg_lsn) TO {role}"
+                    "GRANT USAGE ON SCHEMA {schema} TO {who}; GRANT EXECUTE ON FUNCTION \
+                     {schema}.pg_get_wal_records_info(pg_lsn, pg_lsn) TO {who}"
                 ),
             )
         }
     };
     let missing = [Missing::new(READ_WAL, why, grant).granted_in("postgres")];
-    Some(missing::judge(server, &equipment.role, &missing, ""))
+    let mut judgement = missing::judge(server, &equipment.role, &missing, "");
+    if role == ReplicationRole::Primary {
+        let advice = proof_by_origins(server, equipment);
+        judgement.remedy = format!("{}{advice}", judgement.remedy);
+    }
+    Some(judgement)
+}
+
+/// How it can be told who writes on the source in the bake all the same.
+fn proof_by_origins(server: &str, equipment: &Equipment) -> String {
+    match (equipment.keeps_origins, equipment.autovacuum) {
+        (false, _) => format!(
+            "; or set track_commit_timestamp = on at {server} (restart) to have the way back proven \
+             without pg_walinspect"
+        ),
+        (true, true) => format!(
+            "; or switch autovacuum off on {server} for the bake: an id of its ANALYZE cannot be told from \
+             a stranger's, and no way back is called lossless then"
+        ),
+        (true, false) => String::new(),
+    }
 }
 
 const TRIES: u32 = 3;
@@ -319,11 +344,16 @@ mod tests {
                 version,
                 role: "pointsman".to_owned(),
                 superuser,
+                keeps_origins: false,
+                autovacuum: true,
                 walinspect,
                 walinspect_schema: may_read_wal.map(|_| "public".to_owned()),
                 may_read_wal,
             };
-        let lacks = |equipment| lacking("blue", &equipment).map(|judgement| judgement.grade);
+        let lacks = |equipment| {
+            let lacking = lacking("blue", &equipment, ReplicationRole::Primary);
+            lacking.map(|judgement| judgement.grade)
+        };
         assert_eq!(lacks(equipped(150_018, true, true, None)), None);
         assert_eq!(lacks(equipped(150_018, false, true, Some(true))), None);
         assert_eq!(
@@ -337,6 +367,33 @@ mod tests {
         assert_eq!(
             lacks(equipped(150_018, false, true, Some(false))),
             ids_alone
+        );
+    }
+
+    #[test]
+    fn where_wal_cannot_be_read_the_source_is_advised_to_keep_origins() {
+        let remedy = |keeps_origins, autovacuum, role| {
+            let equipment = Equipment {
+                version: 140_001,
+                role: "pointsman".to_owned(),
+                superuser: true,
+                keeps_origins,
+                autovacuum,
+                walinspect: false,
+                walinspect_schema: None,
+                may_read_wal: None,
+            };
+            lacking("blue", &equipment, role).unwrap().remedy
+        };
+        let advice = "set track_commit_timestamp = on at blue (restart)";
+        let (source, target) = (ReplicationRole::Primary, ReplicationRole::Standby);
+        assert!(remedy(false, true, source).contains(advice));
+        assert!(!remedy(false, true, target).contains(advice));
+        assert!(remedy(true, true, source).contains("switch autovacuum off on blue"));
+        let proven = remedy(true, false, source);
+        assert!(
+            !proven.contains("origin") && !proven.contains("autovacuum"),
+            "{proven}"
         );
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{
     super::{
         grants::{CUT_OFF_STANDBY, ENTER_DATABASE, KEEP_RECORD, MAKE_PROBE_TABLE, PROMOTE},
-        preparation::CREATE_PROBE,
+        preparation::CREATE_IN_DATABASE,
         record,
         statements::{identifier, literal},
     },
@@ -230,7 +230,7 @@ async fn cut_off(
 async fn make_probe_table(place: Place<'_>, datname: &str) -> Result<Judgement, String> {
     let role = ControlRole::of(place).await?;
     let mut missing = Vec::new();
-    if let Some(refusal) = place.refusal(CREATE_PROBE).await? {
+    if let Some(refusal) = place.refusal(CREATE_IN_DATABASE).await? {
         let grant = making_the_schema(place, datname, &role).await?;
         missing.push(Missing::new(MAKE_PROBE_TABLE, refusal, grant).granted_in(datname));
     }

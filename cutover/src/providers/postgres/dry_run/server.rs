@@ -340,6 +340,7 @@ impl WalProof for RecordingServer {
         &self,
         since: &WalReach,
         _exempt: &Exempt,
+        _moving: &[String],
         _within: Duration,
     ) -> Result<Option<UserWrites>, ProviderError> {
         self.note(format!("read who wrote in its WAL since {}", since.lsn));

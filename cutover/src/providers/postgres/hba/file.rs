@@ -24,6 +24,8 @@ pub(in crate::providers::postgres) struct HbaFile {
     control: Arc<ControlSessions>,
     /// The server's time before the last reload that was asked for here.
     reload_asked: Mutex<Option<String>>,
+    /// When a stranger's connection tried the rules last.
+    knocked: Mutex<Option<Instant>>,
 }
 
 impl HbaFile {
@@ -31,6 +33,7 @@ impl HbaFile {
         Self {
             control,
             reload_asked: Mutex::default(),
+            knocked: Mutex::default(),
         }
     }
 
@@ -52,15 +55,56 @@ impl HbaFile {
         Ok(Some(text))
     }
 
-    /// Whether the file is what the fence made of `former`. Always so where it is left alone.
-    pub(in crate::providers::postgres) async fn is_fenced_from(
+    /// How the file, or the rules that the server goes by, are not what the fence made of `former`.
+    /// Nothing where it is left alone.
+    pub(in crate::providers::postgres) async fn lifted(
         &self,
         former: &str,
-    ) -> Result<bool, ProviderError> {
+    ) -> Result<Option<String>, ProviderError> {
         if !self.control.rewrites_hba() {
-            return Ok(true);
+            return Ok(None);
         }
-        Ok(self.text().await? == self.fenced(former).await?)
+        if self.text().await? != self.fenced(former).await? {
+            return Ok(Some("pg_hba.conf is not the one of the fence".to_owned()));
+        }
+        let due = |knocked: &Instant| knocked.elapsed() >= KNOCK;
+        let knocked = *self.knocked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !knocked.as_ref().is_none_or(due) {
+            return Ok(None);
+        }
+        let answer = self.knock().await?;
+        *self.knocked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        match answer {
+            ConnectionAttempt::Refused {
+                by_access_rules: true,
+                ..
+            } => Ok(None),
+            // It had no room to look at its rules.
+            ConnectionAttempt::Unreachable { .. } => Err(self.not_tried(&answer)),
+            ConnectionAttempt::Refused { ref sqlstate, .. } if !is_by_login(sqlstate) => {
+                Err(self.not_tried(&answer))
+            }
+            ConnectionAttempt::Accepted | ConnectionAttempt::Refused { .. } => Ok(Some(format!(
+                "the rules that it has loaded are not those of the fenced pg_hba.conf: a stranger was not \
+                 turned away by them ({answer})"
+            ))),
+        }
+    }
+
+    fn not_tried(&self, answer: &ConnectionAttempt) -> ProviderError {
+        ProviderError::Failed {
+            server: self.control.server.name.clone(),
+            what: "trying the rules that it has loaded".to_owned(),
+            reason: answer.to_string(),
+        }
+    }
+
+    /// A stranger's connection over TCP.
+    async fn knock(&self) -> Result<ConnectionAttempt, ProviderError> {
+        let (connector, server) = (&self.control.connector, &self.control.server);
+        connector
+            .try_connect(server, "postgres", Some(STRANGER))
+            .await
     }
 
     /// Replaces `former` by the rules that admit the control sessions and replication only.
@@ -179,9 +223,7 @@ impl HbaFile {
         if rules == AccessRules::Former {
             return Ok(None);
         }
-        let answer = connector
-            .try_connect(server, "postgres", Some(STRANGER))
-            .await?;
+        let answer = self.knock().await?;
         let rejected = matches!(
             answer,
             ConnectionAttempt::Refused {
@@ -224,6 +266,14 @@ impl HbaFile {
     }
 }
 
+/// Whether a connection was refused for who it is. Rules that let it in ask for a role that exists,
+/// or for a password.
+fn is_by_login(sqlstate: &str) -> bool {
+    sqlstate.starts_with("28")
+}
+
+/// How long the rules that were tried are taken for loaded. Each try is a line in the server's log.
+const KNOCK: Duration = Duration::from_secs(5);
 /// A role that no rule is kept for. It need not exist.
 const STRANGER: &str = "pointsman_knock";
 const POLL: Duration = Duration::from_millis(1);

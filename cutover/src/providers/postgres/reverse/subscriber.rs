@@ -8,7 +8,8 @@ use super::super::{
     admission::admit,
     client_sessions::{ClientSessions, Workers},
     control_sessions::ControlSessions,
-    own_transaction::MARK,
+    logins::Logins,
+    own_transaction::own_transaction_in_database,
     record,
     session_control::SqlSessions,
     statements::{
@@ -33,16 +34,10 @@ impl SqlReverseSubscriber {
     /// second arming would not find them any more.
     async fn take_logins(&self) -> Result<Armed, ProviderError> {
         let what = "keep other roles out";
-        let rows = self.control.postgres.rows(what, ADMITTED, &[]).await?;
-        let (mut roles, mut still_admitted) = (Vec::new(), Vec::new());
-        for row in &rows {
-            let of: &mut Vec<String> = if row.get(1) {
-                &mut roles
-            } else {
-                &mut still_admitted
-            };
-            of.push(row.get(0));
-        }
+        let Logins {
+            to_take: roles,
+            kept: still_admitted,
+        } = Logins::of(&self.control.postgres).await?;
         if !roles.is_empty() {
             let mut statements = vec![record::keep_logins(&self.control.server.name, &roles)];
             statements.extend(alter_roles(&roles, "NOLOGIN"));
@@ -80,7 +75,7 @@ impl SqlReverseSubscriber {
         if there {
             let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} ENABLE");
             let session = self.control.database(&subscription.datname)?;
-            session.block(what, &own(sql)).await?;
+            session.block(what, &own(what, sql)).await?;
         }
         Ok(())
     }
@@ -142,9 +137,10 @@ impl ReverseSubscriber for SqlReverseSubscriber {
     async fn disable_subscriptions(&self, datnames: &[String]) -> Result<(), ProviderError> {
         for datname in datnames {
             if self.has_subscription(datname).await? {
+                let what = "stop the reverse stream";
                 let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} DISABLE");
                 let session = self.control.database(datname)?;
-                session.block("stop the reverse stream", &own(sql)).await?;
+                session.block(what, &own(what, sql)).await?;
             }
         }
         // A disabled subscription's worker would end by itself within a second; what it had
@@ -184,10 +180,10 @@ impl ReverseSubscriber for SqlReverseSubscriber {
                 let what = "drop the subscription";
                 for change in ["DISABLE", "SET (slot_name = NONE)"] {
                     let sql = format!("ALTER SUBSCRIPTION {SUBSCRIPTION} {change}");
-                    session.block(what, &own(sql)).await?;
+                    session.block(what, &own(what, sql)).await?;
                 }
                 let sql = format!("DROP SUBSCRIPTION {SUBSCRIPTION}");
-                session.block(what, &own(sql)).await?;
+                session.block(what, &own(what, sql)).await?;
             }
         }
         Ok(())
@@ -238,33 +234,15 @@ impl ReverseSubscriber for SqlReverseSubscriber {
 }
 
 /// A change in a database, as a transaction of the engine's own.
-fn own(sql: String) -> [String; 2] {
-    [MARK.to_owned(), sql]
+fn own(what: &str, sql: String) -> [String; 3] {
+    let [mark, row] = own_transaction_in_database(what);
+    [mark, row, sql]
 }
 
 fn alter_roles(roles: &[String], change: &str) -> Vec<String> {
     let alter = |role: &String| format!("ALTER ROLE {} {change}", identifier(role));
     roles.iter().map(alter).collect()
 }
-
-/// The roles that enter all the same, and whether the control role may take their LOGIN. They are
-/// other superusers; replication roles, whose sessions pass a connection limit; and where CONNECT keeps
-/// strangers out, which stops replication roles too, the members of the control role. A role
-/// without superuser needs CREATEROLE for that, from 16 on with ADMIN on the other role. A standby that
-/// stays would not come back without its role.
-/// <https://www.postgresql.org/docs/current/sql-alterrole.html>
-const ADMITTED: &str = "SELECT r.rolname::text, own.rolsuper AND (r.rolsuper OR NOT EXISTS ( \
-         SELECT FROM pg_stat_replication s JOIN pg_stat_activity a USING (pid) \
-           WHERE s.usesysid = r.oid AND a.datname IS NULL)) \
-       OR (own.rolcreaterole \
-         AND NOT (r.rolsuper OR r.rolreplication OR r.rolbypassrls) \
-         AND (current_setting('server_version_num')::int < 160000 \
-           OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'))) \
-     FROM pg_roles r, pg_roles own WHERE own.rolname = current_user AND r.oid <> own.oid \
-       AND r.rolcanlogin \
-       AND (r.rolsuper OR own.rolsuper AND r.rolreplication \
-         OR NOT own.rolsuper AND pg_has_role(r.oid, own.oid, 'USAGE')) \
-     ORDER BY 1";
 
 /// A role may have been dropped since.
 const LOGIN_TAKEN: &str = "SELECT rolname::text FROM pg_roles \
@@ -291,7 +269,8 @@ const RAISE_SEQUENCES: &str = "SELECT format('SELECT setval(%L, m) FROM %s AS s,
 const LACKING_SEQUENCES: &str = "SELECT name FROM unnest($1::text[]) AS v (name) \
      WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(name) AND relkind = 'S')";
 const SET_SEQUENCES: &str = "WITH own AS MATERIALIZED ( \
-       SELECT pg_logical_emit_message(true, 'pointsman.own', '')) \
+       SELECT pg_logical_emit_message(true, 'pointsman.own', '')), \
+     noted AS (INSERT INTO pointsman.transactions (what) VALUES ('set its sequences')) \
      SELECT setval(c.oid::regclass, number, called) FROM own, \
        unnest($1::text[], $2::bigint[], $3::bool[]) AS v (name, number, called) \
      JOIN pg_class c ON c.oid = to_regclass(name) AND c.relkind = 'S'";

@@ -52,6 +52,7 @@ impl Account {
 pub(super) fn question(since: &Look) -> String {
     ACCOUNT
         .replace("BREACH", &literal(BREACH))
+        .replace("AUTOVACUUM", AUTOVACUUM)
         .replace("FIRST", &(since.xid + 1).to_string())
         .replace("OPEN", &array(&since.open))
         .replace("OWN", &array(&since.own))
@@ -92,10 +93,13 @@ const ACCOUNT: &str = "WITH own AS MATERIALIZED ( \
        'breaches', ARRAY(SELECT DISTINCT substr(what, length(BREACH) + 1) FROM pointsman.transactions \
          WHERE starts_with(what, BREACH) \
            AND (xmin::text::bigint - FIRST) & 4294967295 < 2147483648 ORDER BY 1), \
-       'autovacuum', current_setting('autovacuum')::bool AND current_setting('track_counts')::bool \
-         OR EXISTS (SELECT FROM pg_database \
-           WHERE age(datfrozenxid) > current_setting('autovacuum_freeze_max_age')::int \
-             OR mxid_age(datminmxid) > current_setting('autovacuum_multixact_freeze_max_age')::int))";
+       'autovacuum', AUTOVACUUM)";
+
+/// Whether autovacuum can work in a closed database.
+pub(super) const AUTOVACUUM: &str = "(current_setting('autovacuum')::bool \
+       AND current_setting('track_counts')::bool OR EXISTS (SELECT FROM pg_database \
+         WHERE age(datfrozenxid) > current_setting('autovacuum_freeze_max_age')::int \
+           OR mxid_age(datminmxid) > current_setting('autovacuum_multixact_freeze_max_age')::int))";
 
 const BREACH: &str = "breach: ";
 

@@ -9,7 +9,8 @@ use tokio_postgres::types::PgLsn;
 
 use super::{
     super::{control_sessions::ControlSessions, statements::identifier},
-    look::{emit, failed, ids, take, written},
+    look::{emit, take, written},
+    own::{OWN, Own, low},
     transactions::{Commit, Found, Judged},
 };
 use crate::{
@@ -55,8 +56,11 @@ impl ByWalRecords {
         let (begin, end): (PgLsn, PgLsn) = (row.get(0), row.get(1));
         let (begin, end) = (lsn_of(begin), lsn_of(end));
         let end = end.min(Lsn(begin.0.saturating_add(WARM_UP)));
-        let nothing = Exempt::default();
-        match self.read_wal(what, reader, begin, end, &nothing).await {
+        let nothing = NotCounted {
+            exempt: &Exempt::default(),
+            origins: &BTreeSet::new(),
+        };
+        match self.read_wal(what, reader, begin, end, nothing).await {
             Ok(_) => Ok(true),
             Err(ProviderError::Failed { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -73,7 +77,8 @@ impl ByWalRecords {
         let message = ("pointsman.proof", "");
         let question = Some(OWN.to_owned());
         let (through, answer) = take(&self.control, PROVE, message, question).await?;
-        let own = self.own(answer.as_ref(), &since.own)?;
+        let mut own = Own::parse(&self.control, PROVE, answer.as_ref())?;
+        own.xids.extend(since.own.iter().map(low));
         let open = since.open.iter().map(low).collect();
         let (count, elsewhere) = self
             .read((since.lsn, &open), through.lsn, exempt, &own)
@@ -99,27 +104,16 @@ impl ByWalRecords {
         let flush = format!("{}; {OWN}", emit("pointsman.proof", ""));
         let flushed = self.control.postgres.batch(PROVE, &flush).await?;
         let (xid, through) = written(&self.control, PROVE, &flushed)?;
-        let own = self.own(flushed.get(1), &[xid])?;
+        let mut own = Own::parse(&self.control, PROVE, flushed.get(1))?;
+        own.xids.insert(low(&xid));
         let nobody = BTreeSet::new();
         let (count, _) = self.read((since, &nobody), through, exempt, &own).await?;
         Ok(count)
     }
 
-    /// The engine's own transactions as WAL records name them: those that [`OWN`] returned, and
-    /// `more`.
-    pub(super) fn own(
-        &self,
-        row: Option<&String>,
-        more: &[u64],
-    ) -> Result<BTreeSet<String>, ProviderError> {
-        let own = row.and_then(|row| ids(row));
-        let own = own.ok_or_else(|| failed(&self.control, PROVE, "its own ids cannot be read"))?;
-        Ok(own.iter().chain(more).map(low).collect())
-    }
-
     /// The user commits in `since..through`: commits of a transaction, or of a subtransaction,
-    /// that wrote rows or a sequence of any relation that is not exempt; commits that carry an
-    /// origin are the reverse stream's. Every commit of a transaction that was prepared counts:
+    /// that wrote rows or a sequence of any relation that is not exempt. Those that carry the origin
+    /// of the reverse stream do not count. Every commit of a transaction that was prepared counts:
     /// its writes may lie anywhere before.
     ///
     /// Beside their number, the transactions that wrote in databases that cannot be closed,
@@ -129,10 +123,14 @@ impl ByWalRecords {
         (since, open): (Lsn, &BTreeSet<String>),
         through: Lsn,
         exempt: &Exempt,
-        own: &BTreeSet<String>,
+        own: &Own,
     ) -> Result<(u64, BTreeSet<u64>), ProviderError> {
+        let not_counted = NotCounted {
+            exempt,
+            origins: &own.origins,
+        };
         let reader = self.reader()?;
-        let (reached, mut found) = self.collect(since, through, exempt, PROOF).await?;
+        let (reached, mut found) = self.collect(since, through, not_counted, PROOF).await?;
         if reached < through {
             let found = format!("{reached} is reached");
             let reading = format!("reading WAL to {through}");
@@ -140,9 +138,9 @@ impl ByWalRecords {
         }
         let elsewhere = found.elsewhere.iter().filter_map(|xid| xid.parse().ok());
         let elsewhere = elsewhere.collect();
-        let Judged { users, unclear } = found.judge(own);
+        let Judged { users, unclear } = found.judge(&own.xids);
         let before = self
-            .wrote_before(&reader, (since, open), &unclear, exempt)
+            .wrote_before(&reader, (since, open), &unclear, not_counted)
             .await;
         let count = u64::try_from(users.len() + before.len()).unwrap_or(u64::MAX);
         Ok((count, elsewhere))
@@ -153,7 +151,7 @@ impl ByWalRecords {
         &self,
         since: Lsn,
         through: Lsn,
-        exempt: &Exempt,
+        not_counted: NotCounted<'_>,
         within: Duration,
     ) -> Result<(Lsn, Found), ProviderError> {
         let reader = self.reader()?;
@@ -166,7 +164,9 @@ impl ByWalRecords {
                 return Ok((next, found));
             }
             let end = through.min(Lsn(next.0.saturating_add(chunk)));
-            let read = self.read_wal(PROVE, &reader, next, end, exempt).await?;
+            let read = self
+                .read_wal(PROVE, &reader, next, end, not_counted)
+                .await?;
             // A record that is longer than the chunk shows only in a longer one, and the next
             // chunk begins where the last record ended, not in the middle of one.
             match read {
@@ -188,7 +188,7 @@ impl ByWalRecords {
         reader: &str,
         (since, open): (Lsn, &BTreeSet<String>),
         unclear: &'a [Commit],
-        exempt: &Exempt,
+        not_counted: NotCounted<'_>,
     ) -> Vec<&'a Commit> {
         if unclear.is_empty() {
             return Vec::new();
@@ -196,10 +196,11 @@ impl ByWalRecords {
         // The segment before may be recycled; the one that `since` lies in cannot be.
         let far = Lsn(since.0.saturating_sub(CHUNK));
         let near = Lsn(since.0 - since.0 % SMALLEST_SEGMENT);
-        let mut earlier = self.read_wal(PROVE, reader, far, since, exempt).await;
+        let read = |from| self.read_wal(PROVE, reader, from, since, not_counted);
+        let mut earlier = read(far).await;
         let is_whole = earlier.is_ok();
         if !is_whole {
-            earlier = self.read_wal(PROVE, reader, near, since, exempt).await;
+            earlier = read(near).await;
         }
         // What was recycled may have been a write of whoever had begun.
         let unread =
@@ -220,9 +221,11 @@ impl ByWalRecords {
         reader: &str,
         begin: Lsn,
         end: Lsn,
-        exempt: &Exempt,
+        not_counted: NotCounted<'_>,
     ) -> Result<Option<(Lsn, Found)>, ProviderError> {
         let (begin, end) = (PgLsn::from(begin.0), PgLsn::from(end.0));
+        let origins = not_counted.origins.iter().map(u32::to_string);
+        let origins: Vec<String> = origins.collect();
         let row = self
             .control
             .postgres
@@ -232,8 +235,9 @@ impl ByWalRecords {
                 &[
                     &begin,
                     &end,
-                    &exempt.filenodes,
+                    &not_counted.exempt.filenodes,
                     &self.control.powers.not_closable_oids,
+                    &origins,
                 ],
             )
             .await?;
@@ -267,9 +271,11 @@ impl ByWalRecords {
     }
 }
 
-/// An id as WAL records name it.
-fn low(xid: &u64) -> String {
-    (xid & u64::from(u32::MAX)).to_string()
+/// What of WAL is no user's: writes to relations that are exempt, and commits of these origins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotCounted<'a> {
+    pub(super) exempt: &'a Exempt,
+    pub(super) origins: &'a BTreeSet<u32>,
 }
 
 /// The transactions, and their subtransactions, of records with an id or several.
@@ -295,9 +301,6 @@ const WALINSPECT: &str = "SELECT n.nspname::text FROM pg_extension e \
 const KEPT_WAL: &str = "SELECT redo_lsn, CASE WHEN pg_is_in_recovery() \
      THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END FROM pg_control_checkpoint()";
 
-pub(super) const OWN: &str =
-    "SELECT coalesce(string_agg(xmin::text, ','), '') FROM pointsman.transactions";
-
 /// `block_ref` names the relation as `rel tablespace/database/filenode`; TRUNCATE has none.
 /// The description of a prepared transaction's commit begins with its transaction id.
 /// <https://www.postgresql.org/docs/current/pgwalinspect.html>
@@ -316,7 +319,7 @@ const READ_WAL: &str = "SELECT max(end_lsn), \
            substring(description FROM '^(\\d+): '), \
            substring(description FROM 'subxacts:([ 0-9]*)'))) FILTER ( \
          WHERE resource_manager = 'Transaction' AND record_type LIKE 'COMMIT%' \
-           AND description !~ 'origin: node'), '{}'), \
+           AND coalesce(substring(description FROM 'origin: node (\\d+)'), '') <> ALL ($5)), '{}'), \
        coalesce(array_agg(DISTINCT xid::text) FILTER ( \
          WHERE cardinality($4::text[]) > 0 \
            AND resource_manager IN ('Heap', 'Heap2', 'Sequence') AND xid::text <> '0' \
@@ -327,7 +330,8 @@ const READ_WAL: &str = "SELECT max(end_lsn), \
        coalesce(array_agg(concat_ws(' ', xid, \
            substring(description FROM 'subxacts:([ 0-9]*)'))) FILTER ( \
          WHERE resource_manager = 'Transaction' AND (record_type LIKE 'ABORT%' \
-           OR record_type LIKE 'COMMIT%' AND description ~ 'origin: node')), '{}') \
+           OR record_type LIKE 'COMMIT%' \
+             AND substring(description FROM 'origin: node (\\d+)') = ANY ($5))), '{}') \
      FROM SCHEMA.pg_get_wal_records_info($1, $2)";
 
 /// A statement that reads as much ends within its timeout, on a busy machine too.

@@ -10,7 +10,7 @@ use crate::ports::{Look, ProofMethod, ProviderError, WriteProof};
 /// Accounts for every transaction id that was given out between two looks.
 #[derive(Debug)]
 pub(super) struct ByTransactionIds {
-    control: Arc<ControlSessions>,
+    pub(super) control: Arc<ControlSessions>,
 }
 
 impl ByTransactionIds {

@@ -7,12 +7,13 @@ use std::{
 
 use super::{
     look::failed,
-    records::{ByWalRecords, OWN},
+    own::{OWN, Own},
+    records::{ByWalRecords, NotCounted},
     transactions::{Commit, Found},
 };
 use crate::{
     Lsn,
-    ports::{Exempt, ProviderError, UserCommit, UserWrites, WalReach},
+    ports::{Exempt, ProviderError, UserCommit, UserWrites, WalReach, WatchMethod},
 };
 
 impl ByWalRecords {
@@ -24,13 +25,20 @@ impl ByWalRecords {
         within: Duration,
     ) -> Result<UserWrites, ProviderError> {
         let seen = self.flushed().await?;
+        // A subscription that was dropped meanwhile has applied what stands in WAL.
+        let mut origins = seen.own.origins.clone();
+        origins.extend(&since.origins);
+        let not_counted = NotCounted {
+            exempt,
+            origins: &origins,
+        };
         let (reached, mut found) = self
-            .collect(since.lsn, seen.flushed, exempt, within)
+            .collect(since.lsn, seen.flushed, not_counted, within)
             .await?;
         for xid in &since.open {
             found.add_writer(&xid.to_string());
         }
-        let own = &seen.own | &found.marked;
+        let own = &seen.own.xids | &found.marked;
         let judged = found.judge(&own);
         let reader = self.reader()?;
         let before = self
@@ -38,7 +46,7 @@ impl ByWalRecords {
                 &reader,
                 (since.lsn, &BTreeSet::new()),
                 &judged.unclear,
-                exempt,
+                not_counted,
             )
             .await;
         let users: Vec<_> = judged.users.iter().chain(before).collect();
@@ -49,13 +57,21 @@ impl ByWalRecords {
             !found.ended.contains(*xid) && !own.contains(*xid) && !ended.contains(xid)
         });
         let open = open.filter_map(|xid| xid.parse().ok());
+        let origins = match reached < seen.flushed {
+            true => origins,
+            false => seen.own.origins,
+        };
         Ok(UserWrites {
+            by: WatchMethod::WalRecords,
             through: WalReach {
                 lsn: reached,
                 open: open.filter(|&xid| runs(xid, seen.oldest)).collect(),
+                origins: origins.into_iter().collect(),
+                ids: None,
             },
             unread: seen.flushed.0.saturating_sub(reached.0),
             commits,
+            untold: Vec::new(),
         })
     }
 
@@ -71,7 +87,7 @@ impl ByWalRecords {
         Ok(Seen {
             oldest: low(oldest.ok_or_else(unreadable)?),
             flushed: flushed.ok_or_else(unreadable)?,
-            own: self.own(rows.get(1), &[])?,
+            own: Own::parse(&self.control, WATCH, rows.get(1))?,
         })
     }
 
@@ -107,8 +123,7 @@ struct Seen {
     /// The oldest transaction that had not ended.
     oldest: u32,
     flushed: Lsn,
-    /// The engine's own transactions.
-    own: BTreeSet<String>,
+    own: Own,
 }
 
 fn low(xid: u64) -> u32 {
