@@ -60,6 +60,7 @@ pub(crate) use run::Run;
 pub(crate) use sessions::Sessions;
 pub(crate) use silence::target_answers;
 pub(crate) use slots::{SlotLook, look as look_at_slots};
+pub(crate) use synchronous::{SetAgain, set_again};
 
 use outcome::with_all;
 use run::answered;

@@ -13,6 +13,7 @@ mod outage_watcher;
 mod recorded;
 mod slot_guard;
 mod source_watcher;
+mod synchronous_watcher;
 
 use std::{sync::Arc, time::Duration};
 

@@ -8,7 +8,7 @@ use super::{
     Failure, Proof, Run, bake_watch, durable, fence,
     outcome::{with_all, with_learned},
     sessions::enter,
-    slots, taken_down,
+    slots, synchronous, taken_down,
 };
 use crate::{
     machine::{Assertion, Side},
@@ -66,8 +66,10 @@ async fn release_target(
     taken_down::reopen(target, former, &moving).await?;
     target.preparation()?.unprepare(&moving).await?;
     run.routes().end_draining().await?;
+    let left = synchronous::left_empty(run, target).await?;
+    let left = left.map_or_else(String::new, |left| format!("; {left}"));
     Ok(Proof::new(
-        format!("{closing}, {} serves for good", target.name()),
+        format!("{closing}, {} serves for good{left}", target.name()),
         json!({ "sessions_ended": ended, "slots_dropped": slots.len() }),
     ))
 }

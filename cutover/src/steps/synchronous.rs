@@ -36,6 +36,58 @@ pub(super) async fn give_back(run: &Run<'_>, target: &ControlledServer) -> Resul
     Ok(())
 }
 
+/// Gives the target, which serves, the names back that it had before the switch, once as many of those
+/// standbys stream from it as they want.
+///
+/// Somebody else's setting stays.
+pub(crate) async fn set_again(run: &mut Run<'_>) -> Result<SetAgain, Failure> {
+    let Some(former) = run.migration.facts.former_synchronous() else {
+        return Ok(SetAgain::NothingToDo);
+    };
+    let target = run.target().await?;
+    let replication = target.replication()?;
+    if !replication.synchronous().await?.names.trim().is_empty() {
+        return Ok(SetAgain::NothingToDo);
+    }
+    if !replication.has_connected(former).await? {
+        return Ok(SetAgain::NotYet);
+    }
+    replicates(run, &target, former).await?;
+    Ok(SetAgain::Done(format!(
+        "commits on {} wait for standbys again: synchronous_standby_names is '{former}', as before the \
+         switch, and those that it wants are connected",
+        target.name()
+    )))
+}
+
+/// What became of a setting that was emptied.
+#[derive(Debug)]
+pub(crate) enum SetAgain {
+    /// It was not emptied, or is another one now.
+    NothingToDo,
+    NotYet,
+    /// In words.
+    Done(String),
+}
+
+/// What is left of it at the end, in words.
+pub(super) async fn left_empty(
+    run: &Run<'_>,
+    target: &ControlledServer,
+) -> Result<Option<String>, Failure> {
+    let Some(former) = run.migration.facts.former_synchronous() else {
+        return Ok(None);
+    };
+    let now = target.replication()?.synchronous().await?.names;
+    Ok(now.trim().is_empty().then(|| {
+        format!(
+            "synchronous_standby_names on {} is empty and was '{former}' before the switch: set it again \
+             once those standbys are connected",
+            target.name()
+        )
+    }))
+}
+
 /// Waits until a new setting is in force for sessions that begin then.
 pub(super) async fn replicates(
     run: &Run<'_>,

@@ -90,3 +90,74 @@ async fn s9_what_is_connected_is_waited_for_as_before() -> Result<()> {
     ensure!(names(&env.pair.source).await? == "FIRST 1 (red)");
     Ok(())
 }
+
+/// Switched, with a setting of the target's own that was emptied. `None` where the control role may not
+/// change it.
+async fn emptied() -> Result<Option<TestEnvironment>> {
+    if Hosting::from_environment()? == Hosting::Managed {
+        return Ok(None);
+    }
+    let env = TestEnvironment::new(Settings::default()).await?;
+    wait_for(&env.pair.target, "FIRST 1 (violet)").await?;
+    env.switched().await?;
+    ensure!(names(&env.pair.target).await?.is_empty());
+    Ok(Some(env))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s9_what_was_emptied_is_set_again_once_its_standby_is_connected() -> Result<()> {
+    let Some(env) = emptied().await? else {
+        return Ok(());
+    };
+    let _violet = start_standby("violet", env.folder(), &env.pair.target).await?;
+    let said = "commits on green wait for standbys again";
+    let status = env
+        .until("it is said", |status| {
+            let mut entries = status.entries.iter();
+            entries.any(|entry| entry.message.contains(said))
+        })
+        .await?;
+    println!("{}", story(&status));
+    ensure!(names(&env.pair.target).await? == "FIRST 1 (violet)");
+    writes(&env.pair.target, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s9_a_setting_that_stays_empty_is_said_at_the_end() -> Result<()> {
+    let Some(env) = emptied().await? else {
+        return Ok(());
+    };
+    let status = env.engine().complete("m", false).await?;
+    is_in(&status, &State::Completed)?;
+    let said = "synchronous_standby_names on green is empty and was 'FIRST 1 (violet)'";
+    ensure!(story(&status).contains(said), "{}", story(&status));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s9_a_role_without_superuser_changes_the_setting_where_that_is_granted() -> Result<()> {
+    let env = TestEnvironment::without_superuser_on(17, Settings::default()).await?;
+    let dba = env.pair.source.client("postgres").await?;
+    for grant in [
+        "GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names TO master",
+        "GRANT EXECUTE ON FUNCTION pg_reload_conf() TO master",
+    ] {
+        dba.batch_execute(grant).await?;
+    }
+    drop(dba);
+    wait_for(&env.pair.target, "FIRST 1 (violet)").await?;
+    let target = env.pair.target.client("postgres").await?;
+    let granted = "SELECT has_function_privilege('master', 'pg_reload_conf()', 'EXECUTE')";
+    eventually("the target has the grant", async || {
+        Ok(target.query_one(granted, &[]).await?.get(0))
+    })
+    .await?;
+    drop(target);
+    env.switched().await?;
+    ensure!(names(&env.pair.target).await?.is_empty());
+    writes(&env.pair.target, 1).await?;
+    let status = env.engine().rollback("m", false).await?;
+    is_in(&status, &State::RolledBack)?;
+    ensure!(names(&env.pair.target).await? == "FIRST 1 (violet)");
+    writes(&env.pair.source, 2).await
+}

@@ -14,6 +14,7 @@ use super::{
     outage_watcher::OutageWatcher,
     slot_guard::SlotGuard,
     source_watcher::SourceWatcher,
+    synchronous_watcher::SynchronousWatcher,
 };
 use crate::{
     engine::{
@@ -40,6 +41,7 @@ pub(super) struct BakeWatcher {
     durability: DurabilityWatcher,
     /// New connections were held at the last look.
     held: bool,
+    synchronous: SynchronousWatcher,
     /// Since when a rollback waits for the reverse stream.
     rollback_since: Option<Monotonic>,
     /// An alarm fired while the reverse stream waited for others, and that was said.
@@ -64,6 +66,7 @@ impl BakeWatcher {
             outage: OutageWatcher::default(),
             durability: DurabilityWatcher::default(),
             held: false,
+            synchronous: SynchronousWatcher::default(),
             rollback_since: None,
             said_why_not: false,
         }
@@ -165,6 +168,7 @@ impl BakeWatcher {
         }
         if bakes(leader) && !target_is_down {
             self.slots.look(leader).await?;
+            self.synchronous.look(leader).await?;
         }
         if bakes(leader) {
             self.others.look(leader).await?;

@@ -8,8 +8,8 @@ use crate::{
     migration::{Learned, Migration},
     ports::{Budgets, Clock, Ports},
     steps::{
-        self, BudgetsOfPair, DurableLook, Failure, Others, Problem, Proof, Run, Sessions, SlotLook,
-        SourceLook, StreamHealth, TargetSeen,
+        self, BudgetsOfPair, DurableLook, Failure, Others, Problem, Proof, Run, Sessions, SetAgain,
+        SlotLook, SourceLook, StreamHealth, TargetSeen,
     },
 };
 
@@ -127,6 +127,15 @@ impl CommandRunner {
     ) -> Result<Option<Learned>, Failure> {
         let budgets = self.budgets(migration).await?;
         steps::wait_for_source_no_more(&mut self.step_run(migration, budgets)).await
+    }
+
+    /// Gives the target back which standbys its commits waited for, once they are connected.
+    pub(super) async fn set_synchronous_again(
+        &mut self,
+        migration: &Migration,
+    ) -> Result<SetAgain, Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::set_again(&mut self.step_run(migration, budgets)).await
     }
 
     /// Looks at the other servers of the same system: in a bake also at source and target.

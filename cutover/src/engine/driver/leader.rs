@@ -17,7 +17,7 @@ use crate::{
     migration::{Learned, Migration},
     ports::{Deadline, StandbysSet},
     steps::{
-        DurableLook, Failure, Others, Problem, Proof, SlotLook, SourceLook, StreamHealth,
+        DurableLook, Failure, Others, Problem, Proof, SetAgain, SlotLook, SourceLook, StreamHealth,
         TargetSeen,
     },
 };
@@ -360,6 +360,11 @@ impl Leader {
             self.migration.facts.learn(given_up.learned())?;
         }
         Ok(look)
+    }
+
+    /// Gives the target back which standbys its commits waited for, once they are connected.
+    pub(super) async fn set_synchronous_again(&mut self) -> Result<SetAgain, Failure> {
+        self.commands.set_synchronous_again(&self.migration).await
     }
 
     /// Looks whether commits on the target wait for the source.

@@ -33,6 +33,11 @@ pub trait Replication: fmt::Debug + Send + Sync {
         Ok(Synchronous::default())
     }
 
+    /// Whether as many of the standbys that `names` wants stream from here as it wants. By default not.
+    async fn has_connected(&self, _names: &str) -> Result<bool, ProviderError> {
+        Ok(false)
+    }
+
     /// Sets `synchronous_standby_names` on the server and reloads it; does not wait for the reload.
     async fn wait_for_standbys(&self, _names: &str) -> Result<(), ProviderError> {
         Ok(())

@@ -94,6 +94,16 @@ impl Replication for SqlReplication {
         synchronous(&self.control.postgres).await
     }
 
+    async fn has_connected(&self, names: &str) -> Result<bool, ProviderError> {
+        let what = "look for the standbys that its commits waited for";
+        let row = self
+            .control
+            .postgres
+            .row(what, CONNECTED, &[&names])
+            .await?;
+        Ok(row.get(0))
+    }
+
     async fn wait_for_standbys(&self, names: &str) -> Result<(), ProviderError> {
         self.set(&wait_for_standbys(names)).await
     }
@@ -183,5 +193,18 @@ const SYNCHRONOUS: &str = "SELECT current_setting('synchronous_standby_names') A
        (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) \
          >= coalesce((regexp_match(current_setting('synchronous_standby_names'), \
            '^ *(?:first|any)? *([0-9]+) *[(]', 'i'))[1]::int, 1)";
+
+/// The same of names that are not in force. The reverse stream's subscribers are no standbys.
+const CONNECTED: &str = "WITH wanted AS ( \
+       SELECT coalesce(m[1]::int, 1) AS n, \
+         string_to_array(lower(coalesce(m[2], $1::text)), ',') AS names \
+       FROM (SELECT regexp_match($1::text, \
+         '^ *(?:first|any)? *([0-9]+) *[(](.*)[)] *$', 'i') AS m) AS parsed) \
+     SELECT count(s.name) >= max(w.n) FROM wanted w LEFT JOIN ( \
+       SELECT lower(r.application_name) AS name FROM pg_stat_replication r \
+         JOIN pg_stat_activity a USING (pid) \
+         WHERE a.datname IS NULL AND r.state = 'streaming' AND r.replay_lsn IS NOT NULL) s \
+       ON EXISTS (SELECT FROM unnest(w.names) AS one (name) \
+         WHERE btrim(one.name, ' \"') IN (s.name, '*'))";
 
 const POLL: Duration = Duration::from_micros(500);

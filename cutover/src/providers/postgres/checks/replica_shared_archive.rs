@@ -52,9 +52,17 @@ impl Check for SharedArchive {
 fn judge(source: (&str, &Archive), target: (&str, &Archive), waived: bool) -> Judgement {
     let ((from, on_source), (to, on_target)) = (source, target);
     let archives = |archive: &Archive| archive.mode != "off" && !archive.way.trim().is_empty();
-    let both = archives(on_source) && archives(on_target);
-    if !both || on_source.way.trim() != on_target.way.trim() {
+    if !(archives(on_source) && archives(on_target)) {
         return Judgement::pass(format!("{from} and {to} do not archive WAL to one place"));
+    }
+    if on_source.way.trim() != on_target.way.trim() {
+        let message = format!(
+            "{from} and {to} both archive WAL, by different texts ('{}' and '{}'): whether they lead to one \
+             place is unknown",
+            on_source.way, on_target.way
+        );
+        let remedy = format!("see that {to} has an archive of its own");
+        return Judgement::warn(message, remedy).with(&[on_source, on_target]);
     }
     let message = format!(
         "{from} and {to} archive WAL in the same way ('{}'): once {to} is promoted, whoever restores from \
@@ -78,11 +86,14 @@ mod tests {
     use super::*;
     use crate::checks::Grade;
 
-    fn judged(source: (&str, &str), target: (&str, &str), waived: bool) -> Grade {
-        let archive = |(mode, way): (&str, &str)| Archive {
+    fn archive((mode, way): (&str, &str)) -> Archive {
+        Archive {
             mode: mode.to_owned(),
             way: way.to_owned(),
-        };
+        }
+    }
+
+    fn judged(source: (&str, &str), target: (&str, &str), waived: bool) -> Grade {
         let (source, target) = (archive(source), archive(target));
         judge(("blue", &source), ("green", &target), waived).grade
     }
@@ -96,9 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_archives_elsewhere_or_nowhere_passes() {
+    fn s11_whether_different_texts_lead_to_one_place_is_said_to_be_unknown() {
+        let one = archive(("on", "cp %p /archive/%f"));
+        let other = archive(("on", "cp %p /mnt/archive/%f"));
+        let judgement = judge(("blue", &one), ("green", &other), false);
+        assert_eq!(judgement.grade, Grade::Warn);
+        assert!(judgement.message.ends_with("is unknown"), "{judgement:?}");
+        assert!(judgement.message.contains("/mnt/archive/"), "{judgement:?}");
+    }
+
+    #[test]
+    fn where_one_archives_nowhere_there_is_nothing_to_share() {
         let one = ("on", "cp %p /archive/%f");
-        assert_eq!(judged(one, ("on", "cp %p /green/%f"), false), Grade::Pass);
         assert_eq!(judged(one, ("off", one.1), false), Grade::Pass);
         assert_eq!(judged(("on", ""), ("on", ""), false), Grade::Pass);
     }

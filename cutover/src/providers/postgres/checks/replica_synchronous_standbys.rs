@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use super::{super::statements::identifier, control_role::ControlRole, place::Place};
 use crate::checks::{Check, CheckContext, CheckSpec, Finding, Judgement};
 
 #[derive(Debug)]
@@ -11,8 +11,18 @@ pub(super) struct SynchronousStandbys;
 
 const SPEC: CheckSpec = CheckSpec::block("S9", "replica.synchronous-standbys");
 
-const STANDBY_NAMES: &str = "SELECT current_setting('synchronous_standby_names') AS names, \
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS may_change";
+/// From 15 on the right to set a parameter can be granted.
+fn standby_names(role: &ControlRole) -> String {
+    let may_set = match role.version >= PARAMETERS_ARE_GRANTED {
+        true => "has_parameter_privilege('synchronous_standby_names', 'ALTER SYSTEM')",
+        false => "false",
+    };
+    format!(
+        "SELECT current_setting('synchronous_standby_names') AS names, \
+           {} OR {may_set} AND has_function_privilege('pg_catalog.pg_reload_conf()', 'EXECUTE') AS may_change",
+        role.superuser
+    )
+}
 
 #[derive(Debug, Deserialize, Serialize)]
 struct StandbyNames {
@@ -30,13 +40,12 @@ impl Check for SynchronousStandbys {
     async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
         let began = ctx.clock.monotonic();
         let (source, target) = (Place::source(ctx), Place::target(ctx));
-        let (on_source, on_target) = futures_util::join!(
-            source.ask_one::<StandbyNames>(STANDBY_NAMES),
-            target.ask_one::<StandbyNames>(STANDBY_NAMES),
-        );
+        let (on_source, on_target) = futures_util::join!(look(source), look(target));
         let waived = ctx.waives("S9", None);
-        let on_source = on_source.map(|setting| judge_source(source.name(), &setting, waived));
-        let on_target = on_target.map(|setting| judge_target(target.name(), &setting));
+        let on_source =
+            on_source.map(|(setting, grant)| judge_source(source.name(), &setting, waived, &grant));
+        let on_target =
+            on_target.map(|(setting, grant)| judge_target(target.name(), &setting, &grant));
         vec![
             source.finding(SPEC, began, on_source),
             target.finding(SPEC, began, on_target),
@@ -44,8 +53,27 @@ impl Check for SynchronousStandbys {
     }
 }
 
+/// The setting, and what lets the control role change it.
+async fn look(place: Place<'_>) -> Result<(StandbyNames, String), String> {
+    let role = ControlRole::of(place).await?;
+    let setting = place.ask_one(&standby_names(&role)).await?;
+    Ok((setting, grant(&role)))
+}
+
+/// Empty where nothing does but superuser.
+fn grant(role: &ControlRole) -> String {
+    if role.version < PARAMETERS_ARE_GRANTED {
+        return String::new();
+    }
+    let name = identifier(&role.name);
+    format!(
+        "GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names TO {name}; in database postgres: GRANT \
+         EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO {name}; or "
+    )
+}
+
 /// The setting is copied with the data directory, and counts from the promotion on.
-fn judge_target(server: &str, setting: &StandbyNames) -> Judgement {
+fn judge_target(server: &str, setting: &StandbyNames, grant: &str) -> Judgement {
     let names = setting.names.trim();
     if names.is_empty() {
         return Judgement::pass(format!("commits on {server} wait for no standby"));
@@ -55,9 +83,9 @@ fn judge_target(server: &str, setting: &StandbyNames) -> Judgement {
         true => Judgement::warn(
             format!(
                 "{message}: where those standbys are not connected to {server} once it is promoted, it is emptied \
-                 before {server} is opened, and a rollback gives it back"
+                 before {server} is opened, set again once they are, and a rollback gives it back"
             ),
-            format!("set it again when {server} has standbys of its own"),
+            format!("let those standbys follow {server} once it is promoted"),
         ),
         false => Judgement::fail(
             format!(
@@ -65,7 +93,7 @@ fn judge_target(server: &str, setting: &StandbyNames) -> Judgement {
                  server, and the control role may not change that"
             ),
             format!(
-                "ALTER SYSTEM RESET synchronous_standby_names on {server} (in postgresql.conf, where it is set \
+                "{grant}ALTER SYSTEM RESET synchronous_standby_names on {server} (in postgresql.conf, where it is set \
                  there) and reload; set it again when {server} has standbys of its own"
             ),
         ),
@@ -74,7 +102,7 @@ fn judge_target(server: &str, setting: &StandbyNames) -> Judgement {
 }
 
 /// The setting works until the switch. The message says what the switch changes.
-fn judge_source(server: &str, setting: &StandbyNames, waived: bool) -> Judgement {
+fn judge_source(server: &str, setting: &StandbyNames, waived: bool, grant: &str) -> Judgement {
     let names = setting.names.trim();
     if names.is_empty() {
         return Judgement::pass(format!("commits on {server} wait for no standby"));
@@ -96,15 +124,20 @@ fn judge_source(server: &str, setting: &StandbyNames, waived: bool) -> Judgement
             format!(
                 "{message}, and the control role may not change that: writes would wait for ever"
             ),
-            format!("empty it on {server} for the time of the migration"),
+            format!("{grant}empty it on {server} for the time of the migration"),
         ),
     };
     judgement.with(&[setting])
 }
 
+/// `server_version_num` of the first release in which the right to set a parameter is granted.
+const PARAMETERS_ARE_GRANTED: i64 = 150_000;
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
+
+    use super::{super::control_role, *};
     use crate::checks::Grade;
 
     fn names(names: &str, may_change: bool) -> StandbyNames {
@@ -116,21 +149,39 @@ mod tests {
 
     #[test]
     fn a_target_that_waits_for_standbys_blocks_only_where_that_cannot_be_changed() {
-        assert_eq!(judge_target("green", &names("", false)).grade, Grade::Pass);
-        let judgement = judge_target("green", &names("FIRST 1 (a)", false));
+        assert_eq!(
+            judge_target("green", &names("", false), "").grade,
+            Grade::Pass
+        );
+        let judgement = judge_target("green", &names("FIRST 1 (a)", false), "");
         assert_eq!(judgement.grade, Grade::Fail);
         assert!(judgement.message.contains("'FIRST 1 (a)'"), "{judgement:?}");
-        assert_eq!(judge_target("green", &names("a", true)).grade, Grade::Warn);
+        assert_eq!(
+            judge_target("green", &names("a", true), "").grade,
+            Grade::Warn
+        );
     }
 
     #[test]
     fn less_durability_than_the_source_promises_wants_a_waiver() {
-        let judged = |found: &str, may, waived| judge_source("blue", &names(found, may), waived);
+        let judged =
+            |found: &str, may, waived| judge_source("blue", &names(found, may), waived, "");
         assert_eq!(judged(" ", false, false).grade, Grade::Pass);
         let judgement = judged("a", true, false);
         assert_eq!(judgement.grade, Grade::Fail);
         assert!(judgement.remedy.contains("--waive S9"), "{judgement:?}");
         assert_eq!(judged("a", true, true).grade, Grade::Warn);
         assert_eq!(judged("a", false, true).grade, Grade::Fail);
+    }
+
+    #[test]
+    fn s9_from_15_on_the_right_to_change_it_is_granted() {
+        let of = |version| control_role::role(&json!({"version": version}));
+        assert_eq!(grant(&of(140_001)), "");
+        let judgement = judge_target("green", &names("a", false), &grant(&of(150_001)));
+        let expected = "GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names TO \"pointsman\"";
+        assert!(judgement.remedy.starts_with(expected), "{judgement:?}");
+        assert!(!standby_names(&of(140_001)).contains("has_parameter_privilege"));
+        assert!(standby_names(&of(150_001)).contains("has_parameter_privilege"));
     }
 }

@@ -246,6 +246,15 @@ pub(in super::super) const SUBSCRIBE_BEFORE_16: Right = Right {
     given_up: "there is no way back after the first write",
 };
 
+pub(in super::super) const CHANGE_STANDBYS: Right = Right {
+    action: "change which standbys commits wait for",
+    needed_by: "`ALTER SYSTEM SET synchronous_standby_names`, `pg_reload_conf`, where that setting is not empty",
+    grant: "`GRANT ALTER SYSTEM ON PARAMETER`, `GRANT EXECUTE ON FUNCTION pg_reload_conf()` in `postgres`; from 15 on",
+    check: "S9",
+    without: Without::Blocks,
+    given_up: "a server whose commits wait for a standby is not moved: they would wait for ever",
+};
+
 /// Every right, in the order of the checks.
 pub const RIGHTS: &[Right] = &[
     SEE_SESSIONS,
@@ -271,4 +280,5 @@ pub const RIGHTS: &[Right] = &[
     TAKE_LOGINS,
     SUBSCRIBE_BEFORE_16,
     WRITE_PROBE,
+    CHANGE_STANDBYS,
 ];

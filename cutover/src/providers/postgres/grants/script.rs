@@ -3,8 +3,8 @@
 
 use super::{
     super::statements::{RECORDING, identifier, literal},
-    ACT_FOR_OWNERS, CARRY_SEQUENCES, CLOSE_DATABASE, END_SESSIONS, ENTER_DATABASE, HIDE_PASSWORD,
-    MAKE_SLOTS, PROMOTE, PUBLISH_TABLES, READ_WAL, RUN_BARRIER, Right, SEE_SESSIONS,
+    ACT_FOR_OWNERS, CARRY_SEQUENCES, CHANGE_STANDBYS, CLOSE_DATABASE, END_SESSIONS, ENTER_DATABASE,
+    HIDE_PASSWORD, MAKE_SLOTS, PROMOTE, PUBLISH_TABLES, READ_WAL, RUN_BARRIER, Right, SEE_SESSIONS,
     STREAM_CHANGES, SUBSCRIBE, SUBSCRIBE_BEFORE_16, WRITE_PROBE,
 };
 
@@ -165,6 +165,12 @@ impl Grants {
         if self.postgres < 15 {
             return;
         }
+        script.allow(CHANGE_STANDBYS, "");
+        script.meta(&format!(
+            "GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names TO {0};\n\
+             GRANT EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO {0};",
+            identifier(control)
+        ));
         script.allow(READ_WAL, "");
         script.meta("CREATE EXTENSION IF NOT EXISTS pg_walinspect;");
         script.meta(&format!(
