@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use pointsman_cutover::{Settings, Status, machine::State};
 use pointsman_lab::postgres::{Hosting, PostgresServer};
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     durability::names,
@@ -65,10 +65,12 @@ async fn s7_a_target_that_dies_takes_no_acknowledged_write_with_it() -> Result<(
     }
     env.stream_gate.sever();
     let target = env.pair.target.clone();
-    let last = tokio::spawn(async move { write(&target, 1, 21).await });
+    let mut last = JoinSet::new();
+    last.spawn(async move { write(&target, 1, 21).await });
     waits(&env.pair.target).await?;
     env.pair.target.crash().await?;
-    let acknowledged = timeout(SOON, last).await.context("it hangs")??.is_ok();
+    let acknowledged = timeout(SOON, last.join_next()).await.context("it hangs")?;
+    let acknowledged = acknowledged.context("it was begun")??.is_ok();
     let status = env
         .until("the target is seen to be silent", is_silent)
         .await?;

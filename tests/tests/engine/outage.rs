@@ -9,7 +9,7 @@ use pointsman_cutover::{
     machine::{Event, State},
     ports::Reached,
 };
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     exits::{as_before, is_silent, refused},
@@ -220,7 +220,8 @@ async fn s25_a_target_that_is_starting_is_waited_for_and_is_not_down_whatever_is
     fs::write(&settings, [former.as_slice(), recovers.as_bytes()].concat())?;
     fs::write(folder.join("standby.signal"), "")?;
     let server = env.pair.target.clone();
-    let starting = tokio::spawn(async move { server.start().await });
+    let mut starting = JoinSet::new();
+    starting.spawn(async move { server.start().await });
     let status = env
         .until("it is said that it starts", |status| {
             status.headline.starts_with("green lets nobody in since ")
@@ -236,7 +237,7 @@ async fn s25_a_target_that_is_starting_is_waited_for_and_is_not_down_whatever_is
     let asserts = env.engine().resolve("m", "open-source-target-is-down");
     refused(asserts, "blue stays closed").await?;
     ensure!(write(&env.pair.source, 1, 1).await.is_err());
-    starting.abort();
+    starting.shutdown().await;
     env.pair.target.stop().await?;
     fs::write(&settings, former)?;
     fs::remove_file(folder.join("standby.signal"))?;
