@@ -137,6 +137,19 @@ async fn a_commit_counts_whose_writes_lie_before_the_beginning() {
     app.run("COMMIT").await;
     assert_eq!(commits(&source, &since, &exempt).await, 1);
 
+    app.run("BEGIN; INSERT INTO items (words) VALUES ('long before')")
+        .await;
+    let superuser = pair.source.superuser();
+    let filler = pair.source.connect(superuser, "postgres").await.unwrap();
+    for _ in 0..8 {
+        filler
+            .run("SELECT pg_logical_emit_message(false, 'fill', repeat('x', 1048576))")
+            .await;
+    }
+    let since = wal_proof(&source).marker("m/1", &[]).await.unwrap().look;
+    app.run("COMMIT").await;
+    assert_eq!(commits(&source, &since, &exempt).await, 1, "long before");
+
     let since = wal_proof(&source).marker("m/1", &[]).await.unwrap().look;
     app.run("BEGIN; INSERT INTO items (words) VALUES ('two phases'); PREPARE TRANSACTION 'p'")
         .await;

@@ -56,6 +56,31 @@ pub(super) async fn refused<T>(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s18_a_source_that_opens_without_its_target_gives_no_number_twice() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    for number in 1..=3 {
+        write(&env.pair.target, 1, number).await?;
+    }
+    arrives(&env.pair.source, 3).await?;
+    env.pair.target.crash().await?;
+    env.until("the target is seen to be silent", is_silent)
+        .await?;
+    let opening = env
+        .source_gate
+        .hold_at("ALTER DATABASE \"orders\" ALLOW_CONNECTIONS true CONNECTION LIMIT -1");
+    let opened = env.begin_resolve(TARGET_IS_DOWN);
+    opening.within(SOON).await?;
+    let source = env.pair.source.client("orders").await?;
+    let behind = "SELECT last_value >= (SELECT max(id) FROM writes) FROM writes_id_seq";
+    ensure!(source.query_one(behind, &[]).await?.get::<_, bool>(0));
+    drop(source);
+    env.source_gate.release();
+    is_in(&timeout(SOON, opened).await???, &State::RolledBack)?;
+    write(&env.pair.source, 1, 4).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s25_a_target_that_is_down_for_good_in_the_bake_leaves_the_source_to_be_opened()
 -> Result<()> {
     let env = TestEnvironment::new(Settings::default()).await?;

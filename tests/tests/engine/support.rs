@@ -243,6 +243,12 @@ impl TestEnvironment {
         self.on_engine(async move { Ok(engine.rollback("m", accept_loss).await?) })
     }
 
+    /// The same with an operator's choice.
+    pub(crate) fn begin_resolve(&self, choice: &'static str) -> JoinHandle<Result<Status>> {
+        let engine = Arc::clone(&self.process().engine);
+        self.on_engine(async move { Ok(engine.resolve("m", choice).await?) })
+    }
+
     /// The same with a completion.
     pub(crate) fn begin_completion(&self) -> JoinHandle<Result<Status>> {
         let engine = Arc::clone(&self.process().engine);

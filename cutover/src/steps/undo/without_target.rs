@@ -29,6 +29,8 @@ pub(super) async fn open_source(run: &mut Run<'_>) -> Result<Option<Proof>, Fail
     let server = run.source().await?;
     let former = recorded(run, Side::Source).await?;
     end_stream(run, &server, &moving).await?;
+    // Before anybody takes a number that a row from the target has.
+    let raised = raise_sequences(&server, &moving).await?;
     if let Some(former) = &former {
         let wait = run.budgets.source.end_sessions;
         server.fence()?.restore_access_rules(former).await?;
@@ -42,7 +44,6 @@ pub(super) async fn open_source(run: &mut Run<'_>) -> Result<Option<Proof>, Fail
     if let Some(former) = &former {
         taken_down::reopen(&server, former, &moving).await?;
     }
-    let raised = raise_sequences(&server, &moving).await?;
     flip::first_write_on_source(run.clock(), &server, &moving).await?;
     let convergence = run.routes().converge(&publication).await;
     let mut message = format!(

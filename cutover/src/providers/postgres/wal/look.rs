@@ -20,12 +20,12 @@ pub(super) async fn take(
     let mut statements = vec![
         own_transaction(what),
         format!(
-            "SELECT concat_ws(' ', pg_current_xact_id(), pg_current_snapshot(), \
+            "SELECT concat_ws(' ', ({VACUUMS}), pg_current_xact_id(), pg_current_snapshot(), \
              pg_logical_emit_message(true, {}, {}))",
             literal(prefix),
             literal(content)
         ),
-        LOCKED.to_owned(),
+        format!("SELECT concat_ws(' ', ({VACUUMS}), ({LOCKED}))"),
     ];
     statements.extend(question);
     let rows = control.postgres.block(what, &statements).await?;
@@ -41,7 +41,10 @@ pub(super) async fn take(
     Ok((look, rows.into_iter().nth(2)))
 }
 
-/// `ID XMIN:XMAX:XIP,… LSN`, and the low 32 bits of the ids that others hold locks on.
+/// `VACUUMS; ID XMIN:XMAX:XIP,… LSN`, and `VACUUMS; LOCKED`: the low 32 bits of the ids of autovacuum's
+/// workers before the look and after it, and those that others hold locks on.
+///
+/// A worker writes statistics and no user's row, so it is none of those that are open.
 ///
 /// The insert before has taken the id, so the snapshot is younger than the id. A transaction
 /// with a lower id that the snapshot does not show as ended has not ended: an id is in the
@@ -49,8 +52,12 @@ pub(super) async fn take(
 /// more in one case: a snapshot leaves out the id of a lazy VACUUM.
 /// <https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT>
 fn parsed(seen: &str, locked: &str) -> Option<Look> {
+    let (vacuums, seen) = seen.split_once("; ")?;
+    let (more_vacuums, locked) = locked.split_once("; ")?;
     let [xid, snapshot, lsn] = seen.split(' ').collect::<Vec<_>>().try_into().ok()?;
     let xid: u64 = xid.parse().ok()?;
+    let vacuums = ids(vacuums)?.into_iter().chain(ids(more_vacuums)?);
+    let vacuums: Vec<_> = vacuums.map(|low| widened(low, xid)).collect();
     let [_, xmax, running] = snapshot.split(':').collect::<Vec<_>>().try_into().ok()?;
     let xmax: u64 = xmax.parse().ok()?;
     let locked = ids(locked)?.into_iter().map(|low| widened(low, xid));
@@ -61,7 +68,7 @@ fn parsed(seen: &str, locked: &str) -> Option<Look> {
         .chain(later)
         .chain(locked)
         .collect();
-    open.retain(|&id| id < xid);
+    open.retain(|id| *id < xid && !vacuums.contains(id));
     open.sort_unstable();
     open.dedup();
     Some(Look {
@@ -112,7 +119,7 @@ pub(super) fn written(
 
 /// Loads what a look uses; a standby can do that, too.
 pub(super) async fn warm_up(control: &ControlSessions) -> Result<(), ProviderError> {
-    let look = format!("SELECT pg_current_snapshot(); {LOCKED}");
+    let look = format!("SELECT pg_current_snapshot(); {VACUUMS}; {LOCKED}");
     control.postgres.batch("warm up", &look).await?;
     Ok(())
 }
@@ -133,6 +140,10 @@ const LOCKED: &str = "SELECT coalesce(string_agg(transactionid::text, ','), '') 
      WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' \
        AND pid IS DISTINCT FROM pg_backend_pid()";
 
+/// Who may not see other roles' sessions sees none of them.
+const VACUUMS: &str = "SELECT coalesce(string_agg(backend_xid::text, ','), '') || ';' \
+     FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'";
+
 /// Behind a fence there are none; a look is to stay small in any case.
 const MOST_OPEN: usize = 1000;
 
@@ -141,7 +152,16 @@ mod tests {
     use super::*;
 
     fn open(seen: &str, locked: &str) -> Vec<u64> {
-        parsed(seen, locked).unwrap().open
+        parsed(&format!("; {seen}"), &format!("; {locked}"))
+            .unwrap()
+            .open
+    }
+
+    #[test]
+    fn autovacuum_is_nobody_who_could_have_written() {
+        let open = |seen, locked| parsed(seen, locked).unwrap().open;
+        assert_eq!(open("729; 731 729:729: 0/10", "; "), [730]);
+        assert_eq!(open("; 731 729:729: 0/10", "729,728; 728,730"), [730]);
     }
 
     #[test]
@@ -165,9 +185,18 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_form_is_no_look() {
-        for seen in ["", "731", "731 731:731 0/10", "x 731:731: 0/10"] {
-            assert_eq!(parsed(seen, ""), None, "{seen}");
+        for seen in [
+            "",
+            "; 731",
+            "; 731 731:731 0/10",
+            "; x 731:731: 0/10",
+            "731 731:731: 0/10",
+            "x; 731 731:731: 0/10",
+        ] {
+            assert_eq!(parsed(seen, "; "), None, "{seen}");
         }
-        assert_eq!(parsed("731 731:731: 0/10", "x"), None);
+        for locked in ["", "; x", "x; "] {
+            assert_eq!(parsed("; 731 731:731: 0/10", locked), None, "{locked}");
+        }
     }
 }

@@ -81,7 +81,7 @@ impl ByWalRecords {
         own.xids.extend(since.own.iter().map(low));
         let open = since.open.iter().map(low).collect();
         let (count, elsewhere) = self
-            .read((since.lsn, &open), through.lsn, exempt, &own)
+            .read((since.lsn, Some(&open)), through.lsn, exempt, &own)
             .await?;
         let finding = match (count, elsewhere.is_empty()) {
             (0, true) => Finding::Unwritten,
@@ -106,8 +106,7 @@ impl ByWalRecords {
         let (xid, through) = written(&self.control, PROVE, &flushed)?;
         let mut own = Own::parse(&self.control, PROVE, flushed.get(1))?;
         own.xids.insert(low(&xid));
-        let nobody = BTreeSet::new();
-        let (count, _) = self.read((since, &nobody), through, exempt, &own).await?;
+        let (count, _) = self.read((since, None), through, exempt, &own).await?;
         Ok(count)
     }
 
@@ -120,7 +119,7 @@ impl ByWalRecords {
     /// which nothing moves and nothing takes back.
     async fn read(
         &self,
-        (since, open): (Lsn, &BTreeSet<String>),
+        (since, open): (Lsn, Option<&BTreeSet<String>>),
         through: Lsn,
         exempt: &Exempt,
         own: &Own,
@@ -139,9 +138,14 @@ impl ByWalRecords {
         let elsewhere = found.elsewhere.iter().filter_map(|xid| xid.parse().ok());
         let elsewhere = elsewhere.collect();
         let Judged { users, unclear } = found.judge(&own.xids);
-        let before = self
-            .wrote_before(&reader, (since, open), &unclear, not_counted)
-            .await;
+        let before = match open {
+            // Whoever began behind the look has written behind it, too.
+            Some(open) => unclear.iter().filter(|commit| commit.is_in(open)).collect(),
+            None => {
+                self.wrote_before(&reader, since, &unclear, not_counted)
+                    .await
+            }
+        };
         let count = u64::try_from(users.len() + before.len()).unwrap_or(u64::MAX);
         Ok((count, elsewhere))
     }
@@ -182,32 +186,28 @@ impl ByWalRecords {
     }
 
     /// Those of the transactions whose commit was read, but no write, that wrote shortly before
-    /// `since`. Where that WAL cannot be read any more, those count that were `open` then.
+    /// `since`: nobody looked then who had begun.
     pub(super) async fn wrote_before<'a>(
         &self,
         reader: &str,
-        (since, open): (Lsn, &BTreeSet<String>),
+        since: Lsn,
         unclear: &'a [Commit],
         not_counted: NotCounted<'_>,
     ) -> Vec<&'a Commit> {
         if unclear.is_empty() {
             return Vec::new();
         }
-        // The segment before may be recycled; the one that `since` lies in cannot be.
+        // The segment before may be recycled.
         let far = Lsn(since.0.saturating_sub(CHUNK));
         let near = Lsn(since.0 - since.0 % SMALLEST_SEGMENT);
         let read = |from| self.read_wal(PROVE, reader, from, since, not_counted);
         let mut earlier = read(far).await;
-        let is_whole = earlier.is_ok();
-        if !is_whole {
+        if earlier.is_err() {
             earlier = read(near).await;
         }
-        // What was recycled may have been a write of whoever had begun.
-        let unread =
-            |commit: &Commit| !is_whole && commit.xids.iter().any(|xid| open.contains(xid));
         let wrote = |commit: &&Commit| match &earlier {
-            Ok(Some((_, found))) => found.wrote(commit) || unread(commit),
-            Ok(None) => unread(commit),
+            Ok(Some((_, found))) => found.wrote(commit),
+            Ok(None) => false,
             Err(_) => true,
         };
         unclear.iter().filter(wrote).collect()

@@ -41,6 +41,11 @@ impl Commit {
             xids: fields.map(str::to_owned).collect(),
         }
     }
+
+    /// Whether its transaction, or a subtransaction, is one of `xids`.
+    pub(super) fn is_in(&self, xids: &BTreeSet<String>) -> bool {
+        self.xids.iter().any(|xid| xids.contains(xid))
+    }
 }
 
 impl Found {
@@ -78,12 +83,11 @@ impl Found {
     pub(super) fn judge(&mut self, exempt: &BTreeSet<String>) -> Judged {
         let mut judged = Judged::default();
         for commit in std::mem::take(&mut self.commits) {
-            let is_in = |xids: &BTreeSet<String>| commit.xids.iter().any(|xid| xids.contains(xid));
-            if is_in(exempt) {
+            if commit.is_in(exempt) {
                 continue;
             } else if self.wrote(&commit) {
                 judged.users.push(commit);
-            } else if !is_in(&self.own) {
+            } else if !commit.is_in(&self.own) {
                 judged.unclear.push(commit);
             }
         }

@@ -42,12 +42,7 @@ impl ByWalRecords {
         let judged = found.judge(&own);
         let reader = self.reader()?;
         let before = self
-            .wrote_before(
-                &reader,
-                (since.lsn, &BTreeSet::new()),
-                &judged.unclear,
-                not_counted,
-            )
+            .wrote_before(&reader, since.lsn, &judged.unclear, not_counted)
             .await;
         let users: Vec<_> = judged.users.iter().chain(before).collect();
         let commits = self.named(&found, &users).await?;
