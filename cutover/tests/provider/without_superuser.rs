@@ -334,7 +334,10 @@ async fn tables_that_the_stream_leaves_out_are_named() {
     preparation.complete(&moving()).await.unwrap();
     assert_eq!(left_out().await, always);
     let listed = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_publication_tables";
-    assert_eq!(boss.ask(listed).await, "items later parted_1 probe");
+    assert_eq!(
+        boss.ask(listed).await,
+        "items later parted_1 probe transactions"
+    );
 }
 
 async fn reopen(server: &ControlledServer, record: &FenceRecord) {

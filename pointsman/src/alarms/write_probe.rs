@@ -91,6 +91,8 @@ impl WriteProbe {
     async fn follow(&self, database: &DatabaseName, bake: &str) -> Alarm {
         let mut ticks = Ticks::new(&*self.clock, self.settings.interval);
         let began = self.clock.monotonic();
+        // What failed before this watch began says nothing of the writer that is there now.
+        self.record(database, bake, |record| record.failed = 0);
         let mut turn = 0_usize;
         let mut blind = false;
         loop {

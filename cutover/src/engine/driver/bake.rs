@@ -135,7 +135,7 @@ impl BakeWatcher {
                 () = stop.cancelled() => {}
                 Some(request) = inbox.next() => hear(leader, request).await?,
                 Some(alarm) = self.alarms.next(), if !stream.rollback_waits() => {
-                    self.hear_alarm(leader, alarm).await?;
+                    self.hear_alarm(leader, alarm, held).await?;
                 }
                 () = clock.sleep(wait) => {}
             }
@@ -194,10 +194,17 @@ impl BakeWatcher {
     }
 
     /// A rollback that begins now would be given up after the next try: the alarm is heard once
-    /// the stream can be made.
-    async fn hear_alarm(&mut self, leader: &mut Leader, alarm: Alarm) -> Result<(), DriveError> {
+    /// the stream can be made. What fails while clients are `held` says nothing of a target that may be
+    /// back already.
+    async fn hear_alarm(
+        &mut self,
+        leader: &mut Leader,
+        alarm: Alarm,
+        held: bool,
+    ) -> Result<(), DriveError> {
         let reason = format!("alarm of {}: {}", alarm.source, alarm.reason);
         let why_not = match leader.waits_for_others() {
+            _ if held => Some(HELD.to_owned()),
             Some(why_not) => Some(why_not.to_owned()),
             None => leader.silence_of_target().await,
         };
@@ -273,6 +280,8 @@ impl BakeWatcher {
         Ok(())
     }
 }
+
+const HELD: &str = "new connections are held until the target answers";
 
 /// The promotion began the bake. A rollback that was undone goes on with the same one: an alarm
 /// that has seen the target well does not forget it.
