@@ -108,9 +108,9 @@ async fn a_silent_server_is_unknown(setting: &Setting) {
         .filter(|finding| finding.result == Outcome::Unknown);
     assert_eq!(
         unread.count(),
-        report.findings.len() - 5,
-        "all but the fleet, what it reaches, its reader routes, who promotes and the journal's room: \
-         {report:#?}"
+        report.findings.len() - 6,
+        "all but the fleet, what it reaches, its reader routes, who promotes, the journal's room and \
+         a durable way back that nobody wants: {report:#?}"
     );
     assert_eq!(report.verdict(), Verdict::Blocked);
 }
