@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-managed crash chaos adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout bench-peers fleet-turmoil property fuzz model model-faults simulate
+.PHONY: help setup demo demo-managed crash chaos adversaries crowd test test-versions lint bench-switch bench-envoys bench-fanout bench-peers fleet-turmoil property fuzz model model-faults mutants simulate
 
 CARGO ?= cargo
 # What is built is run from there.
@@ -100,6 +100,11 @@ model: ## Every interleaving of a switch within bounds; ends in target/model/rep
 model-faults: ## Each deliberate fault planted into a copy and searched for; its table goes to target/model/report.json
 	$(CARGO) build --workspace --bin model --bin faults
 	@target/debug/faults target/model/report.json
+
+SHARD ?= 0/1
+mutants: ## Each small change of the machine and the proofs, judged by tests and the simulation; SHARD=k/n runs a part; ends in target/mutants/report.json
+	$(CARGO) build --workspace --bin mutants
+	@nice -n 10 target/debug/mutants target/mutants/report.json --shard $(SHARD)
 
 SEEDS ?= 10000
 simulate: ## The shipped engine on simulated servers, SEEDS=10000 seeds; ends in target/simulate/report.json
