@@ -20,28 +20,22 @@ pub(crate) struct CompilerError {
     pub(crate) places: Vec<(String, Range<usize>)>,
 }
 
-/// Looks for what the compiler refuses, and builds nothing.
-pub(crate) fn check(copy: &LeanCopy) -> Result<Vec<CompilerError>> {
-    let arguments = ["check", "--package", "pointsman-cutover", "--lib"];
-    match cargo(copy, &arguments)? {
-        (true, _, _) => Ok(Vec::new()),
-        (false, _, errors) => Ok(errors),
-    }
-}
-
-/// Builds what a judge runs.
+/// Builds what a judge runs. Always for the whole workspace: cargo builds the dependencies anew for each
+/// other selection.
 pub(crate) fn build(copy: &LeanCopy, judge: Judge) -> Result<Built> {
-    let unit = ["test", "--no-run", "--package", "pointsman-cutover"];
     let what: &[&str] = match judge {
-        Judge::Units => &["--lib"],
-        Judge::Servers => &["--test", "provider"],
-        Judge::Simulation => &["build", "--package", "pointsman-simulate", "--bins"],
+        Judge::Units => &[
+            "test",
+            "--no-run",
+            "--lib",
+            "--exclude=pointsman-simulate",
+            "--exclude=pointsman-lab",
+            "--exclude=pointsman-catalog",
+        ],
+        Judge::Servers => &["test", "--no-run", "--test=provider"],
+        Judge::Simulation => &["build", "--bin=simulate"],
     };
-    let arguments = match judge {
-        Judge::Units | Judge::Servers => [&unit, what].concat(),
-        Judge::Simulation => what.to_vec(),
-    };
-    match cargo(copy, &arguments)? {
+    match cargo(copy, what)? {
         (true, Some(program), _) => Ok(Built::Program(program)),
         (true, None, _) => bail!("cargo says of no program that it is {}", judge.label()),
         (false, _, errors) => Ok(Built::Refused(errors)),
@@ -54,7 +48,12 @@ fn cargo(
 ) -> Result<(bool, Option<PathBuf>, Vec<CompilerError>)> {
     let mut cargo = copy.command("cargo");
     cargo.args(arguments);
-    cargo.args(["--offline", "--quiet", "--message-format=json"]);
+    cargo.args([
+        "--workspace",
+        "--offline",
+        "--quiet",
+        "--message-format=json",
+    ]);
     let output = cargo.output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text
@@ -62,7 +61,10 @@ fn cargo(
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let (mut program, mut errors) = (None, Vec::new());
     for message in messages {
-        if let Some(path) = message["executable"].as_str() {
+        let is_hollow = !PROGRAMS
+            .iter()
+            .any(|name| message["target"]["name"] == *name);
+        if let Some(path) = message["executable"].as_str().filter(|_| !is_hollow) {
             program = Some(PathBuf::from(path));
         }
         let said = &message["message"];
@@ -79,6 +81,9 @@ fn cargo(
     }
     Ok((succeeded, program, errors))
 }
+
+/// What judges run, by the names of their targets.
+const PROGRAMS: [&str; 3] = ["pointsman_cutover", "provider", "simulate"];
 
 fn error(said: &Value) -> CompilerError {
     let spans = said["spans"].as_array().into_iter().flatten();

@@ -31,7 +31,12 @@ impl LeanCopy {
         copy.write("cutover/Cargo.toml", &cutover)?;
         let library = copy.original(LIBRARY)?;
         copy.write(LIBRARY, &format!("{library}{SWITCH}"))?;
-        copy.write("Cargo.toml", &manifest(&copy.original("Cargo.toml")?)?)?;
+        let manifest = copy.original("Cargo.toml")?;
+        copy.write("Cargo.toml", &manifest)?;
+        let others = members(&manifest)?.into_iter();
+        for member in others.filter(|member| !MEMBERS.contains(&member.as_str())) {
+            copy.hollow(&member)?;
+        }
         // The servers that the lab starts.
         let linked = symlink(workspace.join(".lab"), copy.root.join(".lab"));
         if let Err(error) = linked
@@ -68,6 +73,15 @@ impl LeanCopy {
         fs::read_to_string(path).with_context(|| format!("read {file}"))
     }
 
+    /// A member that nothing here is built of. What it depends on has the features that the workspace
+    /// gives it, so nothing of that is built anew.
+    fn hollow(&self, member: &str) -> Result<()> {
+        let manifest = format!("{member}/Cargo.toml");
+        let alone = library_alone(&self.original(&manifest)?);
+        self.write(&manifest, &alone)?;
+        self.write(&format!("{member}/src/lib.rs"), "")
+    }
+
     fn lay(&self, part: &str, changed: &BTreeMap<String, String>) -> Result<()> {
         let from = self.workspace.join(part);
         if from.is_dir() {
@@ -93,13 +107,27 @@ impl LeanCopy {
     }
 }
 
-/// The workspace's manifest with the copied members alone.
-fn manifest(text: &str) -> Result<String> {
-    let mut lines = text.lines();
-    let members = lines
-        .find(|line| line.starts_with("members = "))
+fn members(manifest: &str) -> Result<Vec<String>> {
+    let mut lines = manifest.lines();
+    let list = lines
+        .find_map(|line| line.strip_prefix("members = "))
         .context("Cargo.toml lists no members in one line")?;
-    Ok(text.replace(members, &format!("members = {MEMBERS:?}")))
+    Ok(serde_json::from_str(list)?)
+}
+
+/// A member's manifest without its programs, tests and benchmarks.
+fn library_alone(manifest: &str) -> String {
+    let mut is_left_out = false;
+    let mut kept = String::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_left_out = line.starts_with("[[");
+        }
+        if !is_left_out {
+            kept.extend([line, "\n"]);
+        }
+    }
+    kept
 }
 
 /// Leaves a file alone that is the same: cargo would build it again.

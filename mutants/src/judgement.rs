@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What came of one mutant.
@@ -38,12 +40,17 @@ pub(crate) enum Judge {
 }
 
 impl Judge {
-    /// Who judges the mutants of `file`.
-    pub(crate) fn of(file: &str) -> [Self; 2] {
+    /// Who judges every mutant.
+    pub(crate) fn first(_file: &str) -> Self {
+        Self::Units
+    }
+
+    /// Who judges those mutants of `file` that are left.
+    pub(crate) fn after(file: &str) -> Self {
         if file.starts_with("cutover/src/providers/") {
-            [Self::Units, Self::Servers]
+            Self::Servers
         } else {
-            [Self::Units, Self::Simulation]
+            Self::Simulation
         }
     }
 
@@ -54,6 +61,18 @@ impl Judge {
             Self::Simulation => "the simulation",
             Self::Servers => "real servers",
         }
+    }
+}
+
+/// `caught 0 s NAME: what found it`
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fate = self.fate.label();
+        write!(f, "{fate:8} {:3.0} s {}", self.seconds, self.name)?;
+        if !self.said.is_empty() {
+            write!(f, ": {}", self.said)?;
+        }
+        Ok(())
     }
 }
 

@@ -36,9 +36,11 @@ impl Judgements {
         }
         let commit = git(workspace, &["rev-parse", "HEAD"])?;
         let trees = SOURCES.map(|source| format!("HEAD:{source}"));
-        let mut hashes = vec!["rev-parse", "--short=8"];
-        hashes.extend(trees.iter().map(String::as_str));
-        let key = git(workspace, &hashes)?.replace('\n', "-");
+        let mut asked = vec!["rev-parse"];
+        asked.extend(trees.iter().map(String::as_str));
+        let hashes = git(workspace, &asked)?;
+        let short: Vec<_> = hashes.lines().filter_map(|hash| hash.get(..8)).collect();
+        let key = short.join("-");
         let path = workspace.join(format!("target/mutants/{key}.jsonl"));
         let known = match fs::read_to_string(&path) {
             Ok(text) => text.lines().map(parsed).collect::<Result<_>>()?,

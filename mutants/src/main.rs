@@ -24,6 +24,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use accepted::Accepted;
+use judgement::Judge;
 use judgements::Judgements;
 use judges::Judges;
 use list::Mutant;
@@ -35,26 +36,28 @@ fn main() -> Result<ExitCode> {
     let mutants = Mutant::all(&workspace)?;
     let accepted = Accepted::all(&workspace)?;
     let mut judgements = Judgements::open(&workspace)?;
-    let is_chosen = |judgements: &Judgements, number, mutant: &Mutant| {
-        arguments.choose(number, mutant) && judgements.of(&mutant.name).is_none()
+    let chosen = |judgements: &Judgements| -> Vec<_> {
+        let numbered = mutants.iter().enumerate();
+        let numbered = numbered.filter(|(number, mutant)| arguments.choose(*number, mutant));
+        let open = |(_, mutant): &(usize, &Mutant)| judgements.of(&mutant.name).is_none();
+        numbered.filter(open).collect()
     };
-    let mut numbered = mutants.iter().enumerate();
-    if numbered.any(|(number, mutant)| is_chosen(&judgements, number, mutant)) {
+    if !chosen(&judgements).is_empty() {
         let mut judges = Judges::of(&workspace, &mutants, &mut judgements)?;
-        for (number, mutant) in mutants.iter().enumerate() {
-            // Those that cannot be built are known by now.
-            if !is_chosen(&judgements, number, mutant) {
-                continue;
+        // What is quick comes first: the unit tests, and whatever is built once for all.
+        for is_apart in [false, true] {
+            for judge_of in [Judge::first, Judge::after] {
+                for (number, mutant) in chosen(&judgements) {
+                    if judges.is_apart(number) != is_apart {
+                        continue;
+                    }
+                    let judgement = judges.judge(number, mutant, judge_of(&mutant.file))?;
+                    if let Some(judgement) = judgement {
+                        println!("{judgement}");
+                        judgements.add(judgement)?;
+                    }
+                }
             }
-            let judgement = judges.judge(number, mutant)?;
-            println!(
-                "{:8} {:4.0} s {}  {}",
-                judgement.fate.label(),
-                judgement.seconds,
-                mutant.name,
-                judgement.said
-            );
-            judgements.add(judgement)?;
         }
     }
     let summary = Summary::of(&workspace, &mutants, &judgements, &accepted)?;

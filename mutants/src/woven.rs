@@ -105,8 +105,10 @@ fn key(range: &Range<usize>) -> Key {
 /// Where a mutant is decided, and what stands there with it.
 fn place(file: &str, mutant: &Mutant, places: &Places) -> Result<Option<(Range<usize>, String)>> {
     let range = mutant.range(file)?;
+    // A function's body may begin with a constant of its own.
+    let before = range.start - usize::from(mutant.genre == Genre::FnValue);
     let mut constants = places.constants.iter();
-    if constants.any(|constant| constant.contains(&range.start)) {
+    if constants.any(|constant| constant.contains(&before)) {
         return Ok(None);
     }
     let replaced = |whole: &Range<usize>| {
@@ -198,6 +200,24 @@ mod tests {
         assert_eq!(woven.text.matches(field).count(), 1, "{}", woven.text);
         let guard = "2 if (if crate::mutant(2) { false } else if crate::mutant(3) { a >= 1 } else { a > 1 }) => z()";
         assert_eq!(woven.text.matches(guard).count(), 1, "{}", woven.text);
+    }
+
+    #[test]
+    fn a_body_that_begins_with_a_constant_is_switched() {
+        let file = "fn f() -> u8 { const A: u8 = 1 + 2; A }\nconst fn g() -> u8 { 7 }";
+        let woven = woven(
+            file,
+            &[
+                (Genre::FnValue, "const A: u8 = 1 + 2; A", "0"),
+                (Genre::FnValue, "7", "0"),
+            ],
+        );
+        assert_eq!(woven.apart, [1]);
+        assert!(
+            woven
+                .text
+                .contains("{ if crate::mutant(0) { return 0; } const A")
+        );
     }
 
     #[test]
