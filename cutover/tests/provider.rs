@@ -34,6 +34,8 @@ mod strangers;
 mod tls_server;
 #[path = "provider/verbs.rs"]
 mod verbs;
+#[path = "provider/watched.rs"]
+mod watched;
 #[path = "provider/way.rs"]
 mod way;
 #[path = "provider/windows.rs"]

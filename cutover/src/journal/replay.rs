@@ -331,4 +331,87 @@ mod tests {
         let replay = replay(&older.collect::<Vec<_>>(), machine);
         assert_eq!(replay.verdict(), Verdict::Partial, "{replay:?}");
     }
+
+    #[test]
+    fn an_older_programs_intents_and_todays_events_behind_them_are_believed() {
+        let (mut entries, machine) = journal(&PREPARED);
+        entries[0] = Entry {
+            happened: None,
+            ..entry(EntryKind::Done, "start", None)
+        };
+        entries[0].number = 1;
+        let replay = replay(&entries, machine);
+        assert_eq!(reasons(&replay), Vec::<String>::new());
+        assert_eq!((replay.unverified, replay.events), (1, 2));
+        assert_eq!(replay.verdict(), Verdict::Partial);
+    }
+
+    #[test]
+    fn a_note_is_no_event_and_leaves_the_machine_known() {
+        let (mut entries, machine) = journal(&PREPARED);
+        let number = u64::try_from(entries.len()).unwrap() + 1;
+        entries.push(Entry {
+            number,
+            ..entry(EntryKind::Note, "bake", None)
+        });
+        let replay = replay(&entries, machine);
+        assert_eq!((replay.entries, replay.events), (number, 3));
+        assert_eq!(replay.verdict(), Verdict::Pass, "{replay:?}");
+    }
+
+    #[test]
+    fn an_entry_at_anothers_place_is_named() {
+        let (mut entries, machine) = journal(&PREPARED);
+        entries[1].number = 7;
+        let replay = replay(&entries, machine);
+        assert_eq!(reasons(&replay), ["entry 7: it stands where 2 should"]);
+    }
+
+    #[test]
+    fn a_journal_that_ends_before_the_intent_of_what_is_owed_fails() {
+        let (mut entries, machine) = journal(&PREPARED);
+        entries.pop();
+        let replay = replay(&entries, machine);
+        assert_eq!(
+            reasons(&replay),
+            ["the record: the intent of prepare is not in the journal"]
+        );
+    }
+
+    #[test]
+    fn an_intent_that_follows_on_nothing_fails() {
+        let (mut entries, machine) = journal(&PREPARED);
+        let number = u64::try_from(entries.len()).unwrap() + 1;
+        entries.push(Entry {
+            number,
+            ..entry(EntryKind::Intent, "promote", None)
+        });
+        let replay = replay(&entries, machine);
+        let expected = format!("entry {number}: nobody owed the command promote");
+        assert_eq!(reasons(&replay), [expected]);
+    }
+
+    #[test]
+    fn an_event_that_the_machine_refuses_is_named() {
+        let (mut entries, machine) = journal(&PREPARED);
+        let first = entries.first_mut().unwrap().happened.as_mut().unwrap();
+        first.event = Event::SwitchRequested;
+        let replay = replay(&entries, machine);
+        let refused = "entry 1: SwitchRequested is not possible in Planned".to_owned();
+        assert!(reasons(&replay).contains(&refused), "{replay:?}");
+    }
+
+    #[test]
+    fn what_does_not_match_its_hash_fails_by_its_number() {
+        let broken = Replay::broken(7);
+        assert_eq!((broken.entries, broken.verdict()), (7, Verdict::Fail));
+        let reason = "entry 7: it does not match its hash: the record was altered or damaged";
+        assert_eq!(reasons(&broken), [reason]);
+    }
+
+    #[test]
+    fn verdicts_have_the_names_that_scripts_read() {
+        let names = [Verdict::Pass, Verdict::Fail, Verdict::Partial].map(|it| it.to_string());
+        assert_eq!(names, ["pass", "fail", "partial"]);
+    }
 }

@@ -3,8 +3,10 @@ use pointsman_catalog::UnixMillis;
 use super::*;
 
 mod carried;
+mod causes;
 mod effects;
 mod left_source;
+mod names;
 mod outage;
 mod promoting;
 mod steps;

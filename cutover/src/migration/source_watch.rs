@@ -189,9 +189,78 @@ mod tests {
     }
 
     #[test]
+    fn commits_and_breaches_each_disturb_and_sessions_alone_do_not() {
+        let after = |seen| {
+            let mut watch = SourceWatch::default();
+            watch.add(seen);
+            watch
+        };
+        let session = after(SourceSeen {
+            sessions: vec!["psql of postgres".to_owned()],
+            ..SourceSeen::default()
+        });
+        assert!(!session.is_disturbed());
+        assert_eq!(session.to_string(), "seen there: psql of postgres");
+        let committed = after(SourceSeen {
+            commits: vec![commit(731)],
+            ..SourceSeen::default()
+        });
+        assert!(committed.is_disturbed());
+        assert_eq!(committed.count(), 1);
+        let opened = after(SourceSeen {
+            breaches: vec!["database orders is open".to_owned()],
+            ..SourceSeen::default()
+        });
+        assert!(opened.is_disturbed());
+        assert!(opened.knows("database orders is open"));
+        assert!(!opened.knows("database stock is open"));
+        assert_eq!(opened.to_string(), "database orders is open");
+        assert_eq!(SourceWatch::default().to_string(), "");
+    }
+
+    #[test]
+    fn the_first_commits_and_the_last_sessions_are_kept_each_once() {
+        let mut watch = SourceWatch::default();
+        for xid in [731, 731, 732] {
+            watch.add(SourceSeen {
+                commits: vec![commit(xid)],
+                breaches: vec!["database orders is open".to_owned()],
+                sessions: vec!["psql of postgres".to_owned()],
+                ..SourceSeen::default()
+            });
+        }
+        assert_eq!(
+            watch.to_string(),
+            "others committed 3 transactions (731 in orders, 732 in orders and 1 more); database \
+             orders is open; seen there: psql of postgres"
+        );
+        watch.add(SourceSeen {
+            sessions: (0..9).map(|number| format!("psql {number}")).collect(),
+            ..SourceSeen::default()
+        });
+        let kept: Vec<_> = (1..9).map(|number| format!("psql {number}")).collect();
+        let seen = format!("seen there: {}", kept.join(", "));
+        assert!(watch.to_string().ends_with(&seen), "{watch}");
+        let alone = SourceSeen {
+            commits: vec![commit(731)],
+            ..SourceSeen::default()
+        };
+        assert_eq!(
+            alone.to_string(),
+            "others committed 1 transaction (731 in orders)"
+        );
+    }
+
+    #[test]
     fn a_look_that_reads_no_wal_leaves_the_reach() {
         let mut watch = SourceWatch::default();
-        let reach = WalReach::default();
+        assert_eq!((watch.reach(), watch.count()), (None, 0));
+        let reach = WalReach {
+            lsn: crate::Lsn(7),
+            open: vec![731],
+            origins: Vec::new(),
+            ids: None,
+        };
         watch.add(SourceSeen {
             reach: Some(reach.clone()),
             ..SourceSeen::default()

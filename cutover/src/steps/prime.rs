@@ -136,7 +136,7 @@ fn message(target: &ControlledServer, slots: usize, written: u64, proof: &WriteP
         Finding::Unwritten | Finding::Accepted(_) => format!(
             "{} every write from here on; {}",
             holding(slots),
-            prove::nobody_wrote(target, proof)
+            prove::nobody_wrote(name, proof)
         ),
     }
 }

@@ -1,7 +1,7 @@
 //! The fence is proved once more, at the last moment before the intent to promote.
 
 use futures_util::future::{join, join3, try_join};
-use pointsman_catalog::UnixMillis;
+use pointsman_catalog::{ServerName, UnixMillis};
 use serde_json::json;
 
 use super::{
@@ -11,8 +11,8 @@ use crate::{
     machine::{Assertion, Direction, FenceProof, PromotionDeadline, Side},
     migration::{FencedTarget, Learned, MissingFact, NotProven},
     ports::{
-        ControlledServer, Exempt, FenceRecord, FenceToken, Finding, Look, Marker, ProofMethod,
-        ReverseSlot, Strangers, WriteProof,
+        Breach, ControlledServer, Exempt, FenceRecord, FenceToken, Finding, Look, Marker,
+        ProofMethod, ReverseSlot, Strangers, WriteProof,
     },
 };
 
@@ -42,7 +42,7 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
         "promote_deadline_ms": deadline,
     });
     let by = proved.proof.method;
-    let proof = Proof::new(nobody_wrote(&both.source, &proved.proof), evidence);
+    let proof = Proof::new(nobody_wrote(both.source.name(), &proved.proof), evidence);
     let proof = proof.learning(Learned::FenceProved {
         token,
         deadline,
@@ -92,9 +92,8 @@ async fn unwritten_source(
         let broken = match fence?.proof() {
             Err(broken) => broken,
             Ok(proof) => {
-                if proof.method == ProofMethod::TransactionIds {
-                    // The target then goes on with the very next id.
-                    token.marker = Marker::from(proof.through.clone());
+                if let Some(marker) = marker_of(&proof) {
+                    token.marker = marker;
                     replayed(&token.marker).await?;
                 }
                 return Ok(Proved {
@@ -105,18 +104,42 @@ async fn unwritten_source(
                 });
             }
         };
-        if new_markers >= MAX_TRIES {
-            return Err(Failure::condition(broken));
-        }
         // A writer slipped past the fence before the proof: end it, take a new marker and wait
         // for that one instead.
-        new_markers += 1;
+        new_markers = another(new_markers, &broken)?;
         both.source
             .sessions()?
             .end_sessions(&[], source.end_sessions)
             .await?;
         token.marker = both.source.wal_proof()?.marker(&id, &[]).await?;
         replayed(&token.marker).await?;
+    }
+}
+
+/// By ids the target goes on with the very next one, so the last look is its marker.
+fn marker_of(proof: &WriteProof) -> Option<Marker> {
+    match proof.method {
+        ProofMethod::TransactionIds => Some(Marker::from(proof.through.clone())),
+        ProofMethod::WalRecords => None,
+    }
+}
+
+/// The number of the marker that is taken next. A writer that comes back a fourth time is not an
+/// accident of timing.
+fn another(new_markers: u32, broken: &str) -> Result<u32, Failure> {
+    if new_markers < MOST_MARKERS {
+        Ok(new_markers + 1)
+    } else {
+        Err(Failure::condition(broken))
+    }
+}
+
+/// What a writer left on the target comes to the source, or nothing goes on.
+fn carried(delivers: bool, broken: &str) -> Result<(), Failure> {
+    if delivers {
+        Ok(())
+    } else {
+        Err(Failure::condition(broken))
     }
 }
 
@@ -135,23 +158,18 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
             Err(broken) => broken,
         };
         target.sessions()?.end_sessions(slots, end).await?;
-        if new_markers >= MAX_TRIES {
-            return Err(Failure::condition(broken));
-        }
         // What a writer left here is carried like all that came before, or this is undone.
-        new_markers += 1;
+        new_markers = another(new_markers, &broken)?;
         let (id, moving) = (fence::marker_id(run.migration), run.migration.moving());
         marker = target.wal_proof()?.marker(&id, &moving).await?;
-        if !catch_up::delivers(run, &target, marker.lsn).await? {
-            return Err(Failure::condition(broken));
-        }
+        carried(catch_up::delivers(run, &target, marker.lsn).await?, &broken)?;
     };
     let found = json!({
         "marker": marker.lsn,
         "proof": evidence(&proof),
         "new_markers": new_markers,
     });
-    let proved = Proof::new(nobody_wrote(&target, &proof), found);
+    let proved = Proof::new(nobody_wrote(target.name(), &proof), found);
     let former = record.former;
     Ok(proved.learning(Learned::TargetClosed(FencedTarget { former, marker })))
 }
@@ -176,9 +194,9 @@ async fn source_is_left(run: &mut Run<'_>) -> Result<Vec<Learned>, Failure> {
     let since = facts.token()?.marker.look.clone();
     let record = full_record(run, Side::Source)?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
-    let source = match run.source().await {
-        Err(failure) if failure.is_silent() && asserted_down => return Ok(Vec::new()),
-        outcome => outcome?,
+    let source = match unless_down(run.source().await, asserted_down)? {
+        Ok(source) => source,
+        Err(_silent) => return Ok(Vec::new()),
     };
     match check(&source, &record, &[], &since, facts.exempt()).await? {
         FenceCheck::Holds(_) => Ok(Vec::new()),
@@ -200,15 +218,36 @@ pub(super) async fn target_is_left(run: &mut Run<'_>) -> Result<Option<String>, 
     let record = full_record(run, Side::Target)?;
     let machine = run.migration.machine;
     let asserted_down = machine.holds(Assertion::TargetDown);
-    let target = match run.target().await {
-        Err(failure) if failure.is_silent() && asserted_down => {
-            return Ok(Some(failure.message));
-        }
-        outcome => outcome?,
+    let target = match unless_down(run.target().await, asserted_down)? {
+        Ok(target) => target,
+        Err(silent) => return Ok(Some(silent)),
     };
-    match check(&target, &record, slots, &since, facts.exempt()).await? {
+    let found = check(&target, &record, slots, &since, facts.exempt()).await?;
+    given_up(found, asserted_down, machine.holds(Assertion::LossAccepted))
+}
+
+/// A server that does not answer is not looked at where an operator asserts that it is down: then this
+/// says why there was no answer. An error is an answer.
+fn unless_down<T>(
+    reached: Result<T, Failure>,
+    asserted_down: bool,
+) -> Result<Result<T, String>, Failure> {
+    match reached {
+        Ok(server) => Ok(Ok(server)),
+        Err(failure) if failure.is_silent() && asserted_down => Ok(Err(failure.message)),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What is given up by opening the source beside a target of which this was found.
+fn given_up(
+    found: FenceCheck,
+    asserted_down: bool,
+    loss_accepted: bool,
+) -> Result<Option<String>, Failure> {
+    match found {
         FenceCheck::Holds(_) => Ok(None),
-        FenceCheck::Unproven(found) if asserted_down || machine.holds(Assertion::LossAccepted) => {
+        FenceCheck::Unproven(found) if asserted_down || loss_accepted => {
             Ok(Some(found.to_string()))
         }
         FenceCheck::Written(found) if asserted_down => Ok(Some(found)),
@@ -252,12 +291,15 @@ pub(super) async fn check(
         server.wal_proof()?.prove_unwritten(since, exempt),
     )
     .await?;
-    let name = server.name();
+    Ok(judged(server.name(), &breaches, proof))
+}
+
+fn judged(name: &ServerName, breaches: &[Breach], proof: WriteProof) -> FenceCheck {
     if let Some(breach) = breaches.first() {
         let breach = format!("the fence of {name} does not hold: {}", breach.message);
-        return Ok(FenceCheck::Broken(breach));
+        return FenceCheck::Broken(breach);
     }
-    Ok(match proof.finding {
+    match proof.finding {
         Finding::Unwritten | Finding::Accepted(_) => FenceCheck::Holds(proof),
         // Somebody may have been let in and shut out again.
         Finding::Unproven(strangers) if !strangers.changed.is_empty() => {
@@ -281,11 +323,11 @@ pub(super) async fn check(
         Finding::Written(count) => FenceCheck::Written(format!(
             "{count} transactions were committed on {name} behind the fence"
         )),
-    })
+    }
 }
 
 /// Says by what the proof stands, and whose ids were accepted.
-pub(super) fn nobody_wrote(server: &ControlledServer, proof: &WriteProof) -> String {
+pub(super) fn nobody_wrote(server: &ServerName, proof: &WriteProof) -> String {
     let accepted = match &proof.finding {
         Finding::Accepted(Strangers {
             count,
@@ -298,8 +340,7 @@ pub(super) fn nobody_wrote(server: &ControlledServer, proof: &WriteProof) -> Str
         Finding::Unwritten | Finding::Written(_) | Finding::Unproven(_) => String::new(),
     };
     format!(
-        "nobody has written on {} since the marker, {}{accepted}",
-        server.name(),
+        "nobody has written on {server} since the marker, {}{accepted}",
         proof.method
     )
 }
@@ -322,5 +363,7 @@ pub(super) fn full_record(run: &Run<'_>, side: Side) -> Result<FenceRecord, Miss
     })
 }
 
-/// A writer that comes back a fourth time is not an accident of timing.
-const MAX_TRIES: u32 = 3;
+const MOST_MARKERS: u32 = 3;
+
+#[cfg(test)]
+mod tests;

@@ -191,6 +191,38 @@ impl fmt::Display for Strangers {
 mod tests {
     use super::*;
 
+    fn look() -> Look {
+        Look {
+            lsn: Lsn(0x20),
+            xid: 731,
+            open: vec![728],
+            own: vec![732],
+        }
+    }
+
+    #[test]
+    fn a_proof_on_the_promoted_standby_counts_from_the_fork_by_the_same_ids() {
+        let fork = Look {
+            lsn: Lsn(0x30),
+            ..look()
+        };
+        assert_eq!(look().on_promoted(Lsn(0x30)), fork);
+    }
+
+    #[test]
+    fn a_look_is_a_marker_and_the_beginning_of_what_is_read() {
+        let marker = Marker::from(look());
+        assert_eq!((marker.lsn, marker.look), (Lsn(0x20), look()));
+        let reach = WalReach::from(&look());
+        assert_eq!((reach.lsn, reach.open), (Lsn(0x20), Vec::new()));
+    }
+
+    #[test]
+    fn methods_are_said_in_a_sentence() {
+        let said = ProofMethod::ALL.map(|method| method.to_string());
+        assert_eq!(said, ["by WAL records", "by transaction ids"]);
+    }
+
     #[test]
     fn strangers_are_named_by_their_ids_and_many_are_counted() {
         let mut strangers = Strangers {

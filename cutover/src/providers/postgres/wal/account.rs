@@ -161,6 +161,13 @@ mod tests {
     }
 
     #[test]
+    fn a_note_of_a_breach_is_what_the_account_looks_for() {
+        let noted = breach("database orders is open");
+        assert_eq!(noted, format!("{BREACH}database orders is open"));
+        assert!(!BREACH.is_empty());
+    }
+
+    #[test]
     fn every_id_since_the_look_is_asked_for() {
         let since = Look {
             lsn: crate::Lsn(1),

@@ -34,11 +34,16 @@ pub(super) async fn take(
         [] | [_] => None,
     };
     let look = look.ok_or_else(|| failed(control, what, "the look cannot be read"))?;
-    if look.open.len() > MOST_OPEN {
-        let many = format!("{} transactions had not ended", look.open.len());
-        return Err(failed(control, what, many));
-    }
+    let look = told_whole(look).map_err(|many| failed(control, what, many))?;
     Ok((look, rows.into_iter().nth(2)))
+}
+
+/// Of more than it may name a look would leave some out.
+fn told_whole(look: Look) -> Result<Look, String> {
+    match look.open.len() {
+        0..=MOST_OPEN => Ok(look),
+        many => Err(format!("{many} transactions had not ended")),
+    }
 }
 
 /// `VACUUMS; ID XMIN:XMAX:XIP,… LSN`, and `VACUUMS; LOCKED`: the low 32 bits of the ids of autovacuum's
@@ -181,6 +186,39 @@ mod tests {
         assert_eq!(open(&seen, "4,4294967290"), [4_294_967_290, epoch + 4]);
         assert_eq!(widened(7, epoch + 5), epoch + 7);
         assert_eq!(widened(7, 5), 7);
+    }
+
+    #[test]
+    fn a_look_is_not_open_itself_and_never_larger_than_one_too_many() {
+        assert_eq!(open("731 725:733:725,731,732 0/10", "731"), [725]);
+        let many = open("9000 7000:7000: 0/10", "");
+        assert_eq!(many.len(), MOST_OPEN + 1);
+        assert_eq!(many.first(), Some(&7000));
+    }
+
+    #[test]
+    fn a_look_that_would_leave_out_whoever_had_not_ended_is_none() {
+        let look = |count: u64| parsed(&format!("; 9000 {0}:{0}: 0/10", 9000 - count), "; ");
+        let most = look(1000).unwrap();
+        assert_eq!(told_whole(most.clone()), Ok(most));
+        let many = told_whole(look(1001).unwrap()).unwrap_err();
+        assert_eq!(many, "1001 transactions had not ended");
+    }
+
+    #[test]
+    fn of_two_ids_that_are_equally_near_the_younger_one_is_meant() {
+        let epoch = 1 << 32;
+        assert_eq!(widened(0, epoch + epoch / 2), 2 * epoch);
+        assert_eq!(widened(1, epoch + epoch / 2), epoch + 1);
+    }
+
+    #[test]
+    fn a_message_is_written_with_its_id_by_a_statement_of_its_own() {
+        assert_eq!(
+            emit("pointsman.fence", "it's"),
+            "SELECT concat_ws(' ', pg_current_xact_id(), \
+             pg_logical_emit_message(true, 'pointsman.fence', 'it''s'))"
+        );
     }
 
     #[test]

@@ -130,8 +130,7 @@ impl ByWalRecords {
         };
         let reader = self.reader()?;
         let (reached, mut found) = self.collect(since, through, not_counted, PROOF).await?;
-        if reached < through {
-            let found = format!("{reached} is reached");
+        if let Some(found) = unread(reached, through) {
             let reading = format!("reading WAL to {through}");
             return Err(self.control.timed_out(&reading, PROOF, found));
         }
@@ -271,6 +270,11 @@ impl ByWalRecords {
     }
 }
 
+/// Why WAL that was read up to `reached` says nothing of what stands before `through`.
+fn unread(reached: Lsn, through: Lsn) -> Option<String> {
+    (reached < through).then(|| format!("{reached} is reached"))
+}
+
 /// What of WAL is no user's: writes to relations that are exempt, and commits of these origins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NotCounted<'a> {
@@ -342,3 +346,37 @@ const WARM_UP: u64 = 64 * 1024;
 /// More ids make no message clearer.
 const SHOWN: usize = 8;
 const SMALLEST_SEGMENT: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_name_an_id_by_its_low_half_and_its_subtransactions_beside_it() {
+        assert_eq!(low(&((3 << 32) + 731)), "731");
+        assert_eq!(low(&u64::from(u32::MAX)), "4294967295");
+        let records = ["731 732 733".to_owned(), "740".to_owned(), String::new()];
+        let found = xids(&records);
+        assert_eq!(
+            found,
+            ["731", "732", "733", "740"].map(str::to_owned).into()
+        );
+    }
+
+    #[test]
+    fn wal_that_was_not_read_to_the_end_proves_nothing() {
+        let end = Lsn(8);
+        let found = unread(Lsn(7), end);
+        assert_eq!(found, Some("0/7 is reached".to_owned()));
+        assert_eq!(unread(end, end), None);
+        assert_eq!(unread(Lsn(9), end), None);
+    }
+
+    #[test]
+    fn positions_stay_what_they_are_and_pieces_of_wal_are_whole() {
+        assert_eq!(lsn_of(PgLsn::from(0x1_0000_0020)), Lsn(0x1_0000_0020));
+        assert_eq!(CHUNK, 4 << 20);
+        assert_eq!(WARM_UP, 64 << 10);
+        assert_eq!(SMALLEST_SEGMENT, 1 << 20);
+    }
+}

@@ -94,3 +94,6 @@ impl Found {
         judged
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,9 +150,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn records_name_an_id_by_its_low_half() {
+        assert_eq!(low((3 << 32) + 731), 731);
+    }
+
+    #[test]
     fn a_transaction_that_is_older_than_the_oldest_has_ended() {
         assert!(runs(731, 731) && runs(740, 731));
         assert!(!runs(730, 731));
+        assert!(runs(731 + u32::MAX / 2 - 1, 731) && !runs(731 + u32::MAX / 2, 731));
         // Ids begin anew after the highest.
         assert!(runs(5, u32::MAX - 5) && !runs(u32::MAX - 5, 5));
     }
