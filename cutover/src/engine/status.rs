@@ -394,6 +394,8 @@ fn from_source(
     way_back: WayBack,
     promise: Option<String>,
 ) -> WayBack {
+    let promised = promise.as_ref().map(|promise| format!("{promise}; "));
+    let promised = promised.unwrap_or_default();
     let as_long = promise.unwrap_or_else(|| "lossless as long as the target answers".to_owned());
     let (lossless, message) = match known {
         Known::LeftAlone if way_back.lossless && way_back.kind == WayBackKind::Switch => {
@@ -411,7 +413,7 @@ fn from_source(
         Known::Unknown(why) if way_back.lossless => (
             false,
             format!(
-                "{}; that it loses nothing is not proven: {why}",
+                "{}; {promised}that it loses nothing is not proven: {why}",
                 way_back.message
             ),
         ),
