@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// A copy of what it takes to build the mutated crate, its tests and the simulation. It is built into
-/// the workspace's target folder, where all that is no part of it is built already.
+/// A copy of what it takes to build the mutated crate, its tests and the simulation. It is built into a
+/// folder of its own: in the workspace's, cargo would take its hollow crates for the real ones.
 #[derive(Debug)]
 pub(crate) struct LeanCopy {
     workspace: PathBuf,
@@ -52,7 +52,10 @@ impl LeanCopy {
         let mut command = Command::new(program);
         command
             .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", self.workspace.join("target"))
+            .env(
+                "CARGO_TARGET_DIR",
+                self.workspace.join("target/mutants/build"),
+            )
             .stdin(Stdio::null());
         command
     }
