@@ -145,7 +145,7 @@ async fn killed_after_the_intent(
 }
 
 /// Rolls back without loss; `written` rows are on the source, which takes another one.
-async fn goes_back(env: &TestEnvironment, written: i64) -> Result<()> {
+pub(super) async fn goes_back(env: &TestEnvironment, written: i64) -> Result<()> {
     let status = env.engine().rollback("m", false).await?;
     is_in(&status, &State::RolledBack)?;
     ensure!(rows(&env.pair.source, 1).await? == written);

@@ -12,9 +12,10 @@ use pointsman_cutover::{
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
+    crashes::goes_back,
     exits::{as_before, is_silent, refused},
-    servers::{SOON, eventually, rows, write},
-    support::{TestEnvironment, is_in, story},
+    servers::{SOON, eventually, write},
+    support::{TestEnvironment, story},
 };
 
 const SERVED: &str = "served by green";
@@ -73,12 +74,7 @@ async fn s7_new_connections_are_held_while_the_target_is_down_and_go_there_when_
         story(&status)
     );
     write(&env.pair.target, 1, 2).await?;
-    is_in(
-        &env.engine().rollback("m", false).await?,
-        &State::RolledBack,
-    )?;
-    ensure!(rows(&env.pair.source, 1).await? == 2);
-    Ok(())
+    goes_back(&env, 2).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
