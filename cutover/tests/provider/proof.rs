@@ -133,7 +133,7 @@ async fn by(
 }
 
 /// Nobody collects statistics behind the test's back.
-async fn quiet(server: &Running) {
+pub(crate) async fn quiet(server: &Running) {
     for setting in [
         "ALTER SYSTEM SET autovacuum = off",
         "SELECT pg_reload_conf()",

@@ -47,6 +47,13 @@ async fn streaming(stage: &dyn Stage) -> Result<Streaming> {
         Ok(source.probe_table()?.read_probe("orders").await? == Some(7))
     })
     .await?;
+    // A fence ends the worker of a slot that still catches up, and keeps it out.
+    let publisher = both.target.reverse_publisher()?;
+    eventually(stage, "every slot streams", async || {
+        let progress = publisher.slot_progress(&slots).await?;
+        Ok(progress.len() == slots.len() && progress.iter().all(|slot| slot.streaming))
+    })
+    .await?;
     Ok(Streaming {
         both,
         closed,
