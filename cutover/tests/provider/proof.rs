@@ -291,6 +291,22 @@ async fn what_former_leaders_did_is_the_engines_own() {
 }
 
 #[tokio::test]
+async fn a_record_that_is_longer_than_what_is_read_at_once_hides_nobody_behind_it() {
+    let both = BothProofs::start().await;
+    let app = both.pair.source.connect("app", "orders").await.unwrap();
+    let since = both.source.look().await;
+    // No transaction, one record: WAL is read in pieces of 4 MiB.
+    app.run("SELECT pg_logical_emit_message(false, 'long', repeat('x', 9 << 20))")
+        .await;
+    let found = both.source.found(&since, &both.exempt).await;
+    assert!(found.is(Is::Nothing), "{found:?}");
+    app.run("INSERT INTO items (words) VALUES ('behind it')")
+        .await;
+    let found = both.source.found(&since, &both.exempt).await;
+    assert!(found.is(Is::Written), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_crash_of_the_server_hides_nobody() {
     let mut both = BothProofs::start().await;
     let drop = "DROP EXTENSION IF EXISTS pg_walinspect";

@@ -12,6 +12,7 @@ use pointsman_lab::{
     gate::{Caught, Gate},
     postgres::{Hosting, PostgresServer},
 };
+use tokio_postgres::error::SqlState;
 
 use super::{
     servers::{SOON, eventually, is_standby, rows, write},
@@ -67,8 +68,23 @@ async fn statistics_are_collected(env: &TestEnvironment) -> Result<()> {
     Ok(())
 }
 
-/// A transaction of somebody who passes every fence. Returns its id.
+/// A transaction of somebody who passes every fence. Returns its id. Whom the fence ends while it
+/// looks for late sessions comes again.
 async fn stranger(server: &PostgresServer) -> Result<String> {
+    loop {
+        match take_an_id(server).await {
+            Err(error) if was_ended(&error) => {}
+            taken => return taken,
+        }
+    }
+}
+
+fn was_ended(error: &anyhow::Error) -> bool {
+    let said = error.downcast_ref::<tokio_postgres::Error>();
+    said.and_then(tokio_postgres::Error::code) == Some(&SqlState::ADMIN_SHUTDOWN)
+}
+
+async fn take_an_id(server: &PostgresServer) -> Result<String> {
     let session = server.client("postgres").await?;
     let sql = "SELECT pg_current_xact_id()::text, pg_backend_pid()";
     let row = session.query_one(sql, &[]).await?;
