@@ -226,8 +226,8 @@ impl Engine {
         Ok(status)
     }
 
-    /// Parks a migration whose routes somebody moves by hand, for `reason`: nothing more is done to
-    /// its servers before an operator decides.
+    /// Parks a migration whose routes somebody moves by hand, for `reason`: nothing but the
+    /// dropping of slots that keep too much WAL is done to its servers before an operator decides.
     pub async fn park(&self, name: &str, reason: String) -> Result<(), EngineError> {
         self.ask(name, OperatorRequest::Park { reason }).await
     }

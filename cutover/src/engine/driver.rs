@@ -32,6 +32,7 @@ use commands::CommandRunner;
 use inbox::hear;
 use leader::{Leader, Next};
 use others_watcher::OthersWatcher;
+use slot_guard::SlotGuard;
 
 pub(super) use inbox::{Asked, Inbox, Request};
 pub(super) use recorded::Recorded;
@@ -41,6 +42,7 @@ pub(super) use recorded::Recorded;
 pub(super) struct Driver<'a> {
     leader: Leader,
     others: OthersWatcher,
+    slots: SlotGuard,
     inbox: &'a mut Inbox,
     stop: CancellationToken,
     origin: Origin,
@@ -86,6 +88,7 @@ impl<'a> Driver<'a> {
         Self {
             leader: Leader::new(commands, means.journal.clone(), recorded, shown),
             others: OthersWatcher::default(),
+            slots: SlotGuard::default(),
             inbox,
             stop: means.stop.clone(),
             origin,
@@ -130,8 +133,8 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Nothing is owed: waits for a request. While an operator is waited for, the other servers are
-    /// looked at.
+    /// Nothing is owed: waits for a request. While an operator is waited for, the other servers and
+    /// the slots are looked at.
     async fn idle(&mut self) -> Result<(), DriveError> {
         let clock = self.leader.commands().clock();
         let state = self.leader.migration().state();
@@ -140,7 +143,8 @@ impl<'a> Driver<'a> {
             () = self.stop.cancelled() => Ok(()),
             Some(request) = self.inbox.next() => hear(&mut self.leader, request).await,
             () = clock.sleep(others_watcher::EVERY), if matches!(state, State::NeedsOperator { .. }) => {
-                self.others.look_outside_of_a_bake(&mut self.leader).await
+                self.others.look_outside_of_a_bake(&mut self.leader).await?;
+                self.slots.look(&mut self.leader).await
             }
         }
     }

@@ -39,7 +39,8 @@ pub struct Status {
     pub choices: Vec<Choice>,
     /// In a bake: the sessions that sidecars report on the old writer.
     pub old_writer: Option<SessionsOn>,
-    /// In a bake: why an alarm could not fire now.
+    /// In a bake: why an alarm could not fire now. Also while an operator is waited for: what the
+    /// slots of the reverse stream keep.
     pub alarm_warnings: Vec<String>,
     /// The journal, oldest first.
     pub entries: Arc<Vec<Entry>>,
@@ -84,6 +85,8 @@ pub(super) struct BakeView {
     pub(super) not_armed: Option<NotArmed>,
     pub(super) old_writer: Option<SessionsOn>,
     pub(super) alarm_warnings: Vec<String>,
+    /// The slots keep much WAL, in words. It is known outside of a bake, too.
+    pub(super) slots: Option<String>,
     /// When a rollback that waits for the reverse stream is given up.
     pub(super) rollback_until: Option<UnixMillis>,
     pub(super) target: TargetWatch,
@@ -108,12 +111,7 @@ impl Status {
         let seen = Some(view).filter(|_| baking);
         Self {
             old_writer: seen.and_then(|view| view.old_writer.clone()),
-            alarm_warnings: seen.map_or_else(Vec::new, |view| {
-                let mut warnings = view.alarm_warnings.clone();
-                warnings.extend(left_source::warning(migration, &view.source));
-                warnings.extend(view.durability.warning(migration));
-                warnings
-            }),
+            alarm_warnings: warnings(migration, view, baking),
             headline: with_others(migration, headline(migration, seen), view),
             not_driven: None,
             way_back: way_back(migration, view),
@@ -178,6 +176,17 @@ impl Status {
     }
 }
 
+fn warnings(migration: &Migration, view: &BakeView, baking: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if baking {
+        warnings.clone_from(&view.alarm_warnings);
+        warnings.extend(left_source::warning(migration, &view.source));
+        warnings.extend(view.durability.warning(migration));
+    }
+    warnings.extend(view.slots.clone());
+    warnings
+}
+
 fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
     let (source, target) = (&migration.source, &migration.target);
     let cause = migration.cause.as_deref().unwrap_or("no cause on record");
@@ -202,7 +211,8 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
         State::Undone => format!("{source} serves; the switch was undone: {cause}"),
         State::Baking { stream } => {
             let stream = reverse_stream(migration, stream, seen);
-            let blind = seen.is_some_and(|view| !view.alarm_warnings.is_empty());
+            let warned = |view: &BakeView| !view.alarm_warnings.is_empty() || view.slots.is_some();
+            let blind = seen.is_some_and(warned);
             let watched = if blind {
                 "not every alarm watches it, see `alarm`"
             } else {
@@ -228,8 +238,13 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
             step: Step::Prepare,
         } => {
             let stands = migration.server(direction.leaves());
+            let slots = if migration.facts.stream().is_ok() {
+                " but the dropping of slots that keep more WAL than slots.drop_mib"
+            } else {
+                ""
+            };
             format!(
-                "parked: {stands} was the writer, and nothing more is done to {source} or {target} \
+                "parked: {stands} was the writer, and nothing{slots} is done to {source} or {target} \
                  before an operator decides: {cause}"
             )
         }

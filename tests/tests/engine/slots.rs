@@ -90,6 +90,48 @@ async fn s14_slots_that_keep_too_much_are_said_and_then_dropped_with_the_lossles
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s14_while_an_operator_is_waited_for_slots_are_said_and_dropped_too() -> Result<()> {
+    let env = TestEnvironment::new(little_room()).await?;
+    env.switched().await?;
+    env.stream_gate.sever();
+    let cause = "somebody moved routes";
+    env.engine().park("m", cause.to_owned()).await?;
+    write(&env.pair.target, 1, 1).await?;
+    fill(&env.pair.target, 30).await?;
+    let status = env.until("the first limit is said", warned).await?;
+    ensure!(
+        status.headline.contains("slots.drop_mib"),
+        "{}",
+        story(&status)
+    );
+    fill(&env.pair.target, 50).await?;
+    eventually("the slots are gone", async || {
+        let left = slots(&env.pair.target).await?;
+        Ok(!left.iter().any(|name| name.starts_with("pointsman_rb_")))
+    })
+    .await?;
+    let status = env
+        .until("that is on record", |status| {
+            let mut entries = status.entries.iter();
+            entries.any(|entry| entry.message.contains("slots.drop_mib"))
+        })
+        .await?;
+    ensure!(status.headline.contains(cause), "{}", story(&status));
+
+    env.stream_gate.restore();
+    env.engine().resolve("m", "retry").await?;
+    let status = env.until("it bakes on", given_up).await?;
+    ensure!(!status.way_back.lossless, "{:?}", status.way_back);
+    let refused = env.engine().rollback("m", false).await;
+    ensure!(
+        matches!(refused, Err(EngineError::Refused(_))),
+        "{refused:?}"
+    );
+    let status = env.engine().rollback("m", true).await?;
+    is_in(&status, &State::RolledBack)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s14_a_completion_before_the_stream_is_made_leaves_no_slot_on_the_source() -> Result<()> {
     let env = TestEnvironment::new(Settings::default()).await?;
     env.started().await?;

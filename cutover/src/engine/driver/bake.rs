@@ -233,7 +233,6 @@ impl BakeWatcher {
             }
             self.warnings.clone_from(&warnings);
         }
-        warnings.extend(self.slots.warning());
         warnings.extend_from_slice(self.others.unknown());
         let databases = &self.alarms.subject().databases;
         let source = &leader.migration().source;
