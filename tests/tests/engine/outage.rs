@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pointsman_catalog::UnixMillis;
 use pointsman_cutover::{
     Settings, Status,
@@ -212,17 +212,19 @@ async fn s25_a_target_that_is_starting_is_waited_for_and_is_not_down_whatever_is
     let folder = env.pair.target.data_folder();
     let settings = folder.join("postgresql.auto.conf");
     let former = fs::read(&settings)?;
-    let recovers = "\nhot_standby = off\nprimary_conninfo = ''\nprimary_slot_name = ''\n";
+    let recovers = "\nprimary_conninfo = ''\nprimary_slot_name = ''\n\
+         restore_command = 'while [ -e standby.signal ]; do sleep 0.1; done; false'\n";
     fs::write(&settings, [former.as_slice(), recovers.as_bytes()].concat())?;
     fs::write(folder.join("standby.signal"), "")?;
     let server = env.pair.target.clone();
     let mut starting = JoinSet::new();
     starting.spawn(async move { server.start().await });
-    let status = env
-        .until("it is said that it starts", |status| {
-            status.headline.starts_with("green lets nobody in since ")
-        })
-        .await?;
+    let lets_nobody_in =
+        |status: &Status| status.headline.starts_with("green lets nobody in since ");
+    let status = tokio::select! {
+        status = env.until("it is said that it starts", lets_nobody_in) => status?,
+        Some(ended) = starting.join_next() => bail!("it does not recover: {ended:?}"),
+    };
     ensure!(status.choices.is_empty(), "{:?}", status.choices);
     ensure!(!status.way_back.lossless, "{:?}", status.way_back);
     // Its own word is enough to hold those who come.
