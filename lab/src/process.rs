@@ -52,7 +52,7 @@ impl Signal {
 }
 
 /// Sends `signal` to every process in `pids`; those that are gone already are passed over.
-pub(crate) fn signal_all(signal: Signal, pids: &[u32]) {
+pub fn signal_all(signal: Signal, pids: &[u32]) {
     // The standard library sends no signal but KILL, and `unsafe` code is forbidden here.
     // Best effort by nature: the processes may be ending by themselves.
     let _ = Command::new("sh")

@@ -4,15 +4,21 @@ use std::{
     cell::RefCell,
     fs,
     net::{TcpListener, TcpStream},
+    time::Duration,
 };
 
 use pointsman_catalog::{FenceLevel, PasswordSource};
 use pointsman_cutover::ports::SubscriptionSpec;
-use pointsman_lab::{ports::Port, postgres::Hosting};
+use pointsman_lab::{
+    ports::Port,
+    postgres::Hosting,
+    process::{Signal, signal_all},
+};
+use tokio::time::sleep;
 
 use crate::{
     pair::{MOVING, Pair, until},
-    verbs::{moving, prepared, subscriptions},
+    verbs::{SOON, moving, prepared, subscriptions},
     way::{moved_forward, primed_and_opened},
 };
 
@@ -114,13 +120,48 @@ async fn the_password_is_in_no_log_when_the_publisher_is_silent() {
     ended.unwrap_err();
     assert_absent(&pair.source.log(), "the log behind a new leader");
 
+    let source = pair.source.attach(10).await;
+    let subscriber = source.reverse_subscriber().unwrap();
+    let (ended, ()) = tokio::join!(subscriber.arm(&specs), async {
+        under_way(&silent, &mut kept).await;
+        // On a busy machine a backend hears late, and all at once, what it was told.
+        let frozen = subscribing(&pair).await;
+        signal_all(Signal::Stop, &frozen);
+        tokio::join!(pair.source.attach(11), async {
+            sleep(Duration::from_millis(1_500)).await;
+            signal_all(Signal::Cont, &frozen);
+        });
+    });
+    ended.unwrap_err();
+    assert_absent(
+        &pair.source.log(),
+        "the log behind a new leader that waited",
+    );
+
+    let source = pair.source.attach(12).await;
+    let subscriber = source.reverse_subscriber().unwrap();
+    tokio::select! {
+        ended = subscriber.arm(&specs) => panic!("{ended:?}"),
+        () = under_way(&silent, &mut kept) => {}
+    }
+    source
+        .sessions()
+        .unwrap()
+        .end_sessions(&[], SOON)
+        .await
+        .unwrap();
+    assert_absent(
+        &pair.source.log(),
+        "the log behind an attempt that was given up",
+    );
+
     if Hosting::from_environment().unwrap() == Hosting::SelfManaged {
-        let source = pair.source.attach(10).await;
+        let source = pair.source.attach(13).await;
         let subscriber = source.reverse_subscriber().unwrap();
         let (ended, ()) = tokio::join!(subscriber.arm(&specs), async {
             under_way(&silent, &mut kept).await;
             let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                       WHERE wait_event ~ '^Lib[pP][qQ]Wal[rR]eceiver'";
+                       WHERE wait_event ~* '^libpqwalreceiver'";
             pair.source.execute("postgres", end).await;
         });
         ended.unwrap_err();
@@ -128,6 +169,22 @@ async fn the_password_is_in_no_log_when_the_publisher_is_silent() {
         assert!(log.contains("57P01"), "no session was ended");
         assert_absent(&log, "the log behind a termination");
     }
+}
+
+/// The backends that wait for their publisher.
+async fn subscribing(pair: &Pair) -> Vec<u32> {
+    let superuser = pair.source.superuser();
+    let session = pair.source.connect(superuser, "postgres").await.unwrap();
+    let pids = "SELECT coalesce(string_agg(pid::text, ' '), '') FROM pg_stat_activity \
+                WHERE wait_event ~* '^libpqwalreceiver'";
+    let found = RefCell::new(String::new());
+    until("a backend waits for its publisher", async || {
+        *found.borrow_mut() = session.ask(pids).await;
+        !found.borrow().is_empty()
+    })
+    .await;
+    let pids = found.into_inner();
+    pids.split(' ').map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Waits until the statement that subscribes has connected to its publisher; later connections

@@ -9,6 +9,7 @@ use super::{
     control_sessions::ControlSessions,
     powers::BackendWait,
     session::{PASSING, Params},
+    statements::has_secret,
     text::identifier,
 };
 use crate::ports::{Arrivals, ProviderError, ReverseSlot};
@@ -107,7 +108,9 @@ impl ClientSessions {
                     ],
                 )
                 .await?;
-            signalled.extend(left.iter().map(|row| row.get::<_, i32>("pid")));
+            let cancelled = |row: &&Row| row.get::<_, bool>("cancelled");
+            let ended = left.iter().filter(|row| !cancelled(row));
+            signalled.extend(ended.map(|row| row.get::<_, i32>("pid")));
             if left.is_empty() {
                 return Ok(u64::try_from(signalled.len()).unwrap_or(u64::MAX));
             }
@@ -340,12 +343,27 @@ const LEFT: &str = left!(concat!(
       a.backend_type = 'walsender' AS walsender"
 ));
 
+/// An attempt to subscribe that was given up may run on: only the client's end has gone.
+macro_rules! gives_up {
+    () => {
+        concat!(
+            "coalesce(a.usename = current_user AND a.state = 'active' AND ",
+            has_secret!("a."),
+            ", false)"
+        )
+    };
+}
+
 const END: &str = left!(concat!(
     "a.pid, ",
     description!("$6"),
     ", ",
     may_end!("$6"),
-    " AS may_end, CASE WHEN a.pid <> ALL ($5) AND ",
+    " AS may_end, ",
+    gives_up!(),
+    " AS cancelled, CASE WHEN ",
+    gives_up!(),
+    " THEN pg_cancel_backend(a.pid) WHEN a.pid <> ALL ($5) AND ",
     may_end!("$6"),
     " THEN pg_terminate_backend(a.pid) END"
 ));

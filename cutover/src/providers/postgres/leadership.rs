@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{control_sessions::ControlSessions, record, session::control_prefix};
+use super::{
+    control_sessions::ControlSessions, record, session::control_prefix, statements::has_secret,
+};
 use crate::{machine::supersedes, ports::ProviderError};
 
 /// Makes sure that this leader is the newest one and that no former one can act any more.
@@ -78,16 +80,22 @@ const FORMER_SESSIONS: &str = "SELECT application_name, pid FROM pg_stat_activit
      WHERE starts_with(application_name, $1) AND usename = current_user \
        AND pid <> pg_backend_pid()";
 
-/// What runs is cancelled first: a server logs the context of a session that is ended in the
-/// midst of a statement, and in the one that subscribes there is a password. A session that has
-/// taken the password over is about to run that statement, and is waited for.
-const END: &str = "SELECT CASE WHEN $2 THEN pg_terminate_backend(pid) \
-       WHEN state = 'active' THEN pg_cancel_backend(pid) \
-       WHEN query LIKE 'COPY pg_temp.pointsman_publisher%' THEN false \
-       ELSE pg_terminate_backend(pid) END FROM pg_stat_activity WHERE pid = ANY ($1)";
+/// What runs is cancelled first. A session that has a connection string is never ended while a statement
+/// of it runs, and has a second to begin the next one.
+const END: &str = concat!(
+    "SELECT CASE WHEN ",
+    has_secret!(""),
+    " AND state = 'active' THEN pg_cancel_backend(pid) \
+       WHEN ",
+    has_secret!(""),
+    " AND state = 'idle in transaction' \
+         AND state_change > clock_timestamp() - interval '1 second' THEN false \
+       WHEN state = 'active' AND NOT $2 THEN pg_cancel_backend(pid) \
+       ELSE pg_terminate_backend(pid) END FROM pg_stat_activity WHERE pid = ANY ($1)"
+);
 
-/// A backend that does not heed a cancellation for so long is ended all the same.
-const CANCELLING: Duration = Duration::from_secs(1);
+/// A backend without such a string that does not heed a cancellation for so long is ended all the same.
+const CANCELLING: Duration = Duration::from_millis(500);
 /// A backend that was told to end does so at its next look, within milliseconds.
 const FORMER_LEADER: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);

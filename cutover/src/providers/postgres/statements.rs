@@ -126,7 +126,7 @@ pub(super) fn reconnect_to_handed_over() -> String {
 fn with_handed_over(statement: &str, options: &str) -> String {
     let quieten = quieten();
     format!(
-        "DO {}; COMMIT",
+        concat!(secretly!(), "DO {}; COMMIT"),
         literal(&format!(
             "DECLARE made text; code text; said text; quiet text; BEGIN \
                {quieten} \
@@ -204,13 +204,42 @@ pub(super) fn promote(marker: Lsn, deadline: UnixMillis, not_closable: &[String]
     )
 }
 
+/// How every statement begins whose session has a connection string, or is about to get it. Whoever
+/// ends such a session cancels it first: see [`has_secret`].
+macro_rules! secretly {
+    () => {
+        "/* pointsman: connection string */ "
+    };
+}
+
+/// Whether the session of a row of `pg_stat_activity` has a connection string, or is about to get it. A
+/// server logs the context of a session that is ended in the midst of a statement, and in the one that
+/// subscribes there is a password. A cancellation is caught by that statement, and raised without it.
+macro_rules! has_secret {
+    ($row:literal) => {
+        concat!(
+            "starts_with(",
+            $row,
+            "query, '",
+            $crate::providers::postgres::statements::secretly!(),
+            "')"
+        )
+    };
+}
+
+pub(super) use {has_secret, secretly};
+
 /// Begins the transaction in which a connection string is handed over.
-pub(super) const HAND_OVER: &str = "BEGIN; \
+pub(super) const HAND_OVER: &str = concat!(
+    secretly!(),
+    "BEGIN; \
      SELECT pg_logical_emit_message(true, 'pointsman.own', ''); \
      INSERT INTO pointsman.transactions (what) VALUES ('hand a connection string over'); \
-     CREATE TEMP TABLE pointsman_publisher (conninfo text) ON COMMIT DROP";
+     CREATE TEMP TABLE pointsman_publisher (conninfo text) ON COMMIT DROP"
+);
 /// Takes the connection string.
-pub(super) const TAKE_OVER: &str = "COPY pg_temp.pointsman_publisher FROM STDIN";
+pub(super) const TAKE_OVER: &str =
+    concat!(secretly!(), "COPY pg_temp.pointsman_publisher FROM STDIN");
 const CREATE_SUBSCRIPTION: &str = "CREATE SUBSCRIPTION pointsman_rb CONNECTION";
 pub(super) const PUBLICATION: &str = "pointsman_rb";
 pub(super) const SUBSCRIPTION: &str = "pointsman_rb";
