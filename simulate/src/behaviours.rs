@@ -1,7 +1,7 @@
 //! What every pair of servers does behind the ports, simulated or real.
 //!
 //! Each behaviour is one function against the ports. The same functions run on the simulated servers
-//! (this crate's tests) and on PostgreSQL (`tests/tests/behaviours.rs`): where a real server refuses
+//! (this crate's tests) and on PostgreSQL (`cutover/tests/behaviours.rs`): where a real server refuses
 //! something, the simulated one does.
 
 mod fence;

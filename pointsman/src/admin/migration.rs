@@ -102,6 +102,7 @@ pub(super) fn message_since(status: &MigrationStatus, sent: usize) -> v1::Migrat
             .collect(),
         waived: migration.waived.iter().map(ToString::to_string).collect(),
         not_driven: status.not_driven.clone().unwrap_or_default(),
+        durable_way_back: migration.durable_way_back,
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) enum Fleet {
     /// Sidecars that are served by their certificate, without registering each
     #[command(subcommand)]
     Group(group::Group),
-    /// Count a sidecar no longer; it is served on as UNREGISTERED while it is connected
+    /// Count a sidecar no longer; over plain text it is served on as UNREGISTERED while it is connected
     Retire {
         /// The sidecar's name
         node: NodeId,

@@ -52,6 +52,11 @@ pub(super) fn summary(migration: &Migration) -> String {
     line("moves as well", &unlisted(migration, "moves"));
     line("stays closed", &unlisted(migration, "stays-closed"));
     line("waived", &migration.waived.join(", "));
+    if migration.durable_way_back {
+        let (source, target) = (&migration.source, &migration.target);
+        let asked = format!("in the bake, commits on {target} wait until {source} has them");
+        line("durable", &asked);
+    }
     if migration.state == "baking" {
         line("reverse stream", &migration.reverse_stream);
     }
@@ -236,6 +241,15 @@ mod tests {
     #[test]
     fn a_summary_says_what_can_be_decided() {
         insta::assert_snapshot!(summary(&migration()));
+    }
+
+    #[test]
+    fn a_durable_way_back_is_seen_before_it_is_needed() {
+        let mut asked = migration();
+        assert!(!summary(&asked).contains("durable"));
+        asked.durable_way_back = true;
+        let said = "durable         in the bake, commits on green wait until blue has them";
+        assert!(summary(&asked).contains(said), "{}", summary(&asked));
     }
 
     #[test]

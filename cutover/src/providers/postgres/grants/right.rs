@@ -225,7 +225,7 @@ pub(in super::super) const TAKE_LOGINS: Right = Right {
     grant: "superuser; for members `CREATEROLE`, from 16 on with `GRANT … WITH ADMIN TRUE`",
     check: "G2",
     without: Without::Warns,
-    given_up: "in the bake the role can log in to the former server; a write there is neither prevented nor seen",
+    given_up: "in the bake the role can log in to the former server; a write there is not prevented, and is named where it is known who wrote",
 };
 
 pub(in super::super) const WRITE_PROBE: Right = Right {
