@@ -51,6 +51,12 @@ impl Conninfo {
         }
     }
 
+    /// Whether `text` is a URI whose role or password seems to hold a `/`, which ends both: what is
+    /// taken for the host, the port and the database is then a part of the password.
+    pub(crate) fn cuts_credentials(text: &str) -> bool {
+        uri::after_scheme(text).is_some_and(uri::cuts_credentials)
+    }
+
     /// The last value of `key`, as in libpq.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {

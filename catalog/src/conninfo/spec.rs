@@ -252,6 +252,15 @@ fn tls(values: &mut Values<'_>) -> TlsSpec {
         (None, Some(Roots::System | Roots::AmazonRds)) => SslMode::VerifyFull,
         (given, _) => given.unwrap_or(SslMode::Prefer),
     };
+    if matches!(
+        (mode, &roots),
+        (SslMode::Disable | SslMode::Prefer, Some(_))
+    ) {
+        values.fault(
+            "sslrootcert= verifies nobody with sslmode=prefer, which is the default, or disable; \
+             allowed: sslmode=require, verify-ca or verify-full beside it",
+        );
+    }
     let versions = [
         ("TLSv1.2", TlsVersion::Tls12),
         ("TLSv1.3", TlsVersion::Tls13),

@@ -7,6 +7,13 @@ pub(super) fn after_scheme(text: &str) -> Option<&str> {
     schemes.iter().find_map(|scheme| text.strip_prefix(scheme))
 }
 
+/// Whether an '@' stands behind the '/' that ends the places: the one that was meant to end the
+/// credentials.
+pub(super) fn cuts_credentials(uri: &str) -> bool {
+    uri.find(['@', '/'])
+        .is_some_and(|at| uri[at..].starts_with('/') && uri[at..].contains('@'))
+}
+
 /// The pairs that the URI stands for, as libpq's keywords.
 ///
 /// # Errors

@@ -7,6 +7,13 @@ use crate::{
 
 /// All faults of `text`.
 pub(super) fn faults(text: &str, purpose: Purpose) -> Vec<String> {
+    if Conninfo::cuts_credentials(text) {
+        return vec![
+            "an '@' behind the first '/' of a URI; allowed: %2F for a '/' and %40 for an '@' in the \
+             role, the password or a parameter"
+                .to_owned(),
+        ];
+    }
     let info = match Conninfo::parse(text) {
         Ok(info) => info,
         Err(message) => return vec![message],
@@ -51,10 +58,14 @@ fn of_control(info: &Conninfo) -> Vec<String> {
                 .to_owned(),
         ),
     }
-    if let Some(dbname) = info.get("dbname").filter(|&dbname| dbname != "postgres") {
-        faults.push(format!(
-            "dbname={dbname}; allowed: dbname=postgres, or none: control sessions begin there"
-        ));
+    if info
+        .get("dbname")
+        .is_some_and(|dbname| dbname != "postgres")
+    {
+        faults.push(
+            "another dbname= than postgres; allowed: dbname=postgres, or none: control sessions begin there"
+                .to_owned(),
+        );
     }
     faults
 }
@@ -101,6 +112,9 @@ mod tests {
             "host=a,secret user=b port=secret",
             "postgres://b:secret@a/postgres",
             "postgres://b:a@secret@a/postgres",
+            "postgres://b:a/secret@a/postgres",
+            "postgres://b:secret/x@a/postgres",
+            "postgres://b:a/x?secret=1@a/postgres",
         ] {
             let faults = faults(text, Purpose::Control);
             assert!(!faults.is_empty(), "{text}");

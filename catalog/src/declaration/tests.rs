@@ -106,7 +106,7 @@ writer = "green"
     let expected = r#"
 dal.toml:2: servers.Blue: server name "Blue" is not allowed: 1 to 63 characters, a lower-case letter or digit first, then lower-case letters, digits, '-', '_' or '.'
 dal.toml:3: servers.Blue.endpoint: endpoint "db1.example.com" is not HOST:PORT with a port from 1 to 65535
-dal.toml:4: servers.Blue.control: dbname=orders; allowed: dbname=postgres, or none: control sessions begin there
+dal.toml:4: servers.Blue.control: another dbname= than postgres; allowed: dbname=postgres, or none: control sessions begin there
 dal.toml:8: servers.green.control: empty; allowed: "host=HOST port=PORT user=ROLE …"
 dal.toml:9: servers.green.fence: "hba" is not known; allowed: "sql+hba", "sql"
 dal.toml:10: servers.green.colour: not known; allowed: endpoint, control, control_password, replication, replication_password, probe, probe_password, fence

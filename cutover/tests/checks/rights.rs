@@ -136,6 +136,26 @@ const TAKEN: &[Taken] = &[
     Taken {
         from: 160_000,
         ..taken(
+            "make a temporary table",
+            &[
+                "REVOKE TEMPORARY ON DATABASE orders FROM PUBLIC, app, \"Stranger 1\", \"points man\"",
+            ],
+        )
+    },
+    Taken {
+        datname: "orders",
+        from: 160_000,
+        ..taken(
+            "apply changes to a table that forces row-level security on its owner",
+            &[
+                "ALTER TABLE plain ENABLE ROW LEVEL SECURITY",
+                "ALTER TABLE plain FORCE ROW LEVEL SECURITY",
+            ],
+        )
+    },
+    Taken {
+        from: 160_000,
+        ..taken(
             "keep modules from recording the password of the reverse stream",
             &["ALTER DATABASE orders SET pg_stat_statements.track = 'all'"],
         )

@@ -1,6 +1,6 @@
 //! Former leaders, lost sessions, and messages that show no secret.
 
-use pointsman_catalog::FenceLevel;
+use pointsman_catalog::{Conninfo, FenceLevel};
 use pointsman_cutover::ports::{ControlId, ProviderError};
 
 use crate::{
@@ -8,6 +8,22 @@ use crate::{
     roles::{reverse_publisher, sessions},
     verbs::{close, moving, prepared},
 };
+
+/// Sessions are found by the role that logged in: a former leader's would be passed over.
+#[tokio::test]
+async fn a_control_role_that_acts_as_another_is_refused() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let server = &pair.source;
+    let control = Conninfo::parse(&server.server().control).unwrap();
+    let role = control.get("user").unwrap();
+    let acts = format!("ALTER ROLE \"{role}\" SET role = 'app'");
+    server.execute("postgres", &acts).await;
+    let refused = server.try_attach(1).await.unwrap_err().to_string();
+    let reason = format!("logs in as {role} and acts as app");
+    assert!(refused.contains(&reason), "{refused}");
+    let remedy = format!("ALTER ROLE \"{role}\" RESET role");
+    assert!(refused.contains(&remedy), "{refused}");
+}
 
 #[tokio::test]
 async fn a_newer_leader_ends_the_former_ones_sessions_and_refuses_to_be_followed() {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pointsman_catalog::{FenceLevel, PasswordSource};
+use pointsman_catalog::{Conninfo, FenceLevel, PasswordSource};
 use pointsman_cutover::ports::SubscriptionSpec;
 use pointsman_lab::{
     ports::Port,
@@ -169,6 +169,24 @@ async fn the_password_is_in_no_log_when_the_publisher_is_silent() {
         assert!(log.contains("57P01"), "no session was ended");
         assert_absent(&log, "the log behind a termination");
     }
+}
+
+/// It hears no cancellation while it waits for the row, and the row never comes.
+#[tokio::test]
+async fn a_former_leader_that_was_cut_off_before_it_sent_the_password_is_ended() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    prepared(&pair).await;
+    let control = Conninfo::parse(&pair.source.server().control).unwrap();
+    let conninfo = pair
+        .source
+        .conninfo_as(control.get("user").unwrap(), "postgres");
+    let former = pointsman_lab::postgres::connect(&conninfo).await.unwrap();
+    let begin = "SET application_name = 'pointsman/m/7'; BEGIN; CREATE TEMP TABLE pointsman_publisher (padding text, conninfo text)";
+    former.batch_execute(begin).await.unwrap();
+    let copy = "/* pointsman: connection string */ COPY pg_temp.pointsman_publisher FROM STDIN";
+    let _never_sent = former.copy_in::<_, bytes::Bytes>(copy).await.unwrap();
+    pair.source.attach(8).await;
+    assert!(former.simple_query("SELECT 1").await.is_err());
 }
 
 /// The backends that wait for their publisher.

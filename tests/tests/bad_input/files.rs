@@ -40,7 +40,7 @@ fn broken_files<'a>(folder: &Path, data: &Path) -> Result<Vec<Case<'a>>> {
             .says("is not HOST:PORT with a port from 1 to 65535")
             .says(at(
                 &declaration,
-                "3: servers.blue.control: dbname=orders; allowed: dbname=postgres, or none",
+                "3: servers.blue.control: another dbname= than postgres; allowed: dbname=postgres, or none",
             ))
             .says(at(
                 &declaration,

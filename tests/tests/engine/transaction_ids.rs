@@ -81,7 +81,7 @@ async fn stranger(server: &PostgresServer) -> Result<String> {
 
 fn was_ended(error: &anyhow::Error) -> bool {
     let said = error.downcast_ref::<tokio_postgres::Error>();
-    said.and_then(tokio_postgres::Error::code) == Some(&SqlState::ADMIN_SHUTDOWN)
+    said.is_some_and(|said| said.is_closed() || said.code() == Some(&SqlState::ADMIN_SHUTDOWN))
 }
 
 async fn take_an_id(server: &PostgresServer) -> Result<String> {

@@ -19,7 +19,6 @@ fn sslmode_means_what_it_means_to_libpq() {
     );
     assert_eq!(mode("host=a sslrootcert=system"), SslMode::VerifyFull);
     assert_eq!(mode("host=a sslrootcert=amazon-rds"), SslMode::VerifyFull);
-    assert_eq!(mode("host=a sslrootcert=/ca.pem"), SslMode::Prefer);
 }
 
 #[test]
@@ -34,6 +33,8 @@ fn what_would_verify_nothing_or_anybody_is_refused() {
         "host=a sslnegotiation=direct",
         "host=a sslcert=/a.pem",
         "host=a sslrootcert=ca.pem",
+        "host=a sslrootcert=/ca.pem",
+        "host=a sslmode=disable sslrootcert=/ca.pem",
         "host=a ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2",
         "host=a gssencmode=require",
     ] {

@@ -9,7 +9,7 @@ use super::{
     control_sessions::ControlSessions,
     powers::BackendWait,
     session::{PASSING, Params},
-    statements::has_secret,
+    statements::runs_with_secret,
     text::identifier,
 };
 use crate::ports::{Arrivals, ProviderError, ReverseSlot};
@@ -339,7 +339,7 @@ macro_rules! description {
 /// A name may be anybody's, the control role may not.
 const LEFT: &str = left!(concat!(
     description!("$5"),
-    ", coalesce(a.application_name, '') = $6 AND a.usename = current_user AS passing, \
+    ", coalesce(a.application_name, '') = $6 AND a.usename = session_user AS passing, \
       a.backend_type = 'walsender' AS walsender"
 ));
 
@@ -347,8 +347,8 @@ const LEFT: &str = left!(concat!(
 macro_rules! gives_up {
     () => {
         concat!(
-            "coalesce(a.usename = current_user AND a.state = 'active' AND ",
-            has_secret!("a."),
+            "coalesce(a.usename = session_user AND ",
+            runs_with_secret!("a."),
             ", false)"
         )
     };

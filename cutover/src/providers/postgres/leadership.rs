@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    control_sessions::ControlSessions, record, session::control_prefix, statements::has_secret,
+    control_sessions::ControlSessions,
+    record,
+    session::control_prefix,
+    statements::{has_secret, runs_with_secret},
 };
 use crate::{machine::supersedes, ports::ProviderError};
 
@@ -77,15 +80,15 @@ async fn end_former_leader(control: &ControlSessions) -> Result<(), ProviderErro
 }
 
 const FORMER_SESSIONS: &str = "SELECT application_name, pid FROM pg_stat_activity \
-     WHERE starts_with(application_name, $1) AND usename = current_user \
+     WHERE starts_with(application_name, $1) AND usename = session_user \
        AND pid <> pg_backend_pid()";
 
 /// What runs is cancelled first. A session that has a connection string is never ended while a statement
 /// of it runs, and has a second to begin the next one.
 const END: &str = concat!(
     "SELECT CASE WHEN ",
-    has_secret!(""),
-    " AND state = 'active' THEN pg_cancel_backend(pid) \
+    runs_with_secret!(""),
+    " THEN pg_cancel_backend(pid) \
        WHEN ",
     has_secret!(""),
     " AND state = 'idle in transaction' \

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::session::Session;
+use super::{session::Session, text::identifier};
 use crate::ports::{NotOffered, ProviderError};
 
 /// The rights of the control role, observed once when a server is attached. Every statement
@@ -54,9 +54,14 @@ impl Powers {
     pub(super) async fn observe(session: &Session) -> Result<Self, ProviderError> {
         let what = "read what the control role may do";
         let row = session.row(what, POWERS, &[]).await?;
+        let (login, role): (String, String) = (row.get("login"), row.get("role"));
+        if login != role {
+            let (reason, remedy) = acts_as_another(&login, &role);
+            return Err(session.unfit(&format!("{reason}; {remedy}")));
+        }
         let owned: Vec<String> = row.get("owned");
         Ok(Self {
-            role: row.get("role"),
+            role,
             superuser: row.get("superuser"),
             version: row.get("version"),
             create_databases: row.get("create_databases"),
@@ -109,7 +114,7 @@ impl Powers {
         } else {
             NotOffered {
                 reason: format!("the control role {role} may not make a subscription"),
-                remedy: format!("run GRANT pg_create_subscription TO {role}"),
+                remedy: format!("run GRANT pg_create_subscription TO {}", identifier(role)),
             }
         })
     }
@@ -126,7 +131,7 @@ impl Powers {
             ),
             remedy: format!(
                 "run ALTER ROLE {0} REPLICATION (on RDS: GRANT rds_replication TO {0})",
-                self.role
+                identifier(&self.role)
             ),
         })
     }
@@ -140,7 +145,7 @@ impl Powers {
             reason: format!("the control role {} may not run pg_promote", self.role),
             remedy: format!(
                 "run GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO {} on the source",
-                self.role
+                identifier(&self.role)
             ),
         })
     }
@@ -148,9 +153,22 @@ impl Powers {
 
 const SUBSCRIPTIONS_WITHOUT_SUPERUSER: i32 = 160_000;
 
+/// Why a control role that acts as another one is not taken, and what to do. Sessions are known by the
+/// role that logged in, statements by the one that acts.
+pub(super) fn acts_as_another(login: &str, role: &str) -> (String, String) {
+    (
+        format!("the control role logs in as {login} and acts as {role}"),
+        format!(
+            "run ALTER ROLE {} RESET role, or take role= out of the options= of `control`, and grant \
+             what is needed to {login}",
+            identifier(login)
+        ),
+    )
+}
+
 /// Ownership and rights follow memberships: `USAGE` is what the role has without `SET ROLE`.
 /// <https://www.postgresql.org/docs/current/functions-info.html>
-const POWERS: &str = "SELECT current_user::text AS role, r.rolsuper AS superuser, \
+const POWERS: &str = "SELECT session_user::text AS login, current_user::text AS role, r.rolsuper AS superuser, \
        current_setting('server_version_num')::int AS version, \
        r.rolsuper OR r.rolcreatedb AS create_databases, \
        r.rolsuper OR r.rolreplication OR EXISTS (SELECT FROM pg_roles g \
@@ -211,8 +229,8 @@ mod tests {
             ..Powers::default()
         };
         let remedy = |outcome: Result<(), NotOffered>| outcome.unwrap_err().remedy;
-        assert!(remedy(powers.subscribe()).contains("GRANT pg_create_subscription TO master"));
-        assert!(remedy(powers.publish()).contains("ALTER ROLE master REPLICATION"));
+        assert!(remedy(powers.subscribe()).contains("GRANT pg_create_subscription TO \"master\""));
+        assert!(remedy(powers.publish()).contains("ALTER ROLE \"master\" REPLICATION"));
         assert!(remedy(powers.promote()).contains("GRANT EXECUTE ON FUNCTION pg_promote"));
         powers.version = 150_018;
         let early = powers.subscribe().unwrap_err();

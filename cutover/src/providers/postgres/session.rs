@@ -200,8 +200,8 @@ impl Session {
         Ok(())
     }
 
-    /// Runs `begin`, sends `secret` as the one row of `copy`, and runs `finish`: a server logs statements
-    /// and their parameters, and not what is copied. The session ends with it.
+    /// Runs `begin`, sends `secret` behind a padding as the one row of `copy`, and runs `finish`: a server
+    /// logs statements and their parameters, and not what is copied. The session ends with it.
     pub(super) async fn with_secret(
         self,
         what: &str,
@@ -211,7 +211,7 @@ impl Session {
         finish: &str,
     ) -> Result<(), ProviderError> {
         self.batch(what, begin).await?;
-        let row = format!("{}\n", copied(secret.reveal()));
+        let row = format!("{}\t{}\n", "-".repeat(PADDING), copied(secret.reveal()));
         self.bounded(what, async {
             let mut sink = pin!(self.client.copy_in(copy).await?);
             sink.send(Bytes::from(row)).await?;
@@ -276,6 +276,14 @@ impl Session {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.statement_error(what, &error)),
             Err(_elapsed) => Err(self.given_up(what)),
+        }
+    }
+
+    /// The server cannot be driven by this role, and why.
+    pub(super) fn unfit(&self, reason: &str) -> ProviderError {
+        ProviderError::Unfit {
+            server: self.server.clone(),
+            reason: reason.to_owned(),
         }
     }
 
@@ -356,4 +364,6 @@ const OWN: &str = "SELECT pg_backend_pid(), \
 /// A little longer than `statement_timeout`, so that a statement which takes too long is
 /// rolled back by the server and not given up; shorter than a hold, so that an undo fits
 /// behind it.
+/// More than a server shows of a row that it cannot copy.
+const PADDING: usize = 128;
 const STATEMENT: Duration = Duration::from_millis(4_500);

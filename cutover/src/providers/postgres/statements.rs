@@ -163,6 +163,10 @@ fn quieten() -> String {
            RAISE insufficient_privilege USING MESSAGE = 'a module would record the password: \
              pg_stat_statements.track is all or pgaudit.log is not none, and the control role may \
              not change that for itself'; \
+         END IF; \
+         IF NOT current_setting('track_activities')::bool THEN \
+           RAISE insufficient_privilege USING MESSAGE = 'track_activities is off: nobody could tell \
+             this session from others that may be ended, and the log would have the password'; \
          END IF;"
     )
 }
@@ -227,17 +231,40 @@ macro_rules! has_secret {
     };
 }
 
+/// The same of a session in whose statement that string is. A backend that waits for the row to be
+/// copied hears no cancellation, and has nothing of it yet.
+macro_rules! runs_with_secret {
+    ($row:literal) => {
+        concat!(
+            "(",
+            $crate::providers::postgres::statements::has_secret!($row),
+            " AND ",
+            $row,
+            "state = 'active' AND NOT (",
+            $row,
+            "wait_event IS NOT DISTINCT FROM 'ClientRead' \
+               AND ",
+            $row,
+            "state_change < clock_timestamp() - interval '1 second'))"
+        )
+    };
+}
+
+pub(super) use runs_with_secret;
 pub(super) use {has_secret, secretly};
 
-/// Begins the transaction in which a connection string is handed over.
+/// Begins the transaction in which a connection string is handed over. No timeout ends its session: from
+/// 17 on there is one for a whole transaction.
 pub(super) const HAND_OVER: &str = concat!(
     secretly!(),
     "BEGIN; \
      SELECT pg_logical_emit_message(true, 'pointsman.own', ''); \
      INSERT INTO pointsman.transactions (what) VALUES ('hand a connection string over'); \
-     CREATE TEMP TABLE pointsman_publisher (conninfo text) ON COMMIT DROP"
+     SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'; \
+     CREATE TEMP TABLE pointsman_publisher (padding text, conninfo text) ON COMMIT DROP"
 );
-/// Takes the connection string.
+/// Takes the connection string. In front of it stands padding: of a row that cannot be copied a server
+/// logs the first hundred bytes.
 pub(super) const TAKE_OVER: &str =
     concat!(secretly!(), "COPY pg_temp.pointsman_publisher FROM STDIN");
 const CREATE_SUBSCRIPTION: &str = "CREATE SUBSCRIPTION pointsman_rb CONNECTION";

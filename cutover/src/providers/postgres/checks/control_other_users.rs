@@ -18,7 +18,7 @@ const SESSIONS: &str = "
 SELECT a.pid, a.usename::text AS usename, a.datname::text AS datname, a.application_name,
        host(a.client_addr) AS client_addr, a.backend_start::text AS since
 FROM pg_stat_activity a
-WHERE a.usename = current_user AND a.datname IS NOT NULL
+WHERE a.usename = session_user AND a.datname IS NOT NULL
   AND a.backend_type IN ('client backend', 'walsender')
   AND a.application_name !~ '^pointsman[-/]' ORDER BY a.pid";
 

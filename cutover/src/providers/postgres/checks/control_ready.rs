@@ -8,7 +8,7 @@ use pointsman_catalog::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{grants::READ_WAL, statements::identifier},
+    super::{grants::READ_WAL, powers::acts_as_another, statements::identifier},
     missing::{self, Missing},
     place::Place,
 };
@@ -27,7 +27,7 @@ SELECT current_database()::text AS db, pg_is_in_recovery() AS in_recovery,
 /// PostgreSQL has from 15 on; elsewhere by transaction ids. `may_read_wal` is null where the
 /// extension has yet to be made.
 const EQUIPMENT: &str = "
-SELECT current_setting('server_version_num')::int AS version, current_user::text AS role,
+SELECT current_setting('server_version_num')::int AS version, session_user::text AS login, current_user::text AS role,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
        current_setting('track_commit_timestamp')::bool AS keeps_origins,
        current_setting('autovacuum')::bool AS autovacuum,
@@ -59,6 +59,7 @@ struct Timed {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Equipment {
     version: i64,
+    login: String,
     role: String,
     superuser: bool,
     /// Of each transaction the origin: `track_commit_timestamp`.
@@ -112,6 +113,7 @@ async fn look(
     let judgement = answers
         .iter()
         .find_map(|answer| unfit(name, answer, expected))
+        .or_else(|| other_role(name, &equipment))
         .or_else(|| lacking(name, &equipment, expected))
         .unwrap_or_else(|| {
             let sessions = answers.len();
@@ -215,6 +217,14 @@ fn unfit(server: &str, timed: &Timed, expected: ReplicationRole) -> Option<Judge
             ),
             "let both keep time by NTP",
         )
+    })
+}
+
+fn other_role(server: &str, equipment: &Equipment) -> Option<Judgement> {
+    let Equipment { login, role, .. } = equipment;
+    (login != role).then(|| {
+        let (reason, remedy) = acts_as_another(login, role);
+        Judgement::fail(format!("at {server} {reason}"), remedy)
     })
 }
 
@@ -342,6 +352,7 @@ mod tests {
         let equipped =
             |version: i64, superuser, walinspect, may_read_wal: Option<bool>| Equipment {
                 version,
+                login: "pointsman".to_owned(),
                 role: "pointsman".to_owned(),
                 superuser,
                 keeps_origins: false,
@@ -375,6 +386,7 @@ mod tests {
         let remedy = |keeps_origins, autovacuum, role| {
             let equipment = Equipment {
                 version: 140_001,
+                login: "pointsman".to_owned(),
                 role: "pointsman".to_owned(),
                 superuser: true,
                 keeps_origins,

@@ -10,8 +10,8 @@ use super::{
     super::{
         connection::user_in,
         grants::{
-            HIDE_PASSWORD, MAKE_SLOTS, STREAM_CHANGES, SUBSCRIBE, SUBSCRIBE_WITHOUT_PASSWORD,
-            TAKE_LOGINS,
+            HIDE_PASSWORD, MAKE_SLOTS, MAKE_TEMP_TABLE, STREAM_CHANGES, SUBSCRIBE,
+            SUBSCRIBE_WITHOUT_PASSWORD, TAKE_LOGINS,
         },
         statements::{PUBLICATION, RECORDING, identifier, literal, try_to_quieten},
     },
@@ -221,6 +221,7 @@ async fn look_into_database(place: Place<'_>, datname: &str) -> Result<Judgement
         .map(|one| one.granted_in(datname))
         .collect();
     missing.extend(subscribe(place, &role, datname).await?);
+    missing.extend(temp_table(place, &role, datname).await?);
     missing.extend(hide_password(place, &role).await?);
     let otherwise = format!(
         "{} may carry back every table and sequence of {datname}",
@@ -253,6 +254,25 @@ async fn subscribe(
             format!("GRANT pg_create_subscription TO {to}")
         };
         Missing::new(SUBSCRIBE, words, grant)
+    }))
+}
+
+/// The connection string of the publisher is copied into one.
+async fn temp_table(
+    place: Place<'_>,
+    role: &ControlRole,
+    datname: &str,
+) -> Result<Option<Missing>, String> {
+    let refused = place
+        .refusal("CREATE TEMP TABLE pointsman_tried (n int) ON COMMIT DROP")
+        .await?;
+    Ok(refused.map(|words| {
+        let grant = format!(
+            "GRANT TEMPORARY ON DATABASE {} TO {}",
+            identifier(datname),
+            identifier(&role.name)
+        );
+        Missing::new(MAKE_TEMP_TABLE, words, grant)
     }))
 }
 

@@ -174,6 +174,15 @@ pub(in super::super) const SUBSCRIBE: Right = Right {
     given_up: "there is no reverse stream",
 };
 
+pub(in super::super) const MAKE_TEMP_TABLE: Right = Right {
+    action: "make a temporary table",
+    needed_by: "the connection string of the subscription, which comes by `COPY` into one, on the source",
+    grant: "`GRANT TEMPORARY ON DATABASE`",
+    check: "G2",
+    without: Without::BlocksForWayBack,
+    given_up: "there is no reverse stream",
+};
+
 pub(in super::super) const SUBSCRIBE_WITHOUT_PASSWORD: Right = Right {
     action: "subscribe without a password",
     needed_by: "`CREATE SUBSCRIPTION` by a role without superuser, from 16 on",
@@ -196,6 +205,15 @@ pub(in super::super) const ACT_FOR_OWNERS: Right = Right {
     action: "apply changes as a table's owner",
     needed_by: "the apply worker of the subscription, from 16 on",
     grant: "`GRANT` of the table's owner `WITH SET TRUE`",
+    check: "G2",
+    without: Without::BlocksForWayBack,
+    given_up: "the reverse stream stops at the first change of the table",
+};
+
+pub(in super::super) const PASS_ROW_SECURITY: Right = Right {
+    action: "apply changes to a table that forces row-level security on its owner",
+    needed_by: "the apply worker of the subscription, which acts as the owner, from 16 on",
+    grant: "`ALTER TABLE … NO FORCE ROW LEVEL SECURITY`, or `ALTER ROLE … BYPASSRLS` of the owner",
     check: "G2",
     without: Without::BlocksForWayBack,
     given_up: "the reverse stream stops at the first change of the table",
@@ -272,9 +290,11 @@ pub const RIGHTS: &[Right] = &[
     MAKE_SLOTS,
     PUBLISH_TABLES,
     SUBSCRIBE,
+    MAKE_TEMP_TABLE,
     SUBSCRIBE_WITHOUT_PASSWORD,
     HIDE_PASSWORD,
     ACT_FOR_OWNERS,
+    PASS_ROW_SECURITY,
     CARRY_SEQUENCES,
     STREAM_CHANGES,
     TAKE_LOGINS,

@@ -4,8 +4,8 @@
 use super::{
     super::statements::{RECORDING, identifier, literal},
     ACT_FOR_OWNERS, CARRY_SEQUENCES, CHANGE_STANDBYS, CLOSE_DATABASE, END_SESSIONS, ENTER_DATABASE,
-    HIDE_PASSWORD, MAKE_SLOTS, PROMOTE, PUBLISH_TABLES, READ_WAL, RUN_BARRIER, Right, SEE_SESSIONS,
-    STREAM_CHANGES, SUBSCRIBE, SUBSCRIBE_BEFORE_16, WRITE_PROBE,
+    HIDE_PASSWORD, MAKE_SLOTS, MAKE_TEMP_TABLE, PROMOTE, PUBLISH_TABLES, READ_WAL, RUN_BARRIER,
+    Right, SEE_SESSIONS, STREAM_CHANGES, SUBSCRIBE, SUBSCRIBE_BEFORE_16, WRITE_PROBE,
 };
 
 /// What the roles of one server need.
@@ -242,6 +242,14 @@ impl Grants {
             "SELECT c.oid::regclass AS not_carried_back, o.rolname AS owner\n  FROM {OWNED} \
              JOIN pg_roles o ON o.oid = c.relowner\n  WHERE {CARRIED} AND o.rolsuper ORDER BY 1;"
         ));
+        if self.postgres >= 16 {
+            script.allow(MAKE_TEMP_TABLE, "");
+            script.meta(&format!(
+                "SELECT format('GRANT TEMPORARY ON DATABASE %I TO %I', datname, {control}) FROM pg_database\n  \
+                 WHERE datname = {} AND NOT has_database_privilege({control}, oid, 'TEMPORARY') \\gexec",
+                literal(datname)
+            ));
+        }
         if self.postgres >= 16 && self.management == Management::SelfManaged {
             script.allow(HIDE_PASSWORD, "");
             script.meta(&format!(

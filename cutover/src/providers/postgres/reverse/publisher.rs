@@ -5,7 +5,11 @@ use futures_util::future::try_join_all;
 use tokio_postgres::types::PgLsn;
 
 use super::super::{
-    control_sessions::ControlSessions, publication, session::Session, slots, text::literal,
+    control_sessions::ControlSessions,
+    publication,
+    session::Session,
+    slots,
+    text::{identifier, literal},
 };
 use crate::{
     Lsn,
@@ -152,7 +156,7 @@ impl ReversePublisher for SqlReversePublisher {
             return Err(self.control.unfit(format!(
                 "the control role may not read sequence {name} of database {datname}; run GRANT \
                  SELECT ON SEQUENCE {name} TO {}",
-                self.control.powers.role
+                identifier(&self.control.powers.role)
             )));
         }
         let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();

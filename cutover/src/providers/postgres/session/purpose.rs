@@ -38,7 +38,7 @@ impl Purpose {
             Self::Control(_) | Self::Recovery => {
                 "-c synchronous_commit=local -c default_transaction_read_only=off \
                  -c search_path=pg_catalog -c work_mem=32MB -c statement_timeout=4s -c lock_timeout=3s \
-                 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=10s"
+                 -c row_security=off -c client_connection_check_interval=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=10s"
             }
             Self::Preflight => {
                 "-c search_path=pg_catalog -c row_security=off -c statement_timeout=5s \

@@ -2,7 +2,7 @@ use serde::Deserialize;
 
 use super::super::{
     super::{
-        grants::{ACT_FOR_OWNERS, CARRY_SEQUENCES, PUBLISH_TABLES},
+        grants::{ACT_FOR_OWNERS, CARRY_SEQUENCES, PASS_ROW_SECURITY, PUBLISH_TABLES},
         statements::identifier,
     },
     control_role::{ControlRole, WITHOUT_SUPERUSER},
@@ -19,6 +19,8 @@ pub(super) struct Relation {
     owner_is_superuser: bool,
     inherited: bool,
     may_become: bool,
+    /// Its row-level security holds for the owner too, as whom changes are applied.
+    forced: bool,
 }
 
 impl Relation {
@@ -46,6 +48,10 @@ impl Relation {
         if !self.may_become && role.version >= WITHOUT_SUPERUSER {
             missing.push(lacks(ACT_FOR_OWNERS));
         }
+        if self.forced && role.version >= WITHOUT_SUPERUSER {
+            let grant = format!("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", self.name);
+            missing.push(Missing::new(PASS_ROW_SECURITY, object.clone(), grant));
+        }
         missing
     }
 }
@@ -57,11 +63,12 @@ SELECT * FROM (
          o.rolsuper AS owner_is_superuser, pg_has_role(o.oid, 'USAGE') AS inherited,
          pg_has_role(o.oid, CASE WHEN current_setting('server_version_num')::int >= 160000
            THEN 'SET' ELSE 'MEMBER' END) AS may_become,
+         c.relrowsecurity AND c.relforcerowsecurity AND NOT (o.rolsuper OR o.rolbypassrls) AS forced,
          c.relkind = 'S' AND has_sequence_privilege(c.oid, 'UPDATE') AND has_sequence_privilege(c.oid, 'SELECT') AS may_set
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
   WHERE c.relkind IN ('r', 'S') AND c.relpersistence = 'p'
     AND n.nspname !~ '^(pg_|information_schema$|pointsman$)') AS q
-WHERE CASE WHEN sequence THEN NOT may_set ELSE NOT (inherited AND may_become) END
+WHERE CASE WHEN sequence THEN NOT may_set ELSE NOT (inherited AND may_become) OR forced END
 ORDER BY sequence, name";
 
 #[cfg(test)]
@@ -74,7 +81,7 @@ mod tests {
     fn lacks(change: serde_json::Value, version: i64) -> Vec<(String, String)> {
         let mut row = json!({
             "name": "public.t", "sequence": false, "owner": "app", "owner_is_superuser": false,
-            "inherited": false, "may_become": false
+            "inherited": false, "may_become": false, "forced": false
         });
         for (key, value) in change.as_object().unwrap() {
             row[key] = value.clone();
@@ -104,6 +111,17 @@ mod tests {
             lacks(json!({"inherited": true}), 170_000),
             [(ACT_FOR_OWNERS.action.to_owned(), grant)]
         );
+    }
+
+    #[test]
+    fn a_table_that_forces_row_level_security_on_its_owner_is_not_applied_to_from_16_on() {
+        let own = json!({"inherited": true, "may_become": true, "forced": true});
+        assert_eq!(lacks(own.clone(), 150_000), []);
+        let [(action, grant)] = &lacks(own, 160_000)[..] else {
+            panic!("one is missing");
+        };
+        assert_eq!(action, PASS_ROW_SECURITY.action);
+        assert_eq!(grant, "ALTER TABLE public.t NO FORCE ROW LEVEL SECURITY");
     }
 
     #[test]
