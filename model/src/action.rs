@@ -18,7 +18,8 @@ pub enum Action {
     AlarmFires {
         soon: bool,
     },
-    /// The watch of the bake sees the reverse stream lapse or break, or what others did on the source.
+    /// The watch of the bake sees the reverse stream lapse or break, what others did on the source, or
+    /// that the target is down or back.
     Watches(Event),
     /// An operator sends the writers of a bake elsewhere by force, or back to the target.
     MovesRoutes(Side),
@@ -55,7 +56,7 @@ pub enum Action {
 }
 
 /// What operators can ask for.
-pub(crate) const REQUESTS: [Event; 15] = [
+pub(crate) const REQUESTS: [Event; 16] = [
     Event::StartRequested,
     Event::SwitchRequested,
     Event::AbortRequested,
@@ -71,6 +72,7 @@ pub(crate) const REQUESTS: [Event; 15] = [
     Event::OpenSourceChosen,
     Event::OpenSourceWithoutTargetChosen,
     Event::WaitChosen,
+    Event::AbandonRequested,
 ];
 
 /// Everything that could happen in some world.
@@ -91,6 +93,8 @@ pub(crate) fn all() -> Vec<Action> {
         A::Watches(Event::ReverseStreamLapsed),
         A::Watches(Event::ReverseStreamBroke),
         A::Watches(Event::SourceFenceBroken),
+        A::Watches(Event::TargetDown),
+        A::Watches(Event::TargetBack),
         A::StreamIsHurt(Slots::Gap),
         A::StreamIsHurt(Slots::Lost),
     ];

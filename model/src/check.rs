@@ -77,9 +77,10 @@ impl Model for SwitchModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let conditions: [fn(&Self, &World) -> bool; 15] = [
+        let conditions: [fn(&Self, &World) -> bool; 17] = [
             kept::<0>, kept::<1>, kept::<2>, kept::<3>, kept::<4>, kept::<5>, kept::<6>, kept::<7>,
             kept::<8>, kept::<9>, kept::<10>, kept::<11>, kept::<12>, kept::<13>, kept::<14>,
+            kept::<15>, kept::<16>,
         ];
         Violation::ALL
             .into_iter()

@@ -23,14 +23,17 @@ pub struct Stuck {
     pub worlds: usize,
     /// Whether an end is reached where an operator takes a server down for good.
     pub by_force: bool,
+    /// Whether the target serves and is watched: that ends without force, whatever is held meanwhile.
+    pub bakes: bool,
     /// How the first of them was come to.
     pub example: Trace,
 }
 
 impl Stuck {
-    /// Whether it is stuck although both servers come back, whatever an operator does.
+    /// Whether it is stuck although both servers come back, whatever an operator does; a bake also where
+    /// a server has to be taken down.
     pub fn is_broken(&self) -> bool {
-        self.gone == "none" && !self.by_force
+        self.gone == "none" && (self.bakes || !self.by_force)
     }
 }
 
@@ -120,6 +123,7 @@ impl Calm {
                 continue;
             }
             let Place { state, gone } = *place;
+            let bakes = matches!(state, State::Baking { .. });
             let state = format!("{state:?}");
             let kind = kinds
                 .entry((gone, state.clone(), by_force))
@@ -128,6 +132,7 @@ impl Calm {
                     state,
                     worlds: 0,
                     by_force,
+                    bakes,
                     example: trace(*root),
                 });
             kind.worlds += 1;

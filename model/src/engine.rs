@@ -93,6 +93,7 @@ impl World {
                 | Effect::ForgetCause
                 | Effect::TryAgain
                 | Effect::CountRisk
+                // Published by the next look.
                 | Effect::HoldWriters => {}
             }
         }
@@ -122,6 +123,9 @@ impl World {
         }
         if self.left.requests == UNLIMITED && !self.is_true(event) {
             return None;
+        }
+        if event == Event::AbandonRequested {
+            self.permit_abandoning()?;
         }
         machine.apply(event, NOW).ok()?;
         self.left.ask()?;
@@ -233,7 +237,7 @@ impl World {
         asserted.is_none_or(|side| self.power(side) == Power::Gone)
     }
 
-    fn listening(&self) -> Option<Process> {
+    pub(crate) fn listening(&self) -> Option<Process> {
         self.leader.filter(Process::is_between_commands)
     }
 }

@@ -22,6 +22,8 @@ impl World {
             Action::Asks(event) => self.asked(event),
             Action::AlarmFires { soon } => self.alarmed(soon),
             Action::Watches(Event::SourceFenceBroken) => self.watched_source(),
+            Action::Watches(Event::TargetDown) => self.watched_silent_target(),
+            Action::Watches(Event::TargetBack) => self.watched_target_answer(),
             Action::Watches(event) => self.sees(event).then_some(self)?.watched(event),
             Action::MovesRoutes(side) => self.moved_by_hand(side),
             Action::ServerCrashes(side) => self.server_crashed(side),

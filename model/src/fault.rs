@@ -18,7 +18,7 @@ pub struct Fault {
 }
 
 /// What must find a fault.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CaughtBy {
     /// The model, in its sample.

@@ -186,6 +186,9 @@ pub struct Seen {
     /// A leader, and another process that does not know of it.
     pub two_leaders: bool,
     pub two_messages_in_flight: bool,
+    /// A bake that holds new connections for a target that is down.
+    pub held: bool,
+    pub abandoned: bool,
 }
 
 impl Seen {
@@ -196,6 +199,8 @@ impl Seen {
         self.rolled_back |= state == State::RolledBack && !world.target.is_ahead();
         self.completed |= state == State::Completed;
         self.two_leaders |= world.leader.is_some() && world.stale.is_some();
+        self.held |= world.journal.machine.held_since().is_some();
+        self.abandoned |= state == State::Abandoned;
         self.two_messages_in_flight |= world.messages.iter().all(Option::is_some);
     }
 

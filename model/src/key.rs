@@ -10,6 +10,7 @@ use crate::{
     fingerprint,
     message::{Message, Route, Statement},
     process::{Coverage, Facts, Process, Record, Session, short},
+    violation::Violation,
     world::World,
 };
 
@@ -164,7 +165,7 @@ impl Packer {
         for left in left.fields() {
             self.put(usize::from(left), 3);
         }
-        self.put(usize::from(violations.0), 14);
+        self.put(violations.0 as usize, Violation::ALL.len());
         debug_assert!(self.used <= 5 * 64, "the key has no room");
     }
 
@@ -214,6 +215,7 @@ impl Packer {
         self.flag(machine.promotion_awaited_since().is_some());
         self.flag(machine.alarm_backoff().is_some());
         self.put(machine.left_source() as usize, 2);
+        self.flag(machine.held_since().is_some());
     }
 
     fn facts(&mut self, facts: &Facts) {

@@ -18,15 +18,17 @@ pub enum Violation {
     ServedClosed,
     StaleActed,
     OlderObeyed,
+    HeldForSource,
+    AbandonedOwes,
 }
 
 /// The ones that were seen.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Violations(pub u16);
+pub struct Violations(pub u32);
 
 impl Violation {
     /// Every one.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::TwoWriters,
         Self::Lost,
         Self::TargetOpenedUnproven,
@@ -42,6 +44,8 @@ impl Violation {
         Self::ServedClosed,
         Self::StaleActed,
         Self::OlderObeyed,
+        Self::HeldForSource,
+        Self::AbandonedOwes,
     ];
 
     /// The promise, as the report names it.
@@ -77,6 +81,10 @@ impl Violation {
                 "a process that was taken over from opens or shuts no server but as its leader is about to"
             }
             Self::OlderObeyed => "a server does nothing for a leader that is older than its fence",
+            Self::HeldForSource => {
+                "whoever is held for a target that is down is sent to the source by an operator's choice alone"
+            }
+            Self::AbandonedOwes => "a migration that was abandoned does nothing more",
             Self::ServedClosed => "no server is closed while writers are sent to it by hand",
         }
     }
@@ -96,8 +104,8 @@ impl Violation {
         all.any(|violation| violation.promise() == promise && violation.known().is_some())
     }
 
-    fn bit(self) -> u16 {
-        1 << (self as u16)
+    fn bit(self) -> u32 {
+        1 << (self as u32)
     }
 }
 

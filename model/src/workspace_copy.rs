@@ -1,8 +1,10 @@
 //! A copy of the workspace into which faults are planted.
 
 use std::{
+    collections::hash_map::DefaultHasher,
     ffi::OsStr,
-    fs,
+    fs::{self, DirEntry},
+    hash::{Hash as _, Hasher as _},
     io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -46,6 +48,18 @@ impl WorkspaceCopy {
     /// Where cargo puts a program that is built in it.
     pub fn program(&self, name: &str) -> PathBuf {
         self.target.join("debug").join(name)
+    }
+
+    /// A number that stands for all files below these names.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub(crate) fn hash_of(&self, names: &[&str]) -> Result<u64> {
+        let mut hasher = DefaultHasher::new();
+        for name in names {
+            hash_tree(&self.root.join(name), &mut hasher)?;
+        }
+        Ok(hasher.finish())
     }
 
     /// A command that runs in it.
@@ -148,6 +162,19 @@ fn members(workspace: &Path) -> Result<Vec<String>> {
         .find_map(|line| line.strip_prefix("members = "))
         .context("Cargo.toml lists no members in one line")?;
     Ok(serde_json::from_str(list)?)
+}
+
+fn hash_tree(path: &Path, hasher: &mut DefaultHasher) -> Result<()> {
+    if path.is_dir() {
+        let entries: std::io::Result<Vec<_>> = fs::read_dir(path)?.collect();
+        let mut paths: Vec<_> = entries?.iter().map(DirEntry::path).collect();
+        paths.sort();
+        return paths.iter().try_for_each(|path| hash_tree(path, hasher));
+    }
+    path.file_name().hash(hasher);
+    let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    text.hash(hasher);
+    Ok(())
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {

@@ -238,6 +238,15 @@ impl World {
         if self.calls_a_broken_way_back_proven() {
             self.violations.add(Violation::SaidProven);
         }
+        if self.sends_the_held_to_the_source() {
+            self.violations.add(Violation::HeldForSource);
+        }
+        if self
+            .leader
+            .is_some_and(|leader| leader.owes_after_the_end())
+        {
+            self.violations.add(Violation::AbandonedOwes);
+        }
     }
 
     /// The leader, if it rests and no other process is left.
@@ -282,7 +291,12 @@ impl World {
             | State::Abandoned
             | State::NeedsOperator { .. } => None,
         };
-        served.is_none_or(|(side, route)| self.route == route && self.access(side) == Access::Open)
+        // In an outage of the target new connections may be held, or refused behind that.
+        let held = leader.record.machine.held_since().is_some();
+        served.is_none_or(|(side, route)| {
+            let waits = held && matches!(self.route, Route::Hold | Route::Refuse);
+            (waits || self.route == route) && self.access(side) == Access::Open
+        })
     }
 
     /// The direction in which the journal says that writers are being taken away.

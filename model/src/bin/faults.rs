@@ -4,44 +4,51 @@
 #![expect(clippy::disallowed_types, reason = "no clock is paused here")]
 
 use std::{
-    fs,
-    path::Path,
+    path::PathBuf,
     process::{ExitCode, Output},
     time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail};
-use pointsman_model::{CaughtBy, Fault, WorkspaceCopy};
-use serde_json::{Value, json};
+use pointsman_model::{
+    CaughtBy, Fault, FaultOutcome, Former, Row, Sources, Summary, WorkspaceCopy,
+};
 
 fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
-    let report = arguments.next().context(USAGE)?;
+    let report = PathBuf::from(arguments.next().context(USAGE)?);
     let wanted: Vec<String> = arguments.collect();
     let root = std::env::current_dir()?;
-    let mut faults = Fault::all(&root.join("model/faults"))?;
-    faults.retain(|fault| wanted.is_empty() || wanted.contains(&fault.name));
-    if faults.is_empty() {
+    let faults = Fault::all(&root.join("model/faults"))?;
+    let is_wanted = |fault: &Fault| wanted.is_empty() || wanted.contains(&fault.name);
+    if !faults.iter().any(is_wanted) {
         bail!("no fault of model/faults has one of these names: {wanted:?}");
     }
     let copy = WorkspaceCopy::of(&root)?;
-    let began = Instant::now();
-    let mut table = Vec::new();
-    for fault in &faults {
-        let row = plant(&copy, fault);
-        println!(
-            "{:10} {}: {}{}",
-            row.outcome.as_str(),
-            fault.name,
-            row.found,
-            row.after
-                .as_ref()
-                .map_or_else(String::new, |after| format!(", after {after}"))
-        );
-        table.push(row);
+    let sources = Sources::of(&copy)?;
+    let former = Former::read(&report)?;
+    let known = faults.len();
+    let (mut table, mut left) = (Vec::new(), Vec::new());
+    for fault in faults {
+        match former.row(&sources.with(&fault)) {
+            Some(row) => table.push(row),
+            None => left.push(fault),
+        }
     }
-    let summary = Summary::of(&table, began.elapsed().as_secs_f64());
-    write(Path::new(&report), &summary.value)?;
+    println!(
+        "{} of {known} faults were seen caught in these sources before",
+        table.len()
+    );
+    for fault in left.iter().filter(|fault| is_wanted(fault)) {
+        let row = plant(&copy, fault, sources.with(fault));
+        println!("{row}");
+        table.push(row);
+        // A run that is cut off is gone on with from here.
+        former.write(&report, &Summary::of(&table, known).value)?;
+    }
+    table.sort_by(|one, other| one.name.cmp(&other.name));
+    let summary = Summary::of(&table, known);
+    former.write(&report, &summary.value)?;
     println!("{}", summary.text);
     Ok(if summary.all_caught {
         ExitCode::SUCCESS
@@ -50,36 +57,7 @@ fn main() -> Result<ExitCode> {
     })
 }
 
-/// What came of one fault.
-#[derive(Debug)]
-struct Row {
-    outcome: Outcome,
-    /// The promise that was found broken, or why none was.
-    found: String,
-    after: Option<String>,
-    value: Value,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Outcome {
-    Caught,
-    /// No promise broke, another one did, or the fault could not be planted.
-    Missed,
-    /// What would find it is not in this workspace.
-    NotRun,
-}
-
-impl Outcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Caught => "caught",
-            Self::Missed => "NOT CAUGHT",
-            Self::NotRun => "not run",
-        }
-    }
-}
-
-fn plant(copy: &WorkspaceCopy, fault: &Fault) -> Row {
+fn plant(copy: &WorkspaceCopy, fault: &Fault, source: String) -> Row {
     let began = Instant::now();
     let tried = copy.with(fault, |copy| search(copy, fault));
     let seconds = began.elapsed().as_secs_f64();
@@ -88,36 +66,31 @@ fn plant(copy: &WorkspaceCopy, fault: &Fault) -> Row {
             // A seed may break another promise first.
             let expected = found.promise == fault.breaks || fault.caught_by == CaughtBy::Simulation;
             let outcome = if expected {
-                Outcome::Caught
+                FaultOutcome::Caught
             } else {
-                Outcome::Missed
+                FaultOutcome::Missed
             };
             (outcome, found.what, Some(found.after))
         }
         Ok(None) if fault.caught_by == CaughtBy::Simulation && !copy.has_simulation() => (
-            Outcome::NotRun,
+            FaultOutcome::NotRun,
             "there is no simulation here".to_owned(),
             None,
         ),
-        Ok(None) => (Outcome::Missed, "every promise holds".to_owned(), None),
-        Err(error) => (Outcome::Missed, format!("{error:#}"), None),
+        Ok(None) => (FaultOutcome::Missed, "every promise holds".to_owned(), None),
+        Err(error) => (FaultOutcome::Missed, format!("{error:#}"), None),
     };
-    let value = json!({
-        "name": fault.name,
-        "what": fault.what,
-        "files": fault.files(),
-        "caught_by": fault.caught_by,
-        "breaks": fault.breaks,
-        "outcome": outcome.as_str(),
-        "found": found,
-        "after": after,
-        "seconds": seconds,
-    });
     Row {
+        name: fault.name.clone(),
+        what: fault.what.clone(),
+        files: fault.files().into_iter().map(str::to_owned).collect(),
+        caught_by: fault.caught_by,
+        breaks: fault.breaks.clone(),
         outcome,
         found,
         after,
-        value,
+        seconds,
+        source,
     }
 }
 
@@ -195,58 +168,6 @@ fn last_lines(output: &Output) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     let first = lines.len().saturating_sub(6);
     lines.get(first..).unwrap_or_default().join("; ")
-}
-
-#[derive(Debug)]
-struct Summary {
-    value: Value,
-    text: String,
-    all_caught: bool,
-}
-
-impl Summary {
-    fn of(table: &[Row], seconds: f64) -> Self {
-        let count = |outcome| table.iter().filter(|row| row.outcome == outcome).count();
-        let (caught, missed) = (count(Outcome::Caught), count(Outcome::Missed));
-        let not_run = count(Outcome::NotRun);
-        let all_caught = missed == 0;
-        let verdict = match (missed, not_run) {
-            (0, 0) => "caught",
-            (0, _) => "caught as far as they were run",
-            (_, _) => "not caught",
-        };
-        let planted = table.len();
-        Self {
-            value: json!({
-                "planted": planted,
-                "caught": caught,
-                "not_caught": missed,
-                "not_run": not_run,
-                "verdict": verdict,
-                "seconds": seconds,
-                "table": table.iter().map(|row| &row.value).collect::<Vec<_>>(),
-            }),
-            text: format!(
-                "{planted} faults: {caught} caught, {missed} not caught, {not_run} not run, {seconds:.0} s; verdict: \
-                 {verdict}"
-            ),
-            all_caught,
-        }
-    }
-}
-
-/// Puts the table beside what a run of the model has written.
-fn write(report: &Path, faults: &Value) -> Result<()> {
-    let former = fs::read_to_string(report).unwrap_or_else(|_| "{}".to_owned());
-    let mut value: Value = serde_json::from_str(&former)?;
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert("faults".to_owned(), faults.clone());
-    }
-    if let Some(folder) = report.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(report, serde_json::to_string_pretty(&value)?)?;
-    Ok(())
 }
 
 const USAGE: &str = "usage: faults REPORT [NAME...]";

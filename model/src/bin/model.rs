@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf, process::ExitCode, thread, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
-use pointsman_model::{Explored, Pass, Promotion, Report, Troubles};
+use pointsman_model::{Explored, Former, Pass, Promotion, Report, Troubles};
 
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,7 +23,12 @@ fn main() -> Result<ExitCode> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let text = serde_json::to_string_pretty(&report)?;
+    let mut value = serde_json::to_value(&report)?;
+    // The table of faults stands beside it, and says itself which sources it is about.
+    if let (Some(table), Some(fields)) = (Former::read(&path)?.table(), value.as_object_mut()) {
+        fields.insert("faults".to_owned(), table.clone());
+    }
+    let text = serde_json::to_string_pretty(&value)?;
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     print(&report);
     println!("report: {}", path.display());
