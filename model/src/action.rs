@@ -21,7 +21,8 @@ pub enum Action {
     /// The watch of the bake sees the reverse stream lapse or break, what others did on the source, or
     /// that the target is down or back.
     Watches(Event),
-    /// An operator sends the writers of a bake elsewhere by force, or back to the target.
+    /// An operator sends the writers of a bake to the source by force, or back to the target; or those of a
+    /// migration that is ready elsewhere, or back to the source.
     MovesRoutes(Side),
     ServerCrashes(Side),
     /// A server that is down never comes back.

@@ -128,7 +128,10 @@ impl World {
             self.permit_abandoning()?;
         }
         machine.apply(event, NOW).ok()?;
-        self.left.ask()?;
+        // An end leaves no room for another.
+        if event != Event::AbandonRequested {
+            self.left.ask()?;
+        }
         if event != Event::RetryChosen {
             self.said = said_by(event);
         }
@@ -197,8 +200,8 @@ impl World {
         self.end_sessions(Side::Source);
     }
 
-    /// An operator moves the routes of a bake by force, which parks the migration, or moves those of a
-    /// parked one back.
+    /// An operator moves the routes of a bake, or of a migration that is ready, by force, which parks it,
+    /// or moves those of a parked one back.
     pub(crate) fn moved_by_hand(mut self, side: Side) -> Option<Self> {
         let state = self.listening()?.record.machine.state();
         match (side, state) {
@@ -207,6 +210,15 @@ impl World {
                 self.left.ask()?;
                 self.said = None;
                 self.happened(Who::Leader, Event::MovedByHand, NOW);
+                self.route = Route::Source;
+            }
+            (Side::Target, State::Prepared | State::Undone) if self.left.requests < UNLIMITED => {
+                self.left.ask()?;
+                self.happened(Who::Leader, Event::MovedByHand, NOW);
+                self.route = Route::Elsewhere;
+            }
+            (Side::Source, State::NeedsOperator { .. }) if self.route == Route::Elsewhere => {
+                self.left.ask()?;
                 self.route = Route::Source;
             }
             (Side::Target, State::NeedsOperator { direction, .. })

@@ -155,6 +155,7 @@ impl Packer {
                 // Nobody but clients tells them apart.
                 Route::Hold | Route::Refuse => 1,
                 Route::Target => 2,
+                Route::Elsewhere => 3,
             },
             2,
         );

@@ -56,4 +56,6 @@ pub enum Route {
     /// A hold that was over before anything else was published.
     Refuse,
     Target,
+    /// By hand, to a server that is no part of the migration.
+    Elsewhere,
 }

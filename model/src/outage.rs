@@ -42,14 +42,14 @@ impl World {
         Some(self)
     }
 
-    /// A migration is abandoned when neither server answers. One that is up is silent where a look at it
-    /// is lost. In the calm nobody needs that.
+    /// A migration is abandoned when writers are sent elsewhere, or neither server answers. One that is up is
+    /// silent where a look at it is lost. In the calm nobody needs that.
     pub(crate) fn permit_abandoning(&mut self) -> Option<()> {
         if self.left.requests == UNLIMITED {
             return None;
         }
         for side in [Side::Source, Side::Target] {
-            if self.power(side) == Power::Up {
+            if self.route != Route::Elsewhere && self.power(side) == Power::Up {
                 self.left.spend(|left| &mut left.losses)?;
             }
         }

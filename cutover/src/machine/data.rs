@@ -58,10 +58,11 @@ impl Machine {
         }
     }
 
-    /// The one command that the engine owes now.
+    /// The one command that the engine owes now. What was abandoned is left as it is, its readers too.
     pub fn command(self) -> Option<Command> {
         let readers = match self.readers {
             ReaderRoutes::Settled => None,
+            ReaderRoutes::Moved if self.state == State::Abandoned => None,
             ReaderRoutes::Moved => Some(Command::RestoreReaders),
         };
         self.state.command().or(readers)

@@ -23,7 +23,11 @@ const ANSWERED: u8 = 7;
 /// The source becomes the writer again.
 pub(super) fn forward(act: &mut Act<'_>, step: Step) -> Option<Turn> {
     if step == Step::Prepare {
-        return said(act, Turn::Ends(Event::Done));
+        let undone = act.world.route == Route::Source;
+        return said(
+            act,
+            Turn::Ends(if undone { Event::Done } else { Event::Failed }),
+        );
     }
     if step < Step::Fence {
         return act.serve(Route::Source, Event::Done);
