@@ -30,7 +30,7 @@ pub struct Server {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_password: Option<PasswordSource>,
     /// libpq string or URI with which the write probe connects by way of the sidecars, as a role that
-    /// can write the probe table and nothing else. The default is `control`, with its password.
+    /// can write the probe table and nothing else. Without it there is no write probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<String>,
     /// Where the password for `probe` is.
@@ -84,17 +84,15 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// The same server as the write probe reaches it.
+    /// The same server as the write probe reaches it, if one is declared.
     #[must_use]
-    pub fn as_probed(&self) -> Self {
-        match &self.probe {
-            None => self.clone(),
-            Some(probe) => Self {
-                control: probe.clone(),
-                control_password: self.probe_password.clone(),
-                ..self.clone()
-            },
-        }
+    pub fn as_probed(&self) -> Option<Self> {
+        let probe = self.probe.as_ref()?;
+        Some(Self {
+            control: probe.clone(),
+            control_password: self.probe_password.clone(),
+            ..self.clone()
+        })
     }
 }
 

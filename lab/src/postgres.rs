@@ -79,8 +79,8 @@ impl Default for PairOptions {
 
 /// Two servers: `blue` is the primary and serves, `green` is its standby.
 ///
-/// On both, the superuser, the role `app` (owner of the tables, no superuser) and the role
-/// `repl` (replication and reading) may connect from loopback: without a password where
+/// On both, the superuser, the role `app` (owner of the tables, no superuser), the role
+/// `repl` (replication and reading) and the role `probe` (nothing) may connect from loopback: without a password where
 /// their users run the servers, unless the [`Contents`] say otherwise; see [`Hosting`].
 #[derive(Debug)]
 pub struct PostgresPair {

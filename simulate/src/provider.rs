@@ -153,6 +153,10 @@ impl ProbeSessions for SimulatedProvider {
         }
     }
 
+    fn probe_login(&self, _server: &Server, _datname: &str) -> Result<(), String> {
+        Err("a simulation has no probe".to_owned())
+    }
+
     async fn write_row(
         &self,
         _server: &Server,

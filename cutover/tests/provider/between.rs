@@ -113,23 +113,23 @@ async fn lure(
     }
 }
 
-/// With a probe table, and declared by a role that has a password.
+/// With a probe table, and declared for a probe role that has a password.
 async fn server() -> (TlsServer, Server) {
     let server = TlsServer::start().await;
     server
         .run("CREATE SCHEMA pointsman; CREATE TABLE pointsman.probe (id int PRIMARY KEY, value bigint)")
         .await;
     let file = server.private("pw", PASSWORD);
-    let mut declared = server.declared(&format!(
+    let mut declared = server.probed_by(&format!(
         "host={NAME} hostaddr=127.0.0.1 port={{port}} user=scram sslmode=verify-full \
          sslrootcert={{dir}}/ca.pem"
     ));
-    declared.control_password = Some(PasswordSource::File(file.into()));
+    declared.probe_password = Some(PasswordSource::File(file.into()));
     (server, declared)
 }
 
 #[tokio::test]
-async fn a_listener_between_learns_nothing_of_the_control_role() {
+async fn a_listener_between_learns_nothing_of_the_probe_role() {
     let (server, declared) = server().await;
     let between = Listener::start(Some(&server)).await;
     between.probed(&server, &declared).await.unwrap();
@@ -138,9 +138,10 @@ async fn a_listener_between_learns_nothing_of_the_control_role() {
 
     // The same without TLS, which a role without a password may choose, tells all but that.
     let mut plain = declared;
-    plain.control = plain.control.replace("verify-full", "disable");
-    plain.control = plain.control.replace("user=scram", "user=plain");
-    plain.control_password = None;
+    let probe = plain.probe.unwrap_or_default();
+    let probe = probe.replace("verify-full", "disable");
+    plain.probe = Some(probe.replace("user=scram", "user=plain"));
+    plain.probe_password = None;
     between.probed(&server, &plain).await.unwrap();
     assert_eq!(between.heard().0, ["plain", "INSERT", "postgres\0"]);
 }

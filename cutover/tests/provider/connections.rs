@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use pointsman_catalog::PasswordSource;
+use pointsman_catalog::{PasswordSource, Server};
 use pointsman_cutover::ports::DatabaseProvider as _;
 use pointsman_lab::{
     authority::{Authority, self_signed_for_database},
@@ -267,8 +267,8 @@ async fn a_password_goes_through_a_sidecar_to_a_verified_server_only() {
         .await;
     let sidecar = Gate::start(server.postgres.address()).await.unwrap();
     let file = server.private("pw", PASSWORD);
-    let mut declared = server.declared(&verified("user=scram"));
-    declared.control_password = Some(PasswordSource::File(file.into()));
+    let mut declared = server.probed_by(&verified("user=scram"));
+    declared.probe_password = Some(PasswordSource::File(file.into()));
     let provider = server.provider();
     let write = async |declared: &_| {
         let written = provider.probes();
@@ -276,7 +276,7 @@ async fn a_password_goes_through_a_sidecar_to_a_verified_server_only() {
         written.await.map_err(|error| error.to_string())
     };
     write(&declared).await.unwrap();
-    declared.control = declared.control.replace("verify-full", "prefer");
+    declared.probe = Some(verified("user=scram").replace("verify-full", "prefer"));
     refused(
         write(&declared).await,
         "its password is not sent through a sidecar",
@@ -288,7 +288,7 @@ async fn a_password_goes_through_a_sidecar_to_a_verified_server_only() {
         .await
         .unwrap();
     let rogue = Gate::start(elsewhere.address()).await.unwrap();
-    let lured = server.declared(&verified("user=postgres"));
+    let lured = server.probed_by(&verified("user=postgres"));
     let lured = provider
         .probes()
         .write_row(&lured, "postgres", rogue.address(), 7);
@@ -296,4 +296,31 @@ async fn a_password_goes_through_a_sidecar_to_a_verified_server_only() {
         lured.await.map_err(|error| error.to_string()),
         "server does not support TLS",
     );
+}
+
+/// What passes through a sidecar passes through whoever runs it.
+#[tokio::test]
+async fn s23_the_write_probe_never_logs_in_as_the_control_role() {
+    let server = TlsServer::start().await;
+    server
+        .run("CREATE SCHEMA pointsman; CREATE TABLE pointsman.probe (id int PRIMARY KEY, value bigint)")
+        .await;
+    let sidecar = Gate::start(server.postgres.address()).await.unwrap();
+    let provider = server.provider();
+    let none = server.declared(&verified("user=postgres"));
+    let same = Server {
+        probe: Some(none.control.clone()),
+        ..none.clone()
+    };
+    for (declared, words) in [
+        (none, "no `probe` is declared for db"),
+        (same, "`probe` of db names its control role postgres"),
+    ] {
+        let probes = provider.probes();
+        refused(probes.probe_login(&declared, "postgres"), words);
+        let written = probes.write_row(&declared, "postgres", sidecar.address(), 7);
+        refused(written.await.map_err(|error| error.to_string()), words);
+    }
+    let rows = server.number("SELECT count(*) FROM pointsman.probe").await;
+    assert_eq!(rows, 0);
 }

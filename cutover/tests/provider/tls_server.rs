@@ -159,6 +159,14 @@ impl TlsServer {
         }
     }
 
+    /// The same, with this string for the write probe.
+    pub(crate) fn probed_by(&self, probe: &str) -> Server {
+        Server {
+            probe: Some(self.declared(probe).control),
+            ..self.declared("host=127.0.0.1 port={port} user=control")
+        }
+    }
+
     pub(crate) fn provider(&self) -> PostgresProvider {
         PostgresProvider::new(SecretSources {
             folders: vec![self.folder().to_owned()],

@@ -14,7 +14,7 @@ pub struct Contents {
 }
 
 impl Default for Contents {
-    /// Roles `app` and `repl`, and the table `writes` that the workload needs.
+    /// Roles `app`, `repl` and `probe`, and the table `writes` that the workload needs.
     fn default() -> Self {
         Self {
             settings: String::new(),
@@ -34,6 +34,7 @@ host all all 127.0.0.0/8 trust
 
 const ROLES: &str = "
 CREATE ROLE app LOGIN;
+CREATE ROLE probe LOGIN;
 CREATE ROLE repl LOGIN REPLICATION IN ROLE pg_read_all_data;
 ";
 

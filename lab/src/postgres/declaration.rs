@@ -40,6 +40,7 @@ impl PostgresServer {
         if let Some(at) = ways.replication {
             self.declare(&mut text, "replication", "repl", at, folder)?;
         }
+        self.declare(&mut text, "probe", "probe", endpoint, folder)?;
         Ok(text)
     }
 

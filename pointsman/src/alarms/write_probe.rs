@@ -16,8 +16,8 @@ use tracing::{debug, warn};
 use super::ticks::Ticks;
 use crate::publish::FleetView;
 
-/// Writes a row through a sidecar, over a new connection each time: what an application
-/// that starts now would meet.
+/// Writes a row through a sidecar, over a new connection each time, as a role that may do nothing
+/// else: what an application that starts now would meet.
 #[derive(Debug)]
 pub(crate) struct WriteProbe {
     catalog: Arc<Catalog>,
@@ -35,11 +35,22 @@ struct ProbeRecord {
     bake: String,
     /// A write has succeeded in this bake.
     armed: bool,
-    /// There is no sidecar to probe through.
-    blind: bool,
+    /// Why nothing can be tried now, if so.
+    blind: Option<String>,
     /// Failed probes since the last success.
     failed: u32,
     last_failure: String,
+}
+
+/// What came of one probe.
+enum Probed {
+    Wrote,
+    /// Nothing was tried, which says nothing of the database.
+    Blind(String),
+    Failed {
+        node: NodeId,
+        error: anyhow::Error,
+    },
 }
 
 /// How often the probe runs, and when the alarm fires.
@@ -94,37 +105,27 @@ impl WriteProbe {
         // What failed before this watch began says nothing of the writer that is there now.
         self.record(database, bake, |record| record.failed = 0);
         let mut turn = 0_usize;
-        let mut blind = false;
         loop {
             ticks.next().await;
-            let sidecars = self.view.reachable(database);
-            // Without a sidecar there is no way in, and nothing to say about the database.
-            if sidecars.is_empty() {
-                if !blind {
-                    warn!(%database, "no sidecar that has the database is connected and reached from here: write probe is blind");
-                }
-                blind = true;
-                self.record(database, bake, |record| record.blind = true);
-                continue;
-            }
-            blind = false;
             turn = turn.wrapping_add(1);
-            let (node, listen) = &sidecars[turn % sidecars.len()];
-            let outcome = self.probe(database, *listen).await;
-            let fires = self.record(database, bake, |record| {
-                record.blind = false;
-                match &outcome {
-                    Ok(()) => record.succeeded(),
-                    Err(error) => {
-                        let watched = self.clock.elapsed(began);
-                        record.failed(format!("{error:#}"), watched, &self.settings)
+            match self.probe(database, turn).await {
+                Probed::Wrote => self.record(database, bake, ProbeRecord::succeeded),
+                Probed::Blind(reason) => {
+                    let said = reason.clone();
+                    if self.record(database, bake, |record| record.blinded(said)) {
+                        warn!(%database, %reason, "write probe is blind");
                     }
                 }
-            });
-            if let Err(error) = outcome {
-                debug!(%database, %node, error = %format_args!("{error:#}"), "write probe failed");
-                if let Some(failing) = fires {
-                    return alarm(database, node, &failing, &error);
+                Probed::Failed { node, error } => {
+                    debug!(%database, %node, error = %format_args!("{error:#}"), "write probe failed");
+                    let watched = self.clock.elapsed(began);
+                    let reason = format!("{error:#}");
+                    let fires = self.record(database, bake, |record| {
+                        record.failed(reason, watched, &self.settings)
+                    });
+                    if let Some(failing) = fires {
+                        return alarm(database, &node, &failing, &error);
+                    }
                 }
             }
         }
@@ -147,16 +148,31 @@ impl WriteProbe {
         change(record)
     }
 
-    async fn probe(&self, database: &DatabaseName, listen: IpAddr) -> anyhow::Result<()> {
-        let (server, datname, through) = self.way_in(database, listen).await?;
-        let value = i64::try_from(self.clock.now().0).unwrap_or(i64::MAX);
-        let probes = self.providers.of(&server)?.probes();
-        let write = probes.write_row(&server, &datname, through, value);
-        self.clock
-            .timeout(self.settings.timeout, write)
-            .await
-            .with_context(|| format!("no answer within {:?}", self.settings.timeout))??;
-        Ok(())
+    /// Probes through the sidecar whose `turn` it is.
+    async fn probe(&self, database: &DatabaseName, turn: usize) -> Probed {
+        let sidecars = self.view.reachable(database);
+        if sidecars.is_empty() {
+            return Probed::Blind(NO_SIDECAR.to_owned());
+        }
+        let (node, listen) = &sidecars[turn % sidecars.len()];
+        let probed = async {
+            let (server, datname, through) = self.way_in(database, *listen).await?;
+            let probes = self.providers.of(&server)?.probes();
+            if let Err(reason) = probes.probe_login(&server, &datname) {
+                return Ok(Probed::Blind(reason));
+            }
+            let value = i64::try_from(self.clock.now().0).unwrap_or(i64::MAX);
+            let write = probes.write_row(&server, &datname, through, value);
+            self.clock
+                .timeout(self.settings.timeout, write)
+                .await
+                .with_context(|| format!("no answer within {:?}", self.settings.timeout))??;
+            Ok(Probed::Wrote)
+        };
+        probed.await.unwrap_or_else(|error| Probed::Failed {
+            node: node.clone(),
+            error,
+        })
     }
 
     /// The serving server, the database's name there, and the sidecar's listener.
@@ -189,11 +205,16 @@ fn alarm(database: &DatabaseName, node: &NodeId, failing: &str, error: &anyhow::
 }
 
 impl ProbeRecord {
-    /// It does not fire.
-    fn succeeded(&mut self) -> Option<String> {
+    fn succeeded(&mut self) {
         self.armed = true;
         self.failed = 0;
-        None
+        self.blind = None;
+    }
+
+    /// Returns whether that is news.
+    fn blinded(&mut self, reason: String) -> bool {
+        let before = self.blind.replace(reason);
+        before != self.blind
     }
 
     /// Returns what failed, if the alarm fires. It has been `watched` for so long. A way that is still
@@ -206,6 +227,7 @@ impl ProbeRecord {
     ) -> Option<String> {
         self.failed = self.failed.saturating_add(1);
         self.last_failure = reason;
+        self.blind = None;
         if self.failed < settings.failures {
             None
         } else if self.armed {
@@ -244,16 +266,14 @@ impl AlarmSource for WriteProbe {
     fn warnings(&self, subject: &AlarmSubject) -> Vec<String> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let unarmed = subject.databases.iter().filter_map(|database| {
-            let record = records.get(database)?;
-            if record.bake == subject.bake && record.blind {
+            let record = records.get(database);
+            let record = record.filter(|record| record.bake == subject.bake)?;
+            if let Some(reason) = &record.blind {
                 return Some(format!(
-                    "the write probe of {database} does not watch: no sidecar that has it is connected \
-                     and reached from the control plane's machine"
+                    "the write probe of {database} does not watch: {reason}"
                 ));
             }
-            let never = record.bake == subject.bake
-                && !record.armed
-                && record.failed >= self.settings.failures;
+            let never = !record.armed && record.failed >= self.settings.failures;
             never.then(|| {
                 format!(
                     "the write probe of {database} does not watch: no write has succeeded since \
@@ -267,6 +287,8 @@ impl AlarmSource for WriteProbe {
 }
 
 const NAME: &str = "write probe";
+const NO_SIDECAR: &str =
+    "no sidecar that has it is connected and reached from the control plane's machine";
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,10 @@
 //! The way back after the target has served.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use pointsman_lab::{GateOptions, LabOptions, postgres::PostgresServer, workload::verify};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -61,6 +64,43 @@ async fn s23_a_target_that_never_takes_a_write_sends_the_writers_back() -> Resul
     let cause = status["cause"].as_str().unwrap_or_default();
     ensure!(cause.contains("every write since the switch"), "{cause}");
     env.served_by(&env.lab.pair.source, asked).await?;
+    env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
+    Ok(())
+}
+
+/// The probe's own row, beside the engine's.
+const PROBED: &str = "SELECT count(*) FROM pointsman.probe WHERE id = 2";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s23_without_a_role_of_its_own_nothing_is_probed_and_that_is_said() -> Result<()> {
+    let env = TestEnvironment::at_work(LabOptions {
+        settings: "[alarm]\nfirst_write_ms = 1000\n".to_owned(),
+        ..options(GateOptions::default())
+    })
+    .await?;
+    let file = env.lab.scratch.path().join("databases.toml");
+    let declared = fs::read_to_string(&file)?;
+    let roles = declared.lines().filter(|line| !line.starts_with("probe"));
+    fs::write(&file, roles.collect::<Vec<_>>().join("\n"))?;
+    let apply = ["database", "apply", &file.to_string_lossy()];
+    env.cli_ok(&apply).await?;
+    env.prepare().await?;
+    let checked = env.cli(&["migration", "preflight", NAME]).await?.stdout;
+    ensure!(checked.contains("no `probe` is declared"), "{checked}");
+
+    env.switch().await?;
+    let status = env
+        .until("it is said that nothing is probed", |status| {
+            let warnings = status["alarm_warnings"].as_array().into_iter().flatten();
+            let mut warnings = warnings.filter_map(Value::as_str);
+            warnings.any(|warning| warning.ends_with("no `probe` is declared for green"))
+        })
+        .await?;
+    ensure!(status["state"] == "baking", "{status:#}");
+    let target = env.lab.pair.target.client("orders").await?;
+    ensure!(target.query_one(PROBED, &[]).await?.get::<_, i64>(0) == 0);
+
+    env.roll_back().await?;
     env.nothing_is_lost_on(|lab| &lab.pair.source).await?;
     Ok(())
 }

@@ -66,9 +66,10 @@ impl Stage {
             writeln!(text, "[servers.{name}]\nendpoint = \"{at}\"")?;
             writeln!(
                 text,
-                "control = \"host={} port={} user=postgres\"\nfence = \"sql+hba\"",
-                at.ip(),
-                at.port()
+                "control = \"host={ip} port={port} user=postgres\"\n\
+                 probe = \"host={ip} port={port} user=probe\"\nfence = \"sql+hba\"",
+                ip = at.ip(),
+                port = at.port()
             )?;
         }
         writeln!(

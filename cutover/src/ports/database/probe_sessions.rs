@@ -3,11 +3,10 @@ use std::{fmt, net::SocketAddr};
 use async_trait::async_trait;
 use pointsman_catalog::Server;
 
-/// Writes as a server's control role outside of any migration, each over a session of its own.
-/// The caller bounds the wait.
+/// Writes outside of any migration, each over a session of its own. The caller bounds the wait.
 #[async_trait]
 pub trait ProbeSessions: fmt::Debug + Send + Sync {
-    /// Tries a write at the server itself that leaves nothing behind.
+    /// Tries a write as the control role, at the server itself, that leaves nothing behind.
     async fn try_write(
         &self,
         server: &Server,
@@ -15,8 +14,12 @@ pub trait ProbeSessions: fmt::Debug + Send + Sync {
         default: ReadOnlyDefault,
     ) -> WriteAttempt;
 
+    /// Whether the probe role of `server` could log in to `datname` through a sidecar, as far as that
+    /// is known beforehand; the error is why not. Connects to nothing.
+    fn probe_login(&self, server: &Server, datname: &str) -> Result<(), String>;
+
     /// Commits `value` into the probe table of `datname`, through the listener at `through`, as the
-    /// probe role.
+    /// probe role, which is never the control role.
     async fn write_row(
         &self,
         server: &Server,

@@ -106,7 +106,7 @@ pub trait Inspector: fmt::Debug + Send + Sync {
     /// Whether another server that subscribes to this one is given a password. Connects to nothing.
     fn hands_over_password(&self) -> bool;
 
-    /// The role of the write probe, `None` for the control role; or why it cannot be told. Connects
+    /// The role of the write probe, `None` where none is declared; or why it cannot be told. Connects
     /// to nothing.
     fn probe_role(&self) -> Result<Option<String>, String>;
 

@@ -8,7 +8,7 @@ mod service_file;
 mod sources;
 mod tls;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{iter, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use pointsman_catalog::{ChannelBinding, Conninfo, Host, Secret, Server, SslMode};
@@ -64,7 +64,8 @@ impl Connector {
 
     /// Reads what `server`'s declaration names on this machine, and connects to nothing.
     pub(super) fn examine(&self, server: &Server) -> Result<(), ProviderError> {
-        for server in [server, &server.as_probed()] {
+        let probed = server.as_probed();
+        for server in iter::once(server).chain(&probed) {
             let access = Access::of(server, &self.sources).and_then(|access| {
                 access.first_password("postgres")?;
                 for host in &access.spec.hosts {
@@ -80,15 +81,29 @@ impl Connector {
 
     /// The role of the write probe, if one is declared. Reads what its string names on this machine.
     pub(super) fn probe_role(&self, server: &Server) -> Result<Option<String>, String> {
-        if server.probe.is_none() {
-            return Ok(None);
-        }
-        Access::of(&server.as_probed(), &self.sources).map(|access| Some(access.user))
+        let probed = server.as_probed();
+        let access = probed.map(|probed| Access::of(&probed, &self.sources));
+        Ok(access.transpose()?.map(|access| access.user))
     }
 
-    /// Whether a login to `server` through a sidecar has what it needs; connects to nothing.
-    pub(super) fn login_through(&self, server: &Server, datname: &str) -> Result<(), String> {
-        let access = Access::of(server, &self.sources)?;
+    /// `server` as the write probe reaches it; never by the control role.
+    pub(super) fn probed(&self, server: &Server) -> Result<Server, String> {
+        let probed = server.as_probed();
+        let probed = probed.ok_or_else(|| format!("no `probe` is declared for {}", server.name))?;
+        let control = Access::of(server, &self.sources)?.user;
+        if Access::of(&probed, &self.sources)?.user == control {
+            return Err(format!(
+                "`probe` of {} names its control role {control}",
+                server.name
+            ));
+        }
+        Ok(probed)
+    }
+
+    /// Whether the write probe's login to `server` through a sidecar has what it needs; connects to
+    /// nothing.
+    pub(super) fn probe_login(&self, server: &Server, datname: &str) -> Result<(), String> {
+        let access = Access::of(&self.probed(server)?, &self.sources)?;
         let login = Login {
             datname,
             application_name: "",

@@ -90,8 +90,7 @@ impl Inspector for SqlInspector {
 
     async fn hosts(&self) -> Result<Vec<HostSeen>, ProviderError> {
         let mut seen = hosts::look_at("control", &self.connector, &self.server).await?;
-        if self.server.probe.is_some() {
-            let probed = self.server.as_probed();
+        if let Some(probed) = self.server.as_probed() {
             seen.extend(hosts::look_at("probe", &self.connector, &probed).await?);
         }
         Ok(seen)
@@ -108,7 +107,6 @@ impl Inspector for SqlInspector {
     }
 
     fn probe_login(&self, datname: &str) -> Result<(), String> {
-        let probed = self.server.as_probed();
-        self.connector.login_through(&probed, datname)
+        self.connector.probe_login(&self.server, datname)
     }
 }

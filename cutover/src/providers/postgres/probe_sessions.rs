@@ -61,6 +61,10 @@ impl ProbeSessions for SqlProbeSessions {
         }
     }
 
+    fn probe_login(&self, server: &Server, datname: &str) -> Result<(), String> {
+        self.connector.probe_login(server, datname)
+    }
+
     async fn write_row(
         &self,
         server: &Server,
@@ -70,7 +74,8 @@ impl ProbeSessions for SqlProbeSessions {
     ) -> Result<(), ProbeError> {
         let written = async {
             let way = Way::Through(through);
-            let probed = server.as_probed();
+            let probed = self.connector.probed(server);
+            let probed = probed.map_err(ConnectError::Unfit)?;
             let connected = self.connect(&probed, datname, "", way).await?;
             run(connected, async |client| {
                 client.execute(WRITE_ROW, &[&value]).await.map(|_rows| ())

@@ -33,9 +33,6 @@ SELECT r.rolcanlogin AS may_log_in, has_database_privilege(r.oid, current_databa
            AND has_table_privilege(r.oid, 'pointsman.probe', 'UPDATE') END AS may_write
 FROM pg_roles r WHERE r.rolname = ";
 
-const NO_ROLE_OF_ITS_OWN: &str =
-    "the write probe logs in as the control role: no `probe` is declared for the target";
-
 #[derive(Debug, Deserialize)]
 struct Probing {
     may_log_in: bool,
@@ -53,8 +50,8 @@ impl Check for ProbeRole {
     async fn once(&self, ctx: &CheckContext<'_>) -> Vec<Finding> {
         let place = Place::source(ctx);
         let began = ctx.clock.monotonic();
-        let judgement = match ctx.on_target.probe_role() {
-            Ok(probing) => look_at_server(place, probing).await,
+        let judgement = match probing(ctx) {
+            Ok(role) => look_at_server(place, &role).await,
             Err(why) => Ok(blind("the databases", &why)),
         };
         vec![place.finding(SPEC, began, judgement)]
@@ -66,30 +63,32 @@ impl Check for ProbeRole {
         let place = Place::source(ctx).database(datname);
         let began = ctx.clock.monotonic();
         let granted = ctx.on_source.probe_role().ok().flatten();
-        let probing = ctx.on_target.probe_role();
         let able = ctx.on_target.probe_login(datname);
-        let judgement = match probing.and_then(|probing| able.map(|()| probing)) {
-            Ok(probing) => look_into_database(place, datname, granted, probing).await,
+        let judgement = match probing(ctx).and_then(|role| able.map(|()| role)) {
+            Ok(role) => look_into_database(place, datname, granted, &role).await,
             Err(why) => Ok(blind(datname, &why)),
         };
         vec![place.finding(SPEC, began, judgement)]
     }
 }
 
-/// The probe would be refused from the beginning, and then it never fires.
+/// The role that probes after the switch.
+fn probing(ctx: &CheckContext<'_>) -> Result<String, String> {
+    let role = ctx.on_target.probe_role()?;
+    role.ok_or_else(|| "no `probe` is declared for the target".to_owned())
+}
+
+/// Nothing is probed, so the probe never fires.
 fn blind(watched: &str, why: &str) -> Judgement {
     Judgement::warn(
         format!("the write probe will not watch {watched} after the switch: {why}"),
-        "declare `probe` of the target with sslmode=verify-full, for a role that \
+        "declare `probe` of both servers with sslmode=verify-full, for a role that \
          `pointsman database grants` makes; until then a target that takes no writes sends nobody \
          back by itself",
     )
 }
 
-async fn look_at_server(place: Place<'_>, probing: Option<String>) -> Result<Judgement, String> {
-    let Some(role) = probing else {
-        return Ok(Judgement::pass(NO_ROLE_OF_ITS_OWN));
-    };
+async fn look_at_server(place: Place<'_>, role: &str) -> Result<Judgement, String> {
     if ControlRole::of(place).await?.name == role {
         return Ok(Judgement::fail(
             format!(
@@ -100,33 +99,30 @@ async fn look_at_server(place: Place<'_>, probing: Option<String>) -> Result<Jud
             "let `probe` name a role of its own, which `pointsman database grants` makes",
         ));
     }
-    let found = Excess::on_server(place, &role).await?;
+    let found = Excess::on_server(place, role).await?;
     let otherwise = format!("{role} has no rights on {} as a whole", place.name());
-    Ok(excess::judge(place.name(), &role, &found, otherwise))
+    Ok(excess::judge(place.name(), role, &found, otherwise))
 }
 
 async fn look_into_database(
     place: Place<'_>,
     datname: &str,
     granted: Option<String>,
-    probing: Option<String>,
+    role: &str,
 ) -> Result<Judgement, String> {
-    let Some(role) = probing else {
-        return Ok(Judgement::pass(NO_ROLE_OF_ITS_OWN));
-    };
-    let select = format!("{ROLE}{}", literal(&role));
+    let select = format!("{ROLE}{}", literal(role));
     let found = place.ask::<Probing>(&select).await?;
-    let is_granted = granted.as_ref() == Some(&role);
-    let missing = lacks(found.first(), &role, datname, is_granted)
+    let is_granted = granted.as_deref() == Some(role);
+    let missing = lacks(found.first(), role, datname, is_granted)
         .map(|(why, grant)| Missing::new(WRITE_PROBE, why, grant).granted_in(datname));
     let may = format!("{role} may write the probe table of {datname}");
     if missing.is_some() || ControlRole::of(place).await?.name == role {
         let missing = missing.as_slice();
-        return Ok(missing::judge(place.name(), &role, missing, may));
+        return Ok(missing::judge(place.name(), role, missing, may));
     }
-    let excess = Excess::in_database(place, &role).await?;
+    let excess = Excess::in_database(place, role).await?;
     let otherwise = format!("{may}, and nothing else there");
-    Ok(excess::judge(place.name(), &role, &excess, otherwise))
+    Ok(excess::judge(place.name(), role, &excess, otherwise))
 }
 
 /// Why `role` may not probe, and what mends that. A table that is not there yet is granted to
