@@ -1,6 +1,9 @@
 //! Sessions that try to write on a server that is left, at every phase of a switch.
 
 mod attack;
+mod bake;
+mod naming;
+mod operator;
 mod round;
 
 use std::{collections::BTreeMap, env};
@@ -24,9 +27,10 @@ pub struct Report {
     pub tries: BTreeMap<Kind, u64>,
     /// Those that a server acknowledged.
     pub acknowledged: BTreeMap<Kind, u64>,
-    /// Acknowledged in the bake by the server that had been left.
+    /// Acknowledged in the bake by the server that had been left, or by one that somebody promoted.
     pub in_the_bake: u64,
-    /// The longest time until `status` named such a one by transaction and database, in seconds.
+    /// The longest time until `status` named such a one by transaction and database, or by the server that
+    /// somebody promoted, in seconds.
     pub named_within_s: f64,
     /// Those that it did not name in time.
     pub not_named: Vec<String>,

@@ -34,13 +34,37 @@ pub enum Kind {
     Kept,
     /// Somebody who opens the database again, and comes in (S5).
     Opener,
+    /// Somebody who promotes another standby of the source, opens it, and comes in (S6).
+    OtherPromoter,
+    /// Somebody who promotes the target before the switch does, opens it, and comes in (S6).
+    TargetPromoter,
     /// A superuser, by the role that the control plane has as well (S26).
     ControlRole,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Walsender, Self::Kept, Self::Opener, Self::ControlRole];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Walsender,
+        Self::Kept,
+        Self::Opener,
+        Self::OtherPromoter,
+        Self::TargetPromoter,
+        Self::ControlRole,
+    ];
+
+    /// There is no other writer to come in to before.
+    fn promotes(self) -> bool {
+        matches!(self, Self::OtherPromoter | Self::TargetPromoter)
+    }
+
+    /// What it does to a server before it comes in, if anything.
+    fn prelude(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Walsender | Self::Kept | Self::ControlRole => &[],
+            Self::Opener => &[OPEN],
+            Self::OtherPromoter | Self::TargetPromoter => &[PROMOTE, OPEN],
+        }
+    }
 }
 
 /// A write that a server acknowledged.
@@ -116,28 +140,29 @@ impl Log {
 }
 
 impl Adversary {
-    /// Begins to write on `server`, `pace` apart; an opener opens the database after `opens`.
+    /// Begins to write on `server`, `pace` apart; who opens or promotes it does so after `acts`.
     pub(super) async fn start(
         kind: Kind,
         server: &PostgresServer,
         log: &Log,
-        (pace, opens): (Duration, Duration),
+        (pace, acts): (Duration, Duration),
     ) -> Self {
         let stop = CancellationToken::new();
         let kept = match kind {
             Kind::Kept => server.client_as("app", DATNAME).await.ok().map(Way::Sql),
             Kind::Walsender => walsender(server).await.ok(),
-            Kind::Opener | Kind::ControlRole => None,
+            Kind::Opener | Kind::OtherPromoter | Kind::TargetPromoter | Kind::ControlRole => None,
         };
         let (server, log, stopped) = (server.clone(), log.clone(), stop.clone());
         let writing = async move {
             let began = Instant::now();
-            let (mut way, mut has_opened) = (kept, false);
+            let (mut way, mut has_acted) = (kept, false);
             loop {
-                if kind == Kind::Opener && !has_opened && began.elapsed() >= opens {
-                    has_opened = opened(&server).await.is_ok();
+                if !has_acted && began.elapsed() >= acts {
+                    has_acted = act(kind, &server).await.is_ok();
                 }
-                if way.is_none() && kind != Kind::Kept {
+                let waits = kind.promotes() && !has_acted;
+                if way.is_none() && kind != Kind::Kept && !waits {
                     log.tries.fetch_add(1, Ordering::Relaxed);
                     way = timeout(LOGIN, come_in(kind, &server))
                         .await
@@ -177,7 +202,9 @@ async fn come_in(kind: Kind, server: &PostgresServer) -> Option<Way> {
         // It was opened before, or never.
         Kind::Kept => None,
         Kind::Walsender => walsender(server).await.ok(),
-        Kind::Opener | Kind::ControlRole => server.client(DATNAME).await.ok().map(Way::Sql),
+        Kind::Opener | Kind::OtherPromoter | Kind::TargetPromoter | Kind::ControlRole => {
+            server.client(DATNAME).await.ok().map(Way::Sql)
+        }
     }
 }
 
@@ -192,11 +219,23 @@ async fn is_alive(way: &mut Way) -> bool {
     }
 }
 
-async fn opened(server: &PostgresServer) -> Result<()> {
-    let session = server.client("postgres").await?;
-    let open = format!("ALTER DATABASE {DATNAME} ALLOW_CONNECTIONS true CONNECTION LIMIT -1");
-    Ok(session.batch_execute(&open).await?)
+/// Does what comes before coming in, as far as it is not done.
+async fn act(kind: Kind, server: &PostgresServer) -> Result<()> {
+    for (needed, statement) in kind.prelude() {
+        let session = server.client("postgres").await?;
+        if session.query_one(*needed, &[]).await?.get(0) {
+            session.batch_execute(statement).await?;
+        }
+    }
+    Ok(())
 }
+
+/// Whether it is needed, and what does it.
+const PROMOTE: (&str, &str) = ("SELECT pg_is_in_recovery()", "SELECT pg_promote(true)");
+const OPEN: (&str, &str) = (
+    "SELECT true",
+    "ALTER DATABASE orders ALLOW_CONNECTIONS true CONNECTION LIMIT -1",
+);
 
 /// A server that says nothing is no reason to wait.
 const LOGIN: Duration = Duration::from_secs(2);

@@ -1,12 +1,12 @@
 //! One round: a switch there under attack, an attack in the bake, the end under attack, an audit.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, fs, mem, pin::pin, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use pointsman_lab::{
     Lab, LabOptions,
     control_plane::Output,
-    postgres::PostgresServer,
+    postgres::{PostgresServer, Ways, start_standby},
     workload::{
         Workload, WorkloadOptions,
         verify::{self, WriteAudit},
@@ -15,16 +15,20 @@ use pointsman_lab::{
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::attack::{Acknowledged, Adversary, DATNAME, Kind, Log, TABLE};
+use super::{
+    attack::{Adversary, DATNAME, Kind, Log, TABLE},
+    bake::InTheBake,
+    naming::Named,
+};
 
 /// What is tried in a round, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    kind: Kind,
-    /// After the request, an opener opens the database.
-    opens: Duration,
+    pub(super) kind: Kind,
+    /// How long after the request somebody opens or promotes a server.
+    acts: Duration,
     /// Not rolled back, but completed.
-    completes: bool,
+    pub(super) completes: bool,
 }
 
 /// What became of it.
@@ -51,20 +55,24 @@ impl Plan {
         let spread = (number as u64).wrapping_add(seed).wrapping_mul(0x9E37_79B9);
         Self {
             kind,
-            opens: Duration::from_millis(spread % 900),
+            acts: Duration::from_millis(spread % 900),
             completes: (number / kinds) % 2 == 1,
         }
     }
 }
 
-struct Stage {
-    lab: Lab,
-    log: Log,
-    plan: Plan,
-    refused: u64,
+pub(super) struct Stage {
+    pub(super) lab: Lab,
+    /// Another standby of the source, where somebody promotes one.
+    pub(super) third: Option<PostgresServer>,
+    pub(super) log: Log,
+    pub(super) plan: Plan,
+    pub(super) refused: u64,
+    /// How often an operator has decided.
+    pub(super) decisions: u64,
     switches: usize,
-    /// What `status` has named so far, by transaction and database.
-    named: BTreeSet<String>,
+    /// What `status` has named so far.
+    pub(super) named: Named,
 }
 
 pub(super) async fn run(plan: Plan) -> Result<Round> {
@@ -84,21 +92,21 @@ pub(super) async fn run(plan: Plan) -> Result<Round> {
     })?;
     let mut stage = Stage {
         lab,
+        third: None,
         log: Log::default(),
         plan,
         refused: 0,
+        decisions: 0,
         switches: 0,
-        named: BTreeSet::new(),
+        named: Named::default(),
     };
     let (source, target) = (stage.lab.pair.source.clone(), stage.lab.pair.target.clone());
-    let create = [
-        "create",
-        NAME,
-        "--source",
-        source.name(),
-        "--target",
-        target.name(),
-    ];
+    let mut create = vec!["create", NAME, "--source", source.name()];
+    create.extend(["--target", target.name()]);
+    if plan.kind == Kind::OtherPromoter {
+        stage.add_a_third(&source).await?;
+        create.extend(["--waive", "S6=red"]);
+    }
     stage.verb(&create).await?;
     stage.verb(&["preflight", NAME]).await?;
     stage.verb(&["start", NAME]).await?;
@@ -116,127 +124,57 @@ pub(super) async fn run(plan: Plan) -> Result<Round> {
     stage.judge(writer, bake, audit, ended).await
 }
 
-/// What was acknowledged in the bake on the server that had been left.
-#[derive(Default)]
-struct InTheBake {
-    count: u64,
-    within: Duration,
-    not_named: Vec<String>,
-}
-
 impl Stage {
     async fn there(&mut self, source: &PostgresServer, target: &PostgresServer) -> Result<()> {
         // Whoever stays writes on the standby once that is none.
         let attacked = match self.plan.kind {
-            Kind::Kept => target,
+            Kind::Kept | Kind::TargetPromoter => target,
+            Kind::OtherPromoter => &self.third.clone().context("a third server")?,
             Kind::Walsender | Kind::Opener | Kind::ControlRole => source,
         };
         self.under_attack(attacked, &["switch", NAME]).await?;
         Ok(())
     }
 
-    /// Asks while somebody attacks `server`.
-    async fn under_attack(&mut self, server: &PostgresServer, verb: &[&str]) -> Result<Output> {
-        let Plan { kind, opens, .. } = self.plan;
-        let adversary = Adversary::start(kind, server, &self.log, (PACE, opens)).await;
-        let output = self.cli(verb).await;
+    /// A standby that the catalogue names, so that it is asked.
+    async fn add_a_third(&mut self, source: &PostgresServer) -> Result<()> {
+        let folder = self.lab.scratch.path();
+        let third = start_standby("red", folder, source).await?;
+        let ways = Ways {
+            fence: "sql",
+            control: third.address(),
+            replication: None,
+        };
+        let file = folder.join("red.toml");
+        fs::write(&file, third.declaration(ways, folder)?)?;
+        let apply = ["database", "apply", &file.to_string_lossy()];
+        self.lab.control_plane.cli_ok(&apply).await?;
+        self.third = Some(third);
+        Ok(())
+    }
+
+    /// Asks while somebody attacks `server`, and reads the status meanwhile.
+    pub(super) async fn under_attack(
+        &mut self,
+        server: &PostgresServer,
+        verb: &[&str],
+    ) -> Result<Output> {
+        let Plan { kind, acts, .. } = self.plan;
+        let adversary = Adversary::start(kind, server, &self.log, (PACE, acts)).await;
+        let mut named = mem::take(&mut self.named);
+        let output = {
+            let mut asked = pin!(self.cli(verb));
+            loop {
+                tokio::select! {
+                    output = &mut asked => break output,
+                    () = sleep(LOOK_AGAIN) => named.read(&self.status().await?),
+                }
+            }
+        };
+        self.named = named;
         adversary.end().await?;
         self.switches += usize::from(["switch", "rollback"].contains(&verb[0]));
         output
-    }
-
-    /// Attacks the source for a moment, if there is a bake, and waits until `status` names it.
-    async fn in_the_bake(&mut self, source: &PostgresServer) -> Result<InTheBake> {
-        let status = self.settled().await?;
-        if status["state"] != "baking" {
-            return Ok(InTheBake::default());
-        }
-        let before = self.log.acknowledged().len();
-        let times = (BAKE_PACE, Duration::ZERO);
-        let adversary = Adversary::start(self.plan.kind, source, &self.log, times).await;
-        sleep(BAKE_PACE * TRIES_IN_THE_BAKE).await;
-        adversary.end().await?;
-        let mut open: Vec<Acknowledged> = self.log.acknowledged().split_off(before);
-        let mut found = InTheBake {
-            count: open.len() as u64,
-            ..InTheBake::default()
-        };
-        while let Some(latest) = open.iter().map(|write| write.at).max() {
-            self.look().await?;
-            let named = &self.named;
-            open.retain(|write| {
-                let is_named = named.contains(&write.xid);
-                if is_named {
-                    found.within = found.within.max(write.at.elapsed());
-                }
-                !is_named
-            });
-            if latest.elapsed() > IN_TIME {
-                break;
-            }
-            sleep(LOOK_AGAIN).await;
-        }
-        found.not_named = open.iter().map(ToString::to_string).collect();
-        Ok(found)
-    }
-
-    /// Rolls back or completes as an operator does, who reads what is said and gives up what is named.
-    async fn bring_to_its_end(&mut self, target: &PostgresServer) -> Result<String> {
-        let deadline = Instant::now() + SOON;
-        let mut accepts = false;
-        loop {
-            let status = self.settled().await?;
-            self.look().await?;
-            let state = status["state"].as_str().unwrap_or_default().to_owned();
-            match state.as_str() {
-                "completed" | "rolled_back" | "cancelled" => return Ok(state),
-                "undone" | "prepared" | "planned" => {
-                    self.cli(&["cancel", NAME]).await?;
-                }
-                "needs_operator" => self.decide(&status).await?,
-                _baking => {
-                    let verb = if self.plan.completes {
-                        "complete"
-                    } else {
-                        "rollback"
-                    };
-                    let mut args = vec![verb, NAME];
-                    if accepts {
-                        args.push("--accept-loss");
-                    }
-                    let output = match accepts {
-                        false => self.under_attack(target, &args).await?,
-                        true => self.cli(&args).await?,
-                    };
-                    self.look().await?;
-                    if output.code != Some(0) {
-                        self.refused += u64::from(output.stderr.contains("--accept-loss"));
-                        accepts = output.stderr.contains("--accept-loss");
-                    }
-                }
-            }
-            if Instant::now() > deadline {
-                bail!("it does not end: {status:#}");
-            }
-        }
-    }
-
-    async fn decide(&mut self, status: &Value) -> Result<()> {
-        let choices = status["choices"].as_array().map_or(&[][..], Vec::as_slice);
-        let names: Vec<_> = choices
-            .iter()
-            .filter_map(|choice| choice["name"].as_str())
-            .collect();
-        // Nothing is down here: no operator says so.
-        let honest = names
-            .iter()
-            .find(|name| !name.contains("-is-down") && **name != "retry");
-        let choice = honest
-            .or_else(|| names.first())
-            .context("no choice is offered")?;
-        self.cli(&["resolve", NAME, "--choice", choice]).await?;
-        sleep(LOOK_AGAIN).await;
-        Ok(())
     }
 
     async fn judge(
@@ -254,7 +192,7 @@ impl Stage {
             .iter()
             .filter(|write| !there.contains(&write.id));
         let (named, dropped): (Vec<_>, Vec<_>) =
-            absent.partition(|write| self.named.contains(&write.xid));
+            absent.partition(|write| self.named.after(write).is_some());
         Ok(Round {
             kind: self.plan.kind,
             switches: self.switches,
@@ -271,23 +209,14 @@ impl Stage {
         })
     }
 
-    /// Reads what `status` names now: `731 in orders`.
-    async fn look(&mut self) -> Result<()> {
-        let status = self.status().await?.to_string();
-        let mut before = "";
-        for word in status.split([' ', '(', ',', '"']) {
-            if word == "in"
-                && !before.is_empty()
-                && before.bytes().all(|byte| byte.is_ascii_digit())
-            {
-                self.named.insert(before.to_owned());
-            }
-            before = word;
-        }
+    /// Reads what `status` names now.
+    pub(super) async fn look(&mut self) -> Result<()> {
+        let status = self.status().await?;
+        self.named.read(&status);
         Ok(())
     }
 
-    async fn settled(&self) -> Result<Value> {
+    pub(super) async fn settled(&self) -> Result<Value> {
         let deadline = Instant::now() + SOON;
         loop {
             let status = self.status().await?;
@@ -316,7 +245,7 @@ impl Stage {
         Ok(output)
     }
 
-    async fn cli(&self, args: &[&str]) -> Result<Output> {
+    pub(super) async fn cli(&self, args: &[&str]) -> Result<Output> {
         let args = [&["migration"], args].concat();
         self.lab.control_plane.cli(&args).await
     }
@@ -341,7 +270,7 @@ impl fmt::Display for Round {
     }
 }
 
-const NAME: &str = "m";
+pub(super) const NAME: &str = "m";
 const SETTLED: [&str; 7] = [
     "prepared",
     "undone",
@@ -353,11 +282,6 @@ const SETTLED: [&str; 7] = [
 ];
 /// Between two tries while a request is under way.
 const PACE: Duration = Duration::from_millis(15);
-/// A record names eight transactions; more are counted.
-const BAKE_PACE: Duration = Duration::from_millis(100);
-const TRIES_IN_THE_BAKE: u32 = 5;
-/// What was written in the bake is named within this time.
-const IN_TIME: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// No wait may last longer; none says anything about speed.
-const SOON: Duration = Duration::from_secs(120);
+pub(super) const SOON: Duration = Duration::from_secs(120);
