@@ -373,6 +373,45 @@ async fn a_black_hole_accepts_and_answers_nothing_and_ends_its_connections() -> 
     Ok(())
 }
 
+/// A stream without its middle is no cut of a network: TCP gives what was sent, in order, or ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_passes_behind_what_a_black_hole_has_swallowed() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let gate = Gate::start(listener.local_addr()?).await?;
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(count_up(listener));
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(gate.address()).await?;
+        client.read_u32().await?;
+        gate.black_hole();
+        let before = gate.received();
+        eventually("something is swallowed", async || {
+            gate.received() > before + 50_000
+        })
+        .await;
+        gate.restore();
+        let mut expected = 1;
+        while let Ok(Ok(number)) = timeout(SOON, client.read_u32()).await {
+            assert_eq!(number, expected, "a gap");
+            expected += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Sends each client 0, 1, 2, … until it has gone.
+async fn count_up(listener: TcpListener) {
+    let mut clients = tokio::task::JoinSet::new();
+    while let Ok((mut client, _)) = listener.accept().await {
+        clients.spawn(async move {
+            let mut number = 0;
+            while client.write_u32(number).await.is_ok() {
+                number += 1;
+            }
+        });
+    }
+}
+
 /// An Envoy that has nothing to do.
 async fn start_sidecar(scratch: &Scratch) -> Result<Envoy> {
     let admin = Port::reserve()?;

@@ -43,16 +43,19 @@ impl Connection {
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         let answers_held = AtomicBool::new(false);
+        let lost = AtomicBool::new(false);
         let requests = Requests {
             controls: self.controls.clone(),
             caught: self.caught,
             answers_held: &answers_held,
+            lost: &lost,
             scanner: Scanner::default(),
             delays: 0,
         };
         let answers = Answers {
             controls: self.controls.clone(),
             held: &answers_held,
+            lost: &lost,
             received: &self.received,
         };
         tokio::select! {
@@ -91,6 +94,8 @@ struct Requests<'a> {
     controls: watch::Receiver<Controls>,
     caught: watch::Sender<u64>,
     answers_held: &'a AtomicBool,
+    /// Bytes of this connection were swallowed: nothing passes behind them.
+    lost: &'a AtomicBool,
     scanner: Scanner,
     delays: u64,
 }
@@ -101,9 +106,13 @@ impl Requests<'_> {
         loop {
             // A connection that breaks and one that ends are the same to the other side.
             let read = from.read(&mut buffer).await.unwrap_or(0);
-            match self.action(&buffer[..read]).await {
+            let action = match self.action(&buffer[..read]).await {
+                Action::Forward if self.lost.load(Ordering::Acquire) => Action::Swallow,
+                action @ (Action::Forward | Action::Swallow) => action,
+            };
+            match action {
                 Action::Swallow if read == 0 => return std::future::pending().await,
-                Action::Swallow => {}
+                Action::Swallow => self.lost.store(true, Ordering::Release),
                 Action::Forward if read == 0 => break,
                 Action::Forward => {
                     self.delay().await;
@@ -161,6 +170,7 @@ impl Requests<'_> {
 struct Answers<'a> {
     controls: watch::Receiver<Controls>,
     held: &'a AtomicBool,
+    lost: &'a AtomicBool,
     received: &'a AtomicU64,
 }
 
@@ -178,9 +188,10 @@ impl Answers<'_> {
                 self.held.store(false, Ordering::Release);
             }
             let mode = self.controls.borrow_and_update().mode.clone();
-            match (matches!(mode, Mode::BlackHole | Mode::Severed), read) {
+            let swallows = matches!(mode, Mode::BlackHole | Mode::Severed);
+            match (swallows || self.lost.load(Ordering::Acquire), read) {
                 (true, 0) => return std::future::pending().await,
-                (true, _) => {}
+                (true, _) => self.lost.store(true, Ordering::Release),
                 (false, 0) => break,
                 (false, _) => {
                     if to.write_all(&buffer[..read]).await.is_err() {

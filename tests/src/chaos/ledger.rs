@@ -125,11 +125,32 @@ pub(super) fn changes_allowed(status: &Value, target_serves: bool) -> usize {
     flips + usize::from(at_target != target_serves)
 }
 
+/// Whether the record says of `left`, whose last word is its name, that it is left behind.
+pub(super) fn is_named(status: &Value, left: &str) -> bool {
+    let name = left.rsplit(' ').next().unwrap_or(left);
+    let entries = status["timeline"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut messages = entries.iter().map(|entry| text(entry, "message"));
+    messages.any(|message| {
+        let behind = message.split("left behind").nth(1);
+        behind.is_some_and(|behind| behind.contains(name))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_what_the_record_names_as_left_behind_may_be_there() {
+        let message =
+            "blue serves; slot b; left behind, to be dropped by hand: slots a on green (silent)";
+        let status = json!({ "timeline": [{ "message": message }] });
+        assert!(is_named(&status, "green: slot a"));
+        assert!(!is_named(&status, "green: slot b"));
+        assert!(!is_named(&json!({}), "green: slot a"));
+    }
 
     fn status(flips: usize) -> Value {
         let flip = json!({"step": "flip", "event": "done"});

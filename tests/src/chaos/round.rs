@@ -7,7 +7,7 @@ use pointsman_lab::workload::Workload;
 use serde_json::Value;
 
 use super::{
-    ledger::{GivenUp, Reckoning, changes_allowed},
+    ledger::{GivenUp, Reckoning, changes_allowed, is_named},
     notes::{Noted, Notes},
     operator::{Goal, Meanwhile, Operator, text},
     plan::Plan,
@@ -92,6 +92,9 @@ async fn through(
     let other_is_up = !stage.is_retired(1 - writer);
     let leftovers = before.leftovers(pair(stage, &datnames), &ended, other_is_up);
     round.leftovers = leftovers.await?;
+    // What nobody could reach at the end is named instead.
+    let status = &round.status;
+    round.leftovers.retain(|left| !is_named(status, left));
     let record = workload.stop(SOON).await?;
     let changes = audit::changes_of_writer(&record);
     let allowed = changes_allowed(&round.status, target_serves);
