@@ -75,8 +75,14 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         message.push_str(&format!("; by an operator's word, although {given_up}"));
     }
     if let Some(failure) = left_behind {
-        let left = failure.message;
-        message.push_str(&format!("; left behind, to be dropped by hand: {left}"));
+        let stream = run.migration.facts.stream()?;
+        let slots: Vec<_> = stream.slots.iter().map(|slot| slot.slot.as_str()).collect();
+        message.push_str(&format!(
+            "; left behind, to be dropped by hand where they are: slots {} on {} ({})",
+            slots.join(", "),
+            run.migration.target,
+            failure.message
+        ));
     }
     Ok(Proof::new(
         message,
