@@ -152,12 +152,12 @@ impl Packer {
         self.put(
             match route {
                 Route::Source => 0,
-                // Nobody but clients tells them apart.
-                Route::Hold | Route::Refuse => 1,
-                Route::Target => 2,
-                Route::Elsewhere => 3,
+                Route::Hold => 1,
+                Route::Refuse => 2,
+                Route::Target => 3,
+                Route::Elsewhere => 4,
             },
-            2,
+            3,
         );
         self.messages(messages);
         self.record(journal);

@@ -58,12 +58,11 @@ impl Facts {
                 return Self::default();
             }
             // A switch begins with none.
-            State::Planned
-            | State::SettingUp
-            | State::Prepared
+            State::Planned | State::SettingUp | State::Cancelling => return Self::default(),
+            // Somebody may move the routes, and then an operator decides by what was learned.
+            State::Prepared
             | State::Undone
-            | State::Cancelling => return Self::default(),
-            State::Baking { .. }
+            | State::Baking { .. }
             | State::Completing
             | State::Undoing { .. }
             | State::Promoting { .. } => false,
