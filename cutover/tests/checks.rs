@@ -116,7 +116,10 @@ async fn a_silent_server_is_unknown(setting: &Setting) {
 }
 
 async fn a_probe_whose_password_a_sidecar_could_read_is_blind(setting: &mut Setting) {
-    setting.target.probe = Some("host=127.0.0.1 user=app password=known".to_owned());
+    let declared = setting
+        .target
+        .probe
+        .replace("host=127.0.0.1 user=app password=known".to_owned());
     let report = setting.preflight().await;
     let finding = find(&report, "G4", "source/orders");
     assert_eq!(finding.result, Outcome::Warn, "{finding:#?}");
@@ -124,7 +127,7 @@ async fn a_probe_whose_password_a_sidecar_could_read_is_blind(setting: &mut Sett
         finding.remedy.contains("sslmode=verify-full"),
         "{finding:#?}"
     );
-    setting.target.probe = None;
+    setting.target.probe = declared;
 }
 
 async fn a_plain_role_cannot_fence(source: &Running, setting: &Setting) {
@@ -283,7 +286,11 @@ async fn make_clean_databases(source: &Running) {
     source
         .execute(
             "postgres",
-            &["CREATE DATABASE orders", "CREATE DATABASE billing"],
+            &[
+                "CREATE ROLE probe LOGIN",
+                "CREATE DATABASE orders",
+                "CREATE DATABASE billing",
+            ],
         )
         .await;
     source
@@ -375,7 +382,10 @@ struct Setting {
 
 impl Setting {
     fn of(pair: &Pair) -> Self {
-        let (source, target) = (pair.source.server(), pair.target.server());
+        let [source, target] = [&pair.source, &pair.target].map(|running| Server {
+            probe: Some("host=127.0.0.1 user=probe".to_owned()),
+            ..running.server()
+        });
         let databases = vec![planned("orders"), planned("billing")];
         let readers = databases
             .iter()

@@ -270,6 +270,7 @@ impl Subject {
         setting.target.replication_password = Some(password);
         for server in [&mut setting.source, &mut setting.target] {
             server.fence = FenceLevel::Sql;
+            server.probe = None;
         }
         Self {
             pair,

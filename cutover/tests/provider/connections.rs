@@ -276,7 +276,8 @@ async fn a_password_goes_through_a_sidecar_to_a_verified_server_only() {
         written.await.map_err(|error| error.to_string())
     };
     write(&declared).await.unwrap();
-    declared.probe = Some(verified("user=scram").replace("verify-full", "prefer"));
+    let probe = declared.probe.take().unwrap_or_default();
+    declared.probe = Some(probe.replace("verify-full", "verify-ca"));
     refused(
         write(&declared).await,
         "its password is not sent through a sidecar",
