@@ -131,8 +131,9 @@ pub(super) fn is_named(status: &Value, left: &str) -> bool {
     let entries = status["timeline"].as_array().map_or(&[][..], Vec::as_slice);
     let mut messages = entries.iter().map(|entry| text(entry, "message"));
     messages.any(|message| {
-        let behind = message.split("left behind").nth(1);
-        behind.is_some_and(|behind| behind.contains(name))
+        let behind = message.split("left behind").nth(1).unwrap_or_default();
+        let mut words = behind.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.any(|word| word == name)
     })
 }
 
