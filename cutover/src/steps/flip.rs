@@ -75,8 +75,10 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         message.push_str(&format!("; by an operator's word, although {given_up}"));
     }
     if let Some(failure) = left_behind {
-        let stream = run.migration.facts.stream()?;
-        let slots: Vec<_> = stream.slots.iter().map(|slot| slot.slot.as_str()).collect();
+        // The source serves already: what is not on record fails nothing here.
+        let stream = run.migration.facts.stream().ok();
+        let slots = stream.map_or(&[][..], |stream| &stream.slots);
+        let slots: Vec<_> = slots.iter().map(|slot| slot.slot.as_str()).collect();
         message.push_str(&format!(
             "; left behind, to be dropped by hand where they are: slots {} on {} ({})",
             slots.join(", "),
