@@ -84,7 +84,7 @@ async fn subscribe(
     let wait = run.budgets.source.end_sessions;
     slots::drop_standby_slot(run, &both.source).await?;
     let publishing = both.target.reverse_publisher()?;
-    if let Some(missing) = named(&publishing.missing_slots(&stream.slots).await?) {
+    if let Some(missing) = named(&publishing.missing(&stream.slots).await?) {
         return Err(broken(&missing));
     }
     keep_out(&both.source, record, wait).await?;
@@ -257,7 +257,7 @@ pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Fai
     let target = run.target().await?;
     let publishing = target.reverse_publisher()?;
     let progress = publishing.slot_progress(slots).await?;
-    let missing = publishing.missing_slots(slots).await?;
+    let missing = publishing.missing(slots).await?;
     let gap = match (stream.coverage, named(&missing)) {
         (Coverage::Complete, Some(missing)) => Some(missing),
         (Coverage::Complete, None) => not_carried(&left_out(run.migration, &target).await?),

@@ -261,6 +261,31 @@ async fn what_breaks_a_fence_without_superuser_is_named() {
     assert_eq!(answer, pointsman_cutover::ports::PromoteAnswer::Refused);
 }
 
+/// Preflight has seen who owns what; between it and the fence somebody changes that.
+#[tokio::test]
+async fn a_database_that_changes_hands_before_the_fence_is_named_and_nothing_is_closed() {
+    let pair = Pair::start_without_superuser().await;
+    let boss = pair.source.connect("boss", "rdsadmin").await.unwrap();
+    prepared(&pair).await;
+    for owner in ["boss", "app"] {
+        let source = pair.source.attach(2).await;
+        boss.run(&format!("ALTER DATABASE orders OWNER TO {owner}"))
+            .await;
+        let request = crate::verbs::request(&source, 2).await;
+        let refused = source.fence().unwrap().close(&request).await.unwrap_err();
+        let words = refused.to_string();
+        assert!(words.contains("can close (orders)"), "{words}");
+        assert_eq!(pair.source.fence_record().await, None);
+        pair.source.connect("app", "orders").await.unwrap();
+        // The next attempt knows whose it is.
+        let source = pair.source.attach(3).await;
+        let record = close(&source, 3, &[]).await;
+        let open = record.former.not_closable.iter().any(|it| it == "orders");
+        assert_eq!(open, owner == "boss");
+        reopen(&source, &record).await;
+    }
+}
+
 #[tokio::test]
 async fn the_barrier_waits_for_a_backend_that_is_starting() {
     let pair = Pair::start_without_superuser().await;

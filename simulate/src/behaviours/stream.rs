@@ -82,12 +82,19 @@ pub async fn a_slot_is_made_once_and_found_again(stage: &dyn Stage) -> Result<()
     let again = publisher.create_slots(&moving()).await?;
     let there = publisher.slots_there(&moving()).await?;
     ensure!(names(&first) == names(&again) && names(&first) == names(&there));
-    ensure!(publisher.missing_slots(&first).await?.is_empty());
+    ensure!(publisher.missing(&first).await?.is_empty());
+    // A subscription to a publication that is not there is made with a warning and never works.
+    both.target.preparation()?.unprepare(&moving()).await?;
+    let missing = publisher.missing(&first).await?;
+    let said = missing
+        .iter()
+        .all(|it| it.contains("publication of database"));
+    ensure!(said && missing.len() == first.len(), "{missing:?}");
     for _ in 0..2 {
         publisher.drop_slots(&first).await?;
     }
     ensure!(publisher.slots_there(&moving()).await?.is_empty());
-    ensure!(publisher.missing_slots(&first).await?.len() == first.len());
+    ensure!(publisher.missing(&first).await?.len() == first.len());
     ensure!(publisher.slot_progress(&first).await?.is_empty());
     Ok(())
 }

@@ -89,18 +89,23 @@ impl ReversePublisher for Control {
         .await
     }
 
-    async fn missing_slots(&self, slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
-        let slots = slots.to_vec();
-        self.ask("look for the reverse slots", move |server, _| {
-            let gone = slots
-                .into_iter()
-                .filter(|slot| !server.slots.contains_key(&slot.slot));
-            let say = |slot: ReverseSlot| {
-                format!("the reverse slot of database {} is gone", slot.datname)
-            };
-            Ok(gone.map(say).collect())
-        })
-        .await
+    async fn missing(&self, slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
+        let mut missing = Vec::new();
+        for ReverseSlot { datname, slot, .. } in slots {
+            self.open(datname).await?;
+            let (database, slot) = (datname.clone(), slot.clone());
+            let gone = self.ask_in(datname, "look for the reverse slot", move |server| {
+                let published = server.tables.publications.contains(&database);
+                Ok(match (server.slots.contains_key(&slot), published) {
+                    (true, true) => None,
+                    (true, false) => Some("publication"),
+                    (false, _) => Some("reverse slot"),
+                })
+            });
+            let gone = gone.await?;
+            missing.extend(gone.map(|it| format!("the {it} of database {datname} is gone")));
+        }
+        Ok(missing)
     }
 
     async fn left_out(&self, datnames: &[String]) -> Result<Vec<String>, ProviderError> {

@@ -28,9 +28,9 @@ pub trait ReversePublisher: fmt::Debug + Send + Sync {
         slots: &[ReverseSlot],
     ) -> Result<Vec<SlotProgress>, ProviderError>;
 
-    /// Which of `slots` cannot deliver any more, and why, each with its database: it is gone, or the
-    /// server has removed WAL that it needed.
-    async fn missing_slots(&self, slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError>;
+    /// Which of `slots` cannot deliver any more, and why, each with its database: it is gone, the
+    /// server has removed WAL that it needed, or the publication is gone.
+    async fn missing(&self, slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError>;
 
     /// The tables in `datnames` that the stream does not carry, each as `datname.schema.table`.
     async fn left_out(&self, datnames: &[String]) -> Result<Vec<String>, ProviderError>;

@@ -80,7 +80,7 @@ impl ControlSessions {
         Ok(())
     }
 
-    async fn open_database(&self, datname: &str) -> Result<(), ProviderError> {
+    pub(super) async fn open_database(&self, datname: &str) -> Result<(), ProviderError> {
         if self.open_session(datname).is_some() {
             return Ok(());
         }

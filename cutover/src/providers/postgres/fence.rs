@@ -192,12 +192,16 @@ impl Fence for SqlFence {
             }
             // This migration closed it before: what is in force now is the fence itself.
             Some(found) => found.former,
-            None => FormerSettings {
-                databases: observed.databases.clone(),
-                hba: self.hba.read().await?,
-                acls: items(&acls),
-                not_closable: self.control.powers.not_closable.clone(),
-            },
+            None => {
+                let control = &self.control;
+                control.powers.closes_the_same(&control.postgres).await?;
+                FormerSettings {
+                    databases: observed.databases.clone(),
+                    hba: self.hba.read().await?,
+                    acls: items(&acls),
+                    not_closable: self.control.powers.not_closable.clone(),
+                }
+            }
         };
         let full = FenceRecord {
             former: closed.clone(),

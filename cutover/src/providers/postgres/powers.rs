@@ -75,6 +75,38 @@ impl Powers {
         })
     }
 
+    /// Fails where it can close other databases by now: what preflight has seen and what these powers
+    /// would close are two things then.
+    pub(super) async fn closes_the_same(&self, session: &Session) -> Result<(), ProviderError> {
+        if self.superuser {
+            return Ok(());
+        }
+        let what = "look again which databases it can close";
+        let row = session.row(what, CLOSABLE, &[]).await?;
+        let owned: Vec<String> = row.get("owned");
+        let not_closable: Vec<String> = row.get("not_closable");
+        let changed = self.changed(&owned.into_iter().collect(), &not_closable);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(session.unfit(&format!(
+            "it has changed meanwhile which databases the control role {} can close ({}); nothing was \
+             closed; look at preflight, and begin again",
+            self.role,
+            changed.into_iter().collect::<Vec<_>>().join(", ")
+        )))
+    }
+
+    /// Databases that changed hands.
+    fn changed(&self, owned: &BTreeSet<String>, not_closable: &[String]) -> BTreeSet<String> {
+        let before: BTreeSet<_> = self.not_closable.iter().cloned().collect();
+        let now: BTreeSet<_> = not_closable.iter().cloned().collect();
+        let hands = self.owned.symmetric_difference(owned).cloned();
+        hands
+            .chain(before.symmetric_difference(&now).cloned())
+            .collect()
+    }
+
     pub(super) fn door(&self) -> Door {
         if self.superuser {
             Door::Limit
@@ -166,9 +198,18 @@ pub(super) fn acts_as_another(login: &str, role: &str) -> (String, String) {
     )
 }
 
+macro_rules! closable {
+    () => {
+        "ARRAY(SELECT datname::text FROM pg_database WHERE pg_has_role(datdba, 'USAGE')) AS owned, \
+         ARRAY(SELECT datname::text FROM pg_database \
+           WHERE datallowconn AND NOT pg_has_role(datdba, 'USAGE') ORDER BY 1) AS not_closable"
+    };
+}
+
 /// Ownership and rights follow memberships: `USAGE` is what the role has without `SET ROLE`.
 /// <https://www.postgresql.org/docs/current/functions-info.html>
-const POWERS: &str = "SELECT session_user::text AS login, current_user::text AS role, r.rolsuper AS superuser, \
+const POWERS: &str = concat!(
+    "SELECT session_user::text AS login, current_user::text AS role, r.rolsuper AS superuser, \
        current_setting('server_version_num')::int AS version, \
        r.rolsuper OR r.rolcreatedb AS create_databases, \
        r.rolsuper OR r.rolreplication OR EXISTS (SELECT FROM pg_roles g \
@@ -178,12 +219,16 @@ const POWERS: &str = "SELECT session_user::text AS login, current_user::text AS 
        has_function_privilege('pg_promote(boolean, integer)', 'EXECUTE') AS promote, \
        has_function_privilege('pg_read_file(text, bigint, bigint, boolean)', 'EXECUTE') \
          AS read_files, \
-       ARRAY(SELECT datname::text FROM pg_database WHERE pg_has_role(datdba, 'USAGE')) AS owned, \
-       ARRAY(SELECT datname::text FROM pg_database \
-         WHERE datallowconn AND NOT pg_has_role(datdba, 'USAGE') ORDER BY 1) AS not_closable, \
+       ",
+    closable!(),
+    ", \
        ARRAY(SELECT oid::text FROM pg_database \
          WHERE datallowconn AND NOT pg_has_role(datdba, 'USAGE')) AS not_closable_oids \
-     FROM pg_roles r WHERE r.rolname = current_user";
+     FROM pg_roles r WHERE r.rolname = current_user"
+);
+
+/// Reads no settings of roles, which a backend that is starting may have locked.
+const CLOSABLE: &str = concat!("SELECT ", closable!());
 
 #[cfg(test)]
 mod tests {
@@ -219,6 +264,34 @@ mod tests {
         assert_eq!(powers.door(), Door::AccessList);
         assert_eq!(powers.backend_wait(), BackendWait::Rename);
         assert!(!powers.owns("rdsadmin"));
+    }
+
+    #[test]
+    fn databases_that_change_hands_are_told() {
+        let names = |all: &[&str]| -> Vec<String> { all.iter().map(|&it| it.to_owned()).collect() };
+        let before = Powers {
+            owned: names(&["orders", "postgres"]).into_iter().collect(),
+            not_closable: names(&["rdsadmin", "stock"]),
+            ..Powers::default()
+        };
+        for (owned, not_closable, told) in [
+            (
+                &["orders", "postgres"][..],
+                &["rdsadmin", "stock"][..],
+                &[][..],
+            ),
+            (&["orders", "postgres", "stock"], &["rdsadmin"], &["stock"]),
+            (&["postgres"], &["orders", "rdsadmin", "stock"], &["orders"]),
+            (
+                &["orders", "postgres"],
+                &["new", "rdsadmin", "stock"],
+                &["new"],
+            ),
+        ] {
+            let owned = names(owned).into_iter().collect();
+            let changed = before.changed(&owned, &names(not_closable));
+            assert_eq!(changed.into_iter().collect::<Vec<_>>(), names(told));
+        }
     }
 
     #[test]

@@ -11,8 +11,7 @@ use crate::ports::ProviderError;
 /// <https://www.postgresql.org/docs/current/sql-createpublication.html>
 pub(super) async fn make(session: &Session, powers: &Powers) -> Result<(), ProviderError> {
     let what = "make the publication";
-    let there = session.rows(what, THERE, &[&PUBLICATION]).await?;
-    if !there.is_empty() {
+    if is_there(session).await? {
         return complete(session).await;
     }
     if powers.superuser {
@@ -33,6 +32,13 @@ pub(super) async fn make(session: &Session, powers: &Powers) -> Result<(), Provi
         .batch(what, &format!("CREATE PUBLICATION {PUBLICATION}{of}"))
         .await?;
     Ok(())
+}
+
+/// Whether the database of `session` has the publication.
+pub(super) async fn is_there(session: &Session) -> Result<bool, ProviderError> {
+    let what = "look for the publication";
+    let there = session.rows(what, THERE, &[&PUBLICATION]).await?;
+    Ok(!there.is_empty())
 }
 
 /// Adds what a publication of named tables could carry and does not yet.

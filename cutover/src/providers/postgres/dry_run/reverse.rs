@@ -58,7 +58,7 @@ impl ReversePublisher for RecordingServer {
             .collect())
     }
 
-    async fn missing_slots(&self, _slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
+    async fn missing(&self, _slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
         Ok(Vec::new())
     }
 

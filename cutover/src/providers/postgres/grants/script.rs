@@ -251,10 +251,13 @@ impl Grants {
             ));
         }
         if self.postgres >= 16 && self.management == Management::SelfManaged {
-            script.allow(HIDE_PASSWORD, "");
+            script.allow(
+                HIDE_PASSWORD,
+                "The last one is for the log, where somebody else ends that session.",
+            );
             script.meta(&format!(
                 "SELECT format('GRANT SET ON PARAMETER %s TO %I', setting, {control})\n  \
-                 FROM ({RECORDING}) AS recording \\gexec"
+                 FROM ({RECORDING} UNION ALL VALUES ('log_error_verbosity')) AS recording \\gexec"
             ));
         }
         script.allow(

@@ -101,7 +101,7 @@ impl ReversePublisher for SqlReversePublisher {
             .collect())
     }
 
-    async fn missing_slots(&self, slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
+    async fn missing(&self, slots: &[ReverseSlot]) -> Result<Vec<String>, ProviderError> {
         let names: Vec<&str> = slots.iter().map(|slot| slot.slot.as_str()).collect();
         let rows = self
             .control
@@ -115,8 +115,17 @@ impl ReversePublisher for SqlReversePublisher {
             .await?;
         let found: BTreeMap<String, bool> =
             rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let missing = slots.iter().filter_map(|slot| match found.get(&slot.slot) {
-            Some(false) => None,
+        let mut published = Vec::with_capacity(slots.len());
+        for slot in slots {
+            self.control.open_database(&slot.datname).await?;
+            let session = self.control.database(&slot.datname)?;
+            published.push(async move { publication::is_there(&session).await });
+        }
+        let published = try_join_all(published).await?;
+        let of = slots.iter().zip(published);
+        let missing = of.filter_map(|(slot, published)| match found.get(&slot.slot) {
+            Some(false) => (!published)
+                .then(|| format!("the publication of database {} is gone", slot.datname)),
             Some(true) => Some(format!(
                 "the reverse slot of database {} is lost: {} has removed WAL that it needed \
                  (max_slot_wal_keep_size)",
