@@ -7,6 +7,7 @@ mod declaration;
 mod grants;
 mod heartbeat;
 mod hosting;
+mod inventory;
 mod lifetime;
 mod promotion_api;
 mod server;
@@ -27,6 +28,7 @@ pub use self::{
     contents::Contents,
     declaration::Ways,
     hosting::Hosting,
+    inventory::Inventory,
     promotion_api::{
         PromotionApi, PromotionEndpoint, PromotionStage, promotion_stage, request_promotion,
     },

@@ -189,7 +189,7 @@ impl Judges {
             Judge::Units => {
                 let path = file.strip_prefix("cutover/src/").unwrap_or(file);
                 let beside = path.split(['/', '.']).next().unwrap_or(path);
-                quick.arg(format!("{beside}::"));
+                quick.arg(format!("{beside}::")).args(ON_SERVERS);
                 vec![quick, whole]
             }
             Judge::Servers => {
@@ -203,7 +203,10 @@ impl Judges {
     fn look(&self, judge: Judge, program: &Path) -> Command {
         let mut command = self.copy.command(&program.to_string_lossy());
         match judge {
-            Judge::Units => self.as_cargo(&mut command),
+            Judge::Units => {
+                self.as_cargo(&mut command);
+                command.args(ON_SERVERS);
+            }
             Judge::Simulation => {
                 command.args(["--seeds", "0..200", "--until-violation"]);
             }
@@ -238,6 +241,8 @@ fn found(judge: Judge, said: &str) -> String {
     line.or_else(last).unwrap_or_default().to_owned()
 }
 
+/// Unit tests that start servers are left out: they take a minute.
+const ON_SERVERS: [&str; 2] = ["--skip", "driver::twice::"];
 /// The tests of the proofs among those of the provider.
 const PROOFS: [&str; 4] = [
     "proof::",

@@ -214,3 +214,6 @@ impl Origin {
 
 const READERS_POLL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod twice;

@@ -132,7 +132,8 @@ async fn prove(
     if let Some(gap) = not_carried(&left_out(run.migration, &both.target).await?) {
         return Err(broken(&gap));
     }
-    Ok(Proof::new(
+    let confirmed = confirmed_by_all(slots, &progress);
+    let proof = Proof::new(
         format!(
             "a row written on {} arrived on {} in each of {} databases{}{}",
             both.target.name(),
@@ -147,7 +148,8 @@ async fn prove(
             "still_admitted": armed.still_admitted,
             "round_trip_us": u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX),
         }),
-    ))
+    );
+    Ok(Proof { confirmed, ..proof })
 }
 
 /// Who can log in to the closed source although nobody should.
@@ -250,6 +252,12 @@ pub(crate) struct StreamHealth {
     pub(crate) gap: Option<String>,
 }
 
+/// Up to where the source has everything, where every slot says so.
+fn confirmed_by_all(slots: &[ReverseSlot], progress: &[SlotProgress]) -> Option<Lsn> {
+    let confirmed = progress.iter().map(|slot| slot.confirmed).min();
+    confirmed.filter(|_| progress.len() == slots.len())
+}
+
 /// Looks at the reverse stream.
 pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Failure> {
     let stream = run.migration.facts.stream()?;
@@ -264,10 +272,8 @@ pub(crate) async fn stream_health(run: &mut Run<'_>) -> Result<StreamHealth, Fai
         (Coverage::Incomplete, _) => stream.gap.clone(),
     };
     let streaming = progress.len() == slots.len() && progress.iter().all(|slot| slot.streaming);
-    let all = progress.len() == slots.len();
-    let confirmed = progress.iter().map(|slot| slot.confirmed).min();
     Ok(StreamHealth {
-        confirmed: confirmed.filter(|_| all),
+        confirmed: confirmed_by_all(slots, &progress),
         streaming,
         whole: streaming && stream.coverage == Coverage::Complete,
         behind_bytes: progress

@@ -25,17 +25,8 @@ pub(super) async fn forward(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let released = synchronous::release(run, &target).await?;
     target.fence()?.reopen(former, &staying).await?;
     first_write(run.clock(), &target, &moving).await?;
-    let served = with_words(serve_target(run).await, released);
+    let served = serve_target(run).await.map(|proof| proof.saying(released));
     learned.into_iter().fold(served, with_learned)
-}
-
-/// Says what else was done.
-fn with_words(outcome: Result<Proof, Failure>, more: Option<String>) -> Result<Proof, Failure> {
-    let mut proof = outcome?;
-    if let Some(more) = more {
-        proof.message.push_str(&format!("; {more}"));
-    }
-    Ok(proof)
 }
 
 async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {

@@ -2,6 +2,7 @@ use pointsman_catalog::{CatalogError, ServerName};
 use serde_json::Value;
 
 use crate::{
+    Lsn,
     lease::LeaseError,
     machine::Event,
     migration::{Learned, MissingFact},
@@ -15,6 +16,8 @@ pub(crate) struct Proof {
     pub(crate) message: String,
     pub(crate) evidence: Value,
     pub(crate) learned: Vec<Learned>,
+    /// Up to where the source has everything of the reverse stream.
+    pub(crate) confirmed: Option<Lsn>,
 }
 
 /// Why it may not, and what was found out all the same.
@@ -67,12 +70,21 @@ impl Proof {
             message: message.into(),
             evidence,
             learned: Vec::new(),
+            confirmed: None,
         }
     }
 
     /// Adds what was found out.
     pub(crate) fn learning(mut self, learned: Learned) -> Self {
         self.learned.push(learned);
+        self
+    }
+
+    /// Says what else was done.
+    pub(crate) fn saying(mut self, more: Option<String>) -> Self {
+        if let Some(more) = more {
+            self.message.push_str(&format!("; {more}"));
+        }
         self
     }
 }

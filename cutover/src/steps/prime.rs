@@ -8,6 +8,7 @@ use super::{
     left_out::{left_out, not_carried},
     prove,
     sessions::enter,
+    synchronous,
 };
 use crate::{
     machine::Side,
@@ -53,15 +54,14 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     let end = run.budgets.target.end_sessions;
     let since = run.migration.facts.promoted_at()?;
     let target = run.target().await?;
+    // A slot waits for every transaction that is under way. In a database that cannot be closed one may be, and its
+    // commit would wait for a standby that the switch took away.
+    let released = synchronous::release(run, &target).await?;
     // Without sessions into the closed databases no slot can be made there.
     enter(&target, &moving).await?;
     // A slot that nobody will read would keep WAL until the target's disk is full.
     let no_way_back = run.migration.facts.no_way_back();
-    let read = if no_way_back.is_none() {
-        moving.as_slice()
-    } else {
-        &[]
-    };
+    let read = no_way_back.map_or(moving.as_slice(), |_none| &[]);
     let ((), ended, slots) = try_join3(
         target.sessions()?.await_starting_backends(),
         target.sessions()?.end_sessions(&[], end),
@@ -117,7 +117,7 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     });
     Ok(Proof {
         learned,
-        ..Proof::new(message, evidence)
+        ..Proof::new(message, evidence).saying(released)
     })
 }
 

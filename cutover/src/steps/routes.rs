@@ -1,9 +1,13 @@
 //! The routes that steps publish.
 
+mod route;
+
 use std::collections::BTreeMap;
 
 use pointsman_catalog::{DatabaseName, Role, Route, RouteChange, Routes, ServerName, UnixMillis};
 
+use self::route::{drained, held_for};
+pub(super) use self::route::{known_servers, serve};
 use super::Failure;
 use crate::{
     Ports, Settings,
@@ -238,45 +242,6 @@ pub(super) enum Readers {
     OnTarget,
     /// Where they were, the target apart, which is closed; else to the source.
     WithoutTarget,
-}
-
-/// The route to `servers`, keeping what served before as draining so that its open
-/// connections stay visible.
-pub(super) fn serve(servers: Vec<ServerName>, former: Option<&Routes>, role: Role) -> Route {
-    let former = former.map(|routes| match role {
-        Role::Writer => &routes.writer,
-        Role::Reader => &routes.reader,
-    });
-    let draining = former
-        .map_or_else(Vec::new, known_servers)
-        .into_iter()
-        .filter(|server| !servers.contains(server))
-        .collect();
-    Route::Serve { servers, draining }
-}
-
-/// The route without what drains; `None` if nothing does.
-fn drained(route: &Route) -> Option<Route> {
-    match route {
-        Route::Serve { servers, draining } if !draining.is_empty() => {
-            Some(Route::serve(servers.clone()))
-        }
-        Route::Serve { .. } | Route::Hold { .. } | Route::Refuse => None,
-    }
-}
-
-/// Whether the route parks connections for `servers`, and began to at that time.
-fn held_for(route: &Route, servers: &[ServerName], began: UnixMillis) -> bool {
-    matches!(route, Route::Hold { from, since, .. } if from == servers && *since == began)
-}
-
-/// The servers that a route sends or sent connections to.
-pub(super) fn known_servers(route: &Route) -> Vec<ServerName> {
-    match route {
-        Route::Serve { servers, .. } => servers.clone(),
-        Route::Hold { from, .. } => from.clone(),
-        Route::Refuse => Vec::new(),
-    }
 }
 
 /// One line on who did what with a publication.

@@ -1,12 +1,17 @@
 //! Commits that wait for standbys which a switch takes away.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use pointsman_cutover::{
     Settings,
     machine::{Direction, State},
 };
 use pointsman_lab::postgres::{Hosting, PostgresServer, start_standby};
-use tokio::time::timeout;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{
     servers::{SOON, eventually, rows, write},
@@ -136,6 +141,45 @@ async fn s9_a_setting_that_stays_empty_is_said_at_the_end() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s9_a_role_without_superuser_changes_the_setting_where_that_is_granted() -> Result<()> {
+    let env = without_superuser().await?;
+    env.switched().await?;
+    ensure!(names(&env.pair.target).await?.is_empty());
+    writes(&env.pair.target, 1).await?;
+    let status = env.engine().rollback("m", false).await?;
+    is_in(&status, &State::RolledBack)?;
+    ensure!(names(&env.pair.target).await? == "FIRST 1 (violet)");
+    writes(&env.pair.source, 2).await
+}
+
+/// A slot waits for the transactions that are under way, and the owner of a database that cannot be closed
+/// may commit at any time.
+#[tokio::test(flavor = "multi_thread")]
+async fn s9_no_slot_waits_for_a_commit_that_waits_for_a_standby() -> Result<()> {
+    let env = without_superuser().await?;
+    env.started().await?;
+    let owner = env.pair.target.client_as("rdsadmin", "rdsadmin").await?;
+    let mut busy = JoinSet::new();
+    busy.spawn(async move {
+        loop {
+            // A standby refuses it.
+            let beat = "UPDATE heartbeat SET at = clock_timestamp()";
+            if owner.execute(beat, &[]).await.is_err() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    let status = env.engine().switch("m").await?;
+    ensure!(
+        matches!(status.migration.state(), State::Baking { .. }),
+        "{}",
+        story(&status)
+    );
+    Ok(())
+}
+
+/// A control role without superuser may change the setting, and the target's commits want a standby that
+/// is not there.
+async fn without_superuser() -> Result<TestEnvironment> {
     let env = TestEnvironment::without_superuser_on(17, Settings::default()).await?;
     let dba = env.pair.source.client("postgres").await?;
     for grant in [
@@ -153,11 +197,5 @@ async fn s9_a_role_without_superuser_changes_the_setting_where_that_is_granted()
     })
     .await?;
     drop(target);
-    env.switched().await?;
-    ensure!(names(&env.pair.target).await?.is_empty());
-    writes(&env.pair.target, 1).await?;
-    let status = env.engine().rollback("m", false).await?;
-    is_in(&status, &State::RolledBack)?;
-    ensure!(names(&env.pair.target).await? == "FIRST 1 (violet)");
-    writes(&env.pair.source, 2).await
+    Ok(env)
 }

@@ -176,6 +176,10 @@ impl Leader {
         }
         match outcome {
             Ok(proof) => {
+                if let Some(lsn) = proof.confirmed {
+                    let at = self.commands.clock().now();
+                    self.board.change(|view| view.target.has_confirmed(lsn, at));
+                }
                 let line = self.line(EntryKind::Done, command.label(), proof.message);
                 Report {
                     event: proof.event,

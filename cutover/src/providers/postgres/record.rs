@@ -76,7 +76,8 @@ pub(super) fn delete(migration: &str) -> String {
 pub(super) fn keep_logins(server: &ServerName, roles: &[String]) -> String {
     let roles: Vec<_> = roles.iter().map(|role| literal(role)).collect();
     format!(
-        "UPDATE pointsman.fence SET nologin = nologin || ARRAY[{}]::text[] WHERE server = {}",
+        "UPDATE pointsman.fence SET nologin = ARRAY(SELECT DISTINCT role \
+           FROM unnest(nologin || ARRAY[{}]::text[]) AS role ORDER BY 1) WHERE server = {}",
         roles.join(", "),
         literal(server.as_str())
     )

@@ -101,7 +101,7 @@ async fn forget_slots(run: &mut Run<'_>) -> Result<(), Failure> {
         let reverse = publisher.slots_there(&moving).await?;
         publisher.drop_slots(&reverse).await?;
     }
-    Ok(())
+    synchronous::give_back(run, &target).await
 }
 
 /// Opening the source needs proof that the target is no second writer. Before the intent
