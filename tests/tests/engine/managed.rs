@@ -107,6 +107,25 @@ pub(super) fn cause(status: &Status, expected: &str) -> Result<()> {
     Ok(())
 }
 
+/// Somebody comes in behind the fence and gets an answer to `query`; the session is ended.
+pub(super) async fn asks_and_is_ended(env: &TestEnvironment, query: &str) -> Result<()> {
+    eventually("somebody looks in", async || {
+        // It may be ended before it has asked.
+        let Ok(superuser) = env.pair.source.client("postgres").await else {
+            return Ok(false);
+        };
+        if superuser.query(query, &[]).await.is_err() {
+            return Ok(false);
+        }
+        eventually("the session is ended", async || {
+            Ok(superuser.query("SELECT 1", &[]).await.is_err())
+        })
+        .await?;
+        Ok(true)
+    })
+    .await
+}
+
 /// Somebody comes in behind the fence while an API promotes, asks `query` and writes nothing: the
 /// session is ended, and stops nothing.
 pub(super) async fn only_looks_in(
@@ -114,12 +133,7 @@ pub(super) async fn only_looks_in(
     switch: JoinHandle<Result<Status>>,
     query: &str,
 ) -> Result<()> {
-    let superuser = env.pair.source.client("postgres").await?;
-    superuser.query(query, &[]).await?;
-    eventually("the session is ended", async || {
-        Ok(superuser.query("SELECT 1", &[]).await.is_err())
-    })
-    .await?;
+    asks_and_is_ended(env, query).await?;
     stays_in(env, UNDER_WAY).await?;
     env.api.promote(&env.pair.target).await?;
     let status = ended(switch).await?;

@@ -11,10 +11,10 @@ use pointsman_lab::postgres::Hosting;
 
 use super::{
     managed::{
-        IS_CLOSED, STALLED, UNDER_WAY, as_superuser, asked, cause, ended, in_state, managed,
-        needs_operator, only_looks_in, source_is_closed,
+        IS_CLOSED, STALLED, UNDER_WAY, as_superuser, asked, asks_and_is_ended, cause, ended,
+        in_state, managed, needs_operator, only_looks_in, source_is_closed,
     },
-    servers::{eventually, write},
+    servers::write,
     support::{TestEnvironment, is_in},
     transaction_ids::wal_cannot_be_read,
 };
@@ -86,12 +86,7 @@ async fn whoever_took_an_id_behind_the_fence_opens_no_target_where_ids_are_count
     let env = by_ids().await?;
     let switch = asked(&env).await?;
     under_way(&env).await?;
-    let superuser = env.pair.source.client("postgres").await?;
-    superuser.query("SELECT pg_current_xact_id()", &[]).await?;
-    eventually("the session is ended", async || {
-        Ok(superuser.query("SELECT 1", &[]).await.is_err())
-    })
-    .await?;
+    asks_and_is_ended(&env, "SELECT pg_current_xact_id()").await?;
     is_in(&ended(switch).await?, &STALLED)?;
     opens_nothing(&env, "a session is left").await
 }

@@ -197,6 +197,14 @@ fn readers_that_were_moved_wait_for_their_endpoint_until_a_switch_is_past_its_ho
     assert_eq!(cancelled.command(), Some(Command::RestoreReaders));
     let restored = after(cancelled, Event::Done);
     assert_eq!(restored.command(), None);
+    let moved_by_hand = after(waiting, Event::MovedByHand);
+    let abandoned = after(moved_by_hand, Event::AbandonRequested);
+    assert_eq!(abandoned.readers(), ReaderRoutes::Moved);
+    assert_eq!(
+        abandoned.command(),
+        None,
+        "what was abandoned is left as it is"
+    );
 }
 
 #[test]
