@@ -76,10 +76,14 @@ impl Operator<'_> {
             ended
         };
         let waiting = async {
-            tokio::select! {
-                () = over.cancelled() => Ok(false),
-                gave_up = self.loses_patience(), if self.plan.is_impatient => gave_up,
-            }
+            let choice = tokio::select! {
+                () = over.cancelled() => return Ok::<_, anyhow::Error>(false),
+                choice = self.loses_patience(), if self.plan.is_impatient => choice?,
+            };
+            // What is asked for is not forgotten when everything is mended meanwhile.
+            self.notes.tell("the operator waits no longer");
+            self.decide(choice).await?;
+            Ok(choice == TARGET_IS_DOWN)
         };
         let (ended, gave_up) = tokio::join!(going_on, waiting);
         ended?;
@@ -90,8 +94,8 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Gives the word that a server is down for good, once that is offered and while it is down. It stays down then.
-    async fn loses_patience(&self) -> Result<bool> {
+    /// The word that a server is down for good, once that is offered and while it is down. It stays down then.
+    async fn loses_patience(&self) -> Result<&'static str> {
         let serving = self.stage.serving;
         loop {
             sleep(LOOK_AGAIN).await;
@@ -102,9 +106,7 @@ impl Operator<'_> {
             for (number, choice) in [(1 - serving, TARGET_IS_DOWN), (serving, SOURCE_IS_DOWN)] {
                 let is_down = self.stage.servers[number].pid().is_none();
                 if is_down && offered.contains(&choice) {
-                    self.notes.tell("the operator waits no longer");
-                    self.decide(choice).await?;
-                    return Ok(choice == TARGET_IS_DOWN);
+                    return Ok(choice);
                 }
             }
         }
