@@ -60,7 +60,7 @@ impl World {
 
     /// One of the moments at which a rule is needed.
     pub(crate) fn plan_aims(&mut self) {
-        let aims = match self.some(0..10) {
+        let aims = match self.some(0..14) {
             0 | 1 => self.source_is_lifted_behind_its_proof(),
             2 | 3 => self.target_is_lifted_behind_its_proof(),
             4 => self.flip_gets_stuck(),
@@ -68,6 +68,9 @@ impl World {
             6 => self.engine_dies_behind_the_intent(),
             7 => self.error_is_taken_for_down(),
             8 => self.bystander_is_promoted(),
+            9 | 10 => self.servers_part_at_a_fence(),
+            11 => self.target_is_lifted_before_its_slots(),
+            12 => self.source_lets_somebody_in(),
             _ => self.sessions_come_at_the_promotion(),
         };
         self.aims = aims;
@@ -82,7 +85,7 @@ impl World {
             let lasts = self.some(200..9_000);
             troubles.push(Trouble::Cut { side, lasts });
         }
-        let moment = self.one_of(&[PROMOTE, ("read its timeline's history", Side::Target), SLOT]);
+        let moment = self.one_of(&[PROMOTE, HISTORY, SLOT]);
         vec![Aim::new(moment, 1, troubles)]
     }
 
@@ -152,11 +155,7 @@ impl World {
         let (side, lasts) = (Side::Target, self.some(2_000..6_000));
         let left = self.some(1..8);
         let troubles = vec![Trouble::RefuseControl { side, lasts }, Trouble::TakeForDown];
-        vec![Aim::new(
-            ("look at the reverse slots", side),
-            left,
-            troubles,
-        )]
+        vec![Aim::new(LOOK, left, troubles)]
     }
 
     fn bystander_is_promoted(&mut self) -> Vec<Aim> {
@@ -164,7 +163,7 @@ impl World {
             ("write the fence marker", Side::Source),
             PROMOTE,
             SLOT,
-            ("look at the reverse slots", Side::Target),
+            LOOK,
         ]);
         vec![Aim::new(moment, 1, vec![Trouble::PromoteBystander])]
     }
@@ -179,6 +178,46 @@ impl World {
         vec![Aim::new(PROMOTE, 1, vec![intrudes])]
     }
 
+    /// What was acknowledged at last has not reached the other server.
+    fn servers_part_at_a_fence(&mut self) -> Vec<Aim> {
+        let side = match self.chance(50) {
+            true => Side::Source,
+            false => Side::Target,
+        };
+        let lasts = self.some(20..1_500);
+        vec![Aim::new(
+            ("close it", side),
+            1,
+            vec![Trouble::Part { lasts }],
+        )]
+    }
+
+    /// Whoever is let in right behind the promotion writes before the reverse slots are made.
+    fn target_is_lifted_before_its_slots(&mut self) -> Vec<Aim> {
+        let lifts = Trouble::Lift {
+            side: Side::Target,
+            shuts: false,
+        };
+        let late = Trouble::Message(MessageFault::Late(LONG_ENOUGH));
+        vec![Aim::new(HISTORY, 1, vec![lifts, late])]
+    }
+
+    /// An alarm goes back, a superuser comes into the source that lets superusers in again, and the
+    /// rollback is undone.
+    fn source_lets_somebody_in(&mut self) -> Vec<Aim> {
+        let intrudes = Trouble::Intrude {
+            side: Side::Source,
+            who: Intruder::Superuser,
+            lasts: 300,
+        };
+        let begins_again = self.some(20..100);
+        let dies = Trouble::Die { begins_again };
+        vec![
+            Aim::new(LOOK, self.some(2..8), vec![Trouble::Ring]),
+            Aim::new(("give logins back", Side::Source), 1, vec![intrudes, dies]),
+        ]
+    }
+
     fn one_of(&mut self, moments: &[(&'static str, Side)]) -> (&'static str, Side) {
         let index = self.rng.usize(0..moments.len());
         moments[index]
@@ -187,4 +226,8 @@ impl World {
 
 const PROMOTE: (&str, Side) = ("promote it", Side::Target);
 const SLOT: (&str, Side) = ("make the reverse slot", Side::Target);
+const HISTORY: (&str, Side) = ("read its timeline's history", Side::Target);
+const LOOK: (&str, Side) = ("look at the reverse slots", Side::Target);
 const PROBE: (&str, Side) = ("write the probe row", Side::Target);
+/// In microseconds: a stranger has written by then.
+const LONG_ENOUGH: u64 = 8_000;

@@ -150,6 +150,37 @@ impl World {
             let what = "the target is opened while another standby is a primary since before";
             self.ledger.violated(ONE_WRITER, what);
         }
+        self.look_for_what_is_missing(side, may_miss_from);
+    }
+
+    /// Whatever was acknowledged by the other server before this task began is on the one that is opened,
+    /// or an operator has given it up.
+    fn look_for_what_is_missing(&mut self, side: Side, may_miss_from: u64) {
+        if self.promoted_by_hand || !self.task.moves_writers() || self.task.is_given_up() {
+            return;
+        }
+        let tables = &self.server(side).tables;
+        let lacks = |row: &Row| {
+            let rows = tables.rows.get(row.database);
+            rows.is_none_or(|rows| !rows.contains(&row.id))
+        };
+        let mut rows = self.ledger.rows.iter();
+        let missing = rows.find(|row| {
+            row.side != side && row.acknowledged && row.at < may_miss_from && lacks(row)
+        });
+        let what = missing.map(|row| {
+            format!(
+                "the {} is opened without row {} of {}, which {:?} wrote on the {}",
+                side_name(side),
+                row.id,
+                row.database,
+                row.by,
+                side_name(row.side)
+            )
+        });
+        if let Some(what) = what {
+            self.ledger.violated(NOTHING_LOST, what);
+        }
     }
 
     /// At the instant of an application's commit the other server accepts none.

@@ -2,7 +2,7 @@
 
 use pointsman_catalog::store::{Key, record::decode};
 use pointsman_cutover::{
-    machine::{Direction, Machine, State},
+    machine::{Assertion, Direction, Machine, State},
     migration::Migration,
 };
 
@@ -38,6 +38,24 @@ impl Task {
         } else {
             self.begun
         }
+    }
+
+    /// Whether writers are on their way from one server to the other. The end of a migration opens once
+    /// more what serves.
+    pub(crate) fn moves_writers(self) -> bool {
+        let state = self.machine.map(Machine::state);
+        matches!(state, Some(State::Switching { .. } | State::Undoing { .. }))
+    }
+
+    /// Whether an operator has given up, for this attempt, what one of the servers has.
+    pub(crate) fn is_given_up(self) -> bool {
+        let given_up = [
+            Assertion::LossAccepted,
+            Assertion::SourceDown,
+            Assertion::TargetDown,
+        ];
+        self.machine
+            .is_some_and(|machine| given_up.iter().any(|&that| machine.holds(that)))
     }
 }
 
