@@ -53,7 +53,8 @@ async fn make(
     let moving = run.migration.moving();
     both.source.sessions()?.open_databases(&moving).await?;
     let exempt = both.source.preparation()?.prepare(&moving).await?;
-    let made = both.source.observe().await?.position;
+    // What nobody has flushed does not arrive until somebody commits.
+    let made = both.source.observe().await?.flushed;
     let replay = both
         .target
         .replication()?

@@ -3,16 +3,38 @@
 use pointsman_catalog::FenceLevel;
 use pointsman_cutover::{
     Lsn,
-    ports::{Finding, Look, Marker, PromoteAnswer, ProviderError},
+    ports::{Finding, Look, Marker, Observation, PromoteAnswer, ProviderError},
 };
 
 use pointsman_lab::postgres::STANDBY_SLOT;
 
 use crate::{
     pair::{Pair, until},
+    proof::quiet,
     roles::{fence, guarded_promotion, replication, reverse_publisher, sessions, wal_proof},
     verbs::{SOON, breaches, close, found, moving, prepared, promote, token},
 };
+
+/// A read that failed may have written hints: a record without a transaction id, which stays in memory until
+/// somebody commits.
+#[tokio::test]
+async fn a_standby_is_not_waited_for_what_a_quiet_primary_has_not_flushed() {
+    let pair = Pair::start(FenceLevel::Sql).await;
+    let (source, target, _) = prepared(&pair).await;
+    quiet(&pair.source).await;
+    let app = pair.source.connect("app", "orders").await.unwrap();
+    let fails = "DO $$ BEGIN \
+         PERFORM pg_logical_emit_message(false, 'test', repeat('-', 5000)); \
+         RAISE EXCEPTION 'it failed'; END $$";
+    app.try_run(fails).await.unwrap_err();
+    let written = source.observe().await.unwrap();
+    let replayed = replication(&target).await_replay(written.flushed, SOON);
+    replayed.await.unwrap();
+    let Observation {
+        flushed, position, ..
+    } = source.observe().await.unwrap();
+    assert!(flushed <= position);
+}
 
 #[tokio::test]
 async fn a_promotion_waits_for_replay_closure_and_deadline() {
@@ -36,7 +58,7 @@ async fn a_promotion_waits_for_replay_closure_and_deadline() {
     assert_eq!(answer, PromoteAnswer::Refused, "a database is open");
 
     close(&source, 2, &[]).await;
-    let closed = source.observe().await.unwrap().position;
+    let closed = source.observe().await.unwrap().flushed;
     replication(&target)
         .await_replay(closed, SOON)
         .await

@@ -81,6 +81,7 @@ impl ReversePublisher for Control {
                     slot,
                     confirmed,
                     position: server.position,
+                    flushed: server.position,
                     kept_from: confirmed,
                 })
             });

@@ -113,6 +113,8 @@ pub struct SlotProgress {
     pub kept_from: Lsn,
     /// The publisher's insert position when this was read.
     pub position: Lsn,
+    /// Up to where its WAL was on disk then: more cannot be delivered.
+    pub flushed: Lsn,
 }
 
 impl SlotProgress {

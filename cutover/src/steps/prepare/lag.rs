@@ -110,7 +110,7 @@ impl Lag<'_> {
 }
 
 fn latest(progress: &[SlotProgress]) -> Lsn {
-    let positions = progress.iter().map(|slot| slot.position);
+    let positions = progress.iter().map(|slot| slot.flushed);
     positions.max().unwrap_or_default()
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Streaming;
 const SPEC: CheckSpec = CheckSpec::block("C66", "replica.streaming");
 
 const WRITTEN: &str = "
-SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS position,
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS position,
        current_setting('port')::int AS port";
 
 const REPLAYED: &str = "SELECT pg_last_wal_replay_lsn()::text AS position, 0 AS port";

@@ -54,6 +54,7 @@ impl ReversePublisher for RecordingServer {
                 confirmed: self.observed.position,
                 kept_from: self.observed.position,
                 position: self.observed.position,
+                flushed: self.observed.position,
             })
             .collect())
     }

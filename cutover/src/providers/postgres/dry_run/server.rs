@@ -74,6 +74,7 @@ impl Observe for RecordingServer {
                 in_recovery: false,
                 timeline: self.observed.timeline + 1,
                 position: fork,
+                flushed: fork,
                 replayed: Some(fork),
                 ..self.observed.clone()
             },
