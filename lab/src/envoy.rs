@@ -23,6 +23,8 @@ use crate::{
 };
 
 const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// A killed process goes once it is given a processor.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const ADMIN_DEADLINE: Duration = Duration::from_secs(5);
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -127,7 +129,7 @@ impl Envoy {
     pub async fn kill(&mut self) -> Result<()> {
         if let Some(process) = self.process.take() {
             process.signal(Signal::Kill);
-            process.ended(ADMIN_DEADLINE).await?;
+            process.ended(STOP_DEADLINE).await?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use pointsman_catalog::UnixMillis;
 use pointsman_cutover::{
     Settings, Status,
@@ -43,8 +43,11 @@ pub(super) async fn managed() -> Result<TestEnvironment> {
 
 /// Begins a switch and waits until the API has its request.
 pub(super) async fn asked(env: &TestEnvironment) -> Result<JoinHandle<Result<Status>>> {
-    let switch = env.begin_switch();
-    eventually("the API is asked", async || Ok(env.api.received() == 1)).await?;
+    let mut switch = env.begin_switch();
+    tokio::select! {
+        asked = eventually("the API is asked", async || Ok(env.api.received() == 1)) => asked?,
+        ended = &mut switch => bail!("the API was not asked: {}", story(&ended??)),
+    }
     Ok(switch)
 }
 
