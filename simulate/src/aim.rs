@@ -184,11 +184,19 @@ impl World {
             true => Side::Source,
             false => Side::Target,
         };
-        let lasts = self.some(20..1_500);
+        // The longer ones outlast what the engine waits for them.
+        let lasts = match self.chance(50) {
+            true => self.some(20..1_500),
+            false => self.some(3_000..9_000),
+        };
         vec![Aim::new(
             ("close it", side),
             1,
-            vec![Trouble::Part { lasts }],
+            // Clients are still there until it arrives.
+            vec![
+                Trouble::Part { lasts },
+                Trouble::Message(MessageFault::Late(LONG_ENOUGH)),
+            ],
         )]
     }
 
