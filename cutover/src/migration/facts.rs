@@ -143,7 +143,7 @@ impl Facts {
         self.standby_slot.as_deref()
     }
 
-    /// The standbys of the source besides the target, as they called themselves before the switch.
+    /// The standbys of the source besides the target, as they called themselves since the start.
     pub fn standbys(&self) -> &[String] {
         &self.standbys
     }
@@ -297,7 +297,11 @@ impl Facts {
             }
             Learned::SourceTimeline(timeline) => self.source_timeline = Some(timeline),
             Learned::StandbySlot(slot) => self.standby_slot = slot,
-            Learned::Standbys(names) => self.standbys = names,
+            Learned::Standbys(names) => {
+                self.standbys.extend(names);
+                self.standbys.sort_unstable();
+                self.standbys.dedup();
+            }
             Learned::Synchronous(names) => {
                 self.former_synchronous = Some(names).filter(|names| !names.is_empty());
             }

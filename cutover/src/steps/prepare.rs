@@ -71,6 +71,9 @@ async fn make(
             "replayed": replay.replayed,
         }),
     );
+    // Who leaves the source before the switch is asked all the same.
+    let standbys = HangsOn::of(both).await?.standbys;
+    let proof = proof.learning(Learned::Standbys(standbys));
     Ok(proof.learning(Learned::SetUp {
         timeline: source.timeline,
         exempt,
