@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Failure, Proof, Run, drain,
     outcome::with_learned,
-    routes::{HoldWindow, convergence_message, known_servers},
+    routes::{HoldWindow, convergence_message},
 };
 use crate::{
     machine::{Direction, ReaderRoutes},
@@ -106,7 +106,7 @@ async fn readers_to_remember(
     let databases = run.migration.databases.iter();
     let readers = databases.filter_map(|database| {
         let routes = routes.get(&database.name)?;
-        Some((database.name.clone(), known_servers(&routes.reader)))
+        Some((database.name.clone(), routes.reader.origin().to_vec()))
     });
     Ok(Some(readers.collect()))
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use pointsman_catalog::{DatabaseName, Role, Route, RouteChange, Routes, ServerName, UnixMillis};
 
+pub(super) use self::route::serve;
 use self::route::{drained, held_for};
-pub(super) use self::route::{known_servers, serve};
 use super::Failure;
 use crate::{
     Ports, Settings,
@@ -59,7 +59,7 @@ impl<'a> RoutePublisher<'a> {
             .map(|database| {
                 let readers = routes
                     .get(&database.name)
-                    .map_or_else(Vec::new, |routes| known_servers(&routes.reader));
+                    .map_or_else(Vec::new, |routes| routes.reader.origin().to_vec());
                 let HoldWindow { since, until } = window;
                 let hold = |from| Some(Route::Hold { from, since, until });
                 let change = RouteChange {
@@ -211,7 +211,7 @@ impl<'a> RoutePublisher<'a> {
     ) -> Vec<ServerName> {
         let former = self.migration.facts.former_readers().get(database);
         // A process that died in the hold has not journalled them; the held route names them.
-        let held = || now.map_or_else(Vec::new, |routes| known_servers(&routes.reader));
+        let held = || now.map_or_else(Vec::new, |routes| routes.reader.origin().to_vec());
         let former = &former.cloned().unwrap_or_else(held);
         if former.is_empty() {
             return Vec::new();

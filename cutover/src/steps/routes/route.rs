@@ -38,15 +38,6 @@ pub(super) fn held_for(route: &Route, servers: &[ServerName], began: UnixMillis)
     matches!(route, Route::Hold { from, since, .. } if from == servers && *since == began)
 }
 
-/// The servers that a route sends or sent connections to.
-pub(in super::super) fn known_servers(route: &Route) -> Vec<ServerName> {
-    match route {
-        Route::Serve { servers, .. } => servers.clone(),
-        Route::Hold { from, .. } => from.clone(),
-        Route::Refuse => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use pointsman_catalog::Epoch;
