@@ -4,7 +4,7 @@ mod facts;
 mod learned;
 mod not_proven;
 mod plan;
-mod source_watch;
+mod server_watch;
 mod target;
 mod waiver;
 
@@ -25,7 +25,7 @@ pub use facts::{Facts, MissingFact};
 pub(crate) use learned::Learned;
 pub use not_proven::NotProven;
 pub use plan::{PlannedDatabase, UnlistedDatabasePolicy};
-pub use source_watch::{SourceSeen, SourceWatch};
+pub use server_watch::{ServerSeen, ServerWatch};
 pub use target::{AskedPromotion, Coverage, FencedTarget, Promotion, ReverseStream};
 pub use waiver::Waiver;
 
@@ -112,7 +112,7 @@ impl Migration {
 
     /// What others did on the source, as the record has it, where the machine has not heard of it: a
     /// rollback that was undone had given it up for itself alone.
-    pub(crate) fn unheard_of_source(&self) -> Option<&SourceWatch> {
+    pub(crate) fn unheard_of_source(&self) -> Option<&ServerWatch> {
         let watch = self.facts.source_watch()?;
         let unheard = self.machine.left_source() == LeftSource::Quiet;
         Some(watch).filter(|watch| unheard && watch.is_disturbed())

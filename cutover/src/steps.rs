@@ -13,6 +13,7 @@ mod fence;
 mod flip;
 mod hold;
 mod left_out;
+mod left_server;
 mod managed;
 mod others;
 mod outage;
@@ -47,6 +48,7 @@ pub(crate) use durable::{
     DurableLook, begin as wait_for_source, end as wait_for_source_no_more,
     look as look_at_durability,
 };
+pub(crate) use left_server::{LeftServerLook, look as look_at_left_server, not_left_alone};
 pub(crate) use others::{
     Others, look_beside as look_beside_pair, look_in_bake as look_at_others, what_to_do,
 };

@@ -9,7 +9,7 @@ mod round;
 use std::{collections::BTreeMap, env};
 
 use anyhow::{Context as _, Result};
-use pointsman_lab::result_file::ResultFile;
+use pointsman_lab::{result_file::ResultFile, workload::verify::WriteAudit};
 use serde::Serialize;
 
 pub use self::attack::Kind;
@@ -38,6 +38,9 @@ pub struct Report {
     pub refused_until_accepted: u64,
     /// Acknowledged, given up by an operator's word, and named before.
     pub given_up_by_name: u64,
+    /// Transactions that an operator's word gave up, as a rollback counted them: the applications' are
+    /// among them.
+    pub given_up_by_word: u64,
     /// Acknowledged and absent on the writer at the end, without having been named.
     pub dropped: Vec<String>,
     /// Writes of the applications' clients that are absent on it, or there otherwise than they were made.
@@ -92,6 +95,7 @@ impl Report {
             not_named,
             refused,
             given_up_by_name,
+            given_up_by_word,
             dropped,
             audit,
             ended,
@@ -104,8 +108,10 @@ impl Report {
         self.not_named.extend(not_named);
         self.refused_until_accepted += refused;
         self.given_up_by_name += given_up_by_name;
+        self.given_up_by_word += given_up_by_word;
         self.dropped.extend(dropped);
-        if !audit.is_clean() {
+        let given_up = is_given_up(&audit, given_up_by_word);
+        if !audit.is_clean() && !given_up {
             self.lost_writes.push(audit.to_string());
         }
         *self.ended.entry(ended).or_default() += 1;
@@ -116,4 +122,17 @@ impl Report {
     pub fn holds(&self) -> bool {
         self.not_named.is_empty() && self.dropped.is_empty() && self.lost_writes.is_empty()
     }
+}
+
+/// Whether nothing but what an operator gave up is absent.
+fn is_given_up(audit: &WriteAudit, given_up: u64) -> bool {
+    let WriteAudit {
+        lost,
+        duplicated,
+        out_of_order,
+        phantom,
+        rows: _,
+    } = audit;
+    let others = duplicated.len() + out_of_order.len() + phantom.len();
+    others == 0 && lost.len() as u64 <= given_up
 }

@@ -24,6 +24,8 @@ mod exits;
 mod failures;
 #[path = "engine/last_look.rs"]
 mod last_look;
+#[path = "engine/left_server.rs"]
+mod left_server;
 #[path = "engine/managed.rs"]
 mod managed;
 #[path = "engine/managed_fence.rs"]

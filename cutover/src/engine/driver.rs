@@ -8,6 +8,7 @@ mod durability_watcher;
 mod inbox;
 mod journal_writer;
 mod leader;
+mod left_server_watcher;
 mod others_watcher;
 mod outage_watcher;
 mod recorded;
@@ -31,6 +32,7 @@ use bake::BakeWatcher;
 use commands::CommandRunner;
 use inbox::hear;
 use leader::{Leader, Next};
+use left_server_watcher::LeftServerWatcher;
 use others_watcher::OthersWatcher;
 use slot_guard::SlotGuard;
 
@@ -43,6 +45,7 @@ pub(super) struct Driver<'a> {
     leader: Leader,
     others: OthersWatcher,
     slots: SlotGuard,
+    left: LeftServerWatcher,
     inbox: &'a mut Inbox,
     stop: CancellationToken,
     origin: Origin,
@@ -89,6 +92,7 @@ impl<'a> Driver<'a> {
             leader: Leader::new(commands, means.journal.clone(), recorded, shown),
             others: OthersWatcher::default(),
             slots: SlotGuard::default(),
+            left: LeftServerWatcher::default(),
             inbox,
             stop: means.stop.clone(),
             origin,
@@ -134,10 +138,11 @@ impl<'a> Driver<'a> {
     }
 
     /// Nothing is owed: waits for a request. While an operator is waited for, the other servers and
-    /// the slots are looked at.
+    /// the slots are looked at; once the migration has ended, the server that it left.
     async fn idle(&mut self) -> Result<(), DriveError> {
         let clock = self.leader.commands().clock();
         let state = self.leader.migration().state();
+        let left = self.left.watches(&self.leader);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Ok(()),
@@ -145,6 +150,10 @@ impl<'a> Driver<'a> {
             () = clock.sleep(others_watcher::EVERY), if matches!(state, State::NeedsOperator { .. }) => {
                 self.others.look_outside_of_a_bake(&mut self.leader).await?;
                 self.slots.look(&mut self.leader).await
+            }
+            () = clock.sleep(self.left.wait()), if left.is_some() => match left {
+                Some(side) => self.left.look(&mut self.leader, side).await,
+                None => Ok(()),
             }
         }
     }

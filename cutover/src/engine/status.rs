@@ -1,5 +1,6 @@
 mod durability;
 mod left_behind;
+mod left_server;
 mod left_source;
 mod promotion;
 mod silent_target;
@@ -95,6 +96,10 @@ pub(super) struct BakeView {
     pub(super) not_ours: Option<String>,
     /// What is not known of the source.
     pub(super) source: SourceView,
+    /// Behind the end: what is not known of the server that was left.
+    pub(super) left: Option<NotKnown>,
+    /// Why that server is this migration's no more, in words.
+    pub(super) released: Option<String>,
 }
 
 /// Why the reverse stream could not be made.
@@ -183,6 +188,7 @@ fn warnings(migration: &Migration, view: &BakeView, baking: bool) -> Vec<String>
         warnings.extend(left_source::warning(migration, &view.source));
         warnings.extend(view.durability.warning(migration));
     }
+    warnings.extend(left_server::warning(migration, view.left.as_ref()));
     warnings.extend(view.slots.clone());
     warnings
 }
@@ -226,10 +232,14 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
              closed it: keep it down, and rebuild it: {cause}"
         ),
         State::RolledBack => {
-            format!("{source} serves again; {target} is closed until it is rebuilt: {cause}")
+            let seen = left_server::headline(migration);
+            format!("{source} serves again; {target} is closed until it is rebuilt: {cause}{seen}")
         }
         State::Completing => format!("{source} is being closed for good"),
-        State::Completed => format!("{target} serves; {source} is closed and kept"),
+        State::Completed => {
+            let seen = left_server::headline(migration);
+            format!("{target} serves; {source} is closed and kept{seen}")
+        }
         State::Cancelling => "what the start made is being taken back".to_owned(),
         State::Cancelled => format!("cancelled; {source} serves as before"),
         State::Abandoned => left_behind::headline(migration),
@@ -256,15 +266,17 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
     }
 }
 
-/// Says also which other server of the system somebody else made what it is.
+/// Says also which other server of the system somebody else made what it is, and that the server that
+/// was left is looked at no more.
 fn with_others(migration: &Migration, headline: String, view: &BakeView) -> String {
     let asks = matches!(
         migration.state(),
         State::NeedsOperator { .. } | State::Promoting { .. }
     );
-    match &view.not_ours {
-        Some(found) if asks && !headline.contains(found) => format!("{headline}; {found}"),
-        Some(_) | None => headline,
+    match (&view.not_ours, &view.released) {
+        (Some(found), _) if asks && !headline.contains(found) => format!("{headline}; {found}"),
+        (_, Some(why)) => format!("{headline}; it is looked at no more, since {why}"),
+        (Some(_) | None, None) => headline,
     }
 }
 

@@ -1,6 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{command::Command, direction::Direction, step::Step};
+use super::{
+    command::Command,
+    direction::{Direction, Side},
+    step::Step,
+};
 
 /// Where a migration stands. Every variant survives a restart.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -101,6 +105,27 @@ impl State {
             self,
             Self::RolledBack | Self::Completed | Self::Cancelled | Self::Abandoned
         )
+    }
+
+    /// The side of the server that the end of a migration left behind, closed.
+    pub fn left_for_good(self) -> Option<Side> {
+        match self {
+            Self::RolledBack => Some(Side::Target),
+            Self::Completed => Some(Side::Source),
+            Self::Planned
+            | Self::SettingUp
+            | Self::Prepared
+            | Self::Switching { .. }
+            | Self::Promoting { .. }
+            | Self::Undoing { .. }
+            | Self::Undone
+            | Self::Baking { .. }
+            | Self::Completing
+            | Self::Cancelling
+            | Self::Cancelled
+            | Self::Abandoned
+            | Self::NeedsOperator { .. } => None,
+        }
     }
 
     /// How an operator ends a migration that is in this state, and frees its servers.

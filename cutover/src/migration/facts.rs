@@ -14,7 +14,7 @@ use crate::{
 use super::{
     learned::Learned,
     not_proven::NotProven,
-    source_watch::SourceWatch,
+    server_watch::ServerWatch,
     target::{AskedPromotion, Coverage, FencedTarget, Promotion, ReverseStream},
 };
 
@@ -54,7 +54,7 @@ struct FencedSource {
     /// Of either server.
     not_proven: Vec<NotProven>,
     /// In the bake.
-    watch: SourceWatch,
+    watch: ServerWatch,
 }
 
 /// What follows from a proof that nobody wrote behind the fence; without it nothing is promoted.
@@ -75,7 +75,7 @@ impl FencedSource {
             token,
             proof: None,
             not_proven: Vec::new(),
-            watch: SourceWatch::default(),
+            watch: ServerWatch::default(),
         }
     }
 
@@ -111,6 +111,27 @@ struct PromotedTarget {
     proved_by: Option<ProofMethod>,
     stream: Option<ReverseStream>,
     fence: Option<FencedTarget>,
+    /// What was seen on it behind the end of a rollback.
+    #[serde(default, skip_serializing_if = "ServerWatch::is_blank")]
+    watch: ServerWatch,
+}
+
+impl PromotedTarget {
+    fn new(promotion: Promotion) -> Self {
+        Self {
+            promotion,
+            proved_by: None,
+            stream: None,
+            fence: None,
+            watch: ServerWatch::default(),
+        }
+    }
+
+    /// What was seen before is the former fence's.
+    fn was_closed(&mut self, fence: FencedTarget) {
+        self.fence = Some(fence);
+        self.watch = ServerWatch::default();
+    }
 }
 
 /// Something that a step needs and the record does not have.
@@ -271,9 +292,17 @@ impl Facts {
             .map_or(&[], |source| source.not_proven.as_slice())
     }
 
-    /// What was seen on the source in the bake.
-    pub fn source_watch(&self) -> Option<&SourceWatch> {
+    /// What was seen on the source since the fence of the switch.
+    pub fn source_watch(&self) -> Option<&ServerWatch> {
         self.source.as_ref().map(|source| &source.watch)
+    }
+
+    /// What was seen on a server since its fence.
+    pub fn watch(&self, side: Side) -> Option<&ServerWatch> {
+        match side {
+            Side::Source => self.source_watch(),
+            Side::Target => self.target().map(|target| &target.watch),
+        }
     }
 
     /// Why there will be no reverse stream: once the target was written to, there is no way
@@ -332,12 +361,7 @@ impl Facts {
             } => {
                 let proof = self.proof_mut()?;
                 proof.promotion_deadline = deadline;
-                proof.target = Some(PromotedTarget {
-                    promotion,
-                    proved_by: None,
-                    stream: None,
-                    fence: None,
-                });
+                proof.target = Some(PromotedTarget::new(promotion));
             }
             Learned::Primed { stream, by } => {
                 let target = self.target_mut()?;
@@ -345,7 +369,8 @@ impl Facts {
                 target.proved_by = Some(by);
             }
             Learned::NotProven(found) => self.source_mut()?.add_not_proven(found),
-            Learned::SourceSeen(seen) => self.source_mut()?.watch.add(seen),
+            Learned::Seen(Side::Source, seen) => self.source_mut()?.watch.add(seen),
+            Learned::Seen(Side::Target, seen) => self.target_mut()?.watch.add(seen),
             Learned::Armed(armed) => self.stream_mut()?.was_armed(armed),
             Learned::SourceAdmits(look) => self.stream_mut()?.admitted = Some(look),
             Learned::SourceShut { gap } => self.stream_mut()?.source_was_shut(gap),
@@ -353,7 +378,7 @@ impl Facts {
             Learned::SlotsGivenUp { why, delivered } => {
                 self.stream_mut()?.slots_were_given_up(why, delivered);
             }
-            Learned::TargetClosed(fence) => self.target_mut()?.fence = Some(fence),
+            Learned::TargetClosed(fence) => self.target_mut()?.was_closed(fence),
             Learned::TargetOpened => self.target_mut()?.fence = None,
         }
         Ok(())

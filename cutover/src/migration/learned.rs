@@ -4,7 +4,7 @@ use pointsman_catalog::{DatabaseName, ServerName, UnixMillis};
 
 use crate::{
     Lsn,
-    machine::PromotionDeadline,
+    machine::{PromotionDeadline, Side},
     ports::{
         Armed, Exempt, FenceToken, FormerSettings, Look, PromotionOutlook, ProofMethod, StandbysSet,
     },
@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     not_proven::NotProven,
-    source_watch::SourceSeen,
+    server_watch::ServerSeen,
     target::{AskedPromotion, FencedTarget, Promotion, ReverseStream},
 };
 
@@ -68,8 +68,9 @@ pub(crate) enum Learned {
         by: ProofMethod,
     },
     NotProven(NotProven),
-    /// What a look at the source in the bake found.
-    SourceSeen(SourceSeen),
+    /// What a look at a server that was left found: at the source in the bake, or at either behind the
+    /// end.
+    Seen(Side, ServerSeen),
     Armed(Armed),
     /// The next step of a rollback lets superusers into the source.
     SourceAdmits(Look),

@@ -101,17 +101,20 @@ fn whole() -> Vec<Learned> {
             stream: stream(),
             by: ProofMethod::TransactionIds,
         },
-        Learned::SourceSeen(SourceSeen {
-            reach: Some(WalReach {
-                lsn: Lsn(0x320),
-                ..WalReach::default()
-            }),
-            commits: vec![UserCommit {
-                xid: 740,
-                databases: vec!["orders".to_owned()],
-            }],
-            ..SourceSeen::default()
-        }),
+        Learned::Seen(
+            Side::Source,
+            ServerSeen {
+                reach: Some(WalReach {
+                    lsn: Lsn(0x320),
+                    ..WalReach::default()
+                }),
+                commits: vec![UserCommit {
+                    xid: 740,
+                    databases: vec!["orders".to_owned()],
+                }],
+                ..ServerSeen::default()
+            },
+        ),
         Learned::TargetClosed(FencedTarget {
             former: FormerSettings::default(),
             marker: marker(0x400),
@@ -369,4 +372,26 @@ fn what_was_set_before_commits_waited_is_read_as_it_was_written() {
         let read: Migration = record::decode(&key, &stored).unwrap();
         assert_eq!(read.facts.before_durable(), Some(&before));
     }
+}
+
+#[test]
+fn what_was_seen_on_a_server_belongs_to_its_fence() {
+    let mut migration = known(whole());
+    let seen = ServerSeen {
+        breaches: vec!["database orders is open".to_owned()],
+        ..ServerSeen::default()
+    };
+    let facts = &mut migration.facts;
+    facts.learn(Learned::Seen(Side::Target, seen)).unwrap();
+    let is_disturbed =
+        |facts: &Facts, side| facts.watch(side).is_some_and(ServerWatch::is_disturbed);
+    assert!(is_disturbed(facts, Side::Target));
+    let closed_anew = Learned::TargetClosed(FencedTarget {
+        former: FormerSettings::default(),
+        marker: marker(0x500),
+    });
+    facts.learn(closed_anew).unwrap();
+    assert!(!is_disturbed(facts, Side::Target));
+    // What was seen on the source stays.
+    assert!(is_disturbed(facts, Side::Source));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Failure, Problem, Run, fence, prove, standing};
 use crate::{
     machine::{Assertion, LeftSource, Side},
-    migration::{Learned, Migration, NotProven, SourceSeen},
+    migration::{Learned, Migration, NotProven, ServerSeen},
     ports::{
         Breach, BreachKind, ControlledServer, Finding, ProviderError, UserWrites, WalReach,
         WatchMethod,
@@ -16,7 +16,7 @@ use crate::{
 /// What a look found, also one that was not ended.
 #[derive(Debug, Default)]
 pub(crate) struct SourceLook {
-    pub(crate) seen: SourceSeen,
+    pub(crate) seen: ServerSeen,
     /// A session of the replication protocol is in a database of it, which no limit keeps out.
     pub(crate) walsender: bool,
     /// Its fence was lifted. It is closed again, unless a breach says why not.
@@ -35,13 +35,12 @@ pub(crate) struct SourceLook {
 impl SourceLook {
     /// Whether somebody else did something.
     pub(crate) fn is_disturbed(&self) -> bool {
-        let news = !self.seen.commits.is_empty() || !self.seen.breaches.is_empty();
-        news || self.unheard.is_some()
+        self.seen.is_disturbed() || self.unheard.is_some()
     }
 
     /// What it adds to the record.
     pub(crate) fn learned(&self) -> Vec<Learned> {
-        let mut learned = vec![Learned::SourceSeen(self.seen.clone())];
+        let mut learned = vec![Learned::Seen(Side::Source, self.seen.clone())];
         learned.extend(self.not_proven.clone().map(Learned::NotProven));
         learned
     }
@@ -141,7 +140,7 @@ fn note_lasting(migration: &Migration, lasting: Vec<String>, found: &mut SourceL
 
 /// Closes it again and ends who came in. The apply workers go on, and arming lets them in anew.
 async fn shut(run: &Run<'_>, source: &ControlledServer) -> Result<(), Failure> {
-    fence::close_again(run, source).await?;
+    fence::close_again(run, Side::Source, source).await?;
     let limit = run.budgets.source.end_sessions;
     source.sessions()?.end_strangers(limit).await?;
     Ok(())

@@ -134,14 +134,16 @@ pub(super) fn record(run: &Run<'_>, side: Side) -> Result<FenceRecord, MissingFa
     })
 }
 
-/// Closes the source anew and waits out who was starting. Returns the record with what was before.
+/// Closes the server on `side` anew and waits out who was starting. Returns the record with what was
+/// before.
 pub(super) async fn close_again(
     run: &Run<'_>,
-    source: &ControlledServer,
+    side: Side,
+    server: &ControlledServer,
 ) -> Result<FenceRecord, Failure> {
-    let record = record(run, Side::Source)?;
-    let former = source.fence()?.close(&record).await?;
-    source.sessions()?.await_starting_backends().await?;
+    let record = record(run, side)?;
+    let former = server.fence()?.close(&record).await?;
+    server.sessions()?.await_starting_backends().await?;
     Ok(FenceRecord { former, ..record })
 }
 

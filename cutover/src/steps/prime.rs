@@ -1,5 +1,7 @@
 //! What must exist before the new writer's first write.
 
+use std::time::Duration;
+
 use futures_util::future::try_join3;
 use serde_json::json;
 
@@ -12,10 +14,10 @@ use super::{
 };
 use crate::{
     machine::Side,
-    migration::{Coverage, Learned, NotProven, ReverseStream},
+    migration::{Coverage, Learned, NotProven, ReverseStream, ServerSeen},
     ports::{
         AccessRules, Armed, ControlledServer, Exempt, FenceRecord, Finding, Look, ProviderError,
-        WriteProof,
+        WalReach, WriteProof,
     },
 };
 
@@ -81,6 +83,7 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     } else {
         Coverage::Incomplete
     };
+    let by_whom = who_wrote(run, &target, &since, written).await;
     let mut learned = Vec::new();
     if let Finding::Unproven(strangers) = &proof.finding {
         learned.push(Learned::NotProven(NotProven {
@@ -100,7 +103,7 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     });
     let message = match &gap {
         Some(gap) => format!("the way back is not lossless: {gap}"),
-        None => message(&target, slots.len(), written, &proof),
+        None => message(&target, slots.len(), &by_whom, &proof),
     };
     let stream = ReverseStream {
         slots,
@@ -121,13 +124,38 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     })
 }
 
-fn message(target: &ControlledServer, slots: usize, written: u64, proof: &WriteProof) -> String {
+/// Who wrote before the slots, by transaction where that can be read in time.
+async fn who_wrote(run: &Run<'_>, target: &ControlledServer, since: &Look, count: u64) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    let (moving, exempt) = (run.migration.moving(), run.migration.facts.exempt());
+    let reading = async {
+        let proof = target.wal_proof()?;
+        let since = WalReach::from(since);
+        proof.user_writes(&since, exempt, &moving, NAMING).await
+    };
+    let read = run.clock().timeout(NAMING * 2, reading).await;
+    let seen = match read {
+        Ok(Ok(Some(writes))) => ServerSeen {
+            commits: writes.commits,
+            ..ServerSeen::default()
+        },
+        // The switch does not wait for their names.
+        Ok(Ok(None) | Err(_)) | Err(_) => ServerSeen::default(),
+    };
+    match seen.commits.is_empty() {
+        true => format!("others committed {count} transactions"),
+        false => seen.to_string(),
+    }
+}
+
+fn message(target: &ControlledServer, slots: usize, by_whom: &str, proof: &WriteProof) -> String {
     let name = target.name();
     match &proof.finding {
-        Finding::Written(_) => format!(
-            "the way back is not lossless: {written} transactions were committed on {name} before \
-             its slots"
-        ),
+        Finding::Written(_) => {
+            format!("the way back is not lossless: {by_whom} on {name} before its slots")
+        }
         Finding::Unproven(strangers) => format!(
             "{} every write from here on; that nobody wrote before is not proven: {strangers} on \
              {name}",
@@ -195,3 +223,6 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
         json!({ "logins": armed.nologin_roles, "hba": former.hba.is_some() }),
     ))
 }
+
+/// Applications are parked meanwhile.
+const NAMING: Duration = Duration::from_millis(100);

@@ -5,7 +5,7 @@ use super::{
     prove::{FenceCheck, check},
     standing,
 };
-use crate::migration::Learned;
+use crate::{machine::Side, migration::Learned};
 
 /// A source that is closed again.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) async fn source(run: &mut Run<'_>) -> Result<Shut, Failure> {
     let wait = run.budgets.source.end_sessions;
     let source = run.source().await?;
     let by_hand = standing::of_the_source(run).await.err();
-    let record = fence::close_again(run, &source).await?;
+    let record = fence::close_again(run, Side::Source, &source).await?;
     source.sessions()?.end_sessions(&[], wait).await?;
     let mut shut = Shut::default();
     if let Some(failure) = by_hand {

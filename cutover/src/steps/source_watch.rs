@@ -116,7 +116,7 @@ fn broken(run: &Run<'_>, breach: &Breach) -> String {
 
 /// Closes it again and ends who came in.
 async fn shut(run: &Run<'_>, source: &ControlledServer) -> Result<(), Failure> {
-    fence::close_again(run, source).await?;
+    fence::close_again(run, Side::Source, source).await?;
     let limit = run.budgets.source.end_sessions;
     source.sessions()?.end_sessions(&[], limit).await?;
     Ok(())

@@ -53,7 +53,11 @@ impl Stage {
         self.until_named(open, count).await
     }
 
-    async fn until_named(&mut self, open: Vec<Acknowledged>, count: u64) -> Result<InTheBake> {
+    pub(super) async fn until_named(
+        &mut self,
+        open: Vec<Acknowledged>,
+        count: u64,
+    ) -> Result<InTheBake> {
         let mut found = InTheBake {
             count,
             ..InTheBake::default()

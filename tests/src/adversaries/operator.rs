@@ -12,7 +12,16 @@ use super::{
 
 impl Stage {
     /// Rolls back or completes, and cancels what was undone.
-    pub(super) async fn bring_to_its_end(&mut self, target: &PostgresServer) -> Result<String> {
+    pub(super) async fn bring_to_its_end(
+        &mut self,
+        source: &PostgresServer,
+        target: &PostgresServer,
+    ) -> Result<String> {
+        // It is left by the request that ends the bake.
+        let left = match self.plan.completes {
+            true => source,
+            false => target,
+        };
         let deadline = Instant::now() + SOON;
         let mut accepts = false;
         loop {
@@ -25,7 +34,7 @@ impl Stage {
                     self.cli(&["cancel", NAME]).await?;
                 }
                 "needs_operator" => self.decide(&status).await?,
-                _baking => accepts = self.end_the_bake(target, accepts).await?,
+                _baking => accepts = self.end_the_bake(left, accepts).await?,
             }
             if Instant::now() > deadline {
                 bail!("it does not end: {status:#}");
@@ -34,7 +43,7 @@ impl Stage {
     }
 
     /// Returns whether what was named is given up by the next request.
-    async fn end_the_bake(&mut self, target: &PostgresServer, accepts: bool) -> Result<bool> {
+    async fn end_the_bake(&mut self, left: &PostgresServer, accepts: bool) -> Result<bool> {
         let verb = match self.plan.completes {
             true => "complete",
             false => "rollback",
@@ -43,7 +52,7 @@ impl Stage {
         if accepts {
             args.push("--accept-loss");
         }
-        let attacked = self.third.clone().unwrap_or_else(|| target.clone());
+        let attacked = self.third.clone().unwrap_or_else(|| left.clone());
         let output = match accepts {
             false => self.under_attack(&attacked, &args).await?,
             true => self.cli(&args).await?,

@@ -42,6 +42,8 @@ pub(super) struct Round {
     pub(super) not_named: Vec<String>,
     pub(super) refused: u64,
     pub(super) given_up_by_name: u64,
+    /// Transactions that an operator's `--accept-loss` gave up, as the record has counted them.
+    pub(super) given_up_by_word: u64,
     pub(super) dropped: Vec<String>,
     pub(super) audit: WriteAudit,
     pub(super) ended: String,
@@ -55,7 +57,7 @@ impl Plan {
         let spread = (number as u64).wrapping_add(seed).wrapping_mul(0x9E37_79B9);
         Self {
             kind,
-            acts: Duration::from_millis(spread % 900),
+            acts: Duration::from_millis(spread % A_SWITCH_MS),
             completes: (number / kinds) % 2 == 1,
         }
     }
@@ -113,7 +115,7 @@ pub(super) async fn run(plan: Plan) -> Result<Round> {
     workload.more_acked(50, SOON).await?;
     stage.there(&source, &target).await?;
     let bake = stage.in_the_bake(&source).await?;
-    let ended = stage.bring_to_its_end(&target).await?;
+    let ended = stage.bring_to_its_end(&source, &target).await?;
     let writer = match ended.as_str() {
         "completed" => &target,
         _ => &source,
@@ -178,7 +180,7 @@ impl Stage {
     }
 
     async fn judge(
-        self,
+        mut self,
         writer: &PostgresServer,
         bake: InTheBake,
         audit: WriteAudit,
@@ -188,21 +190,32 @@ impl Stage {
         let rows = session.query("SELECT id FROM adversary", &[]).await?;
         let there: BTreeSet<i64> = rows.iter().map(|row| row.get(0)).collect();
         let acknowledged = self.log.acknowledged();
-        let absent = acknowledged
-            .iter()
-            .filter(|write| !there.contains(&write.id));
-        let (named, dropped): (Vec<_>, Vec<_>) =
-            absent.partition(|write| self.named.after(write).is_some());
+        let absent = acknowledged.iter().cloned();
+        let absent: Vec<_> = absent.filter(|write| !there.contains(&write.id)).collect();
+        let given_up_by_word = given_up_by_word(&self.status().await?);
+        // What it wrote on the target that served went with the applications' writes.
+        let with_them = self.plan.kind == Kind::TargetPromoter
+            && (absent.len() + audit.lost.len()) as u64 <= given_up_by_word;
+        let absent = if with_them { Vec::new() } else { absent };
+        let mut not_named = bake.not_named;
+        // A server that was left is looked at behind the end, too.
+        let at_the_end = self.until_named(absent.clone(), 0).await?;
+        not_named.extend(at_the_end.not_named);
+        let (named, dropped): (Vec<_>, Vec<_>) = absent
+            .into_iter()
+            .partition(|write| self.named.after(write).is_some());
+        let within = bake.within.max(at_the_end.within);
         Ok(Round {
             kind: self.plan.kind,
             switches: self.switches,
             tries: self.log.tries(),
             acknowledged: acknowledged.len() as u64,
             in_the_bake: bake.count,
-            named_within_s: bake.within.as_secs_f64(),
-            not_named: bake.not_named,
+            named_within_s: within.as_secs_f64(),
+            not_named,
             refused: self.refused,
             given_up_by_name: named.len() as u64,
+            given_up_by_word,
             dropped: dropped.iter().map(ToString::to_string).collect(),
             audit,
             ended,
@@ -256,7 +269,7 @@ impl fmt::Display for Round {
         write!(
             f,
             "{}; {} of {} tries acknowledged, {} in the bake, named within {:.1} s; {} requests refused, {} \
-             given up by name, {} dropped; {}",
+             given up by name, {} by a word, {} dropped; {}",
             self.ended,
             self.acknowledged,
             self.tries,
@@ -264,13 +277,25 @@ impl fmt::Display for Round {
             self.named_within_s,
             self.refused,
             self.given_up_by_name,
+            self.given_up_by_word,
             self.dropped.len(),
             self.audit
         )
     }
 }
 
+/// What a rollback that was to go on all the same says of the transactions that it leaves.
+fn given_up_by_word(status: &Value) -> u64 {
+    let timeline = status["timeline"].as_array().map_or(&[][..], Vec::as_slice);
+    let counted = timeline
+        .iter()
+        .filter_map(|entry| entry["evidence"]["writes_lost"].as_u64());
+    counted.sum()
+}
+
 pub(super) const NAME: &str = "m";
+/// A switch takes as long as this, or a rollback.
+const A_SWITCH_MS: u64 = 450;
 const SETTLED: [&str; 7] = [
     "prepared",
     "undone",

@@ -4,12 +4,12 @@ use pointsman_catalog::UnixMillis;
 
 use crate::{
     Settings,
-    machine::{Command, State},
+    machine::{Command, Side, State},
     migration::{Learned, Migration},
     ports::{Budgets, Clock, Ports},
     steps::{
-        self, BudgetsOfPair, DurableLook, Failure, Others, Problem, Proof, Run, Sessions, SetAgain,
-        SlotLook, SourceLook, StreamHealth, TargetSeen,
+        self, BudgetsOfPair, DurableLook, Failure, LeftServerLook, Others, Problem, Proof, Run,
+        Sessions, SetAgain, SlotLook, SourceLook, StreamHealth, TargetSeen,
     },
 };
 
@@ -94,6 +94,16 @@ impl CommandRunner {
     ) -> Result<SourceLook, Failure> {
         let budgets = self.budgets(migration).await?;
         Ok(steps::look_at_source(&mut self.step_run(migration, budgets), read).await)
+    }
+
+    /// Looks at the server that was left for good.
+    pub(super) async fn look_at_left_server(
+        &mut self,
+        migration: &Migration,
+        side: Side,
+    ) -> Result<LeftServerLook, Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::look_at_left_server(&mut self.step_run(migration, budgets), side).await
     }
 
     /// Looks how much WAL the slots of the reverse stream keep.

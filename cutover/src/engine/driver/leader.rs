@@ -220,6 +220,14 @@ impl Leader {
         self.write(vec![line]).await
     }
 
+    /// Whether a note is on record already.
+    pub(super) fn has_noted(&self, step: &str, message: &str) -> bool {
+        let entries = self.journal.entries();
+        entries
+            .iter()
+            .any(|entry| entry.step == step && entry.message == message)
+    }
+
     /// A preflight found nothing that blocks.
     pub(super) fn passed_preflight(&mut self, at: UnixMillis) {
         self.migration.preflight_passed = Some(at);

@@ -5,7 +5,7 @@ use pointsman_catalog::UnixMillis;
 use crate::{
     engine::moment::moment,
     machine::LeftSource,
-    migration::{Migration, SourceWatch},
+    migration::{Migration, ServerWatch},
 };
 
 /// What is not known of it.
@@ -114,7 +114,7 @@ fn untold(migration: &Migration) -> Option<String> {
 
 /// By what it stands that nobody else wrote there.
 pub(super) fn method(migration: &Migration) -> String {
-    let by = migration.facts.source_watch().and_then(SourceWatch::by);
+    let by = migration.facts.source_watch().and_then(ServerWatch::by);
     by.map_or_else(String::new, |by| {
         format!("; nobody else wrote on {}, proved {by}", migration.source)
     })

@@ -6,11 +6,12 @@ use tracing::warn;
 
 use crate::{
     engine::error::DriveError,
-    machine::{Command, Event},
+    machine::{Command, Event, Side},
     migration::Learned,
     ports::StandbysSet,
     steps::{
-        DurableLook, Failure, Others, SetAgain, SlotLook, SourceLook, StreamHealth, TargetSeen,
+        DurableLook, Failure, LeftServerLook, Others, SetAgain, SlotLook, SourceLook, StreamHealth,
+        TargetSeen,
     },
 };
 
@@ -156,6 +157,24 @@ impl Leader {
         let look = self.commands.look_at_source(&self.migration, read).await?;
         for learned in look.learned() {
             self.migration.facts.learn(learned)?;
+        }
+        Ok(look)
+    }
+
+    /// Looks at the server that was left for good, and adds what was found to the record. It is on the
+    /// disk with the next entry, or by [`Self::save`].
+    pub(in crate::engine::driver) async fn look_at_left_server(
+        &mut self,
+        side: Side,
+    ) -> Result<LeftServerLook, Failure> {
+        let look = self
+            .commands
+            .look_at_left_server(&self.migration, side)
+            .await?;
+        if let LeftServerLook::Watched(seen) = &look {
+            self.migration
+                .facts
+                .learn(Learned::Seen(side, seen.clone()))?;
         }
         Ok(look)
     }

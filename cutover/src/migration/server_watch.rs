@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ports::{UserCommit, WalReach, WatchMethod};
 
-/// What was seen on the source since the fence of the switch that left it. Of a long list the
+/// What was seen on a server since the fence of the switch that left it. Of a long list the
 /// first entries are kept.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct SourceWatch {
+pub struct ServerWatch {
     /// How far it was looked at; `None` before the first look.
     reach: Option<WalReach>,
     /// By what it was told last who writes there; `None` where nothing tells.
@@ -27,7 +27,7 @@ pub struct SourceWatch {
 
 /// What one look found.
 #[derive(Clone, Debug, Default)]
-pub struct SourceSeen {
+pub struct ServerSeen {
     /// How far it was looked at, where that is possible.
     pub reach: Option<WalReach>,
     pub by: Option<WatchMethod>,
@@ -38,7 +38,19 @@ pub struct SourceSeen {
     pub sessions: Vec<String>,
 }
 
-impl SourceWatch {
+impl ServerSeen {
+    /// Whether somebody wrote there or lifted the fence.
+    pub fn is_disturbed(&self) -> bool {
+        !self.commits.is_empty() || !self.breaches.is_empty()
+    }
+}
+
+impl ServerWatch {
+    /// Whether nobody has looked yet.
+    pub(super) fn is_blank(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// How far it was looked at.
     pub fn reach(&self) -> Option<&WalReach> {
         self.reach.as_ref()
@@ -73,7 +85,7 @@ impl SourceWatch {
         self.breaches.iter().any(|known| known == breach)
     }
 
-    pub(super) fn add(&mut self, seen: SourceSeen) {
+    pub(super) fn add(&mut self, seen: ServerSeen) {
         if seen.reach.is_some() {
             self.reach = seen.reach;
             self.by = seen.by;
@@ -116,7 +128,7 @@ fn transactions(count: u64, named: &[String]) -> String {
     format!("{count} transaction{s} ({}{more})", named.join(", "))
 }
 
-impl fmt::Display for SourceWatch {
+impl fmt::Display for ServerWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut found = Vec::new();
         if self.count > 0 {
@@ -132,9 +144,9 @@ impl fmt::Display for SourceWatch {
     }
 }
 
-impl fmt::Display for SourceSeen {
+impl fmt::Display for ServerSeen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut alone = SourceWatch::default();
+        let mut alone = ServerWatch::default();
         alone.add(self.clone());
         alone.fmt(f)
     }
@@ -156,20 +168,20 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_named_and_many_are_counted() {
-        let mut watch = SourceWatch::default();
+        let mut watch = ServerWatch::default();
         assert!(!watch.is_disturbed());
-        watch.add(SourceSeen {
+        watch.add(ServerSeen {
             commits: vec![commit(731)],
             sessions: vec!["psql of postgres".to_owned()],
-            ..SourceSeen::default()
+            ..ServerSeen::default()
         });
         assert_eq!(
             watch.to_string(),
             "others committed 1 transaction (731 in orders); seen there: psql of postgres"
         );
-        watch.add(SourceSeen {
+        watch.add(ServerSeen {
             commits: (732..742).map(commit).collect(),
-            ..SourceSeen::default()
+            ..ServerSeen::default()
         });
         assert!(watch.is_disturbed());
         assert!(watch.to_string().contains("738 in orders and 3 more)"));
@@ -177,11 +189,11 @@ mod tests {
 
     #[test]
     fn what_may_be_nobodys_write_is_named_and_no_disturbance() {
-        let mut watch = SourceWatch::default();
+        let mut watch = ServerWatch::default();
         assert_eq!(watch.untold(), None);
-        watch.add(SourceSeen {
+        watch.add(ServerSeen {
             untold: (731..741).collect(),
-            ..SourceSeen::default()
+            ..ServerSeen::default()
         });
         assert!(!watch.is_disturbed());
         let untold = watch.untold().unwrap();
@@ -191,42 +203,42 @@ mod tests {
     #[test]
     fn commits_and_breaches_each_disturb_and_sessions_alone_do_not() {
         let after = |seen| {
-            let mut watch = SourceWatch::default();
+            let mut watch = ServerWatch::default();
             watch.add(seen);
             watch
         };
-        let session = after(SourceSeen {
+        let session = after(ServerSeen {
             sessions: vec!["psql of postgres".to_owned()],
-            ..SourceSeen::default()
+            ..ServerSeen::default()
         });
         assert!(!session.is_disturbed());
         assert_eq!(session.to_string(), "seen there: psql of postgres");
-        let committed = after(SourceSeen {
+        let committed = after(ServerSeen {
             commits: vec![commit(731)],
-            ..SourceSeen::default()
+            ..ServerSeen::default()
         });
         assert!(committed.is_disturbed());
         assert_eq!(committed.count(), 1);
-        let opened = after(SourceSeen {
+        let opened = after(ServerSeen {
             breaches: vec!["database orders is open".to_owned()],
-            ..SourceSeen::default()
+            ..ServerSeen::default()
         });
         assert!(opened.is_disturbed());
         assert!(opened.knows("database orders is open"));
         assert!(!opened.knows("database stock is open"));
         assert_eq!(opened.to_string(), "database orders is open");
-        assert_eq!(SourceWatch::default().to_string(), "");
+        assert_eq!(ServerWatch::default().to_string(), "");
     }
 
     #[test]
     fn the_first_commits_and_the_last_sessions_are_kept_each_once() {
-        let mut watch = SourceWatch::default();
+        let mut watch = ServerWatch::default();
         for xid in [731, 731, 732] {
-            watch.add(SourceSeen {
+            watch.add(ServerSeen {
                 commits: vec![commit(xid)],
                 breaches: vec!["database orders is open".to_owned()],
                 sessions: vec!["psql of postgres".to_owned()],
-                ..SourceSeen::default()
+                ..ServerSeen::default()
             });
         }
         assert_eq!(
@@ -234,16 +246,16 @@ mod tests {
             "others committed 3 transactions (731 in orders, 732 in orders and 1 more); database \
              orders is open; seen there: psql of postgres"
         );
-        watch.add(SourceSeen {
+        watch.add(ServerSeen {
             sessions: (0..9).map(|number| format!("psql {number}")).collect(),
-            ..SourceSeen::default()
+            ..ServerSeen::default()
         });
         let kept: Vec<_> = (1..9).map(|number| format!("psql {number}")).collect();
         let seen = format!("seen there: {}", kept.join(", "));
         assert!(watch.to_string().ends_with(&seen), "{watch}");
-        let alone = SourceSeen {
+        let alone = ServerSeen {
             commits: vec![commit(731)],
-            ..SourceSeen::default()
+            ..ServerSeen::default()
         };
         assert_eq!(
             alone.to_string(),
@@ -253,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_look_that_reads_no_wal_leaves_the_reach() {
-        let mut watch = SourceWatch::default();
+        let mut watch = ServerWatch::default();
         assert_eq!((watch.reach(), watch.count()), (None, 0));
         let reach = WalReach {
             lsn: crate::Lsn(7),
@@ -261,11 +273,11 @@ mod tests {
             origins: Vec::new(),
             ids: None,
         };
-        watch.add(SourceSeen {
+        watch.add(ServerSeen {
             reach: Some(reach.clone()),
-            ..SourceSeen::default()
+            ..ServerSeen::default()
         });
-        watch.add(SourceSeen::default());
+        watch.add(ServerSeen::default());
         assert_eq!(watch.reach(), Some(&reach));
     }
 }
