@@ -82,6 +82,22 @@ pub(crate) async fn confirm(
     })
 }
 
+/// Which other migration has the servers of `migration` now, if any.
+pub(crate) async fn held_by_another(
+    catalog: &Catalog,
+    migration: &Migration,
+) -> Result<Option<String>, StoreError> {
+    let Some(system_identifier) = migration.facts.lease() else {
+        return Ok(None);
+    };
+    let key = key(system_identifier);
+    let Some(stored) = catalog.store().get(&key).await? else {
+        return Ok(None);
+    };
+    let held: Lease = decode(&key, &stored.value)?;
+    Ok(Some(held.migration).filter(|holder| *holder != migration.name))
+}
+
 /// Gives the lease back; one that somebody else holds stays theirs.
 pub(crate) async fn release(catalog: &Catalog, migration: &Migration) {
     if let Err(error) = try_release(catalog, migration).await {

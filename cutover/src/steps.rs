@@ -48,7 +48,9 @@ pub(crate) use durable::{
     DurableLook, begin as wait_for_source, end as wait_for_source_no_more,
     look as look_at_durability,
 };
-pub(crate) use left_server::{LeftServerLook, look as look_at_left_server, not_left_alone};
+pub(crate) use left_server::{
+    CAME_BACK, LeftServerLook, look as look_at_left_server, not_left_alone,
+};
 pub(crate) use others::{
     Others, look_beside as look_beside_pair, look_in_bake as look_at_others, what_to_do,
 };

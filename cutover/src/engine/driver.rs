@@ -152,7 +152,7 @@ impl<'a> Driver<'a> {
                 self.slots.look(&mut self.leader).await
             }
             () = clock.sleep(self.left.wait()), if left.is_some() => match left {
-                Some(side) => self.left.look(&mut self.leader, side).await,
+                Some(side) => self.left.look(&mut self.leader, side, &self.stop).await,
                 None => Ok(()),
             }
         }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     journal::Entry,
-    machine::{Assertion, Direction, State, Step, StreamState},
+    machine::{Direction, State, Step, StreamState},
     migration::{Coverage, Migration},
     ports::SessionsOn,
     steps::still_admitted,
@@ -98,7 +98,7 @@ pub(super) struct BakeView {
     pub(super) source: SourceView,
     /// Behind the end: what is not known of the server that was left.
     pub(super) left: Option<NotKnown>,
-    /// Why that server is this migration's no more, in words.
+    /// That it is looked at no more, and why.
     pub(super) released: Option<String>,
 }
 
@@ -227,19 +227,9 @@ fn headline(migration: &Migration, seen: Option<&BakeView>) -> String {
             let left = left_source::headline(migration);
             format!("{target} serves and {watched}; {stream}{left}")
         }
-        State::RolledBack if migration.machine.holds(Assertion::TargetDown) => format!(
-            "{source} serves again; an operator asserted that {target} is down for good, and nothing \
-             closed it: keep it down, and rebuild it: {cause}"
-        ),
-        State::RolledBack => {
-            let seen = left_server::headline(migration);
-            format!("{source} serves again; {target} is closed until it is rebuilt: {cause}{seen}")
-        }
+        State::RolledBack => left_server::rolled_back(migration, cause),
         State::Completing => format!("{source} is being closed for good"),
-        State::Completed => {
-            let seen = left_server::headline(migration);
-            format!("{target} serves; {source} is closed and kept{seen}")
-        }
+        State::Completed => left_server::completed(migration),
         State::Cancelling => "what the start made is being taken back".to_owned(),
         State::Cancelled => format!("cancelled; {source} serves as before"),
         State::Abandoned => left_behind::headline(migration),
@@ -275,7 +265,7 @@ fn with_others(migration: &Migration, headline: String, view: &BakeView) -> Stri
     );
     match (&view.not_ours, &view.released) {
         (Some(found), _) if asks && !headline.contains(found) => format!("{headline}; {found}"),
-        (_, Some(why)) => format!("{headline}; it is looked at no more, since {why}"),
+        (_, Some(said)) => format!("{headline}; {said}"),
         (Some(_) | None, None) => headline,
     }
 }

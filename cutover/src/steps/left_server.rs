@@ -3,76 +3,142 @@
 
 use std::time::Duration;
 
-use super::{Failure, Problem, Run, fence, prove};
+use pointsman_catalog::CatalogError;
+
+use super::{Failure, Run, fence, prove};
 use crate::{
-    machine::{Direction, Side},
+    lease,
+    machine::{Assertion, Direction, Side},
     migration::{Migration, ServerSeen},
-    ports::{Breach, BreachKind, ControlledServer, ProviderError, WalReach},
+    ports::{
+        Breach, BreachKind, ControlledServer, DatabaseProvider, FenceRecord, Observation,
+        ProofMethod, ProviderError, WalReach,
+    },
 };
 
-/// What a look came to.
-#[derive(Debug)]
-pub(crate) enum LeftServerLook {
-    /// It is this migration's no more: why, in words.
-    Released(String),
-    Watched(ServerSeen),
+/// What a look came to, also one that was not ended.
+#[derive(Debug, Default)]
+pub(crate) struct LeftServerLook {
+    pub(crate) answers: bool,
+    pub(crate) seen: ServerSeen,
+    /// It was opened, and could not be closed again.
+    pub(crate) stays_open: bool,
+    /// Why it is this migration's no more, in words.
+    pub(crate) released: Option<String>,
+    /// Why not everything is known.
+    pub(crate) not_known: Option<String>,
 }
 
 /// Looks at the server on `side`. What opened it is shut again at once. No session stays there: the
 /// fence of another migration would take it for a stranger's.
-///
-/// # Errors
-/// It could not be looked at.
-pub(crate) async fn look(run: &mut Run<'_>, side: Side) -> Result<LeftServerLook, Failure> {
-    let name = run.migration.server(side).clone();
+pub(crate) async fn look(run: &mut Run<'_>, side: Side) -> LeftServerLook {
+    let mut found = LeftServerLook::default();
     let clock = run.clock();
-    let looked = clock.timeout(WITHIN, look_at(run, side)).await;
+    let looked = clock.timeout(WITHIN, look_at(run, side, &mut found)).await;
     run.sessions.clear();
-    looked.unwrap_or_else(|_elapsed| {
-        Err(Failure::new(
-            Problem::Unanswered,
-            format!("{name} gave no answer within {WITHIN:?}"),
-        ))
-    })
+    let failed = match looked {
+        Ok(Ok(())) => return found,
+        Ok(Err(failure)) => failure.message,
+        Err(_elapsed) => format!("no answer within {WITHIN:?}"),
+    };
+    LeftServerLook {
+        not_known: Some(failed),
+        ..found
+    }
 }
 
-async fn look_at(run: &mut Run<'_>, side: Side) -> Result<LeftServerLook, Failure> {
-    if let Some(why) = taken_over(run, side).await? {
-        return Ok(LeftServerLook::Released(why));
+async fn look_at(run: &mut Run<'_>, side: Side, found: &mut LeftServerLook) -> Result<(), Failure> {
+    let migration = run.migration;
+    let name = migration.server(side);
+    let other = lease::held_by_another(&run.ports.catalog, migration).await;
+    if let Some(other) = other.map_err(CatalogError::from)? {
+        found.not_known = Some(format!("migration {other:?} has these servers now"));
+        return Ok(());
     }
+    let server = match run.ports.catalog.server(name).await {
+        Err(CatalogError::UnknownServer { .. }) => {
+            found.released = Some(format!("{name} is not in the catalogue any more"));
+            return Ok(());
+        }
+        server => server?,
+    };
+    let provider = run.ports.providers.of(&server)?;
     let record = prove::full_record(run, side)?;
+    let observed = provider.observe(&server).await?;
+    found.answers = true;
+    if is_unread(migration, side) {
+        found.not_known = Some(UNREAD.to_owned());
+    }
+    found.released = another(migration, &record, &observed);
+    // Whoever opens it or writes there moves its WAL.
+    if found.released.is_some() || !has_moved(migration, side, &observed) {
+        return Ok(());
+    }
+    found.released = taken_over(run, side, provider).await?;
+    if found.released.is_some() {
+        return Ok(());
+    }
     let server = match side {
         Side::Source => run.source().await?,
         Side::Target => run.target().await?,
     };
-    if server.observe().await?.in_recovery {
-        let why = format!("{} is a standby again", server.name());
-        return Ok(LeftServerLook::Released(why));
-    }
-    let mut found = ServerSeen::default();
     let breaches = server.fence()?.breaches(&record, &[]).await?;
-    let opened = note(run.migration, side, breaches, &mut found);
-    // Whoever takes it over takes the fence away before.
-    if opened && let Some(why) = taken_over(run, side).await? {
-        return Ok(LeftServerLook::Released(why));
+    if note(migration, side, breaches, &mut found.seen) {
+        // Whoever takes it over takes the fence away before.
+        found.released = taken_over(run, side, provider).await?;
+        if found.released.is_some() {
+            found.seen = ServerSeen::default();
+            return Ok(());
+        }
+        if let Err(failure) = shut(run, side, &server).await {
+            found.stays_open = true;
+            let again = format!("it could not be closed again: {}", failure.message);
+            found.seen.breaches.push(again);
+        }
     }
-    if opened && let Err(failure) = shut(run, side, &server).await {
-        let again = format!("it could not be closed again: {}", failure.message);
-        found.breaches.push(again);
+    Ok(who_wrote(run, side, (&server, &observed), found).await?)
+}
+
+/// Why it is not the server that was left, in words.
+fn another(migration: &Migration, record: &FenceRecord, seen: &Observation) -> Option<String> {
+    let name = &record.server;
+    if seen.in_recovery {
+        return Some(format!("{name} is a standby again"));
     }
-    who_wrote(run, side, &server, &mut found).await?;
-    Ok(LeftServerLook::Watched(found))
+    let identifier = &seen.system_identifier;
+    if migration
+        .facts
+        .lease()
+        .is_some_and(|known| known != identifier)
+    {
+        return Some(format!("{name} has system identifier {identifier}"));
+    }
+    let (timeline, left) = (seen.timeline, record.timeline);
+    (timeline != left).then(|| format!("{name} is on timeline {timeline}, and was left on {left}"))
+}
+
+/// An id is told from a stranger's by what stands in databases that are closed.
+fn is_unread(migration: &Migration, side: Side) -> bool {
+    migration.facts.proved_by(side) == Some(ProofMethod::TransactionIds)
+}
+
+fn has_moved(migration: &Migration, side: Side, seen: &Observation) -> bool {
+    let reach = migration.facts.watch(side).and_then(|watch| watch.reach());
+    reach.is_none_or(|reach| seen.flushed > reach.lsn)
 }
 
 /// Why it is this migration's no more, in words.
-async fn taken_over(run: &Run<'_>, side: Side) -> Result<Option<String>, Failure> {
+async fn taken_over(
+    run: &Run<'_>,
+    side: Side,
+    provider: &dyn DatabaseProvider,
+) -> Result<Option<String>, Failure> {
     let migration = run.migration;
     let name = migration.server(side);
     if let Some(database) = run.routes().served_by(name).await? {
         return Ok(Some(format!("writers of {database} are sent to {name}")));
     }
     let server = run.ports.catalog.server(name).await?;
-    let provider = run.ports.providers.of(&server)?;
     Ok(match provider.fence_record(&server).await? {
         Some(record) if record.migration == migration.name && record.server == *name => None,
         Some(other) => Some(format!(
@@ -85,28 +151,43 @@ async fn taken_over(run: &Run<'_>, side: Side) -> Result<Option<String>, Failure
 
 /// Returns whether it was opened. Who is there besides is named with what else was seen, and alone is no
 /// news: a person may look at the server.
-fn note(migration: &Migration, side: Side, breaches: Vec<Breach>, found: &mut ServerSeen) -> bool {
+fn note(migration: &Migration, side: Side, breaches: Vec<Breach>, seen: &mut ServerSeen) -> bool {
     let watch = migration.facts.watch(side);
+    let knows = |message: &str| watch.is_some_and(|watch| watch.knows(message));
+    let was_gone = side == Side::Source && migration.machine.holds(Assertion::SourceDown);
+    let comes_back = was_gone && !knows(CAME_BACK);
     let mut opened = false;
     for Breach { kind, message } in breaches {
         match kind {
             BreachKind::Opened => {
                 opened = true;
-                found.breaches.push(message);
+                if !comes_back {
+                    seen.breaches.push(message);
+                }
             }
-            BreachKind::Lasting if watch.is_some_and(|watch| watch.knows(&message)) => {}
-            BreachKind::Lasting => found.breaches.push(message),
+            BreachKind::Lasting if knows(&message) => {}
+            BreachKind::Lasting => seen.breaches.push(message),
             BreachKind::Session | BreachKind::Prepared | BreachKind::Walsender => {
-                found.sessions.push(message);
+                seen.sessions.push(message);
             }
         }
+    }
+    if opened && comes_back {
+        seen.breaches.push(CAME_BACK.to_owned());
     }
     opened
 }
 
 /// Closes it again and ends who came in.
+///
+/// # Errors
+/// It stays open: then nobody is ended, since the next one would come in at once.
 async fn shut(run: &Run<'_>, side: Side, server: &ControlledServer) -> Result<(), Failure> {
-    fence::close_again(run, side, server).await?;
+    let record = fence::close_again(run, side, server).await?;
+    let breaches = server.fence()?.breaches(&record, &[]).await?;
+    if let Some(open) = breaches.iter().find(|it| it.kind == BreachKind::Opened) {
+        return Err(Failure::condition(open.message.clone()));
+    }
     let limit = match side {
         Side::Source => run.budgets.source.end_sessions,
         Side::Target => run.budgets.target.end_sessions,
@@ -118,35 +199,44 @@ async fn shut(run: &Run<'_>, side: Side, server: &ControlledServer) -> Result<()
 async fn who_wrote(
     run: &Run<'_>,
     side: Side,
-    server: &ControlledServer,
-    found: &mut ServerSeen,
+    (server, observed): (&ControlledServer, &Observation),
+    found: &mut LeftServerLook,
 ) -> Result<(), ProviderError> {
     let facts = &run.migration.facts;
+    let direction = match side {
+        Side::Source => Direction::Forward,
+        Side::Target => Direction::Reverse,
+    };
     let known = facts.watch(side).and_then(|watch| watch.reach()).cloned();
-    let marker = match side {
-        Side::Source => facts.token().map(|token| &token.marker),
-        Side::Target => facts.marker(Direction::Reverse),
-    };
-    let Some(since) = known.or_else(|| marker.ok().map(|marker| WalReach::from(&marker.look)))
-    else {
+    let marker = facts.marker(direction).ok();
+    let Some(since) = known.or_else(|| marker.map(|marker| WalReach::from(&marker.look))) else {
         return Ok(());
     };
-    let moving = run.migration.moving();
-    let proof = server.wal_proof()?;
-    let writes = proof
-        .user_writes(&since, facts.exempt(), &moving, READ)
-        .await?;
-    let Some(writes) = writes else {
-        if !found.breaches.is_empty() {
-            let unread = "whether somebody wrote there cannot be read";
-            found.breaches.push(unread.to_owned());
+    let writes = match is_unread(run.migration, side) {
+        true => None,
+        false => {
+            let (moving, proof) = (run.migration.moving(), server.wal_proof()?);
+            proof
+                .user_writes(&since, facts.exempt(), &moving, READ)
+                .await?
         }
+    };
+    let seen = &mut found.seen;
+    let Some(writes) = writes else {
+        if !seen.breaches.is_empty() {
+            seen.breaches.push(UNREAD.to_owned());
+        }
+        found.not_known = Some(UNREAD.to_owned());
+        seen.reach = Some(WalReach {
+            lsn: observed.flushed,
+            ..since
+        });
         return Ok(());
     };
-    found.commits = writes.commits;
-    found.untold = writes.untold;
-    found.reach = Some(writes.through);
-    found.by = Some(writes.by);
+    seen.commits = writes.commits;
+    seen.untold = writes.untold;
+    seen.reach = Some(writes.through);
+    seen.by = Some(writes.by);
     Ok(())
 }
 
@@ -163,3 +253,7 @@ pub(crate) fn not_left_alone(migration: &Migration, side: Side, seen: &ServerSee
 const WITHIN: Duration = Duration::from_secs(4);
 /// What a look leaves of the WAL, the next one reads.
 const READ: Duration = Duration::from_millis(500);
+/// A source that an operator took for gone was left as it was in the bake.
+pub(crate) const CAME_BACK: &str =
+    "it came back as it was in the bake, after an operator had said that it is gone";
+const UNREAD: &str = "whether somebody wrote there cannot be read";

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     machine::Side,
-    migration::{Coverage, Learned, NotProven, ReverseStream, ServerSeen},
+    migration::{Coverage, Learned, NotProven, ReverseStream},
     ports::{
         AccessRules, Armed, ControlledServer, Exempt, FenceRecord, Finding, Look, ProviderError,
         WalReach, WriteProof,
@@ -136,17 +136,22 @@ async fn who_wrote(run: &Run<'_>, target: &ControlledServer, since: &Look, count
         proof.user_writes(&since, exempt, &moving, NAMING).await
     };
     let read = run.clock().timeout(NAMING * 2, reading).await;
-    let seen = match read {
-        Ok(Ok(Some(writes))) => ServerSeen {
-            commits: writes.commits,
-            ..ServerSeen::default()
-        },
+    let commits = match read {
+        Ok(Ok(Some(writes))) => writes.commits,
         // The switch does not wait for their names.
-        Ok(Ok(None) | Err(_)) | Err(_) => ServerSeen::default(),
+        Ok(Ok(None) | Err(_)) | Err(_) => Vec::new(),
     };
-    match seen.commits.is_empty() {
+    let named: Vec<_> = commits
+        .iter()
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect();
+    match named.is_empty() {
         true => format!("others committed {count} transactions"),
-        false => seen.to_string(),
+        false => format!(
+            "others committed {count} transactions, among them {}",
+            named.join(", ")
+        ),
     }
 }
 
@@ -226,3 +231,5 @@ pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
 
 /// Applications are parked meanwhile.
 const NAMING: Duration = Duration::from_millis(100);
+/// More make no message clearer.
+const NAMED: usize = 8;

@@ -284,13 +284,14 @@ impl fmt::Display for Round {
     }
 }
 
-/// What a rollback that was to go on all the same says of the transactions that it leaves.
+/// What the rollback that went on all the same says of the transactions that it leaves.
 fn given_up_by_word(status: &Value) -> u64 {
     let timeline = status["timeline"].as_array().map_or(&[][..], Vec::as_slice);
-    let counted = timeline
+    let mut counted = timeline
         .iter()
+        .rev()
         .filter_map(|entry| entry["evidence"]["writes_lost"].as_u64());
-    counted.sum()
+    counted.next().unwrap_or_default()
 }
 
 pub(super) const NAME: &str = "m";

@@ -119,3 +119,36 @@ async fn a_server_whose_fence_was_taken_away_is_let_go() -> Result<()> {
     );
     Ok(())
 }
+
+/// The engine itself had opened it to the reverse stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_comes_back_behind_a_completion_without_it_is_closed_then() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.source_gate.sever();
+    let status = env.engine().complete("m", true).await?;
+    is_in(&status, &State::Completed)?;
+    ensure!(
+        status.headline.contains("blue is left as it was"),
+        "{}",
+        status.headline
+    );
+    env.source_gate.restore();
+    let is_back = |status: &Status| {
+        status
+            .headline
+            .contains("it came back as it was in the bake")
+    };
+    let status = env.until("it is said that it came back", is_back).await?;
+    ensure!(
+        status.headline.contains("blue is closed and kept") && !status.headline.contains("is open"),
+        "{}",
+        status.headline
+    );
+    let admin = env.pair.source.client("postgres").await?;
+    let open = "SELECT datallowconn FROM pg_database WHERE datname = 'orders'";
+    eventually("it is closed", async || {
+        Ok(!admin.query_one(open, &[]).await?.get::<_, bool>(0))
+    })
+    .await
+}

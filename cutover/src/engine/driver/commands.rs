@@ -103,7 +103,7 @@ impl CommandRunner {
         side: Side,
     ) -> Result<LeftServerLook, Failure> {
         let budgets = self.budgets(migration).await?;
-        steps::look_at_left_server(&mut self.step_run(migration, budgets), side).await
+        Ok(steps::look_at_left_server(&mut self.step_run(migration, budgets), side).await)
     }
 
     /// Looks how much WAL the slots of the reverse stream keep.

@@ -220,12 +220,12 @@ impl Leader {
         self.write(vec![line]).await
     }
 
-    /// Whether a note is on record already.
-    pub(super) fn has_noted(&self, step: &str, message: &str) -> bool {
+    /// The note of `step` that begins so, if one is on record.
+    pub(super) fn noted(&self, step: &str, beginning: &str) -> Option<String> {
         let entries = self.journal.entries();
-        entries
-            .iter()
-            .any(|entry| entry.step == step && entry.message == message)
+        let mut notes = entries.iter().filter(|entry| entry.step == step);
+        let note = notes.find(|entry| entry.message.starts_with(beginning));
+        note.map(|entry| entry.message.clone())
     }
 
     /// A preflight found nothing that blocks.

@@ -171,11 +171,8 @@ impl Leader {
             .commands
             .look_at_left_server(&self.migration, side)
             .await?;
-        if let LeftServerLook::Watched(seen) = &look {
-            self.migration
-                .facts
-                .learn(Learned::Seen(side, seen.clone()))?;
-        }
+        let seen = Learned::Seen(side, look.seen.clone());
+        self.migration.facts.learn(seen)?;
         Ok(look)
     }
 
