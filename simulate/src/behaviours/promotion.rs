@@ -1,6 +1,7 @@
 //! Under which conditions a standby becomes a primary.
 
 use anyhow::{Result, ensure};
+use pointsman_catalog::UnixMillis;
 use pointsman_cutover::{
     Lsn,
     machine::Side,
@@ -33,9 +34,11 @@ pub async fn a_late_promotion_is_refused(stage: &dyn Stage) -> Result<()> {
         .replication()?
         .await_replay(marker.lsn, SOON)
         .await?;
+    // The clock is read in milliseconds, and rounded: the next request may come in the same one.
     let now = both.target.observe().await?.clock;
+    let passed = UnixMillis(now.0 - 2);
     let promotion = both.target.guarded_promotion()?;
-    let answer = promotion.promote(token(&marker)?, now).await?;
+    let answer = promotion.promote(token(&marker)?, passed).await?;
     ensure!(answer == PromoteAnswer::Refused, "{answer:?}");
     ensure!(both.target.observe().await?.in_recovery);
     Ok(())
