@@ -234,7 +234,13 @@ async fn three_strangers_on_the_target_are_looked_at_again_and_a_fourth_undoes_t
         write(target, 1, i64::try_from(ids)?).await?;
         let first = gate.hold_at(PROOF);
         let rollback = env.begin_rollback(false);
-        let xids = strangers(target, gate, first, ids).await?;
+        let xids = match strangers(target, gate, first, ids).await {
+            Ok(xids) => xids,
+            Err(error) => {
+                let why = rollback.await?.map(|status| story(&status));
+                return Err(error.context(format!("{why:?}")));
+            }
+        };
         let outcome = rollback.await?;
         if undone {
             let Err(refusal) = outcome else {

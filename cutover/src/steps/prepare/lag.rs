@@ -24,14 +24,14 @@ pub(super) async fn await_small_lag(run: &mut Run<'_>) -> Result<(), Failure> {
         slots,
     };
     let deadline = run.clock().deadline(wait);
-    while let Applied::After { took, behind } = lag.measure(&deadline).await? {
+    while let Applied::After { took, behind, at } = lag.measure(&deadline).await? {
         if took <= small {
             break;
         }
         if deadline.has_passed() {
             return Err(Failure::condition(format!(
                 "the source {} is {behind} bytes of WAL behind, and for {wait:?} it needed longer \
-                 than {small:?} to apply what {} wrote: nobody was held; ask again when it has \
+                 than {small:?} to apply what {} wrote ({at}): nobody was held; ask again when it has \
                  caught up",
                 run.migration.source,
                 target.name()
@@ -76,8 +76,12 @@ struct Lag<'a> {
 
 enum Applied {
     /// What had been written when the measurement began was confirmed after `took`, or has not
-    /// been until then; `behind` bytes of WAL were not at its end.
-    After { took: Duration, behind: u64 },
+    /// been until then; `behind` bytes of WAL were not at its end, when slots were `at` these positions.
+    After {
+        took: Duration,
+        behind: u64,
+        at: String,
+    },
     /// Nothing is streamed now.
     NotStreaming,
 }
@@ -102,11 +106,22 @@ impl Lag<'_> {
                         .map(SlotProgress::behind_bytes)
                         .max()
                         .unwrap_or_default(),
+                    at: positions(&progress),
                 });
             }
             self.clock.sleep(POLL).await;
         }
     }
+}
+
+fn positions(progress: &[SlotProgress]) -> String {
+    let at = progress.iter().map(|at| {
+        format!(
+            "slot {} has confirmed {} of {} on the disk",
+            at.slot, at.confirmed, at.flushed
+        )
+    });
+    at.collect::<Vec<_>>().join(", ")
 }
 
 fn latest(progress: &[SlotProgress]) -> Lsn {
