@@ -4,7 +4,7 @@
 use pointsman_catalog::{
     Catalog,
     store::{
-        Key, Precondition, StoreError, Write,
+        Key, Precondition, Revision, StoreError, Write,
         record::{Format, Record, decode, encode},
     },
 };
@@ -69,10 +69,8 @@ pub(crate) async fn confirm(
     system_identifier: &str,
     migration: &str,
 ) -> Result<(), LeaseError> {
-    let key = key(system_identifier);
-    let stored = catalog.store().get(&key).await?;
-    let stored = stored.ok_or(LeaseError::Released)?;
-    let held: Lease = decode(&key, &stored.value)?;
+    let held = held(catalog, system_identifier).await?;
+    let (held, _) = held.ok_or(LeaseError::Released)?;
     if held.migration == migration {
         return Ok(());
     }
@@ -90,12 +88,9 @@ pub(crate) async fn held_by_another(
     let Some(system_identifier) = migration.facts.lease() else {
         return Ok(None);
     };
-    let key = key(system_identifier);
-    let Some(stored) = catalog.store().get(&key).await? else {
-        return Ok(None);
-    };
-    let held: Lease = decode(&key, &stored.value)?;
-    Ok(Some(held.migration).filter(|holder| *holder != migration.name))
+    let held = held(catalog, system_identifier).await?;
+    let holder = held.map(|(held, _)| held.migration);
+    Ok(holder.filter(|holder| *holder != migration.name))
 }
 
 /// Gives the lease back; one that somebody else holds stays theirs.
@@ -109,22 +104,31 @@ async fn try_release(catalog: &Catalog, migration: &Migration) -> Result<(), Sto
     let Some(system_identifier) = migration.facts.lease() else {
         return Ok(());
     };
-    let key = key(system_identifier);
-    let store = catalog.store();
-    let Some(stored) = store.get(&key).await? else {
+    let Some((held, revision)) = held(catalog, system_identifier).await? else {
         return Ok(());
     };
-    let held: Lease = decode(&key, &stored.value)?;
     if held.migration != migration.name {
         return Ok(());
     }
     let write = Write {
-        key,
+        key: key(system_identifier),
         value: None,
-        when: Precondition::At(stored.revision),
+        when: Precondition::At(revision),
     };
-    store.commit(vec![write]).await?;
+    catalog.store().commit(vec![write]).await?;
     Ok(())
+}
+
+/// The lease as it stands, with the revision that it was written at.
+async fn held(
+    catalog: &Catalog,
+    system_identifier: &str,
+) -> Result<Option<(Lease, Revision)>, StoreError> {
+    let key = key(system_identifier);
+    let Some(stored) = catalog.store().get(&key).await? else {
+        return Ok(None);
+    };
+    Ok(Some((decode(&key, &stored.value)?, stored.revision)))
 }
 
 fn key(system_identifier: &str) -> Key {

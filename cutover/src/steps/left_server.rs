@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pointsman_catalog::CatalogError;
+use pointsman_catalog::{CatalogError, Server};
 
 use super::{Failure, Run, fence, prove};
 use crate::{
@@ -74,29 +74,34 @@ async fn look_at(run: &mut Run<'_>, side: Side, found: &mut LeftServerLook) -> R
     if found.released.is_some() || !has_moved(migration, side, &observed) {
         return Ok(());
     }
-    found.released = taken_over(run, side, provider).await?;
+    found.released = taken_over(run, &server, provider).await?;
     if found.released.is_some() {
         return Ok(());
     }
-    let server = match side {
-        Side::Source => run.source().await?,
-        Side::Target => run.target().await?,
-    };
-    let breaches = server.fence()?.breaches(&record, &[]).await?;
+    let controlled = run.leaving(direction_from(side)).await?;
+    let breaches = controlled.fence()?.breaches(&record, &[]).await?;
     if note(migration, side, breaches, &mut found.seen) {
         // Whoever takes it over takes the fence away before.
-        found.released = taken_over(run, side, provider).await?;
+        found.released = taken_over(run, &server, provider).await?;
         if found.released.is_some() {
             found.seen = ServerSeen::default();
             return Ok(());
         }
-        if let Err(failure) = shut(run, side, &server).await {
+        if let Err(failure) = shut(run, side, &controlled).await {
             found.stays_open = true;
             let again = format!("it could not be closed again: {}", failure.message);
             found.seen.breaches.push(again);
         }
     }
-    Ok(who_wrote(run, side, (&server, &observed), found).await?)
+    Ok(who_wrote(run, side, (&controlled, &observed), found).await?)
+}
+
+/// Which way writers went when they left the server on `side`.
+fn direction_from(side: Side) -> Direction {
+    match side {
+        Side::Source => Direction::Forward,
+        Side::Target => Direction::Reverse,
+    }
 }
 
 /// Why it is not the server that was left, in words.
@@ -130,16 +135,15 @@ fn has_moved(migration: &Migration, side: Side, seen: &Observation) -> bool {
 /// Why it is this migration's no more, in words.
 async fn taken_over(
     run: &Run<'_>,
-    side: Side,
+    server: &Server,
     provider: &dyn DatabaseProvider,
 ) -> Result<Option<String>, Failure> {
     let migration = run.migration;
-    let name = migration.server(side);
+    let name = &server.name;
     if let Some(database) = run.routes().served_by(name).await? {
         return Ok(Some(format!("writers of {database} are sent to {name}")));
     }
-    let server = run.ports.catalog.server(name).await?;
-    Ok(match provider.fence_record(&server).await? {
+    Ok(match provider.fence_record(server).await? {
         Some(record) if record.migration == migration.name && record.server == *name => None,
         Some(other) => Some(format!(
             "{name} carries the fence of migration {:?}",
@@ -203,12 +207,8 @@ async fn who_wrote(
     found: &mut LeftServerLook,
 ) -> Result<(), ProviderError> {
     let facts = &run.migration.facts;
-    let direction = match side {
-        Side::Source => Direction::Forward,
-        Side::Target => Direction::Reverse,
-    };
     let known = facts.watch(side).and_then(|watch| watch.reach()).cloned();
-    let marker = facts.marker(direction).ok();
+    let marker = facts.marker(direction_from(side)).ok();
     let Some(since) = known.or_else(|| marker.map(|marker| WalReach::from(&marker.look))) else {
         return Ok(());
     };

@@ -83,7 +83,6 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     } else {
         Coverage::Incomplete
     };
-    let by_whom = who_wrote(run, &target, &since, written).await;
     let mut learned = Vec::new();
     if let Finding::Unproven(strangers) = &proof.finding {
         learned.push(Learned::NotProven(NotProven {
@@ -103,7 +102,10 @@ async fn prime_target(run: &mut Run<'_>) -> Result<Proof, Failure> {
     });
     let message = match &gap {
         Some(gap) => format!("the way back is not lossless: {gap}"),
-        None => message(&target, slots.len(), &by_whom, &proof),
+        None => {
+            let by_whom = who_wrote(run, &target, &since, written).await;
+            message(&target, slots.len(), &by_whom, &proof)
+        }
     };
     let stream = ReverseStream {
         slots,

@@ -50,18 +50,12 @@ impl Stage {
         }
         let open = self.log.acknowledged().split_off(before);
         let count = if bakes { open.len() as u64 } else { 0 };
-        self.until_named(open, count).await
+        let named = self.until_named(open).await?;
+        Ok(InTheBake { count, ..named })
     }
 
-    pub(super) async fn until_named(
-        &mut self,
-        open: Vec<Acknowledged>,
-        count: u64,
-    ) -> Result<InTheBake> {
-        let mut found = InTheBake {
-            count,
-            ..InTheBake::default()
-        };
+    pub(super) async fn until_named(&mut self, open: Vec<Acknowledged>) -> Result<InTheBake> {
+        let mut found = InTheBake::default();
         let Some(latest) = open.iter().map(|write| write.at).max() else {
             return Ok(found);
         };

@@ -199,7 +199,7 @@ impl Stage {
         let absent = if with_them { Vec::new() } else { absent };
         let mut not_named = bake.not_named;
         // A server that was left is looked at behind the end, too.
-        let at_the_end = self.until_named(absent.clone(), 0).await?;
+        let at_the_end = self.until_named(absent.clone()).await?;
         not_named.extend(at_the_end.not_named);
         let (named, dropped): (Vec<_>, Vec<_>) = absent
             .into_iter()

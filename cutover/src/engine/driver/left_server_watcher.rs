@@ -40,11 +40,12 @@ impl LeftServerWatcher {
 
     /// How long it is until the next look.
     pub(super) fn wait(&self) -> Duration {
-        let often = self.unanswered < PATIENCE && !self.stays_open;
-        match often {
-            _ if self.looked.is_none() => Duration::ZERO,
-            true => EVERY,
-            false => SELDOM,
+        if self.looked.is_none() {
+            Duration::ZERO
+        } else if self.unanswered < PATIENCE && !self.stays_open {
+            EVERY
+        } else {
+            SELDOM
         }
     }
 
@@ -55,7 +56,10 @@ impl LeftServerWatcher {
         side: Side,
         stop: &CancellationToken,
     ) -> Result<(), DriveError> {
-        if let Some(said) = leader.noted(STEP, LET_GO) {
+        // A former process may have let it go.
+        if self.looked.is_none()
+            && let Some(said) = leader.noted(STEP, LET_GO)
+        {
             return self.let_go(leader, said).await;
         }
         let looked = tokio::select! {
@@ -79,11 +83,7 @@ impl LeftServerWatcher {
         };
         let now = clock.now();
         leader.show_bake(|view| {
-            let since = view
-                .left
-                .take()
-                .map_or(now, |former: NotKnown| former.since);
-            view.left = look.not_known.map(|why| NotKnown { since, why });
+            view.left = NotKnown::still(view.left.take(), look.not_known, now);
         });
         self.write_down(leader, side, &look.seen).await
     }

@@ -41,10 +41,8 @@ impl SourceWatcher {
         let now = clock.now();
         let why = look.failure.as_ref().map(|failure| failure.message.clone());
         leader.show_bake(|view| {
-            let former = view.source.not_known.take();
-            let since = former.map_or(now, |former| former.since);
             view.source.looked = true;
-            view.source.not_known = why.map(|why| NotKnown { since, why });
+            view.source.not_known = NotKnown::still(view.source.not_known.take(), why, now);
             view.source.unreadable = look.unreadable;
         });
         let by_hand = look.failure.as_ref();

@@ -26,6 +26,18 @@ pub(in crate::engine) struct NotKnown {
     pub(in crate::engine) why: String,
 }
 
+impl NotKnown {
+    /// What is not known now, since when it was not known `before`.
+    pub(in crate::engine) fn still(
+        before: Option<Self>,
+        why: Option<String>,
+        now: UnixMillis,
+    ) -> Option<Self> {
+        let since = before.map_or(now, |before| before.since);
+        why.map(|why| Self { since, why })
+    }
+}
+
 /// What can be said of it, in words.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Known {
