@@ -45,7 +45,7 @@ pub(crate) use bake_watch::{SourceLook, disturbed, look as look_at_source};
 pub(crate) use budgets::BudgetsOfPair;
 pub use cut_off::cut_off_standby;
 pub(crate) use durable::{
-    DurableLook, begin as wait_for_source, end as wait_for_source_no_more,
+    DurableLook, begin as wait_for_source, end as wait_for_source_no_more, flush as flush_target,
     look as look_at_durability,
 };
 pub(crate) use left_server::{

@@ -262,7 +262,7 @@ async fn until_blocked(setting: &Setting, expected: &[&str]) {
 async fn replayed(source: &Running, setting: &Setting) {
     let primary = source.connect("postgres", "postgres").await;
     let written: String = primary
-        .query_one("SELECT pg_current_wal_flush_lsn()::text", &[])
+        .query_one("SELECT pg_logical_emit_message(true, 'lab', '')::text", &[])
         .await
         .unwrap()
         .get(0);

@@ -5,6 +5,7 @@ mod contents;
 mod data_directory;
 mod declaration;
 mod grants;
+mod half_record;
 mod heartbeat;
 mod hosting;
 mod inventory;

@@ -81,7 +81,6 @@ impl Shared {
             timeline: if in_recovery { 1 } else { 2 },
             in_recovery,
             position,
-            flushed: position,
             replayed: Some(position),
             version: 150_018,
             clock: world.wall(),

@@ -337,7 +337,6 @@ impl Server {
             timeline: self.timeline,
             in_recovery: self.in_recovery,
             position: self.position,
-            flushed: self.position,
             replayed: self.replayed(),
             version: 150_018,
             clock: self.clock(wall),

@@ -19,8 +19,6 @@ pub(crate) enum DurableLook {
     /// They are made to wait.
     Wait {
         synchrony: Synchrony,
-        /// Where the target is.
-        position: Lsn,
         /// Up to where the source has everything.
         confirmed: Lsn,
     },
@@ -35,11 +33,9 @@ pub(crate) async fn look(run: &mut Run<'_>) -> Result<DurableLook, Failure> {
     let (source, name) = (&run.migration.source, target.name());
     let all = !slots.is_empty() && progress.len() == slots.len();
     let confirmed = progress.iter().map(|slot| slot.confirmed).min();
-    let position = progress.iter().map(|slot| slot.position).max();
     if is_set {
         return Ok(DurableLook::Wait {
             synchrony: target.replication()?.synchrony(&standbys(run)?).await?,
-            position: position.unwrap_or_default(),
             confirmed: confirmed.filter(|_| all).unwrap_or_default(),
         });
     }
@@ -63,6 +59,12 @@ pub(crate) async fn look(run: &mut Run<'_>) -> Result<DurableLook, Failure> {
     Ok(DurableLook::CouldWait(
         target.replication()?.standbys_set().await?,
     ))
+}
+
+/// Brings what was written on the target so far to its disk. Returns where that ends: the source gets
+/// there also where nobody commits any more.
+pub(crate) async fn flush(run: &mut Run<'_>) -> Result<Lsn, Failure> {
+    Ok(run.target().await?.wal_proof()?.flush().await?)
 }
 
 /// Makes commits wait for the source. What was set before is on record.

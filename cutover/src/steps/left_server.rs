@@ -129,7 +129,7 @@ fn is_unread(migration: &Migration, side: Side) -> bool {
 
 fn has_moved(migration: &Migration, side: Side, seen: &Observation) -> bool {
     let reach = migration.facts.watch(side).and_then(|watch| watch.reach());
-    reach.is_none_or(|reach| seen.flushed > reach.lsn)
+    reach.is_none_or(|reach| seen.position > reach.lsn)
 }
 
 /// Why it is this migration's no more, in words.
@@ -228,7 +228,7 @@ async fn who_wrote(
         }
         found.not_known = Some(UNREAD.to_owned());
         seen.reach = Some(WalReach {
-            lsn: observed.flushed,
+            lsn: observed.position,
             ..since
         });
         return Ok(());

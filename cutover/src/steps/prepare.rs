@@ -53,8 +53,7 @@ async fn make(
     let moving = run.migration.moving();
     both.source.sessions()?.open_databases(&moving).await?;
     let exempt = both.source.preparation()?.prepare(&moving).await?;
-    // What nobody has flushed does not arrive until somebody commits.
-    let made = both.source.observe().await?.flushed;
+    let made = both.source.wal_proof()?.flush().await?;
     let replay = both
         .target
         .replication()?

@@ -1,6 +1,6 @@
 //! A primary and its streaming standby, made for one test and thrown away.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use pointsman_catalog::{FenceLevel, Server, ServerName};
 use pointsman_cutover::{
@@ -8,6 +8,7 @@ use pointsman_cutover::{
     providers::postgres::{PostgresProvider, SecretSources},
 };
 use pointsman_lab::{
+    gate::Gate,
     patience,
     postgres::{self, Contents, Hosting, PairOptions, PostgresPair, PostgresServer, Walsender},
     scratch::Scratch,
@@ -182,11 +183,20 @@ impl Running {
     }
 
     pub(crate) async fn try_attach(&self, epoch: u64) -> Result<ControlledServer, ProviderError> {
-        let control = ControlId {
-            migration: "m".to_owned(),
-            epoch,
+        attach(&self.server(), epoch).await
+    }
+
+    /// The same through a gate.
+    pub(crate) async fn attach_through(&self, gate: &Gate, epoch: u64) -> ControlledServer {
+        let server = Server {
+            control: self.postgres.control(gate.address()),
+            ..self.server()
         };
-        provider().attach(&self.server(), &control).await
+        attach(&server, epoch).await.unwrap()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.postgres.address()
     }
 
     pub(crate) async fn fence_record(&self) -> Option<FenceRecord> {
@@ -224,6 +234,10 @@ impl Running {
         self.postgres.walsender(role, datname).await.unwrap()
     }
 
+    pub(crate) async fn flush_half_a_record(&self) {
+        self.postgres.flush_half_a_record().await.unwrap();
+    }
+
     /// Loses its power and comes back.
     pub(crate) async fn crash(&mut self) {
         self.postgres.crash().await.unwrap();
@@ -237,6 +251,14 @@ impl Running {
     pub(crate) fn log(&self) -> String {
         self.postgres.log().unwrap()
     }
+}
+
+async fn attach(server: &Server, epoch: u64) -> Result<ControlledServer, ProviderError> {
+    let control = ControlId {
+        migration: "m".to_owned(),
+        epoch,
+    };
+    provider().attach(server, &control).await
 }
 
 /// A connection that ends when dropped.

@@ -114,7 +114,7 @@ async fn attached(server: &Running, migration: &str) -> ControlledServer {
 }
 
 async fn replayed(source: &ControlledServer, target: &ControlledServer) {
-    let position = source.observe().await.unwrap().flushed;
+    let position = wal_proof(source).flush().await.unwrap();
     let replayed = replication(target).await_replay(position, SOON).await;
     replayed.unwrap();
 }

@@ -24,7 +24,7 @@ pub(crate) async fn prepared(pair: &Pair) -> (ControlledServer, ControlledServer
     let (source, target) = (pair.source.attach(1).await, pair.target.attach(1).await);
     sessions(&source).open_databases(&moving()).await.unwrap();
     let exempt = preparation(&source).prepare(&moving()).await.unwrap();
-    let made = source.observe().await.unwrap().flushed;
+    let made = wal_proof(&source).flush().await.unwrap();
     replication(&target).await_replay(made, SOON).await.unwrap();
     sessions(&target).open_databases(&moving()).await.unwrap();
     sessions(&source).open_databases(&moving()).await.unwrap();

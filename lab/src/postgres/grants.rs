@@ -17,7 +17,7 @@ impl PostgresPair {
         }
         let dba = self.source.client("postgres").await?;
         dba.batch_execute(GRANTS).await?;
-        let written = "SELECT pg_current_wal_flush_lsn()::text";
+        let written = "SELECT pg_logical_emit_message(true, 'lab', '')::text";
         let written: String = dba.query_one(written, &[]).await?.get(0);
         let standby = self.target.client("postgres").await?;
         let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");

@@ -141,7 +141,6 @@ mod tests {
             timeline,
             in_recovery,
             position: "0/100".parse().unwrap(),
-            flushed: "0/100".parse().unwrap(),
             replayed: None,
             version: 170_000,
             clock: UnixMillis(0),

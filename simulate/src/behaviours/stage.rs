@@ -77,7 +77,7 @@ pub(super) async fn prepared(stage: &dyn Stage) -> Result<Both> {
     let target = attach(stage, Side::Target, 1).await?;
     source.sessions()?.open_databases(&moving()).await?;
     let exempt = source.preparation()?.prepare(&moving()).await?;
-    let made = source.observe().await?.flushed;
+    let made = source.wal_proof()?.flush().await?;
     target.replication()?.await_replay(made, SOON).await?;
     for server in [&source, &target] {
         server.sessions()?.open_databases(&moving()).await?;

@@ -81,7 +81,6 @@ impl ReversePublisher for Control {
                     slot,
                     confirmed,
                     position: server.position,
-                    flushed: server.position,
                     kept_from: confirmed,
                 })
             });

@@ -38,6 +38,15 @@ impl WalProof for Control {
         Ok(Marker { lsn: last, look })
     }
 
+    async fn flush(&self) -> Result<Lsn, ProviderError> {
+        self.ask("flush its WAL", |server, _| {
+            let written = server.commit_own(Vec::new());
+            let written = written.map(|(_, end)| end);
+            written.map_err(|reason| failed(&server.name, "flush its WAL", reason))
+        })
+        .await
+    }
+
     async fn prove_unwritten(
         &self,
         since: &Look,

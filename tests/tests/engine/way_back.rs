@@ -264,6 +264,15 @@ async fn a_stream_that_is_interrupted_when_a_rollback_is_asked_for_is_waited_for
     Ok(())
 }
 
+/// The source never gets a record that is on the disk in part, and nobody's commit brings the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_does_not_wait_for_what_a_quiet_target_has_flushed_in_part() -> Result<()> {
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.pair.target.flush_half_a_record().await?;
+    is_in(&env.begin_rollback(false).await??, &State::RolledBack)
+}
+
 /// A machine with other work to do can need longer for a session than writers may be held.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_gives_a_busy_source_time_for_a_session() -> Result<()> {

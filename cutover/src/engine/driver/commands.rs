@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use pointsman_catalog::UnixMillis;
 
 use crate::{
-    Settings,
+    Lsn, Settings,
     machine::{Command, Side, State},
     migration::{Learned, Migration},
     ports::{Budgets, Clock, Ports},
@@ -122,6 +122,12 @@ impl CommandRunner {
     ) -> Result<DurableLook, Failure> {
         let budgets = self.budgets(migration).await?;
         steps::look_at_durability(&mut self.step_run(migration, budgets)).await
+    }
+
+    /// Brings what was written on the target so far to its disk. Returns where that ends.
+    pub(super) async fn flush_target(&mut self, migration: &Migration) -> Result<Lsn, Failure> {
+        let budgets = self.budgets(migration).await?;
+        steps::flush_target(&mut self.step_run(migration, budgets)).await
     }
 
     /// Makes them wait.

@@ -52,13 +52,11 @@ impl DurabilityWatcher {
             }
             Ok(DurableLook::Wait {
                 synchrony,
-                position,
                 confirmed,
             }) => {
                 let in_time = synchrony.longest_wait < AT_MOST;
                 if synchrony.in_sync && in_time {
-                    self.confirms(leader, position, confirmed);
-                    Ok(())
+                    self.confirms(leader, confirmed).await
                 } else {
                     self.is_stuck(leader, !in_time).await?
                 }
@@ -79,13 +77,17 @@ impl DurabilityWatcher {
         Ok(())
     }
 
-    fn confirms(&mut self, leader: &mut Leader, position: Lsn, confirmed: Lsn) {
+    async fn confirms(&mut self, leader: &mut Leader, confirmed: Lsn) -> Result<(), Failure> {
         self.stuck = None;
-        let awaited = *self.awaited.get_or_insert(position);
+        let awaited = match self.awaited {
+            Some(awaited) => awaited,
+            None => *self.awaited.insert(leader.flush_target().await?),
+        };
         if confirmed >= awaited && !leader.bake_view().durability.is_promised() {
             let since = leader.commands().clock().now();
             leader.show_bake(|view| view.durability = Durability::Promised { since });
         }
+        Ok(())
     }
 
     /// As long as commits wait nothing is acknowledged; for too long is an outage.

@@ -39,11 +39,9 @@ pub struct Observation {
     /// From the insert position on a primary, from the last checkpoint on a standby.
     pub timeline: u32,
     pub in_recovery: bool,
-    /// Insert position on a primary, replay position on a standby.
+    /// Insert position on a primary, replay position on a standby. A standby of a primary may not get there
+    /// before somebody commits; see [`WalProof::flush`](super::WalProof::flush).
     pub position: Lsn,
-    /// What is on the disk of a primary, and so what its standby can have; replay position on a standby.
-    /// The rest of `position` may stay in memory until somebody commits.
-    pub flushed: Lsn,
     /// `pg_last_wal_replay_lsn()`; after a promotion it stays where recovery ended. A restart
     /// forgets it: then it is read from the timeline's history, where the control role may read
     /// files, and is unknown elsewhere.

@@ -111,10 +111,9 @@ pub struct SlotProgress {
     pub confirmed: Lsn,
     /// From here on the publisher keeps its WAL for it.
     pub kept_from: Lsn,
-    /// The publisher's insert position when this was read.
+    /// The publisher's insert position when this was read. The subscriber may not get there before
+    /// somebody commits.
     pub position: Lsn,
-    /// Up to where its WAL was on disk then: more cannot be delivered.
-    pub flushed: Lsn,
 }
 
 impl SlotProgress {

@@ -105,7 +105,6 @@ pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError
     };
     let timeline: String = row.get("timeline");
     let position: Option<PgLsn> = row.get("position");
-    let flushed: Option<PgLsn> = row.get("flushed");
     let replayed: Option<PgLsn> = row.get("replayed");
     let version = row.get::<_, i32>("version").into();
     Ok(Observation {
@@ -113,7 +112,6 @@ pub(super) async fn read(session: &Session) -> Result<Observation, ProviderError
         timeline: timeline_in(&timeline).map_err(unread)?,
         in_recovery: row.get("in_recovery"),
         position: position_in(position).map_err(unread)?,
-        flushed: position_in(flushed).map_err(unread)?,
         replayed: replayed.map(|lsn| Lsn(lsn.into())),
         version: number("version", version).map_err(unread)?,
         clock: UnixMillis(number("clock", row.get("clock_ms")).map_err(unread)?),
@@ -185,8 +183,6 @@ const IDENTITY: &str = "SELECT \
        ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline, \
      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
        ELSE pg_current_wal_insert_lsn() END AS position, \
-     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
-       ELSE pg_current_wal_flush_lsn() END AS flushed, \
      pg_last_wal_replay_lsn() AS replayed, \
      current_setting('server_version_num')::int AS version, \
      (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms";

@@ -101,6 +101,14 @@ impl WalProof for SqlWalProof {
         })
     }
 
+    async fn flush(&self) -> Result<Lsn, ProviderError> {
+        let what = "flush its WAL";
+        let statements = [own_transaction(what), emit("pointsman.flush", "")];
+        let rows = self.control.postgres.block(what, &statements).await?;
+        let (_, lsn) = look::written(&self.control, what, &rows)?;
+        Ok(lsn)
+    }
+
     async fn prove_unwritten(
         &self,
         since: &Look,

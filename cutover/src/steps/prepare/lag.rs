@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     Lsn,
     migration::Coverage,
-    ports::{Clock, Deadline, ReversePublisher, ReverseSlot, SlotProgress},
+    ports::{Clock, Deadline, ReversePublisher, ReverseSlot, SlotProgress, WalProof},
     steps::{Failure, Run},
 };
 
@@ -20,6 +20,7 @@ pub(super) async fn await_small_lag(run: &mut Run<'_>) -> Result<(), Failure> {
     let slots = &run.migration.facts.stream()?.slots;
     let lag = Lag {
         clock: run.clock(),
+        wal: target.wal_proof()?,
         publisher: target.reverse_publisher()?,
         slots,
     };
@@ -70,6 +71,7 @@ pub(super) async fn await_stream(run: &mut Run<'_>) -> Result<bool, Failure> {
 /// Measures how long the subscriber needs.
 struct Lag<'a> {
     clock: &'a dyn Clock,
+    wal: &'a dyn WalProof,
     publisher: &'a dyn ReversePublisher,
     slots: &'a [ReverseSlot],
 }
@@ -90,13 +92,12 @@ impl Lag<'_> {
     /// Ends at `deadline` at the latest.
     async fn measure(&self, deadline: &Deadline<'_>) -> Result<Applied, Failure> {
         let began = self.clock.monotonic();
-        let mut written = None;
+        let written = self.wal.flush().await?;
         loop {
             let progress = self.publisher.slot_progress(self.slots).await?;
             if progress.len() < self.slots.len() || progress.iter().any(|slot| !slot.streaming) {
                 return Ok(Applied::NotStreaming);
             }
-            let written = *written.get_or_insert_with(|| latest(&progress));
             let confirmed = progress.iter().all(|slot| slot.confirmed >= written);
             if confirmed || deadline.has_passed() {
                 return Ok(Applied::After {
@@ -106,7 +107,7 @@ impl Lag<'_> {
                         .map(SlotProgress::behind_bytes)
                         .max()
                         .unwrap_or_default(),
-                    at: positions(&progress),
+                    at: positions(&progress, written),
                 });
             }
             self.clock.sleep(POLL).await;
@@ -114,19 +115,14 @@ impl Lag<'_> {
     }
 }
 
-fn positions(progress: &[SlotProgress]) -> String {
+fn positions(progress: &[SlotProgress], written: Lsn) -> String {
     let at = progress.iter().map(|at| {
         format!(
-            "slot {} has confirmed {} of {} on the disk",
-            at.slot, at.confirmed, at.flushed
+            "slot {} has confirmed {} of {written}",
+            at.slot, at.confirmed
         )
     });
     at.collect::<Vec<_>>().join(", ")
-}
-
-fn latest(progress: &[SlotProgress]) -> Lsn {
-    let positions = progress.iter().map(|slot| slot.flushed);
-    positions.max().unwrap_or_default()
 }
 
 const POLL: Duration = Duration::from_millis(20);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::{
+    Lsn,
     engine::error::DriveError,
     machine::{Command, Event, Side},
     migration::Learned,
@@ -198,6 +199,11 @@ impl Leader {
         &mut self,
     ) -> Result<DurableLook, Failure> {
         self.commands.look_at_durability(&self.migration).await
+    }
+
+    /// Brings what was written on the target so far to its disk. Returns where that ends.
+    pub(in crate::engine::driver) async fn flush_target(&mut self) -> Result<Lsn, Failure> {
+        self.commands.flush_target(&self.migration).await
     }
 
     /// Makes them wait, once it is on record what was set `before`.

@@ -133,7 +133,7 @@ const SOON: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 const WRITTEN: &str = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
-     ELSE pg_current_wal_flush_lsn() END)::text";
+     ELSE pg_logical_emit_message(true, 'lab', '') END)::text";
 const OPEN: &str = "SELECT datname::text FROM pg_database WHERE datallowconn";
 const OWN: &str = "SELECT pg_backend_pid()";
 const LOOKING: &str = "SELECT FROM pg_stat_activity \

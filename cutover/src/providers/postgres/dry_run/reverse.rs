@@ -54,7 +54,6 @@ impl ReversePublisher for RecordingServer {
                 confirmed: self.observed.position,
                 kept_from: self.observed.position,
                 position: self.observed.position,
-                flushed: self.observed.position,
             })
             .collect())
     }

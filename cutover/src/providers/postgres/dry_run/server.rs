@@ -74,7 +74,6 @@ impl Observe for RecordingServer {
                 in_recovery: false,
                 timeline: self.observed.timeline + 1,
                 position: fork,
-                flushed: fork,
                 replayed: Some(fork),
                 ..self.observed.clone()
             },
@@ -312,6 +311,11 @@ impl WalProof for RecordingServer {
             "SELECT pg_logical_emit_message(true, 'pointsman.fence', '{id}')"
         ));
         Ok(Marker::from(self.look()))
+    }
+
+    async fn flush(&self) -> Result<Lsn, ProviderError> {
+        self.note("SELECT pg_logical_emit_message(true, 'pointsman.flush', '')");
+        Ok(self.observed.position)
     }
 
     async fn prove_unwritten(

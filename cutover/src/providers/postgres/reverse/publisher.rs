@@ -81,7 +81,7 @@ impl ReversePublisher for SqlReversePublisher {
                 "look at the reverse slots",
                 "SELECT s.slot_name::text, coalesce(r.state = 'streaming', false), \
                    s.confirmed_flush_lsn, coalesce(s.restart_lsn, s.confirmed_flush_lsn), \
-                   pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn() \
+                   pg_current_wal_insert_lsn() \
                  FROM pg_replication_slots s LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid \
                  WHERE s.slot_name = ANY ($1) AND s.confirmed_flush_lsn IS NOT NULL \
                    AND s.wal_status IS DISTINCT FROM 'lost'",
@@ -97,7 +97,6 @@ impl ReversePublisher for SqlReversePublisher {
                 confirmed: lsn(row.get(2)),
                 kept_from: lsn(row.get(3)),
                 position: lsn(row.get(4)),
-                flushed: lsn(row.get(5)),
             })
             .collect())
     }

@@ -72,16 +72,20 @@ impl ByWalRecords {
 
     /// A commit that did not wait for its flush is acknowledged all the same, so what is not
     /// flushed is flushed first. Only then a server that is idle is written to.
+    ///
+    /// The next look begins where this one ends, so that is where a record ends: one that straddled it
+    /// would be read by neither.
     async fn flushed(&self) -> Result<Seen, ProviderError> {
         let postgres = &self.control.postgres;
         let unreadable = || failed(&self.control, WATCH, "its position in WAL cannot be read");
-        let oldest = postgres.batch(WATCH, FLUSH).await?;
-        let oldest = oldest.first().and_then(|xid| xid.parse::<u64>().ok());
-        let rows = postgres.batch(WATCH, &format!("{FLUSHED}; {OWN}")).await?;
-        let flushed = rows.first().and_then(|lsn| lsn.parse().ok());
+        let seen = postgres.batch(WATCH, FLUSH).await?;
+        let seen = seen.first().and_then(|seen| before_flush(seen));
+        let (oldest, end) = seen.ok_or_else(unreadable)?;
+        let rows = postgres.batch(WATCH, &format!("{END}; {OWN}")).await?;
+        let later = rows.first().ok_or_else(unreadable)?;
         Ok(Seen {
-            oldest: low(oldest.ok_or_else(unreadable)?),
-            flushed: flushed.ok_or_else(unreadable)?,
+            oldest: low(oldest),
+            flushed: later.parse().unwrap_or(end),
             own: Own::parse(&self.control, WATCH, rows.get(1))?,
         })
     }
@@ -121,6 +125,12 @@ struct Seen {
     own: Own,
 }
 
+/// `XMIN LSN`: the oldest transaction that had not ended, and where WAL ended.
+fn before_flush(seen: &str) -> Option<(u64, Lsn)> {
+    let (oldest, end) = seen.split_once(' ')?;
+    Some((oldest.parse().ok()?, end.parse().ok()?))
+}
+
 fn low(xid: u64) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
     let low = xid as u32;
@@ -135,11 +145,14 @@ fn runs(xid: u32, oldest: u32) -> bool {
 
 const WATCH: &str = "look who wrote";
 
-const FLUSH: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text, \
+/// The insert position is an end of a record, the flushed one may lie in the middle of one.
+const FLUSH: &str = "SELECT concat_ws(' ', pg_snapshot_xmin(pg_current_snapshot()), pg_current_wal_insert_lsn()), \
        CASE WHEN pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn() \
          THEN pg_logical_emit_message(true, 'pointsman.watch', '') END";
 
-const FLUSHED: &str = "SELECT pg_current_wal_flush_lsn()::text";
+/// Where WAL ends now, if that is on the disk.
+const END: &str = "SELECT CASE WHEN position <= pg_current_wal_flush_lsn() THEN position::text ELSE '' END \
+     FROM (SELECT pg_current_wal_insert_lsn() AS position OFFSET 0) AS now";
 
 /// Shared catalogs are in none.
 const DATABASES: &str = "SELECT oid::text, datname::text FROM pg_database \
