@@ -15,6 +15,7 @@ use std::{net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use pointsman_catalog::Server;
 use pointsman_cutover::{
+    Lsn,
     machine::Side,
     ports::{
         ControlId, ControlledServer, DatabaseProvider, FenceRecord, HostSeen, Inspector,
@@ -114,6 +115,14 @@ impl DatabaseProvider for SimulatedProvider {
         }
         let look = |world: &mut World, side| world.server(side).observe(world.wall());
         self.passing(server, "look at it", look).await
+    }
+
+    async fn flush(&self, server: &Server) -> Result<Lsn, ProviderError> {
+        let what = "flush its WAL";
+        let written = |world: &mut World, side| world.server_mut(side).commit_own(Vec::new());
+        let written = self.passing(server, what, written).await?;
+        let end = written.map(|(_, end)| end);
+        end.map_err(|reason| failed(&server.name, what, reason))
     }
 
     async fn inspect(&self, server: &Server) -> Result<Box<dyn Inspector>, ProviderError> {

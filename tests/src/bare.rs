@@ -64,7 +64,7 @@ impl Bare {
             .await
             .context("source")?;
         source.make_ready().await?;
-        let made = source.wal_insert_lsn().await?;
+        let made = source.marker().await?;
         let target = Server::open(*target, superuser, &[])
             .await
             .context("target")?;
@@ -92,7 +92,7 @@ impl Bare {
     /// # Errors
     /// It has not within `deadline`.
     pub async fn until_reverse_stream_proven(&self, deadline: Duration) -> anyhow::Result<()> {
-        let written = self.target.wal_insert_lsn().await?;
+        let written = self.target.marker().await?;
         self.target.until_confirmed(&written, deadline).await
     }
 }

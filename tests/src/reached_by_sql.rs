@@ -4,9 +4,12 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use pointsman_catalog::Server;
-use pointsman_cutover::ports::{
-    Clients, ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector,
-    ManagedPromotion, NotOffered, Observation, ProbeSessions, ProviderError, Recorder, Roles,
+use pointsman_cutover::{
+    Lsn,
+    ports::{
+        Clients, ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector,
+        ManagedPromotion, NotOffered, Observation, ProbeSessions, ProviderError, Recorder, Roles,
+    },
 };
 
 /// What is different about a server.
@@ -65,6 +68,10 @@ impl<D: Difference> DatabaseProvider for ReachedBySql<D> {
 
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
         self.sql.observe(server).await
+    }
+
+    async fn flush(&self, server: &Server) -> Result<Lsn, ProviderError> {
+        self.sql.flush(server).await
     }
 
     async fn clients(&self, server: &Server) -> Result<Clients, ProviderError> {

@@ -129,7 +129,8 @@ fn is_unread(migration: &Migration, side: Side) -> bool {
 
 fn has_moved(migration: &Migration, side: Side, seen: &Observation) -> bool {
     let reach = migration.facts.watch(side).and_then(|watch| watch.reach());
-    reach.is_none_or(|reach| seen.position > reach.lsn)
+    // A crash takes the end of WAL away that was in memory.
+    reach.is_none_or(|reach| seen.position != reach.lsn)
 }
 
 /// Why it is this migration's no more, in words.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use pointsman_catalog::{DatabaseName, RouteChange, Server, ServerName};
-use pointsman_cutover::ports::{BarrierPolicy, Convergence, Observation, Publication};
+use pointsman_cutover::ports::{
+    BarrierPolicy, Convergence, DatabaseProvider, Observation, Publication,
+};
 
 use super::{DEADLINE, Flip, FlipError, known, served_by};
 
@@ -84,25 +86,33 @@ impl Flip {
 
     /// Returns once `reader` has replayed what `writer` has written by now.
     async fn follows(&self, writer: &Server, reader: &Server) -> Result<(), String> {
-        let written = self.observed(writer).await?;
+        let writing = self.observed(writer).await?;
+        let replaying = self.observed(reader).await?;
+        if let Some(fault) = fault(&writer.name, &writing, &replaying) {
+            return Err(fault);
+        }
+        let provider = self.provider(writer)?;
+        let written = provider.flush(writer).await;
+        let written = written.map_err(|error| error.to_string())?;
         loop {
             let replayed = self.observed(reader).await?;
-            if let Some(fault) = fault(&writer.name, &written, &replayed) {
+            if let Some(fault) = fault(&writer.name, &writing, &replayed) {
                 return Err(fault);
             }
-            if replayed.position >= written.position {
+            if replayed.position >= written {
                 return Ok(());
             }
             self.clock.sleep(LOOK).await;
         }
     }
 
+    fn provider(&self, server: &Server) -> Result<&dyn DatabaseProvider, String> {
+        let provider = self.providers.of(server);
+        provider.map_err(|error| error.to_string())
+    }
+
     async fn observed(&self, server: &Server) -> Result<Observation, String> {
-        let provider = self
-            .providers
-            .of(server)
-            .map_err(|error| error.to_string())?;
-        let observed = provider.observe(server).await;
+        let observed = self.provider(server)?.observe(server).await;
         observed.map_err(|error| error.to_string())
     }
 }

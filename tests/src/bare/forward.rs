@@ -71,7 +71,7 @@ impl Bare {
                 ))
                 .await?;
         }
-        let lsn = self.target.wal_insert_lsn().await?;
+        let lsn = self.target.marker().await?;
         let confirmed = self.target.until_confirmed(&lsn, STEP_DEADLINE).await;
         confirmed.context("the reverse stream")
     }

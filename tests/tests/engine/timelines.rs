@@ -74,9 +74,12 @@ async fn s11_a_target_that_left_the_timeline_before_the_marker_is_opened_for_nob
     env.pair.target.stop().await?;
     copy(env.pair.target.data_folder(), &old)?;
     env.pair.target.start().await?;
+    let source = env.pair.source.client("postgres").await?;
+    let written = "SELECT (pg_logical_emit_message(true, 'lab', '') - '0/0'::pg_lsn)::int8";
+    let written: i64 = source.query_one(written, &[]).await?.get(0);
+    drop(source);
     eventually("the target follows", async || {
-        let source = position(&env.pair.source).await?;
-        Ok(position(&env.pair.target).await? >= source)
+        Ok(position(&env.pair.target).await? >= written)
     })
     .await?;
     write(&env.pair.source, 1, 1).await?;

@@ -9,6 +9,7 @@ use super::{
     observe::Observation, probe_sessions::ProbeSessions, promotion::ManagedPromotion,
     recorder::Recorder, server::ControlledServer,
 };
+use crate::Lsn;
 
 /// Reaches PostgreSQL servers in one particular way (SQL, a cloud's API, on paper).
 #[async_trait]
@@ -51,6 +52,9 @@ pub trait DatabaseProvider: fmt::Debug + Send + Sync {
 
     /// What `server` says of itself, without taking control of it.
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError>;
+
+    /// [`WalProof::flush`](super::WalProof::flush) of a primary that no migration drives.
+    async fn flush(&self, server: &Server) -> Result<Lsn, ProviderError>;
 
     /// Who is connected to `server`, by the other end of the connection.
     ///

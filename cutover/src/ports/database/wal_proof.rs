@@ -17,10 +17,9 @@ pub trait WalProof: fmt::Debug + Send + Sync {
     /// the look lies below the marker; every later one is found by a proof since the look.
     async fn marker(&self, id: &str, datnames: &[String]) -> Result<Marker, ProviderError>;
 
-    /// Brings all that was written so far to the disk by a commit of the engine's own
-    /// (`pg_logical_emit_message(true, 'pointsman.flush', '')`), and returns where it ends. Whoever follows
-    /// this server gets there: elsewhere the end of its WAL may stay in memory, or on the disk in part,
-    /// until somebody commits.
+    /// Brings all that was written so far to the disk by a commit of the engine's own, and returns the end of
+    /// its message (`pg_logical_emit_message(true, 'pointsman.flush', '')`). A standby and a slot get there.
+    /// Without that commit the end of WAL may stay in memory, or on the disk in part.
     async fn flush(&self) -> Result<Lsn, ProviderError>;
 
     /// Who wrote on this server since the look `since`, apart from the engine itself.

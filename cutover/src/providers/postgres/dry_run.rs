@@ -19,9 +19,12 @@ use super::{
     record, replication,
     session::{Purpose, Session},
 };
-use crate::ports::{
-    ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, Observation,
-    ProbeSessions, ProviderError, Recorder, Roles,
+use crate::{
+    Lsn,
+    ports::{
+        ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, Observation,
+        ProbeSessions, ProviderError, Recorder, Roles,
+    },
 };
 use server::RecordingServer;
 
@@ -87,6 +90,10 @@ impl DatabaseProvider for RecordingProvider {
             preparation: Ok(recording),
         };
         Ok(ControlledServer::new(server.name.clone(), roles))
+    }
+
+    async fn flush(&self, server: &Server) -> Result<Lsn, ProviderError> {
+        Ok(self.observe(server).await?.position)
     }
 
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {

@@ -12,11 +12,14 @@ use super::{
     inspector::SqlInspector,
     leadership,
     probe_sessions::SqlProbeSessions,
-    record, server,
+    record, server, wal,
 };
-use crate::ports::{
-    Clients, ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector, Observation,
-    ProbeSessions, ProviderError, Recorder,
+use crate::{
+    Lsn,
+    ports::{
+        Clients, ControlId, ControlledServer, DatabaseProvider, FenceRecord, Inspector,
+        Observation, ProbeSessions, ProviderError, Recorder,
+    },
 };
 
 /// Reaches servers by the connection string that the catalogue has for their control role. By default
@@ -62,6 +65,10 @@ impl DatabaseProvider for PostgresProvider {
 
     async fn observe(&self, server: &Server) -> Result<Observation, ProviderError> {
         identity::look_at(&self.connector, server).await
+    }
+
+    async fn flush(&self, server: &Server) -> Result<Lsn, ProviderError> {
+        wal::flush(&self.connector, server).await
     }
 
     async fn clients(&self, server: &Server) -> Result<Clients, ProviderError> {

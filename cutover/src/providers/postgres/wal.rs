@@ -16,6 +16,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
+use pointsman_catalog::Server;
 
 use self::{
     account::breach,
@@ -23,7 +24,12 @@ use self::{
     records::ByWalRecords,
     transaction_ids::ByTransactionIds,
 };
-use super::{control_sessions::ControlSessions, own_transaction::own_transaction};
+use super::{
+    connection::Connector,
+    control_sessions::ControlSessions,
+    own_transaction::own_transaction,
+    session::{Purpose, Session},
+};
 use crate::{
     Lsn,
     ports::{
@@ -81,6 +87,17 @@ impl SqlWalProof {
     }
 }
 
+/// [`WalProof::flush`] by a session of its own, on a server that no migration drives: it need not be told
+/// from others.
+pub(super) async fn flush(connector: &Connector, server: &Server) -> Result<Lsn, ProviderError> {
+    let session = Session::open(connector, server, "postgres", &Purpose::Passing).await?;
+    let rows = session.batch(FLUSH, &emit(FLUSHED)).await?;
+    look::written(&server.name, FLUSH, &rows).map(|(_, lsn)| lsn)
+}
+
+const FLUSH: &str = "flush its WAL";
+const FLUSHED: (&str, &str) = ("pointsman.flush", "");
+
 #[async_trait]
 impl WalProof for SqlWalProof {
     async fn marker(&self, id: &str, datnames: &[String]) -> Result<Marker, ProviderError> {
@@ -89,8 +106,8 @@ impl WalProof for SqlWalProof {
         let (mut look, _) = take(&self.control, what, (prefix, content), None).await?;
         let write = async |datname: &String| {
             let session = self.control.database(datname)?;
-            let rows = session.batch(what, &emit(prefix, content)).await?;
-            look::written(&self.control, what, &rows)
+            let rows = session.batch(what, &emit((prefix, content))).await?;
+            look::written(&self.control.server.name, what, &rows)
         };
         let written = try_join_all(datnames.iter().map(write)).await?;
         look.own = written.iter().map(|(xid, _)| *xid).collect();
@@ -102,11 +119,9 @@ impl WalProof for SqlWalProof {
     }
 
     async fn flush(&self) -> Result<Lsn, ProviderError> {
-        let what = "flush its WAL";
-        let statements = [own_transaction(what), emit("pointsman.flush", "")];
-        let rows = self.control.postgres.block(what, &statements).await?;
-        let (_, lsn) = look::written(&self.control, what, &rows)?;
-        Ok(lsn)
+        let statements = [own_transaction(FLUSH), emit(FLUSHED)];
+        let rows = self.control.postgres.block(FLUSH, &statements).await?;
+        look::written(&self.control.server.name, FLUSH, &rows).map(|(_, lsn)| lsn)
     }
 
     async fn prove_unwritten(

@@ -89,10 +89,10 @@ enum Applied {
 }
 
 impl Lag<'_> {
-    /// Ends at `deadline` at the latest.
+    /// Ends at `deadline` at the latest, or with the first look.
     async fn measure(&self, deadline: &Deadline<'_>) -> Result<Applied, Failure> {
-        let began = self.clock.monotonic();
         let written = self.wal.flush().await?;
+        let began = self.clock.monotonic();
         loop {
             let progress = self.publisher.slot_progress(self.slots).await?;
             if progress.len() < self.slots.len() || progress.iter().any(|slot| !slot.streaming) {

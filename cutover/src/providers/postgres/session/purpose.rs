@@ -11,6 +11,8 @@ pub(in super::super) enum Purpose {
     Trial,
     /// Reads or takes back a fence without any store.
     Recovery,
+    /// Writes what is no user's, on a server that no migration drives.
+    Passing,
 }
 
 /// The `application_name` of sessions that come and go beside a switch.
@@ -25,7 +27,7 @@ impl Purpose {
     pub(in super::super) fn application_name(&self) -> String {
         match self {
             Self::Control(control) => format!("{}{}", control_prefix(control), control.epoch),
-            Self::Preflight | Self::Trial => PASSING.to_owned(),
+            Self::Preflight | Self::Trial | Self::Passing => PASSING.to_owned(),
             Self::Recovery => "pointsman-recover".to_owned(),
         }
     }
@@ -35,7 +37,7 @@ impl Purpose {
     /// statements are PostgreSQL's own.
     pub(in super::super) fn options(&self) -> &'static str {
         match self {
-            Self::Control(_) | Self::Recovery => {
+            Self::Control(_) | Self::Recovery | Self::Passing => {
                 "-c synchronous_commit=local -c default_transaction_read_only=off \
                  -c search_path=pg_catalog -c work_mem=32MB -c statement_timeout=4s -c lock_timeout=3s \
                  -c row_security=off -c client_connection_check_interval=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=10s"

@@ -43,7 +43,7 @@ impl ByTransactionIds {
         let rows = postgres.batch(WATCH, &beginning()).await?;
         let [tracked, end, doubtful, own] = rows.as_slice() else {
             return Err(failed(
-                &self.control,
+                &self.control.server.name,
                 WATCH,
                 "where its ids end cannot be read",
             ));
@@ -51,7 +51,13 @@ impl ByTransactionIds {
         if tracked != "on" {
             return Ok(None);
         }
-        let unread = || failed(&self.control, WATCH, format!("its ids end at {end:?}"));
+        let unread = || {
+            failed(
+                &self.control.server.name,
+                WATCH,
+                format!("its ids end at {end:?}"),
+            )
+        };
         let end: u64 = end.parse().map_err(|_| unread())?;
         let current = Own::parse(&self.control, WATCH, Some(own))?.origins;
         let mut origins = current.clone();

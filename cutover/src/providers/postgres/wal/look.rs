@@ -1,6 +1,8 @@
 //! A look: one transaction that takes an id, sees whose transactions have not ended, and leaves
 //! a message in WAL whose commit flushes everything before it.
 
+use pointsman_catalog::ServerName;
+
 use super::super::{
     control_sessions::ControlSessions, own_transaction::own_transaction, text::literal,
 };
@@ -33,8 +35,8 @@ pub(super) async fn take(
         [seen, locked, ..] => parsed(seen, locked),
         [] | [_] => None,
     };
-    let look = look.ok_or_else(|| failed(control, what, "the look cannot be read"))?;
-    let look = told_whole(look).map_err(|many| failed(control, what, many))?;
+    let look = look.ok_or_else(|| failed(&control.server.name, what, "the look cannot be read"))?;
+    let look = told_whole(look).map_err(|many| failed(&control.server.name, what, many))?;
     Ok((look, rows.into_iter().nth(2)))
 }
 
@@ -102,7 +104,7 @@ pub(super) fn ids(list: &str) -> Option<Vec<u64>> {
 }
 
 /// A transactional message, as a statement of its own. Returns its id and its end.
-pub(super) fn emit(prefix: &str, content: &str) -> String {
+pub(super) fn emit((prefix, content): (&str, &str)) -> String {
     format!(
         "SELECT concat_ws(' ', pg_current_xact_id(), pg_logical_emit_message(true, {}, {}))",
         literal(prefix),
@@ -112,14 +114,14 @@ pub(super) fn emit(prefix: &str, content: &str) -> String {
 
 /// What [`emit`] returned.
 pub(super) fn written(
-    control: &ControlSessions,
+    server: &ServerName,
     what: &str,
     rows: &[String],
 ) -> Result<(u64, Lsn), ProviderError> {
     let words = rows.first().and_then(|row| row.split_once(' '));
     words
         .and_then(|(xid, lsn)| Some((xid.parse().ok()?, lsn.parse().ok()?)))
-        .ok_or_else(|| failed(control, what, "the server returned no position"))
+        .ok_or_else(|| failed(server, what, "the server returned no position"))
 }
 
 /// Loads what a look uses; a standby can do that, too.
@@ -129,13 +131,9 @@ pub(super) async fn warm_up(control: &ControlSessions) -> Result<(), ProviderErr
     Ok(())
 }
 
-pub(super) fn failed(
-    control: &ControlSessions,
-    what: &str,
-    reason: impl Into<String>,
-) -> ProviderError {
+pub(super) fn failed(server: &ServerName, what: &str, reason: impl Into<String>) -> ProviderError {
     ProviderError::Failed {
-        server: control.server.name.clone(),
+        server: server.clone(),
         what: what.to_owned(),
         reason: reason.into(),
     }
@@ -215,7 +213,7 @@ mod tests {
     #[test]
     fn a_message_is_written_with_its_id_by_a_statement_of_its_own() {
         assert_eq!(
-            emit("pointsman.fence", "it's"),
+            emit(("pointsman.fence", "it's")),
             "SELECT concat_ws(' ', pg_current_xact_id(), \
              pg_logical_emit_message(true, 'pointsman.fence', 'it''s'))"
         );

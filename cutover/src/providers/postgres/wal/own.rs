@@ -33,7 +33,7 @@ impl Own {
                 origins: origins.collect::<Result<_, _>>().ok()?,
             })
         });
-        parsed.ok_or_else(|| failed(control, what, "its own ids cannot be read"))
+        parsed.ok_or_else(|| failed(&control.server.name, what, "its own ids cannot be read"))
     }
 }
 

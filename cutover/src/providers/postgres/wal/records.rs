@@ -101,9 +101,9 @@ impl ByWalRecords {
     }
 
     pub(super) async fn count(&self, since: Lsn, exempt: &Exempt) -> Result<u64, ProviderError> {
-        let flush = format!("{}; {OWN}", emit("pointsman.proof", ""));
+        let flush = format!("{}; {OWN}", emit(("pointsman.proof", "")));
         let flushed = self.control.postgres.batch(PROVE, &flush).await?;
-        let (xid, through) = written(&self.control, PROVE, &flushed)?;
+        let (xid, through) = written(&self.control.server.name, PROVE, &flushed)?;
         let mut own = Own::parse(&self.control, PROVE, flushed.get(1))?;
         own.xids.insert(low(&xid));
         let (count, _) = self.read((since, None), through, exempt, &own).await?;

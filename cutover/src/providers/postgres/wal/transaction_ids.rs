@@ -32,15 +32,17 @@ impl ByTransactionIds {
                  marker was written on, or was restored since",
                 through.xid, since.xid
             );
-            return Err(failed(&self.control, what, went_back));
+            return Err(failed(&self.control.server.name, what, went_back));
         }
         let account = answer.as_deref().map(serde_json::from_str::<Account>);
         let account = match account {
             Some(Ok(account)) => account,
-            Some(Err(error)) => return Err(failed(&self.control, what, error.to_string())),
+            Some(Err(error)) => {
+                return Err(failed(&self.control.server.name, what, error.to_string()));
+            }
             None => {
                 return Err(failed(
-                    &self.control,
+                    &self.control.server.name,
                     what,
                     "the server returned no account",
                 ));

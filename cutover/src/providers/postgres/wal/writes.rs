@@ -24,7 +24,7 @@ impl ByWalRecords {
         exempt: &Exempt,
         within: Duration,
     ) -> Result<UserWrites, ProviderError> {
-        let seen = self.flushed().await?;
+        let seen = self.end().await?;
         // A subscription that was dropped meanwhile has applied what stands in WAL.
         let mut origins = seen.own.origins.clone();
         origins.extend(&since.origins);
@@ -33,7 +33,7 @@ impl ByWalRecords {
             origins: &origins,
         };
         let (reached, mut found) = self
-            .collect(since.lsn, seen.flushed, not_counted, within)
+            .collect(since.lsn, seen.end, not_counted, within)
             .await?;
         for xid in &since.open {
             found.add_writer(&xid.to_string());
@@ -52,9 +52,9 @@ impl ByWalRecords {
             !found.ended.contains(*xid) && !own.contains(*xid) && !ended.contains(xid)
         });
         let open = open.filter_map(|xid| xid.parse().ok());
-        let origins = match reached < seen.flushed {
-            true => origins,
-            false => seen.own.origins,
+        let origins = match reached == seen.end && seen.is_last {
+            true => seen.own.origins,
+            false => origins,
         };
         Ok(UserWrites {
             by: WatchMethod::WalRecords,
@@ -64,7 +64,7 @@ impl ByWalRecords {
                 origins: origins.into_iter().collect(),
                 ids: None,
             },
-            unread: seen.flushed.0.saturating_sub(reached.0),
+            unread: seen.end.0.saturating_sub(reached.0),
             commits,
             untold: Vec::new(),
         })
@@ -75,17 +75,31 @@ impl ByWalRecords {
     ///
     /// The next look begins where this one ends, so that is where a record ends: one that straddled it
     /// would be read by neither.
-    async fn flushed(&self) -> Result<Seen, ProviderError> {
+    async fn end(&self) -> Result<Seen, ProviderError> {
         let postgres = &self.control.postgres;
-        let unreadable = || failed(&self.control, WATCH, "its position in WAL cannot be read");
+        let unreadable = || {
+            failed(
+                &self.control.server.name,
+                WATCH,
+                "its position in WAL cannot be read",
+            )
+        };
         let seen = postgres.batch(WATCH, FLUSH).await?;
         let seen = seen.first().and_then(|seen| before_flush(seen));
         let (oldest, end) = seen.ok_or_else(unreadable)?;
         let rows = postgres.batch(WATCH, &format!("{END}; {OWN}")).await?;
-        let later = rows.first().ok_or_else(unreadable)?;
+        let later = match rows.first().map(String::as_str) {
+            Some("") => None,
+            later => Some(
+                later
+                    .and_then(|lsn| lsn.parse().ok())
+                    .ok_or_else(unreadable)?,
+            ),
+        };
         Ok(Seen {
             oldest: low(oldest),
-            flushed: later.parse().unwrap_or(end),
+            end: later.unwrap_or(end),
+            is_last: later.is_some(),
             own: Own::parse(&self.control, WATCH, rows.get(1))?,
         })
     }
@@ -121,7 +135,10 @@ impl ByWalRecords {
 struct Seen {
     /// The oldest transaction that had not ended.
     oldest: u32,
-    flushed: Lsn,
+    /// Where a record ends. All up to there is on the disk.
+    end: Lsn,
+    /// Nothing was behind it when the engine's own were asked for.
+    is_last: bool,
     own: Own,
 }
 
