@@ -23,19 +23,25 @@ pub(super) async fn complete(run: &mut Run<'_>) -> Result<Proof, Failure> {
     run.migration.facts.former_settings(Side::Source)?;
     run.migration.facts.stream()?;
     let asserted_down = run.migration.machine.holds(Assertion::SourceDown);
-    let seen = match bake_watch::left_alone(run).await {
+    let mut seen = match bake_watch::left_alone(run).await {
         Err(failure) if failure.is_silent() && asserted_down => failure.learned,
         outcome => outcome?,
     };
-    with_all(give_up_the_way_back(run, &moving).await, seen)
+    let outcome = give_up_the_way_back(run, &moving, &mut seen).await;
+    with_all(outcome, seen)
 }
 
-async fn give_up_the_way_back(run: &mut Run<'_>, moving: &[String]) -> Result<Proof, Failure> {
+/// `seen` is what the last look at the source found.
+async fn give_up_the_way_back(
+    run: &mut Run<'_>,
+    moving: &[String],
+    seen: &mut Vec<Learned>,
+) -> Result<Proof, Failure> {
     let target = run.target().await?;
     target.sessions()?.open_databases(moving).await?;
     // Commits would wait for subscriptions that are gone.
     let waits_no_more = durable::put_back(run, &target).await?;
-    let outcome = take_down_the_way_back(run, &target, moving).await;
+    let outcome = take_down_the_way_back(run, &target, moving, seen).await;
     with_all(outcome, waits_no_more.into_iter().collect())
 }
 
@@ -43,8 +49,9 @@ async fn take_down_the_way_back(
     run: &mut Run<'_>,
     target: &ControlledServer,
     moving: &[String],
+    seen: &mut Vec<Learned>,
 ) -> Result<Proof, Failure> {
-    let (closing, ended) = close_source_for_good(run, moving).await?;
+    let (closing, ended) = close_source_for_good(run, moving, seen).await?;
     // From here on a return to the bake finds no stream that could be armed again.
     let outcome = release_target(run, target, &closing, ended).await;
     with_learned(outcome, Learned::StreamGivenUp)
@@ -77,9 +84,13 @@ async fn release_target(
 /// The source refuses everybody, and no subscription is left on it. Says so, with the
 /// number of sessions that ended. One that is gone for good keeps the fence that it has had
 /// since the switch, should it ever come back.
+///
+/// What others wrote before it was closed is on no other server: it is looked at once more, as long as
+/// the stream can be armed again.
 async fn close_source_for_good(
     run: &mut Run<'_>,
     moving: &[String],
+    seen: &mut Vec<Learned>,
 ) -> Result<(String, u64), Failure> {
     let end = run.budgets.source.end_sessions;
     let record = fence::record(run, Side::Source)?;
@@ -97,11 +108,16 @@ async fn close_source_for_good(
     if let Ok(subscriber) = source.reverse_subscriber() {
         enter(&source, moving).await?;
         subscriber.disable_subscriptions(moving).await?;
-        subscriber.drop_subscriptions(moving).await?;
     }
     source.fence()?.close(&record).await?;
     source.sessions()?.await_starting_backends().await?;
     let ended = source.sessions()?.end_sessions(&[], end).await?;
+    let looked = bake_watch::left_alone(run).await;
+    seen.clear();
+    seen.extend(looked?);
+    if let Ok(subscriber) = source.reverse_subscriber() {
+        subscriber.drop_subscriptions(moving).await?;
+    }
     // An arming that came so far has dropped it.
     slots::drop_standby_slot(run, &source).await?;
     Ok((format!("{} is closed and kept", source.name()), ended))

@@ -297,6 +297,40 @@ async fn looked(env: &TestEnvironment, session: &Session) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s26_who_writes_on_the_source_while_a_completion_closes_it_is_asked_for() -> Result<()> {
+    if Hosting::from_environment()? == Hosting::Managed {
+        return Ok(());
+    }
+    let env = TestEnvironment::new(Settings::default()).await?;
+    env.switched().await?;
+    env.proven().await?;
+    // Behind the look that begins it.
+    let closes = env
+        .source_gate
+        .hold_at("ALTER SUBSCRIPTION pointsman_rb DISABLE");
+    let completion = env.begin_completion();
+    closes.within(SOON).await?;
+    inserts(&env.pair.source, 1).await?;
+    env.source_gate.release();
+    let Err(refused) = completion.await? else {
+        bail!("it was completed");
+    };
+    let refused = refused.to_string();
+    ensure!(refused.contains("in orders"), "{refused}");
+    ensure!(refused.contains("--accept-loss"), "{refused}");
+    // The way back is there still.
+    env.proven().await?;
+    write(&env.pair.target, 1, 1).await?;
+    eventually("the stream delivers", async || {
+        Ok(rows(&env.pair.source, 1).await? == 1)
+    })
+    .await?;
+    env.engine().accept_source_writes("m").await?;
+    let status = env.engine().complete("m", false).await?;
+    is_in(&status, &State::Completed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s26_a_transaction_that_was_begun_before_a_look_is_counted_at_its_end() -> Result<()> {
     if Hosting::from_environment()? == Hosting::Managed {
         return Ok(());
