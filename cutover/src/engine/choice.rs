@@ -72,10 +72,7 @@ fn message(migration: &Migration, name: ChoiceName, watch: &TargetWatch) -> Stri
              {}; sequences go on behind the rows that {source} has, others where they stood at the switch",
             watch.not_countable(migration)
         ),
-        ChoiceName::Retry => {
-            let step = place.map_or("", |(_, step)| step.label());
-            format!("try {step} again, with every proof taken anew")
-        }
+        ChoiceName::Retry => retried(migration, place),
         ChoiceName::Wait => format!(
             "wait for {target} as long again; nothing is sent, unless the API says that it never \
              received the request and every proof holds; both stay closed meanwhile"
@@ -103,6 +100,20 @@ fn message(migration: &Migration, name: ChoiceName, watch: &TargetWatch) -> Stri
              (powered off or cut off from every client); if it is not, both accept writes; \
              what was acknowledged on {target} is lost"
         ),
+    }
+}
+
+/// A step that can be undone is: the server that was left serves again.
+fn retried(migration: &Migration, place: Option<(Direction, Step)>) -> String {
+    match place {
+        Some((direction, step)) if step.can_be_undone(direction) => format!(
+            "go back to {}, with every proof taken anew",
+            migration.server(direction.leaves())
+        ),
+        place => {
+            let step = place.map_or("", |(_, step)| step.label());
+            format!("try {step} again, with every proof taken anew")
+        }
     }
 }
 

@@ -44,6 +44,7 @@ async fn serve_target(run: &Run<'_>) -> Result<Proof, Failure> {
 }
 
 pub(super) async fn reverse(run: &mut Run<'_>) -> Result<Proof, Failure> {
+    others::none_promoted(run).await?;
     let given_up = prove::target_is_left(run).await?;
     let former = run.migration.facts.former_settings(Side::Source)?;
     let moving = run.migration.moving();

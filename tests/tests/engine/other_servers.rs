@@ -86,6 +86,10 @@ async fn s6_a_standby_that_is_promoted_behind_the_fence_stops_the_switch() -> Re
     ensure!(is_standby(&env.pair.target).await?);
     ensure!(write(&env.pair.source, 1, 2).await.is_err());
 
+    // The source would be a second writer beside it.
+    let status = env.engine().resolve("m", "retry").await?;
+    says(&status)?;
+    ensure!(write(&env.pair.source, 1, 2).await.is_err());
     red.stop().await?;
     let status = env.engine().resolve("m", "retry").await?;
     is_in(&status, &State::Undone)?;
@@ -118,6 +122,33 @@ async fn s6_a_standby_that_is_promoted_behind_the_promotion_keeps_the_target_clo
     let status = env.engine().resolve("m", "retry").await?;
     ensure!(matches!(status.migration.state(), State::Baking { .. }));
     write(&env.pair.target, 1, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s6_a_standby_that_is_promoted_in_a_rollback_keeps_the_source_closed() -> Result<()> {
+    let (env, red) = with_a_third_server().await?;
+    env.switched().await?;
+    env.proven().await?;
+    let closed = env.target_gate.hold_answer_to(CLOSING);
+    let rollback = env.begin_rollback(false);
+    closed.within(SOON).await?;
+    promote(&red).await?;
+    env.target_gate.release();
+    let status = rollback.await??;
+    is_in(
+        &status,
+        &State::NeedsOperator {
+            direction: Direction::Reverse,
+            step: Step::Flip,
+        },
+    )?;
+    says(&status)?;
+    ensure!(write(&env.pair.source, 1, 1).await.is_err());
+    ensure!(write(&env.pair.target, 1, 1).await.is_err());
+    red.stop().await?;
+    let status = env.engine().resolve("m", "retry").await?;
+    is_in(&status, &State::RolledBack)?;
+    write(&env.pair.source, 1, 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

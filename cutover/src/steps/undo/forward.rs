@@ -10,7 +10,7 @@ use crate::{
     steps::{
         Failure, Problem, Proof, Run,
         cut_off::cut_off_standby,
-        prime, prove,
+        others, prime, prove,
         routes::{Readers, convergence_message},
         sessions::Both,
         slots, standing, synchronous, taken_down,
@@ -26,6 +26,7 @@ pub(in crate::steps) async fn run(run: &mut Run<'_>, step: Step) -> Result<Proof
     let mut seen = "the target was not asked: nothing was closed".to_owned();
     if step >= Step::Fence {
         seen = target_is_harmless(run, step).await?;
+        others::none_promoted(run).await?;
         if let Some(released) = unfence_source(run, step).await? {
             seen = format!("{seen}; {released}");
         }

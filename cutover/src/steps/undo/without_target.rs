@@ -8,7 +8,7 @@ use crate::{
     migration::Migration,
     ports::{AccessRules, ControlledServer},
     steps::{
-        Failure, Proof, Run, flip,
+        Failure, Proof, Run, flip, others,
         routes::{Readers, convergence_message},
         sessions::enter,
         silence, slots, synchronous, taken_down,
@@ -24,6 +24,7 @@ pub(super) async fn open_source(run: &mut Run<'_>) -> Result<Option<Proof>, Fail
         // An error is an answer of a server that is up, and so is that it starts.
         Ok(()) | Err(_) => return Ok(None),
     };
+    others::none_promoted(run).await?;
     let Migration { source, target, .. } = run.migration;
     let moving = run.migration.moving();
     let server = run.source().await?;
